@@ -1,0 +1,125 @@
+"""Every error a user can meet, and the exit code that goes with it.
+
+::
+
+    QpipeError                      1
+    ├── UsageError                  2   the command line, a recipe or a graph is wrong
+    │   ├── RecipeError             2   a field of a recipe: file, dotted field, value, fix
+    │   └── GraphError              2   a cycle, an unknown stage, a missing input
+    ├── StageError                  1   a stage could not do its work
+    │   ├── SourceError             1   a model or text could not be had (network, gated, missing)
+    │   ├── CheckpointError         1   a checkpoint is truncated, contradictory or not understood
+    │   ├── DataError               1   a text, tokenizer or metric input is unusable
+    │   ├── OutOfSpaceError         1   the disk is full
+    │   ├── OutOfMemoryError        1   a worker ran out of memory
+    │   ├── WorkerCrashError        1   a worker died of a signal or an unexpected exception
+    │   └── StageTimeoutError       1   a worker ran longer than it may
+    ├── StoreError                  1   the artifact store is damaged or cannot be written
+    ├── EngineMissingError          3   an engine or tool is not usable here
+    ├── NotReproducedError          4   a published result was not met
+    └── InterruptedRunError       130   the user stopped the run
+
+Foreign exceptions become one of these where they enter qpipe; `from_record` brings back what
+a worker process wrote about its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+
+class QpipeError(Exception):
+    """Something the user can act on: the message says what happened, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(QpipeError):
+    """The command line, a recipe or a graph is wrong; nothing ran."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """A recipe is wrong; the message names file, field, value and fix."""
+
+
+class GraphError(UsageError):
+    """Stages do not form a runnable graph."""
+
+
+class StageError(QpipeError):
+    """A stage could not do its work."""
+
+
+class SourceError(StageError):
+    """A model, text or data set could not be had."""
+
+
+class CheckpointError(StageError):
+    """A checkpoint is missing parts, is damaged, or is of a kind that is not understood."""
+
+
+class DataError(StageError):
+    """A text, a tokenizer or another input of a measurement is unusable."""
+
+
+class OutOfSpaceError(StageError):
+    """The disk that holds the store or the run folder is full."""
+
+
+class OutOfMemoryError(StageError):
+    """A worker needed more memory than there was, or than it was allowed."""
+
+
+class WorkerCrashError(StageError):
+    """A worker process died of a signal, or of an exception that nobody expected."""
+
+
+class StageTimeoutError(StageError):
+    """A worker ran longer than its stage may."""
+
+
+class StoreError(QpipeError):
+    """The artifact store is damaged or cannot be written."""
+
+
+class EngineMissingError(QpipeError):
+    """An engine or tool is not usable on this machine."""
+
+    exit_code = 3
+
+
+class NotReproducedError(QpipeError):
+    """A published result was not met within its tolerance."""
+
+    exit_code = 4
+
+
+class InterruptedRunError(QpipeError):
+    """The user stopped the run; finished work is kept."""
+
+    exit_code = 130
+
+
+def from_record(record: Mapping[str, str]) -> QpipeError:
+    """The error that a worker wrote as ``{"type", "message"}``; an unknown type is a crash."""
+    known = {cls.__name__: cls for cls in _tree(QpipeError)}
+    return known.get(record["type"], WorkerCrashError)(record["message"])
+
+
+def _tree(root: type[QpipeError]) -> Iterable[type[QpipeError]]:
+    yield root
+    for child in root.__subclasses__():
+        yield from _tree(child)
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
+    """Half a sentence for an unknown name: the near misses, else the list (cut after ``most``)."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(n) for n in close) + "?"
+    shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
+    return f"known: {shown}" if names else "none are known"
