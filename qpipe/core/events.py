@@ -1,0 +1,106 @@
+"""What happened in a run, as data. Progress bars, logs and reports only listen."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from qpipe.core.key import Json
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all events; ``at`` is seconds since the epoch."""
+
+    at: float = field(default_factory=time.time, kw_only=True)
+
+    def record(self) -> Mapping[str, Json]:
+        """The event as JSON-ready data, its class name under ``event``."""
+        return {"event": type(self).__name__, **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """A run begins; ``nodes`` maps each node's id to its display name, in graph order."""
+
+    nodes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class NodeWaiting(Event):
+    """Another process is making this artifact; this run waits for it."""
+
+    node: str
+    name: str
+    key: str
+
+
+@dataclass(frozen=True)
+class NodeStarted(Event):
+    """A worker begins; ``log`` is the file that takes its output, if it has one."""
+
+    node: str
+    name: str
+    key: str
+    log: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeProgress(Event):
+    """How far a node is: ``done`` of ``total`` (0: unknown) in ``unit`` (bytes, tokens, …)."""
+
+    node: str
+    name: str
+    done: int
+    total: int
+    unit: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class NodeFinished(Event):
+    """A node ended. ``status`` is ran, cached, failed or skipped; ``seconds`` is the work's time.
+
+    For a cached node ``seconds`` is what making it took then. ``error`` is the failure's message,
+    or the name of the failed node that made this one skipped.
+    """
+
+    node: str
+    name: str
+    status: str
+    key: str | None = None
+    seconds: float = 0.0
+    artifact: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    """Something the user should know, though the run goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """A run ended; ``status`` is done, failed or interrupted; ``counts`` is nodes by status."""
+
+    status: str
+    counts: Mapping[str, int]
+    seconds: float
+
+
+Emit: TypeAlias = Callable[[Event], None]
+
+
+def fan_out(listeners: Sequence[Emit]) -> Emit:
+    """One emitter that tells every listener, in order."""
+
+    def emit(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return emit

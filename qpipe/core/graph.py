@@ -1,0 +1,148 @@
+"""Nodes, their order, cycles, and the merging of many jobs' graphs into one.
+
+A graph holds each node once, under its id, inputs before the nodes that use them. Two jobs that
+configure the same work produce the same id, so merging is a union.
+"""
+
+from __future__ import annotations
+
+import graphlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from qpipe.core import key
+from qpipe.core.key import Json
+from qpipe.errors import GraphError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a node occupies while it runs: CPU cores, bytes of memory (0: not said), GPUs."""
+
+    cpus: int = 1
+    memory: int = 0
+    gpus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Where and how a node runs. Never part of an id or key.
+
+    ``entry`` names the code, as ``module:attribute``; it comes from the installed stages, never
+    from a recipe. ``python`` is the interpreter (None: this one). ``where`` holds what locates a
+    pinned source here (paths, endpoints). ``timeout`` is in seconds.
+    """
+
+    entry: str
+    resources: Resources = Resources()
+    python: str | None = None
+    timeout: float | None = None
+    where: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One piece of work: a stage with validated parameters, applied to the outputs of others.
+
+    ``inputs`` maps a role to the id of the node that fills it.
+    """
+
+    name: str
+    stage: str
+    version: int
+    params: Mapping[str, Json]
+    engine: Mapping[str, Json]
+    inputs: Mapping[str, str]
+    runtime: Runtime
+
+    @cached_property
+    def id(self) -> str:
+        """The Merkle hash of this node's configuration."""
+        return key.node_id(
+            stage=self.stage,
+            version=self.version,
+            params=self.params,
+            engine=self.engine,
+            inputs=self.inputs,
+        )
+
+    def key(self, digests: Mapping[str, str]) -> str:
+        """The artifact key, given the content digest of each input by role."""
+        return key.artifact_key(
+            stage=self.stage,
+            version=self.version,
+            params=self.params,
+            engine=self.engine,
+            inputs=digests,
+        )
+
+
+class Graph(Mapping[str, Node]):
+    """Nodes by id, every input before its users."""
+
+    def __init__(self, nodes: Iterable[Node] = ()) -> None:
+        """Raises GraphError if an input is missing or comes after its user."""
+        self._nodes: dict[str, Node] = {}
+        for node in nodes:
+            for role, source in node.inputs.items():
+                if source not in self._nodes:
+                    raise GraphError(f"{node.name}: its input {role!r} is no node of the graph")
+            self._nodes.setdefault(node.id, node)
+
+    def __getitem__(self, node: str) -> Node:
+        return self._nodes[node]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @cached_property
+    def users(self) -> Mapping[str, Sequence[str]]:
+        """The ids of the nodes that take each node's output."""
+        users: dict[str, list[str]] = {node: [] for node in self._nodes}
+        for node in self._nodes.values():
+            for source in dict.fromkeys(node.inputs.values()):
+                users[source].append(node.id)
+        return users
+
+    def downstream(self, node: str) -> list[str]:
+        """The ids of everything that needs ``node``, directly or not, in graph order."""
+        found = {node}
+        for user in self._nodes.values():
+            if not found.isdisjoint(user.inputs.values()):
+                found.add(user.id)
+        return [other for other in self._nodes if other in found and other != node]
+
+    def renamed(self, names: Mapping[str, str]) -> Graph:
+        """The same graph with other display names, by id."""
+        return Graph(replace(node, name=names.get(node.id, node.name)) for node in self.values())
+
+
+def merge(graphs: Iterable[Graph]) -> Graph:
+    """The union of many graphs; a node that several share is in it once."""
+    return Graph(node for graph in graphs for node in graph.values())
+
+
+def order(needs: Mapping[str, Iterable[str]]) -> list[str]:
+    """Names in an order in which each comes after what it needs.
+
+    Raises GraphError for a cycle, written out, and for a need that is not there.
+    """
+    wanted = {name: list(sources) for name, sources in needs.items()}
+    for name, sources in wanted.items():
+        for source in sources:
+            if source not in wanted:
+                raise GraphError(
+                    f"stage {name!r} needs {source!r}, which is no stage of this recipe; "
+                    + nearest(source, wanted)
+                )
+    try:
+        return list(graphlib.TopologicalSorter(wanted).static_order())
+    except graphlib.CycleError as error:
+        cycle = " → ".join(reversed(error.args[1]))
+        raise GraphError(
+            f"the stages form a cycle: {cycle} (each needs the next); take one of these needs away"
+        ) from None

@@ -1,0 +1,119 @@
+"""Where everything lies on disk: the only module that builds a path inside a store or run folder.
+
+::
+
+    store/
+      artifacts/ab/abcd…/        one artifact: its files and manifest.json; read-only
+      ids/ab/abcd…               the key that a node id led to last (text)
+      locks/ab/abcd….lock        held (flock) by whoever makes that artifact
+      aside/abcd….PID-N/         an artifact being made; a leftover once its lock is free
+      active/PID-N               the keys a living run uses (flock held while it lives)
+      pins/RUN                   the keys of a pinned run, kept from gc
+      quarantine/abcd….N/        damaged artifacts, moved away and never used
+      hashes/abcd…               SHA-256 of a user's own files, by path, size and mtime
+      plans/abcd…                composed plans, with the files that they were made from
+      gc.lock                    shared by lookups, exclusive while gc takes artifacts away
+    runs/RUN/
+      run.json events.jsonl logs/NAME.log jobs/NAME/ report.md report.json report.csv
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class StorePaths:
+    """The layout of a store below ``root``."""
+
+    root: Path
+
+    def artifact(self, key: str) -> Path:
+        """The folder of a finished artifact."""
+        return self.artifacts / key[:2] / key
+
+    def manifest(self, key: str) -> Path:
+        """The manifest of a finished artifact."""
+        return self.artifact(key) / MANIFEST
+
+    def node(self, node_id: str) -> Path:
+        """The file that remembers the key of a node id."""
+        return self.root / "ids" / node_id[:2] / node_id
+
+    def lock(self, key: str) -> Path:
+        """The file whose flock is the right to make an artifact."""
+        return self.root / "locks" / key[:2] / f"{key}.lock"
+
+    @property
+    def artifacts(self) -> Path:
+        """All finished artifacts."""
+        return self.root / "artifacts"
+
+    @property
+    def aside(self) -> Path:
+        """Artifacts being made."""
+        return self.root / "aside"
+
+    @property
+    def active(self) -> Path:
+        """One file for each living run."""
+        return self.root / "active"
+
+    @property
+    def pins(self) -> Path:
+        """One file for each pinned run."""
+        return self.root / "pins"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged artifacts."""
+        return self.root / "quarantine"
+
+    @property
+    def hashes(self) -> Path:
+        """Remembered digests of files outside the store."""
+        return self.root / "hashes"
+
+    @property
+    def plans(self) -> Path:
+        """Remembered compositions."""
+        return self.root / "plans"
+
+    @property
+    def gc_lock(self) -> Path:
+        """Shared by lookups, exclusive for gc."""
+        return self.root / "gc.lock"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """The layout of one run's folder."""
+
+    root: Path
+
+    @property
+    def summary(self) -> Path:
+        """What `qpipe run --json` printed."""
+        return self.root / "run.json"
+
+    @property
+    def events(self) -> Path:
+        """The events, one JSON document a line."""
+        return self.root / "events.jsonl"
+
+    @property
+    def jobs(self) -> Path:
+        """A folder for each worker: job.json, progress.jsonl, result.json."""
+        return self.root / "jobs"
+
+    @property
+    def logs(self) -> Path:
+        """What each worker printed."""
+        return self.root / "logs"
+
+    def report(self, suffix: str) -> Path:
+        """The comparison, as md, json, csv or html."""
+        return self.root / f"report.{suffix}"

@@ -1,0 +1,94 @@
+"""Advisory file locks that die with their process (flock), and small atomic writes.
+
+flock belongs to the open file, so a worker that inherits the descriptor keeps the lock when its
+parent is killed: nobody else starts the same work beside an orphan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
+    """Open (creating) and lock ``path``; the descriptor, or None if it is taken and not ``wait``.
+
+    A lock file that somebody removed while we waited is opened anew.
+    """
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if not wait:
+        mode |= fcntl.LOCK_NB
+    while True:
+        fd = _open(path)
+        try:
+            fcntl.flock(fd, mode)
+        except BlockingIOError:
+            os.close(fd)
+            return None
+        except BaseException:
+            os.close(fd)
+            raise
+        if _still_there(fd, path):
+            return fd
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o666)
+
+
+def _still_there(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def held(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock on ``path`` for a block."""
+    fd = acquire(path, shared=shared)
+    assert fd is not None
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
+    """Replace ``path`` by ``data`` as a whole: readers see the old bytes or the new ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def sync_folder(path: Path) -> None:
+    """Make a folder's entries (created, renamed, removed) durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        # Some network file systems cannot sync a folder; their rename is durable on its own.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)

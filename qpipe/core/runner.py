@@ -1,0 +1,289 @@
+"""Run a graph: lookup → submit → commit → emit, each node at most once, inputs first.
+
+The runner decides; the executor that is passed in works; the store remembers. A failed node
+makes everything below it ``skipped``. Without ``keep_going`` nothing new starts after a failure;
+what runs already is finished and kept.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from qpipe.core.events import (
+    Emit,
+    NodeFinished,
+    NodeProgress,
+    NodeStarted,
+    NodeWaiting,
+    RunFinished,
+    RunStarted,
+    Warned,
+)
+from qpipe.core.executor import Done, Executor, Job, Output
+from qpipe.core.graph import Graph, Node, Resources
+from qpipe.core.manifest import Manifest
+from qpipe.core.store import Artifact, Claim, Store
+from qpipe.errors import InterruptedRunError, QpipeError, StageError
+
+Status = Literal["ran", "cached", "failed", "skipped"]
+
+# Seconds between looks at a lock that another process holds.
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a node ended; ``seconds`` is what making its artifact took (now or then)."""
+
+    node: Node
+    status: Status
+    artifact: Artifact | None = None
+    error: QpipeError | None = None
+    blocked_by: str | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall seconds of the work, 0 without an artifact."""
+        return self.artifact.manifest.usage.seconds if self.artifact else 0.0
+
+
+@dataclass
+class RunResult:
+    """All outcomes by node id, in graph order."""
+
+    outcomes: Mapping[str, Outcome]
+
+    @property
+    def status(self) -> str:
+        """``done`` if every node has its artifact, else ``failed``."""
+        return "failed" if any(o.artifact is None for o in self.outcomes.values()) else "done"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of nodes by status."""
+        return dict(Counter(o.status for o in self.outcomes.values()))
+
+
+def run(
+    graph: Graph, *, store: Store, executor: Executor, emit: Emit, keep_going: bool = False
+) -> RunResult:
+    """Bring every node of the graph into the store.
+
+    Raises InterruptedRunError on KeyboardInterrupt, after stopping the workers; what was finished
+    by then is kept.
+    """
+    return _Run(graph, store, executor, emit, keep_going).run()
+
+
+@dataclass(frozen=True)
+class _Miss:
+    """A node that is not in the store, and all that starting it takes."""
+
+    node: Node
+    key: str
+    inputs: Mapping[str, Artifact]
+
+
+@dataclass
+class _Run:
+    graph: Graph
+    store: Store
+    executor: Executor
+    emit: Emit
+    keep_going: bool
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    missing_inputs: dict[str, int] = field(default_factory=dict)
+    ready: deque[Node] = field(default_factory=deque)
+    """Nodes whose inputs are there, not yet looked up."""
+    misses: dict[Resources, deque[_Miss]] = field(default_factory=dict)
+    """Nodes to be made, by what they need, so that one look tells whether any of a kind fits."""
+    contended: dict[str, Node] = field(default_factory=dict)
+    """Nodes that another process is making."""
+    running: dict[str, Claim] = field(default_factory=dict)
+    stopping: bool = False
+
+    def run(self) -> RunResult:
+        started = time.monotonic()
+        self.emit(RunStarted({node.id: node.name for node in self.graph.values()}))
+        try:
+            self._loop()
+        except BaseException as error:
+            self.executor.cancel()
+            for claim in self.running.values():
+                claim.release()
+            self._finish("interrupted", started)
+            if isinstance(error, KeyboardInterrupt):
+                raise InterruptedRunError(
+                    "interrupted; finished work is kept, and the same command goes on from there"
+                ) from None
+            raise
+        result = RunResult({node: self.outcomes[node] for node in self.graph})
+        self._finish(result.status, started)
+        return result
+
+    def _finish(self, status: str, started: float) -> None:
+        counts = Counter(str(o.status) for o in self.outcomes.values())
+        self.emit(RunFinished(status, dict(counts), time.monotonic() - started))
+
+    def _loop(self) -> None:
+        for node in self.graph.values():
+            self.missing_inputs[node.id] = len(set(node.inputs.values()))
+            if not node.inputs:
+                self.ready.append(node)
+        while True:
+            while self.ready:
+                self._look_up(self.ready.popleft())
+            self._start_what_fits()
+            if not (self.ready or self.running or self.contended):
+                return
+            if not self.ready:
+                self._collect()
+            self.ready.extend(self.contended.values())
+
+    # -- starting -------------------------------------------------------------------------------
+
+    def _look_up(self, node: Node) -> None:
+        inputs = {role: self._made(source) for role, source in node.inputs.items()}
+        key = node.key({role: artifact.manifest.digest for role, artifact in inputs.items()})
+        artifact, damage = self.store.lookup(key)
+        if damage is not None:
+            self.emit(Warned(f"{node.name}: {damage.problem}. Moved to {damage.moved_to}"))
+        if artifact is not None:
+            self.contended.pop(node.id, None)
+            self.store.remember(node.id, key)
+            self._end(Outcome(node, "cached", artifact))
+        elif node.id in self.contended:
+            self._start(_Miss(node, key, inputs))
+        else:
+            needs = node.runtime.resources
+            self.misses.setdefault(needs, deque()).append(_Miss(node, key, inputs))
+
+    def _start_what_fits(self) -> None:
+        for needs, misses in self.misses.items():
+            why = self.executor.check(needs)
+            while misses and (self.stopping or why or self.executor.has_room(needs)):
+                miss = misses.popleft()
+                if miss.node.id in self.outcomes:
+                    continue
+                if self.stopping:
+                    self._end(Outcome(miss.node, "skipped", blocked_by="an earlier failure"))
+                elif why:
+                    self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
+                else:
+                    self._start(miss)
+
+    def _start(self, miss: _Miss) -> None:
+        """Submit a node, or note that another process is making it or has just made it."""
+        node, key = miss.node, miss.key
+        if self.stopping:
+            self.contended.pop(node.id, None)
+            self._end(Outcome(node, "skipped", blocked_by="an earlier failure"))
+            return
+        try:
+            claim = self.store.claim(key)
+        except QpipeError as error:
+            self._fail(node, error)
+            return
+        if claim is None:
+            if node.id not in self.contended:
+                self.contended[node.id] = node
+                self.emit(NodeWaiting(node.id, node.name, key))
+            return
+        self.contended.pop(node.id, None)
+        if self.store.paths.artifact(key).exists():
+            # Whoever had the lock finished between our lookup and our claim.
+            claim.release()
+            self.ready.append(node)
+            return
+        paths = {role: artifact.path for role, artifact in miss.inputs.items()}
+        self.running[node.id] = claim
+        log = self.executor.submit(Job(node, key, paths, claim.folder, claim.fd))
+        self.emit(NodeStarted(node.id, node.name, key, log))
+
+    def _made(self, node: str) -> Artifact:
+        artifact = self.outcomes[node].artifact
+        assert artifact is not None
+        return artifact
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        for event in self.executor.wait(_POLL):
+            node = event.job.node
+            if isinstance(event, Done):
+                self._settle(event)
+            else:
+                self.emit(
+                    NodeProgress(
+                        node.id, node.name, event.done, event.total, event.unit, event.note
+                    )
+                )
+
+    def _settle(self, done: Done) -> None:
+        node = done.job.node
+        claim = self.running.pop(node.id)
+        if isinstance(done.outcome, QpipeError):
+            claim.release()
+            self._fail(node, done.outcome)
+            return
+        try:
+            artifact = self.store.commit(claim, self._manifest(done.job, done.outcome))
+        except QpipeError as error:
+            self._fail(node, error)
+            return
+        self._end(Outcome(node, "ran", artifact))
+
+    def _manifest(self, job: Job, output: Output) -> Manifest:
+        node = job.node
+        inputs = {}
+        for role, source in node.inputs.items():
+            made = self._made(source).manifest
+            inputs[role] = {"key": made.key, "digest": made.digest, "name": made.name}
+        return Manifest(
+            key=job.key,
+            id=node.id,
+            name=node.name,
+            stage=node.stage,
+            version=node.version,
+            params=node.params,
+            engine=node.engine,
+            inputs=inputs,
+            files=output.files,
+            facts=output.facts,
+            usage=output.usage,
+            tools=output.tools,
+            machine=output.machine,
+            created=time.time(),
+        )
+
+    def _fail(self, node: Node, error: QpipeError) -> None:
+        self._end(Outcome(node, "failed", error=error))
+        self.stopping = self.stopping or not self.keep_going
+        for user in self.graph.downstream(node.id):
+            if user not in self.outcomes:
+                self._end(Outcome(self.graph[user], "skipped", blocked_by=node.name))
+
+    def _end(self, outcome: Outcome) -> None:
+        node, artifact = outcome.node, outcome.artifact
+        self.outcomes[node.id] = outcome
+        self.emit(
+            NodeFinished(
+                node.id,
+                node.name,
+                outcome.status,
+                key=artifact.key if artifact else None,
+                seconds=outcome.seconds,
+                artifact=str(artifact.path) if artifact else None,
+                error=str(outcome.error) if outcome.error else outcome.blocked_by,
+            )
+        )
+        if artifact is None:
+            return
+        for user in self.graph.users[node.id]:
+            self.missing_inputs[user] -= 1
+            if self.missing_inputs[user] == 0 and user not in self.outcomes:
+                self.ready.append(self.graph[user])
