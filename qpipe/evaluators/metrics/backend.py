@@ -1,0 +1,50 @@
+"""What evaluators ask of a source of tokens and logits: llama.cpp, transformers, …"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Tokens: TypeAlias = npt.NDArray[np.int32]
+Logits: TypeAlias = npt.NDArray[np.float32]
+Block: TypeAlias = tuple[int, int, Logits]
+"""(window, start, logits [k, n_vocab]): row i predicts token start + i + 1 of the window."""
+
+
+class Backend(Protocol):
+    """A loaded model.
+
+    ``bos`` is the token that its vocabulary puts before a text, or None if it puts none.
+    """
+
+    @property
+    def name(self) -> str:
+        """Of the software that computes."""
+
+    @property
+    def version(self) -> str:
+        """Exact enough to compute the same again."""
+
+    @property
+    def n_vocab(self) -> int:
+        """Number of logits a token."""
+
+    @property
+    def n_ctx_train(self) -> int:
+        """The context that the model was trained for."""
+
+    @property
+    def bos(self) -> int | None:
+        """See above."""
+
+    def tokenize(self, text: str) -> Tokens:
+        """Token ids of the text alone: no BOS, no EOS."""
+
+    def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
+        """Blocks, in order, for positions first … n_ctx-2 of each window [n_windows, n_ctx].
+
+        A block may be overwritten when the next one is asked for.
+        """

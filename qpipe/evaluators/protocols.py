@@ -1,0 +1,103 @@
+"""Named, versioned ways to measure a text: two numbers compare only under one protocol.
+
+A protocol is data. ``label`` is what results and reports carry: it names every departure from the
+named protocol, so that no variant can be taken for the real thing. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from qpipe.errors import UsageError, nearest
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a text is cut into windows, and which of its tokens are scored.
+
+    ``n_ctx``    tokens the model sees per window, BOS included
+    ``stride``   tokens from one window to the next; None: n_ctx, so windows do not overlap
+    ``scored``   ``second-half``: tokens n_ctx//2 + 1 … n_ctx - 1 of each window;
+                 ``all``: every token but the window's first
+    ``bos``      ``replace``: BOS takes the place of each window's first token; ``prepend``: BOS
+                 stands before n_ctx - 1 tokens of text; both only if the vocabulary adds a BOS.
+                 ``none``: windows are text alone
+    ``text_bos`` whether the text as a whole is tokenized with BOS before it
+    ``strip_final_newline`` whether one newline at the end of the text is dropped
+    ``unit``     what the mean is taken over
+    ``chunks``   at most this many windows from the beginning of the text; None: all
+    """
+
+    name: str
+    version: int
+    n_ctx: int
+    scored: Literal["second-half", "all"]
+    bos: Literal["replace", "prepend", "none"]
+    text_bos: bool
+    strip_final_newline: bool
+    unit: Literal["token", "word", "byte"] = "token"
+    stride: int | None = None
+    chunks: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The first position of a window whose logits are used; they predict the next token."""
+        return self.n_ctx // 2 if self.scored == "second-half" else 0
+
+    @property
+    def label(self) -> str:
+        """Name and departures, e.g. ``llamacpp-512 n_ctx=256 chunks=120``."""
+        parts = [self.name]
+        if self.version != 1:
+            parts.append(f"v{self.version}")
+        base = PROTOCOLS[self.name]
+        parts += [
+            f"{name}={getattr(self, name)}"
+            for name in ("n_ctx", "chunks")
+            if getattr(self, name) != getattr(base, name)
+        ]
+        return " ".join(parts)
+
+    def with_overrides(self, *, n_ctx: int | None = None, chunks: int | None = None) -> Protocol:
+        """This protocol with another context or fewer windows; None keeps what there is.
+
+        Raises UsageError for values under which no token would be scored.
+        """
+        changed = replace(
+            self,
+            n_ctx=self.n_ctx if n_ctx is None else n_ctx,
+            chunks=self.chunks if chunks is None else chunks,
+        )
+        if changed.n_ctx < 2 or changed.n_ctx - 1 - changed.first < 1:
+            raise UsageError(
+                f"n_ctx={changed.n_ctx} leaves protocol {self.name} no token to score: "
+                "give at least 3"
+            )
+        if changed.chunks is not None and changed.chunks < 1:
+            raise UsageError(f"chunks={changed.chunks}: give 1 or more, or leave it out for all")
+        return changed
+
+
+_KNOWN = (
+    # llama.cpp, tools/perplexity/perplexity.cpp, `perplexity`; a file given with -f loses one
+    # final newline (common/arg.cpp).
+    Protocol(
+        name="llamacpp-512",
+        version=1,
+        n_ctx=512,
+        scored="second-half",
+        bos="replace",
+        text_bos=True,
+        strip_final_newline=True,
+    ),
+)
+PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _KNOWN}
+
+
+def protocol(name: str) -> Protocol:
+    """The protocol of that name; UsageError with the near misses if there is none."""
+    if name not in PROTOCOLS:
+        raise UsageError(f"evaluate.protocol: no protocol {name!r}; {nearest(name, PROTOCOLS)}")
+    return PROTOCOLS[name]

@@ -1,0 +1,111 @@
+"""Windows of tokens in, logits out: llama.cpp as an evaluation backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from qpipe.llamacpp.batch import Batch
+from qpipe.llamacpp.context import Context, ContextOptions, LogitsArray
+from qpipe.llamacpp.model import Model, TokenArray
+from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
+
+# llama-perplexity's default --batch-size; more tokens at once were not faster.
+_BATCH_TOKENS = 2048
+# Logits of one decode beyond this are asked for in several (256 rows of 150,000 words are 150 MB).
+_LOGITS_BYTES = 512 << 20
+
+
+class LlamaCppBackend:
+    """A GGUF file as a source of tokens and logits; a context manager.
+
+    ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none.
+    """
+
+    name = "llama.cpp"
+    version = f"{LLAMA_VERSION} ({WHEEL} {WHEEL_VERSION})"
+
+    def __init__(self, path: Path, *, threads: int, n_gpu_layers: int = 0) -> None:
+        self.model = Model(path, n_gpu_layers=n_gpu_layers)
+        self.threads = threads
+        vocab = self.model.vocab
+        self.n_vocab = vocab.n_tokens
+        self.n_ctx_train = self.model.n_ctx_train
+        self.bos = vocab.bos if vocab.add_bos else None
+
+    def tokenize(self, text: str) -> TokenArray:
+        """Token ids of ``text`` alone: no BOS, no EOS, control tokens read as plain text."""
+        return self.model.vocab.tokenize(text)
+
+    def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
+        """Logits that predict tokens first+1 … of each window, in blocks.
+
+        ``windows`` is [n_windows, n_ctx]; each is decoded on its own, from an empty cache. Yields
+        (window, start, logits [k, n_vocab]): row i was computed at position start + i and predicts
+        the token after it. Blocks come in order and cover positions first … n_ctx-2. A block is a
+        view that the next one overwrites.
+        """
+        n_windows, n_ctx = windows.shape
+        n_seq = self._sequences(n_windows, n_ctx, rows=n_ctx - 1 - first)
+        options = ContextOptions(
+            n_ctx=n_ctx, threads=self.threads, n_seq=n_seq,
+            n_batch=n_seq * n_ctx if n_ctx <= _BATCH_TOKENS else self._step(n_ctx),
+        )  # fmt: skip
+        with Context(self.model, options) as context:
+            for at in range(0, n_windows, n_seq):
+                context.clear()
+                yield from _decode(context, windows[at : at + n_seq], at=at, first=first)
+
+    def _sequences(self, n_windows: int, n_ctx: int, *, rows: int) -> int:
+        by_memory = _LOGITS_BYTES // (rows * self.n_vocab * 4)
+        return max(1, min(n_windows, _BATCH_TOKENS // n_ctx, by_memory))
+
+    def _step(self, n_ctx: int) -> int:
+        """Tokens per decode for windows that do not fit into one batch."""
+        by_memory = _LOGITS_BYTES // (self.n_vocab * 4)
+        return max(512, min(n_ctx, _BATCH_TOKENS, by_memory))
+
+    def close(self) -> None:
+        """Free the model."""
+        self.model.close()
+
+    def __enter__(self) -> LlamaCppBackend:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _decode(
+    context: Context, windows: TokenArray, *, at: int, first: int
+) -> Iterator[tuple[int, int, LogitsArray]]:
+    """The blocks of windows that are decoded together, the first of which has number ``at``."""
+    n_seq, n_ctx = windows.shape
+    step = context.options.n_batch // n_seq if n_seq > 1 else context.options.n_batch
+    for begin in range(0, n_ctx, step):
+        part = windows[:, begin : begin + step]
+        positions = np.arange(begin, begin + part.shape[1], dtype=np.int32)
+        wanted = (positions >= first) & (positions < n_ctx - 1)
+        logits = context.decode(_batch(part, positions, wanted))
+        rows = int(np.count_nonzero(wanted))
+        start = max(begin, first)
+        for index in range(n_seq if rows else 0):
+            yield at + index, start, logits[index * rows : (index + 1) * rows]
+
+
+def _batch(part: TokenArray, positions: TokenArray, wanted: np.typing.NDArray[np.bool_]) -> Batch:
+    n_seq, length = part.shape
+    return Batch(
+        part.ravel(),
+        positions=np.tile(positions, n_seq),
+        sequences=np.repeat(np.arange(n_seq, dtype=np.int32), length),
+        outputs=np.tile(wanted, n_seq),
+    )

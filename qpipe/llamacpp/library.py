@@ -1,0 +1,128 @@
+"""Find the wheel's shared object, check that it is the one we know, load it once.
+
+The Python extension itself is never imported: the file is opened with ctypes. Standard library
+only, so that a look at what is installed costs little.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpipe.errors import EngineMissingError
+from qpipe.llamacpp.functions import PROTOTYPES
+from qpipe.llamacpp.log import LogTail
+from qpipe.llamacpp.structs import (
+    CONTEXT_DEFAULTS,
+    LLAMA_VERSION,
+    MODEL_DEFAULTS,
+    WHEEL,
+    WHEEL_VERSION,
+    differences,
+)
+
+_FIX = (
+    f"Install the version that qpipe knows: pip install --force-reinstall {WHEEL}=={WHEEL_VERSION}"
+)
+
+
+@dataclass(frozen=True)
+class Library:
+    """The loaded library: C functions with their prototypes set, and its log."""
+
+    c: ctypes.CDLL
+    log: LogTail
+    path: Path
+
+
+@functools.cache
+def load() -> Library:
+    """The library, checked, loaded and initialized once in this process.
+
+    Sets OMP_WAIT_POLICY=passive in the environment unless it is set already: OpenMP reads it
+    when the library is loaded, and its default, spinning, ruins timings on shared cores.
+
+    Raises EngineMissingError where the library is missing or not the one that is known.
+    """
+    path = find()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        c = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise EngineMissingError(f"{path} cannot be loaded: {error}. {_FIX}") from error
+    bind(c, path)
+    check(c)
+    log = LogTail()
+    c.llama_log_set(log.callback, None)
+    c.llama_backend_init()
+    return Library(c=c, log=log, path=path)
+
+
+def find() -> Path:
+    """The shared object of the installed wheel; EngineMissingError if it cannot be used here."""
+    if sys.platform == "win32":
+        raise EngineMissingError(
+            f"{WHEEL} exports no llama.cpp functions on Windows: evaluate under Linux, macOS or WSL"
+        )
+    spec = importlib.util.find_spec(WHEEL)
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    if not folders:
+        raise EngineMissingError(f"llama.cpp is needed and {WHEEL} is not installed. {_FIX}")
+    found = installed_version()
+    if found != WHEEL_VERSION:
+        raise EngineMissingError(
+            f"{WHEEL} {found} is installed, but its C structs are known to qpipe only for "
+            f"{WHEEL_VERSION}. {_FIX}"
+        )
+    objects = sorted(Path(folders[0]).glob(f"{WHEEL}*.so"))
+    if not objects:
+        raise EngineMissingError(f"{folders[0]} holds no {WHEEL}*.so: a damaged install. {_FIX}")
+    return objects[0]
+
+
+def installed_version() -> str:
+    """The version of the wheel that is installed, or ``unknown``."""
+    try:
+        return importlib.metadata.version(WHEEL)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def bind(c: ctypes.CDLL, path: Path) -> None:
+    """Give every C function its prototype; EngineMissingError names the first that is missing."""
+    for name, (result, arguments) in PROTOTYPES.items():
+        try:
+            function = getattr(c, name)
+        except AttributeError as error:
+            raise EngineMissingError(f"{path} does not export {name}. {_FIX}") from error
+        function.restype, function.argtypes = result, arguments
+
+
+def check(c: ctypes.CDLL) -> None:
+    """Refuse a library whose version or struct defaults differ from what ``structs`` says.
+
+    The version comes first: a struct that is larger than ours would be written past its end.
+    """
+    version = c.llama_version().decode()
+    if version != LLAMA_VERSION:
+        raise EngineMissingError(
+            f"{WHEEL} {WHEEL_VERSION} should hold llama.cpp {LLAMA_VERSION} and holds {version}: "
+            f"another build under the same number. {_FIX}"
+        )
+    for struct, known, read in (
+        ("llama_model_params", MODEL_DEFAULTS, c.llama_model_default_params()),
+        ("llama_context_params", CONTEXT_DEFAULTS, c.llama_context_default_params()),
+    ):
+        wrong = differences(read, known)
+        if wrong:
+            shown = ", ".join(f"{field} is {got}, not {want}" for field, got, want in wrong)
+            raise EngineMissingError(
+                f"the layout of {struct} in {WHEEL} {WHEEL_VERSION} is not the one that qpipe "
+                f"knows: {shown}. {_FIX}"
+            )

@@ -1,0 +1,127 @@
+"""A GGUF file opened by llama.cpp, and its vocabulary."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.errors import CheckpointError, DataError
+from qpipe.llamacpp import library
+from qpipe.llamacpp.coverage import require_coverage
+
+TokenArray = npt.NDArray[np.int32]
+
+
+class Vocab:
+    """The tokenizer inside a model; lives as long as the model."""
+
+    def __init__(self, lib: library.Library, pointer: int) -> None:
+        self._lib = lib
+        self._pointer = pointer
+        self.n_tokens: int = lib.c.llama_vocab_n_tokens(pointer)
+        self.type: int = lib.c.llama_vocab_type(pointer)
+        self.bos: int = lib.c.llama_vocab_bos(pointer)
+        self.eos: int = lib.c.llama_vocab_eos(pointer)
+        self.add_bos: bool = lib.c.llama_vocab_get_add_bos(pointer)
+        self.add_eos: bool = lib.c.llama_vocab_get_add_eos(pointer)
+
+    @functools.cached_property
+    def pieces(self) -> frozenset[str]:
+        """The text of every token as the file stores it: spaces and bytes still escaped."""
+        read = self._lib.c.llama_vocab_get_text
+        texts = (read(self._pointer, token) for token in range(self.n_tokens))
+        return frozenset(text.decode("utf-8", "replace") for text in texts)
+
+    def tokenize(
+        self, text: str, *, add_special: bool = False, parse_special: bool = False
+    ) -> TokenArray:
+        """Token ids of ``text``.
+
+        ``add_special`` adds BOS and EOS where the model asks for them; ``parse_special`` reads
+        the spelling of control tokens as these tokens. Raises DataError for text that the
+        vocabulary cannot write, see ``coverage``.
+        """
+        require_coverage(text, self.pieces, vocab_type=self.type)
+        data = _encode(text)
+        tokens = np.empty(len(data) + 2, np.int32)
+        count: int = self._lib.c.llama_tokenize(
+            self._pointer, data, len(data), tokens.ctypes.data, len(tokens), add_special,
+            parse_special,
+        )  # fmt: skip
+        if count < 0:
+            raise DataError(
+                f"llama.cpp could not tokenize the text of {len(data)} bytes (result {count}): "
+                f"{self._lib.log.reason()}"
+            )
+        return tokens[:count].copy()
+
+
+class Model:
+    """A loaded model; a context manager, because its memory lies outside Python.
+
+    With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers.
+    Raises CheckpointError with llama.cpp's reason if the file cannot be loaded.
+    """
+
+    def __init__(self, path: Path, *, n_gpu_layers: int = 0) -> None:
+        self.path = path
+        self.lib = library.load()
+        self.n_gpu_layers = n_gpu_layers
+        c = self.lib.c
+        params = c.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not a file: give the path of a GGUF file")
+        self.lib.log.clear()
+        self._pointer: int | None = c.llama_model_load_from_file(bytes(path), params)
+        if not self._pointer:
+            raise CheckpointError(
+                f"llama.cpp cannot load {path}: {self.lib.log.reason()}. "
+                "Make the file again, or use one of an architecture that this llama.cpp knows"
+            )
+        self.vocab = Vocab(self.lib, c.llama_model_get_vocab(self.pointer))
+        self.n_ctx_train: int = c.llama_model_n_ctx_train(self.pointer)
+
+    @property
+    def pointer(self) -> int:
+        """The C pointer of the open model."""
+        assert self._pointer, "the model is closed"
+        return self._pointer
+
+    def describe(self) -> str:
+        """llama.cpp's short description, e.g. ``llama ?B Q8_0``."""
+        buffer = ctypes.create_string_buffer(256)
+        self.lib.c.llama_model_desc(self.pointer, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    def close(self) -> None:
+        """Free the model; contexts made from it must be closed before."""
+        if self._pointer:
+            self.lib.c.llama_model_free(self._pointer)
+            self._pointer = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _encode(text: str) -> bytes:
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"the text has the lone surrogate U+{ord(text[error.start]):04X} at character "
+            f"{error.start + 1}, which is no valid Unicode: read the file as UTF-8"
+        ) from error
