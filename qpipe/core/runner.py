@@ -157,7 +157,8 @@ class _Run:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
         elif node.id in self.contended:
-            self._start(_Miss(node, key, inputs))
+            if self.executor.has_room(node.runtime.resources):
+                self._start(_Miss(node, key, inputs))
         else:
             needs = node.runtime.resources
             self.misses.setdefault(needs, deque()).append(_Miss(node, key, inputs))

@@ -1,0 +1,65 @@
+"""A composed and validated job as plain JSON: what is remembered between runs.
+
+A draft knows its stages' parameters, versions and fingerprints, but pins nothing yet: local files
+and hub revisions are looked at anew each time (plan.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from qpipe.core.key import Json
+
+
+class StageDraft(TypedDict):
+    """One stage of a job. ``needs`` maps role to the name of another stage of the job.
+
+    ``source`` is set for a stage that fetches: its ``params`` are then ``{"source", "revision"}``.
+    ``resources`` is (cpus, memory bytes, gpus).
+    """
+
+    name: str
+    stage: str
+    version: int
+    params: dict[str, Json]
+    engine: dict[str, Json]
+    needs: dict[str, str]
+    source: bool
+    entry: str
+    python: str | None
+    timeout: float | None
+    resources: list[int]
+
+
+class JobDraft(TypedDict):
+    """One job: its label in a sweep, its stages in order, and which stage is the reference."""
+
+    label: str
+    overrides: list[str]
+    stages: list[StageDraft]
+    reference: str | None
+
+
+class ExecutorDraft(TypedDict):
+    """How to run: executor name, cores and bytes to use (None: all), memory limits enforced."""
+
+    name: str
+    cpus: int | None
+    memory: int | None
+    enforce_memory: bool
+
+
+class RunDraft(TypedDict):
+    """All jobs of a command, and the settings of the run that they share."""
+
+    recipe: str
+    jobs: list[JobDraft]
+    executor: ExecutorDraft
+    keep_going: bool
+    objective: list[str]
+
+
+def describe(params: Mapping[str, Json]) -> str:
+    """Parameters as a short text for people."""
+    return ", ".join(f"{name}={value}" for name, value in params.items() if value is not None)

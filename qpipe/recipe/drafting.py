@@ -1,0 +1,146 @@
+"""Validated recipes → drafts: each stage found, its parameters checked, its inputs wired."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qpipe.core.graph import order
+from qpipe.errors import GraphError, RecipeError, nearest
+from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
+from qpipe.recipe.request import Job
+from qpipe.recipe.schema import Recipe, StageSpec, checked, validate
+from qpipe.stages.base import InputFile, Params, Stage
+from qpipe.stages.find import entry, find
+
+# What stands in a node's parameters for a file that has become an input.
+FILE_INPUT = "(input)"
+
+
+def draft(recipe: str, jobs: Sequence[Job]) -> RunDraft:
+    """The draft of a whole command. Raises RecipeError or GraphError, naming the field."""
+    recipes = [validate(job) for job in jobs]
+    first = recipes[0]
+    for job, other in zip(jobs, recipes, strict=True):
+        if other.executor != first.executor:
+            raise RecipeError(
+                f"executor: job {job.label!r} of the sweep asks for another executor; one sweep is "
+                "one graph and runs on one"
+            )
+    objective = first.run.objective
+    return RunDraft(
+        recipe=first.name or Path(recipe).stem,
+        jobs=[_job(job, checked_) for job, checked_ in zip(jobs, recipes, strict=True)],
+        executor=ExecutorDraft(**first.executor.model_dump()),
+        keep_going=any(other.run.keep_going for other in recipes),
+        objective=[objective] if isinstance(objective, str) else list(objective),
+    )
+
+
+def _job(job: Job, recipe: Recipe) -> JobDraft:
+    stages: dict[str, StageDraft] = {}
+    for name in order({name: spec.needs.values() for name, spec in recipe.stages.items()}):
+        for made in _stage(name, recipe.stages[name], job, recipe):
+            stages.setdefault(made["name"], made)
+    reference = recipe.run.reference
+    if reference is not None and reference not in stages:
+        raise RecipeError(
+            f"run.reference ({job.origins.origin('run.reference')}): {reference!r} is no stage of "
+            f"this recipe; {nearest(reference, stages)}"
+        )
+    return JobDraft(
+        label=job.label,
+        overrides=list(job.overrides),
+        stages=list(stages.values()),
+        reference=reference,
+    )
+
+
+def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDraft]:
+    """The draft of a stage, after those of the files that its parameters name."""
+    field = f"stages.{name}"
+    raw = spec.with_ or {}
+    try:
+        stage = find(spec.uses, raw, field=field)
+    except RecipeError as error:
+        raise RecipeError(f"{error} ({job.origins.origin(field)})") from None
+    params = checked(stage.given(), raw, job, at=f"{field}.with")
+    needs = dict(spec.needs)
+    _check_roles(field, stage, needs, job)
+    values = params.model_dump(mode="json")
+    sources = []
+    for parameter in _file_parameters(params):
+        if values[parameter] is not None:
+            source = _source(str(values[parameter]), parameter)
+            sources.append(source)
+            needs[parameter] = source["name"]
+            values[parameter] = FILE_INPUT
+    needed = stage.resources(params, cores=os.cpu_count() or 1)
+    own = spec.resources
+    return [
+        *sources,
+        StageDraft(
+            name=name,
+            stage=stage.kind,
+            version=stage.version,
+            params=values,
+            engine=dict(stage.fingerprint(params)),
+            needs=needs,
+            source=stage.given() is not stage.Params,
+            entry=entry(stage),
+            python=stage.python(params),
+            timeout=spec.timeout or recipe.run.timeout,
+            resources=[
+                needed.cpus if own.cpus is None else own.cpus,
+                needed.memory if own.memory is None else own.memory,
+                needed.gpus if own.gpus is None else own.gpus,
+            ],
+        ),
+    ]
+
+
+def _check_roles(field: str, stage: type[Stage], needs: Mapping[str, str], job: Job) -> None:
+    for role in needs:
+        if role not in stage.roles:
+            raise GraphError(
+                f"{field}.needs.{role} ({job.origins.origin(f'{field}.needs.{role}')}): "
+                f"{stage.kind} has no input {role!r}; {nearest(role, stage.roles)}"
+            )
+    for role in stage.roles:
+        if role not in needs:
+            raise GraphError(
+                f"{field}.needs ({job.origins.origin(field)}): {stage.kind} needs a stage for its "
+                f"input {role!r}: write `needs: {{{role}: STAGE}}`"
+            )
+
+
+def _file_parameters(params: Params) -> list[str]:
+    found: list[str] = []
+    for name, info in type(params).model_fields.items():
+        marks: list[Any] = [*info.metadata]
+        for argument in getattr(info.annotation, "__args__", ()):
+            marks += getattr(argument, "__metadata__", ())
+        if any(isinstance(mark, InputFile) for mark in marks):
+            found.append(name)
+    return found
+
+
+def _source(value: str, parameter: str) -> StageDraft:
+    """A download of the file that a parameter names; named after both, so that jobs share it."""
+    from qpipe.stages.download import Download
+
+    return StageDraft(
+        name=f"{parameter}:{value}",
+        stage=Download.kind,
+        version=Download.version,
+        params={"source": value, "revision": None},
+        engine={},
+        needs={},
+        source=True,
+        entry=entry(Download),
+        python=None,
+        timeout=None,
+        resources=[1, 0, 0],
+    )

@@ -1,0 +1,118 @@
+"""Drafts → one graph: sources pinned, jobs merged by node id, nodes named for people."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from qpipe.core.graph import Graph, Node, Resources, Runtime
+from qpipe.core.key import Json
+from qpipe.recipe.draft import JobDraft, RunDraft, StageDraft
+from qpipe.stages.sources import Pinner
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job of a plan: its label, its nodes' ids by stage name, and the reference's id."""
+
+    label: str
+    overrides: Sequence[str]
+    nodes: Mapping[str, str]
+    reference: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a command will run: one graph for all its jobs."""
+
+    graph: Graph
+    jobs: Sequence[PlannedJob]
+
+
+def plan(draft: RunDraft, pinner: Pinner) -> Plan:
+    """Pin the sources and build the merged graph. Raises SourceError for a missing source."""
+    builder = _Builder(pinner)
+    jobs = [builder.job(job) for job in draft["jobs"]]
+    graph = Graph(builder.nodes.values())
+    return Plan(graph.renamed(_names(jobs)), jobs)
+
+
+class _Builder:
+    """Builds each distinct node once, however many jobs have it."""
+
+    def __init__(self, pinner: Pinner) -> None:
+        self.pinner = pinner
+        self.nodes: dict[str, Node] = {}
+        self._built: dict[str, Node] = {}
+        self._pins: dict[str, tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
+
+    def job(self, job: JobDraft) -> PlannedJob:
+        ids: dict[str, str] = {}
+        for stage in job["stages"]:
+            inputs = {role: ids[name] for role, name in stage["needs"].items()}
+            node = self._node(stage, inputs)
+            self.nodes[node.id] = node
+            ids[stage["name"]] = node.id
+        reference = ids[job["reference"]] if job["reference"] is not None else None
+        return PlannedJob(job["label"], job["overrides"], ids, reference)
+
+    def _node(self, stage: StageDraft, inputs: dict[str, str]) -> Node:
+        same = json.dumps([stage, inputs], sort_keys=True)
+        if same not in self._built:
+            self._built[same] = self._build(stage, inputs)
+        return self._built[same]
+
+    def _build(self, stage: StageDraft, inputs: dict[str, str]) -> Node:
+        params: Mapping[str, Json] = stage["params"]
+        where: Mapping[str, Json] = {}
+        if stage["source"]:
+            params, where = self._pin(stage["params"])
+        cpus, memory, gpus = stage["resources"]
+        return Node(
+            name=stage["name"],
+            stage=stage["stage"],
+            version=stage["version"],
+            params=params,
+            engine=stage["engine"],
+            inputs=inputs,
+            runtime=Runtime(
+                entry=stage["entry"],
+                resources=Resources(cpus, memory, gpus),
+                python=stage["python"],
+                timeout=stage["timeout"],
+                where=where,
+            ),
+        )
+
+    def _pin(self, given: Mapping[str, Json]) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
+        same = json.dumps(given, sort_keys=True)
+        if same not in self._pins:
+            revision = given["revision"]
+            pinned = self.pinner.pin(
+                str(given["source"]), None if revision is None else str(revision)
+            )
+            self._pins[same] = (pinned.params, pinned.where)
+        return self._pins[same]
+
+
+def _names(jobs: Sequence[PlannedJob]) -> dict[str, str]:
+    """A display name for each node: its stage's name, and the labels of its jobs where a stage of
+    that name is several nodes."""
+    stages: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
+    for job in jobs:
+        for stage, node in job.nodes.items():
+            stages.setdefault(node, stage)
+            labels.setdefault(node, []).append(job.label)
+    several = Counter(stages.values())
+    names: dict[str, str] = {}
+    for node, stage in stages.items():
+        distinct = list(dict.fromkeys(labels[node]))
+        label = distinct[0] + (f" +{len(distinct) - 1}" if len(distinct) > 1 else "")
+        names[node] = f"{stage}[{label}]" if several[stage] > 1 else stage
+    taken = Counter(names.values())
+    return {
+        node: name if taken[name] == 1 else f"{name}#{node[:6]}" for node, name in names.items()
+    }

@@ -1,0 +1,224 @@
+"""The shape of a recipe, and the validation of a composed one with errors that users can act on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from qpipe.errors import RecipeError, nearest
+from qpipe.stages.base import Params
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+def parse_size(value: object) -> object:
+    """``"8GB"`` → 8000000000; numbers are bytes; anything else is left for pydantic to refuse."""
+    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        return int(float(match[1]) * _UNITS[match[2].upper()])
+    return value
+
+
+Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+
+
+class ResourcesSpec(Params):
+    """What one stage occupies; None: what the stage itself declares."""
+
+    cpus: int | None = Field(None, ge=1)
+    memory: Bytes | None = None
+    gpus: int | None = Field(None, ge=0)
+
+
+class StageSpec(Params):
+    """A named stage: what it ``uses``, which stages fill its roles, and its parameters."""
+
+    uses: str
+    needs: dict[str, str] = Field(default_factory=dict)
+    with_: dict[str, Any] | None = Field(None, alias="with")
+    resources: ResourcesSpec = ResourcesSpec()
+    timeout: float | None = Field(None, gt=0)
+
+
+class ExecutorSpec(Params):
+    """Where stages run. ``cpus`` and ``memory`` bound what is booked (None: all there is)."""
+
+    name: Literal["inline", "local"] = "local"
+    cpus: int | None = Field(None, ge=1)
+    memory: Bytes | None = None
+    enforce_memory: bool = False
+
+
+class RunSpec(Params):
+    """The run block. ``timeout`` is seconds per stage; ``objective`` is what a sweeper minimises.
+
+    ``reference`` names the stage whose output the others are compared with.
+    """
+
+    reference: str | None = None
+    keep_going: bool = False
+    timeout: float | None = Field(None, gt=0)
+    objective: str | list[str] = "ppl"
+
+
+class ModelSpec(Params):
+    """The model block. ``trust_remote_code`` needs the exact commit that is trusted."""
+
+    source: str
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+class Recipe(BaseModel):
+    """A composed recipe. The blocks that only feed interpolations are open; stages check them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
+
+    name: str | None = None
+    model: ModelSpec
+    quantize: dict[str, Any] | None = None
+    evaluate: dict[str, Any] | None = None
+    executor: ExecutorSpec = ExecutorSpec()
+    stages: dict[str, StageSpec]
+    run: RunSpec = RunSpec()
+    vars: dict[str, Any] = Field(default_factory=dict)
+
+
+class FieldSource(Protocol):
+    """Who set a field of a composed recipe (qpipe/recipe/origins.py)."""
+
+    def origin(self, field: str) -> str:
+        """``FILE:LINE`` or the override's text."""
+
+    def raw(self, field: str) -> str | None:
+        """The scalar as written, before YAML gave it a type."""
+
+
+class Composed(Protocol):
+    """What schema.py needs of a composed job (qpipe/recipe/request.py)."""
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def aliases(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def used(self) -> frozenset[str]: ...  # noqa: D102
+    @property
+    def origins(self) -> FieldSource: ...  # noqa: D102
+
+
+def validate(job: Composed) -> Recipe:
+    """The recipe of a composed job. Raises RecipeError listing every wrong field."""
+    recipe = checked(Recipe, job.config, job)
+    _refuse_unused(job)
+    if recipe.model.trust_remote_code and not re.fullmatch(
+        r"[0-9a-f]{40}", recipe.model.revision or ""
+    ):
+        raise RecipeError(
+            f"model.trust_remote_code ({job.origins.origin('model.trust_remote_code')}): true lets "
+            "the model's repository run code here, so it needs the exact commit that you trust: "
+            "set model.revision to its 40-digit SHA, or trust_remote_code to false"
+        )
+    return recipe
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def checked(model: type[M], data: object, job: Composed, *, at: str = "") -> M:
+    """Validate ``data``, which stands at the dotted field ``at`` of the recipe.
+
+    Raises RecipeError with a line for each wrong field: where it was set, its value, what would be
+    right.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        lines = [_line(model, problem, job, at) for problem in error.errors()]
+        raise RecipeError("\n".join(lines)) from None
+
+
+def _line(model: type[BaseModel], problem: Any, job: Composed, at: str) -> str:
+    location = [str(part) for part in problem["loc"]]
+    dotted = ".".join([part for part in [at] if part] + location)
+    field = resolve_alias(dotted, job.aliases)
+    where = job.origins.origin(field)
+    if problem["type"] == "extra_forbidden":
+        fields = _known_fields(model, location[:-1])
+        return f"{field} ({where}): unknown field; {nearest(location[-1], fields)}"
+    if problem["type"] == "missing":
+        return f"{field}: missing; set it in {where} or with {field}=… on the command line"
+    raw = job.origins.raw(field)
+    shown = f"{problem['input']!r}"
+    if problem["type"] == "string_type" and not isinstance(problem["input"], (dict, list)):
+        written = raw if raw is not None else str(problem["input"])
+        return (
+            f"{field} ({where}): {written} is a text that YAML reads as the "
+            f"{type(problem['input']).__name__} {shown}; quote it: "
+            f'{field.split(".")[-1]}: "{written}"'
+            + (f" (on the command line: '{field}=\"{written}\"')" if "override" in where else "")
+        )
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    return f"{field} ({where}): {shown} is not right: {message}"
+
+
+def resolve_alias(field: str, aliases: Mapping[str, str]) -> str:
+    """The field in which a user wrote what stands at ``field`` through interpolation."""
+    for _ in range(len(aliases) + 1):
+        parts = field.split(".")
+        for length in range(len(parts), 0, -1):
+            head = ".".join(parts[:length])
+            if head in aliases:
+                field = ".".join([aliases[head], *parts[length:]])
+                break
+        else:
+            break
+    return field
+
+
+def _known_fields(model: type[BaseModel], path: Iterable[str]) -> list[str]:
+    current: Any = model
+    for part in path:
+        if not (isinstance(current, type) and issubclass(current, BaseModel)):
+            return []
+        info = current.model_fields.get(part)
+        if info is None:
+            # A key of a mapping: go on with the mapping's values.
+            continue
+        current = _model_inside(info.annotation)
+    if isinstance(current, type) and issubclass(current, BaseModel):
+        return [info.alias or name for name, info in current.model_fields.items()]
+    return []
+
+
+def _model_inside(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _model_inside(argument)) is not None:
+            return found
+    return None
+
+
+def _refuse_unused(job: Composed) -> None:
+    """A field of an open block that no stage reads is a typo, or would silently do nothing."""
+    for block in ("quantize", "evaluate"):
+        known = {name for name in job.used if name.startswith(f"{block}.")}
+        for field in _leaves(job.config.get(block) or {}, block):
+            if not any(name == field or field.startswith(f"{name}.") for name in job.used):
+                choices = [name.removeprefix(f"{block}.") for name in known]
+                raise RecipeError(
+                    f"{field} ({job.origins.origin(field)}): no stage of this recipe reads it; "
+                    + nearest(field.removeprefix(f"{block}."), choices)
+                )
+
+
+def _leaves(value: Any, at: str) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{at}.{name}")
+    else:
+        yield at

@@ -1,0 +1,108 @@
+"""What a stage is: a params model, a few declarations, and one ``run``.
+
+Engines (qpipe/engines/) and evaluators (qpipe/evaluators/) are stages too: ``uses: quantize`` is
+one of the engines, chosen by the parameters ``method`` and ``engine``; ``uses: evaluate`` is one of
+the evaluators, chosen by ``metric``.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.manifest import FileEntry
+
+
+class Params(BaseModel):
+    """Base of all parameter models: strict types, no unknown fields, no NaN, frozen."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, strict=True, validate_default=True
+    )
+
+
+class InputFile:
+    """Marks a parameter that names a file or folder: it becomes a pinned input of the node."""
+
+
+ParamsModel: TypeAlias = type[Params]
+
+SourceFile: TypeAlias = Annotated[str, InputFile()]
+"""A local path, ``builtin:NAME`` or ``hf:[datasets/]OWNER/NAME[@REVISION]/FILE``."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One call of a stage: inputs by role, the folder to fill, and how to do it here.
+
+    ``progress`` takes (done, total, unit); ``where`` locates pinned sources on this machine.
+    """
+
+    inputs: Mapping[str, Path]
+    out: Path
+    threads: int
+    progress: Callable[[int, int, str], None]
+    where: Mapping[str, Json]
+
+
+class Stage(abc.ABC):
+    """A kind of work. Subclasses declare; only ``run`` does anything heavy.
+
+    ``version`` goes up whenever the same parameters and inputs give other bytes.
+    ``roles`` are the inputs that a recipe must wire with ``needs``.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    roles: ClassVar[tuple[str, ...]] = ()
+    Params: ClassVar[ParamsModel]
+
+    @classmethod
+    def given(cls) -> ParamsModel:
+        """The model of what a recipe gives; nodes hold ``Params`` (sources differ, once pinned)."""
+        return cls.Params
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """Name, version and build of the tool that shapes the bytes; part of the key."""
+        return {}
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """What the stage occupies on a machine with ``cores`` CPU cores."""
+        return Resources()
+
+    @classmethod
+    def python(cls, params: Any) -> str | None:
+        """The interpreter that it needs, or None for this one."""
+        return None
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Why it cannot run on this machine, with the command that helps, or None."""
+        return None
+
+    @classmethod
+    def confirm(cls, params: Any, files: Sequence[FileEntry]) -> None:
+        """Raise if the files made are not what the parameters promise."""
+        return
+
+    @abc.abstractmethod
+    def run(self, params: Any, work: Work) -> Mapping[str, Json]:
+        """Fill ``work.out``; the facts found out, which go into the manifest."""
+
+
+def installed(distribution: str) -> str:
+    """The version of an installed distribution, ``missing`` if it is not there."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,41 @@
+"""evaluate: what every evaluator has in common; they are the files of qpipe/evaluators/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from qpipe.core.key import Json
+from qpipe.stages import base
+
+RESULT = "result.json"
+
+
+class EvaluatorParams(base.Params):
+    """Base of the evaluators' parameters: subclasses give ``metric`` its one value as default."""
+
+    metric: str
+
+
+class Evaluator(base.Stage):
+    """A measurement of the model in role ``model``.
+
+    Its artifact holds result.json: what was measured and how, without timings, so that the same
+    measurement has the same bytes.
+    """
+
+    kind: ClassVar[str] = "evaluate"
+    roles: ClassVar[tuple[str, ...]] = ("model",)
+
+
+def write_result(folder: Path, result: Mapping[str, Json]) -> None:
+    """Write an evaluator's result.json."""
+    (folder / RESULT).write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False))
+
+
+def only_file(folder: Path, suffix: str) -> Path:
+    """The one file with this suffix in an input artifact."""
+    (found,) = folder.glob(f"*{suffix}")
+    return found

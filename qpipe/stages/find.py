@@ -1,0 +1,92 @@
+"""Finding the stage class behind ``uses`` and its parameters.
+
+Stages, engines and evaluators are found by file: every concrete Stage class in the modules of the
+three packages. Third parties add engines through the entry point group ``qpipe.engines``,
+evaluators through ``qpipe.evaluators`` and stages through ``qpipe.stages``; each entry point names
+a Stage class.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+
+from qpipe.core.key import Json
+from qpipe.errors import RecipeError, nearest
+from qpipe.stages.base import Stage
+
+_PACKAGES = ("stages", "engines", "evaluators")
+# The parameters that choose among the stages of one kind, most telling first.
+_CHOOSERS = ("method", "metric", "engine", "backend")
+
+
+@cache
+def all_stages() -> Mapping[str, Sequence[type[Stage]]]:
+    """Every stage class that is installed, by kind."""
+    found: dict[str, list[type[Stage]]] = {}
+    for package in _PACKAGES:
+        for stage in [*_shipped(package), *_third_party(package)]:
+            found.setdefault(stage.kind, []).append(stage)
+    return found
+
+
+def _shipped(package: str) -> list[type[Stage]]:
+    parent = importlib.import_module(f"qpipe.{package}")
+    stages = []
+    for info in pkgutil.iter_modules(parent.__path__, f"qpipe.{package}."):
+        module = importlib.import_module(info.name)
+        stages += [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value)
+            and issubclass(value, Stage)
+            and value.__module__ == module.__name__
+            and not inspect.isabstract(value)
+        ]
+    return stages
+
+
+def _third_party(package: str) -> list[type[Stage]]:
+    return [point.load() for point in metadata.entry_points(group=f"qpipe.{package}")]
+
+
+def find(uses: str, params: Mapping[str, Json], *, field: str) -> type[Stage]:
+    """The stage class for ``uses`` with these raw parameters.
+
+    Among several of one kind, the one whose own ``method``, ``metric``, ``engine`` or ``backend``
+    (the defaults of its params model) agree with the parameters. Raises RecipeError, naming
+    ``field``, for an unknown kind or choice.
+    """
+    kinds = all_stages()
+    if uses not in kinds:
+        raise RecipeError(f"{field}.uses: there is no stage {uses!r}; {nearest(uses, kinds)}")
+    candidates = list(kinds[uses])
+    for chooser in _CHOOSERS:
+        choices = {_choice(stage, chooser): None for stage in candidates} if candidates else {}
+        if set(choices) == {None}:
+            continue
+        wanted = params.get(chooser, next(iter(choices)))
+        agreeing = [stage for stage in candidates if _choice(stage, chooser) == wanted]
+        if not agreeing:
+            known = [str(choice) for choice in choices if choice is not None]
+            raise RecipeError(
+                f"{field}.{chooser}: there is no {chooser} {wanted!r}; "
+                + nearest(str(wanted), known)
+            )
+        candidates = agreeing
+    return candidates[0]
+
+
+def _choice(stage: type[Stage], chooser: str) -> Json:
+    info = stage.Params.model_fields.get(chooser)
+    default: Json = info.default if info is not None else None
+    return default
+
+
+def entry(stage: type[Stage]) -> str:
+    """The name by which a worker imports a stage class."""
+    return f"{stage.__module__}:{stage.__qualname__}"

@@ -1,0 +1,163 @@
+"""Where models and texts come from, and the pinning of each to exact content.
+
+A source is a local file or folder, ``builtin:NAME`` (shipped with qpipe), a hub repository
+``OWNER/NAME``, or ``hf:[datasets/]OWNER/NAME[@REVISION][/FILE]``. Pinning gives it parameters that
+say what it is (the digest of a local tree, the commit of a repository), which enter keys, and a
+``where`` that says how to get at it here, which does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qpipe.core import lock
+from qpipe.core.key import Json, content_digest, file_sha256
+from qpipe.errors import SourceError
+
+# The parts of a checkpoint folder or repository that mean something to us.
+WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*")
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HF = re.compile(
+    r"hf:(?P<type>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
+)
+DATA = Path(__file__).parents[1] / "data"
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """A source as a node has it: ``params`` for the key, ``where`` for this machine."""
+
+    params: Mapping[str, Json]
+    where: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A repository on the hub, or one file of it. ``kind`` is model or dataset."""
+
+    repo: str
+    kind: str
+    revision: str
+    file: str | None
+
+    @property
+    def label(self) -> str:
+        """How lock files and messages name it."""
+        return f"{self.kind}:{self.repo}@{self.revision}"
+
+
+@dataclass
+class Pinner:
+    """Pins sources; remembers the digests of local files by size, mtime and inode.
+
+    ``folders`` are searched for relative paths, in order. ``locked`` maps `HubSource.label` to a
+    commit. ``resolve`` asks the hub for the commit of a revision. ``notes`` collects what was
+    resolved, for `qpipe lock`.
+    """
+
+    folders: tuple[Path, ...]
+    hashes: Path
+    locked: Mapping[str, str]
+    resolve: Callable[[HubSource], str]
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def pin(self, source: str, revision: str | None) -> Pinned:
+        """Pin one source. Raises SourceError if it is not there."""
+        if path := self._local(source):
+            return self._pin_local(path)
+        hub = parse_hub(source, revision)
+        if hub is None:
+            raise SourceError(
+                f"{source}: no such file or folder (looked in "
+                f"{', '.join(str(folder) for folder in self.folders)}), and it is no hub "
+                "repository (OWNER/NAME) either"
+            )
+        return self._pin_hub(hub)
+
+    def _local(self, source: str) -> Path | None:
+        if source.startswith("builtin:"):
+            path = DATA / source.removeprefix("builtin:")
+            if not path.exists():
+                raise SourceError(f"{source}: qpipe ships no such model or text")
+            return path
+        if source.startswith("hf:"):
+            return None
+        given = Path(source).expanduser()
+        for folder in self.folders:
+            if (folder / given).exists():
+                return (folder / given).resolve()
+        return None
+
+    def _pin_local(self, path: Path) -> Pinned:
+        files = [path] if path.is_file() else wanted_files(path)
+        if not files:
+            raise SourceError(
+                f"{path}: nothing in this folder is part of a checkpoint "
+                f"(looked for {', '.join(WANTED)})"
+            )
+        entries = [(file.name, file.stat().st_size, self._sha256(file)) for file in files]
+        return Pinned(
+            {"kind": "local", "tree": content_digest(entries)},
+            {"path": str(path), "bytes": sum(size for _, size, _ in entries)},
+        )
+
+    def _pin_hub(self, hub: HubSource) -> Pinned:
+        commit = hub.revision
+        if not _COMMIT.fullmatch(commit):
+            commit = self.locked.get(hub.label) or self.resolve(hub)
+            self.notes[hub.label] = commit
+        params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
+        return Pinned({**params, "file": hub.file}, {})
+
+    def _sha256(self, path: Path) -> str:
+        stat = path.stat()
+        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        note = self.hashes / hashlib.sha256(os.fsencode(path)).hexdigest()
+        try:
+            known = json.loads(note.read_bytes())
+            if known["state"] == state:
+                return str(known["sha256"])
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not remembered: hash it
+        digest = file_sha256(path)
+        # A store that cannot be written only costs the next run a second hashing.
+        with contextlib.suppress(OSError):
+            lock.write_atomic(
+                note, json.dumps({"state": state, "sha256": digest}).encode(), sync=False
+            )
+        return digest
+
+
+def parse_hub(source: str, revision: str | None) -> HubSource | None:
+    """The repository that ``source`` names, or None if it has no such form.
+
+    A revision inside the source and another beside it contradict each other: SourceError.
+    """
+    if match := _HF.fullmatch(source):
+        inside = match["revision"]
+        if inside and revision and inside != revision:
+            raise SourceError(f"{source}: names revision {inside!r}, and revision {revision!r} too")
+        kind = "dataset" if match["type"] else "model"
+        return HubSource(match["repo"], kind, inside or revision or "main", match["file"])
+    if _REPOSITORY.fullmatch(source):
+        return HubSource(source, "model", revision or "main", None)
+    return None
+
+
+def wanted_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint folder that mean something to us, in order; no subfolders."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in WANTED)
+    )
