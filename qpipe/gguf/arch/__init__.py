@@ -1,0 +1,46 @@
+"""Architectures: how a Hugging Face checkpoint of each maps to GGUF.
+
+One file each, which declares ``ARCHITECTURE``, and that alone registers it. Source of the facts:
+llama.cpp, conversion/ (one class per architecture there).
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
+
+from qpipe import errors
+from qpipe.gguf.arch.base import Architecture
+from qpipe.gguf.config import Config
+
+
+@functools.cache
+def _registered() -> Mapping[str, Architecture]:
+    """Architectures by the name in config.json's ``architectures``."""
+    found: dict[str, Architecture] = {}
+    for module in pkgutil.iter_modules(__path__):
+        if module.name != "base":
+            architecture = importlib.import_module(f"{__name__}.{module.name}").ARCHITECTURE
+            found |= dict.fromkeys(architecture.hf_names, architecture)
+    return found
+
+
+def supported() -> list[str]:
+    """The names in config.json's ``architectures`` that can be converted."""
+    return sorted(_registered())
+
+
+def of(config: Config) -> Architecture:
+    """The architecture of a checkpoint; `CheckpointError` naming it if it is not supported."""
+    names = config.fields.get("architectures")
+    if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        raise config.bad("architectures", "a list with the name of the model class")
+    try:
+        return _registered()[names[0]]
+    except KeyError:
+        raise errors.CheckpointError(
+            f"{config.path}: field 'architectures' names {names[0]!r}, which cannot be converted "
+            f"to GGUF; supported: {', '.join(supported())}"
+        ) from None

@@ -1,0 +1,121 @@
+"""A Hugging Face checkpoint → one GGUF file in F32, F16 or BF16."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import gguf
+
+from qpipe import errors
+from qpipe.gguf import arch, checkpoint, ftypes, general, stream, values, vocab
+from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from qpipe.gguf.checkpoint import Checkpoint
+from qpipe.gguf.facts import Facts, facts
+from qpipe.gguf.sources import SafetensorsRows, interleaved
+from qpipe.gguf.types import GGMLType
+
+OUTTYPES = ("F32", "F16", "BF16")
+
+# What training leaves in a checkpoint and no model reads (conversion/base.py, prepare_tensors).
+_IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    outtype: str,
+    name: str | None = None,
+    threads: int = 1,
+    progress: stream.Progress | None = None,
+) -> Facts:
+    """Write the checkpoint in the folder ``source`` to ``out``.
+
+    ``outtype`` is F32, F16 or BF16 (norms and biases stay F32); ``name`` is the model's name or
+    repository id, from which ``general.name`` and its kin are made: the folder's own by default.
+
+    Raises `CheckpointError` for a checkpoint that is incomplete, damaged, of an unsupported
+    architecture or tokenizer, or holds NaN or infinity; `RecipeError` for another ``outtype``.
+    """
+    ftype = ftypes.file_type(outtype)
+    if ftype.name not in OUTTYPES:
+        raise errors.RecipeError(f"outtype {outtype!r} is not one of {', '.join(OUTTYPES)}")
+    opened = checkpoint.open_checkpoint(source)
+    architecture = arch.of(opened.config)
+    dims = Dims.read(opened.config)
+    outputs = plan(opened, architecture, dims, ftype)
+    n_weights = sum(math.prod(output.shape) for output in outputs)
+    named = name or source.resolve().name
+    metadata = general.description(opened, architecture.name, name=named, n_weights=n_weights)
+    metadata |= general.sizes(opened.config, architecture, dims) | general.file_type(ftype)
+    metadata |= architecture.after_file_type(opened.config, dims)
+    metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
+    metadata |= vocab.metadata(opened.folder, dims.vocab)
+    size = stream.write(out, metadata, outputs, threads=threads, progress=progress)
+    return facts(outputs, architecture=architecture.name, file_type=ftype.name, file_bytes=size)
+
+
+def plan(
+    opened: Checkpoint, architecture: Architecture, dims: Dims, ftype: ftypes.FileType
+) -> list[stream.Output]:
+    """The tensors to write, in the checkpoint's order.
+
+    Raises `CheckpointError` for a tensor that is missing, unexpected or of a shape or dtype that
+    the config does not allow.
+    """
+    config = opened.config
+    if config.has("quantization_config"):
+        raise config.bad("quantization_config", "absent: give the checkpoint before quantization")
+    specs = architecture.expected(dims, tied=config.flag("tie_word_embeddings", False))
+    for name, spec in specs.items():
+        if not spec.optional and name not in opened.tensors:
+            raise errors.CheckpointError(
+                f"{opened.folder}: tensor {name!r} is missing, which {config.path.name} "
+                f"({architecture.hf_names[0]}, {dims.layers} layers) requires; "
+                "download the checkpoint again"
+            )
+    names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
+    return [
+        _output(name, specs, opened, dims, ftype, str(names.get_name(name, (".weight", ".bias"))))
+        for name in opened.tensors
+        if not name.endswith(_IGNORED)
+    ]
+
+
+def _output(
+    name: str,
+    specs: dict[str, Spec],
+    opened: Checkpoint,
+    dims: Dims,
+    ftype: ftypes.FileType,
+    gguf_name: str,
+) -> stream.Output:
+    tensor = opened.tensors[name]
+    if name not in specs:
+        raise errors.CheckpointError(
+            f"{tensor.origin} does not belong to a model like "
+            f"{opened.config.path} describes; check architectures and num_hidden_layers there"
+        )
+    spec = specs[name]
+    shape = tuple(int(getattr(dims, size)) for size in spec.shape)
+    if tensor.shape != shape:
+        raise errors.CheckpointError(
+            f"{tensor.origin} has the shape {list(tensor.shape)}, but {opened.config.path} "
+            f"makes it {list(shape)} ({' × '.join(spec.shape)}); "
+            "they belong to different models: download both again"
+        )
+    if tensor.dtype not in SafetensorsRows.DTYPES:
+        raise errors.CheckpointError(
+            f"{tensor.origin} has the dtype {tensor.dtype}; "
+            f"{', '.join(SafetensorsRows.DTYPES)} can be converted: "
+            "give the checkpoint before quantization"
+        )
+    order = interleaved(shape[0], getattr(dims, spec.rotary)) if spec.rotary else None
+    kind = GGMLType.F32 if len(shape) == 1 else ftype.default
+    return stream.Output(gguf_name, shape, kind, SafetensorsRows(tensor, order))
+
+
+def _model_arch(architecture: Architecture) -> gguf.MODEL_ARCH:
+    by_name = {name: model for model, name in gguf.MODEL_ARCH_NAMES.items()}
+    return by_name[architecture.name]

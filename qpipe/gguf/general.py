@@ -1,0 +1,96 @@
+"""The metadata in front of the tokenizer: ``general.*`` and the sizes of the model.
+
+Order and names as llama.cpp's converter writes them (conversion/base.py, prepare_metadata and
+TextModel.set_gguf_parameters).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import yaml  # type: ignore[import-untyped]  # gguf reads the model card with it
+
+from qpipe import errors
+from qpipe.gguf import jsonfile, rope, values
+from qpipe.gguf.arch.base import Architecture, Dims
+from qpipe.gguf.checkpoint import Checkpoint
+from qpipe.gguf.config import Config
+from qpipe.gguf.ftypes import FileType
+
+QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
+
+
+def description(checkpoint: Checkpoint, arch: str, *, name: str, n_weights: int) -> values.Metadata:
+    """``general.*``: name, authorship, licence, sampling defaults, from name and model card.
+
+    ``name`` is the model's own, a repository id or a folder's name; the gguf package's heuristics
+    take size, version and fine-tune from it.
+    """
+    card = _model_card(checkpoint.folder)
+    fields = dict(checkpoint.config.fields)
+    meta = gguf.Metadata.apply_metadata_heuristic(
+        gguf.Metadata(), card, fields, Path(name), n_weights
+    )
+    _sampling(meta, checkpoint.folder)
+    meta.name = meta.name or name
+    meta.size_label = meta.size_label or gguf.size_label(n_weights, n_weights, 0, 0)
+    writer = gguf.GGUFWriter(None, arch)
+    writer.add_type(gguf.GGUFType.MODEL)
+    meta.set_gguf_meta_model(writer)
+    return {
+        key: values.encode(item.value, item.type, item.sub_type)
+        for key, item in writer.kv_data[0].items()
+    }
+
+
+def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
+    """``ARCH.*``: the hyperparameters."""
+    arch = architecture.name
+    found = {
+        f"{arch}.block_count": values.u32(dims.layers),
+        f"{arch}.context_length": values.u32(config.integer("max_position_embeddings")),
+        f"{arch}.embedding_length": values.u32(dims.hidden),
+        f"{arch}.feed_forward_length": values.u32(dims.ffn),
+        f"{arch}.attention.head_count": values.u32(dims.heads),
+        f"{arch}.attention.head_count_kv": values.u32(dims.kv_heads),
+    }
+    found |= rope.parameters(arch, config)
+    epsilon = values.f32(config.number("rms_norm_eps", 1e-6))
+    found[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon
+    if architecture.head_dim_default or config.has("head_dim"):
+        found[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
+        found[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
+    return found
+
+
+def file_type(ftype: FileType) -> values.Metadata:
+    """The key that names the quantization."""
+    return {"general.file_type": values.u32(ftype.number)}
+
+
+def _sampling(meta: gguf.Metadata, folder: Path) -> None:
+    """Defaults of generation_config.json (gguf-py, Metadata.load)."""
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return
+    config = jsonfile.load(path)
+    for field in ("top_k", "top_p", "min_p", "temperature", "repetition_penalty"):
+        target = {"temperature": "temp", "repetition_penalty": "penalty_repeat"}.get(field, field)
+        if isinstance(config.get(field), int | float):
+            setattr(meta, f"sampling_{target}", config[field])
+
+
+def _model_card(folder: Path) -> dict[str, object]:
+    """The YAML front matter of README.md, empty if there is none."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return {}
+    try:
+        card = gguf.Metadata.load_model_card(folder)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise errors.CheckpointError(
+            f"{path}: the front matter is no YAML ({reason}); correct or remove the file"
+        ) from None
+    return dict(card)

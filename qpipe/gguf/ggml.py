@@ -1,0 +1,70 @@
+"""ggml's own quantizers, by ctypes from the shared object of the xllamacpp wheel.
+
+Linux and macOS: there the wheel exports ggml.h's C functions. Only pointers and integers cross,
+no struct, so any version that exports them will do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe import errors
+from qpipe.gguf import types
+from qpipe.gguf.types import GGMLType
+
+
+@functools.cache
+def _library() -> ctypes.CDLL:
+    """The loaded library with its signatures set; `EngineMissingError` where there is none."""
+    spec = importlib.util.find_spec("xllamacpp")
+    folders = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
+    for found in (path for folder in folders for path in sorted(folder.glob("xllamacpp*.so"))):
+        library = ctypes.CDLL(str(found))
+        if not hasattr(library, "ggml_quantize_chunk"):
+            continue
+        library.ggml_quantize_init.argtypes = [ctypes.c_int]
+        library.ggml_quantize_init.restype = None
+        library.ggml_quantize_chunk.restype = ctypes.c_size_t
+        library.ggml_quantize_chunk.argtypes = [
+            ctypes.c_int,  # type
+            ctypes.c_void_p,  # src
+            ctypes.c_void_p,  # dst
+            ctypes.c_int64,  # first element
+            ctypes.c_int64,  # rows
+            ctypes.c_int64,  # weights per row
+            ctypes.c_void_p,  # importance matrix
+        ]
+        return library
+    raise errors.EngineMissingError(
+        "ggml's quantizers are not usable here: the xllamacpp package is missing or exports no "
+        "ggml_quantize_chunk (it does on Linux and macOS): install qpipe there, or choose types "
+        "that qpipe writes itself"
+    )
+
+
+@functools.cache
+def _initialized(kind: GGMLType) -> ctypes.CDLL:
+    library = _library()
+    library.ggml_quantize_init(int(kind))
+    return library
+
+
+def quantize(rows: npt.NDArray[np.float32], kind: GGMLType) -> npt.NDArray[np.uint8]:
+    """``rows`` [rows, n_per_row] as ``kind`` [rows, bytes per row]; releases the GIL.
+
+    Source: ggml.c, ggml_quantize_chunk. The rows must be finite: ggml aborts on NaN.
+    """
+    source = np.ascontiguousarray(rows, np.float32)
+    n_rows, n_per_row = source.shape
+    out = np.empty((n_rows, types.row_bytes(kind, n_per_row)), np.uint8)
+    written = _initialized(kind).ggml_quantize_chunk(
+        int(kind), source.ctypes.data, out.ctypes.data, 0, n_rows, n_per_row, None
+    )
+    assert written == out.nbytes, (kind, written, out.nbytes)
+    return out

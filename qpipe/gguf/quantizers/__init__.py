@@ -1,0 +1,47 @@
+"""float32 rows → the bytes of a ggml type; one module per family of formats.
+
+A module declares ``QUANTIZERS``, and that alone registers it. `last_resort` (ggml's own C code)
+serves the types that no other module declares.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe import errors
+from qpipe.gguf.types import GGMLType
+
+Quantizer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]]
+"""float32 [rows, n_per_row], finite → uint8 [rows, bytes per row].
+
+Raises `OverflowError` where a finite weight has no finite image in the type.
+"""
+
+_LAST = "last_resort"
+
+
+@functools.cache
+def _registered() -> Mapping[GGMLType, Quantizer]:
+    found: dict[GGMLType, Quantizer] = {}
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != _LAST)
+    for name in (_LAST, *names):
+        module = importlib.import_module(f"{__name__}.{name}")
+        found |= module.QUANTIZERS
+    return found
+
+
+def quantizer(kind: GGMLType) -> Quantizer:
+    """The function that writes ``kind``; `EngineMissingError` if qpipe has none."""
+    try:
+        return _registered()[kind]
+    except KeyError:
+        known = ", ".join(sorted(known.name for known in _registered()))
+        raise errors.EngineMissingError(
+            f"qpipe cannot write the tensor type {kind.name}; it writes {known}"
+        ) from None

@@ -1,0 +1,201 @@
+"""Read a GGUF file: header, metadata and tensor table, all checked before anything is used.
+
+Weights stay on disk: a tensor is a window into a memory map. Format: ggml/docs/gguf.md;
+the checks are those of gguf.cpp (gguf_init_from_file_impl), with messages that say what to do.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe import errors
+from qpipe.gguf import types, values
+from qpipe.gguf.types import GGMLType
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+DEFAULT_ALIGNMENT = 32
+MAX_DIMS = 4
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One entry of the tensor table; ``offset`` counts from the start of the file."""
+
+    name: str
+    shape: tuple[int, ...]  # numpy order: rows…, weights per row
+    type: GGMLType
+    offset: int
+    nbytes: int
+
+    @property
+    def n_weights(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class GGUFFile:
+    """A GGUF file whose header was read and found sound."""
+
+    path: Path
+    version: int
+    metadata: values.Metadata
+    tensors: dict[str, Tensor]
+
+    @property
+    def architecture(self) -> str:
+        """The value of ``general.architecture``."""
+        return str(self.value("general.architecture"))
+
+    def value(self, key: str) -> values.Value:
+        """One decoded metadata value; `CheckpointError` if the file has none of that name."""
+        if key not in self.metadata:
+            raise _broken(self.path, f"it has no metadata key {key!r}", "convert the model again")
+        return values.decode(self.metadata[key])
+
+    def data(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
+        """The bytes of ``tensor`` as a read-only memory map [rows, bytes per row]."""
+        rows = math.prod(tensor.shape[:-1])
+        mapped: npt.NDArray[np.uint8] = np.memmap(
+            self.path, np.uint8, "r", tensor.offset, (rows, tensor.nbytes // rows)
+        )
+        return mapped
+
+
+def read(path: Path) -> GGUFFile:
+    """Open ``path``; `CheckpointError` where it is cut short, contradictory or no GGUF at all."""
+    try:
+        size = path.stat().st_size
+        if size < 24:
+            raise _broken(path, f"it is {size} bytes long, too short for a header", _AGAIN)
+        mapped = np.memmap(path, np.uint8, "r")
+    except OSError as error:
+        raise errors.CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    return _Parser(path, mapped.data).parse()
+
+
+_AGAIN = "download or convert it again"
+
+
+def _broken(path: Path, what: str, fix: str) -> errors.CheckpointError:
+    return errors.CheckpointError(f"{path}: not a usable GGUF file: {what}; {fix}")
+
+
+class _Parser:
+    def __init__(self, path: Path, buffer: memoryview) -> None:
+        self.path = path
+        self.buffer = buffer
+        self.at = 0
+
+    def parse(self) -> GGUFFile:
+        try:
+            version, n_tensors, n_values = self._header()
+            metadata = self._metadata(n_values)
+            entries = [self._entry(i, n_tensors) for i in range(n_tensors)]
+        except (struct.error, IndexError):
+            raise _broken(
+                self.path,
+                f"it ends after {len(self.buffer)} bytes, in the middle of its header",
+                _AGAIN,
+            ) from None
+        return GGUFFile(self.path, version, metadata, self._placed(entries, metadata))
+
+    def _header(self) -> tuple[int, int, int]:
+        magic = bytes(self.buffer[:4])
+        if magic != MAGIC:
+            raise _broken(self.path, f"it starts with {magic!r} instead of {MAGIC!r}", _AGAIN)
+        version, n_tensors, n_values = struct.unpack_from("<IQQ", self.buffer, 4)
+        if version not in VERSIONS:
+            what = f"it has version {version}; versions 2 and 3, little endian, can be read"
+            raise _broken(self.path, what, "convert the model again with a current tool")
+        self.at = 24
+        return version, n_tensors, n_values
+
+    def _metadata(self, count: int) -> values.Metadata:
+        metadata: values.Metadata = {}
+        for _ in range(count):
+            key = self._string("a metadata key")
+            start = self.at
+            try:
+                self.at = values.skip(self.buffer, start)
+            except ValueError as error:
+                raise _broken(self.path, f"metadata {key!r} has {error}", _AGAIN) from None
+            if key in metadata:
+                raise _broken(self.path, f"metadata {key!r} appears twice", _AGAIN)
+            metadata[key] = bytes(self.buffer[start : self.at])
+        return metadata
+
+    def _entry(self, index: int, count: int) -> tuple[str, tuple[int, ...], GGMLType, int]:
+        name = self._string(f"the name of tensor {index} of {count}")
+        (n_dims,) = self._unpack("<I")
+        if not 1 <= n_dims <= MAX_DIMS:
+            raise _broken(self.path, f"tensor {name!r} has {n_dims} dimensions, not 1–4", _AGAIN)
+        shape = tuple(reversed(self._unpack(f"<{n_dims}Q")))
+        kind, offset = self._unpack("<IQ")
+        try:
+            return name, shape, GGMLType(kind), offset
+        except ValueError:
+            what = f"tensor {name!r} has the unknown type number {kind}"
+            raise _broken(self.path, what, "a newer version of qpipe or gguf may know it") from None
+
+    def _placed(
+        self, entries: list[tuple[str, tuple[int, ...], GGMLType, int]], metadata: values.Metadata
+    ) -> dict[str, Tensor]:
+        alignment = self._alignment(metadata)
+        start = _padded(self.at, alignment)
+        tensors: dict[str, Tensor] = {}
+        expected = 0
+        for name, shape, kind, offset in entries:
+            if name in tensors:
+                raise _broken(self.path, f"tensor {name!r} appears twice", _AGAIN)
+            if 0 in shape or not types.fits(kind, shape[-1]):
+                what = f"tensor {name!r} of type {kind.name} cannot have the shape {shape}"
+                raise _broken(self.path, what, _AGAIN)
+            nbytes = types.tensor_bytes(kind, shape)
+            if offset != expected:
+                what = f"tensor {name!r} starts at byte {offset} of the data instead of {expected}"
+                raise _broken(self.path, what, _AGAIN)
+            if start + offset + nbytes > len(self.buffer):
+                what = (
+                    f"tensor {name!r} needs bytes {start + offset}–{start + offset + nbytes}, "
+                    f"but the file ends after {len(self.buffer)}"
+                )
+                raise _broken(self.path, what, _AGAIN)
+            tensors[name] = Tensor(name, shape, kind, start + offset, nbytes)
+            expected = _padded(offset + nbytes, alignment)
+        return tensors
+
+    def _alignment(self, metadata: values.Metadata) -> int:
+        if "general.alignment" not in metadata:
+            return DEFAULT_ALIGNMENT
+        value = values.decode(metadata["general.alignment"])
+        if not isinstance(value, int) or value < 1 or value & (value - 1):
+            raise _broken(self.path, f"general.alignment is {value!r}, no power of two", _AGAIN)
+        return value
+
+    def _string(self, what: str) -> str:
+        (size,) = self._unpack("<Q")
+        end = self.at + size
+        if end > len(self.buffer):
+            raise IndexError(end)
+        raw, self.at = bytes(self.buffer[self.at : end]), end
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise _broken(self.path, f"{what} is no UTF-8: {raw[:32]!r}", _AGAIN) from None
+
+    def _unpack(self, layout: str) -> tuple[int, ...]:
+        unpacked = struct.unpack_from(layout, self.buffer, self.at)
+        self.at += struct.calcsize(layout)
+        return unpacked
+
+
+def _padded(at: int, alignment: int) -> int:
+    return -(-at // alignment) * alignment

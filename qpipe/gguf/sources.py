@@ -1,0 +1,103 @@
+"""Rows of a tensor, in a GGUF file or in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.gguf.reader import GGUFFile, Tensor
+from qpipe.gguf.safetensors import StoredTensor
+from qpipe.gguf.types import GGMLType
+
+
+def bf16_to_f32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
+    """BF16 bit patterns as float32, exactly."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+@dataclass(frozen=True)
+class GGUFRows:
+    """One tensor of ``file``, whose floats can be read if it is F32, F16 or BF16."""
+
+    file: GGUFFile
+    tensor: Tensor
+
+    @property
+    def origin(self) -> str:
+        """The tensor and file to blame."""
+        return f"{self.file.path}: tensor {self.tensor.name!r}"
+
+    @property
+    def type(self) -> GGMLType | None:
+        """The type in the file."""
+        return self.tensor.type
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Rows as they are stored."""
+        return np.ascontiguousarray(self.file.data(self.tensor)[start:stop])
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Rows as float32."""
+        raw = self.raw(start, stop)
+        if self.tensor.type == GGMLType.F16:
+            return raw.view("<f2").astype(np.float32)
+        if self.tensor.type == GGMLType.BF16:
+            return bf16_to_f32(raw.view("<u2"))
+        assert self.tensor.type == GGMLType.F32, self.tensor
+        return raw.view("<f4")
+
+
+@dataclass(frozen=True)
+class SafetensorsRows:
+    """One tensor of a checkpoint, a vector being one row; ``order`` picks source rows.
+
+    A vector is reordered by its elements instead.
+    """
+
+    tensor: StoredTensor
+    order: npt.NDArray[np.int64] | None = None
+
+    DTYPES: ClassVar[Mapping[str, str]] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+    @property
+    def origin(self) -> str:
+        """The tensor and file to blame."""
+        return self.tensor.origin
+
+    @property
+    def type(self) -> GGMLType | None:
+        """None: rows are only delivered as floats."""
+        return None
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Never asked for, since `type` is None."""
+        raise NotImplementedError
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Rows as float32."""
+        stored = np.memmap(
+            self.tensor.path,
+            self.DTYPES[self.tensor.dtype],
+            "r",
+            self.tensor.offset,
+            self.tensor.shape,
+        )
+        if stored.ndim == 1:
+            picked = (stored if self.order is None else stored[self.order])[None, :]
+        else:
+            picked = stored[start:stop] if self.order is None else stored[self.order[start:stop]]
+        if self.tensor.dtype == "BF16":
+            return bf16_to_f32(picked)
+        return np.ascontiguousarray(picked, np.float32)
+
+
+def interleaved(rows: int, heads: int) -> npt.NDArray[np.int64]:
+    """For each row of a q or k projection in ggml's order, the row of Hugging Face's.
+
+    Each head's two halves become neighbours: conversion/llama.py, LlamaModel.permute.
+    """
+    return np.arange(rows).reshape(heads, 2, rows // heads // 2).swapaxes(1, 2).reshape(-1)

@@ -1,0 +1,185 @@
+"""Special tokens, whether they are added to a prompt, and the chat template.
+
+What gguf-py's SpecialVocab reads, in its order (llama.cpp, gguf-py/gguf/vocab.py; the version on
+PyPI is older than the converter's own): tokenizer.json's post-processor, then
+tokenizer_config.json, then config.json.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qpipe.gguf import jsonfile, values
+
+KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+_ID_KEYS = {
+    "bos": "bos_token_id",
+    "eos": "eos_token_id",
+    "eot": "eot_token_id",
+    "eom": "eom_token_id",
+    "unk": "unknown_token_id",
+    "sep": "seperator_token_id",  # sic: the key in GGUF
+    "pad": "padding_token_id",
+    "mask": "mask_token_id",
+}
+_ADDABLE = ("bos", "eos", "sep")
+
+
+def metadata(folder: Path, *, n_vocab: int | None = None) -> values.Metadata:
+    """``tokenizer.ggml.*_token_id``, ``add_*_token`` and ``tokenizer.chat_template``.
+
+    Ids that lie outside ``n_vocab`` rows are left out.
+    """
+    found = _Special(kinds=list(KINDS), n_vocab=n_vocab)
+    tokenizer = _optional(folder / "tokenizer.json")
+    config = _optional(folder / "tokenizer_config.json")
+    if tokenizer:
+        found.read_post_processor(tokenizer, config)
+    found.read_tokens(config, tokenizer.get("added_tokens") or [])
+    found.read_ids(_optional(folder / "config.json"))
+    return found.metadata() | _chat_template(folder, config)
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return jsonfile.load(path) if path.is_file() else {}
+
+
+@dataclass
+class _Special:
+    kinds: list[str]
+    n_vocab: int | None
+    ids: dict[str, int] = field(default_factory=dict)
+    add: dict[str, bool] = field(default_factory=dict)
+
+    def metadata(self) -> values.Metadata:
+        prefix = "tokenizer.ggml."
+        ids = {
+            f"{prefix}{_ID_KEYS[k]}": values.u32(v) for k, v in self.ids.items() if k in _ID_KEYS
+        }
+        add = {
+            f"{prefix}add_{k}_token": values.boolean(v)
+            for k, v in self.add.items()
+            if k in _ADDABLE
+        }
+        return ids | add
+
+    def read_post_processor(self, tokenizer: dict[str, Any], config: dict[str, Any]) -> None:
+        """Deduce from the post-processor which tokens frame a text; may fill in ``config``."""
+        for kind, stand_in in (("bos", "cls"), ("eos", "sep")):
+            if not config.get(f"{kind}_token") and config.get(f"{stand_in}_token"):
+                config[f"{kind}_token"] = config[f"{stand_in}_token"]
+        processor = tokenizer.get("post_processor") or {}
+        for step in processor.get("processors", [processor]):
+            if step.get("type") == "ByteLevel":
+                self.add.setdefault("bos", False)
+                self.add.setdefault("eos", False)
+            elif step.get("type") == "TemplateProcessing":
+                self._read_template(step, config)
+
+    def _read_template(self, step: dict[str, Any], config: dict[str, Any]) -> None:
+        single, pair = step.get("single") or [], step.get("pair") or []
+        first = _special(single[0]) if len(single) > 1 else None
+        last = _special(single[-1]) if len(single) > 1 else None
+        if first:
+            self._read_first(first, config)
+        if last:
+            self._read_last(last, config)
+        if first and pair and _special(pair[0]) == first:
+            pair = pair[1:]
+        if last and pair and _special(pair[-1]) == last:
+            pair = pair[:-1]
+        between = pair[1:-1]
+        if between and (_sequence(pair[0]), _sequence(pair[-1])) == ("A", "B"):
+            self._read_between(between, config, closed=last is not None)
+
+    def _read_first(self, first: str, config: dict[str, Any]) -> None:
+        for kind in ("bos", "cls"):
+            if first not in (config.get("bos_token"), config.get("cls_token")):
+                config[f"{kind}_token"] = config.get(f"{kind}_token") or first
+        self.add["bos"] = first in (config.get("bos_token"), config.get("cls_token"))
+
+    def _read_last(self, last: str, config: dict[str, Any]) -> None:
+        """A text that ends with another token than EOS: that becomes EOS, EOS ends the turn."""
+        if config and last != config.get("eos_token"):
+            spare = next((kind for kind in ("eot", "eom") if kind not in self.kinds), None)
+            if spare:
+                self.kinds.append(spare)
+                config[f"{spare}_token"] = config.get("eos_token")
+            config["eos_token"] = last
+        self.add["eos"] = True
+
+    def _read_between(self, between: list[Any], config: dict[str, Any], *, closed: bool) -> None:
+        separators = [t for t in (config.get("sep_token"), config.get("eos_token")) if t]
+        add = _special(between[0]) in separators and not closed
+        if len(between) == 2 and _special(between[1]) in separators:
+            add = True
+        self.add["sep"] = add
+        if add and not config.get("sep_token"):
+            config["sep_token"] = config.get("eos_token")
+
+    def read_tokens(self, config: dict[str, Any], added: list[Any]) -> None:
+        """Names in tokenizer_config.json, looked up among tokenizer.json's added tokens."""
+        by_text = {t.get("content"): t.get("id") for t in reversed(added) if isinstance(t, dict)}
+        for kind in self.kinds:
+            add = config.get(f"add_{kind}_token")
+            if isinstance(add, bool):
+                self.add.setdefault(kind, add)
+            entry = config.get(f"{kind}_token")
+            text = entry.get("content") if isinstance(entry, dict) else entry
+            if isinstance(text, str):
+                self._set(kind, by_text.get(text))
+
+    def read_ids(self, config: dict[str, Any]) -> None:
+        """Ids in config.json, for what the names left open."""
+        for kind in self.kinds:
+            self._set(kind, config.get(f"{kind}_token_id"))
+
+    def _set(self, kind: str, index: Any) -> None:
+        usable = type(index) is int and index >= 0
+        if usable and kind not in self.ids and (self.n_vocab is None or index < self.n_vocab):
+            self.ids[kind] = index
+
+
+def _special(entry: Any) -> str | None:
+    found = entry.get("SpecialToken", {}).get("id")
+    return found if isinstance(found, str) else None
+
+
+def _sequence(entry: Any) -> str | None:
+    found = entry.get("Sequence", {}).get("id")
+    return found if isinstance(found, str) else None
+
+
+def _chat_template(folder: Path, config: dict[str, Any]) -> values.Metadata:
+    """The template, or several by name (gguf_writer.py, add_chat_template)."""
+    template = config.get("chat_template", _template_file(folder)) if config else None
+    if isinstance(template, str):
+        return {"tokenizer.chat_template": values.string(template)}
+    if not isinstance(template, list):
+        return {}
+    named = {_plain(t["name"]): t["template"] for t in template if t.get("template") is not None}
+    default = named.pop("default", None)
+    found = {f"tokenizer.chat_template.{k}": values.string(v) for k, v in named.items()}
+    if named:
+        found["tokenizer.chat_templates"] = values.strings([k.encode() for k in sorted(named)])
+    if default is not None:
+        found["tokenizer.chat_template"] = values.string(default)
+    return found
+
+
+def _template_file(folder: Path) -> Any:
+    if (path := folder / "chat_template.jinja").is_file():
+        more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
+        text = path.read_text("utf-8")
+        if not more:
+            return text
+        rest = [{"name": p.stem, "template": p.read_text("utf-8")} for p in more]
+        return [{"name": "default", "template": text}, *rest]
+    return _optional(folder / "chat_template.json").get("chat_template")
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)
