@@ -33,9 +33,16 @@ def draft(recipe: str, jobs: Sequence[Job]) -> RunDraft:
     return RunDraft(
         recipe=first.name or Path(recipe).stem,
         jobs=[_job(job, checked_) for job, checked_ in zip(jobs, recipes, strict=True)],
-        executor=ExecutorDraft(**first.executor.model_dump()),
+        executor=_executor(first),
         keep_going=any(other.run.keep_going for other in recipes),
         objective=[objective] if isinstance(objective, str) else list(objective),
+    )
+
+
+def _executor(recipe: Recipe) -> ExecutorDraft:
+    spec = recipe.executor
+    return ExecutorDraft(
+        name=spec.name, cpus=spec.cpus, memory=spec.memory, enforce_memory=spec.enforce_memory
     )
 
 

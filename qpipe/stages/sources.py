@@ -23,7 +23,7 @@ from qpipe.core.key import Json, content_digest, file_sha256
 from qpipe.errors import SourceError
 
 # The parts of a checkpoint folder or repository that mean something to us.
-WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*")
+WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -1,0 +1,109 @@
+"""What a run would do, without running: hits, misses and why; and what differs from before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from qpipe.core.graph import Graph, Node
+from qpipe.core.key import Json
+from qpipe.core.manifest import Manifest
+from qpipe.core.store import Artifact, Store
+from qpipe.errors import StoreError
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What would happen to a node. ``key`` is None as long as it depends on an input's content.
+
+    ``cached``: in the store. ``run``: not there, it would run. ``unknown``: an input has to be made
+    first; ``why`` says which, and whether the same configuration was made before.
+    """
+
+    node: Node
+    state: Literal["cached", "run", "unknown"]
+    why: str
+    key: str | None = None
+    artifact: Artifact | None = None
+
+
+def forecast(graph: Graph, store: Store) -> list[Forecast]:
+    """One forecast a node, in graph order; the store is only read."""
+    found: dict[str, Forecast] = {}
+    for node in graph.values():
+        found[node.id] = _look(node, found, store)
+    return list(found.values())
+
+
+def _look(node: Node, found: Mapping[str, Forecast], store: Store) -> Forecast:
+    inputs = {role: found[source] for role, source in node.inputs.items()}
+    pending = [made.node.name for made in inputs.values() if made.artifact is None]
+    if pending:
+        why = f"unknown until {', '.join(dict.fromkeys(pending))} has run"
+        before = store.key_of(node.id)
+        if before is not None and store.paths.artifact(before).is_dir():
+            why += "; cached if that comes out as it did before"
+        return Forecast(node, "unknown", why)
+    digests = {
+        role: made.artifact.manifest.digest for role, made in inputs.items() if made.artifact
+    }
+    key = node.key(digests)
+    try:
+        artifact = store.peek(key)
+    except StoreError as error:
+        return Forecast(node, "run", f"damaged in the store, made again: {error}", key)
+    if artifact is not None:
+        return Forecast(node, "cached", "in the store", key, artifact)
+    return Forecast(node, "run", "not in the store", key)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A field of a node's configuration that a cached artifact has otherwise."""
+
+    field: str
+    here: Json
+    there: Json
+
+
+def nearest_cached(
+    node: Node, inputs: Mapping[str, str], store: Store
+) -> tuple[Manifest, list[Difference]] | None:
+    """The cached artifact of the same stage that differs from ``node`` in the fewest fields.
+
+    ``inputs`` are the content digests of the node's inputs, as far as they are known.
+    """
+    best: tuple[Manifest, list[Difference]] | None = None
+    for key in store.all_keys():
+        try:
+            manifest = Manifest.load(store.paths.artifact(key))
+        except StoreError:
+            continue  # damaged: no help here, `qpipe verify` reports it
+        if manifest.stage != node.stage:
+            continue
+        differences = list(_differences(node, inputs, manifest))
+        if best is None or len(differences) < len(best[1]):
+            best = manifest, differences
+    return best
+
+
+def _differences(node: Node, inputs: Mapping[str, str], manifest: Manifest) -> Iterator[Difference]:
+    if node.version != manifest.version:
+        yield Difference("version", node.version, manifest.version)
+    yield from _mapping("params", node.params, manifest.params)
+    yield from _mapping("engine", node.engine, manifest.engine)
+    there = {role: entry["digest"] for role, entry in manifest.inputs.items()}
+    here: dict[str, Json] = {role: inputs.get(role, "(not made yet)") for role in node.inputs}
+    yield from _mapping("inputs", here, there)
+
+
+def _mapping(
+    field: str, here: Mapping[str, Json], there: Mapping[str, Json]
+) -> Iterator[Difference]:
+    for name in sorted(here.keys() | there.keys()):
+        ours, theirs = here.get(name), there.get(name)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            yield from _mapping(f"{field}.{name}", ours, theirs)
+        elif ours != theirs:
+            yield Difference(f"{field}.{name}", ours, theirs)

@@ -1,0 +1,84 @@
+"""GGUF quantization in this process: byte for byte what llama-quantize writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.stages import base
+from qpipe.stages.convert import FILE, model_facts
+from qpipe.stages.evaluate import only_file
+from qpipe.stages.quantize import Engine, EngineParams
+
+
+def _known_type(name: str) -> str:
+    from qpipe.errors import RecipeError
+    from qpipe.gguf.ftypes import file_type
+
+    try:
+        return file_type(name).name
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _pairs_to_rules(value: object) -> object:
+    return dict(value) if isinstance(value, list) else value
+
+
+# Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
+Rules = Annotated[
+    dict[str, str],
+    BeforeValidator(_pairs_to_rules),
+    PlainSerializer(lambda rules: [list(rule) for rule in rules.items()], list[list[str]]),
+]
+
+
+class GgufParams(EngineParams):
+    """``type`` is a llama-quantize name; ``tensor_types`` maps regular expressions to types.
+
+    ``via`` is the precision of the GGUF that is quantized: f16 (llama.cpp's usual way), or the
+    checkpoint's own. Later entries of ``tensor_types`` win.
+    """
+
+    method: Literal["gguf"] = "gguf"
+    engine: Literal["native"] = "native"
+    type: Annotated[str, AfterValidator(_known_type)]
+    via: Literal["f16", "source"] = "f16"
+    imatrix: None = None
+    tensor_types: Rules = Field(default_factory=dict)
+
+
+class NativeGguf(Engine):
+    """The quantizers of qpipe/gguf/."""
+
+    version = 1
+    Params = GgufParams
+
+    @classmethod
+    def fingerprint(cls, params: GgufParams) -> Mapping[str, Json]:
+        """The legacy quantizers are the gguf package's; the rest is ggml's own."""
+        tools = {name: base.installed(name) for name in ("gguf", "xllamacpp")}
+        return {"name": "qpipe.gguf", "version": 1, **tools}
+
+    @classmethod
+    def resources(cls, params: GgufParams, *, cores: int) -> Resources:
+        """Rows are quantized in threads; two models at a time keep the cores busy."""
+        return Resources(cpus=max(1, cores // 2))
+
+    def run(self, params: GgufParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError for a model that is damaged, quantized, or holds NaN."""
+        from qpipe.gguf.quantize import quantize
+
+        facts = quantize(
+            only_file(work.inputs["model"], ".gguf"),
+            work.out / FILE,
+            ftype=params.type,
+            tensor_types=params.tensor_types,
+            threads=work.threads,
+            progress=lambda done, total: work.progress(done, total, "bytes"),
+        )
+        return model_facts(facts)

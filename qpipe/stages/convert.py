@@ -1,0 +1,124 @@
+"""convert: a checkpoint as it was published → a GGUF file in F32, F16 or BF16."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.link import link
+from qpipe.errors import CheckpointError
+from qpipe.stages import base
+from qpipe.stages.sources import parse_hub
+
+FILE = "model.gguf"
+_FLOATS = ("F32", "F16", "BF16")
+
+
+def model_name(source: str | None) -> str | None:
+    """The name under which a source is known: a repository's id, or a folder's or file's name."""
+    if source is None or Path(source).expanduser().exists():
+        return Path(source).expanduser().resolve().name if source else None
+    if hub := parse_hub(source, None):
+        return hub.repo
+    return PurePosixPath(source.removeprefix("builtin:")).name
+
+
+class ConvertParams(base.Params):
+    """``outtype`` source keeps the precision of the checkpoint's matrices.
+
+    ``name`` (or a source, of which the last part is taken) becomes ``general.name``.
+    """
+
+    to: Literal["gguf"] = "gguf"
+    outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
+    name: Annotated[str | None, AfterValidator(model_name)] = None
+
+
+class Convert(base.Stage):
+    """Also takes a GGUF file in F32, F16 or BF16, which passes through as it is."""
+
+    kind = "convert"
+    version = 1
+    roles = ("checkpoint",)
+    Params = ConvertParams
+
+    @classmethod
+    def fingerprint(cls, params: ConvertParams) -> Mapping[str, Json]:
+        """The gguf package names tensors and metadata."""
+        return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
+
+    @classmethod
+    def resources(cls, params: ConvertParams, *, cores: int) -> Resources:
+        """Reading and writing bound it: one core."""
+        return Resources(cpus=1)
+
+    def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
+        checkpoint = work.inputs["checkpoint"]
+        if files := sorted(checkpoint.glob("*.gguf")):
+            return _pass_through(files, work)
+        from qpipe.gguf.convert import convert
+        from qpipe.gguf.facts import Facts
+
+        facts: Facts = convert(
+            checkpoint,
+            work.out / FILE,
+            outtype=_outtype(params, checkpoint),
+            name=params.name,
+            threads=work.threads,
+            progress=lambda done, total: work.progress(done, total, "bytes"),
+        )
+        return model_facts(facts)
+
+
+def model_facts(facts: Mapping[str, object]) -> dict[str, Json]:
+    """What reports say of a GGUF file, from the facts of its writer."""
+    types = facts["types"]
+    assert isinstance(types, Mapping)
+    return {
+        "format": str(facts["file_type"]),
+        "size_bytes": _int(facts["file_bytes"]),
+        "tensor_bytes": _int(facts["tensor_bytes"]),
+        "weights": _int(facts["n_weights"]),
+        "bits_per_weight": float(str(facts["bits_per_weight"])),
+        "architecture": str(facts["architecture"]),
+        "tensor_types": dict(types),
+    }
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def _outtype(params: ConvertParams, checkpoint: Path) -> str:
+    if params.outtype != "source":
+        return params.outtype.upper()
+    from qpipe.gguf.checkpoint import read_tensors
+
+    matrices = [t for t in read_tensors(checkpoint).values() if len(t.shape) > 1]
+    largest = max(matrices, key=lambda tensor: tensor.nbytes)
+    return str(largest.dtype)
+
+
+def _pass_through(files: list[Path], work: base.Work) -> Mapping[str, Json]:
+    from qpipe.gguf.inspect import inspect
+
+    if len(files) > 1:
+        raise CheckpointError(
+            f"{files[0].parent}: holds {len(files)} GGUF files ({files[0].name}, {files[1].name}, "
+            "…); give the one file as model.source"
+        )
+    found = inspect(files[0])
+    if found["format"] not in _FLOATS:
+        raise CheckpointError(
+            f"{files[0].name}: is already quantized to {found['format']}; quantizing twice loses "
+            "more than either: give the F32, F16 or BF16 file or the original checkpoint"
+        )
+    link(files[0], work.out / FILE)
+    return found
