@@ -8,7 +8,7 @@ from pathlib import Path
 import gguf
 
 from qpipe import errors
-from qpipe.gguf import arch, checkpoint, ftypes, general, stream, values, vocab
+from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, stream, values, vocab
 from qpipe.gguf.arch.base import Architecture, Dims, Spec
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.facts import Facts, facts
@@ -27,13 +27,15 @@ def convert(
     *,
     outtype: str,
     name: str | None = None,
+    pretokenizer: str | None = None,
     threads: int = 1,
     progress: stream.Progress | None = None,
 ) -> Facts:
     """Write the checkpoint in the folder ``source`` to ``out``.
 
     ``outtype`` is F32, F16 or BF16 (norms and biases stay F32); ``name`` is the model's name or
-    repository id, from which ``general.name`` and its kin are made: the folder's own by default.
+    repository id, from which ``general.name`` and its kin are made: the folder's own by default. ``pretokenizer`` is
+    llama.cpp's name for a BPE tokenizer's splitting rule, where it is not recognized.
 
     Raises `CheckpointError` for a checkpoint that is incomplete, damaged, of an unsupported
     architecture or tokenizer, or holds NaN or infinity; `RecipeError` for another ``outtype``.
@@ -51,7 +53,7 @@ def convert(
     metadata |= general.sizes(opened.config, architecture, dims) | general.file_type(ftype)
     metadata |= architecture.after_file_type(opened.config, dims)
     metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
-    metadata |= vocab.metadata(opened.folder, dims.vocab)
+    metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     size = stream.write(out, metadata, outputs, threads=threads, progress=progress)
     return facts(outputs, architecture=architecture.name, file_type=ftype.name, file_bytes=size)
 
@@ -114,6 +116,18 @@ def _output(
     order = interleaved(shape[0], getattr(dims, spec.rotary)) if spec.rotary else None
     kind = GGMLType.F32 if len(shape) == 1 else ftype.default
     return stream.Output(gguf_name, shape, kind, SafetensorsRows(tensor, order))
+
+
+def _tokenizer(
+    opened: Checkpoint, architecture: Architecture, dims: Dims, pretokenizer: str | None
+) -> values.Metadata:
+    found = vocab.metadata(opened.folder, dims.vocab, pretokenizer=pretokenizer)
+    path = opened.folder / "tokenizer_config.json"
+    if architecture.space_prefix and path.is_file():
+        prefix = jsonfile.load(path).get("add_prefix_space")
+        if isinstance(prefix, bool):
+            return {"tokenizer.ggml.add_space_prefix": values.boolean(prefix)} | found
+    return found
 
 
 def _model_arch(architecture: Architecture) -> gguf.MODEL_ARCH:

@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gguf import LlamaFileType
-
 from qpipe import errors
 from qpipe.gguf import types
 from qpipe.gguf.types import GGMLType
 
+NUMBERS = {
+    "F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "Q5_0": 8, "Q5_1": 9,
+    "Q2_K": 10, "Q3_K_S": 11, "Q3_K_M": 12, "Q3_K_L": 13, "Q4_K_S": 14, "Q4_K_M": 15,
+    "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ2_XXS": 19, "IQ2_XS": 20, "Q2_K_S": 21,
+    "IQ3_XS": 22, "IQ3_XXS": 23, "IQ1_S": 24, "IQ4_NL": 25, "IQ3_S": 26, "IQ3_M": 27,
+    "IQ2_S": 28, "IQ2_M": 29, "IQ4_XS": 30, "IQ1_M": 31, "BF16": 32, "TQ1_0": 36,
+    "TQ2_0": 37, "MXFP4_MOE": 38, "NVFP4": 39, "Q1_0": 40,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FileType:
-    """A quantization name."""
+    """A quantization name that qpipe writes."""
 
     name: str
     number: int
@@ -30,17 +37,8 @@ class FileType:
 
 
 FILE_TYPES = {
-    name: FileType(name, int(number), GGMLType[name])
-    for name, number in {
-        "F32": LlamaFileType.ALL_F32,
-        "F16": LlamaFileType.MOSTLY_F16,
-        "BF16": LlamaFileType.MOSTLY_BF16,
-        "Q8_0": LlamaFileType.MOSTLY_Q8_0,
-        "Q5_0": LlamaFileType.MOSTLY_Q5_0,
-        "Q5_1": LlamaFileType.MOSTLY_Q5_1,
-        "Q4_0": LlamaFileType.MOSTLY_Q4_0,
-        "Q4_1": LlamaFileType.MOSTLY_Q4_1,
-    }.items()
+    name: FileType(name, NUMBERS[name], GGMLType[name])
+    for name in ("F32", "F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1")
 }
 
 
@@ -56,8 +54,5 @@ def file_type(name: str) -> FileType:
 
 
 def name_of(number: int) -> str:
-    """The name behind ``general.file_type``, as llama.cpp prints it."""
-    try:
-        return LlamaFileType(number).name.removeprefix("MOSTLY_").removeprefix("ALL_")
-    except ValueError:
-        return f"unknown ({number})"
+    """The name behind ``general.file_type``."""
+    return next((name for name, n in NUMBERS.items() if n == number), f"unknown ({number})")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gguf
 import yaml  # type: ignore[import-untyped]  # gguf reads the model card with it
+from gguf.gguf_writer import GGUFValue
 
 from qpipe import errors
 from qpipe.gguf import jsonfile, rope, values
@@ -38,10 +39,7 @@ def description(checkpoint: Checkpoint, arch: str, *, name: str, n_weights: int)
     writer = gguf.GGUFWriter(None, arch)
     writer.add_type(gguf.GGUFType.MODEL)
     meta.set_gguf_meta_model(writer)
-    return {
-        key: values.encode(item.value, item.type, item.sub_type)
-        for key, item in writer.kv_data[0].items()
-    }
+    return {key: _encoded(item) for key, item in writer.kv_data[0].items()}
 
 
 def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
@@ -62,6 +60,11 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
         found[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
         found[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
     return found
+
+
+def _encoded(item: GGUFValue) -> bytes:
+    inner = None if item.sub_type is None else values.ValueType(item.sub_type)
+    return values.encode(item.value, values.ValueType(item.type), inner)
 
 
 def file_type(ftype: FileType) -> values.Metadata:

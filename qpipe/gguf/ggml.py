@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.gguf import types
 from qpipe.gguf.types import GGMLType
 
 
@@ -51,7 +50,7 @@ def _library() -> ctypes.CDLL:
 @functools.cache
 def _initialized(kind: GGMLType) -> ctypes.CDLL:
     library = _library()
-    library.ggml_quantize_init(int(kind))
+    library.ggml_quantize_init(kind.number)
     return library
 
 
@@ -62,9 +61,9 @@ def quantize(rows: npt.NDArray[np.float32], kind: GGMLType) -> npt.NDArray[np.ui
     """
     source = np.ascontiguousarray(rows, np.float32)
     n_rows, n_per_row = source.shape
-    out = np.empty((n_rows, types.row_bytes(kind, n_per_row)), np.uint8)
+    out = np.empty((n_rows, kind.row_bytes(n_per_row)), np.uint8)
     written = _initialized(kind).ggml_quantize_chunk(
-        int(kind), source.ctypes.data, out.ctypes.data, 0, n_rows, n_per_row, None
+        kind.number, source.ctypes.data, out.ctypes.data, 0, n_rows, n_per_row, None
     )
     assert written == out.nbytes, (kind, written, out.nbytes)
     return out

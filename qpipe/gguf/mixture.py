@@ -93,10 +93,10 @@ def quantizable(tensor: Tensor) -> bool:
 
 def fallback(wanted: GGMLType, n_per_row: int) -> GGMLType:
     """``wanted``, or what takes its place in rows of this length (tensor_type_fallback)."""
-    if types.fits(wanted, n_per_row):
+    if wanted.fits(n_per_row):
         return wanted
     smaller = _FALLBACKS.get(wanted, wanted)
-    return smaller if types.fits(smaller, n_per_row) else GGMLType.F16
+    return smaller if smaller.fits(n_per_row) else GGMLType.F16
 
 
 def _standard(tensor: Tensor, ftype: FileType, *, tied: bool) -> GGMLType:
@@ -104,7 +104,7 @@ def _standard(tensor: Tensor, ftype: FileType, *, tied: bool) -> GGMLType:
     output = tensor.name == "output.weight" or (tied and _is_embedding(tensor))
     if not (ftype.quantized and output):
         return ftype.default
-    if ftype.default == GGMLType.Q8_0 or not types.fits(ftype.default, tensor.shape[-1]):
+    if ftype.default == GGMLType.Q8_0 or not ftype.default.fits(tensor.shape[-1]):
         return GGMLType.Q8_0
     return GGMLType.Q6_K
 

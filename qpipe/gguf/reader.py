@@ -7,16 +7,19 @@ the checks are those of gguf.cpp (gguf_init_from_file_impl), with messages that 
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from qpipe import errors
 from qpipe.gguf import types, values
 from qpipe.gguf.types import GGMLType
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -62,6 +65,8 @@ class GGUFFile:
 
     def data(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
         """The bytes of ``tensor`` as a read-only memory map [rows, bytes per row]."""
+        import numpy as np
+
         rows = math.prod(tensor.shape[:-1])
         mapped: npt.NDArray[np.uint8] = np.memmap(
             self.path, np.uint8, "r", tensor.offset, (rows, tensor.nbytes // rows)
@@ -75,10 +80,11 @@ def read(path: Path) -> GGUFFile:
         size = path.stat().st_size
         if size < 24:
             raise _broken(path, f"it is {size} bytes long, too short for a header", _AGAIN)
-        mapped = np.memmap(path, np.uint8, "r")
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except OSError as error:
         raise errors.CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-    return _Parser(path, mapped.data).parse()
+    return _Parser(path, memoryview(mapped)).parse()
 
 
 _AGAIN = "download or convert it again"
@@ -140,8 +146,8 @@ class _Parser:
         shape = tuple(reversed(self._unpack(f"<{n_dims}Q")))
         kind, offset = self._unpack("<IQ")
         try:
-            return name, shape, GGMLType(kind), offset
-        except ValueError:
+            return name, shape, types.BY_NUMBER[kind], offset
+        except KeyError:
             what = f"tensor {name!r} has the unknown type number {kind}"
             raise _broken(self.path, what, "a newer version of qpipe or gguf may know it") from None
 
@@ -155,10 +161,10 @@ class _Parser:
         for name, shape, kind, offset in entries:
             if name in tensors:
                 raise _broken(self.path, f"tensor {name!r} appears twice", _AGAIN)
-            if 0 in shape or not types.fits(kind, shape[-1]):
+            if 0 in shape or not kind.fits(shape[-1]):
                 what = f"tensor {name!r} of type {kind.name} cannot have the shape {shape}"
                 raise _broken(self.path, what, _AGAIN)
-            nbytes = types.tensor_bytes(kind, shape)
+            nbytes = kind.tensor_bytes(shape)
             if offset != expected:
                 what = f"tensor {name!r} starts at byte {offset} of the data instead of {expected}"
                 raise _broken(self.path, what, _AGAIN)

@@ -66,7 +66,7 @@ class Output:
     @property
     def nbytes(self) -> int:
         """Bytes of data, without padding."""
-        return types.tensor_bytes(self.type, self.shape)
+        return self.type.tensor_bytes(self.shape)
 
 
 def write(
@@ -105,7 +105,7 @@ def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
     for output in outputs:
         dims = tuple(reversed(output.shape))
         parts.append(values.pack_string(output.name.encode()))
-        parts.append(struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, output.type, offset))
+        parts.append(struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, output.type.number, offset))
         offset += output.nbytes + -output.nbytes % DEFAULT_ALIGNMENT
     joined = b"".join(parts)
     return joined + bytes(-len(joined) % DEFAULT_ALIGNMENT)

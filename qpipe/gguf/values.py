@@ -8,9 +8,26 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
+from enum import IntEnum
 
-import numpy as np
-from gguf import GGUFValueType as ValueType
+
+class ValueType(IntEnum):
+    """gguf.h, enum gguf_type."""
+
+    UINT8 = 0
+    INT8 = 1
+    UINT16 = 2
+    INT16 = 3
+    UINT32 = 4
+    INT32 = 5
+    FLOAT32 = 6
+    BOOL = 7
+    STRING = 8
+    ARRAY = 9
+    UINT64 = 10
+    INT64 = 11
+    FLOAT64 = 12
+
 
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar]
@@ -58,12 +75,12 @@ def strings(values: Sequence[bytes]) -> bytes:
 
 def f32s(values: Sequence[float]) -> bytes:
     """An array of 32-bit floats."""
-    return _array(ValueType.FLOAT32, len(values), np.asarray(values, "<f4").tobytes())
+    return _array(ValueType.FLOAT32, len(values), struct.pack(f"<{len(values)}f", *values))
 
 
 def i32s(values: Sequence[int]) -> bytes:
     """An array of signed 32-bit integers."""
-    return _array(ValueType.INT32, len(values), np.asarray(values, "<i4").tobytes())
+    return _array(ValueType.INT32, len(values), struct.pack(f"<{len(values)}i", *values))
 
 
 def encode(value: Value, kind: ValueType, item: ValueType | None = None) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from gguf import quants
+from gguf import GGMLQuantizationType, quants
 
 from qpipe.gguf.quantizers import Quantizer
 from qpipe.gguf.types import GGMLType
@@ -15,7 +15,7 @@ from qpipe.gguf.types import GGMLType
 
 def _through_gguf(kind: GGMLType) -> Quantizer:
     def quantize(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        written: npt.NDArray[np.uint8] = quants.quantize(rows, kind)
+        written: npt.NDArray[np.uint8] = quants.quantize(rows, GGMLQuantizationType[kind.name])
         return written
 
     return quantize

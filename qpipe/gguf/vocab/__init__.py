@@ -6,10 +6,10 @@ from pathlib import Path
 
 from qpipe import errors
 from qpipe.gguf import values
-from qpipe.gguf.vocab import sentencepiece
+from qpipe.gguf.vocab import bpe, sentencepiece
 
 
-def metadata(folder: Path, n_vocab: int) -> values.Metadata:
+def metadata(folder: Path, n_vocab: int, *, pretokenizer: str | None = None) -> values.Metadata:
     """The tokenizer of the checkpoint in ``folder`` as metadata for ``n_vocab`` embedding rows.
 
     tokenizer.model goes before tokenizer.json, as in llama.cpp's converter
@@ -17,7 +17,9 @@ def metadata(folder: Path, n_vocab: int) -> values.Metadata:
     """
     if (folder / sentencepiece.FILE).is_file():
         return sentencepiece.metadata(folder, n_vocab)
+    if (folder / bpe.FILE).is_file():
+        return bpe.metadata(folder, n_vocab, pretokenizer=pretokenizer)
     raise errors.CheckpointError(
-        f"{folder}: no {sentencepiece.FILE}; "
-        "only SentencePiece vocabularies can be converted so far"
+        f"{folder}: neither {sentencepiece.FILE} nor {bpe.FILE}; a checkpoint needs one of them: "
+        "download it again"
     )

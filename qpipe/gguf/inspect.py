@@ -1,0 +1,197 @@
+"""What a checkpoint holds, read from its headers alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qpipe import errors
+from qpipe.gguf import checkpoint, ftypes, jsonfile, reader, safetensors, values
+from qpipe.gguf.reader import GGUFFile
+from qpipe.gguf.safetensors import StoredTensor
+
+HEAD = 8  # elements shown of a longer array
+
+_PROVENANCE = tuple(
+    f"general.{key}"
+    for key in (
+        *("name", "author", "organization", "version", "license", "url"),
+        *("repo_url", "quantized_by"),
+    )
+)
+_PROVENANCE_PREFIXES = ("general.source.", "general.base_model.", "qpipe.")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor as it is shown."""
+
+    name: str
+    type: str
+    shape: list[int]
+    bytes: int
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What ``path`` holds: a .gguf or .safetensors file, or a folder with a checkpoint in it.
+
+    Keys: ``path, format, architecture, file_type, parameters, tensor_bytes, file_bytes,
+    bits_per_weight, context_length, tokenizer, provenance, types, metadata, tensors``. ``types``
+    is {type: {tensors, parameters, bytes}}; ``tensors`` lists name, type, shape (GGUF: in ggml's
+    order) and bytes; what a format does not tell is None. Raises `CheckpointError` for anything
+    damaged or not understood.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.exists():
+        raise errors.CheckpointError(f"{path}: no such file or folder")
+    if path.suffix == ".safetensors":
+        return _safetensors(path, list(safetensors.read_header(path).values()))
+    return _gguf(reader.read(path))
+
+
+def _folder(folder: Path) -> dict[str, Any]:
+    files = sorted(folder.glob("*.gguf"))
+    if (folder / "config.json").is_file() and not files:
+        return _checkpoint(folder)
+    if len(files) == 1:
+        return _gguf(reader.read(files[0]))
+    found = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
+    raise errors.CheckpointError(f"{folder}: holds {found}; give the path of one checkpoint")
+
+
+def _gguf(file: GGUFFile) -> dict[str, Any]:
+    arch = file.architecture
+    entries = [
+        _Entry(t.name, t.type.name, list(reversed(t.shape)), t.nbytes)
+        for t in file.tensors.values()
+    ]
+    number = _optional(file, "general.file_type")
+    return {
+        "path": str(file.path),
+        "format": f"GGUF v{file.version}",
+        "architecture": arch,
+        "file_type": ftypes.name_of(number) if isinstance(number, int) else None,
+        **_sizes(entries, file.path.stat().st_size),
+        "context_length": _optional(file, f"{arch}.context_length"),
+        "tokenizer": _gguf_tokenizer(file),
+        "provenance": values.decoded(file.metadata, filter(_is_provenance, file.metadata)),
+        "types": _types(entries),
+        "metadata": {key: _shortened(value) for key, value in file.metadata.items()},
+        "tensors": [vars(entry) for entry in entries],
+    }
+
+
+def _optional(file: GGUFFile, key: str) -> values.Value | None:
+    return values.decode(file.metadata[key]) if key in file.metadata else None
+
+
+def _is_provenance(key: str) -> bool:
+    return key in _PROVENANCE or key.startswith(_PROVENANCE_PREFIXES)
+
+
+def _shortened(encoded: bytes) -> Any:
+    count = values.length(encoded)
+    if count is None or count <= HEAD:
+        return values.decode(encoded)
+    kind = values.kind_of(encoded)
+    return {"type": kind, "length": count, "head": values.decode(encoded, limit=HEAD)}
+
+
+def _gguf_tokenizer(file: GGUFFile) -> dict[str, Any] | None:
+    prefix = "tokenizer.ggml."
+    if f"{prefix}model" not in file.metadata:
+        return None
+    tokens = file.metadata.get(f"{prefix}tokens")
+    scalars = {
+        key.removeprefix(prefix): values.decode(value)
+        for key, value in file.metadata.items()
+        if key.startswith(prefix) and values.length(value) is None
+    }
+    return {
+        **scalars,
+        "tokens": values.length(tokens) if tokens else None,
+        "chat_template": "tokenizer.chat_template" in file.metadata,
+    }
+
+
+def _checkpoint(folder: Path) -> dict[str, Any]:
+    opened = checkpoint.open_checkpoint(folder)
+    config = opened.config.fields
+    quantization = config.get("quantization_config")
+    found = _safetensors(folder, list(opened.tensors.values()))
+    if quantization is not None:  # packed tensors: their elements are no weights
+        found |= {"parameters": None, "bits_per_weight": None}
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    return found | {
+        "architecture": (config.get("architectures") or [config.get("model_type")])[0],
+        "file_type": method or config.get("dtype") or config.get("torch_dtype"),
+        "context_length": config.get("max_position_embeddings"),
+        "tokenizer": _tokenizer(folder),
+        "provenance": {
+            key: config[key] for key in ("_name_or_path", "transformers_version") if config.get(key)
+        },
+        "metadata": {key: _cut(value) for key, value in config.items()},
+    }
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, list) and len(value) > HEAD:
+        return {"type": "list", "length": len(value), "head": value[:HEAD]}
+    return value
+
+
+def _tokenizer(folder: Path) -> dict[str, Any] | None:
+    files = [n for n in ("tokenizer.model", "tokenizer.json") if (folder / n).is_file()]
+    if not files:
+        return None
+    found: dict[str, Any] = {"files": files}
+    if "tokenizer.json" in files:
+        model = jsonfile.load(folder / "tokenizer.json").get("model")
+        if isinstance(model, dict):
+            found |= {"model": model.get("type"), "tokens": len(model.get("vocab") or ())}
+    return found
+
+
+def _safetensors(path: Path, tensors: list[StoredTensor]) -> dict[str, Any]:
+    entries = [_Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in tensors]
+    files = {tensor.path for tensor in tensors} or {path}
+    return {
+        "path": str(path),
+        "format": "safetensors",
+        "architecture": None,
+        "file_type": None,
+        **_sizes(entries, sum(file.stat().st_size for file in files)),
+        "context_length": None,
+        "tokenizer": None,
+        "provenance": {},
+        "types": _types(entries),
+        "metadata": {},
+        "tensors": [vars(entry) for entry in entries],
+    }
+
+
+def _sizes(entries: Iterable[_Entry], file_bytes: int) -> dict[str, Any]:
+    entries = list(entries)
+    parameters = sum(math.prod(entry.shape) for entry in entries)
+    tensor_bytes = sum(entry.bytes for entry in entries)
+    return {
+        "parameters": parameters,
+        "tensor_bytes": tensor_bytes,
+        "file_bytes": file_bytes,
+        "bits_per_weight": tensor_bytes * 8 / parameters if parameters else None,
+    }
+
+
+def _types(entries: Iterable[_Entry]) -> dict[str, dict[str, int]]:
+    """Tensors by type, the type with most bytes first."""
+    found: dict[str, dict[str, int]] = {}
+    for entry in entries:
+        total = found.setdefault(entry.type, {"tensors": 0, "parameters": 0, "bytes": 0})
+        total["tensors"] += 1
+        total["parameters"] += math.prod(entry.shape)
+        total["bytes"] += entry.bytes
+    return dict(sorted(found.items(), key=lambda item: (-item[1]["bytes"], item[0])))

@@ -1,0 +1,87 @@
+"""Byte-level BPE: tokenizer.json of GPT-2's kind (Qwen2, Llama 3).
+
+Source: llama.cpp, conversion/base.py (get_vocab_base, _set_vocab_gpt2).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qpipe import errors
+from qpipe.gguf import jsonfile, values
+from qpipe.gguf.vocab import pretokenizers, special
+from qpipe.gguf.vocab.base import Tokens, TokenType, looks_special
+
+FILE = "tokenizer.json"
+
+
+def metadata(folder: Path, n_vocab: int, *, pretokenizer: str | None = None) -> values.Metadata:
+    """The vocabulary in ``folder`` as ``tokenizer.*``, padded to ``n_vocab`` tokens.
+
+    ``pretokenizer`` is llama.cpp's name for the way the text is split, where it is not to be
+    recognized from the file. Raises `CheckpointError` for a tokenizer of another kind, an
+    unrecognized pre-tokenizer, or more tokens than the embedding has rows.
+    """
+    path = folder / FILE
+    tokenizer = jsonfile.load(path)
+    model = tokenizer.get("model")
+    if not isinstance(model, dict) or model.get("type") != "BPE" or not _byte_level(tokenizer):
+        raise errors.CheckpointError(
+            f"{path}: holds no byte-level BPE tokenizer, and there is no tokenizer.model beside "
+            "it; such a vocabulary cannot be converted to GGUF"
+        )
+    pre = pretokenizer or pretokenizers.detect(tokenizer)
+    if pre is None:
+        raise errors.CheckpointError(
+            f"{path}: the pre_tokenizer is none of {', '.join(pretokenizers.names())}; "
+            "give llama.cpp's name for it as the convert stage's pretokenizer"
+        )
+    tokens = _tokens(path, model.get("vocab"), tokenizer.get("added_tokens") or [], n_vocab)
+    found = tokens.metadata("gpt2", pre, scores=False)
+    found["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
+    return found | special.metadata(folder)
+
+
+def _byte_level(tokenizer: dict[str, Any]) -> bool:
+    pre = tokenizer.get("pre_tokenizer") or {}
+    return any(step.get("type") == "ByteLevel" for step in pre.get("pretokenizers", [pre]))
+
+
+def _tokens(path: Path, vocab: Any, added: list[Any], n_vocab: int) -> Tokens:
+    if not isinstance(vocab, dict):
+        raise errors.CheckpointError(f"{path}: model.vocab is no object; download it again")
+    tokens = Tokens.unused(n_vocab)
+    for text, index in vocab.items():
+        tokens.put(_checked(path, text, index, n_vocab), text.encode(), 0.0, TokenType.NORMAL)
+    for entry in added:
+        text, index = entry.get("content"), _checked(path, entry, entry.get("id"), n_vocab)
+        if entry.get("special") or looks_special(text):
+            tokens.put(index, text.encode(), 0.0, TokenType.CONTROL)
+        else:
+            tokens.put(index, text.replace("▁", " ").encode(), 0.0, TokenType.USER_DEFINED)
+    return tokens
+
+
+def _checked(path: Path, token: object, index: object, n_vocab: int) -> int:
+    if type(index) is not int or not 0 <= index < n_vocab:
+        raise errors.CheckpointError(
+            f"{path}: the token {token!r:.60} has the id {index!r}, but config.json's vocab_size "
+            f"is {n_vocab}; they belong to different models: download both again"
+        )
+    return index
+
+
+def _merges(path: Path, merges: Any) -> list[bytes]:
+    """Merges as "left right"; a space inside a token is written as Ġ."""
+    lines = []
+    for merge in merges if isinstance(merges, list) else [None]:
+        if isinstance(merge, list) and len(merge) == 2 and all(isinstance(m, str) for m in merge):
+            lines.append(" ".join(part.replace(" ", "Ġ") for part in merge))
+        elif isinstance(merge, str):
+            lines.append(merge)
+        else:
+            raise errors.CheckpointError(
+                f"{path}: model.merges holds {merge!r:.60}, no pair of tokens; download it again"
+            )
+    return [line.encode() for line in lines]
