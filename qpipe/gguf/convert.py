@@ -33,9 +33,10 @@ def convert(
 ) -> Facts:
     """Write the checkpoint in the folder ``source`` to ``out``.
 
-    ``outtype`` is F32, F16 or BF16 (norms and biases stay F32); ``name`` is the model's name or
-    repository id, from which ``general.name`` and its kin are made: the folder's own by default. ``pretokenizer`` is
-    llama.cpp's name for a BPE tokenizer's splitting rule, where it is not recognized.
+    ``outtype`` is F32, F16 or BF16 (norms and biases stay F32). From ``name``, a model's name or
+    repository id, ``general.name`` and its kin are made: the folder's own by default.
+    ``pretokenizer`` is llama.cpp's name for a BPE tokenizer's splitting rule, where that is not
+    recognized. Rows are converted by ``threads`` threads; the bytes do not depend on them.
 
     Raises `CheckpointError` for a checkpoint that is incomplete, damaged, of an unsupported
     architecture or tokenizer, or holds NaN or infinity; `RecipeError` for another ``outtype``.

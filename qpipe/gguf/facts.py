@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, TypedDict
 
-from qpipe.gguf import ftypes, reader
+from qpipe.gguf import reader
 from qpipe.gguf.types import GGMLType
 
 
@@ -68,6 +68,6 @@ def of_file(path: Path) -> Facts:
     return facts(
         list(file.tensors.values()),
         architecture=file.architecture,
-        file_type=ftypes.name_of(int(str(file.value("general.file_type")))),
+        file_type=file.file_type,
         file_bytes=path.stat().st_size,
     )

@@ -53,6 +53,6 @@ def file_type(name: str) -> FileType:
         ) from None
 
 
-def name_of(number: int) -> str:
+def name_of(number: object) -> str:
     """The name behind ``general.file_type``."""
     return next((name for name, n in NUMBERS.items() if n == number), f"unknown ({number})")

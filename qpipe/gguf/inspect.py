@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
-from qpipe.gguf import checkpoint, ftypes, jsonfile, reader, safetensors, values
+from qpipe.gguf import checkpoint, jsonfile, reader, safetensors, values
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
 
@@ -69,12 +69,11 @@ def _gguf(file: GGUFFile) -> dict[str, Any]:
         _Entry(t.name, t.type.name, list(reversed(t.shape)), t.nbytes)
         for t in file.tensors.values()
     ]
-    number = _optional(file, "general.file_type")
     return {
         "path": str(file.path),
         "format": f"GGUF v{file.version}",
         "architecture": arch,
-        "file_type": ftypes.name_of(number) if isinstance(number, int) else None,
+        "file_type": file.file_type,
         **_sizes(entries, file.path.stat().st_size),
         "context_length": _optional(file, f"{arch}.context_length"),
         "tokenizer": _gguf_tokenizer(file),

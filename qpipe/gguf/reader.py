@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import mmap
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe import errors
-from qpipe.gguf import types, values
+from qpipe.gguf import ftypes, types, values
 from qpipe.gguf.types import GGMLType
 
 if TYPE_CHECKING:
@@ -56,6 +57,16 @@ class GGUFFile:
     def architecture(self) -> str:
         """The value of ``general.architecture``."""
         return str(self.value("general.architecture"))
+
+    @property
+    def file_type(self) -> str:
+        """The quantization name; without ``general.file_type``, the type with most bytes."""
+        if "general.file_type" in self.metadata:
+            return ftypes.name_of(values.decode(self.metadata["general.file_type"]))
+        bytes_of: Counter[str] = Counter()
+        for tensor in self.tensors.values():
+            bytes_of[tensor.type.name] += tensor.nbytes
+        return bytes_of.most_common(1)[0][0]
 
     def value(self, key: str) -> values.Value:
         """One decoded metadata value; `CheckpointError` if the file has none of that name."""
@@ -111,6 +122,8 @@ class _Parser:
                 f"it ends after {len(self.buffer)} bytes, in the middle of its header",
                 _AGAIN,
             ) from None
+        if not entries:
+            raise _broken(self.path, "it holds no tensor", "give the file with the weights")
         return GGUFFile(self.path, version, metadata, self._placed(entries, metadata))
 
     def _header(self) -> tuple[int, int, int]:

@@ -13,9 +13,9 @@ from qpipe.core.key import Json
 from qpipe.core.link import link
 from qpipe.errors import CheckpointError
 from qpipe.stages import base
+from qpipe.stages.quantize import GGUF_FILE, file_facts, model_facts
 from qpipe.stages.sources import parse_hub
 
-FILE = "model.gguf"
 _FLOATS = ("F32", "F16", "BF16")
 
 
@@ -63,37 +63,16 @@ class Convert(base.Stage):
         if files := sorted(checkpoint.glob("*.gguf")):
             return _pass_through(files, work)
         from qpipe.gguf.convert import convert
-        from qpipe.gguf.facts import Facts
 
-        facts: Facts = convert(
+        facts = convert(
             checkpoint,
-            work.out / FILE,
+            work.out / GGUF_FILE,
             outtype=_outtype(params, checkpoint),
             name=params.name,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
-        return model_facts(facts)
-
-
-def model_facts(facts: Mapping[str, object]) -> dict[str, Json]:
-    """What reports say of a GGUF file, from the facts of its writer."""
-    types = facts["types"]
-    assert isinstance(types, Mapping)
-    return {
-        "format": str(facts["file_type"]),
-        "size_bytes": _int(facts["file_bytes"]),
-        "tensor_bytes": _int(facts["tensor_bytes"]),
-        "weights": _int(facts["n_weights"]),
-        "bits_per_weight": float(str(facts["bits_per_weight"])),
-        "architecture": str(facts["architecture"]),
-        "tensor_types": dict(types),
-    }
-
-
-def _int(value: object) -> int:
-    assert isinstance(value, int)
-    return value
+        return model_facts(**facts)
 
 
 def _outtype(params: ConvertParams, checkpoint: Path) -> str:
@@ -107,18 +86,16 @@ def _outtype(params: ConvertParams, checkpoint: Path) -> str:
 
 
 def _pass_through(files: list[Path], work: base.Work) -> Mapping[str, Json]:
-    from qpipe.gguf.inspect import inspect
-
     if len(files) > 1:
         raise CheckpointError(
             f"{files[0].parent}: holds {len(files)} GGUF files ({files[0].name}, {files[1].name}, "
             "…); give the one file as model.source"
         )
-    found = inspect(files[0])
-    if found["format"] not in _FLOATS:
+    facts = file_facts(files[0])
+    if facts["format"] not in _FLOATS:
         raise CheckpointError(
-            f"{files[0].name}: is already quantized to {found['format']}; quantizing twice loses "
+            f"{files[0].name}: is already quantized to {facts['format']}; quantizing twice loses "
             "more than either: give the F32, F16 or BF16 file or the original checkpoint"
         )
-    link(files[0], work.out / FILE)
-    return found
+    link(files[0], work.out / GGUF_FILE)
+    return facts
