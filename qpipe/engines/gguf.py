@@ -9,10 +9,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
+from qpipe.core.link import link
 from qpipe.stages import base
-from qpipe.stages.convert import FILE, model_facts
 from qpipe.stages.evaluate import only_file
-from qpipe.stages.quantize import Engine, EngineParams
+from qpipe.stages.quantize import GGUF_FILE, Engine, EngineParams, file_facts, model_facts
 
 
 def _known_type(name: str) -> str:
@@ -70,15 +70,23 @@ class NativeGguf(Engine):
         return Resources(cpus=max(1, cores // 2))
 
     def run(self, params: GgufParams, work: base.Work) -> Mapping[str, Json]:
-        """Raises CheckpointError for a model that is damaged, quantized, or holds NaN."""
+        """Raises CheckpointError for a model that is damaged, quantized, or holds NaN.
+
+        A model that is of the wanted type already passes through as it is.
+        """
         from qpipe.gguf.quantize import quantize
 
+        source = only_file(work.inputs["model"], suffix=".gguf")
+        before = file_facts(source)
+        if not params.tensor_types and before["format"] == params.type:
+            link(source, work.out / GGUF_FILE)
+            return before
         facts = quantize(
-            only_file(work.inputs["model"], ".gguf"),
-            work.out / FILE,
+            source,
+            work.out / GGUF_FILE,
             ftype=params.type,
             tensor_types=params.tensor_types,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
-        return model_facts(facts)
+        return model_facts(**facts)

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from pydantic import AfterValidator, Field
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import EngineMissingError, UsageError
 from qpipe.evaluators.protocols import Protocol
+from qpipe.evaluators.protocols import protocol as find_protocol
+from qpipe.stages.base import SourceFile, Work, installed
+from qpipe.stages.evaluate import Evaluator, EvaluatorParams, only_file, read_text, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
+
+
+def _known(name: str) -> str:
+    try:
+        return find_protocol(name).name
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all)."""
@@ -110,3 +127,73 @@ def _notes(backend: Backend, protocol: Protocol) -> tuple[str, ...]:
         f"windows of {protocol.n_ctx} tokens exceed the {backend.n_ctx_train} that the model was "
         f"trained for: set evaluate.n_ctx={backend.n_ctx_train}",
     )
+
+
+class PerplexityParams(EvaluatorParams):
+    """``n_ctx`` and ``chunks`` depart from the protocol (None: as it says); its label says so."""
+
+    metric: Literal["perplexity"] = "perplexity"
+    text: SourceFile
+    protocol: Annotated[str, AfterValidator(_known)] = "llamacpp-512"
+    n_ctx: int | None = Field(None, ge=3)
+    chunks: int | None = Field(None, ge=1)
+
+
+class Perplexity(Evaluator):
+    """Perplexity by llama.cpp in the worker's own process."""
+
+    version = 1
+    Params = PerplexityParams
+
+    @classmethod
+    def fingerprint(cls, params: PerplexityParams) -> Mapping[str, Json]:
+        """The wheel that brings llama.cpp, and the version of the protocol."""
+        return {
+            "name": "llama.cpp",
+            "xllamacpp": installed("xllamacpp"),
+            "protocol": find_protocol(params.protocol).version,
+        }
+
+    @classmethod
+    def resources(cls, params: PerplexityParams, *, cores: int) -> Resources:
+        """Two evaluations at a time keep the cores busy while either one loads."""
+        return Resources(cpus=max(1, cores // 2))
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the wheel is there and is the version whose C structs are known."""
+        from qpipe.llamacpp.library import load
+
+        try:
+            load()
+        except EngineMissingError as error:
+            return str(error)
+        return None
+
+    def run(self, params: PerplexityParams, work: Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (the text or its logits)."""
+        protocol = find_protocol(params.protocol).with_overrides(
+            n_ctx=params.n_ctx, chunks=params.chunks
+        )
+        text = only_file(work.inputs["text"])
+        found = perplexity(
+            only_file(work.inputs["model"], suffix=".gguf"),
+            read_text(text),
+            protocol=protocol,
+            threads=work.threads,
+            progress=lambda done, total: work.progress(done, total, "tokens"),
+        )
+        result = dataclasses.asdict(found)
+        timing = {name: result.pop(name) for name in ("seconds", "tokens_per_second")}
+        write_result(work.out, {**result, "text": text.name})
+        return {
+            "ppl": found.ppl,
+            "ppl_stderr": found.stderr,
+            "protocol": found.protocol,
+            "text": text.name,
+            "tokens": found.tokens,
+            "tokens_scored": found.tokens_scored,
+            "backend": f"{found.backend} {found.backend_version}",
+            "notes": list(found.notes),
+            **timing,
+        }

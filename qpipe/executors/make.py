@@ -8,28 +8,37 @@ from pathlib import Path
 from qpipe.core.executor import Executor
 from qpipe.core.layout import RunPaths
 from qpipe.errors import RecipeError, nearest
-from qpipe.recipe.draft import ExecutorDraft
 
 NAMES = ("inline", "local")
 
 
-def make(draft: ExecutorDraft, paths: RunPaths) -> Executor:
-    """The executor that the draft names, for the run at ``paths``. Raises RecipeError."""
-    if draft["name"] == "inline":
+def make(
+    name: str,
+    paths: RunPaths,
+    *,
+    cpus: int | None = None,
+    memory: int | None = None,
+    enforce_memory: bool = False,
+) -> Executor:
+    """The executor of that name, for the run at ``paths``. Raises RecipeError.
+
+    ``cpus`` cores and ``memory`` bytes may be booked (None: all that this machine has).
+    """
+    if name == "inline":
         from qpipe.executors.inline import InlineExecutor
 
         return InlineExecutor()
-    if draft["name"] == "local":
+    if name == "local":
         from qpipe.executors.local import Capacity, LocalExecutor
 
         capacity = Capacity(
-            cpus=draft["cpus"] or cores(),
-            memory=draft["memory"] or physical_memory(),
+            cpus=cpus or cores(),
+            memory=memory or physical_memory(),
             gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))),
         )
-        return LocalExecutor(paths, capacity, enforce_memory=draft["enforce_memory"])
+        return LocalExecutor(paths, capacity, enforce_memory=enforce_memory)
     raise RecipeError(
-        f"executor.name: there is no executor {draft['name']!r}; {nearest(draft['name'], NAMES)}"
+        f"executor.name: there is no executor {name!r}; {nearest(name, NAMES)}"
     )
 
 

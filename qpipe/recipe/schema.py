@@ -207,7 +207,7 @@ def _refuse_unused(job: Composed) -> None:
     """A field of an open block that no stage reads is a typo, or would silently do nothing."""
     for block in ("quantize", "evaluate"):
         known = {name for name in job.used if name.startswith(f"{block}.")}
-        for field in _leaves(job.config.get(block) or {}, block):
+        for field in _leaves(job.config.get(block), block):
             if not any(name == field or field.startswith(f"{name}.") for name in job.used):
                 choices = [name.removeprefix(f"{block}.") for name in known]
                 raise RecipeError(
@@ -217,8 +217,8 @@ def _refuse_unused(job: Composed) -> None:
 
 
 def _leaves(value: Any, at: str) -> Iterator[str]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _leaves(inner, f"{at}.{name}")
-    else:
+    elif "." in at:
         yield at

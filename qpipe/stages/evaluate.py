@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from qpipe.core.key import Json
+from qpipe.core.layout import MANIFEST
+from qpipe.errors import DataError
 from qpipe.stages import base
 
 RESULT = "result.json"
@@ -35,7 +37,19 @@ def write_result(folder: Path, result: Mapping[str, Json]) -> None:
     (folder / RESULT).write_text(json.dumps(result, indent=1, sort_keys=True, allow_nan=False))
 
 
-def only_file(folder: Path, suffix: str) -> Path:
-    """The one file with this suffix in an input artifact."""
-    (found,) = folder.glob(f"*{suffix}")
+def only_file(folder: Path, *, suffix: str = "") -> Path:
+    """The one file (with this suffix) in an input artifact."""
+    (found,) = (p for p in folder.iterdir() if p.name != MANIFEST and p.name.endswith(suffix))
     return found
+
+
+def read_text(path: Path) -> str:
+    """A text as UTF-8, line ends as they are. Raises DataError if it is not UTF-8."""
+    data = path.read_bytes()
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path.name}: not UTF-8 (byte {data[error.start]:#04x} at offset {error.start}); "
+            "give a plain text file in UTF-8"
+        ) from None

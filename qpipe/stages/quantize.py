@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
+from qpipe.core.key import Json
 from qpipe.stages import base
+
+GGUF_FILE = "model.gguf"
 
 
 class EngineParams(base.Params):
@@ -22,3 +27,47 @@ class Engine(base.Stage):
 
     kind: ClassVar[str] = "quantize"
     roles: ClassVar[tuple[str, ...]] = ("model",)
+
+
+def model_facts(
+    *,
+    file_type: str,
+    file_bytes: int,
+    tensor_bytes: int,
+    n_weights: int,
+    bits_per_weight: float,
+    architecture: str,
+    types: Mapping[str, int],
+    n_tensors: int,
+) -> dict[str, Json]:
+    """What reports say of a model: ``types`` is the number of tensors of each type.
+
+    ``bits_per_weight`` counts tensor data only, as llama.cpp does; ``size_bytes`` is the file.
+    """
+    return {
+        "format": file_type,
+        "size_bytes": file_bytes,
+        "tensor_bytes": tensor_bytes,
+        "weights": n_weights,
+        "bits_per_weight": bits_per_weight,
+        "architecture": architecture,
+        "tensors": n_tensors,
+        "tensor_types": dict(types),
+    }
+
+
+def file_facts(path: Path) -> dict[str, Json]:
+    """`model_facts` of a GGUF file that is there already. Raises CheckpointError."""
+    from qpipe.gguf.inspect import inspect
+
+    found = inspect(path)
+    return model_facts(
+        file_type=found["file_type"] or "unknown",
+        file_bytes=found["file_bytes"],
+        tensor_bytes=found["tensor_bytes"],
+        n_weights=found["parameters"],
+        bits_per_weight=found["bits_per_weight"],
+        architecture=found["architecture"],
+        types={name: entry["tensors"] for name, entry in found["types"].items()},
+        n_tensors=len(found["tensors"]),
+    )

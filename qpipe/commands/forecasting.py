@@ -1,0 +1,175 @@
+"""`qpipe plan`, `graph` and `explain`: what would run, what hangs on what, and why."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+
+from qpipe.commands.options import Options
+from qpipe.commands.preparing import Objective, each_plan
+from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
+from qpipe.core.graph import Graph, merge
+from qpipe.core.key import Json
+from qpipe.core.store import Store
+from qpipe.recipe.draft import RunDraft, describe
+from qpipe.recipe.plan import Plan
+from qpipe.recipe.request import Request
+
+_MARKS = {"cached": "✓ cached", "run": "● run", "unknown": "? unknown"}
+
+
+def plan(request: Request, options: Options) -> int:
+    """Hits, misses and why, for every node; nothing runs."""
+    store = Store(options.store)
+    found = forecast(_graph(request, options), store)
+    if options.json:
+        _print_json({"nodes": [_record(f) for f in found], "counts": _counts(found)})
+        return 0
+    width = max(len(f.node.name) for f in found)
+    for item in found:
+        key = item.key[:12] if item.key else "-" * 12
+        print(f"{_MARKS[item.state]:<10} {item.node.name:<{width}}  {key}  {item.why}")
+    counts = _counts(found)
+    print(
+        f"{len(found)} nodes: {counts['cached']} cached, {counts['run']} to run, "
+        f"{counts['unknown']} unknown until their inputs are made"
+    )
+    return 0
+
+
+def graph(request: Request, options: Options) -> int:
+    """The merged graph: a line a node with what it takes, or dot, mermaid or JSON."""
+    merged = _graph(request, options)
+    if options.json:
+        nodes: list[Json] = [
+            {
+                "id": node.id,
+                "name": node.name,
+                "stage": node.stage,
+                "params": node.params,
+                "engine": node.engine,
+                "inputs": node.inputs,
+            }
+            for node in merged.values()
+        ]
+        _print_json({"nodes": nodes})
+    else:
+        print("\n".join(_FORMATS[options.format or "text"](merged)))
+    return 0
+
+
+def explain(request: Request, options: Options) -> int:
+    """For every node that is not cached: what differs from the nearest cached artifact."""
+    store = Store(options.store)
+    merged = _graph(request, options)
+    found = forecast(merged, store)
+    digests = {f.node.id: f.artifact.manifest.digest for f in found if f.artifact}
+    records: list[Json] = []
+    for item in found:
+        if item.state == "cached":
+            continue
+        inputs = {r: digests[s] for r, s in item.node.inputs.items() if s in digests}
+        nearest = nearest_cached(item.node, inputs, store)
+        records.append(
+            {
+                **_record(item),
+                "nearest": nearest[0].key if nearest else None,
+                "differs": [_difference(d) for d in nearest[1]] if nearest else [],
+            }
+        )
+        if not options.json:
+            _print_explanation(item, nearest)
+    if options.json:
+        _print_json({"nodes": records})
+    elif not records:
+        print(f"all {len(found)} nodes are cached")
+    return 0
+
+
+def _graph(request: Request, options: Options) -> Graph:
+    plans: list[Plan] = []
+
+    def handle(_: RunDraft, planned: Plan) -> Sequence[Objective]:
+        plans.append(planned)
+        return [None for _ in planned.jobs]
+
+    each_plan(request, options, handle)
+    return plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans)
+
+
+def _print_explanation(item: Forecast, nearest: tuple[object, list[Difference]] | None) -> None:
+    print(f"{item.node.name}: {item.why}")
+    if nearest is None:
+        print(f"  no {item.node.stage} is in the store yet")
+        return
+    manifest, differences = nearest
+    print(f"  nearest in the store: {manifest.name} {manifest.key[:12]}")  # type: ignore[attr-defined]
+    for difference in differences:
+        here, there = _short(difference.here), _short(difference.there)
+        print(f"    {difference.field}: here {here}, there {there}")
+
+
+def _short(value: Json) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _difference(difference: Difference) -> Json:
+    return {"field": difference.field, "here": difference.here, "there": difference.there}
+
+
+def _record(item: Forecast) -> dict[str, Json]:
+    return {
+        "name": item.node.name,
+        "stage": item.node.stage,
+        "id": item.node.id,
+        "state": item.state,
+        "why": item.why,
+        "key": item.key,
+        "artifact": str(item.artifact.path) if item.artifact else None,
+    }
+
+
+def _counts(found: Iterable[Forecast]) -> dict[str, int]:
+    states = [item.state for item in found]
+    return {state: states.count(state) for state in ("cached", "run", "unknown")}
+
+
+def _text(graph: Graph) -> list[str]:
+    lines = []
+    for node in graph.values():
+        inputs = ", ".join(f"{role} ← {graph[source].name}" for role, source in node.inputs.items())
+        lines.append(f"{node.name}  ({node.stage}: {describe(node.params)})")
+        if inputs:
+            lines.append(f"    {inputs}")
+    return lines
+
+
+def _dot(graph: Graph) -> list[str]:
+    lines = ["digraph qpipe {", "  rankdir=LR;", "  node [shape=box];"]
+    for node in graph.values():
+        lines.append(f'  "{node.id[:12]}" [label={json.dumps(node.name, ensure_ascii=False)}];')
+    for node in graph.values():
+        for role, source in node.inputs.items():
+            lines.append(f'  "{source[:12]}" -> "{node.id[:12]}" [label="{role}"];')
+    return [*lines, "}"]
+
+
+def _mermaid(graph: Graph) -> list[str]:
+    lines = ["flowchart LR"]
+    for node in graph.values():
+        label = node.name.replace('"', "#quot;")
+        lines.append(f'  n{node.id[:12]}["{label}"]')
+    for node in graph.values():
+        for role, source in node.inputs.items():
+            lines.append(f"  n{source[:12]} -->|{role}| n{node.id[:12]}")
+    return lines
+
+
+_FORMATS = {"text": _text, "dot": _dot, "mermaid": _mermaid}
+
+
+def _print_json(document: Json) -> None:
+    json.dump(document, sys.stdout, indent=1, allow_nan=False)
+    print()

@@ -1,0 +1,79 @@
+"""From a request to plans: composed by Hydra, or remembered from the last time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpipe.commands.options import Options
+from qpipe.core.layout import StorePaths
+from qpipe.recipe import locking, remember
+from qpipe.recipe.draft import RunDraft
+from qpipe.recipe.plan import Plan, plan
+from qpipe.recipe.request import Request
+from qpipe.stages.sources import HubSource, Pinner
+
+if TYPE_CHECKING:
+    from qpipe.recipe.request import Job
+
+Objective = float | Sequence[float] | None
+Handler = Callable[[RunDraft], Sequence[Objective]]
+
+
+def each_draft(request: Request, options: Options, handle: Handler) -> None:
+    """Call ``handle`` with every batch of jobs that the request comes to: one for a single run or
+    a plain sweep, several for a sweeper that looks at results.
+
+    ``handle`` returns the objective of each job. A plan that was composed before from the same
+    files and overrides is not composed again.
+    """
+    folder = StorePaths(options.store).plans
+    remembered = remember.recall(folder, request, cwd=Path.cwd())
+    if remembered is not None:
+        handle(remembered)
+        return
+    from qpipe.recipe import load
+
+    def batch(jobs: Sequence[Job]) -> Sequence[Objective]:
+        from qpipe.recipe.drafting import draft
+
+        drafted = draft(request.recipe, jobs)
+        load.remember_batch(folder, request, jobs, drafted)
+        return handle(drafted)
+
+    load.drive(request, batch)
+
+
+def each_plan(
+    request: Request, options: Options, handle: Callable[[RunDraft, Plan], Sequence[Objective]]
+) -> None:
+    """`each_draft`, with the sources pinned and the jobs merged into one graph."""
+    each_draft(request, options, lambda draft: handle(draft, _plan(draft, request, options)))
+
+
+def pinner(request: Request, options: Options) -> Pinner:
+    """What pins the sources of this request's recipe."""
+    return Pinner(
+        folders=tuple(dict.fromkeys((Path.cwd(), locking.recipe_folder(request.recipe)))),
+        hashes=StorePaths(options.store).hashes,
+        locked=locking.read(request.recipe),
+        resolve=_resolve,
+    )
+
+
+def _plan(draft: RunDraft, request: Request, options: Options) -> Plan:
+    started = time.monotonic()
+    planned = plan(draft, pinner(request, options))
+    seconds = time.monotonic() - started
+    if seconds > 2 and not options.quiet:
+        print(f"pinned the sources in {seconds:.1f} s (remembered from now on)", file=sys.stderr)
+    return planned
+
+
+def _resolve(source: HubSource) -> str:
+    from qpipe.stages.hub import resolve_commit
+
+    return resolve_commit(source)

@@ -1,0 +1,151 @@
+"""`qpipe run`: every job of the request as one graph, and the comparison of what came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qpipe.commands.options import Options
+from qpipe.commands.preparing import Objective, each_plan
+from qpipe.core import gc, lock, runner
+from qpipe.core.events import Emit, fan_out
+from qpipe.core.graph import merge
+from qpipe.core.layout import RunPaths
+from qpipe.core.runner import Outcome, RunResult
+from qpipe.core.store import Store
+from qpipe.executors.make import make
+from qpipe.recipe.draft import RunDraft
+from qpipe.recipe.plan import Plan, PlannedJob
+from qpipe.recipe.request import Request
+
+
+def run(request: Request, options: Options) -> int:
+    """Run a recipe. The comparison goes to stdout, or with ``json`` the whole summary."""
+    if request.flags:
+        from qpipe.recipe import load
+
+        load.drive(request, lambda jobs: [None for _ in jobs])
+        return 0
+    session = _Session(request, options)
+    try:
+        each_plan(request, options, session.batch)
+    finally:
+        session.close()
+    return session.report()
+
+
+@dataclass
+class _Session:
+    """One command's run: a folder, and all batches that a sweeper asks for."""
+
+    request: Request
+    options: Options
+    store: Store = field(init=False)
+    paths: RunPaths | None = None
+    plans: list[Plan] = field(default_factory=list)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    listeners: list[Emit] = field(default_factory=list)
+    closers: list[object] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.options.store)
+
+    def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
+        """Run one batch of jobs; the objective of each."""
+        if self.paths is None:
+            self.paths = self._open(draft["recipe"])
+        settings = draft["executor"]
+        result = runner.run(
+            plan.graph,
+            store=self.store,
+            executor=make(
+                settings["name"],
+                self.paths,
+                cpus=settings["cpus"],
+                memory=settings["memory"],
+                enforce_memory=settings["enforce_memory"],
+            ),
+            emit=fan_out(self.listeners),
+            keep_going=self.options.keep_going or draft["keep_going"],
+        )
+        self.plans.append(plan)
+        self.outcomes.update(result.outcomes)
+        return [_objective(job, result, draft["objective"]) for job in plan.jobs]
+
+    def _open(self, recipe: str) -> RunPaths:
+        from qpipe.report.live import Live
+        from qpipe.report.record import Recorder
+
+        paths = RunPaths(new_run_folder(self.options.runs, recipe))
+        live = Live(quiet=self.options.quiet)
+        recorder = Recorder(paths.events)
+        self.closers += [live, recorder]
+        self.listeners += [live, recorder]
+        return paths
+
+    def close(self) -> None:
+        """Leave the terminal as it was, and let gc have the artifacts."""
+        for closer in self.closers:
+            closer.close()  # type: ignore[attr-defined]
+        self.store.close()
+
+    def report(self) -> int:
+        """Write the run's summary and reports, print the answer; the exit code."""
+        from qpipe.report import render, rows, summary
+
+        assert self.paths is not None
+        plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
+        result = RunResult({node: self.outcomes[node] for node in plan.graph})
+        document = summary.document(
+            self.paths.root.name, plan, result, rows.rows(plan, result)
+        )
+        lock.write_atomic(
+            self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
+        )
+        for suffix in ("md", "json", "csv"):
+            text = render.render(document["rows"], suffix)
+            self.paths.report(suffix).write_text(text)
+        if self.options.pin:
+            keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]
+            gc.pin(self.store, self.paths.root.name, keys)
+        if self.options.json:
+            json.dump(document, sys.stdout, indent=1, allow_nan=False)
+            print()
+        else:
+            render.to_terminal(document["rows"], sys.stdout)
+            print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
+        return 0 if result.status == "done" else 1
+
+
+def new_run_folder(runs: Path, recipe: str) -> Path:
+    """A new folder for a run, named by time and recipe; two runs in one second get a number."""
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for number in range(1, 1000):
+        folder = runs / (f"{stamp}_{recipe}" + (f"_{number}" if number > 1 else ""))
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"{runs} has a thousand runs of this second")
+
+
+def _objective(job: PlannedJob, result: RunResult, names: Sequence[str]) -> Objective:
+    """The facts called ``names`` of what this job made and measured; None if any is missing."""
+    facts: dict[str, object] = {}
+    outcomes = [result.outcomes[node] for node in job.nodes.values()]
+    for outcome in outcomes:
+        reference = job.reference in (outcome.node.id, outcome.node.inputs.get("model"))
+        if outcome.artifact is not None:
+            own = outcome.artifact.manifest.facts
+            # What the reference says stands only where the job has nothing of its own.
+            facts = {**own, **facts} if reference else {**facts, **own}
+    values = [facts.get(name) for name in names]
+    numbers = [float(value) for value in values if isinstance(value, (int, float))]
+    if len(numbers) != len(names):
+        return None
+    return numbers[0] if len(numbers) == 1 else numbers

@@ -1,0 +1,53 @@
+"""The lock file beside a recipe: which commit each hub revision stood for when it was locked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from qpipe.core import lock
+from qpipe.errors import RecipeError
+from qpipe.recipe.request import shipped_recipes
+
+
+def recipe_file(recipe: str) -> Path:
+    """The YAML file of a recipe given by path or by the name of a shipped one."""
+    given = Path(recipe).expanduser()
+    if given.suffix in (".yaml", ".yml"):
+        return given.resolve()
+    return shipped_recipes() / f"{recipe}.yaml"
+
+
+def recipe_folder(recipe: str) -> Path:
+    """The folder from which a recipe's relative paths are looked for, after the current one."""
+    return recipe_file(recipe).parent
+
+
+def lock_file(recipe: str) -> Path:
+    """Where a recipe's lock lies: beside it, or in the current folder for a shipped recipe."""
+    file = recipe_file(recipe)
+    folder = Path.cwd() if file.parent == shipped_recipes() else file.parent
+    return folder / f"{file.stem}.lock.json"
+
+
+def read(recipe: str) -> Mapping[str, str]:
+    """The locked commits by source label; empty without a lock file. Raises RecipeError."""
+    path = lock_file(recipe)
+    try:
+        record = json.loads(path.read_bytes())
+        return {str(label): str(commit) for label, commit in record["sources"].items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise RecipeError(
+            f"{path}: this is no lock file that qpipe wrote; remove it and run `qpipe lock` again"
+        ) from None
+
+
+def write(recipe: str, sources: Mapping[str, str]) -> Path:
+    """Write the lock file of a recipe, keeping what it held of other sources."""
+    path = lock_file(recipe)
+    merged = dict(sorted({**read(recipe), **sources}.items()))
+    lock.write_atomic(path, json.dumps({"qpipe": 1, "sources": merged}, indent=1).encode() + b"\n")
+    return path
