@@ -1,0 +1,7 @@
+"""`python -m qpipe`."""
+
+import sys
+
+from qpipe.cli import main
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""The command line: finds the verb's module, parses, and turns every end into an exit code.
+
+stdout carries the answer, with ``--json`` exactly one JSON document, also for an error; all else
+goes to stderr. Nothing but the verb that was asked for is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from qpipe import __version__
+from qpipe.errors import InterruptedRunError, QpipeError, UsageError, nearest
+
+# Verb → (module of qpipe.commands, what it does), in the order of the help.
+VERBS = {
+    "run": ("compose", "run a recipe; with -m, a sweep over its settings"),
+    "plan": ("compose", "what a run would do: hits, misses and why"),
+    "graph": ("compose", "the graph of a run"),
+    "explain": ("compose", "why a node is not cached, field by field"),
+    "lock": ("compose", "pin the sources of a recipe, so that runs need no network"),
+    "ls": ("ls", "the artifacts in the store"),
+    "show": ("show", "everything known of one artifact"),
+    "verify": ("verify", "read every byte again, and set damaged artifacts aside"),
+    "gc": ("gc", "take old artifacts away"),
+    "pin": ("pins", "keep the artifacts of a run from gc"),
+    "unpin": ("pins", "let gc have them again"),
+    "report": ("report", "compare the models of one or more runs"),
+    "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),
+    "engines": ("engines", "the stages, engines and evaluators, and whether they work here"),
+    "doctor": ("doctor", "what works on this machine, and what would make the rest work"),
+}
+
+_HELP = """\
+usage: qpipe VERB [arguments]      (qpipe VERB --help says more)
+
+Quantize language models as recipes say, and compare what comes out.
+
+{verbs}
+
+  -h, --help    this help
+  --version     the version
+
+The store is ./outputs/store unless --store or QPIPE_STORE names another; runs go to
+./outputs/runs unless --runs or QPIPE_RUNS does. Exit codes: 0 done, 1 a stage failed, 2 bad usage
+or recipe, 3 an engine or tool is missing, 4 a published result not reproduced, 130 interrupted.
+"""
+
+# What a shell reports for a program that SIGPIPE ended, as `qpipe ls | head` may.
+_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except QpipeError as error:
+        return _fail(error, "--json" in arguments)
+    except KeyboardInterrupt:
+        return _fail(InterruptedRunError("interrupted"), "--json" in arguments)
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except SystemExit as end:  # argparse's --help
+        return end.code if isinstance(end.code, int) else 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments:
+        sys.stderr.write(_help())
+        return 2
+    verb = arguments[0]
+    if verb in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return 0
+    if verb == "--version":
+        sys.stdout.write(f"qpipe {__version__}\n")
+        return 0
+    if verb.startswith("-"):
+        raise UsageError(f"{verb}: options come after the verb, as in `qpipe ls --json`")
+    if verb not in VERBS:
+        raise UsageError(f"there is no verb {verb!r}; {nearest(verb, VERBS, most=20)}")
+    return _run(verb, arguments[1:])
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    from qpipe.commands.parser import Parser
+
+    module = importlib.import_module(f"qpipe.commands.{VERBS[verb][0]}")
+    parser = Parser(prog=f"qpipe {verb}", description=_sentence(VERBS[verb][1]))
+    module.configure(parser, verb)
+    options = parser.parse_intermixed_args(arguments)
+    with _sigterm_as_interrupt():
+        code: int = module.run(options)
+    return code
+
+
+class _sigterm_as_interrupt:  # noqa: N801  contextlib costs as much as this verb may
+    """Within, SIGTERM ends a command as Ctrl-C does: workers stopped, finished work kept."""
+
+    def __enter__(self) -> None:
+        import signal
+
+        def interrupt(number: int, frame: object) -> None:
+            raise KeyboardInterrupt
+
+        self.previous = signal.signal(signal.SIGTERM, interrupt)
+
+    def __exit__(self, *error: object) -> None:
+        import signal
+
+        signal.signal(signal.SIGTERM, self.previous)
+
+
+def _fail(error: QpipeError, as_json: bool) -> int:
+    if as_json:
+        import json
+
+        record = {"error": {"type": type(error).__name__, "message": str(error)}}
+        print(json.dumps(record, indent=1), flush=True)
+    print(f"qpipe: {error}", file=sys.stderr)
+    return error.exit_code
+
+
+def _help() -> str:
+    return _HELP.format(verbs="\n".join(f"  {verb:<9} {what}" for verb, (_, what) in VERBS.items()))
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."

@@ -1,0 +1,130 @@
+"""`qpipe ls`: the artifacts in the store, the newest first.
+
+Reads each manifest as plain JSON: checking them is `qpipe verify`'s work, and importing the store
+would take longer than listing a thousand artifacts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qpipe.commands.output import print_json
+from qpipe.commands.parser import add_json, add_store
+from qpipe.core.layout import MANIFEST, StorePaths
+from qpipe.report import numbers, text
+
+_HEAD = ("KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED")
+_SIDES = "llllrrrrrr"
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """``--stage``, ``--json``, ``--store``."""
+    parser.add_argument("--stage", help="only artifacts of this stage (quantize, evaluate, …)")
+    add_json(parser)
+    add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List them."""
+    entries = [e for e in _entries(args.store) if args.stage in (None, e["stage"])]
+    entries.sort(key=lambda entry: (-(entry["created"] or entry["last_used"]), entry["key"]))
+    if args.json:
+        print_json({"store": str(Path(args.store).absolute()), "artifacts": entries})
+        return 0
+    if not entries:
+        print(f"no artifacts in {args.store}{_why_none(args)}", file=sys.stderr)
+        return 0
+    now = time.time()
+    print(text.table(_HEAD, [_row(entry, now) for entry in entries], right=_SIDES))
+    damaged = sum(entry["status"] == "damaged" for entry in entries)
+    total = numbers.size(sum(entry["size_bytes"] for entry in entries))
+    print(f"{len(entries)} artifact(s), {total}", file=sys.stderr)
+    if damaged:
+        print(
+            f"{damaged} damaged: `qpipe verify` says why and moves them away; the next run that "
+            "needs one makes it again",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _why_none(args: argparse.Namespace) -> str:
+    if not Path(args.store).is_dir():
+        return " (there is no such folder yet)"
+    return f" of stage {args.stage!r}" if args.stage else ""
+
+
+def _entries(store: str) -> Iterator[dict[str, Any]]:
+    for shard in _folders(str(StorePaths(Path(store)).artifacts)):
+        for artifact in _folders(shard.path):
+            yield _entry(artifact)
+
+
+def _folders(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as found:
+            return [entry for entry in found if entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _entry(artifact: os.DirEntry[str]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "key": artifact.name,
+        "status": "ok",
+        "stage": None,
+        "name": None,
+        "format": None,
+        "size_bytes": 0,
+        "bits_per_weight": None,
+        "ppl": None,
+        "seconds": None,
+        "created": None,
+        "last_used": artifact.stat().st_mtime,
+        "path": artifact.path,
+    }
+    try:
+        with open(f"{artifact.path}/{MANIFEST}", "rb") as file:  # noqa: PTH123
+            manifest = json.load(file)
+        facts = manifest["facts"]
+        entry.update(
+            stage=manifest["stage"],
+            name=manifest["name"],
+            size_bytes=sum(int(listed["size"]) for listed in manifest["files"]),
+            seconds=float(manifest["usage"]["seconds"]),
+            created=float(manifest["created"]),
+            format=facts.get("format"),
+            bits_per_weight=_number(facts.get("bits_per_weight")),
+            ppl=_number(facts.get("ppl")),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        entry.update(status="damaged", problem=f"{type(error).__name__}: {error}")
+    return entry
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _row(entry: dict[str, Any], now: float) -> list[str]:
+    damaged = entry["status"] == "damaged"
+    ppl, bpw = entry["ppl"], entry["bits_per_weight"]
+    return [
+        entry["key"][:12],
+        entry["stage"] or "-",
+        "(damaged)" if damaged else entry["name"],
+        str(entry["format"] or ""),
+        "-" if damaged else numbers.size(entry["size_bytes"]),
+        "" if bpw is None else f"{bpw:.2f}",
+        "" if ppl is None else f"{ppl:.4f}",
+        "-" if damaged else numbers.duration(entry["seconds"]),
+        "-" if damaged else numbers.age(now - entry["created"]),
+        numbers.age(now - entry["last_used"]),
+    ]

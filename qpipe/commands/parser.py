@@ -1,0 +1,60 @@
+"""argparse with our errors, and the options that verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from typing import NoReturn
+
+from qpipe.errors import UsageError, nearest
+
+DEFAULT_STORE = "outputs/store"
+DEFAULT_RUNS = "outputs/runs"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are UsageErrors; options are written out in full."""
+
+    def __init__(self, *, prog: str, description: str) -> None:
+        """Without abbreviations, so that a new option never changes what an old command means."""
+        super().__init__(
+            prog=prog,
+            description=description,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        if unknown:
+            known = [name for action in self._actions for name in action.option_strings]
+            name = unknown[1].partition("=")[0]
+            message = f"there is no option {name}; {nearest(name, known)}"
+        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """``--store``, from QPIPE_STORE."""
+    parser.add_argument(
+        "--store",
+        metavar="DIR",
+        default=os.environ.get("QPIPE_STORE") or DEFAULT_STORE,
+        help="the artifact store (QPIPE_STORE; default: ./outputs/store)",
+    )
+
+
+def add_runs(parser: argparse.ArgumentParser) -> None:
+    """``--runs``, from QPIPE_RUNS."""
+    parser.add_argument(
+        "--runs",
+        metavar="DIR",
+        default=os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS,
+        help="where runs are written (QPIPE_RUNS; default: ./outputs/runs)",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """``--json``."""
+    parser.add_argument("--json", action="store_true", help="answer with one JSON document")

@@ -1,0 +1,48 @@
+"""Numbers as people read them: sizes in binary units, durations, ages. Imports nothing."""
+
+from __future__ import annotations
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+def size(count: float) -> str:
+    """Bytes, e.g. ``812 B``, ``4.21 MiB``, ``15.2 GiB``: three figures."""
+    if count < 1000:
+        return f"{count:.0f} B"
+    power = 0
+    while count >= 1000 and power < len(_UNITS):
+        count, power = count / 1024, power + 1
+    return f"{count:.{_decimals(count)}f} {_UNITS[power - 1]}"
+
+
+def _decimals(value: float) -> int:
+    if value < 9.995:
+        return 2
+    return 1 if value < 99.95 else 0
+
+
+def duration(seconds: float) -> str:
+    """A span of time, e.g. ``0.84 s``, ``12.3 s``, ``4m05s``, ``2h14m``, ``3d02h``."""
+    if seconds < 59.95:
+        return f"{seconds:.{2 if seconds < 9.995 else 1}f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in one unit, e.g. ``now``, ``40s``, ``12m``, ``5h``, ``31d``."""
+    if seconds < 1:
+        return "now"
+    for unit, length, limit in (("s", 1, 60), ("m", 60, 3600), ("h", 3600, 86400)):
+        if seconds < limit:
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(seconds // 86400)}d"
+
+
+def count(number: float) -> str:
+    """A count with thousands separated, e.g. ``1,234,567``."""
+    return f"{number:,.0f}"
