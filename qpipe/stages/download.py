@@ -54,7 +54,7 @@ class Download(base.Stage):
 
     def run(self, params: Pinned, work: base.Work) -> Mapping[str, Json]:
         """Raises SourceError if the source cannot be had or changed since it was pinned."""
-        files = self._local(work) if params.kind == "local" else self._hub(params)
+        files = self._local(work) if params.kind == "local" else self._hub(params, work)
         total = sum(path.stat().st_size for path in files)
         for path in files:
             link(path, work.out / path.name)
@@ -67,6 +67,7 @@ class Download(base.Stage):
             raise SourceError(f"{path}: it was there when the run began, and is gone")
         return [path] if path.is_file() else wanted_files(path)
 
-    def _hub(self, params: Pinned) -> list[Path]:
+    def _hub(self, params: Pinned, work: base.Work) -> list[Path]:
         assert params.repo is not None and params.commit is not None
-        return hub.fetch(HubSource(params.repo, params.kind, params.commit, params.file))
+        source = HubSource(params.repo, params.kind, params.commit, params.file)
+        return hub.fetch(source, work.progress)

@@ -6,12 +6,16 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to hugging
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from qpipe.errors import OutOfSpaceError, SourceError
 from qpipe.stages.sources import WANTED, HubSource
+
+Progress: TypeAlias = Callable[[int, int, str], None]
 
 
 def resolve_commit(source: HubSource) -> str:
@@ -45,17 +49,22 @@ def _cached_commit(source: HubSource) -> str:
         ) from None
 
 
-def fetch(source: HubSource) -> list[Path]:
+def fetch(source: HubSource, progress: Progress = lambda done, total, unit: None) -> list[Path]:
     """The files of a repository (or the one file asked for) in the hub's own cache.
 
-    ``source.revision`` is a commit. Downloads resume where they stopped. Raises SourceError.
+    ``source.revision`` is a commit. Downloads resume where they stopped; ``progress`` takes
+    (bytes done, bytes in all, "bytes"). Raises SourceError.
     """
     from huggingface_hub import hf_hub_download, snapshot_download
 
     with _our_errors(source):
         if source.file is not None:
             path = hf_hub_download(
-                source.repo, source.file, revision=source.revision, repo_type=source.kind
+                source.repo,
+                source.file,
+                revision=source.revision,
+                repo_type=source.kind,
+                tqdm_class=_bar(progress),
             )
             return [Path(path)]
         folder = snapshot_download(
@@ -64,6 +73,7 @@ def fetch(source: HubSource) -> list[Path]:
             repo_type=source.kind,
             allow_patterns=list(WANTED),
             ignore_patterns=["*/*"],
+            tqdm_class=_bar(progress),
         )
     files = sorted(path for path in Path(folder).iterdir() if path.is_file())
     if not files:
@@ -73,6 +83,32 @@ def fetch(source: HubSource) -> list[Path]:
             f"hf:{source.repo}@{source.revision}/FILE"
         )
     return files
+
+
+def _bar(progress: Progress) -> Any:
+    """A tqdm class that draws nothing and reports bytes.
+
+    For a snapshot the hub's library makes several bars; the one that counts bytes written has
+    the name huggingface_hub.snapshot_download.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            name = settings.pop("name", None)
+            self._counts = settings.get("unit") == "B" and not str(name).endswith(".transfer")
+            super().__init__(*args, **settings)
+
+        def display(self, *args: Any, **settings: Any) -> None:
+            return
+
+        def update(self, n: float | None = 1) -> Any:
+            shown = super().update(n)
+            if self._counts:
+                progress(int(self.n), int(self.total or 0), "bytes")
+            return shown
+
+    return Bar
 
 
 @contextlib.contextmanager
@@ -110,8 +146,6 @@ def _our_errors(source: HubSource) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise SourceError(f"{source.label}: {endpoint} answered: {error}") from None
     except OSError as error:
-        import errno
-
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise OutOfSpaceError(
                 f"{source.label}: the disk of the hub's cache is full; free some space, or point "

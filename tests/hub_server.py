@@ -1,0 +1,135 @@
+"""A small hub on localhost: the part of the Hugging Face HTTP API that downloads use.
+
+Repositories are folders. ``gated/…`` answers as a gated repository does, an unknown name as a
+missing one; ``requests`` records what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class Hub:
+    """A running server: repositories by id, revisions known to each, and a request log."""
+
+    url: str
+    repositories: dict[str, Path]
+    requests: list[str] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
+    hub = Hub("", repositories)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            return
+
+        def _answer(self, *, body: bool) -> None:
+            hub.requests.append(f"{self.command} {self.path}")
+            parts = self.path.split("?")[0].strip("/").split("/")
+            if parts[:2] == ["api", "models"]:
+                repository, what, revision = "/".join(parts[2:4]), *(parts[4:6] or ("", "main"))
+                self._tree(repository, revision) if what == "tree" else self._info(
+                    repository, revision
+                )
+            elif len(parts) > 4 and parts[2] == "resolve":
+                self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]), body=body)
+            else:
+                self._refuse(404, "EntryNotFound")
+
+        def _known(self, repository: str, revision: str) -> Path | None:
+            if repository.startswith("gated/"):
+                self._refuse(403, "GatedRepo")
+            elif repository not in hub.repositories:
+                self._refuse(404, "RepoNotFound")
+            elif revision not in ("main", COMMIT):
+                self._refuse(404, "RevisionNotFound")
+            else:
+                return hub.repositories[repository]
+            return None
+
+        def _info(self, repository: str, revision: str) -> None:
+            if folder := self._known(repository, revision):
+                files = sorted(path.name for path in folder.iterdir())
+                info = {
+                    "_id": "1",
+                    "id": repository,
+                    "modelId": repository,
+                    "sha": COMMIT,
+                    "private": False,
+                    "tags": [],
+                    "downloads": 0,
+                    "likes": 0,
+                    "siblings": [{"rfilename": name} for name in files],
+                }
+                self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
+
+        def _tree(self, repository: str, revision: str) -> None:
+            if folder := self._known(repository, revision):
+                entries = [
+                    {
+                        "type": "file",
+                        "path": path.name,
+                        "size": path.stat().st_size,
+                        "oid": hashlib.sha1(path.read_bytes()).hexdigest(),
+                    }
+                    for path in sorted(folder.iterdir())
+                ]
+                self._send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
+
+        def _file(self, repository: str, revision: str, name: str, *, body: bool) -> None:
+            folder = self._known(repository, revision)
+            if folder is None:
+                return
+            if not (folder / name).is_file():
+                self._refuse(404, "EntryNotFound")
+                return
+            data = (folder / name).read_bytes()
+            headers = {
+                "X-Repo-Commit": COMMIT,
+                "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+                "Accept-Ranges": "bytes",
+            }
+            self._send(200, data, headers, body=body)
+
+        def _refuse(self, status: int, code: str) -> None:
+            self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code})
+
+        def _send(
+            self, status: int, data: bytes, headers: dict[str, str], *, body: bool = True
+        ) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if body and self.command == "GET":
+                self.wfile.write(data)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
