@@ -54,7 +54,6 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     """The arguments of the recipe verbs; ``run`` and ``graph`` have some of their own."""
     parser.usage = f"qpipe {verb} RECIPE [overrides] [-m] [options]"
     parser.epilog = _EPILOG.format(verb=verb)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.set_defaults(verb=verb, keep_going=False, pin=False, format="text")
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(

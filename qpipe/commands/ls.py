@@ -13,12 +13,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.report import numbers, text
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from typing import Any
 
 _HEAD = ("KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED")
 _SIDES = "llllrrrrrr"

@@ -5,12 +5,24 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from typing import NoReturn
 
 from qpipe.errors import UsageError, nearest
 
+TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 DEFAULT_STORE = "outputs/store"
 DEFAULT_RUNS = "outputs/runs"
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    # Given a width, argparse does not import shutil (and all compression modules) to find one.
+    try:
+        width = os.get_terminal_size().columns - 2
+    except OSError:
+        width = 98
+    return argparse.RawDescriptionHelpFormatter(prog, width=min(width, 98), max_help_position=30)
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,7 +34,7 @@ class Parser(argparse.ArgumentParser):
             prog=prog,
             description=description,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_formatter,
         )
 
     def error(self, message: str) -> NoReturn:

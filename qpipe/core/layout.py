@@ -19,17 +19,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True)
-class StorePaths:
+class _Below:
+    """A folder whose layout is known. No dataclass: importing those would double `qpipe ls`."""
+
+    __slots__ = ("root",)
+
+    def __init__(self, root: Path) -> None:
+        """Nothing is looked at, and nothing created."""
+        self.root = root
+
+
+class StorePaths(_Below):
     """The layout of a store below ``root``."""
 
-    root: Path
+    __slots__ = ()
 
     def artifact(self, key: str) -> Path:
         """The folder of a finished artifact."""
@@ -88,11 +96,10 @@ class StorePaths:
         return self.root / "gc.lock"
 
 
-@dataclass(frozen=True)
-class RunPaths:
+class RunPaths(_Below):
     """The layout of one run's folder."""
 
-    root: Path
+    __slots__ = ()
 
     @property
     def summary(self) -> Path:
