@@ -33,7 +33,7 @@ def require_coverage(text: str, pieces: Set[str], *, vocab_type: int) -> None:
         return
     first = next(index for index, char in enumerate(text) if char in missing)
     line = text.count("\n", 0, first) + 1
-    column = first - (text.rfind("\n", 0, first) + 1) + 1
+    column = first - text.rfind("\n", 0, first)
     total = sum(counts[char] for char in missing)
     shown = " ".join(f"{char!r}" for char in sorted(missing)[:10])
     raise DataError(
@@ -41,6 +41,7 @@ def require_coverage(text: str, pieces: Set[str], *, vocab_type: int) -> None:
         f"{line}, column {column} of the text: it has no such token and no byte tokens. "
         f"{total} of {len(text)} characters are of this kind ({len(missing)} different: {shown}"
         f"{' …' if len(missing) > 10 else ''}). Use a text without them, or take them out"
+        f"{' (newlines: join the lines with spaces)' if chr(10) in missing else ''}"
     )
 
 

@@ -9,6 +9,8 @@ from qpipe.llamacpp.structs import LOG_CONTINUED, LOG_ERROR, LOG_WARN, LogCallba
 
 _LOGGER = logging.getLogger("qpipe.llamacpp")
 _KEPT = 8
+# Lines that only say that the ones before them are fatal.
+_EMPTY_WORDS = "failed to load model"
 
 
 class LogTail:
@@ -32,8 +34,9 @@ class LogTail:
         """The last complaints in one line: the errors if there are any, else the warnings."""
         for level in (LOG_ERROR, LOG_WARN):
             lines = [text for kept, text in self._lines if kept == level]
-            if lines:
-                return "; ".join(dict.fromkeys(lines))
+            telling = [text for text in lines if _EMPTY_WORDS not in text] or lines
+            if telling:
+                return "; ".join(dict.fromkeys(telling))
         return "llama.cpp gave no reason"
 
     def _receive(self, level: int, text: bytes | None, _user_data: object) -> None:

@@ -46,8 +46,8 @@ class Vocab:
         the spelling of control tokens as these tokens. Raises DataError for text that the
         vocabulary cannot write, see ``coverage``.
         """
-        require_coverage(text, self.pieces, vocab_type=self.type)
         data = _encode(text)
+        require_coverage(text, self.pieces, vocab_type=self.type)
         tokens = np.empty(len(data) + 2, np.int32)
         count: int = self._lib.c.llama_tokenize(
             self._pointer, data, len(data), tokens.ctypes.data, len(tokens), add_special,

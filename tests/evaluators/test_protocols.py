@@ -1,0 +1,54 @@
+"""Protocols are data, and no variant can be taken for the protocol itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from qpipe.errors import UsageError
+from qpipe.evaluators.protocols import PROTOCOLS, protocol
+
+
+def test_llamacpp_512_is_llama_perplexitys() -> None:
+    known = protocol("llamacpp-512")
+    assert (known.n_ctx, known.first, known.bos, known.stride) == (512, 256, "replace", None)
+    assert (known.version, known.unit, known.chunks) == (1, "token", None)
+    assert known.label == "llamacpp-512"
+
+
+@pytest.mark.parametrize(
+    ("n_ctx", "chunks", "label"),
+    [
+        (None, None, "llamacpp-512"),
+        (512, None, "llamacpp-512"),
+        (256, None, "llamacpp-512 n_ctx=256"),
+        (None, 100, "llamacpp-512 chunks=100"),
+        (256, 120, "llamacpp-512 n_ctx=256 chunks=120"),
+    ],
+)
+def test_the_label_names_every_departure(n_ctx: int | None, chunks: int | None, label: str) -> None:
+    assert protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks).label == label
+
+
+def test_another_version_has_another_label() -> None:
+    assert dataclasses.replace(protocol("llamacpp-512"), version=2).label == "llamacpp-512 v2"
+
+
+def test_the_second_half_moves_with_the_context() -> None:
+    assert protocol("llamacpp-512").with_overrides(n_ctx=7).first == 3
+
+
+def test_an_unknown_name_gets_the_near_miss() -> None:
+    with pytest.raises(UsageError, match="no protocol 'llamacp-512'; did you mean 'llamacpp-512'"):
+        protocol("llamacp-512")
+
+
+@pytest.mark.parametrize(("n_ctx", "chunks"), [(0, None), (2, None), (-5, None), (None, 0)])
+def test_values_that_score_nothing_are_refused(n_ctx: int | None, chunks: int | None) -> None:
+    with pytest.raises(UsageError, match=r"n_ctx=-?\d leaves|chunks=0"):
+        protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks)
+
+
+def test_the_registry_is_keyed_by_name() -> None:
+    assert all(known.name == name for name, known in PROTOCOLS.items())
