@@ -45,10 +45,10 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
             hub.requests.append(f"{self.command} {self.path}")
             parts = self.path.split("?")[0].strip("/").split("/")
             if parts[:2] == ["api", "models"]:
-                repository, what, revision = "/".join(parts[2:4]), *(parts[4:6] or ("", "main"))
-                self._tree(repository, revision) if what == "tree" else self._info(
-                    repository, revision
-                )
+                repository = "/".join(parts[2:4])
+                revision = parts[5] if len(parts) > 5 else "main"
+                answer = self._tree if parts[4:5] == ["tree"] else self._info
+                answer(repository, revision)
             elif len(parts) > 4 and parts[2] == "resolve":
                 self._file("/".join(parts[:2]), parts[3], "/".join(parts[4:]), body=body)
             else:

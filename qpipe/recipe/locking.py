@@ -8,26 +8,19 @@ from pathlib import Path
 
 from qpipe.core import lock
 from qpipe.errors import RecipeError
-from qpipe.recipe.request import shipped_recipes
-
-
-def recipe_file(recipe: str) -> Path:
-    """The YAML file of a recipe given by path or by the name of a shipped one."""
-    given = Path(recipe).expanduser()
-    if given.suffix in (".yaml", ".yml"):
-        return given.resolve()
-    return shipped_recipes() / f"{recipe}.yaml"
+from qpipe.recipe.request import find_recipe, shipped_recipes
 
 
 def recipe_folder(recipe: str) -> Path:
     """The folder from which a recipe's relative paths are looked for, after the current one."""
-    return recipe_file(recipe).parent
+    return find_recipe(recipe).parent
 
 
 def lock_file(recipe: str) -> Path:
     """Where a recipe's lock lies: beside it, or in the current folder for a shipped recipe."""
-    file = recipe_file(recipe)
-    folder = Path.cwd() if file.parent == shipped_recipes() else file.parent
+    file = find_recipe(recipe)
+    shipped = file.is_relative_to(shipped_recipes())
+    folder = Path.cwd() if shipped else file.parent
     return folder / f"{file.stem}.lock.json"
 
 

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.errors import QpipeError
+from qpipe.recipe.drafting import draft
+from qpipe.recipe.plan import Plan, plan
+from qpipe.stages.sources import Pinner
+from tests.recipe.jobs import TEXT, job, pipeline
+
+
+def planned(*configs: dict[str, Any], labels: tuple[str, ...] = ("",)) -> Plan:
+    jobs = [job(config, label=label) for config, label in zip(configs, labels, strict=True)]
+    pinner = Pinner((Path.cwd(),), Path("/nonexistent/hashes"), {}, lambda source: "a" * 40)
+    return plan(draft("recipe", jobs), pinner)
+
+
+def test_files_named_by_parameters_become_inputs() -> None:
+    made = planned(pipeline())
+    nodes = {node.name: node for node in made.graph.values()}
+    text = nodes[f"text:{TEXT}"]
+    assert nodes["perplexity"].inputs == {"model": nodes["quantize"].id, "text": text.id}
+    assert nodes["perplexity"].params["text"] == "(input)"
+
+
+def test_jobs_share_what_they_have_in_common() -> None:
+    made = planned(
+        pipeline(type="Q8_0"), pipeline(type="Q4_0"), pipeline(type="q4_0"), labels=("8", "4", "4b")
+    )
+    names = sorted(node.name for node in made.graph.values())
+    assert names == sorted(
+        [
+            "download",
+            "convert",
+            f"text:{TEXT}",
+            "reference",
+            "quantize[8]",
+            "quantize[4 +1]",
+            "perplexity[8]",
+            "perplexity[4 +1]",
+        ]
+    )
+    assert made.jobs[1].nodes == made.jobs[2].nodes
+    assert made.jobs[0].reference == made.jobs[0].nodes["convert"]
+
+
+def test_where_and_how_do_not_enter_ids() -> None:
+    plain = planned(pipeline()).graph
+    config = pipeline()
+    config["stages"]["quantize"]["resources"] = {"cpus": 7, "memory": "3GB"}
+    config["stages"]["quantize"]["timeout"] = 5
+    config["run"]["timeout"] = 50
+    config["executor"] = {"name": "local", "cpus": 3}
+    assert list(planned(config).graph) == list(plain)
+
+
+def test_the_order_of_tensor_rules_counts() -> None:
+    rules = {"attn": "Q8_0", "attn_q": "Q4_0"}
+    turned = dict(reversed(list(rules.items())))
+    assert list(planned(pipeline(tensor_types=rules)).graph) != list(
+        planned(pipeline(tensor_types=turned)).graph
+    )
+
+
+def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    config = pipeline()
+    change(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(quantise={}), "quantise (recipe.yaml): unknown field; did you mean "
+         "'quantize'"),
+        (lambda c: c["stages"]["quantize"]["with"].update(tpye="Q4_0"),
+         "stages.quantize.with.tpye (recipe.yaml): unknown field; did you mean 'type'"),
+        (lambda c: c["stages"]["quantize"]["with"].update(type="Q9_0"), "did you mean"),
+        (lambda c: c["stages"]["perplexity"]["with"].update(chunks="many"),
+         "stages.perplexity.with.chunks (recipe.yaml): 'many' is not right"),
+        (lambda c: c["stages"]["perplexity"]["with"].update(metric="perplexty"),
+         "there is no metric 'perplexty'; did you mean 'perplexity'"),
+        (lambda c: c["stages"]["quantize"].update(uses="quantise"),
+         "there is no stage 'quantise'; did you mean 'quantize'"),
+        (lambda c: c["stages"]["quantize"]["needs"].update(model="conver"),
+         "needs 'conver', which is no stage of this recipe; did you mean 'convert'"),
+        (lambda c: c["stages"]["quantize"].update(needs={}),
+         "quantize needs a stage for its input 'model'"),
+        (lambda c: c["stages"]["quantize"]["needs"].update(modle="convert"),
+         "quantize has no input 'modle'; did you mean 'model'"),
+        (lambda c: c["stages"]["convert"]["needs"].update(checkpoint="quantize"),
+         "the stages form a cycle: "),
+        (lambda c: c["run"].update(reference="convrt"), "did you mean 'convert'"),
+        (lambda c: c["model"].update(revision=float("inf")), "quote it: revision: "),
+        (lambda c: c["model"].update(revision=1234567), "reads as the int 1234567; quote it"),
+        (lambda c: c["model"].update(trust_remote_code=True), "needs the exact commit"),
+        (lambda c: c["model"].pop("source"), "model.source: missing"),
+        (lambda c: c.update(evaluate={"txet": 1}), "evaluate.txet (recipe.yaml): no stage"),
+        (lambda c: c.update(executor={"memory": "much"}), "executor.memory"),
+        (lambda c: c["run"].update(timeout=float("nan")), "run.timeout"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(change: Callable[[dict[str, Any]], object], words: str) -> None:
+    with pytest.raises(QpipeError, match=re.escape(words)) as caught:
+        planned(edit(change))
+    assert caught.value.exit_code == 2
+
+
+def test_all_wrong_fields_are_named_at_once() -> None:
+    config = pipeline()
+    config["modle"] = {}
+    config["run"]["tiemout"] = 3
+    with pytest.raises(QpipeError) as caught:
+        planned(config)
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def test_an_error_names_the_field_that_the_user_wrote() -> None:
+    config = pipeline(type="Q9_0")
+    aliases = {"stages.quantize.with": "quantize"}
+    with pytest.raises(QpipeError, match=re.escape("quantize.type (the override 'quantize.type")):
+        draft("recipe", [job(config, aliases=aliases, overrides=("quantize.type=Q9_0",))])

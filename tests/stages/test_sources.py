@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qpipe.errors import SourceError
+from qpipe.stages.sources import HubSource, Pinner, parse_hub
+
+COMMIT = "a" * 40
+
+
+def pinner(
+    tmp_path: Path,
+    *,
+    locked: dict[str, str] | None = None,
+    resolve: Callable[[HubSource], str] | None = None,
+) -> Pinner:
+    def refuse(source: HubSource) -> str:
+        raise AssertionError(f"the hub was asked for {source}")
+
+    return Pinner((tmp_path,), tmp_path / "hashes", locked or {}, resolve or refuse)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "pytorch_model.bin").write_bytes(b"the same in another form")
+    return folder
+
+
+def test_a_local_tree_is_pinned_by_content_alone(checkpoint: Path, tmp_path: Path) -> None:
+    first = pinner(tmp_path).pin("model", None)
+    checkpoint.rename(tmp_path / "elsewhere")
+    second = pinner(tmp_path).pin(str(tmp_path / "elsewhere"), None)
+    assert first.params == second.params
+    assert first.where != second.where
+
+
+def test_what_is_no_part_of_a_checkpoint_does_not_count(checkpoint: Path, tmp_path: Path) -> None:
+    before = pinner(tmp_path).pin("model", None).params
+    (checkpoint / "pytorch_model.bin").write_bytes(b"changed")
+    assert pinner(tmp_path).pin("model", None).params == before
+    (checkpoint / "config.json").write_text("{ }")
+    assert pinner(tmp_path).pin("model", None).params != before
+
+
+def test_digests_are_remembered_until_the_file_changes(checkpoint: Path, tmp_path: Path) -> None:
+    weights = checkpoint / "model.safetensors"
+    before = pinner(tmp_path).pin("model", None).params
+    stat = weights.stat()
+    weights.write_bytes(b"WEIGHTS")
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    # Same size, mtime and inode: the remembered digest stands, so nothing was hashed again.
+    assert pinner(tmp_path).pin("model", None).params == before
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert pinner(tmp_path).pin("model", None).params != before
+
+
+def test_damaged_notes_are_hashed_anew(checkpoint: Path, tmp_path: Path) -> None:
+    before = pinner(tmp_path).pin("model", None).params
+    for note in (tmp_path / "hashes").iterdir():
+        note.write_text("{")
+    assert pinner(tmp_path).pin("model", None).params == before
+
+
+def test_a_commit_needs_nobody(tmp_path: Path) -> None:
+    assert pinner(tmp_path).pin("someone/model", COMMIT).params == {
+        "kind": "model",
+        "repo": "someone/model",
+        "commit": COMMIT,
+        "file": None,
+    }
+
+
+def test_a_branch_is_resolved_once_locked(tmp_path: Path) -> None:
+    asked: list[HubSource] = []
+
+    def resolve(source: HubSource) -> str:
+        asked.append(source)
+        return COMMIT
+
+    asking = pinner(tmp_path, resolve=resolve)
+    pinned = asking.pin("someone/model", "main")
+    assert asking.notes == {"model:someone/model@main": COMMIT}
+    locked = pinner(tmp_path, locked=asking.notes).pin("someone/model", None)
+    assert locked == pinned
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a/b", HubSource("a/b", "model", "main", None)),
+        ("hf:a/b@v1", HubSource("a/b", "model", "v1", None)),
+        ("hf:a/b@v1/x/y.gguf", HubSource("a/b", "model", "v1", "x/y.gguf")),
+        ("hf:datasets/a/b/t.txt", HubSource("a/b", "dataset", "main", "t.txt")),
+        ("./a/b", None),
+        ("/a/b", None),
+        ("a", None),
+        ("a/b/c", None),
+    ],
+)
+def test_forms_of_hub_sources(text: str, expected: HubSource | None) -> None:
+    assert parse_hub(text, None) == expected
+
+
+def test_two_revisions_contradict(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="revision 'v1', and revision 'v2' too"):
+        parse_hub("hf:a/b@v1", "v2")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("./missing", "no such file or folder"),
+        ("builtin:nothing", "ships no such model"),
+        ("empty", "nothing in this folder is part of a checkpoint"),
+    ],
+)
+def test_what_is_not_there(tmp_path: Path, source: str, words: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=re.escape(words)):
+        pinner(tmp_path).pin(source, None)
