@@ -23,7 +23,7 @@ BASE = protocol("llamacpp-512")
 
 @dataclass
 class Letters:
-    """A backend over the letters a…: it gives the next letter of the alphabet odds of 3 to 1."""
+    """A backend over the letters a…: it gives the next letter of the alphabet odds of 27 to 1."""
 
     bos: int | None = 9
     n_vocab: int = 10
@@ -125,8 +125,7 @@ def test_one_token_has_no_error_estimate() -> None:
 
 
 def test_only_the_second_half_is_scored() -> None:
-    # Windows of 8: logits at 4, 5, 6 predict tokens 5, 6, 7. With odds of 27 to 1 for the next
-    # letter: p = 27/36 for the alphabet, 1/36 for the z-less jump back to a.
+    # The odds of the next letter are 27 to 1 for each of nine others: 27/36, any other 1/36.
     seen: list[tuple[int, int]] = []
     text = "bcdefga" * 2
     result = measure(
@@ -135,7 +134,7 @@ def test_only_the_second_half_is_scored() -> None:
         protocol=_protocol(7),
         progress=lambda done, total: seen.append((done, total)),
     )
-    # Window b c d e f g a, first = 3: e→f, f→g, g→a.
+    # Windows b c d e f g a: the logits at 3, 4, 5 predict e→f, f→g, g→a.
     nll = [math.log(36 / 27), math.log(36 / 27), math.log(36)]
     assert result.nll == pytest.approx(np.mean(nll))
     assert result.ppl == pytest.approx(math.exp(np.mean(nll)))
