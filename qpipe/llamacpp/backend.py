@@ -51,9 +51,11 @@ class LlamaCppBackend:
         n_windows, n_ctx = windows.shape
         n_seq = self._sequences(n_windows, n_ctx, rows=n_ctx - 1 - first)
         options = ContextOptions(
-            n_ctx=n_ctx, threads=self.threads, n_seq=n_seq,
-            n_batch=n_seq * n_ctx if n_ctx <= _BATCH_TOKENS else self._step(n_ctx),
-        )  # fmt: skip
+            n_ctx=n_ctx,
+            threads=self.threads,
+            n_seq=n_seq,
+            n_batch=n_seq * n_ctx if n_seq > 1 else self._step(n_ctx),
+        )
         with Context(self.model, options) as context:
             for at in range(0, n_windows, n_seq):
                 context.clear()
@@ -64,9 +66,10 @@ class LlamaCppBackend:
         return max(1, min(n_windows, _BATCH_TOKENS // n_ctx, by_memory))
 
     def _step(self, n_ctx: int) -> int:
-        """Tokens per decode for windows that do not fit into one batch."""
-        by_memory = _LOGITS_BYTES // (self.n_vocab * 4)
-        return max(512, min(n_ctx, _BATCH_TOKENS, by_memory))
+        """Tokens per decode of a single window: whole micro-batches that fit the memory."""
+        micro = ContextOptions.n_ubatch
+        by_memory = _LOGITS_BYTES // (self.n_vocab * 4) // micro * micro
+        return min(n_ctx, _BATCH_TOKENS, max(micro, by_memory))
 
     def close(self) -> None:
         """Free the model."""
@@ -89,7 +92,7 @@ def _decode(
 ) -> Iterator[tuple[int, int, LogitsArray]]:
     """The blocks of windows that are decoded together, the first of which has number ``at``."""
     n_seq, n_ctx = windows.shape
-    step = context.options.n_batch // n_seq if n_seq > 1 else context.options.n_batch
+    step = context.options.n_batch // n_seq
     for begin in range(0, n_ctx, step):
         part = windows[:, begin : begin + step]
         positions = np.arange(begin, begin + part.shape[1], dtype=np.int32)
