@@ -1,0 +1,102 @@
+"""The columns of a comparison as people read it, shared by every table that is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qpipe.report import numbers
+from qpipe.report.columns import score_fields
+
+Row = Mapping[str, Any]
+
+
+def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
+    """Titles, cells, and a letter a column for the side on which it is aligned (l or r)."""
+    names = [row["name"] for row in rows]
+    columns: list[tuple[str, str, list[str]]] = []
+    if names != [row["format"] for row in rows]:
+        columns.append(("name", "l", names))
+    columns += [
+        ("format", "l", [str(row["format"] or "") for row in rows]),
+        ("size", "r", [_of(row["size_bytes"], numbers.size) for row in rows]),
+        ("bpw", "r", [_of(row["bits_per_weight"], lambda v: f"{v:.3f}") for row in rows]),
+    ]
+    fields = score_fields(rows[0]) if rows else []
+    for field in fields:
+        base, _, way = field.partition("[")
+        if base.endswith(("_stderr", "_delta")):
+            continue
+        suffix = f"[{way}" if way else ""
+        stderr, delta = f"{base}_stderr{suffix}", f"{base}_delta{suffix}"
+        title = f"{base} ± stderr" if stderr in fields else base
+        columns.append(
+            (
+                title + (f" {suffix}" if way else ""),
+                "r",
+                [_score(row, field, stderr) for row in rows],
+            )
+        )
+        if delta in fields:
+            columns.append(
+                (f"Δ {base}" + (f" {suffix}" if way else ""), "r",
+                 [_delta(row, field, delta) for row in rows])
+            )  # fmt: skip
+    columns += [
+        ("seconds", "r", [_of(row["seconds"], lambda v: f"{v:.2f}") for row in rows]),
+        ("status", "l", [row["status"] for row in rows]),
+    ]
+    if len({row.get("run") for row in rows}) > 1:
+        columns.append(("run", "l", [str(row.get("run") or "") for row in rows]))
+    heads = [title for title, _, _ in columns]
+    cells = [[column[2][number] for column in columns] for number in range(len(rows))]
+    return heads, cells, "".join(side for _, side, _ in columns)
+
+
+def footnotes(rows: Sequence[Row]) -> list[str]:
+    """How the rows were measured, a line for each way; then warnings, and what failed."""
+    measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
+    lines = list(dict.fromkeys(map(_how, measurements)))
+    notes = dict.fromkeys(note for m in measurements for note in m["notes"] or ())
+    lines += [f"note: {note}" for note in notes]
+    lines += [
+        f"{row['status']}: {row['name']}: {str(row['error']).splitlines()[0]}"
+        for row in rows
+        if row["error"]
+    ]
+    return lines
+
+
+def _of(value: Any, show: Any) -> str:
+    return "" if value is None else str(show(value))
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def _score(row: Row, field: str, stderr: str) -> str:
+    if row[field] is None:
+        return ""
+    error = row.get(stderr)
+    return _number(row[field]) + ("" if error is None else f" ± {_number(error)}")
+
+
+def _delta(row: Row, field: str, delta: str) -> str:
+    """Absolute, and in percent of the reference."""
+    difference = row[delta]
+    if difference is None:
+        return ""
+    reference = row[field] - difference
+    percent = f" ({difference / reference:+.2%})" if reference else ""
+    return f"{difference:+.4f}{percent}"
+
+
+def _how(measurement: Mapping[str, Any]) -> str:
+    words = [f"{measurement['metric'] or measurement['stage']}: {measurement['protocol'] or ''}"]
+    if measurement["text"]:
+        words[0] += f" on {measurement['text']}"
+    if measurement["tokens_scored"]:
+        words.append(f"{measurement['tokens_scored']:,} tokens scored")
+    words += [measurement[name] for name in ("backend", "machine") if measurement[name]]
+    return "; ".join(words)

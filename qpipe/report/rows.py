@@ -1,0 +1,264 @@
+"""Rows of a comparison: one for each quantized model, the reference first.
+
+A row is plain data, ready for JSON. What was measured stands in ``measurements``, each with the
+protocol and text under which it was; columns.py makes fields such as ``ppl`` of them, and never one
+of two protocols.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qpipe.core.graph import Graph
+from qpipe.core.manifest import Manifest
+from qpipe.core.runner import Outcome, RunResult
+from qpipe.recipe.plan import Plan, PlannedJob
+from qpipe.report.columns import flatten
+
+QUANTIZE, EVALUATE, MODEL = "quantize", "evaluate", "model"
+
+# Facts of an evaluation that say how it was measured. Every other number among its facts is a
+# score, and ``X_stderr`` is the standard error of the score ``X``.
+ABOUT = frozenset(
+    {"protocol", "text", "tokens", "tokens_scored", "backend", "notes", "seconds",
+     "tokens_per_second"}
+)  # fmt: skip
+
+
+@dataclass
+class _Model:
+    """One row in the making: every node that made this very content, and for which jobs."""
+
+    nodes: list[str] = field(default_factory=list)
+    jobs: list[PlannedJob] = field(default_factory=list)
+    references: set[str] = field(default_factory=set)
+    """The nodes among ``nodes`` that are some job's reference."""
+    compared_with: str | None = None
+    """The node of the reference that this model is compared with."""
+
+
+def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
+    """One row for each model of the plan, whether it could be made or not."""
+    models = _models(plan, result)
+    evaluations = _evaluations(plan.graph, result)
+    stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
+    by_node = {node: model for model in models for node in model.nodes}
+    made = [_row(model, result, evaluations, stages) for model in models]
+    _name(made, models, stages)
+    _compare(made, models, by_node)
+    return flatten(made)
+
+
+# -- which models ---------------------------------------------------------------------------------
+
+
+def _models(plan: Plan, result: RunResult) -> list[_Model]:
+    found: dict[object, _Model] = {}
+    for job in plan.jobs:
+        for node in _of_job(job, plan.graph):
+            model = found.setdefault(_identity(result.outcomes[node]), _Model())
+            if node not in model.nodes:
+                model.nodes.append(node)
+            model.jobs.append(job)
+            if node == job.reference:
+                model.references.add(node)
+            elif model.compared_with is None:
+                model.compared_with = job.reference
+    return _reference_first(list(found.values()))
+
+
+def _of_job(job: PlannedJob, graph: Graph) -> list[str]:
+    """The reference, and what the job quantized; without such, whatever it evaluates."""
+    own = [node for node in job.nodes.values() if graph[node].stage == QUANTIZE]
+    if not own:
+        own = [
+            graph[node].inputs[MODEL]
+            for node in job.nodes.values()
+            if graph[node].stage == EVALUATE and MODEL in graph[node].inputs
+        ]
+    first = [job.reference] if job.reference is not None else []
+    return list(dict.fromkeys([*first, *own]))
+
+
+def _identity(outcome: Outcome) -> object:
+    """Equal for equal content, whatever the files are called; a node that failed is itself."""
+    if outcome.artifact is None:
+        return outcome.node.id
+    return tuple(sorted(entry.sha256 for entry in outcome.artifact.manifest.files))
+
+
+def _reference_first(models: Sequence[_Model]) -> list[_Model]:
+    """Each reference, and after it what is compared with it."""
+    place: dict[str, int] = {}
+    for number, model in enumerate(models):
+        place.update(dict.fromkeys(model.references, number))
+    return sorted(
+        models,
+        key=lambda m: (
+            place[next(iter(m.references))]
+            if m.references
+            else place.get(m.compared_with or "", len(models)),
+            not m.references,
+        ),
+    )
+
+
+# -- one row --------------------------------------------------------------------------------------
+
+
+def _row(
+    model: _Model,
+    result: RunResult,
+    evaluations: Mapping[str, Sequence[Outcome]],
+    stages: Mapping[str, str],
+) -> dict[str, Any]:
+    outcomes = [result.outcomes[node] for node in model.nodes]
+    best = next((o for o in outcomes if o.artifact is not None), outcomes[0])
+    measured = _distinct(o for node in model.nodes for o in evaluations.get(node, ()))
+    manifest = best.artifact.manifest if best.artifact else None
+    facts: Mapping[str, Any] = manifest.facts if manifest else {}
+    every = [best, *measured]
+    jobs = model.jobs
+    return {
+        "name": "",
+        "format": facts.get("format") or _wanted_format(best),
+        "reference": bool(model.references),
+        "size_bytes": facts.get("size_bytes", manifest.size if manifest else None),
+        "bits_per_weight": facts.get("bits_per_weight"),
+        "weights": facts.get("weights"),
+        "seconds": best.seconds if manifest else None,
+        "evaluate_seconds": sum(o.seconds for o in measured) if measured else None,
+        "status": _status(every),
+        "key": manifest.key if manifest else None,
+        "artifact": str(best.artifact.path) if best.artifact else None,
+        "file": _file(best),
+        "overrides": list(jobs[0].overrides) if len({j.label for j in jobs}) == 1 else [],
+        "error": _error(every),
+        "measurements": [_measurement(o, stages[o.node.id]) for o in measured],
+    }
+
+
+def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outcome]]:
+    """Evaluations by the node that they measure."""
+    found: dict[str, list[Outcome]] = {}
+    for node in graph.values():
+        if node.stage == EVALUATE and MODEL in node.inputs:
+            found.setdefault(node.inputs[MODEL], []).append(result.outcomes[node.id])
+    return found
+
+
+def _distinct(outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """Each evaluation once: two nodes whose inputs came out equal share one artifact."""
+    return list({o.artifact.key if o.artifact else o.node.id: o for o in outcomes}.values())
+
+
+def _wanted_format(outcome: Outcome) -> str | None:
+    """What a model that could not be made should have been."""
+    for name in ("type", "outtype", "method"):
+        if isinstance(value := outcome.node.params.get(name), str):
+            return value
+    return None
+
+
+def _file(outcome: Outcome) -> str | None:
+    if outcome.artifact is None:
+        return None
+    files = [f.path for f in outcome.artifact.manifest.files if f.path.endswith(".gguf")]
+    return str(outcome.artifact.path / files[0]) if len(files) == 1 else None
+
+
+def _status(outcomes: Sequence[Outcome]) -> str:
+    found = {outcome.status for outcome in outcomes}
+    for status in ("failed", "skipped", "ran"):
+        if status in found:
+            return status
+    return "cached"
+
+
+def _error(outcomes: Sequence[Outcome]) -> str | None:
+    for outcome in outcomes:
+        if outcome.error is not None:
+            return str(outcome.error)
+    blockers = [o.blocked_by for o in outcomes if o.blocked_by]
+    return f"skipped because of {blockers[0]}" if blockers else None
+
+
+def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:
+    manifest = outcome.artifact.manifest if outcome.artifact else None
+    facts: Mapping[str, Any] = manifest.facts if manifest else {}
+    return {
+        "stage": stage,
+        "metric": outcome.node.params.get("metric"),
+        "status": outcome.status,
+        "key": manifest.key if manifest else None,
+        "artifact": str(outcome.artifact.path) if outcome.artifact else None,
+        **{name: facts.get(name) for name in sorted(ABOUT)},
+        "seconds": outcome.seconds if manifest else None,
+        "text_digest": manifest.inputs.get("text", {}).get("digest") if manifest else None,
+        "machine": _machine(manifest) if manifest else None,
+        "scores": {
+            name: value
+            for name, value in facts.items()
+            if name not in ABOUT and isinstance(value, (int, float)) and not isinstance(value, bool)
+        },
+    }
+
+
+def _machine(manifest: Manifest) -> str:
+    """Processor, cores and system in a few words."""
+    machine = manifest.machine
+    words = [machine.get("processor") or machine.get("architecture"), machine.get("system")]
+    if cores := machine.get("cores"):
+        words.insert(1, f"{cores} core{'' if cores == 1 else 's'}")
+    return ", ".join(str(word) for word in words if word)
+
+
+# -- rows beside each other -----------------------------------------------------------------------
+
+
+def _name(
+    made: Sequence[dict[str, Any]], models: Sequence[_Model], stages: Mapping[str, str]
+) -> None:
+    """Name each row by its job's label, or by its format; two of one name get more words."""
+    words = []
+    for row, model in zip(made, models, strict=True):
+        labels = list(dict.fromkeys(job.label for job in model.jobs if job.label))
+        stage = stages[model.nodes[0]]
+        by_format = row["format"] or stage
+        plain = labels[0] if len(labels) == 1 and not model.references else by_format
+        words.append((plain, [stage, *labels[:1], model.nodes[0][:6]]))
+    names = [plain for plain, _ in words]
+    for more in range(3):
+        taken = Counter(names)
+        names = [
+            f"{name} {extra[more]}" if taken[name] > 1 and more < len(extra) else name
+            for name, (_, extra) in zip(names, words, strict=True)
+        ]
+    for row, name in zip(made, names, strict=True):
+        row["name"] = name
+
+
+def _compare(
+    made: Sequence[dict[str, Any]], models: Sequence[_Model], by_node: Mapping[str, _Model]
+) -> None:
+    """Give each perplexity its difference to the reference's under the same protocol and text."""
+    row_of = {id(model): row for row, model in zip(made, models, strict=True)}
+    for row, model in zip(made, models, strict=True):
+        reference = by_node.get(model.compared_with or "")
+        known = (
+            {}
+            if reference is None or model.references
+            else {_way(m): m["scores"].get("ppl") for m in row_of[id(reference)]["measurements"]}
+        )
+        for measurement in row["measurements"]:
+            scores = measurement["scores"]
+            if "ppl" in scores:
+                there = known.get(_way(measurement))
+                scores["ppl_delta"] = None if there is None else scores["ppl"] - there
+
+
+def _way(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
+    return measurement["metric"], measurement["protocol"], measurement["text_digest"]

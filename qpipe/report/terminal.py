@@ -1,0 +1,122 @@
+"""The live display: lines that stay, and below them what is going on, drawn anew in place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import IO, TYPE_CHECKING
+
+from qpipe.report import numbers
+from qpipe.report.tally import Active, Tally, amount
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live as RichLive
+
+_STYLES = {
+    "ran": "green",
+    "failed": "bold red",
+    "warning": "yellow",
+    "waiting": "cyan",
+    "skipped": "yellow",
+}
+# Kinds that the region below, or the closing line, shows well enough.
+_SILENT = frozenset({"started", "cached"})
+
+_REFRESHES_PER_SECOND = 8
+_BAR = 24
+_MOST_ROWS = 12
+
+
+class Terminal:
+    """A `View` with rich, which is imported once something really runs.
+
+    rich draws from a thread of its own: ``update`` copies what it needs of the tally.
+    """
+
+    def __init__(self, tally: Tally, stream: IO[str], *, width: int | None = None) -> None:
+        """Nothing is drawn yet. ``width`` overrides the terminal's."""
+        self._tally = tally
+        self._stream = stream
+        self._width = width
+        self._console: Console | None = None
+        self._live: RichLive | None = None
+        self._lock = threading.Lock()
+        self._active: list[Active] = []
+        self._ended = 0
+
+    def line(self, text: str, kind: str) -> None:
+        """Print above the region."""
+        if kind not in _SILENT:
+            from rich.text import Text
+
+            self._get_console().print(Text(text, style=_STYLES.get(kind, "")), soft_wrap=True)
+
+    def update(self) -> None:
+        """Take over what is active; the first time, begin to draw."""
+        with self._lock:
+            self._active = list(self._tally.active.values())
+            self._ended = self._tally.ended
+        if self._active and self._live is None:
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._get_console(),
+                refresh_per_second=_REFRESHES_PER_SECOND,
+                transient=True,
+                # The console is stderr's: stdout must not be led there.
+                redirect_stdout=False,
+            )
+            self._live.start()
+
+    def close(self) -> None:
+        """Take the region away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _get_console(self) -> Console:
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self._stream, width=self._width, highlight=False)
+        return self._console
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            active, ended = list(self._active), self._ended
+        now = time.time()
+        most = max(1, min(_MOST_ROWS, self._get_console().height - 3))
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
+        for _ in range(4):
+            table.add_column(no_wrap=True)
+        for node in active[:most]:
+            table.add_row(*_row(node, now))
+        rest = [f"… and {len(active) - most} more"] if len(active) > most else []
+        waiting = sum(node.waiting for node in active)
+        words = [f"{ended} of {self._tally.nodes} nodes", f"{len(active) - waiting} running"]
+        words += [f"{waiting} waiting for another process"] if waiting else []
+        words.append(numbers.duration(max(0.0, now - self._tally.since)))
+        return Group(table, Text("\n".join([*rest, " · ".join(words)]), style="dim"))
+
+
+def _row(node: Active, now: float) -> list[RenderableType]:
+    """Name, bar, amount, time to go, time gone."""
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    elapsed = numbers.duration(max(0.0, now - node.since))
+    if node.waiting:
+        return [Text(node.name), Text("another process is making it", "cyan"), "", "", elapsed]
+    bar = ProgressBar(
+        total=node.total or None, completed=node.done, width=_BAR, pulse=not node.total
+    )
+    eta = node.eta(now)
+    to_go = "" if eta is None else f"{numbers.duration(eta)} to go"
+    return [Text(node.name), bar, Text(amount(node) or node.note), to_go, elapsed]
