@@ -39,7 +39,8 @@ def description(checkpoint: Checkpoint, arch: str, *, name: str, n_weights: int)
     writer = gguf.GGUFWriter(None, arch)
     writer.add_type(gguf.GGUFType.MODEL)
     meta.set_gguf_meta_model(writer)
-    return {key: _encoded(item) for key, item in writer.kv_data[0].items()}
+    found = writer.kv_data[0].items()
+    return {key: _encoded(item) for key, item in found if item.value != []}
 
 
 def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
@@ -63,8 +64,9 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
 
 
 def _encoded(item: GGUFValue) -> bytes:
-    inner = None if item.sub_type is None else values.ValueType(item.sub_type)
-    return values.encode(item.value, values.ValueType(item.type), inner)
+    if isinstance(item.value, list):  # tags, languages: the only lists in general.*
+        return values.strings([str(entry).encode() for entry in item.value])
+    return values.encode(item.value, values.ValueType(item.type))
 
 
 def file_type(ftype: FileType) -> values.Metadata:

@@ -39,6 +39,8 @@ def _library() -> ctypes.CDLL:
             ctypes.c_int64,  # weights per row
             ctypes.c_void_p,  # importance matrix
         ]
+        library.ggml_validate_row_data.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
+        library.ggml_validate_row_data.restype = ctypes.c_bool
         return library
     raise errors.EngineMissingError(
         "ggml's quantizers are not usable here: the xllamacpp package is missing or exports no "
@@ -67,3 +69,12 @@ def quantize(rows: npt.NDArray[np.float32], kind: GGMLType) -> npt.NDArray[np.ui
     )
     assert written == out.nbytes, (kind, written, out.nbytes)
     return out
+
+
+def valid(data: npt.NDArray[np.uint8], kind: GGMLType) -> bool:
+    """Whether every scale in ``data`` is finite (ggml-quants.c, ggml_validate_row_data)."""
+    contiguous = np.ascontiguousarray(data)
+    found = _library().ggml_validate_row_data(
+        kind.number, contiguous.ctypes.data, contiguous.nbytes
+    )
+    return bool(found)

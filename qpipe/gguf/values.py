@@ -83,12 +83,8 @@ def i32s(values: Sequence[int]) -> bytes:
     return _array(ValueType.INT32, len(values), struct.pack(f"<{len(values)}i", *values))
 
 
-def encode(value: Value, kind: ValueType, item: ValueType | None = None) -> bytes:
-    """``value`` as ``kind``; ``item`` is the type of an array's elements."""
-    if kind == ValueType.ARRAY:
-        assert isinstance(value, list) and item is not None
-        return _array(item, len(value), b"".join(_pack(v, item) for v in value))
-    assert not isinstance(value, list)
+def encode(value: Scalar, kind: ValueType) -> bytes:
+    """``value`` as ``kind``, which is no array."""
     return _tag(kind) + _pack(value, kind)
 
 

@@ -1,6 +1,8 @@
 """Blocks of 32 weights with one scale: Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, through the gguf package.
 
-gguf/quants.py does ggml's reference arithmetic in numpy, bit for bit.
+gguf/quants.py does the arithmetic of ggml's reference (ggml-quants.c, quantize_row_*_ref) in
+numpy. It differs in the sign of zeros alone, which is put right here: ggml's loops keep the first
+of several equal extremes, numpy's reductions any of them.
 """
 
 from __future__ import annotations
@@ -13,15 +15,49 @@ from qpipe.gguf.quantizers import Quantizer
 from qpipe.gguf.types import GGMLType
 
 
-def _through_gguf(kind: GGMLType) -> Quantizer:
+def _with_scale(kind: GGMLType) -> Quantizer:
     def quantize(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        written: npt.NDArray[np.uint8] = quants.quantize(rows, GGMLQuantizationType[kind.name])
+        # ggml's maximum starts at +0, so a block of zeros of either sign has the scale of +0.
+        # Denormal and huge weights overflow on the way, in the C as here, to the same bytes.
+        with np.errstate(all="ignore"):
+            written: npt.NDArray[np.uint8] = quants.quantize(
+                rows + np.float32(0), GGMLQuantizationType[kind.name]
+            )
+        _check_scales(written.reshape(-1, kind.value[2])[:, :2], rows, kind)
         return written
 
     return quantize
 
 
-QUANTIZERS = {
-    kind: _through_gguf(kind)
-    for kind in (GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1, GGMLType.Q8_0)
+def _with_minimum(kind: GGMLType) -> Quantizer:
+    scaled = _with_scale(kind)
+
+    def quantize(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        written = scaled(rows)
+        blocks = rows.reshape(-1, kind.block)
+        zero = np.flatnonzero(blocks.min(axis=1) == 0)
+        first = (blocks[zero] == 0).argmax(axis=1)
+        negative = zero[np.signbit(blocks[zero, first])]
+        # Bytes 2 and 3 of a block are its minimum in F16.
+        written.reshape(len(blocks), -1)[negative, 3] |= 0x80
+        _check_scales(written.reshape(len(blocks), -1)[:, 2:4], rows, kind)
+        return written
+
+    return quantize
+
+
+def _check_scales(
+    scales: npt.NDArray[np.uint8], rows: npt.NDArray[np.float32], kind: GGMLType
+) -> None:
+    """Refuse blocks whose scale or minimum [blocks, 2 bytes] left the range of F16.
+
+    llama-quantize refuses the same (ggml-quants.c, ggml_validate_row_data).
+    """
+    if ((scales[:, 1] & 0x7C) == 0x7C).any():
+        worst = float(np.abs(rows).max())
+        raise OverflowError(f"weights up to {worst:g} are too large for the scales of {kind.name}")
+
+
+QUANTIZERS = {kind: _with_scale(kind) for kind in (GGMLType.Q4_0, GGMLType.Q5_0, GGMLType.Q8_0)} | {
+    kind: _with_minimum(kind) for kind in (GGMLType.Q4_1, GGMLType.Q5_1)
 }

@@ -15,10 +15,16 @@ def metadata(folder: Path, n_vocab: int, *, pretokenizer: str | None = None) -> 
     tokenizer.model goes before tokenizer.json, as in llama.cpp's converter
     (conversion/llama.py, set_vocab).
     """
-    if (folder / sentencepiece.FILE).is_file():
-        return sentencepiece.metadata(folder, n_vocab)
-    if (folder / bpe.FILE).is_file():
-        return bpe.metadata(folder, n_vocab, pretokenizer=pretokenizer)
+    try:
+        if (folder / sentencepiece.FILE).is_file():
+            return sentencepiece.metadata(folder, n_vocab)
+        if (folder / bpe.FILE).is_file():
+            return bpe.metadata(folder, n_vocab, pretokenizer=pretokenizer)
+    except (AttributeError, KeyError, TypeError) as error:  # JSON of another shape than it has
+        raise errors.CheckpointError(
+            f"{folder}: its tokenizer files are not built as expected ({error}); download "
+            "tokenizer.json, tokenizer_config.json and config.json again"
+        ) from error
     raise errors.CheckpointError(
         f"{folder}: neither {sentencepiece.FILE} nor {bpe.FILE}; a checkpoint needs one of them: "
         "download it again"

@@ -33,14 +33,15 @@ def metadata(folder: Path, *, n_vocab: int | None = None) -> values.Metadata:
 
     Ids that lie outside ``n_vocab`` rows are left out.
     """
-    found = _Special(kinds=list(KINDS), n_vocab=n_vocab)
     tokenizer = _optional(folder / "tokenizer.json")
     config = _optional(folder / "tokenizer_config.json")
+    found = _Special(list(KINDS), n_vocab, named=bool(config))
     if tokenizer:
         found.read_post_processor(tokenizer, config)
-    found.read_tokens(config, tokenizer.get("added_tokens") or [])
+    if found.named:
+        found.read_tokens(config, tokenizer.get("added_tokens") or [])
     found.read_ids(_optional(folder / "config.json"))
-    return found.metadata() | _chat_template(folder, config)
+    return found.metadata() | (_chat_template(folder, config) if found.named else {})
 
 
 def _optional(path: Path) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def _optional(path: Path) -> dict[str, Any]:
 class _Special:
     kinds: list[str]
     n_vocab: int | None
+    named: bool  # whether tokenizer_config.json names tokens; what is deduced is no name
     ids: dict[str, int] = field(default_factory=dict)
     add: dict[str, bool] = field(default_factory=dict)
 
@@ -103,9 +105,9 @@ class _Special:
 
     def _read_last(self, last: str, config: dict[str, Any]) -> None:
         """A text that ends with another token than EOS: that becomes EOS, EOS ends the turn."""
-        if config and last != config.get("eos_token"):
+        if last != config.get("eos_token"):
             spare = next((kind for kind in ("eot", "eom") if kind not in self.kinds), None)
-            if spare:
+            if spare and self.named:
                 self.kinds.append(spare)
                 config[f"{spare}_token"] = config.get("eos_token")
             config["eos_token"] = last
@@ -155,7 +157,7 @@ def _sequence(entry: Any) -> str | None:
 
 def _chat_template(folder: Path, config: dict[str, Any]) -> values.Metadata:
     """The template, or several by name (gguf_writer.py, add_chat_template)."""
-    template = config.get("chat_template", _template_file(folder)) if config else None
+    template = config.get("chat_template", _template_file(folder))
     if isinstance(template, str):
         return {"tokenizer.chat_template": values.string(template)}
     if not isinstance(template, list):
