@@ -11,25 +11,31 @@ import contextlib
 import errno
 import importlib
 import json
+import math
 import os
 import platform
 import resource
-import shutil
+import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from qpipe import __version__
 from qpipe.core import lock
-from qpipe.core.manifest import Usage, scan
+from qpipe.core.folders import FULL, remove_tree
+from qpipe.core.manifest import FileEntry, Usage, scan
+from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
 
 JOB, PROGRESS, RESULT = "job.json", "progress.jsonl", "result.json"
+
+# The exit code of a worker that has no room even for its result.
+NO_ROOM = 73
 
 # Seconds between two lines of progress.
 _PROGRESS_EVERY = 0.1
@@ -37,12 +43,23 @@ _PROGRESS_EVERY = 0.1
 
 def main(folder: Path) -> int:
     """Run the job in ``folder``; 0 if it succeeded."""
+    _leave_the_current_folder()
     job = json.loads((folder / JOB).read_bytes())
     _die_with(job["parent"])
-    with (folder / PROGRESS).open("a") as file:
-        result = perform_safely(job, _reporter(file.write, file.flush))
-    lock.write_atomic(folder / RESULT, json.dumps(result, allow_nan=False).encode(), sync=False)
+    result = perform_safely(job, _reporter(folder / PROGRESS))
+    try:
+        lock.write_atomic(folder / RESULT, json.dumps(result).encode(), sync=False)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        return NO_ROOM
     return 1 if "error" in result else 0
+
+
+def _leave_the_current_folder() -> None:
+    """Import nothing from the user's current folder, which ``python -m`` puts in front."""
+    if sys.path and Path(sys.path[0]) == Path.cwd():
+        del sys.path[0]
 
 
 def perform_safely(
@@ -60,6 +77,9 @@ def perform_safely(
             f"{job['name']}: memory ran out; run fewer nodes at a time (executor.cpus=1), or use "
             "a machine with more memory"
         )
+    except SystemExit as error:
+        traceback.print_exc()
+        failure = WorkerCrashError(f"{job['name']}: the stage called sys.exit({error.code!r})")
     except Exception as error:  # noqa: BLE001  the process boundary: what is not ours is a crash
         traceback.print_exc()
         failure = WorkerCrashError(f"{job['name']}: unexpected {type(error).__name__}: {error}")
@@ -74,7 +94,8 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     module, _, name = job["entry"].partition(":")
     stage = getattr(importlib.import_module(module), name)
     out = Path(job["out"])
-    params = stage.Params.model_validate(job["params"])
+    # As JSON, so that strict models take a list for a tuple and a string for an enum.
+    params = stage.Params.model_validate_json(json.dumps(job["params"]))
     facts = stage().run(
         params,
         Work(
@@ -87,43 +108,69 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     )
     files = scan(out)
     stage.confirm(params, files)
+    _make_durable(out, files)
     usage = Usage(time.monotonic() - started, time.process_time() - cpu, peak_rss())
     return {
         "files": [asdict(entry) for entry in files],
-        "facts": dict(facts),
+        "facts": _plain(job["name"], facts),
         "usage": asdict(usage),
         "tools": {"qpipe": __version__, "python": platform.python_version()},
         "machine": machine(),
     }
 
 
+def _plain(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts as they will be read from the manifest, whichever executor ran the stage."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(facts), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise WorkerCrashError(
+            f"{name}: what the stage found out cannot be kept in a manifest ({error}): {facts!r}"
+        ) from None
+    return plain
+
+
+def _make_durable(out: Path, files: Sequence[FileEntry]) -> None:
+    """Here, beside other workers, and not where the runner would wait for gigabytes."""
+    errors = sync_all([out / entry.path for entry in files if entry.mtime_ns is None])
+    for error in errors.values():
+        raise error
+
+
 def _explain(job: Mapping[str, Any], error: OSError) -> QpipeError:
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno == errno.ENOMEM:
+        return OutOfMemoryError(f"{job['name']}: memory ran out ({error})")
+    if error.errno not in FULL:
         traceback.print_exc()
         return WorkerCrashError(f"{job['name']}: {type(error).__name__}: {error}")
     # Make room first, so that this very message can be written.
-    for path in Path(job["out"]).iterdir():
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    with contextlib.suppress(OSError):
+        for path in list(Path(job["out"]).iterdir()):
+            remove_tree(path)
     return OutOfSpaceError(
-        f"{job['name']}: the disk is full (writing to {job['out']}); free some space, or take old "
-        "artifacts away with `qpipe gc --max-size SIZE`; finished work is kept, and the same "
-        "command goes on from there"
+        f"{job['name']}: the disk is full (writing {error.filename or job['out']}); "
+        "free some space, or take old artifacts away with `qpipe gc --max-size SIZE`; "
+        "finished work is kept, and the same command goes on from there"
     )
 
 
-def _reporter(
-    write: Callable[[str], object], flush: Callable[[], object]
-) -> Callable[[int, int, str], None]:
+def _reporter(path: Path) -> Callable[[int, int, str], None]:
+    fd = -1
     last = 0.0
 
     def progress(done: int, total: int, unit: str) -> None:
-        nonlocal last
+        nonlocal fd, last
         now = time.monotonic()
-        if now - last >= _PROGRESS_EVERY or done == total:
+        if last < math.inf and (now - last >= _PROGRESS_EVERY or done == total):
             last = now
-            write(json.dumps([done, total, unit]) + "\n")
-            flush()
+            try:
+                if fd < 0:
+                    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                os.write(fd, json.dumps([done, total, unit]).encode() + b"\n")
+            except OSError:
+                # A full disk below the run folder: the work matters more, and half a line must
+                # not get a second half.
+                last = math.inf
 
     return progress
 
@@ -134,6 +181,8 @@ def _die_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.2)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # what the stage started goes too
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()

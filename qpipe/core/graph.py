@@ -7,7 +7,7 @@ configure the same work produce the same id, so merging is a union.
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -108,13 +108,22 @@ class Graph(Mapping[str, Node]):
                 users[source].append(node.id)
         return users
 
-    def downstream(self, node: str) -> list[str]:
-        """The ids of everything that needs ``node``, directly or not, in graph order."""
-        found = {node}
-        for user in self._nodes.values():
-            if not found.isdisjoint(user.inputs.values()):
-                found.add(user.id)
-        return [other for other in self._nodes if other in found and other != node]
+    def downstream(self, node: str, *, stop: Container[str] = ()) -> list[str]:
+        """The ids of everything that needs ``node``, directly or not, in graph order.
+
+        What is in ``stop`` is left out, and so is what only it leads to.
+        """
+        found: set[str] = set()
+        front = [node]
+        while front:
+            users = [user for user in self.users[front.pop()] if user not in stop]
+            front.extend(user for user in users if user not in found)
+            found.update(users)
+        return sorted(found, key=self._positions.__getitem__)
+
+    @cached_property
+    def _positions(self) -> Mapping[str, int]:
+        return {node: position for position, node in enumerate(self._nodes)}
 
     def renamed(self, names: Mapping[str, str]) -> Graph:
         """The same graph with other display names, by id."""

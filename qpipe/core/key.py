@@ -2,9 +2,9 @@
 
 Invariant: equal inputs give equal digests on every machine and Python version, different inputs
 give different ones. Values are encoded with a type tag and a length or terminator, so that no
-two structures share an encoding (``1``, ``1.0``, ``True`` and ``"1"`` are four values), and each
-kind of digest starts with a domain of its own. Golden digests are pinned in tests/core/test_key.py:
-a change here makes every artifact of every user a miss.
+two structures share an encoding (``1``, ``1.0``, ``True`` and ``"1"`` are four values, as are
+``0.0`` and ``-0.0``), and each kind of digest starts with a domain of its own. Golden digests are
+pinned in tests/core/test_key.py: a change here makes every artifact of every user a miss.
 
 Runtime settings (executor, threads, paths, log level) cannot get in: no function here takes them.
 """
@@ -42,7 +42,8 @@ def _encode(value: Json, out: list[bytes]) -> None:
         data = value.encode("utf-8", "surrogatepass")
         out.append(b"s%d:" % len(data) + data)
     elif isinstance(value, int):
-        out.append(b"i%de" % value)
+        # Hexadecimal: Python limits the length of a decimal number, and differently by version.
+        out.append(b"i%x;" % value)
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{value} cannot be part of a key: only finite numbers can")
@@ -100,6 +101,11 @@ def content_digest(files: Iterable[tuple[str, int, str]]) -> str:
 def composition_key(value: Json) -> str:
     """The name under which a composed plan is remembered (see recipe/remember.py)."""
     return _digest("qpipe.composition.1", value)
+
+
+def bytes_sha256(data: bytes) -> str:
+    """SHA-256 (hex) of bytes in memory."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -17,7 +17,8 @@ def link(source: Path, target: Path) -> None:
     """Make ``target`` the same file as ``source``: a reflink where the file system has them,
     else a hard link, else (another file system) a symbolic link.
 
-    Links share the source's bytes, so the manifest records the mtime and a later write is noticed.
+    Hard and symbolic links share the source's bytes: the manifest records its mtime, so that a
+    later write is noticed. A reflink is a file of its own.
     """
     source = source.resolve(strict=True)
     if _reflink(source, target):

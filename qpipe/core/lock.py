@@ -7,7 +7,6 @@ parent is killed: nobody else starts the same work beside an orphan.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -46,6 +45,21 @@ def _open(path: Path) -> int:
         return os.open(path, flags, 0o666)
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody has locked an existing file; nothing is written or created."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def _still_there(fd: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(fd), path.stat())
@@ -67,7 +81,7 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data`` as a whole: readers see the old bytes or the new ones."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name[:100]}.{unique()}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -81,14 +95,6 @@ def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
         raise
 
 
-def sync_folder(path: Path) -> None:
-    """Make a folder's entries (created, renamed, removed) durable."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    except OSError as error:
-        # Some network file systems cannot sync a folder; their rename is durable on its own.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(fd)
+def unique() -> str:
+    """A name that no other process makes up, not even one with our PID in another container."""
+    return f"{os.getpid()}-{os.urandom(4).hex()}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,9 +12,19 @@ from pathlib import Path
 from qpipe.core import key
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
-from qpipe.errors import StoreError
+from qpipe.errors import StageError, StoreError
 
 SCHEMA = 1
+
+# Stands in the manifest for its own SHA-256 while that is computed.
+_BLANK = "0" * 64
+
+# Seconds within which a file system may give two writes the same mtime.
+_TICK = 0.05
+
+
+class DamagedError(StoreError):
+    """An artifact is there, and is not what it should be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,20 +84,26 @@ class Manifest:
         return sum(f.size for f in self.files)
 
     def dump(self) -> bytes:
-        """The manifest as JSON, readable by people."""
-        record = {"qpipe": SCHEMA, "digest": self.digest, **asdict(self)}
-        return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+        """The manifest as JSON, readable by people, with the SHA-256 of its own bytes in it."""
+        record = {"qpipe": SCHEMA, "sha256": _BLANK, "digest": self.digest, **asdict(self)}
+        data = json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+        return data.replace(_BLANK.encode(), key.bytes_sha256(data).encode(), 1)
 
     @classmethod
     def load(cls, folder: Path) -> Manifest:
         """Read the manifest of an artifact folder.
 
-        Raises StoreError if it is not there, not JSON, of another schema, or contradicts itself.
+        Raises DamagedError if it is not there, not JSON, or a byte of it differs from what was
+        written, StoreError if it is of another schema, OSError if it cannot be read.
         """
         path = folder / MANIFEST
         try:
-            record = json.loads(path.read_bytes())
-            schema, digest = record.pop("qpipe"), record.pop("digest")
+            data = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise DamagedError(f"{path}: there is no such manifest") from None
+        try:
+            record = json.loads(data)
+            schema, sha256, digest = (record.pop(name) for name in ("qpipe", "sha256", "digest"))
             if schema != SCHEMA:
                 raise StoreError(
                     f"{path}: written by another qpipe (manifest schema {schema}, "
@@ -94,36 +112,49 @@ class Manifest:
             record["files"] = [FileEntry(**entry) for entry in record["files"]]
             record["usage"] = Usage(**record["usage"])
             manifest = cls(**record)
-        except FileNotFoundError:
-            raise StoreError(f"{path}: there is no such manifest") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StoreError(
+            own = key.bytes_sha256(data.replace(sha256.encode(), _BLANK.encode(), 1))
+            if (own, manifest.digest) != (sha256, digest):
+                raise ValueError("its bytes do not give its own SHA-256")
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise DamagedError(
                 f"{path}: the manifest is damaged ({type(error).__name__}: {error}); "
                 "`qpipe verify` moves the artifact away, and the next run makes it again"
             ) from None
-        if manifest.digest != digest:
-            raise StoreError(
-                f"{path}: the manifest is damaged (its files do not give its own digest); "
-                "`qpipe verify` moves the artifact away, and the next run makes it again"
-            )
         return manifest
 
 
 def scan(folder: Path) -> list[FileEntry]:
-    """Hash every file below ``folder``, the manifest excepted, in order of path.
+    """Hash every file below ``folder``, in order of path.
 
     A link to a file elsewhere, symbolic or hard, is recorded with its mtime: see FileEntry.
+    Raises StageError for what cannot be part of an artifact: a link to a folder, into nothing or
+    by an absolute path to the same output, a pipe, and a file that has the manifest's name.
     """
+    paths = sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    names = Counter(p.stat().st_ino for p in paths if not p.is_symlink())
     entries = []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in paths:
         name = path.relative_to(folder).as_posix()
-        if name == MANIFEST:
-            continue
+        if problem := _unfit(folder, path, name):
+            raise StageError(f"{path}: {problem}, and cannot be part of an artifact")
         stat = path.stat()
-        outside = path.is_symlink() or stat.st_nlink > 1
-        mtime = stat.st_mtime_ns if outside else None
+        mtime = None
+        if path.is_symlink() or stat.st_nlink > names[stat.st_ino]:
+            mtime = stat.st_mtime_ns
+            # A write within the clock's tick would leave the mtime as it is.
+            time.sleep(max(0.0, min(_TICK, mtime / 1e9 + _TICK - time.time())))
         entries.append(FileEntry(name, stat.st_size, key.file_sha256(path), mtime))
     return entries
+
+
+def _unfit(folder: Path, path: Path, name: str) -> str | None:
+    if name == MANIFEST:
+        return "this name belongs to the store"
+    if not path.is_file():
+        return "it is neither a file nor a folder"
+    if path.is_symlink() and path.readlink().is_relative_to(folder):
+        return "it is an absolute link into the output, which moves"
+    return None
 
 
 def intact(folder: Path, entry: FileEntry) -> str | None:

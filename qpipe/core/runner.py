@@ -7,9 +7,10 @@ what runs already is finished and kept.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,11 +24,11 @@ from qpipe.core.events import (
     RunStarted,
     Warned,
 )
-from qpipe.core.executor import Done, Executor, Job, Output
+from qpipe.core.executor import Done, Executor, Job, Output, Progress
 from qpipe.core.graph import Graph, Node, Resources
-from qpipe.core.manifest import Manifest
+from qpipe.core.manifest import Manifest, intact
 from qpipe.core.store import Artifact, Claim, Store
-from qpipe.errors import InterruptedRunError, QpipeError, StageError
+from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError
 
 Status = Literal["ran", "cached", "failed", "skipped"]
 
@@ -111,21 +112,29 @@ class _Run:
         self.emit(RunStarted({node.id: node.name for node in self.graph.values()}))
         try:
             self._loop()
-        except BaseException as error:
-            self.executor.cancel()
-            for claim in self.running.values():
-                claim.release()
+        except KeyboardInterrupt:
+            self._stop()
             self._finish("interrupted", started)
-            if isinstance(error, KeyboardInterrupt):
-                raise InterruptedRunError(
-                    "interrupted; finished work is kept, and the same command goes on from there"
-                ) from None
+            raise InterruptedRunError(
+                "interrupted; finished work is kept, and the same command goes on from there"
+            ) from None
+        except BaseException:
+            self._stop()
+            self._finish("failed", started)
             raise
         result = RunResult({node: self.outcomes[node] for node in self.graph})
         self._finish(result.status, started)
         return result
 
+    def _stop(self) -> None:
+        try:
+            self.executor.cancel()
+        finally:
+            for claim in self.running.values():
+                claim.release()
+
     def _finish(self, status: str, started: float) -> None:
+        self.store.sync()
         counts = Counter(str(o.status) for o in self.outcomes.values())
         self.emit(RunFinished(status, dict(counts), time.monotonic() - started))
 
@@ -149,11 +158,16 @@ class _Run:
     def _look_up(self, node: Node) -> None:
         inputs = {role: self._made(source) for role, source in node.inputs.items()}
         key = node.key({role: artifact.manifest.digest for role, artifact in inputs.items()})
-        artifact, damage = self.store.lookup(key)
-        if damage is not None:
-            self.emit(Warned(f"{node.name}: {damage.problem}. Moved to {damage.moved_to}"))
+        try:
+            artifact, damage = self.store.lookup(key)
+        except QpipeError as error:
+            self._fail(node, error)
+            return
+        if damage is not None and damage.moved_to is not None:
+            self.emit(
+                Warned(f"{node.name}: {damage.problem}; moved to {damage.moved_to}, made again")
+            )
         if artifact is not None:
-            self.contended.pop(node.id, None)
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
         elif node.id in self.contended:
@@ -181,7 +195,6 @@ class _Run:
         """Submit a node, or note that another process is making it or has just made it."""
         node, key = miss.node, miss.key
         if self.stopping:
-            self.contended.pop(node.id, None)
             self._end(Outcome(node, "skipped", blocked_by="an earlier failure"))
             return
         try:
@@ -195,14 +208,19 @@ class _Run:
                 self.emit(NodeWaiting(node.id, node.name, key))
             return
         self.contended.pop(node.id, None)
-        if self.store.paths.artifact(key).exists():
+        self.running[node.id] = claim
+        if os.path.lexists(self.store.paths.artifact(key)):
             # Whoever had the lock finished between our lookup and our claim.
-            claim.release()
+            self._let_go(node)
             self.ready.append(node)
             return
         paths = {role: artifact.path for role, artifact in miss.inputs.items()}
-        self.running[node.id] = claim
-        log = self.executor.submit(Job(node, key, paths, claim.folder, claim.fd))
+        try:
+            log = self.executor.submit(Job(node, key, paths, claim.folder, claim.fd))
+        except QpipeError as error:
+            self._let_go(node)
+            self._fail(node, error)
+            return
         self.emit(NodeStarted(node.id, node.name, key, log))
 
     def _made(self, node: str) -> Artifact:
@@ -213,30 +231,47 @@ class _Run:
     # -- ending ---------------------------------------------------------------------------------
 
     def _collect(self) -> None:
+        made: list[tuple[Node, Manifest]] = []
         for event in self.executor.wait(_POLL):
             node = event.job.node
-            if isinstance(event, Done):
-                self._settle(event)
-            else:
+            if isinstance(event, Progress):
                 self.emit(
                     NodeProgress(
                         node.id, node.name, event.done, event.total, event.unit, event.note
                     )
                 )
+            elif error := self._changed_input(node) or _error(event):
+                self._let_go(node)
+                self._fail(node, error)
+            elif isinstance(event.outcome, Output):
+                made.append((node, self._manifest(event.job, event.outcome)))
+        self._commit(made)
 
-    def _settle(self, done: Done) -> None:
-        node = done.job.node
-        claim = self.running.pop(node.id)
-        if isinstance(done.outcome, QpipeError):
-            claim.release()
-            self._fail(node, done.outcome)
-            return
-        try:
-            artifact = self.store.commit(claim, self._manifest(done.job, done.outcome))
-        except QpipeError as error:
-            self._fail(node, error)
-            return
-        self._end(Outcome(node, "ran", artifact))
+    def _commit(self, made: Sequence[tuple[Node, Manifest]]) -> None:
+        results = self.store.commit_all([(self.running[n.id], manifest) for n, manifest in made])
+        for (node, _), result in zip(made, results, strict=True):
+            self._let_go(node)
+            if isinstance(result, QpipeError):
+                self._fail(node, result)
+            else:
+                self._end(Outcome(node, "ran", result))
+
+    def _let_go(self, node: Node) -> None:
+        # Out of `running` last: an interrupt in between releases it once more, which does nothing.
+        self.running[node.id].release()
+        del self.running[node.id]
+
+    def _changed_input(self, node: Node) -> StoreError | None:
+        """What was made from an input that is no longer what its digest says is worth nothing."""
+        for source in node.inputs.values():
+            artifact = self._made(source)
+            for entry in artifact.manifest.files:
+                if problem := intact(artifact.path, entry):
+                    return StoreError(
+                        f"{node.name}: its input {artifact.path} changed while it was in use: "
+                        f"{problem}; run the same command again, it is made anew"
+                    )
+        return None
 
     def _manifest(self, job: Job, output: Output) -> Manifest:
         node = job.node
@@ -264,13 +299,13 @@ class _Run:
     def _fail(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
         self.stopping = self.stopping or not self.keep_going
-        for user in self.graph.downstream(node.id):
-            if user not in self.outcomes:
-                self._end(Outcome(self.graph[user], "skipped", blocked_by=node.name))
+        for user in self.graph.downstream(node.id, stop=self.outcomes):
+            self._end(Outcome(self.graph[user], "skipped", blocked_by=node.name))
 
     def _end(self, outcome: Outcome) -> None:
         node, artifact = outcome.node, outcome.artifact
         self.outcomes[node.id] = outcome
+        self.contended.pop(node.id, None)
         self.emit(
             NodeFinished(
                 node.id,
@@ -288,3 +323,7 @@ class _Run:
             self.missing_inputs[user] -= 1
             if self.missing_inputs[user] == 0 and user not in self.outcomes:
                 self.ready.append(self.graph[user])
+
+
+def _error(done: Done) -> QpipeError | None:
+    return done.outcome if isinstance(done.outcome, QpipeError) else None

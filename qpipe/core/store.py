@@ -6,7 +6,9 @@ Invariants:
   and then renamed in, at once. A process that dies at any instant leaves nothing there.
 - The right to make an artifact is the flock on its lock file, which worker processes inherit:
   while any of them lives, nobody else makes it.
-- Damage is moved to ``quarantine/``, never deleted and never used.
+- Damage is moved to ``quarantine/``, never used and never deleted at once. Only who could make
+  the artifact moves it, and only the very folder that was seen to be damaged: a good one that
+  another process has put there meanwhile stays.
 - Whoever looks up or commits does so under a shared ``gc.lock``, having noted the key in its own
   ``active/`` file first; gc takes the lock exclusively and spares every noted key.
 """
@@ -14,21 +16,29 @@ Invariants:
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
 import os
-import shutil
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from qpipe.core import lock
+from qpipe.core.folders import explain, move_out, remove_tree
 from qpipe.core.key import file_sha256
 from qpipe.core.layout import MANIFEST, StorePaths
-from qpipe.core.manifest import Manifest, intact
-from qpipe.errors import OutOfSpaceError, StoreError
+from qpipe.core.manifest import DamagedError, Manifest, intact
+from qpipe.core.sync import sync_all
+from qpipe.core.use import Use
+from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
 
-_counter = itertools.count()
+_T = TypeVar("_T")
+
+_KEY = re.compile("[0-9a-f]{64}")
+
+# Seconds between syncs of the folders that finished artifacts were renamed into.
+_SYNC_EVERY = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,13 @@ class Claim:
     fd: int
 
     def release(self) -> None:
-        """Give the right back; what was not committed is removed."""
-        remove_tree(self.folder)
-        os.close(self.fd)
+        """Give the right back, once; what was not committed is removed."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            try:
+                remove_tree(self.folder)
+            finally:
+                os.close(fd)
 
 
 @dataclass(frozen=True)
@@ -73,25 +87,34 @@ class Store:
     def __init__(self, root: Path) -> None:
         """Nothing is created before something is written."""
         self.paths = StorePaths(root)
-        self._active: int | None = None
-        self._noted: set[str] = set()
+        self._use = Use(self.paths)
+        self._unsynced: set[Path] = set()
+        self._synced = 0.0
 
     # -- asking ---------------------------------------------------------------------------------
 
     def peek(self, key: str) -> Artifact | None:
         """The artifact if it is there and looks whole, without taking note of the use.
 
-        Raises StoreError if it is there and damaged.
+        Raises DamagedError (a StoreError) if it is there and damaged, StoreError if it cannot be
+        read.
         """
         folder = self.paths.artifact(key)
-        if not folder.is_dir():
-            return None
-        manifest = Manifest.load(folder)
+        try:
+            manifest = Manifest.load(folder)
+        except DamagedError:
+            if not os.path.lexists(folder):
+                return None
+            raise
+        except OSError as error:
+            raise StoreError(
+                f"{folder / MANIFEST}: the manifest cannot be read ({error.strerror})"
+            ) from error
         if manifest.key != key:
-            raise StoreError(f"{folder / MANIFEST}: the manifest is that of {manifest.key[:12]}")
+            raise DamagedError(f"{folder / MANIFEST}: the manifest is that of {manifest.key[:12]}")
         for entry in manifest.files:
             if problem := intact(folder, entry):
-                raise StoreError(f"{folder}: the artifact is damaged: {problem}")
+                raise DamagedError(f"{folder}: the artifact is damaged: {problem}")
         return Artifact(folder, manifest)
 
     def lookup(self, key: str) -> tuple[Artifact | None, Damage | None]:
@@ -99,30 +122,39 @@ class Store:
 
         A damaged one is moved to quarantine and reported, as if it were not there.
         """
-        with self._noting(key):
+        with self._use.noting(key):
+            seen = self._identity(key)
             try:
                 artifact = self.peek(key)
-            except StoreError as error:
-                return None, self.set_aside(key, str(error))
+            except DamagedError as error:
+                return None, self._set_aside(key, str(error), seen)
         if artifact is not None:
             # The folder's mtime is the last use, for gc. A store of somebody else's is only read.
-            with contextlib.suppress(PermissionError, OSError):
+            with contextlib.suppress(OSError):
                 os.utime(artifact.path)
         return artifact, None
+
+    def _identity(self, key: str) -> int | None:
+        """What tells an artifact's folder from another one put in its place."""
+        try:
+            return os.lstat(self.paths.artifact(key)).st_ino
+        except OSError:
+            return None
 
     def key_of(self, node_id: str) -> str | None:
         """The key that a node id led to last, if it is known."""
         try:
-            return self.paths.node(node_id).read_text() or None
+            key = self.paths.node(node_id).read_text(errors="replace")
         except OSError:
             return None
+        return key if _KEY.fullmatch(key) else None
 
     def all_keys(self) -> Iterator[str]:
         """The keys of all artifacts, in order."""
         if not self.paths.artifacts.is_dir():
             return
-        for shard in sorted(self.paths.artifacts.iterdir()):
-            yield from sorted(entry.name for entry in shard.iterdir())
+        for shard in sorted(path for path in self.paths.artifacts.iterdir() if path.is_dir()):
+            yield from sorted(e.name for e in shard.iterdir() if _KEY.fullmatch(e.name))
 
     # -- making ---------------------------------------------------------------------------------
 
@@ -140,7 +172,7 @@ class Store:
                 self.paths.aside.mkdir(parents=True, exist_ok=True)
                 for stale in self.paths.aside.glob(f"{key}.*"):
                     remove_tree(stale)
-                folder = self.paths.aside / f"{key}.{os.getpid()}-{next(_counter)}"
+                folder = self.paths.aside / f"{key}.{lock.unique()}"
                 folder.mkdir()
             except BaseException:
                 os.close(fd)
@@ -153,21 +185,60 @@ class Store:
         Raises StoreError if the folder does not hold the files that the manifest lists, and
         OutOfSpaceError if the disk is full; either way nothing is left behind.
         """
-        if manifest.key != claim.key:
-            raise ValueError(f"a manifest of {manifest.key} for a claim on {claim.key}")
+        (result,) = self.commit_all([(claim, manifest)])
+        if isinstance(result, QpipeError):
+            raise result
+        return result
+
+    def commit_all(self, finished: Sequence[tuple[Claim, Manifest]]) -> list[Artifact | QpipeError]:
+        """`commit` of several at a time, which then wait for the disk together."""
+        try:
+            sealed = [self._attempt(self._seal, *work) for work in finished]
+            paths = [path for seal in sealed if not isinstance(seal, QpipeError) for path in seal]
+            failed = sync_all(paths)
+            results: list[Artifact | QpipeError] = []
+            for (claim, manifest), seal in zip(finished, sealed, strict=True):
+                if isinstance(seal, QpipeError):
+                    results.append(seal)
+                elif errors := [failed[path] for path in seal if path in failed]:
+                    results.append(self.explain(errors[0]))
+                else:
+                    results.append(self._attempt(self._put, claim, manifest))
+        finally:
+            for claim, _ in finished:
+                claim.release()
+        self.sync(every=_SYNC_EVERY)
+        return results
+
+    def _attempt(
+        self, step: Callable[[Claim, Manifest], _T], claim: Claim, manifest: Manifest
+    ) -> _T | QpipeError:
         try:
             with self._writing():
-                self._seal(claim.folder, manifest)
-                with self._noting(claim.key):
-                    final = self.paths.artifact(claim.key)
-                    final.parent.mkdir(parents=True, exist_ok=True)
-                    claim.folder.rename(final)
-                    final.chmod(0o555)
-                    lock.sync_folder(final.parent)
-                    lock.write_atomic(self.paths.node(manifest.id), claim.key.encode(), sync=False)
-        finally:
-            claim.release()
+                return step(claim, manifest)
+        except QpipeError as error:
+            return error
+
+    def _put(self, claim: Claim, manifest: Manifest) -> Artifact:
+        final = self.paths.artifact(claim.key)
+        with self._use.noting(claim.key):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            claim.folder.rename(final)
+        with contextlib.suppress(OSError):  # it is there, and whole: what follows is a courtesy
+            final.chmod(0o555)
+        self._unsynced.add(final.parent)
+        self.remember(manifest.id, claim.key)
         return Artifact(final, manifest)
+
+    def sync(self, *, every: float = 0.0) -> None:
+        """Make the renames of finished artifacts durable, at most each ``every`` seconds.
+
+        A rename that a power failure takes back leaves no damage, only work to be done again.
+        """
+        if self._unsynced and time.monotonic() - self._synced >= every:
+            sync_all(sorted(self._unsynced))
+            self._unsynced.clear()
+            self._synced = time.monotonic()
 
     def remember(self, node_id: str, key: str) -> None:
         """Note that a node id leads to ``key``; a store that cannot be written stays as it is."""
@@ -175,22 +246,30 @@ class Store:
             with contextlib.suppress(OSError):
                 lock.write_atomic(self.paths.node(node_id), key.encode(), sync=False)
 
-    def _seal(self, folder: Path, manifest: Manifest) -> None:
+    def _seal(self, claim: Claim, manifest: Manifest) -> list[Path]:
+        """Check the files, write the manifest, all read-only; what must be durable before use."""
+        folder = claim.folder
+        if manifest.key != claim.key:
+            raise ValueError(f"a manifest of {manifest.key} for a claim on {claim.key}")
+        durable = []
         for entry in manifest.files:
             if problem := intact(folder, entry):
                 raise StoreError(
                     f"{manifest.name}: the stage's output changed under way: {problem}"
                 )
-            path = folder / entry.path
-            if entry.mtime_ns is None:
-                _sync_file(path)
+            if entry.mtime_ns is None:  # a link's mode and bytes belong to somebody else
+                path = folder / entry.path
                 path.chmod(path.stat().st_mode & ~0o222)
-        lock.write_atomic(folder / MANIFEST, manifest.dump())
+                durable.append(path)
+        # Nobody reads it before the folder is renamed: it need not appear at once.
+        (folder / MANIFEST).write_bytes(manifest.dump())
         (folder / MANIFEST).chmod(0o444)
+        durable.append(folder / MANIFEST)
         for parent, _, _ in os.walk(folder, topdown=False):
-            lock.sync_folder(Path(parent))
+            durable.append(Path(parent))
             if Path(parent) != folder:  # renaming the top folder needs it writable
                 Path(parent).chmod(0o555)
+        return durable
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -201,89 +280,49 @@ class Store:
 
     def explain(self, error: OSError) -> OutOfSpaceError | StoreError:
         """An error of the file system below the store, in words that help."""
-        root = self.paths.root
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return OutOfSpaceError(
-                f"the disk of the store {root} is full (writing {error.filename or 'an artifact'});"
-                " free some space, or take old artifacts away with `qpipe gc --max-size SIZE`; "
-                "finished work is kept, and the same command goes on from there"
-            )
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return StoreError(
-                f"the store {root} cannot be written ({error.strerror}); "
-                "name another with --store DIR or QPIPE_STORE, or make it writable"
-            )
-        return StoreError(f"the store {root} failed: {error}")
-
-    # -- living beside gc -----------------------------------------------------------------------
-
-    @contextlib.contextmanager
-    def _noting(self, key: str) -> Iterator[None]:
-        """Note the use of ``key``, then hold off gc for a block."""
-        if self._active is None:
-            self._active = self._open_active()
-        if self._active < 0:
-            yield
-            return
-        with lock.held(self.paths.gc_lock, shared=True):
-            if key not in self._noted:
-                os.write(self._active, key.encode() + b"\n")
-                self._noted.add(key)
-            yield
-
-    def _open_active(self) -> int:
-        """This process's own note, locked while it lives; -1 if the store cannot be written."""
-        path = self.paths.active / f"{os.getpid()}-{next(_counter)}"
-        try:
-            fd = lock.acquire(path)
-        except OSError as error:
-            if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-                return -1  # nobody can remove anything from here under our feet either
-            raise self.explain(error) from error
-        assert fd is not None
-        return fd
+        return explain(self.paths.root, error)
 
     def close(self) -> None:
-        """Stop keeping this process's artifacts from gc."""
-        if self._active is not None and self._active >= 0:
-            os.close(self._active)
-        self._active = None
-        self._noted.clear()
+        """Make all durable, and stop keeping this process's artifacts from gc."""
+        self.sync()
+        self._use.close()
 
     # -- damage ---------------------------------------------------------------------------------
 
-    def set_aside(self, key: str, problem: str) -> Damage:
-        """Move a damaged artifact to quarantine."""
-        target = self.paths.quarantine / f"{key}.{os.getpid()}-{next(_counter)}"
+    def _set_aside(self, key: str, problem: str, seen: int | None) -> Damage:
+        """Move the damaged folder ``seen`` to quarantine, if it is still there."""
+        target = self.paths.quarantine / f"{key}.{lock.unique()}"
         with self._writing():
-            target.parent.mkdir(parents=True, exist_ok=True)
+            fd = lock.acquire(self.paths.lock(key), wait=False)
+            if fd is None:
+                return Damage(key, problem, None)  # another process is at it
             try:
+                if seen is None or self._identity(key) != seen:
+                    return Damage(key, problem, None)  # another process was quicker
+                target.parent.mkdir(parents=True, exist_ok=True)
                 move_out(self.paths.artifact(key), target)
                 os.utime(target)
-            except FileNotFoundError:
-                return Damage(key, problem, None)  # another process was quicker
+            finally:
+                os.close(fd)
         return Damage(key, problem, target)
 
     def verify(self, key: str) -> Damage | None:
-        """Read every byte of an artifact again; move it to quarantine if anything differs."""
+        """Read every byte of an artifact again; move it to quarantine if anything differs.
+
+        Raises StoreError if it is not there, cannot be read, or cannot be moved away.
+        """
+        with self._use.noting(key):
+            seen = self._identity(key)
         try:
             artifact = self.peek(key)
-        except StoreError as error:
-            return self.set_aside(key, str(error))
-        if artifact is None:
-            raise StoreError(f"there is no artifact {key} in {self.paths.root}")
-        listed = {entry.path for entry in artifact.manifest.files}
-        for entry in artifact.manifest.files:
-            found = file_sha256(artifact.path / entry.path)
-            if found != entry.sha256:
-                return self.set_aside(
-                    key, f"{entry.path} has SHA-256 {found[:12]}…, not {entry.sha256[:12]}…"
-                )
-        for path in artifact.path.rglob("*"):
-            name = path.relative_to(artifact.path).as_posix()
-            if path.is_file() and name != MANIFEST and name not in listed:
-                return self.set_aside(key, f"{name} is in the artifact but not in its manifest")
-        return None
+            if artifact is None:
+                raise StoreError(f"there is no artifact {key} in {self.paths.root}")
+            problem = _misfit(artifact)
+        except DamagedError as error:
+            problem = str(error)
+        except OSError as error:
+            raise StoreError(f"{self.paths.artifact(key)} cannot be read: {error}") from error
+        return self._set_aside(key, problem, seen) if problem else None
 
     def find(self, prefix: str) -> str:
         """The one key that starts with ``prefix``. Raises StoreError for none or several."""
@@ -300,23 +339,15 @@ class Store:
         )
 
 
-def move_out(artifact: Path, target: Path) -> None:
-    """Rename a finished artifact's folder; renaming a folder needs it writable."""
-    artifact.chmod(0o755)
-    artifact.rename(target)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder of ours, read-only parts included; one that is not there is fine."""
-    for parent, _, _ in os.walk(folder):
-        Path(parent).chmod(0o755)
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(folder)
-
-
-def _sync_file(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+def _misfit(artifact: Artifact) -> str | None:
+    """What reading every byte shows to be wrong with an artifact, or None."""
+    listed = {entry.path for entry in artifact.manifest.files}
+    for entry in artifact.manifest.files:
+        found = file_sha256(artifact.path / entry.path)
+        if found != entry.sha256:
+            return f"{entry.path} has SHA-256 {found[:12]}…, not {entry.sha256[:12]}…"
+    for path in artifact.path.rglob("*"):
+        name = path.relative_to(artifact.path).as_posix()
+        if path.is_file() and name != MANIFEST and name not in listed:
+            return f"{name} is in the artifact but not in its manifest"
+    return None

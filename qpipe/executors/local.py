@@ -22,15 +22,36 @@ from typing import IO
 
 from qpipe.core import lock
 from qpipe.core.executor import Done, Job, Output, Progress
+from qpipe.core.folders import FULL
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
-from qpipe.errors import OutOfMemoryError, QpipeError, StageTimeoutError, WorkerCrashError
+from qpipe.errors import (
+    EngineMissingError,
+    OutOfMemoryError,
+    OutOfSpaceError,
+    QpipeError,
+    StageError,
+    StageTimeoutError,
+    WorkerCrashError,
+)
+from qpipe.executors.processes import (
+    log_end,
+    memory_in_use,
+    oom_kills,
+    signal_group,
+    signal_name,
+)
 from qpipe.executors.record import to_outcome, to_record
-from qpipe.worker import JOB, PROGRESS, RESULT
+from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 
 _TICK = 0.02
 _GRACE = 3.0
-_TAIL = 12
+
+# Characters of a node's name that its job folder and log bear.
+_SLUG = 120
+
+# Workers that may run at a time on any machine, however little they book.
+_AT_LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -48,10 +69,16 @@ class _Worker:
     process: subprocess.Popen[bytes]
     folder: Path
     log: Path
+    gpus: Sequence[str]
     started: float
     oom_kills: int
     progress: IO[bytes] | None = None
     over_memory: int = 0
+
+    def close(self) -> None:
+        """Close the progress file."""
+        if self.progress is not None:
+            self.progress.close()
 
 
 @dataclass
@@ -79,6 +106,8 @@ class LocalExecutor:
 
     def has_room(self, needs: Resources) -> bool:
         """Whether cores, memory and GPUs are free; more cores than there are means all of them."""
+        if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
+            return False  # jobs that book no core are many processes all the same
         booked = [worker.job.node.runtime.resources for worker in self.workers]
         cpus = sum(min(b.cpus, self.capacity.cpus) for b in booked)
         memory = sum(b.memory for b in booked)
@@ -91,7 +120,15 @@ class LocalExecutor:
 
     def submit(self, job: Job) -> str | None:
         """Start a worker; the path of its log."""
-        slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", job.node.name) + "-" + job.key[:8]
+        try:
+            worker = self._start(job)
+        except OSError as error:
+            raise _explain(job, error) from error
+        self.workers.append(worker)
+        return str(worker.log)
+
+    def _start(self, job: Job) -> _Worker:
+        slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", job.node.name)[:_SLUG] + "-" + job.key[:8]
         folder = self.paths.jobs / slug
         folder.mkdir(parents=True, exist_ok=True)
         for name in (PROGRESS, RESULT):
@@ -101,19 +138,37 @@ class LocalExecutor:
         lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
         log = self.paths.logs / f"{slug}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        oom_kills = _oom_kills()
+        gpus = self._free_gpus()[: job.node.runtime.resources.gpus]
+        kills = oom_kills()
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [job.node.runtime.python or sys.executable, "-m", "qpipe.worker", str(folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=_environment(record["threads"]),
+                env=self._environment(record["threads"], gpus),
                 pass_fds=(job.lock_fd,),
                 start_new_session=True,
             )
-        self.workers.append(_Worker(job, process, folder, log, time.monotonic(), oom_kills))
-        return str(log)
+        return _Worker(job, process, folder, log, gpus, time.monotonic(), kills)
+
+    def _free_gpus(self) -> list[str]:
+        """The names of the GPUs that no worker has, in the words of CUDA_VISIBLE_DEVICES."""
+        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+        offered = visible or [str(index) for index in range(self.capacity.gpus)]
+        taken = {name for worker in self.workers for name in worker.gpus}
+        return [name for name in offered[: self.capacity.gpus] if name not in taken]
+
+    def _environment(self, threads: int, gpus: Sequence[str]) -> Mapping[str, str]:
+        """A worker's environment: the threads and GPUs that were booked, no spinning while idle."""
+        own = {
+            "OMP_NUM_THREADS": str(threads),
+            "OMP_WAIT_POLICY": "passive",
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self.capacity.gpus:
+            own["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        return {**os.environ, **own}
 
     def wait(self, timeout: float) -> Sequence[Done | Progress]:
         """Progress and ends, as soon as there are any."""
@@ -127,14 +182,17 @@ class LocalExecutor:
     def cancel(self) -> None:
         """Ask all workers to stop, then make them."""
         for worker in self.workers:
-            _signal(worker, signal.SIGTERM)
-        until = time.monotonic() + _GRACE
-        for worker in self.workers:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                worker.process.wait(max(0.0, until - time.monotonic()))
-            _signal(worker, signal.SIGKILL)
-            worker.process.wait()
-        self.workers.clear()
+            signal_group(worker.process.pid, signal.SIGTERM)
+        try:
+            until = time.monotonic() + _GRACE
+            for worker in self.workers:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    worker.process.wait(max(0.0, until - time.monotonic()))
+        finally:  # a second Ctrl-C only ends the grace
+            for worker in self.workers:
+                _stop(worker)
+                worker.close()
+            self.workers.clear()
 
     # -- one worker -----------------------------------------------------------------------------
 
@@ -155,16 +213,15 @@ class LocalExecutor:
             return events
         self.workers.remove(worker)
         # What the worker started and left behind must not go on.
-        _signal(worker, signal.SIGKILL)
-        if worker.progress is not None:
-            worker.progress.close()
+        signal_group(worker.process.pid, signal.SIGKILL)
+        worker.close()
         events.append(Done(worker.job, outcome))
         return events
 
     def _watch_memory(self, worker: _Worker) -> None:
         allowed = worker.job.node.runtime.resources.memory
         if self.enforce_memory and allowed:
-            used = _resident(worker.process.pid)
+            used = memory_in_use(worker.process.pid)
             if used > allowed:
                 worker.over_memory = used
                 _stop(worker)
@@ -181,30 +238,26 @@ class LocalExecutor:
         if result.exists():
             outcome = to_outcome(json.loads(result.read_bytes()))
             if isinstance(outcome, WorkerCrashError):
-                return WorkerCrashError(f"{outcome}{_tail(worker.log)}")
+                return WorkerCrashError(f"{outcome}{log_end(worker.log)}")
             return outcome
-        if code == -signal.SIGKILL and _oom_kills() > worker.oom_kills:
+        if code == NO_ROOM:
+            return OutOfSpaceError(
+                f"{name}: the disk of the run folder {worker.folder} is full; free some space, "
+                "and run the same command again"
+            )
+        if code == -signal.SIGKILL and oom_kills() > worker.oom_kills:
             return OutOfMemoryError(
                 f"{name}: the kernel killed it, memory ran out; run fewer nodes at a time "
                 "(executor.cpus=1), or use a machine with more memory"
             )
         if code < 0:
             return WorkerCrashError(
-                f"{name}: the worker was killed by {signal.Signals(-code).name}{_tail(worker.log)}"
+                f"{name}: the worker was killed by {signal_name(-code)}{log_end(worker.log)}"
             )
         return WorkerCrashError(
-            f"{name}: the worker ended with exit code {code} and left no result{_tail(worker.log)}"
+            f"{name}: the worker ended with exit code {code} and left no result"
+            f"{log_end(worker.log)}"
         )
-
-
-def _environment(threads: int) -> Mapping[str, str]:
-    """The worker's environment: as many threads as were booked, and no spinning while idle."""
-    return {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OMP_WAIT_POLICY": "passive",
-        "PYTHONUNBUFFERED": "1",
-    }
 
 
 def _new_progress(worker: _Worker) -> list[Progress]:
@@ -221,36 +274,22 @@ def _new_progress(worker: _Worker) -> list[Progress]:
     return [Progress(worker.job, *last)] if last else []
 
 
-def _signal(worker: _Worker, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.process.pid, number)
-
-
 def _stop(worker: _Worker) -> None:
-    _signal(worker, signal.SIGKILL)
+    signal_group(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
 
 
-def _resident(pid: int) -> int:
-    """Resident bytes of a process, 0 once it is gone (or where /proc is not)."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
-    return 0
-
-
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for memory since boot (Linux; else 0)."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
-
-
-def _tail(log: Path) -> str:
-    """The last lines of a log, indented, with its path; nothing if it is empty."""
-    lines = log.read_text(errors="replace").rstrip().splitlines()[-_TAIL:]
-    if not lines:
-        return f" (its log {log} is empty)"
-    return "; the end of its log " + str(log) + ":\n" + "\n".join("    " + line for line in lines)
+def _explain(job: Job, error: OSError) -> QpipeError:
+    """Why a worker could not be started."""
+    name, python = job.node.name, job.node.runtime.python
+    if error.errno in FULL:
+        return OutOfSpaceError(
+            f"{name}: the disk of the run folder is full ({error.filename}); free some space, "
+            "and run the same command again"
+        )
+    if python is not None and error.filename == python:
+        return EngineMissingError(
+            f"{name}: its interpreter {python} cannot be started ({error.strerror}); "
+            "`qpipe doctor` says how to set up its environment"
+        )
+    return StageError(f"{name}: its worker cannot be started: {error}")

@@ -37,9 +37,7 @@ def make(
             gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))),
         )
         return LocalExecutor(paths, capacity, enforce_memory=enforce_memory)
-    raise RecipeError(
-        f"executor.name: there is no executor {name!r}; {nearest(name, NAMES)}"
-    )
+    raise RecipeError(f"executor.name: there is no executor {name!r}; {nearest(name, NAMES)}")
 
 
 def cores() -> int:

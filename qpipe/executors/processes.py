@@ -1,0 +1,70 @@
+"""What the operating system knows of processes: memory, out-of-memory kills, signals, log ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+# How much of a log's end is read, and shown.
+_TAIL_BYTES = 1 << 16
+_TAIL_LINES = 12
+
+
+def signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to a process group; one that is gone is fine."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11; real-time signals have only numbers."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def memory_in_use(pid: int) -> int:
+    """Bytes that a process and its descendants hold and cannot give back, 0 once it is gone.
+
+    Pages of mapped files do not count: the kernel drops them when it needs room. Linux only (proc
+    file system, ``/proc/PID/status`` and ``/proc/PID/task/TID/children``); 0 elsewhere.
+    """
+    own = 0
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(("RssAnon:", "RssShmem:")):
+                own += int(line.split()[1]) * 1024
+    return own + sum(memory_in_use(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in list(Path(f"/proc/{pid}/task").iterdir()):
+            with contextlib.suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for memory since boot (Linux; else 0)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def log_end(log: Path) -> str:
+    """The last lines of a log, indented, with its path, as the end of a sentence."""
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    lines = text.rstrip().splitlines()[-_TAIL_LINES:]
+    if not lines:
+        return f" (its log {log} is empty)"
+    return f"; the end of its log {log}:\n" + "\n".join(f"    {line}" for line in lines)
