@@ -1,0 +1,62 @@
+"""Recipes composed by Hydra into plain data. Only this package imports hydra or omegaconf.
+
+`drive` is the way in. Nothing is written to disk, no recipe can run code, and the process (folder,
+environment, logging) is left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+
+from qpipe.recipe import remember as memory
+from qpipe.recipe.load.compose import Composer
+from qpipe.recipe.load.sweep import Handler, register, sweep
+from qpipe.recipe.request import Job, Request, find_recipe
+
+__all__ = ["Handler", "drive", "remember_batch"]
+
+
+def drive(request: Request, handle: Handler, *, folder: Path | None = None) -> None:
+    """Compose what is asked for and hand it on, in one batch unless a sweeper wants several.
+
+    ``folder`` takes what a sweeper plugin writes (None: nothing of it is kept). With Hydra's flags
+    the answer is printed and ``handle`` is not called. Raises RecipeError for a wrong recipe or
+    override, and whatever ``handle`` raises.
+    """
+    register()
+    with _hydra_as_it_was():
+        composer = Composer(find_recipe(request.recipe), request.overrides)
+        if request.flags:
+            from qpipe.recipe.load.flags import show
+
+            show(request, composer)
+            return
+        master = composer.master(multirun=request.multirun)
+        if request.multirun or master.is_sweep:
+            sweep(composer, master, handle, folder=folder)
+        else:
+            composer.refuse_sweeps()
+            handle(composer.batch([composer.task], [""], first=0, whole=True))
+
+
+def remember_batch(
+    folder: Path, request: Request, jobs: Sequence[Job], payload: Mapping[str, Any]
+) -> bool:
+    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.remember`."""
+    return memory.remember(folder, request, jobs[0].witnesses, payload)
+
+
+@contextlib.contextmanager
+def _hydra_as_it_was() -> Iterator[None]:
+    """Hydra keeps its state in singletons; whoever uses Hydra around us finds theirs again."""
+    before = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = before

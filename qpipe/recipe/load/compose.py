@@ -1,0 +1,272 @@
+"""Jobs composed: by Hydra where the defaults list may differ, else on a copy of what it gave.
+
+Hydra takes tens of milliseconds to compose one job, nearly all of them for the defaults list. Only
+some overrides can change that list (those of config groups, and Hydra's own), so jobs that agree
+on these share one composition by Hydra; each then gets its remaining overrides on a copy, applied
+by Hydra's own function. Interpolations are resolved last, on plain data (references.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import (
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from qpipe.errors import RecipeError
+from qpipe.recipe import wording
+from qpipe.recipe.load.errors import our_errors
+from qpipe.recipe.load.repository import Loader
+from qpipe.recipe.origins import Layer, Origins
+from qpipe.recipe.references import interpolated, references, resolve, resolvers
+from qpipe.recipe.request import Job, shipped_recipes
+
+
+@dataclass(frozen=True)
+class Base:
+    """A composition by Hydra that jobs share: with Hydra's node, and pickled without it.
+
+    Unpickling is seven times as fast as OmegaConf's deepcopy.
+    """
+
+    config: DictConfig
+    task: bytes
+    layers: tuple[Layer, ...]
+
+    def copy(self) -> DictConfig:
+        """A fresh copy, without Hydra's node."""
+        task: DictConfig = pickle.loads(self.task)
+        return task
+
+    @property
+    def is_sweep(self) -> bool:
+        """Whether the recipe says of itself that it is one."""
+        return bool(self.config.hydra.mode == RunMode.MULTIRUN)
+
+
+class Composer:
+    """Composes the jobs of one request.
+
+    ``hydra`` are the overrides of Hydra's own fields, ``task`` all others.
+    """
+
+    def __init__(self, file: Path, overrides: Sequence[str]) -> None:
+        """Raises RecipeError for overrides and a recipe file that cannot be read."""
+        self.file = file
+        self._parsed: dict[str, Override] = {}
+        self._groups: dict[str, bool] = {}
+        self._bases: dict[tuple[str, ...], Base] = {}
+        search_path = create_config_search_path(f"file://{file.parent}")
+        # Hydra wants its structured configs last.
+        schema = search_path.get_path().pop()
+        search_path.append("qpipe", f"file://{shipped_recipes()}")
+        search_path.get_path().append(schema)
+        self.loader = Loader(search_path)
+        self.hydra = tuple(o for o in overrides if self.parse(o).is_hydra_override())
+        self.task = tuple(o for o in overrides if o not in self.hydra)
+        with our_errors(file, asked=overrides):
+            self._repository = self.loader.open(file.stem, self.hydra)
+
+    def parse(self, text: str) -> Override:
+        """An override as Hydra reads it. Raises RecipeError."""
+        if text not in self._parsed:
+            if "_target_" in text:
+                raise RecipeError(wording.holds_target(f"the override {text!r}"))
+            parser = OverridesParser.create(config_loader=self.loader)
+            with our_errors(self.file):
+                self._parsed[text] = parser.parse_overrides([text])[0]
+        return self._parsed[text]
+
+    def refuse_sweeps(self) -> None:
+        """Raises RecipeError for an override with several values, outside a sweep."""
+        for text in self.task:
+            if self.parse(text).is_sweep_override():
+                raise RecipeError(wording.sweep_without_multirun(text))
+
+    def fixed(self) -> list[Override]:
+        """The overrides that every job of a sweep has."""
+        parsed = [self.parse(text) for text in self.task]
+        return [override for override in parsed if not override.is_sweep_override()]
+
+    def master(self, *, multirun: bool) -> Base:
+        """The composition that says how to run.
+
+        A group left open (``- quantize: ???``) is an error unless a sweep may fill it.
+        """
+        groups = self._groups_of(self.fixed())
+        try:
+            return self._base(groups)
+        except RecipeError:
+            try:
+                base = self._base(groups, mode=RunMode.MULTIRUN)
+            except RecipeError:
+                base = None
+            if base is None or not (multirun or base.is_sweep):
+                raise
+            return base
+
+    def apply_values(self, overrides: Sequence[Override], config: DictConfig) -> None:
+        """Change ``config`` by all overrides but those of groups. Raises RecipeError."""
+        for override in overrides:
+            if self._is_value(override):
+                try:
+                    ConfigLoaderImpl._apply_overrides_to_config([override], config)
+                except (HydraException, OmegaConfBaseException) as error:
+                    raise RecipeError(self._why_not(override, config, error)) from error
+
+    def check(self) -> None:
+        """Raises RecipeError for an override that does not fit; nothing is resolved."""
+        self.refuse_sweeps()
+        self.apply_values(self.fixed(), self.master(multirun=False).copy())
+
+    def batch(
+        self, jobs: Sequence[Sequence[str]], names: Sequence[str], *, first: int, whole: bool
+    ) -> list[Job]:
+        """Compose jobs, each given by its overrides. ``whole``: they are all of the request."""
+        numbered = enumerate(zip(jobs, names, strict=True), first)
+        made = [self._job(number, name, overrides) for number, (overrides, name) in numbered]
+        if not whole:
+            return made
+        texts = dict.fromkeys(text for job in jobs for text in job)
+        witnesses = self.loader.trail.witnesses([*self.hydra, *texts])
+        return [dataclasses.replace(job, witnesses=witnesses) for job in made]
+
+    def _job(self, number: int, label: str, overrides: Sequence[str]) -> Job:
+        parsed = [self.parse(text) for text in overrides]
+        base = self._base(self._groups_of(parsed))
+        config = base.copy()
+        self.apply_values(parsed, config)
+        raw = plain(config)
+        found = references(raw)
+        if _asks_hydra(raw, found.used):
+            config = self._with_hydra(number, overrides)
+        values = tuple(str(o.input_line) for o in parsed if self._is_value(o))
+        origins = Origins(str(self.file), base.layers, values)
+        return Job(
+            number=number,
+            label=label,
+            overrides=tuple(overrides),
+            config=resolve(raw, lambda path: _ask(config, path, raw, origins)),
+            aliases=found.aliases,
+            used=found.used,
+            origins=origins,
+            witnesses=None,
+        )
+
+    def _is_value(self, override: Override) -> bool:
+        """Whether it leaves the defaults list alone (defaults_list.py: Overrides.__init__)."""
+        if override.is_hydra_override():
+            return False
+        group = override.key_or_group
+        if group not in self._groups:
+            self._groups[group] = self._repository.group_exists(group)
+        return not self._groups[group] or isinstance(override.value(), dict)
+
+    def _groups_of(self, overrides: Sequence[Override]) -> tuple[str, ...]:
+        return tuple(str(o.input_line) for o in overrides if not self._is_value(o))
+
+    def _base(self, groups: tuple[str, ...], mode: RunMode = RunMode.RUN) -> Base:
+        key = (mode.name, *groups)
+        if key not in self._bases:
+            overrides = [*self.hydra, *groups]
+            with our_errors(self.file, asked=overrides, options=self._options):
+                config = self.loader.load_configuration(
+                    self.file.stem, overrides, mode, validate_sweep_overrides=False
+                )
+                task = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+            # A copy loses the flag by which an unknown field is refused.
+            OmegaConf.set_struct(task, True)
+            self._bases[key] = Base(config, pickle.dumps(task), self.loader.layers)
+        return self._bases[key]
+
+    def _with_hydra(self, number: int, overrides: Sequence[str]) -> DictConfig:
+        """A job composed by Hydra alone, for recipes that refer to Hydra's own fields."""
+        with our_errors(self.file):
+            config = self.loader.load_configuration(
+                self.file.stem, [*self.hydra, *overrides], RunMode.RUN
+            )
+        with open_dict(config):
+            config.hydra.job.num = number
+            config.hydra.job.id = str(number)
+        HydraConfig.instance().set_config(config)
+        return config
+
+    def _options(self, group: str) -> Sequence[str]:
+        return self._repository.get_group_options(group)
+
+    def _group_names(self) -> list[str]:
+        names = self._repository.get_group_options("", ObjectType.GROUP)
+        return [name for name in names if self._options(name) and name != "hydra"]
+
+    def _why_not(self, override: Override, config: DictConfig, error: Exception) -> str:
+        text, field = str(override.input_line), override.key_or_group
+        if override.package is not None:
+            return wording.no_such_group(text, field, self._group_names())
+        try:
+            there = OmegaConf.select(config, field, default=_ABSENT) is not _ABSENT
+        except OmegaConfBaseException:
+            there = False
+        if not there:
+            return wording.unknown_field(
+                text, field, config=plain(config), groups=self._group_names()
+            )
+        if override.is_add():
+            return wording.exists_already(text, field)
+        reason = wording.condensed(str(error.__cause__ or error))
+        return f"the override {text!r} cannot be applied: {reason}"
+
+
+_ABSENT = object()
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain data, its interpolations as written."""
+    data = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(data, dict)
+    return cast("dict[str, Any]", data)
+
+
+def _asks_hydra(raw: Mapping[str, Any], used: frozenset[str]) -> bool:
+    """Whether a recipe refers to Hydra's own fields, which differ from job to job."""
+    return any(name.split(".")[0] == "hydra" for name in used) or any(
+        "hydra" in resolvers(text) for _, text in interpolated(raw)
+    )
+
+
+def _ask(
+    config: DictConfig, path: Sequence[str | int], raw: Mapping[str, Any], origins: Origins
+) -> Any:
+    """What OmegaConf makes of the value at ``path``, as plain data. Raises RecipeError."""
+    field = ".".join(map(str, path))
+    node: Any = config
+    try:
+        for part in path:
+            node = node[part]
+        if OmegaConf.is_config(node):
+            return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+        return node
+    except MissingMandatoryValue as error:
+        raise RecipeError(wording.missing_value(field, origins)) from error
+    except (OmegaConfBaseException, RecursionError) as error:
+        # Reached through an interpolation, a missing value is an error of another class.
+        if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
+            raise RecipeError(wording.missing_value(missing[1], origins)) from error
+        message = wording.bad_interpolation(field, str(error), config=raw, origins=origins)
+        raise RecipeError(message) from error

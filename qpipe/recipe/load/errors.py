@@ -1,0 +1,72 @@
+"""Every error of Hydra, OmegaConf, their parser and YAML becomes a RecipeError here."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from qpipe.errors import RecipeError
+from qpipe.recipe import wording
+from qpipe.recipe.origins import shown
+
+
+@contextlib.contextmanager
+def our_errors(
+    file: Path,
+    *,
+    asked: Sequence[str] = (),
+    options: Callable[[str], Sequence[str]] = lambda group: (),
+) -> Iterator[None]:
+    """For a block that has Hydra at work on the recipe ``file`` with the overrides ``asked``.
+
+    ``options`` lists what a config group holds.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            # Without `_self_` a recipe comes after its defaults, which is what its author means.
+            warnings.filterwarnings("ignore", message="(?s).*Defaults list is missing `_self_`")
+            yield
+    except yaml.MarkedYAMLError as error:
+        raise RecipeError(_bad_yaml(error)) from error
+    except OverrideParseException as error:
+        raise RecipeError(wording.bad_syntax(error.override, str(error))) from error
+    except MissingConfigException as error:
+        raise RecipeError(_missing_file(error, file, asked, options)) from error
+    except (HydraException, OmegaConfBaseException) as error:
+        # Hydra often leaves the reason to the error that it was raised from.
+        reason = wording.condensed(str(error)) or wording.condensed(str(error.__cause__))
+        raise RecipeError(f"{shown(str(file))}: {reason}") from error
+    except (UserWarning, ValueError, OSError, yaml.YAMLError) as error:
+        raise RecipeError(f"{shown(str(file))}: {wording.condensed(str(error))}") from error
+
+
+def _bad_yaml(error: yaml.MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    problem = ", ".join(part for part in (error.context, error.problem) if part)
+    return wording.bad_yaml(mark.name, mark.line + 1, mark.column + 1, problem=problem)
+
+
+def _missing_file(
+    error: MissingConfigException,
+    file: Path,
+    asked: Sequence[str],
+    options: Callable[[str], Sequence[str]],
+) -> str:
+    missing = str(error.missing_cfg_file)
+    group, _, option = missing.rpartition("/")
+    overrides = [text for text in asked if group and group in text and option in text]
+    parent = re.match(r"In '([^']*)'", str(error))
+    where = shown(str(file))
+    if overrides:
+        where = f"the override {overrides[-1]!r}"
+    elif parent and parent[1] != file.stem:
+        where = f"{parent[1]}.yaml"
+    return wording.unknown_option(missing, options(group) if group else (), where=where)

@@ -1,0 +1,126 @@
+"""Hydra's reading of recipe files, with a trail of what was read and a check of what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qpipe.errors import RecipeError
+from qpipe.recipe import wording
+from qpipe.recipe.origins import Layer, line_of
+from qpipe.recipe.references import targets
+from qpipe.recipe.trail import Trail
+
+
+def is_users(provider: str) -> bool:
+    """Whether a search path entry holds recipes; the others are Hydra's and its plugins'."""
+    return provider in ("main", "qpipe") or provider.startswith("hydra.searchpath")
+
+
+class Repository(CachingConfigRepository):
+    """Hydra's view of the search path, leaving a trail and refusing what a recipe may not hold."""
+
+    def __init__(self, delegate: IConfigRepository, trail: Trail, trusted: set[str]) -> None:
+        super().__init__(delegate)
+        self.trail = trail
+        self.trusted = trusted
+
+    def _roots(self) -> list[Path]:
+        users = [source for source in self.get_sources() if is_users(source.provider)]
+        if any(source.scheme() != "file" for source in users):
+            self.trail.unseen = True
+        return [Path(source.path).resolve() for source in users if source.scheme() == "file"]
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Raises RecipeError for a file that OmegaConf refuses or that names a ``_target_``."""
+        if f"config_path={config_path}" not in self.cache:
+            self.trail.file(_yaml(config_path), self._roots())
+        try:
+            found = super().load_config(config_path)
+        except (OmegaConfBaseException, UnicodeDecodeError, OSError, ValueError) as error:
+            raise RecipeError(f"{config_path}.yaml: {wording.condensed(str(error))}") from error
+        if found is not None:
+            self._check_targets(found, config_path)
+        return found
+
+    def _check_targets(self, found: ConfigResult, config_path: str) -> None:
+        named = targets(OmegaConf.to_container(found.config, resolve=False))
+        if not is_users(found.provider):
+            self.trusted.update(named)
+        elif named:
+            path = _file_of(found, config_path)
+            raise RecipeError(wording.holds_target(line_of(path, "_target_")))
+
+    def group_exists(self, config_path: str) -> bool:
+        """Whether there is such a group."""
+        self.trail.folder(config_path, self._roots())
+        return super().group_exists(config_path)
+
+    def config_exists(self, config_path: str) -> bool:
+        """Whether there is such a file."""
+        self.trail.file(_yaml(config_path), self._roots())
+        return super().config_exists(config_path)
+
+    def get_group_options(
+        self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
+    ) -> list[str]:
+        """What a group holds."""
+        self.trail.listing(group_name, self._roots())
+        return super().get_group_options(group_name, results_filter)
+
+
+def _yaml(config_path: str) -> str:
+    return ConfigSource._normalize_file_name(config_path)
+
+
+def _file_of(found: ConfigResult, config_path: str) -> str:
+    return str(Path(found.path.removeprefix("file://")) / _yaml(config_path))
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader. ``layers`` are the recipe files of the latest composition; ``trusted`` are
+    the classes that Hydra and its plugins, not recipes, name for themselves."""
+
+    def __init__(self, search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path=search_path)
+        self.trail = Trail()
+        self.trusted: set[str] = set()
+        self.layers: tuple[Layer, ...] = ()
+
+    def open(self, config_name: str, overrides: Sequence[str]) -> Repository:
+        """The search path as these overrides, and the recipe itself, extend it."""
+        _, repository = self._parse_overrides_and_create_caching_repo(config_name, list(overrides))
+        return repository
+
+    def _parse_overrides_and_create_caching_repo(
+        self, config_name: str | None, overrides: list[str]
+    ) -> tuple[list[Override], Repository]:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+        repository = Repository(self.repository, self.trail, self.trusted)
+        self._process_config_searchpath(config_name, parsed, repository)
+        return parsed, repository
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        layers = []
+        for default in defaults:
+            assert default.config_path is not None
+            found = repo.load_config(default.config_path)
+            if found is not None and is_users(found.provider):
+                package = default.package or found.header["package"] or ""
+                package = "" if package == "_global_" else package
+                layers.append(Layer(_file_of(found, default.config_path), package))
+        self.layers = tuple(layers)
+        return super()._compose_config_from_defaults_list(defaults, repo)

@@ -1,0 +1,212 @@
+"""Sweeps: qpipe's Hydra launcher, which takes all jobs as one batch, and its plain sweeper."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import itertools
+import pickle
+import sys
+import tempfile
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from hydra import version
+from hydra._internal.callbacks import Callbacks
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from qpipe.errors import RecipeError
+from qpipe.recipe import wording
+from qpipe.recipe.labels import labels
+from qpipe.recipe.load.compose import Base, Composer
+from qpipe.recipe.load.errors import our_errors
+from qpipe.recipe.references import targets
+from qpipe.recipe.request import Job
+
+Handler: TypeAlias = "Callable[[Sequence[Job]], Sequence[float | Sequence[float] | None]]"
+"""Takes a batch of jobs; gives the objective of each (None: it has none), for sweepers."""
+
+_PLUGINS = "hydra_plugins"
+_HOME = f"{_PLUGINS}.qpipe"
+_BASIC = "hydra._internal.core_plugins.basic_"
+
+
+class QpipeLauncher(Launcher):
+    """Hands all jobs of a sweep on at once; what runs when is the executor's business."""
+
+    __module__ = _HOME
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take what Hydra passes on as its task function."""
+        assert isinstance(task_function, _Batches)
+        self.batches = task_function
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Compose all jobs, then run them; a wrong one stops the sweep before anything ran."""
+        return self.batches.launch(job_overrides, initial_job_idx)
+
+
+class QpipeSweeper(Sweeper):
+    """The product of all sweeps, as Hydra's BasicSweeper makes it.
+
+    Unlike that one it writes no multirun.yaml, does not compose every job twice, and passes
+    overrides on as they were written.
+    """
+
+    __module__ = _HOME
+
+    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None) -> None:
+        self.max_batch_size = max_batch_size
+        self.params = params or {}
+        self.launcher: Launcher | None = None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Get the launcher."""
+        self.parser = OverridesParser.create(config_loader=hydra_context.config_loader)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Launch all jobs, in one batch unless ``max_batch_size`` says less."""
+        assert self.launcher is not None
+        params = [f"{name}={value}" for name, value in self.params.items()]
+        choices: dict[str, list[str]] = {}
+        for override in self.parser.parse_overrides([*params, *arguments]):
+            choices[override.get_key_element()] = _choices(override)
+        jobs = list(itertools.product(*choices.values()))
+        size = self.max_batch_size or len(jobs)
+        for first in range(0, len(jobs), size):
+            self.launcher.launch(jobs[first : first + size], first)
+
+
+def _choices(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    if not override.is_discrete_sweep():
+        raise RecipeError(
+            f"the override {override.input_line!r}: an interval has no end of values; list some, "
+            "or choose a sweeper that searches, such as hydra/sweeper=optuna"
+        )
+    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+
+
+@dataclass
+class _LauncherConf:
+    _target_: str = f"{_HOME}.{QpipeLauncher.__name__}"
+
+
+@dataclass
+class _SweeperConf:
+    _target_: str = f"{_HOME}.{QpipeSweeper.__name__}"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+
+
+@functools.cache
+def register() -> None:
+    """Make launcher and sweeper known to Hydra."""
+    version.setbase("1.3")
+    setup_globals()
+    for group, node in (("launcher", _LauncherConf), ("sweeper", _SweeperConf)):
+        ConfigStore.instance().store(group=f"hydra/{group}", name="qpipe", node=node)
+    Plugins.instance().register(QpipeLauncher)
+    Plugins.instance().register(QpipeSweeper)
+    # Hydra finds plugins by importing their names, and takes them from `hydra_plugins` alone, a
+    # package which is there only if some plugin is installed.
+    with contextlib.suppress(ImportError):
+        importlib.import_module(_PLUGINS)
+    sys.modules.setdefault(_PLUGINS, types.ModuleType(_PLUGINS))
+    sys.modules[_HOME] = sys.modules[__name__]
+
+
+class _Batches:
+    """Between a sweeper and the handler: composes each batch and returns its objectives."""
+
+    def __init__(self, composer: Composer, handle: Handler, *, whole: bool) -> None:
+        self.composer = composer
+        self.handle = handle
+        self.whole = whole
+        self.fixed = {override.get_key_element() for override in composer.fixed()}
+        self.error: BaseException | None = None
+
+    def __call__(self, config: DictConfig) -> Any:
+        """The task function that Hydra wants; our launcher never calls it."""
+        raise NotImplementedError
+
+    def launch(self, jobs: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+        """Compose and run one batch."""
+        try:
+            names = labels(jobs, fixed=self.fixed, whole=self.whole)
+            batch = self.composer.batch(jobs, names, first=first, whole=self.whole)
+            objectives = self.handle(batch)
+        except BaseException as error:
+            # Kept, so that it can be told from an error of the sweeper's own.
+            self.error = error
+            raise
+        return [
+            JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=objective)
+            for job, objective in zip(batch, objectives, strict=True)
+        ]
+
+
+def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | None) -> None:
+    """Have the recipe's sweeper launch the jobs of a request. See `drive`."""
+    with tempfile.TemporaryDirectory() as nowhere:
+        config = _sweep_config(composer, master, folder or Path(nowhere))
+        settings = config.hydra.sweeper
+        ours = settings._target_ == _SweeperConf._target_
+        batches = _Batches(composer, handle, whole=ours and settings.max_batch_size is None)
+        context = HydraContext(config_loader=composer.loader, callbacks=Callbacks())
+        try:
+            sweeper = Plugins.instance().instantiate_sweeper(
+                hydra_context=context, task_function=batches, config=config
+            )
+            sweeper.sweep(arguments=list(composer.task))
+        except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+            if error is batches.error:
+                raise
+            reason = wording.condensed(str(error))
+            raise RecipeError(f"the sweeper {settings._target_}: {reason}") from error
+
+
+def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
+    """What sweepers get to see: a job without the swept overrides, and Hydra's own settings."""
+    config: DictConfig = pickle.loads(pickle.dumps(master.config))
+    composer.apply_values(composer.fixed(), config)
+    hydra = config.hydra
+    launcher = str(hydra.launcher._target_)
+    if launcher not in (_LauncherConf._target_, f"{_BASIC}launcher.BasicLauncher"):
+        raise RecipeError(wording.not_launchable(launcher))
+    # A recipe that does not build on config.yaml has Hydra's own, which write to disk.
+    hydra.launcher = OmegaConf.structured(_LauncherConf)
+    if hydra.sweeper._target_ == f"{_BASIC}sweeper.BasicSweeper":
+        hydra.sweeper._target_ = _SweeperConf._target_
+    hydra.mode = RunMode.MULTIRUN
+    hydra.sweep.dir = str(folder)
+    hydra.overrides.task = list(composer.task)
+    with our_errors(composer.file):
+        named = targets(OmegaConf.to_container(hydra.sweeper, resolve=True))
+    for target in named - composer.loader.trusted - {_SweeperConf._target_}:
+        raise RecipeError(wording.holds_target(f"hydra.sweeper ({target})"))
+    return config

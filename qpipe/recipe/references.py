@@ -1,0 +1,137 @@
+"""Interpolations in a composed recipe: which fields refer to which, and their fast resolution.
+
+Works on plain data, as ``OmegaConf.to_container(resolve=False)`` gives it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from qpipe.errors import RecipeError
+
+Path: TypeAlias = "tuple[str | int, ...]"
+
+# Names that OmegaConf's grammar reads as values are left to it.
+_NAME = r"(?!(?:null|true|false|nan|inf)\b)[A-Za-z_]\w*"
+_WHOLE = re.compile(rf"\$\{{({_NAME}(?:\.{_NAME})*)\}}", re.IGNORECASE)
+_NODE = re.compile(r"(?<!\\)\$\{\s*(\.*)([\w.\-\[\]]+?)\.?(?:\s*\}|\$\{)")
+_SELECT = re.compile(r"\$\{\s*oc\.(?:select|dict\.keys|dict\.values)\s*:\s*['\"]?(\.*)([\w.\[\]]+)")
+_RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
+_ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
+
+
+@dataclass(frozen=True)
+class References:
+    """See `qpipe.recipe.request.Job`."""
+
+    aliases: Mapping[str, str]
+    used: frozenset[str]
+
+
+def references(raw: Mapping[str, Any]) -> References:
+    """All references between the fields of an unresolved recipe."""
+    aliases: dict[str, str] = {}
+    used: set[str] = set()
+    for path, text in interpolated(raw):
+        found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
+        targets = [_absolute(path, match[1], match[2]) for match in found]
+        used.update(targets)
+        if len(targets) == 1 and _NODE.fullmatch(text):
+            aliases[".".join(map(str, path))] = targets[0]
+    return References(aliases, frozenset(used))
+
+
+def interpolated(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """The path and text of every string that holds an interpolation."""
+    if isinstance(value, str):
+        if "${" in value:
+            yield path, value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from interpolated(inner, (*path, name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from interpolated(inner, (*path, index))
+
+
+def _absolute(path: Path, dots: str, target: str) -> str:
+    """A target as a dotted field of the recipe; one dot is the folder of the field itself."""
+    name = re.sub(r"\[([^\]]*)\]", r".\1", target).strip(".")
+    above = [str(part) for part in path[: len(path) - len(dots)]] if dots else []
+    return ".".join([*above, name])
+
+
+def resolvers(text: str) -> set[str]:
+    """The resolvers that a text calls, such as ``oc.env``."""
+    return set(_RESOLVER.findall(text))
+
+
+def environment(text: str) -> set[str] | None:
+    """The variables that a text reads through ``oc.env``; None if a name is itself computed."""
+    names = _ENVIRONMENT.findall(text)
+    calls = [name for name in _RESOLVER.findall(text) if name == "oc.env"]
+    return set(names) if len(names) == len(calls) else None
+
+
+def resolve(raw: Mapping[str, Any], ask: Callable[[Path], Any]) -> dict[str, Any]:
+    """``raw`` with every interpolation replaced.
+
+    Whole values ``${a.b}`` are followed here, which is some forty times as fast as OmegaConf's
+    parser; ``ask`` gets everything else from OmegaConf, errors included.
+    Raises RecipeError for a field that refers to itself.
+    """
+    return {name: _resolve(raw, inner, (name,), (), ask) for name, inner in raw.items()}
+
+
+def _resolve(
+    raw: Mapping[str, Any],
+    value: Any,
+    path: Path,
+    trail: tuple[str, ...],
+    ask: Callable[[Path], Any],
+) -> Any:
+    if isinstance(value, dict):
+        return {k: _resolve(raw, v, (*path, k), trail, ask) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_resolve(raw, v, (*path, i), trail, ask) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    if value == "???":
+        return ask(path)
+    if "${" not in value:
+        return value
+    whole = _WHOLE.fullmatch(value)
+    if whole is None:
+        return ask(path)
+    target = whole[1]
+    if target in trail:
+        raise RecipeError(
+            f"{trail[0]}: its value refers back to itself: {' → '.join([*trail, target])}"
+        )
+    parts = tuple(target.split("."))
+    found = _at(raw, parts)
+    if found is _ABSENT or found == "???":
+        return ask(path)
+    return _resolve(raw, found, parts, (*trail, target), ask)
+
+
+_ABSENT = object()
+
+
+def _at(raw: Any, parts: tuple[str, ...]) -> Any:
+    for part in parts:
+        if not isinstance(raw, dict) or part not in raw:
+            return _ABSENT
+        raw = raw[part]
+    return raw
+
+
+def targets(value: Any) -> set[str]:
+    """Every ``_target_`` inside plain data: what Hydra would call."""
+    if isinstance(value, dict):
+        own = {str(value["_target_"])} if "_target_" in value else set()
+        return own.union(*map(targets, value.values()))
+    return set[str]().union(*map(targets, value)) if isinstance(value, list) else set()

@@ -1,0 +1,149 @@
+"""Plans that were composed before from the same files, overrides and versions.
+
+A remembered plan names its witnesses: everything whose change could have changed it. It counts
+only while each of them is as it was; what cannot be witnessed (the time of day, a sweeper that
+looks at results) is never remembered. Hydra is not imported here: that is the point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import qpipe
+from qpipe.core import lock
+from qpipe.core.key import Json, composition_key
+from qpipe.errors import RecipeError
+from qpipe.recipe.request import Request, find_recipe
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """What a composition looked at.
+
+    ``files`` maps a path to the SHA-256 of its bytes (None: not there); ``folders`` to whether
+    it is one; ``listings`` to the names in a folder (None: not there); ``environment`` to the value
+    of a variable (None: not set).
+    """
+
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    folders: Mapping[str, bool] = field(default_factory=dict)
+    listings: Mapping[str, list[str] | None] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+
+    def unchanged(self) -> bool:
+        """Whether everything is as it was."""
+        return (
+            all(os.path.isdir(path) is there for path, there in self.folders.items())  # noqa: PTH112
+            and all(os.environ.get(name) == was for name, was in self.environment.items())
+            and all(listing(path) == was for path, was in self.listings.items())
+            and all(file_digest(path) == was for path, was in self.files.items())
+        )
+
+
+def file_digest(path: str) -> str | None:
+    """SHA-256 (hex) of a small file, None if it cannot be read."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123  # a few µs each, dozens of times
+            return hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return None
+
+
+def listing(path: str) -> list[str] | None:
+    """The names in a folder, sorted; None if it is none."""
+    try:
+        return sorted(os.listdir(path))  # noqa: PTH208
+    except OSError:
+        return None
+
+
+def recall(folder: Path, request: Request, *, cwd: Path) -> Any | None:
+    """The payload that was remembered for this request, if everything is as it was then."""
+    if request.flags:
+        return None
+    try:
+        record = json.loads(_file(folder, request, cwd).read_bytes())
+        if record["format"] != _FORMAT or record["here"] != _here():
+            return None
+        return record["payload"] if Witnesses(**record["witnesses"]).unchanged() else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecipeError):
+        # Not there, cut short, or of another make: composing says what is wrong with a recipe.
+        return None
+
+
+def remember(
+    folder: Path,
+    request: Request,
+    witnesses: Witnesses | None,
+    payload: Mapping[str, Any],
+    *,
+    cwd: Path | None = None,
+) -> bool:
+    """Keep ``payload`` for `recall`; False if it may not or cannot be kept.
+
+    A disk that is full or read-only is no error: the plan is composed anew next time.
+    """
+    if witnesses is None or request.flags:
+        return False
+    record = {
+        "format": _FORMAT,
+        "here": _here(),
+        "witnesses": asdict(witnesses),
+        "payload": payload,
+    }
+    path = _file(folder, request, cwd or Path.cwd())
+    try:
+        lock.write_atomic(path, json.dumps(record).encode(), sync=False)
+    except OSError:
+        return False
+    return True
+
+
+def _file(folder: Path, request: Request, cwd: Path) -> Path:
+    recipe = str(find_recipe(request.recipe))
+    asked: list[Json] = [recipe, list(request.overrides), request.multirun, str(cwd)]
+    return folder / composition_key(asked)
+
+
+def _here() -> dict[str, Json]:
+    """This interpreter, this qpipe and what is installed beside it."""
+    return {
+        "python": sys.version,
+        "executable": sys.executable,
+        "pythonpath": os.environ.get("PYTHONPATH"),
+        "cpus": os.cpu_count(),
+        "code": _code_digest(),
+        "installed": [[path, os.stat(path).st_mtime_ns] for path in _site_packages()],  # noqa: PTH116
+    }
+
+
+def _site_packages() -> list[str]:
+    wanted = ("site-packages", "dist-packages")
+    return [path for path in sys.path if path.endswith(wanted) and Path(path).is_dir()]
+
+
+def _code_digest() -> str:
+    """One digest of the place, size and time of every source file of qpipe."""
+    root = os.path.dirname(os.path.abspath(qpipe.__file__))  # noqa: PTH100, PTH120
+    lines = "\n".join(sorted(f"{path} {size} {time}" for path, size, time in _sources(root)))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _sources(entry.path)
+            elif entry.name.endswith(".py"):
+                stat = entry.stat()
+                yield entry.path, stat.st_size, stat.st_mtime_ns

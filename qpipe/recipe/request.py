@@ -1,0 +1,95 @@
+"""What a command asks of recipes, and what composing answers: plain data, no Hydra needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpipe.errors import RecipeError, nearest
+
+if TYPE_CHECKING:
+    from qpipe.recipe.origins import Origins
+    from qpipe.recipe.remember import Witnesses
+
+_BASE = "config"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A recipe (a name under recipes/, or a path to a YAML file) and what the user adds to it.
+
+    ``flags`` are Hydra's own, such as ``("--cfg", "job")``; with them nothing is handed on.
+    """
+
+    recipe: str
+    overrides: tuple[str, ...] = ()
+    multirun: bool = False
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One composed job.
+
+    ``label`` is what sets it apart in its sweep ("Q4_0", "type=Q4_0 via=source"), empty for a
+    single run. ``config`` is resolved plain data. ``aliases`` maps each field whose whole value is
+    one interpolation to the field that it refers to; ``used`` are all fields that any refers to.
+    ``witnesses`` are None if the batch must be composed anew each time.
+    """
+
+    number: int
+    label: str
+    overrides: tuple[str, ...]
+    config: Mapping[str, Any]
+    aliases: Mapping[str, str]
+    used: frozenset[str]
+    origins: Origins
+    witnesses: Witnesses | None
+
+
+def shipped_recipes() -> Path:
+    """The folder of the recipes that come with qpipe: inside the wheel, or beside a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
+
+
+def recipe_names() -> list[str]:
+    """The shipped recipes, as `qpipe run` takes them."""
+    root = shipped_recipes()
+    found = [*root.glob("*.yaml"), *root.glob("published/*.yaml")]
+    names = (path.relative_to(root).with_suffix("").as_posix() for path in found)
+    return sorted(name for name in names if name != _BASE)
+
+
+def find_recipe(recipe: str) -> Path:
+    """The YAML file of a recipe. Raises RecipeError if there is none."""
+    given = Path(recipe).expanduser()
+    if given.suffix == ".yml":
+        raise RecipeError(f"{recipe}: recipes end in .yaml; rename it")
+    if given.suffix == ".yaml":
+        return _existing(given)
+    if recipe in recipe_names():
+        return shipped_recipes() / f"{recipe}.yaml"
+    here = given.with_name(f"{given.name}.yaml") if given.name else given
+    hint = f"; for the file in this folder write {here}" if here.is_file() else ""
+    raise RecipeError(
+        f"there is no recipe {recipe!r}: {nearest(recipe, recipe_names())}{hint or _OR_PATH}"
+    )
+
+
+_OR_PATH = "; a recipe of your own is given by the path of its YAML file"
+
+
+def _existing(path: Path) -> Path:
+    if path.is_file():
+        return path.resolve()
+    if path.is_dir():
+        raise RecipeError(f"{path}: this is a folder; a recipe is a YAML file")
+    folder = path.parent
+    if not folder.is_dir():
+        raise RecipeError(f"{path}: there is no folder {folder}")
+    beside = [other.name for other in folder.glob("*.yaml")]
+    raise RecipeError(f"{path}: there is no such recipe file; {nearest(path.name, beside)}")
