@@ -1,0 +1,103 @@
+"""Python, processor, memory, accelerators, and the file system of the store."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from qpipe.commands.checks.check import Check
+from qpipe.core import lock
+from qpipe.core.link import link
+from qpipe.report import numbers
+
+_SUPPORTED = ((3, 10), (3, 13))
+
+
+def checks(store: Path) -> list[Check]:
+    """What this machine offers; the store's folder is not created."""
+    return [_python(), _processor(), _memory(), _accelerators(), *_store(store)]
+
+
+def _python() -> Check:
+    version = tuple(int(part) for part in platform.python_version_tuple()[:2])
+    found = f"{platform.python_version()} ({platform.python_implementation()})"
+    if _SUPPORTED[0] <= version <= _SUPPORTED[1]:
+        return Check("python", "ok", found)
+    first, last = (".".join(map(str, v)) for v in _SUPPORTED)
+    return Check(
+        "python", "broken", found, f"make a virtual environment with Python {first} to {last}"
+    )
+
+
+def _processor() -> Check:
+    from qpipe.executors.make import cores
+    from qpipe.worker import machine
+
+    about = machine()
+    usable, there = cores(), about["cores"]
+    of = "" if usable == there else f" of {there}"
+    return Check(
+        "processor",
+        "ok",
+        f"{about['processor'] or about['architecture']}, {usable}{of} cores usable, "
+        f"{about['system']}",
+    )
+
+
+def _memory() -> Check:
+    from qpipe.executors.make import physical_memory
+
+    return Check("memory", "ok", numbers.size(physical_memory()))
+
+
+def _accelerators() -> Check:
+    cards = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
+    if cards:
+        return Check("accelerators", "ok", ", ".join(cards))
+    return Check("accelerators", "absent", "no NVIDIA device (nothing in the base needs one)")
+
+
+def _store(store: Path) -> Sequence[Check]:
+    folder = _existing(store)
+    free = numbers.size(shutil.disk_usage(folder).free)
+    missing = "" if folder == store else " (not made yet)"
+    space = Check("store", "ok", f"{store}{missing}, {free} free")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        fix = "name another with --store DIR or QPIPE_STORE, or make it writable"
+        return [Check("store", "broken", f"{store} cannot be written", fix)]
+    return [space, _file_system(folder)]
+
+
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    path = path.absolute()
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def _file_system(folder: Path) -> Check:
+    """How files come into the store, and whether locks work; tried with small files."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".qpipe-doctor-") as name:
+        source, target = Path(name, "source"), Path(name, "target")
+        source.write_bytes(b"qpipe")
+        link(source, target)
+        if target.is_symlink():
+            how = "symbolic links (neither reflinks nor hard links work here)"
+        elif target.stat().st_nlink > 1:
+            how = "hard links (no reflinks here)"
+        else:
+            how = "reflinks"
+        try:
+            with lock.held(Path(name, "lock")):
+                pass
+        except OSError as error:
+            return Check(
+                "file system",
+                "broken",
+                f"files cannot be locked: {error.strerror}",
+                "put the store on a local disk: --store DIR or QPIPE_STORE",
+            )
+    return Check("file system", "ok", f"{how}; locks work")

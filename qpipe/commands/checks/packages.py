@@ -1,0 +1,86 @@
+"""The dependencies of the base and of each extra, against qpipe's own metadata."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+from packaging.requirements import Requirement
+
+from qpipe import __version__
+from qpipe.commands.checks.check import Check
+from qpipe.stages.base import installed
+
+_SELF = "qpipe"
+_NO_EXTRAS = ("all", "dev")
+
+
+def checks() -> list[Check]:
+    """A check for each dependency of the base, then one for each extra."""
+    try:
+        own = metadata.distribution(_SELF)
+    except metadata.PackageNotFoundError:
+        return [
+            Check(
+                _SELF,
+                "absent",
+                f"{__version__}, run from its source without being installed: the versions of its "
+                "dependencies cannot be checked",
+                "pip install -e . -c constraints.txt (in its folder)",
+            )
+        ]
+    wanted = [Requirement(text) for text in own.requires or ()]
+    extras = [e for e in own.metadata.get_all("Provides-Extra") or () if e not in _NO_EXTRAS]
+    return [
+        Check(_SELF, "ok", __version__),
+        *(_dependency(requirement) for requirement in _of(wanted, "")),
+        *(_extra(extra, wanted) for extra in extras),
+    ]
+
+
+def _of(wanted: list[Requirement], extra: str) -> list[Requirement]:
+    """What an extra (or, with none, the base) requires here, other extras of ours resolved."""
+    found: list[Requirement] = []
+    for requirement in wanted:
+        marker = requirement.marker
+        applies = marker is None or marker.evaluate({"extra": extra})
+        in_base = marker is None or marker.evaluate({"extra": ""})
+        if not applies or (extra and in_base):
+            continue
+        if requirement.name == _SELF:
+            for other in sorted(requirement.extras):
+                found += _of(wanted, other)
+        else:
+            found.append(requirement)
+    return found
+
+
+def _problem(requirement: Requirement) -> str | None:
+    """Why the installed version does not do, or None."""
+    found = installed(requirement.name)
+    if found == "missing":
+        return f"{requirement.name} is not installed"
+    if not requirement.specifier.contains(found, prereleases=True):
+        return f"{requirement.name} {found} is not {requirement.specifier}"
+    return None
+
+
+def _dependency(requirement: Requirement) -> Check:
+    problem = _problem(requirement)
+    if problem is None:
+        return Check(requirement.name, "ok", installed(requirement.name))
+    fix = f"pip install '{requirement.name}{requirement.specifier}'"
+    return Check(requirement.name, "broken", problem, fix)
+
+
+def _extra(extra: str, wanted: list[Requirement]) -> Check:
+    requirements = _of(wanted, extra)
+    problems = [problem for problem in map(_problem, requirements) if problem]
+    if not problems:
+        versions = ", ".join(f"{r.name} {installed(r.name)}" for r in requirements)
+        return Check(f"extra {extra}", "ok", versions)
+    return Check(
+        f"extra {extra}",
+        "absent",
+        "; ".join(problems),
+        f"pip install '{_SELF}[{extra}]=={__version__}' -c constraints.txt",
+    )

@@ -1,0 +1,54 @@
+"""`qpipe doctor`: what works on this machine, and what would make the rest work."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpipe.commands.output import print_json
+from qpipe.commands.parser import add_json, add_store
+from qpipe.errors import EngineMissingError
+from qpipe.report import text
+
+if TYPE_CHECKING:
+    from qpipe.commands.checks.check import Check
+
+_MARKS = {"ok": "ok", "absent": "-", "broken": "BROKEN"}
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """``--network``, ``--json``, ``--store``."""
+    parser.add_argument("--network", action="store_true", help="also ask whether the hub answers")
+    add_json(parser)
+    add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look; EngineMissingError's exit code if anything in the base is broken."""
+    from qpipe.commands.checks import machine, packages, tools
+
+    found = [
+        *machine.checks(Path(args.store)),
+        *packages.checks(),
+        *tools.checks(network=args.network),
+    ]
+    broken = [check for check in found if check.state == "broken"]
+    if args.json:
+        print_json({"works": not broken, "checks": [asdict(check) for check in found]})
+    else:
+        print(_lines(found))
+        names = ", ".join(check.name for check in broken)
+        print(f"\nbroken: {names}" if broken else "\nthe base works")
+    return EngineMissingError.exit_code if broken else 0
+
+
+def _lines(found: Sequence[Check]) -> str:
+    rows = []
+    for check in found:
+        rows.append([_MARKS[check.state], check.name, check.found.replace("\n", " ")])
+        if check.fix:
+            rows.append(["", "", f"→ {check.fix}"])
+    return text.table(("", "", ""), rows).lstrip("\n")

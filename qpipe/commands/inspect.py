@@ -1,0 +1,135 @@
+"""`qpipe inspect PATH`: what a checkpoint holds, and what made it if that is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qpipe.commands.output import print_json
+from qpipe.commands.parser import add_json, add_store
+from qpipe.core.layout import MANIFEST
+from qpipe.errors import StoreError
+from qpipe.report import numbers, text
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """``PATH``, ``--tensors``, ``--json``, ``--store``."""
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        help="a .gguf or .safetensors file, a checkpoint's folder, or the first digits of an "
+        "artifact's key",
+    )
+    parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    add_json(parser)
+    add_store(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Inspect. Raises CheckpointError for what is damaged or not understood."""
+    from qpipe.gguf.inspect import inspect
+
+    path = _find(args.path, Path(args.store))
+    found = inspect(path)
+    made_by = _made_by(path)
+    if args.json:
+        print_json({**found, "made_by": made_by})
+        return 0
+    print(text.pairs(_summary(found)))
+    print()
+    print(_types(found["types"]))
+    if made_by is not None:
+        print()
+        print(text.pairs([("made by", _origin(made_by))]))
+    if args.tensors:
+        print()
+        print(_tensors(found["tensors"]))
+    return 0
+
+
+def _find(given: str, store: Path) -> Path:
+    """The path, or the artifact whose key begins so."""
+    path = Path(given).expanduser()
+    if path.exists() or not re.fullmatch(r"[0-9a-f]{4,64}", given):
+        return path  # what is not there, inspect says
+    from qpipe.core.store import Store
+
+    found = Store(store)
+    return found.paths.artifact(found.find(given))
+
+
+def _made_by(path: Path) -> dict[str, Any] | None:
+    """Stage, parameters, engine and inputs from the manifest beside the checkpoint."""
+    from qpipe.core.manifest import Manifest
+
+    folder = path if path.is_dir() else path.parent
+    if not (folder / MANIFEST).is_file():
+        return None
+    try:
+        manifest = Manifest.load(folder)
+    except StoreError as error:
+        return {"problem": str(error)}
+    names = ("key", "stage", "version", "name", "params", "engine", "inputs", "tools", "created")
+    return {name: getattr(manifest, name) for name in names}
+
+
+def _summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    shown = {
+        "path": found["path"],
+        "format": found["format"],
+        "architecture": found["architecture"],
+        "type": found["file_type"],
+        "parameters": _if(found["parameters"], numbers.count),
+        "tensors": f"{len(found['tensors']):,}, {numbers.size(found['tensor_bytes'])}",
+        "file size": f"{numbers.size(found['file_bytes'])} ({found['file_bytes']:,} bytes)",
+        "bits per weight": _if(found["bits_per_weight"], lambda bpw: f"{bpw:.4f}"),
+        "context length": _if(found["context_length"], numbers.count),
+        "tokenizer": _if(found["tokenizer"], _inline),
+        "provenance": _if(found["provenance"] or None, _inline),
+    }
+    return [(name, "unknown" if value is None else str(value)) for name, value in shown.items()]
+
+
+def _if(value: Any, show: Any) -> str | None:
+    return None if value is None else str(show(value))
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
+        for name, value in values.items()
+    )
+
+
+def _types(types: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [
+        [name, f"{of['tensors']:,}", f"{of['parameters']:,}", numbers.size(of["bytes"])]
+        for name, of in types.items()
+    ]
+    return text.table(("TYPE", "TENSORS", "PARAMETERS", "SIZE"), rows, right="lrrr")
+
+
+def _tensors(tensors: list[dict[str, Any]]) -> str:
+    rows = [
+        [t["name"], t["type"], " × ".join(map(str, t["shape"])), numbers.size(t["bytes"])]
+        for t in tensors
+    ]
+    return text.table(("TENSOR", "TYPE", "SHAPE", "SIZE"), rows, right="lllr")
+
+
+def _origin(made_by: Mapping[str, Any]) -> str:
+    if "problem" in made_by:
+        return str(made_by["problem"])
+    inputs = {role: f"{i['name']} {i['key'][:12]}" for role, i in made_by["inputs"].items()}
+    return "\n".join(
+        [
+            f"{made_by['name']}, artifact {made_by['key'][:12]} (stage {made_by['stage']})",
+            f"parameters: {json.dumps(made_by['params'], ensure_ascii=False)}",
+            f"engine: {json.dumps(made_by['engine'], ensure_ascii=False)}",
+            *(f"{role}: {source}" for role, source in inputs.items()),
+        ]
+    )
