@@ -1,0 +1,67 @@
+# `make demo` and `make test` are the two commands of the README; each sets up what it needs, once.
+# Another interpreter: make PYTHON=python3.12 …   More arguments for the sweep: make demo ARGS=…
+
+PYTHON ?= python3
+VENV := .venv
+BENCH_VENV := .bench-venv
+PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+# A stamp is named after what it stands for, so that a change sets up again and nothing else does.
+STATE := $(shell { echo "$(CURDIR)"; cat pyproject.toml constraints.txt; } | cksum | cut -d' ' -f1)
+BENCH_STATE := $(shell cat bench/requirements.txt | cksum | cut -d' ' -f1)
+BASE := $(VENV)/.base-$(STATE)
+DEV := $(VENV)/.dev-$(STATE)
+PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
+
+.PHONY: setup demo test lint format bench clean
+
+setup: $(BASE)
+
+demo: $(BASE)
+	$(VENV)/bin/qpipe run demo $(ARGS)
+
+# The kill and race tests want real processes beside each other: two workers, no more.
+test: $(DEV)
+	$(VENV)/bin/python -m pytest -n 2 --cov=qpipe.core --cov-fail-under=95 $(ARGS)
+
+lint: $(DEV)
+	$(VENV)/bin/python -m ruff check
+	$(VENV)/bin/python -m ruff format --check
+	$(VENV)/bin/python -m mypy
+
+format: $(DEV)
+	$(VENV)/bin/python -m ruff check --fix
+	$(VENV)/bin/python -m ruff format
+
+bench: $(DEV) $(PEERS)
+	$(VENV)/bin/python -m bench --peers $(BENCH_VENV) $(ARGS)
+
+# outputs/ stays: it is yours.
+clean:
+	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.coverage .coverage.* bench/results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
+		echo "qpipe needs Python 3.10 to 3.13, and \`$(PYTHON)\` is $$($(PYTHON) --version 2>&1):" \
+			"name another one, as in make PYTHON=python3.12" >&2; exit 2; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version)" >&2
+	$(PYTHON) -m venv --clear $(VENV)
+
+# The build backend comes first and from the same pins, so the build is not isolated from them.
+$(BASE): | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) hatchling editables
+	$(VENV)/bin/python $(PIP) --no-build-isolation --editable .
+	@touch $@
+
+$(DEV): | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) hatchling editables
+	$(VENV)/bin/python $(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $(BASE) $@
+
+$(PEERS):
+	$(PYTHON) -m venv --clear $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--requirement bench/requirements.txt
+	@touch $@
