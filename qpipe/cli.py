@@ -7,6 +7,7 @@ goes to stderr. Nothing but the verb that was asked for is imported.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -55,6 +56,7 @@ _BROKEN_PIPE = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    _tolerate(sys.stdout)
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
@@ -82,11 +84,22 @@ def _dispatch(arguments: list[str]) -> int:
     if verb == "--version":
         sys.stdout.write(f"qpipe {__version__}\n")
         return 0
+    if verb in ("-sc", "--shell-completion"):
+        from qpipe.commands.completion import arguments_for
+
+        completed = arguments_for(arguments[1:], VERBS)
+        return _dispatch(completed) if completed else 0
     if verb.startswith("-"):
         raise UsageError(f"{verb}: options come after the verb, as in `qpipe ls --json`")
     if verb not in VERBS:
         raise UsageError(f"there is no verb {verb!r}; {nearest(verb, VERBS, most=20)}")
     return _run(verb, arguments[1:])
+
+
+def _tolerate(stream: object) -> None:
+    """Let a terminal that knows no Δ show something else, instead of failing."""
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+        stream.reconfigure(errors="replace")
 
 
 def _run(verb: str, arguments: list[str]) -> int:

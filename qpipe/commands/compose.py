@@ -32,6 +32,9 @@ _HYDRA_FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
 )
 
+# Where Hydra wants a config and any will do.
+_ANY = "local"
+
 _EPILOG = """\
 RECIPE is a name under recipes/ or the path of a YAML file. Overrides are Hydra's:
   qpipe {verb} demo quantize.type=Q5_0
@@ -82,15 +85,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Hand the request to the verb's function. Raises UsageError without a recipe."""
     flags = _flags(args)
-    words = list(args.words)
-    recipe = "" if args.shell_completion or not words else words.pop(0)
-    if not (recipe or args.shell_completion or args.hydra_help):
-        raise UsageError(f"which recipe? {_shipped(args.verb)}")
-    if _is_override(recipe):
-        raise UsageError(
-            f"{recipe}: an override where the recipe should be; the recipe comes first, as in "
-            f"`qpipe {args.verb} demo {recipe}`. {_shipped(args.verb)}"
-        )
+    recipe, words = _recipe(args)
     from qpipe.commands.options import Options
     from qpipe.recipe.request import Request
 
@@ -107,6 +102,21 @@ def run(args: argparse.Namespace) -> int:
     module = importlib.import_module(f"qpipe.commands.{_MODULES[args.verb]}")
     code: int = getattr(module, args.verb)(request, options)
     return code
+
+
+def _recipe(args: argparse.Namespace) -> tuple[str, list[str]]:
+    """The recipe, and the words after it."""
+    words = list(args.words)
+    if words and not _is_override(words[0]):
+        return words[0], words[1:]
+    if args.shell_completion or args.hydra_help:
+        return _ANY, words
+    if not words:
+        raise UsageError(f"which recipe? {_shipped()}")
+    raise UsageError(
+        f"{words[0]}: an override where the recipe should be; the recipe comes first, as in "
+        f"`qpipe {args.verb} demo {words[0]}`. {_shipped()}"
+    )
 
 
 def _flags(args: argparse.Namespace) -> tuple[str, ...]:
@@ -127,12 +137,14 @@ def _is_override(word: str) -> bool:
     return word[:1] in ("+", "~") or ("=" in word and not word.endswith((".yaml", ".yml")))
 
 
-def _shipped(verb: str) -> str:
+def _shipped() -> str:
     """The recipes that come with qpipe, each with the first line of its comment."""
-    from qpipe.recipe.request import shipped_recipes
+    from qpipe.recipe.request import recipe_names, shipped_recipes
 
-    files = sorted(f for f in shipped_recipes().glob("*.yaml") if f.stem != "config")
-    lines = [f"  {file.stem:<24} {_about(file)}".rstrip() for file in files]
+    lines = [
+        f"  {name:<24} {_about(shipped_recipes() / f'{name}.yaml')}".rstrip()
+        for name in recipe_names()
+    ]
     return "\n".join(
         ["These come with qpipe; the path of a YAML file of your own does as well:", *lines]
     )

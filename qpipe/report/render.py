@@ -21,8 +21,8 @@ def render(rows: Sequence[Row], form: str, *, title: str = "Comparison") -> str:
 
 def to_terminal(rows: Sequence[Row], stream: IO[str]) -> None:
     """Draw the table: with rich on a terminal, else as plain text."""
-    if not rows:
-        print("no model was made, and none measured: there is nothing to compare", file=stream)
+    if not any(row["artifact"] for row in rows):
+        print("no model was made: there is nothing to compare", file=stream)
         return
     if stream.isatty() and os.environ.get("TERM") != "dumb":
         _rich(rows, stream)

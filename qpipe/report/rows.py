@@ -156,9 +156,13 @@ def _distinct(outcomes: Iterable[Outcome]) -> list[Outcome]:
 
 
 def _wanted_format(outcome: Outcome) -> str | None:
-    """What a model that could not be made should have been."""
-    for name in ("type", "outtype", "method"):
-        if isinstance(value := outcome.node.params.get(name), str):
+    """What a model that could not be made should have been, as far as its parameters say."""
+    params = outcome.node.params
+    outtype = params.get("outtype")
+    if isinstance(outtype, str) and outtype != "source":
+        return outtype.upper()
+    for name in ("type", "method"):
+        if isinstance(value := params.get(name), str):
             return value
     return None
 
@@ -183,7 +187,7 @@ def _error(outcomes: Sequence[Outcome]) -> str | None:
         if outcome.error is not None:
             return str(outcome.error)
     blockers = [o.blocked_by for o in outcomes if o.blocked_by]
-    return f"skipped because of {blockers[0]}" if blockers else None
+    return f"because of {blockers[0]}" if blockers else None
 
 
 def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:

@@ -104,7 +104,9 @@ def closing(tally: Tally, now: float) -> list[str]:
     for name, log in tally.failed:
         lines.append(f"  failed: {name}" + (f" (log: {log})" if log else ""))
     if tally.counts["skipped"]:
-        lines.append(f"  skipped: {tally.counts['skipped']} that needed it or came after it")
+        lines.append(
+            f"  skipped: {tally.counts['skipped']} that needed what failed, or came after it"
+        )
     if tally.status == "failed":
         lines.append(
             "  Finished work is kept. Put right what failed and give the same command again: it "

@@ -50,7 +50,9 @@ class Terminal:
         if kind not in _SILENT:
             from rich.text import Text
 
-            self._get_console().print(Text(text, style=_STYLES.get(kind, "")), soft_wrap=True)
+            first, newline, rest = text.partition("\n")
+            styled = Text.assemble((first, _STYLES.get(kind, "")), newline, rest)
+            self._get_console().print(styled, soft_wrap=True)
 
     def update(self) -> None:
         """Take over what is active; the first time, begin to draw."""
