@@ -52,7 +52,7 @@ class _Session:
     closers: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.options.store)
+        self.store = Store(self.options.store.absolute())
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
         """Run one batch of jobs; the objective of each."""
@@ -80,7 +80,7 @@ class _Session:
         from qpipe.report.live import Live
         from qpipe.report.record import Recorder
 
-        paths = RunPaths(new_run_folder(self.options.runs, recipe))
+        paths = RunPaths(new_run_folder(self.options.runs.absolute(), recipe))
         live = Live(quiet=self.options.quiet)
         recorder = Recorder(paths.events)
         self.closers += [live, recorder]
@@ -100,9 +100,7 @@ class _Session:
         assert self.paths is not None
         plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
         result = RunResult({node: self.outcomes[node] for node in plan.graph})
-        document = summary.document(
-            self.paths.root.name, plan, result, rows.rows(plan, result)
-        )
+        document = summary.document(self.paths.root.name, plan, result, rows.rows(plan, result))
         lock.write_atomic(
             self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
         )
