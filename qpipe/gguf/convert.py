@@ -8,11 +8,12 @@ from pathlib import Path
 import gguf
 
 from qpipe import errors
-from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, stream, values, vocab
+from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, rope, stream, values, vocab
 from qpipe.gguf.arch.base import Architecture, Dims, Spec
 from qpipe.gguf.checkpoint import Checkpoint
+from qpipe.gguf.config import Config
 from qpipe.gguf.facts import Facts, facts
-from qpipe.gguf.sources import SafetensorsRows, interleaved
+from qpipe.gguf.sources import ArrayRows, SafetensorsRows, interleaved
 from qpipe.gguf.types import GGMLType
 
 OUTTYPES = ("F32", "F16", "BF16")
@@ -79,11 +80,20 @@ def plan(
                 "download the checkpoint again"
             )
     names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
-    return [
+    return _implied(config, dims) + [
         _output(name, specs, opened, dims, ftype, str(names.get_name(name, (".weight", ".bias"))))
         for name in opened.tensors
         if not name.endswith(_IGNORED)
     ]
+
+
+def _implied(config: Config, dims: Dims) -> list[stream.Output]:
+    """Tensors that the converter computes, in front of the checkpoint's."""
+    factors = rope.factors(config, dims.head_dim)
+    if factors is None:
+        return []
+    rows = ArrayRows(f"{config.path}: RoPE factors", factors)
+    return [stream.Output("rope_freqs.weight", factors.shape, GGMLType.F32, rows)]
 
 
 def _output(

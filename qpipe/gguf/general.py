@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import gguf
-import yaml  # type: ignore[import-untyped]  # gguf reads the model card with it
+import yaml  # gguf reads the model card with it
 from gguf.gguf_writer import GGUFValue
 
 from qpipe import errors

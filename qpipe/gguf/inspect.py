@@ -55,10 +55,10 @@ def inspect(path: Path) -> dict[str, Any]:
 
 def _folder(folder: Path) -> dict[str, Any]:
     files = sorted(folder.glob("*.gguf"))
-    if (folder / "config.json").is_file() and not files:
-        return _checkpoint(folder)
-    if len(files) == 1:
+    if len(files) == 1 and not any(folder.glob("*.safetensors")):
         return _gguf(reader.read(files[0]))
+    if (folder / "config.json").is_file():
+        return _checkpoint(folder)
     found = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
     raise errors.CheckpointError(f"{folder}: holds {found}; give the path of one checkpoint")
 

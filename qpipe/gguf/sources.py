@@ -95,6 +95,23 @@ class SafetensorsRows:
         return np.ascontiguousarray(picked, np.float32)
 
 
+@dataclass(frozen=True)
+class ArrayRows:
+    """One vector in memory, which the checkpoint does not hold but its config implies."""
+
+    origin: str
+    vector: npt.NDArray[np.float32]
+    type: GGMLType | None = None
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Never asked for, since `type` is None."""
+        raise NotImplementedError
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """The vector as its one row."""
+        return self.vector[None, :]
+
+
 def interleaved(rows: int, heads: int) -> npt.NDArray[np.int64]:
     """For each row of a q or k projection in ggml's order, the row of Hugging Face's.
 
