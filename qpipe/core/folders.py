@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
+import stat
 from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StoreError
@@ -28,6 +30,14 @@ def explain(root: Path, error: OSError) -> OutOfSpaceError | StoreError:
     return StoreError(f"the store {root} failed: {error}")
 
 
+def listed(folder: Path) -> list[str]:
+    """The names in a folder, none if it is not there."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208  names are all that is asked for, and this is hot
+    except FileNotFoundError:
+        return []
+
+
 def move_out(artifact: Path, target: Path) -> None:
     """Rename a finished artifact's folder; renaming a folder needs it writable."""
     if artifact.is_dir():
@@ -41,7 +51,7 @@ def remove_tree(path: Path) -> None:
     One that is not there is fine, and so is another process that removes it beside us.
     """
     with contextlib.suppress(FileNotFoundError):
-        if path.is_symlink() or not path.is_dir():
+        if not stat.S_ISDIR(path.lstat().st_mode):
             path.unlink()
             return
         path.chmod(0o755)

@@ -41,19 +41,19 @@ class StorePaths(_Below):
 
     def artifact(self, key: str) -> Path:
         """The folder of a finished artifact."""
-        return self.artifacts / key[:2] / key
+        return self.root.joinpath("artifacts", key[:2], key)
 
     def manifest(self, key: str) -> Path:
         """The manifest of a finished artifact."""
-        return self.artifact(key) / MANIFEST
+        return self.root.joinpath("artifacts", key[:2], key, MANIFEST)
 
     def node(self, node_id: str) -> Path:
         """The file that remembers the key of a node id."""
-        return self.root / "ids" / node_id[:2] / node_id
+        return self.root.joinpath("ids", node_id[:2], node_id)
 
     def lock(self, key: str) -> Path:
         """The file whose flock is the right to make an artifact."""
-        return self.root / "locks" / key[:2] / f"{key}.lock"
+        return self.root.joinpath("locks", key[:2], f"{key}.lock")
 
     @property
     def artifacts(self) -> Path:

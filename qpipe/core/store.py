@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qpipe.core import lock
-from qpipe.core.folders import explain, move_out, remove_tree
+from qpipe.core.folders import explain, listed, move_out, remove_tree
 from qpipe.core.key import file_sha256
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.core.manifest import DamagedError, Manifest, intact
@@ -169,11 +169,12 @@ class Store:
             if fd is None:
                 return None
             try:
-                self.paths.aside.mkdir(parents=True, exist_ok=True)
-                for stale in self.paths.aside.glob(f"{key}.*"):
-                    remove_tree(stale)
-                folder = self.paths.aside / f"{key}.{lock.unique()}"
-                folder.mkdir()
+                aside = self.paths.aside
+                for name in listed(aside):
+                    if name.startswith(f"{key}."):
+                        remove_tree(aside / name)
+                folder = aside / f"{key}.{lock.unique()}"
+                folder.mkdir(parents=True)
             except BaseException:
                 os.close(fd)
                 raise
@@ -222,8 +223,11 @@ class Store:
     def _put(self, claim: Claim, manifest: Manifest) -> Artifact:
         final = self.paths.artifact(claim.key)
         with self._use.noting(claim.key):
-            final.parent.mkdir(parents=True, exist_ok=True)
-            claim.folder.rename(final)
+            try:
+                claim.folder.rename(final)
+            except FileNotFoundError:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                claim.folder.rename(final)
         with contextlib.suppress(OSError):  # it is there, and whole: what follows is a courtesy
             final.chmod(0o555)
         self._unsynced.add(final.parent)

@@ -7,37 +7,43 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-_AT_ONCE = 16
+_AT_ONCE = 8
 
 
 def sync_all(paths: Sequence[Path]) -> Mapping[Path, OSError]:
     """Make the bytes of files and the entries of folders durable; what went wrong, by path."""
-    if len(paths) < 2:
-        results = [_sync(path) for path in paths]
-    else:
-        # Here, because `qpipe ls` needs no threads.
-        from concurrent.futures import ThreadPoolExecutor
+    failed: dict[Path, OSError] = {}
+    lanes = [paths[start::_AT_ONCE] for start in range(min(len(paths), _AT_ONCE))]
+    threads = [threading.Thread(target=_sync_each, args=(lane, failed)) for lane in lanes[1:]]
+    for thread in threads:
+        thread.start()
+    if lanes:
+        _sync_each(lanes[0], failed)
+    for thread in threads:
+        thread.join()
+    return failed
 
-        with ThreadPoolExecutor(min(len(paths), _AT_ONCE)) as pool:
-            results = list(pool.map(_sync, paths))
-    return {path: error for path, error in zip(paths, results, strict=True) if error is not None}
+
+def _sync_each(paths: Sequence[Path], failed: dict[Path, OSError]) -> None:
+    for path in paths:
+        try:
+            _sync(path)
+        except OSError as error:
+            error.filename = error.filename or str(path)
+            failed[path] = error
 
 
-def _sync(path: Path) -> OSError | None:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        return error
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
     except OSError as error:
         # Some network file systems cannot sync a folder; their renames are durable on their own.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            error.filename = str(path)
-            return error
+            raise
     finally:
         os.close(fd)
-    return None
