@@ -7,23 +7,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from qpipe import errors
 from qpipe.gguf import types
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.reader import Tensor
+from qpipe.gguf.reader import GGUFFile, Tensor
 from qpipe.gguf.types import GGMLType
 
 # tensor_allows_quantization: parts of names that stay as they are, whatever is asked.
 _KEPT = (
-    "_norm.weight",
-    "ffn_gate_inp.weight",
-    "ssm_conv1d",
-    "shortconv.conv.weight",
-    "attn_rel_b.weight",
-    "position_embd",
-    "token_types",
+    *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight"),
+    *("altup", "laurel", "per_layer_model_proj", "position_embd", "token_types"),
+    *("ssm_conv1d", "shortconv.conv.weight", "attn_rel_b.weight"),
+    *("indexer.k_proj.weight", "indexer.q_proj.weight"),
+    *(
+        f"time_mix_{part}.weight"
+        for part in ["first", "w0", "w1", "w2", "v0", "v1", "v2", "a0", "a1", "a2", "g1", "g2"]
+    ),
+    *(f"time_mix_{part}.weight" for part in ("decay_w1", "decay_w2", "lerp_fused")),
+    *("sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger"),
+    *("a.rvq.codebook", "mm.a.code_embd"),
 )
+
+# tensor_get_category: token embeddings; what makes values and keys in the attention.
+_EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
+_VALUES = ("attn_qkv.weight", "attn_kv_b.weight", "attn_v.weight")
+_KEYS = ("attn_k.weight",)
 
 # tensor_type_fallback: where a row is no multiple of 256, the type with blocks of 32.
 _FALLBACKS = {
@@ -54,24 +64,38 @@ def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
     return checked
 
 
+@dataclass(frozen=True)
+class Model:
+    """What the rules look at beside the tensor itself."""
+
+    arch: str
+    n_expert: int
+    tied: bool
+
+    @classmethod
+    def of(cls, file: GGUFFile) -> Model:
+        """Read from the metadata and tensor names of ``file``."""
+        experts = f"{file.architecture}.expert_count"
+        n_expert = file.value(experts) if experts in file.metadata else 0
+        return cls(file.architecture, int(str(n_expert)), "output.weight" not in file.tensors)
+
+
 def choose(
-    tensors: Iterable[Tensor], ftype: FileType, rules: Iterable[Override] = ()
+    tensors: Iterable[Tensor], ftype: FileType, model: Model, rules: Iterable[Override] = ()
 ) -> dict[str, GGMLType]:
     """The type of each tensor by name; of several matching ``rules`` the last one counts.
 
     Raises `RecipeError` for a rule that no quantizable tensor matches: it is a typing error.
     """
-    listed = list(tensors)
     rules = list(rules)
-    tied = all(tensor.name != "output.weight" for tensor in listed)
     used: set[str] = set()
     chosen = {}
-    for tensor in listed:
+    for tensor in tensors:
         chosen[tensor.name] = tensor.type
         if quantizable(tensor):
             matching = [rule for rule in rules if rule[0].search(tensor.name)]
             used |= {pattern.pattern for pattern, _ in matching}
-            wanted = matching[-1][1] if matching else _standard(tensor, ftype, tied=tied)
+            wanted = matching[-1][1] if matching else _standard(tensor, ftype, model)
             chosen[tensor.name] = fallback(wanted, tensor.shape[-1])
     for pattern, _ in rules:
         if pattern.pattern not in used:
@@ -99,15 +123,15 @@ def fallback(wanted: GGMLType, n_per_row: int) -> GGMLType:
     return smaller if smaller.fits(n_per_row) else GGMLType.F16
 
 
-def _standard(tensor: Tensor, ftype: FileType, *, tied: bool) -> GGMLType:
+def _standard(tensor: Tensor, ftype: FileType, model: Model) -> GGMLType:
     """The rule of the name itself (llama_tensor_get_type_impl)."""
-    output = tensor.name == "output.weight" or (tied and _is_embedding(tensor))
-    if not (ftype.quantized and output):
+    if not ftype.quantized:
         return ftype.default
-    if ftype.default == GGMLType.Q8_0 or not ftype.default.fits(tensor.shape[-1]):
+    if tensor.name == "output.weight" or (model.tied and tensor.name in _EMBEDDINGS):
+        fits = ftype.default.fits(tensor.shape[-1])
+        if model.arch == "falcon" or ftype.default == GGMLType.Q8_0 or not fits:
+            return GGMLType.Q8_0
+        return GGMLType.Q6_K
+    if model.n_expert == 8 and any(part in tensor.name for part in (*_VALUES, *_KEYS)):
         return GGMLType.Q8_0
-    return GGMLType.Q6_K
-
-
-def _is_embedding(tensor: Tensor) -> bool:
-    return tensor.name in ("token_embd.weight", "per_layer_token_embd.weight")
+    return ftype.default

@@ -50,7 +50,7 @@ def plan(
 ) -> list[stream.Output]:
     """The tensors to write, in llama-quantize's order, each with its type."""
     ordered = sorted(file.tensors.values(), key=_by_layer)
-    chosen = mixture.choose(ordered, ftype, rules)
+    chosen = mixture.choose(ordered, ftype, mixture.Model.of(file), rules)
     for tensor in ordered:
         if chosen[tensor.name] != tensor.type and tensor.type not in types.FLOATS:
             raise errors.CheckpointError(

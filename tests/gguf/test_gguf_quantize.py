@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from qpipe import errors
 from qpipe.gguf import mixture, reader
 from qpipe.gguf.convert import convert
+from qpipe.gguf.ftypes import file_type
 from qpipe.gguf.quantize import quantize
 from qpipe.gguf.types import GGMLType
 from tests.gguf import samples
@@ -119,15 +120,23 @@ def test_weight_that_is_no_number(f32: Path, tmp_path: Path, value: float) -> No
     assert not (tmp_path / "q.gguf").exists()
 
 
-def test_an_output_tensor_of_its_own_takes_q6_k() -> None:
+@pytest.mark.parametrize(
+    ("model", "types"),
+    [
+        (mixture.Model("llama", 0, tied=False), ["Q6_K", "Q4_0", "Q4_0", "Q4_0", "F16", "F16"]),
+        (mixture.Model("llama", 8, tied=False), ["Q6_K", "Q4_0", "Q8_0", "Q8_0", "F16", "F16"]),
+        (mixture.Model("falcon", 0, tied=False), ["Q8_0", "Q4_0", "Q4_0", "Q4_0", "F16", "F16"]),
+        (mixture.Model("llama", 0, tied=True), ["Q6_K", "Q6_K", "Q4_0", "Q4_0", "F16", "F16"]),
+    ],
+)
+def test_rules_of_the_name(model: mixture.Model, types: list[str]) -> None:
+    """llama-quant.cpp, llama_tensor_get_type_impl: what no golden model shows."""
+    names = "output token_embd blk.0.attn_k blk.0.attn_v blk.0.ffn_gate_inp blk.0.time_mix_w1"
     tensors = [
-        reader.Tensor(name, (512, 256), GGMLType.F16, 0, 0)
-        for name in ("output.weight", "token_embd.weight", "blk.0.ffn_gate_inp.weight")
+        reader.Tensor(f"{name}.weight", (512, 256), GGMLType.F16, 0, 0) for name in names.split()
     ]
-    from qpipe.gguf.ftypes import file_type
-
-    chosen = {name: t.name for name, t in mixture.choose(tensors, file_type("Q4_0")).items()}
-    assert list(chosen.values()) == ["Q6_K", "Q4_0", "F16"]
+    chosen = mixture.choose(tensors, file_type("Q4_0"), model)
+    assert [kind.name for kind in chosen.values()] == types
 
 
 def test_split_files_are_refused(f32: Path, tmp_path: Path) -> None:
