@@ -1,0 +1,80 @@
+"""GGUF headers that contradict themselves: one message each."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+
+from qpipe import errors
+from qpipe.gguf import reader, values
+
+F32, Q8_0 = 0, 8
+ARCH = ("general.architecture", values.string("llama"))
+
+
+def text(raw: bytes) -> bytes:
+    return values.pack_string(raw)
+
+
+def tensor(name: bytes, dims: tuple[int, ...], kind: int, offset: int) -> bytes:
+    return text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
+
+
+A = tensor(b"a", (8, 2), F32, 0)
+B = tensor(b"b", (32,), Q8_0, 64)
+
+
+def write(path: Path, metadata: list[tuple[str, bytes]], tensors: list[bytes]) -> Path:
+    header = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
+    header += b"".join(text(key.encode()) + value for key, value in metadata) + b"".join(tensors)
+    path.write_bytes(header + bytes(-len(header) % 32) + bytes(64 + 34))
+    return path
+
+
+def test_sound(tmp_path: Path) -> None:
+    file = reader.read(write(tmp_path / "x.gguf", [ARCH], [A, B]))
+    assert {t.name: (t.shape, t.type.name, t.nbytes) for t in file.tensors.values()} == {
+        "a": ((2, 8), "F32", 64),
+        "b": ((32,), "Q8_0", 34),
+    }
+    assert file.tensors["b"].n_weights == 32
+    assert file.architecture == "llama"
+    with pytest.raises(errors.CheckpointError, match=r"no metadata key 'x.y'"):
+        file.value("x.y")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tensors", "message"),
+    [
+        ([ARCH, ARCH], [A, B], r"metadata 'general.architecture' appears twice"),
+        ([("k", struct.pack("<I", 99))], [A, B], r"metadata 'k' has 99 is not a valid"),
+        ([("k", struct.pack("<IIQ", 9, 9, 1))], [A, B], r"metadata 'k' has an array of arrays"),
+        ([("general.alignment", values.u32(24))], [A, B], r"alignment is 24, no power of two"),
+        ([("general.alignment", values.string("x"))], [A, B], r"alignment is 'x', no power"),
+        ([ARCH], [A, tensor(b"a", (32,), Q8_0, 64)], r"tensor 'a' appears twice"),
+        ([ARCH], [A, tensor(b"b", (), F32, 64)], r"tensor 'b' has 0 dimensions"),
+        ([ARCH], [A, tensor(b"b", (1,) * 5, F32, 64)], r"tensor 'b' has 5 dimensions"),
+        ([ARCH], [A, tensor(b"b", (32,), 77, 64)], r"tensor 'b' has the unknown type number 77"),
+        ([ARCH], [A, tensor(b"b", (31,), Q8_0, 64)], r"'b' of type Q8_0 cannot have .* \(31,\)"),
+        ([ARCH], [A, tensor(b"b", (32, 0), Q8_0, 64)], r"cannot have the shape \(0, 32\)"),
+        ([ARCH], [A, tensor(b"b", (32,), Q8_0, 32)], r"'b' starts at byte 32 .*instead of 64"),
+        ([ARCH], [A, tensor(b"b", (64,), Q8_0, 64)], r"'b' needs bytes .* but the file ends"),
+        ([ARCH], [A, tensor(b"\xff", (32,), Q8_0, 64)], r"name of tensor 1 of 2 is no UTF-8"),
+        ([("k", struct.pack("<IQ", 8, 1 << 40))], [A, B], r"in the middle of its header"),
+        ([("k", struct.pack("<IIQ", 9, 4, 1 << 62))], [A, B], r"in the middle of its header"),
+    ],
+)
+def test_contradictions(
+    tmp_path: Path, metadata: list[tuple[str, bytes]], tensors: list[bytes], message: str
+) -> None:
+    path = write(tmp_path / "x.gguf", metadata, tensors)
+    with pytest.raises(errors.CheckpointError, match=message) as caught:
+        reader.read(path)
+    assert str(caught.value).startswith(f"{path}: not a usable GGUF file: ")
+
+
+def test_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(errors.CheckpointError, match="cannot be read: No such file"):
+        reader.read(tmp_path / "x.gguf")
