@@ -161,6 +161,8 @@ def _line(model: type[BaseModel], problem: Any, job: Composed, at: str) -> str:
             f'{field.split(".")[-1]}: "{written}"'
             + (f" (on the command line: '{field}=\"{written}\"')" if "override" in where else "")
         )
+    if problem["type"] == "value_error":  # one of our own validators: its words say it all
+        return f"{field} ({where}): {problem['ctx']['error']}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{field} ({where}): {shown} is not right: {message}"
 
