@@ -6,11 +6,9 @@ Works on plain data, as ``OmegaConf.to_container(resolve=False)`` gives it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-
-from qpipe.errors import RecipeError
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
@@ -25,23 +23,31 @@ _ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
 
 @dataclass(frozen=True)
 class References:
-    """See `qpipe.recipe.request.Job`."""
+    """``aliases`` and ``used`` as in `qpipe.recipe.request.Job`, and the resolvers called."""
 
     aliases: Mapping[str, str]
     used: frozenset[str]
+    resolvers: frozenset[str]
+
+    @property
+    def ask_hydra(self) -> bool:
+        """Whether any leads to Hydra's own fields, which differ from job to job."""
+        return "hydra" in self.resolvers or any(n.split(".")[0] == "hydra" for n in self.used)
 
 
 def references(raw: Mapping[str, Any]) -> References:
     """All references between the fields of an unresolved recipe."""
     aliases: dict[str, str] = {}
     used: set[str] = set()
+    called: set[str] = set()
     for path, text in interpolated(raw):
         found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
         targets = [_absolute(path, match[1], match[2]) for match in found]
         used.update(targets)
+        called |= resolvers(text)
         if len(targets) == 1 and _NODE.fullmatch(text):
             aliases[".".join(map(str, path))] = targets[0]
-    return References(aliases, frozenset(used))
+    return References(aliases, frozenset(used), frozenset(called))
 
 
 def interpolated(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -81,7 +87,6 @@ def resolve(raw: Mapping[str, Any], ask: Callable[[Path], Any]) -> dict[str, Any
 
     Whole values ``${a.b}`` are followed here, which is some forty times as fast as OmegaConf's
     parser; ``ask`` gets everything else from OmegaConf, errors included.
-    Raises RecipeError for a field that refers to itself.
     """
     return {name: _resolve(raw, inner, (name,), (), ask) for name, inner in raw.items()}
 
@@ -108,9 +113,7 @@ def _resolve(
         return ask(path)
     target = whole[1]
     if target in trail:
-        raise RecipeError(
-            f"{trail[0]}: its value refers back to itself: {' → '.join([*trail, target])}"
-        )
+        return ask(path)
     parts = tuple(target.split("."))
     found = _at(raw, parts)
     if found is _ABSENT or found == "???":
@@ -127,6 +130,21 @@ def _at(raw: Any, parts: tuple[str, ...]) -> Any:
             return _ABSENT
         raw = raw[part]
     return raw
+
+
+def replaced(raw: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any] | None:
+    """``raw`` with another scalar at ``path``, sharing all the rest.
+
+    None unless a plain scalar stands there now, whose change changes nothing else.
+    """
+    first, *rest = path
+    old = raw.get(first, _ABSENT)
+    if rest:
+        inner = replaced(old, rest, value) if isinstance(old, dict) else None
+        return None if inner is None else {**raw, first: inner}
+    if old is _ABSENT or isinstance(old, (dict, list)) or (isinstance(old, str) and "${" in old):
+        return None
+    return {**raw, first: value}
 
 
 def targets(value: Any) -> set[str]:

@@ -13,28 +13,71 @@ from qpipe.errors import nearest
 from qpipe.recipe.origins import Origins, shown
 
 _LINK = re.compile(r"\n?.*https?://\S+.*")
-_POSITION = re.compile(r"char (\d+)|^column (\d+)")
+
+# What Hydra says (defaults_list.py, config_loader_impl.py) and OmegaConf, in a recipe's words.
+_OURS = (
+    (
+        r"(\S+) appears more than once in the final defaults list",
+        r"the config group \1 is chosen twice; to choose another write \1=… on the command line, "
+        r"or `override \1: …` in a defaults list",
+    ),
+    (
+        r"(In '[^']*': )?Could not override '([^']*)'(\. No match in the defaults list)?.*",
+        r"there is no config group \2 in the defaults list to override; bring one in with +\2=…",
+    ),
+    (
+        r"Could not delete '([^']*)'\. No match in the defaults list",
+        r"~\1: the defaults list does not have it, so it cannot be taken out",
+    ),
+    (
+        r"You must specify '([^']*)', e\.g, \S+; Available options; (.*)",
+        r"the config group \1 is left to you: add \1=… on the command line (there is: \2)",
+    ),
+    (
+        r"primary config '[^']*' must be a DictConfig, got \w+",
+        "a recipe is a mapping of fields; this file holds something else",
+    ),
+    (r"In '[^']*': \w+ raised while composing config; (.*); full_key: ([^;]*).*", r"\2: \1"),
+    (r"\w+ raised while resolving interpolation: ", ""),
+    (r"Unsupported interpolation type (\w+)", r"there is no resolver '\1'"),
+    (r"Recursive interpolation detected.*", "its value leads back to itself"),
+    (r"provider=(.*), path=(.*) is not available", r"\1: there is no folder \2"),
+    (r"; full_key: .*", ""),
+)
 
 
 def bad_syntax(override: str, message: str) -> str:
     """An override that Hydra's grammar refuses, with a mark under the place if it is known."""
-    found = re.search(r"Error when parsing|(?:^|\n)([^\n]*)\n *\^", message)
-    reason = _LINK.sub("", message).strip().split("\n")[0]
-    reason = re.sub(r"^(?:LexerNoViableAltException: .*|Error parsing override .*)$", "", reason)
-    caret = re.search(r"\n( *)\^", message)
-    mark = ""
-    if caret and found and found[1] and (start := found[1].find(override)) >= 0:
-        mark = f"\n  {override}\n  {' ' * max(0, len(caret[1]) - start)}^"
-    if "=" not in override and not override.startswith("~"):
-        return f"{override!r}: an override is written key=value" + mark
+    key, equals, _ = override.partition("=")
+    if not key or (not equals and not key.startswith("~")):
+        return f"{override!r}: an override is written key=value"
+    reason, place = _reason(override, message)
+    mark = f"\n  {override}\n  {' ' * place}^" if place is not None else ""
+    if re.search(r"\{\s*[\"']", override):
+        advice = "the keys in {…} take no quotes: put a \\ before each special character instead"
+        return f"the override {override!r} cannot be read{reason}{mark}\n{advice}"
     return (
-        f"the override {override!r} cannot be read"
-        + (f": {reason}" if reason else "")
-        + mark
-        + "\n"
-        "quote a value with special characters, and once more for the shell: "
-        "'key=\"a, b = {c}\"'"
+        f"the override {override!r} cannot be read{reason}{mark}\n"
+        "put quotes around a value with special characters, and once more for the shell: "
+        f"'{key}=\"…\"'"
     )
+
+
+def _reason(override: str, message: str) -> tuple[str, int | None]:
+    """Why, as the end of a sentence, and the index of the character at which it went wrong."""
+    text = _LINK.sub("", message).strip()
+    if lexer := re.fullmatch(r"(.*?: )\S.*\n( *)\^", text, re.DOTALL):
+        return "", len(lexer[2]) - len(lexer[1])
+    lines = [line for line in text.split("\n") if not line.startswith("Error parsing override")]
+    if found := re.search(r"input '(.*?)'(?: expecting|$)", lines[0]):
+        token = found[1]
+        if token == "<EOF>":
+            return ": its end is missing", len(override)
+        start = override.find(token, override.find("=") + 1)
+        place = start if start >= 0 and override.find(token, start + 1) < 0 else None
+        whole = "is not finished, or" if "no viable" in lines[0] else "is"
+        return f": {token!r} {whole} not expected here", place
+    return ": " + "; ".join(line.strip() for line in lines if line.strip()), None
 
 
 def bad_yaml(path: str, line: int, column: int, *, problem: str) -> str:
@@ -57,7 +100,7 @@ def unknown_field(
         return f"the override {override!r} cannot be applied to {field}"
     if not isinstance(level, Mapping):
         return f"the override {override!r}: {above} is {level!r} and has no fields"
-    known = [str(name) for name in level] + (list(groups) if depth == 0 else [])
+    known = {str(name) for name in level} | set(groups if depth == 0 else ())
     missing = parts[depth]
     place = f"{above} has no field {missing!r}" if above else f"there is no field {missing!r}"
     add = "" if override.startswith("~") else f" (to add a new field: +{override.lstrip('+')})"
@@ -114,7 +157,7 @@ def bad_interpolation(
         known = level if isinstance(level, Mapping) else ()
         hint = nearest(parts[0], map(str, known)) if parts else "it is empty"
         return f"{at} refers to {missing[1]}, which is not there; {hint}"
-    return f"{at} cannot be resolved: {first_line(message)}"
+    return f"{at} cannot be resolved: {condensed(message)}"
 
 
 def sweep_without_multirun(override: str) -> str:
@@ -142,14 +185,18 @@ def holds_target(where: str) -> str:
     )
 
 
-def first_line(message: str) -> str:
-    """The part of a foreign message that says what happened."""
-    text = _LINK.sub("", message).strip()
-    lines = [line.strip() for line in text.split("\n")]
-    return next((line for line in lines if line), "no reason is given")
+def not_a_group_option(override: str, group: str, options: Iterable[str]) -> str:
+    """``group=5`` or ``++group=x``."""
+    return (
+        f"the override {override!r}: {group} is a config group; write {group}=NAME or "
+        f"{group}=[NAME,NAME] (there is {', '.join(sorted(options))})"
+    )
 
 
 def condensed(message: str) -> str:
-    """A foreign message on one line, without its links and search paths."""
+    """A foreign message on one line and in our words, without links and search paths."""
     text = _LINK.sub("", message).split("\nConfig search path:")[0]
-    return "; ".join(line.strip().rstrip(".;:") for line in text.split("\n") if line.strip())
+    line = "; ".join(part.strip().rstrip(".;:") for part in text.split("\n") if part.strip())
+    for theirs, ours in _OURS:
+        line = re.sub(theirs, ours, line)
+    return line

@@ -9,12 +9,10 @@ by Hydra's own function. Interpolations are resolved last, on plain data (refere
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pickle
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
@@ -25,40 +23,16 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import (
-    MissingMandatoryValue,
-    OmegaConfBaseException,
-)
+from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
 from qpipe.recipe import wording
+from qpipe.recipe.load.base import Base, ask, plain, with_scalars
 from qpipe.recipe.load.errors import our_errors
 from qpipe.recipe.load.repository import Loader
-from qpipe.recipe.origins import Layer, Origins
-from qpipe.recipe.references import interpolated, references, resolve, resolvers
+from qpipe.recipe.origins import Origins
+from qpipe.recipe.references import references, resolve
 from qpipe.recipe.request import Job, shipped_recipes
-
-
-@dataclass(frozen=True)
-class Base:
-    """A composition by Hydra that jobs share: with Hydra's node, and pickled without it.
-
-    Unpickling is seven times as fast as OmegaConf's deepcopy.
-    """
-
-    config: DictConfig
-    task: bytes
-    layers: tuple[Layer, ...]
-
-    def copy(self) -> DictConfig:
-        """A fresh copy, without Hydra's node."""
-        task: DictConfig = pickle.loads(self.task)
-        return task
-
-    @property
-    def is_sweep(self) -> bool:
-        """Whether the recipe says of itself that it is one."""
-        return bool(self.config.hydra.mode == RunMode.MULTIRUN)
 
 
 class Composer:
@@ -74,24 +48,30 @@ class Composer:
         self._groups: dict[str, bool] = {}
         self._bases: dict[tuple[str, ...], Base] = {}
         search_path = create_config_search_path(f"file://{file.parent}")
-        # Hydra wants its structured configs last.
-        schema = search_path.get_path().pop()
-        search_path.append("qpipe", f"file://{shipped_recipes()}")
-        search_path.get_path().append(schema)
+        if file.parent != shipped_recipes():
+            # Hydra wants its structured configs last.
+            schema = search_path.get_path().pop()
+            search_path.append("qpipe", f"file://{shipped_recipes()}")
+            search_path.get_path().append(schema)
         self.loader = Loader(search_path)
+        self._parser = OverridesParser.create(config_loader=self.loader)
         self.hydra = tuple(o for o in overrides if self.parse(o).is_hydra_override())
         self.task = tuple(o for o in overrides if o not in self.hydra)
+        for text in self.hydra:
+            if self.parse(text).is_sweep_override():
+                raise RecipeError(f"the override {text!r}: Hydra's own fields cannot be swept")
         with our_errors(file, asked=overrides):
             self._repository = self.loader.open(file.stem, self.hydra)
 
     def parse(self, text: str) -> Override:
         """An override as Hydra reads it. Raises RecipeError."""
         if text not in self._parsed:
+            if not text or text.startswith("="):
+                raise RecipeError(wording.bad_syntax(text, ""))
             if "_target_" in text:
                 raise RecipeError(wording.holds_target(f"the override {text!r}"))
-            parser = OverridesParser.create(config_loader=self.loader)
             with our_errors(self.file):
-                self._parsed[text] = parser.parse_overrides([text])[0]
+                self._parsed[text] = self._parser.parse_overrides([text])[0]
         return self._parsed[text]
 
     def refuse_sweeps(self) -> None:
@@ -124,12 +104,15 @@ class Composer:
 
     def apply_values(self, overrides: Sequence[Override], config: DictConfig) -> None:
         """Change ``config`` by all overrides but those of groups. Raises RecipeError."""
-        for override in overrides:
+        for index, override in enumerate(overrides):
             if self._is_value(override):
                 try:
                     ConfigLoaderImpl._apply_overrides_to_config([override], config)
                 except (HydraException, OmegaConfBaseException) as error:
-                    raise RecipeError(self._why_not(override, config, error)) from error
+                    # It may have been changed in part: look at what was there before.
+                    before = self._base(self._groups_of(overrides)).copy()
+                    self.apply_values(overrides[:index], before)
+                    raise RecipeError(self._why_not(override, before, error)) from error
 
     def check(self) -> None:
         """Raises RecipeError for an override that does not fit; nothing is resolved."""
@@ -151,19 +134,21 @@ class Composer:
     def _job(self, number: int, label: str, overrides: Sequence[str]) -> Job:
         parsed = [self.parse(text) for text in overrides]
         base = self._base(self._groups_of(parsed))
-        config = base.copy()
-        self.apply_values(parsed, config)
-        raw = plain(config)
-        found = references(raw)
-        if _asks_hydra(raw, found.used):
-            config = self._with_hydra(number, overrides)
-        values = tuple(str(o.input_line) for o in parsed if self._is_value(o))
-        origins = Origins(str(self.file), base.layers, values)
+        values = [override for override in parsed if self._is_value(override)]
+
+        raw, found = with_scalars(base.raw, values), base.references
+        if raw is None:
+            changed = base.copy()
+            self.apply_values(values, changed)
+            raw = plain(changed)
+            found = references(raw)
+        whole = functools.cache(lambda: self._whole(number, parsed, ask_hydra=found.ask_hydra))
+        origins = Origins(str(self.file), base.layers, tuple(str(o.input_line) for o in values))
         return Job(
             number=number,
             label=label,
             overrides=tuple(overrides),
-            config=resolve(raw, lambda path: _ask(config, path, raw, origins)),
+            config=resolve(raw, lambda path: ask(whole(), path, raw, origins)),
             aliases=found.aliases,
             used=found.used,
             origins=origins,
@@ -180,7 +165,19 @@ class Composer:
         return not self._groups[group] or isinstance(override.value(), dict)
 
     def _groups_of(self, overrides: Sequence[Override]) -> tuple[str, ...]:
-        return tuple(str(o.input_line) for o in overrides if not self._is_value(o))
+        groups = [override for override in overrides if not self._is_value(override)]
+        for override in groups:
+            self._check_group(override)
+        return tuple(str(override.input_line) for override in groups)
+
+    def _check_group(self, override: Override) -> None:
+        fits = isinstance(override.value(), (str, list)) and not override.is_force_add()
+        if not (fits or override.is_delete() or override.is_hydra_override()):
+            group = override.key_or_group
+            message = wording.not_a_group_option(
+                str(override.input_line), group, self._options(group)
+            )
+            raise RecipeError(message)
 
     def _base(self, groups: tuple[str, ...], mode: RunMode = RunMode.RUN) -> Base:
         key = (mode.name, *groups)
@@ -193,15 +190,20 @@ class Composer:
                 task = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
             # A copy loses the flag by which an unknown field is refused.
             OmegaConf.set_struct(task, True)
-            self._bases[key] = Base(config, pickle.dumps(task), self.loader.layers)
+            raw = plain(task)
+            layers = self.loader.layers
+            self._bases[key] = Base(config, pickle.dumps(task), raw, references(raw), layers)
         return self._bases[key]
 
-    def _with_hydra(self, number: int, overrides: Sequence[str]) -> DictConfig:
-        """A job composed by Hydra alone, for recipes that refer to Hydra's own fields."""
+    def _whole(self, number: int, overrides: Sequence[Override], *, ask_hydra: bool) -> DictConfig:
+        """A job as OmegaConf has it; by Hydra alone if it refers to Hydra's own fields."""
+        if not ask_hydra:
+            config = self._base(self._groups_of(overrides)).copy()
+            self.apply_values(overrides, config)
+            return config
+        texts = [*self.hydra, *(str(override.input_line) for override in overrides)]
         with our_errors(self.file):
-            config = self.loader.load_configuration(
-                self.file.stem, [*self.hydra, *overrides], RunMode.RUN
-            )
+            config = self.loader.load_configuration(self.file.stem, texts, RunMode.RUN)
         with open_dict(config):
             config.hydra.job.num = number
             config.hydra.job.id = str(number)
@@ -234,39 +236,3 @@ class Composer:
 
 
 _ABSENT = object()
-
-
-def plain(config: DictConfig) -> dict[str, Any]:
-    """A configuration as plain data, its interpolations as written."""
-    data = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(data, dict)
-    return cast("dict[str, Any]", data)
-
-
-def _asks_hydra(raw: Mapping[str, Any], used: frozenset[str]) -> bool:
-    """Whether a recipe refers to Hydra's own fields, which differ from job to job."""
-    return any(name.split(".")[0] == "hydra" for name in used) or any(
-        "hydra" in resolvers(text) for _, text in interpolated(raw)
-    )
-
-
-def _ask(
-    config: DictConfig, path: Sequence[str | int], raw: Mapping[str, Any], origins: Origins
-) -> Any:
-    """What OmegaConf makes of the value at ``path``, as plain data. Raises RecipeError."""
-    field = ".".join(map(str, path))
-    node: Any = config
-    try:
-        for part in path:
-            node = node[part]
-        if OmegaConf.is_config(node):
-            return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
-        return node
-    except MissingMandatoryValue as error:
-        raise RecipeError(wording.missing_value(field, origins)) from error
-    except (OmegaConfBaseException, RecursionError) as error:
-        # Reached through an interpolation, a missing value is an error of another class.
-        if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
-            raise RecipeError(wording.missing_value(missing[1], origins)) from error
-        message = wording.bad_interpolation(field, str(error), config=raw, origins=origins)
-        raise RecipeError(message) from error

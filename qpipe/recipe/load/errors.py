@@ -67,6 +67,6 @@ def _missing_file(
     where = shown(str(file))
     if overrides:
         where = f"the override {overrides[-1]!r}"
-    elif parent and parent[1] != file.stem:
+    elif parent and parent[1] != file.stem and option not in file.read_text(encoding="utf-8"):
         where = f"{parent[1]}.yaml"
     return wording.unknown_option(missing, options(group) if group else (), where=where)

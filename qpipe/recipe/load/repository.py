@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
 from qpipe.recipe import wording
-from qpipe.recipe.origins import Layer, line_of
+from qpipe.recipe.origins import Layer, Origins, line_of, shown
 from qpipe.recipe.references import targets
 from qpipe.recipe.trail import Trail
 
@@ -48,8 +48,12 @@ class Repository(CachingConfigRepository):
             self.trail.file(_yaml(config_path), self._roots())
         try:
             found = super().load_config(config_path)
-        except (OmegaConfBaseException, UnicodeDecodeError, OSError, ValueError) as error:
-            raise RecipeError(f"{config_path}.yaml: {wording.condensed(str(error))}") from error
+        except (OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+            paths = [str(root / _yaml(config_path)) for root in self._roots()]
+            path = next((path for path in paths if Path(path).is_file()), config_path)
+            field = str(getattr(error, "full_key", None) or "")
+            where = Origins(path, [Layer(path)]).origin(field) if field else shown(path)
+            raise RecipeError(f"{where}: {wording.condensed(str(error))}") from error
         if found is not None:
             self._check_targets(found, config_path)
         return found

@@ -32,7 +32,8 @@ from omegaconf.errors import OmegaConfBaseException
 from qpipe.errors import RecipeError
 from qpipe.recipe import wording
 from qpipe.recipe.labels import labels
-from qpipe.recipe.load.compose import Base, Composer
+from qpipe.recipe.load.base import Base
+from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.errors import our_errors
 from qpipe.recipe.references import targets
 from qpipe.recipe.request import Job
@@ -108,7 +109,11 @@ def _choices(override: Override) -> list[str]:
             f"the override {override.input_line!r}: an interval has no end of values; list some, "
             "or choose a sweeper that searches, such as hydra/sweeper=optuna"
         )
-    return [f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()]
+    try:
+        values = list(override.sweep_string_iterator())
+    except (HydraException, ValueError) as error:
+        raise RecipeError(f"the override {override.input_line!r}: {error}") from error
+    return [f"{override.get_key_element()}={value}" for value in values]
 
 
 @dataclass
