@@ -70,6 +70,7 @@ class ModelSpec(Params):
     source: str
     revision: str | None = None
     trust_remote_code: bool = False
+    pretokenizer: str | None = None
 
 
 class Recipe(BaseModel):

@@ -32,11 +32,14 @@ class ConvertParams(base.Params):
     """``outtype`` source keeps the precision of the checkpoint's matrices.
 
     ``name`` (or a source, of which the last part is taken) becomes ``general.name``.
+    ``pretokenizer`` is llama.cpp's name for how a BPE tokenizer splits words, for a tokenizer that
+    is not recognized.
     """
 
     to: Literal["gguf"] = "gguf"
     outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
     name: Annotated[str | None, AfterValidator(model_name)] = None
+    pretokenizer: str | None = None
 
 
 class Convert(base.Stage):
@@ -69,6 +72,7 @@ class Convert(base.Stage):
             work.out / GGUF_FILE,
             outtype=_outtype(params, checkpoint),
             name=params.name,
+            pretokenizer=params.pretokenizer,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
