@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.parser import add_json, add_runs, add_store
 from qpipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from qpipe.commands.options import Options
+    from qpipe.recipe.request import Request
 
 # Hydra's own flags, passed on: option strings, and what argparse needs to know.
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -84,24 +88,30 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Hand the request to the verb's function. Raises UsageError without a recipe."""
-    flags = _flags(args)
-    recipe, words = _recipe(args)
-    from qpipe.commands.options import Options
-    from qpipe.recipe.request import Request
-
-    request = Request(recipe, tuple(words), multirun=args.multirun, flags=flags)
-    options = Options(
-        store=Path(args.store),
-        runs=Path(args.runs),
-        json=args.json,
-        keep_going=args.keep_going,
-        pin=args.pin,
-        quiet=args.quiet,
-        format=args.format,
-    )
+    request, options = request_and_options(args)
     module = importlib.import_module(f"qpipe.commands.{_MODULES[args.verb]}")
     code: int = getattr(module, args.verb)(request, options)
     return code
+
+
+def request_and_options(args: argparse.Namespace) -> tuple[Request, Options]:
+    """What was asked for. Raises UsageError without a recipe."""
+    from qpipe.commands.options import Options
+    from qpipe.recipe.request import Request
+
+    recipe, overrides = _recipe(args)
+    return (
+        Request(recipe, tuple(overrides), multirun=args.multirun, flags=_flags(args)),
+        Options(
+            store=Path(args.store),
+            runs=Path(args.runs),
+            json=args.json,
+            keep_going=args.keep_going,
+            pin=args.pin,
+            quiet=args.quiet,
+            format=args.format,
+        ),
+    )
 
 
 def _recipe(args: argparse.Namespace) -> tuple[str, list[str]]:

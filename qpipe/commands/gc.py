@@ -45,10 +45,7 @@ def run(args: argparse.Namespace) -> int:
     store = Store(Path(args.store))
     if not store.paths.root.is_dir():
         print(f"there is no store {args.store} yet", file=sys.stderr)
-    try:
-        found = collect(store, max_size=size, max_age=age, dry_run=args.dry_run)
-    except OSError as error:
-        raise store.explain(error) from error
+    found = collect(store, max_size=size, max_age=age, dry_run=args.dry_run)
     if args.json:
         print_json({"store": str(store.paths.root.absolute()), **_document(found, args.dry_run)})
     else:

@@ -29,10 +29,7 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.core.store import Store
 
     store = Store(Path(args.store))
-    try:
-        return _pin(args, store) if args.verb == "pin" else _unpin(args, store)
-    except OSError as error:
-        raise store.explain(error) from error
+    return _pin(args, store) if args.verb == "pin" else _unpin(args, store)
 
 
 def _pin(args: argparse.Namespace, store: Store) -> int:
@@ -65,7 +62,10 @@ def _unpin(args: argparse.Namespace, store: Store) -> int:
     # The pin outlives the run's folder, so only `latest` needs to look there.
     named = find_run(args.run, Path(args.runs)).root if args.run == LATEST else Path(args.run)
     name = named.resolve().name
-    gc.unpin(store, name)
+    try:
+        gc.unpin(store, name)
+    except OSError as error:
+        raise store.explain(error) from error
     if args.json:
         print_json({"run": name, "unpinned": True})
     else:

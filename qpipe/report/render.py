@@ -13,6 +13,8 @@ from qpipe.report import cells, text
 
 Row = Mapping[str, Any]
 
+_WIDE = 1000
+
 
 def render(rows: Sequence[Row], form: str, *, title: str = "Comparison") -> str:
     """The comparison in one of `FORMS`, ending in a newline."""
@@ -47,9 +49,8 @@ def _rich(rows: Sequence[Row], stream: IO[str]) -> None:
     for row, line in zip(rows, body, strict=True):
         style = "bold" if row["reference"] else ""
         table.add_row(*(Text(cell, style=colours.get(cell, "") or style) for cell in line))
-    # A table that does not fit is cut by rich; what is piped or narrow is better whole.
-    console = Console(file=stream)
-    console.print(table, crop=False, overflow="ignore", soft_wrap=True)
+    # On a narrow terminal whole lines that wrap say more than columns that were cut.
+    Console(file=stream, width=_WIDE).print(table)
 
 
 def _markdown(rows: Sequence[Row], title: str) -> str:

@@ -233,7 +233,7 @@ def _name(
         stage = stages[model.nodes[0]]
         by_format = row["format"] or stage
         plain = labels[0] if len(labels) == 1 and not model.references else by_format
-        words.append((plain, [stage, *labels[:1], model.nodes[0][:6]]))
+        words.append((plain, [*filter(None, [_common(labels)]), stage, model.nodes[0][:6]]))
     names = [plain for plain, _ in words]
     for more in range(3):
         taken = Counter(names)
@@ -243,6 +243,12 @@ def _name(
         ]
     for row, name in zip(made, names, strict=True):
         row["name"] = name
+
+
+def _common(labels: Sequence[str]) -> str:
+    """What all the labels say."""
+    first, *others = [label.split(" ") for label in labels] or [[]]
+    return " ".join(word for word in first if all(word in other for other in others))
 
 
 def _compare(

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.report.merge import merge
+from qpipe.report.render import render, to_terminal
+from qpipe.report.rows import rows
+from qpipe.report.summary import document
+from tests.report.plans import carry_out, demo, gguf, job, perplexity, plan, text
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    planned = demo()
+    return rows(planned, carry_out(planned, tmp_path_factory.mktemp("store")))
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_table(made: list[dict[str, Any]]) -> None:
+    out = io.StringIO()
+    to_terminal(made, out)
+    lines = out.getvalue().splitlines()
+    assert re.split("  +", lines[0]) == [
+        "format", "size", "bpw", "ppl ± stderr", "Δ ppl", "seconds", "status",
+    ]  # fmt: skip
+    assert re.split("  +", lines[1]) == [
+        "F16", "1.95 KiB", "16.000", "10.0000 ± 0.2500", "2.00", "ran",
+    ]  # fmt: skip
+    assert lines[2].split()[-4:] == ["+0.5000", "(+5.00%)", "2.00", "ran"]
+    assert lines[4] == (
+        "perplexity: llamacpp-512 on text.txt; 300 tokens scored; llama.cpp 1; "
+        "Abacus 3000, 2 cores, Linux 6"
+    )
+    assert len(lines) == 5
+    assert "\x1b" not in out.getvalue()
+
+
+def test_terminal_table_has_the_same_cells(
+    made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain, rich = io.StringIO(), Terminal()
+    to_terminal(made, plain)
+    to_terminal(made, rich)
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", rich.getvalue())
+    assert "\x1b[" in rich.getvalue()
+    for line in plain.getvalue().splitlines():
+        assert line.split() in [other.split() for other in bare.splitlines()]
+
+
+def test_no_color(made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = Terminal()
+    to_terminal(made, out)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", out.getvalue()), "a colour was set"
+
+
+def test_dumb_terminal(made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    out = Terminal()
+    to_terminal(made, out)
+    assert "\x1b" not in out.getvalue()
+
+
+def test_markdown_is_a_table(made: list[dict[str, Any]]) -> None:
+    lines = render(made, "md", title="demo").splitlines()
+    assert lines[0] == "# demo"
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + 3
+    assert {line.count("|") for line in table} == {8}
+    assert "| Q8_0 | 0.98 KiB | 8.500 | 10.5000 ± 0.2500 | +0.5000 (+5.00%) | 2.00 | ran |" in table
+
+
+def test_csv_reads_back(made: list[dict[str, Any]]) -> None:
+    read = list(csv.DictReader(io.StringIO(render(made, "csv"))))
+    assert [float(row["ppl"]) for row in read] == [10.0, 10.5, 12.0]
+    assert read[0]["ppl_delta"] == ""
+    assert read[1]["overrides"] == "quantize.type=Q8_0"
+    assert "measurements" not in read[0]
+
+
+def test_json_reads_back(made: list[dict[str, Any]]) -> None:
+    assert json.loads(render(made, "json"))["rows"] == made
+
+
+class Table(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.open: list[str] = []
+        self.outside: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.outside += [value for name, value in attrs if name in ("src", "href") and value]
+        if tag not in ("meta",):
+            self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, "tags are closed in order"
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("td", "th"):
+            self.rows[-1][-1] += data
+
+
+def test_html_is_a_whole_page_with_a_real_table(made: list[dict[str, Any]]) -> None:
+    made = [{**made[0], "name": "<script>"}, *made[1:]]
+    page = render(made, "html", title="a & b")
+    parsed = Table()
+    parsed.feed(page)
+    assert not parsed.open
+    assert not parsed.outside, "nothing is loaded from elsewhere"
+    assert [row[0] for row in parsed.rows] == ["name", "<script>", "Q8_0", "Q4_0"]
+    assert len({len(row) for row in parsed.rows}) == 1
+    assert "<title>a &amp; b</title>" in page
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_nothing_made() -> None:
+    out = io.StringIO()
+    to_terminal([], out)
+    assert "nothing to compare" in out.getvalue()
+    for form in ("md", "csv", "json", "html"):
+        assert render([], form).endswith("\n")
+
+
+def test_warnings_and_failures_stand_below(tmp_path: Path) -> None:
+    model, on = gguf("F16", size=2, bpw=16.0), text()
+    bad = gguf("Q4_0", size=1, bpw=4.5, source=model, fails="broken\nsecond line")
+    measured = perplexity(model, 8.0, on)
+    facts = measured.params["facts"]
+    assert isinstance(facts, dict)
+    facts["notes"] = ["windows are too long"]
+    planned = plan(
+        job("", {"convert": model, "quantize": bad, "text": on, "p": measured}, reference=model)
+    )
+    out = io.StringIO()
+    to_terminal(rows(planned, carry_out(planned, tmp_path)), out)
+    assert "note: windows are too long" in out.getvalue().splitlines()
+    assert "failed: Q4_0: quantize[Q4_0]: broken" in out.getvalue().splitlines()
+
+
+def test_merging_runs_keeps_protocols_apart(tmp_path: Path) -> None:
+    summaries = []
+    for protocol, ppl in (("llamacpp-512", 8.0), ("other-2048", 6.0)):
+        model, on = gguf("F16", size=2, bpw=16.0), text()
+        measured = perplexity(model, ppl, on, protocol=protocol)
+        planned = plan(job("", {"convert": model, "text": on, "p": measured}, reference=model))
+        result = carry_out(planned, tmp_path)
+        summaries.append(document(protocol, planned, result, rows(planned, result)))
+    (row,) = merge(summaries)
+    assert row["ppl[llamacpp-512]"] == 8.0
+    assert row["ppl[other-2048]"] == 6.0
+    assert row["run"] == "other-2048"
+    assert merge([summaries[0]])[0]["ppl"] == 8.0
