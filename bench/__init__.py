@@ -1,0 +1,1 @@
+"""Benchmarks against other tools, run by `make bench`; never part of the tests."""

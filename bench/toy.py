@@ -1,0 +1,94 @@
+"""Synthetic sweeps, and an executor whose work is nothing: what is left is qpipe's own time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from qpipe.core.executor import Done, Job, Output, Progress
+from qpipe.core.graph import Resources
+from qpipe.core.manifest import Usage, scan
+from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
+from qpipe.recipe.plan import Plan, plan
+from qpipe.stages.sources import HubSource, Pinner
+
+_DEPTH = 10
+
+
+def planned(count: int) -> Plan:
+    """The plan of a sweep with ``count`` different nodes, from its drafts."""
+    return plan(_drafts(count), Pinner((), Path(), {}, _no_hub))
+
+
+def _no_hub(source: HubSource) -> str:
+    raise AssertionError(source)
+
+
+def _drafts(count: int) -> RunDraft:
+    """Jobs that are chains of ten stages; all take one text, which is the first node."""
+    jobs = []
+    left = count - 1
+    while left:
+        depth = min(_DEPTH, left)
+        jobs.append(_job(len(jobs), depth))
+        left -= depth
+    return RunDraft(
+        recipe="toy",
+        jobs=jobs,
+        executor=ExecutorDraft(name="inline", cpus=None, memory=None, enforce_memory=False),
+        keep_going=False,
+        objective=["ppl"],
+    )
+
+
+def _job(number: int, depth: int) -> JobDraft:
+    stages = [_stage("text", -1, {})]
+    for level in range(depth):
+        needs = {"text": "text", **({"model": stages[-1]["name"]} if level else {})}
+        stages.append(_stage(f"level{level}", number, needs))
+    return JobDraft(label=str(number), overrides=[], stages=stages, reference=None)
+
+
+def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
+    return StageDraft(
+        name=name,
+        stage="toy",
+        version=1,
+        params={"number": number, "level": name, "type": "Q4_0", "rules": {}, "imatrix": None},
+        engine={"name": "toy", "version": "1.0"},
+        needs=needs,
+        source=False,
+        entry="bench.toy:nothing",
+        python=None,
+        timeout=None,
+        resources=[1, 0, 0],
+    )
+
+
+class ToyExecutor:
+    """Writes one small file for each job, at once, in this process."""
+
+    def __init__(self) -> None:
+        self._jobs: deque[Job] = deque()
+
+    def check(self, needs: Resources) -> str | None:
+        return None
+
+    def has_room(self, needs: Resources) -> bool:
+        return len(self._jobs) < 8
+
+    def submit(self, job: Job) -> str | None:
+        self._jobs.append(job)
+        return None
+
+    def wait(self, timeout: float) -> Sequence[Done | Progress]:
+        done: list[Done | Progress] = []
+        while self._jobs:
+            job = self._jobs.popleft()
+            (job.out / "out.txt").write_text(job.key)
+            done.append(Done(job, Output(files=scan(job.out), usage=Usage(0.1, 0.1, 1))))
+        return done
+
+    def cancel(self) -> None:
+        self._jobs.clear()
