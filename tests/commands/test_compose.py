@@ -1,0 +1,152 @@
+"""From a command line to a Request, in every order that people type; and tab completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from qpipe.commands import compose
+from qpipe.commands.options import Options
+from qpipe.commands.parser import Parser
+from qpipe.errors import UsageError
+from qpipe.recipe.request import Request
+from tests.cli import environment, qpipe
+
+ROOT = Path(__file__).parents[2]
+
+
+def parse(line: str) -> tuple[Request, Options]:
+    verb, *words = shlex.split(line)
+    parser = Parser(prog=f"qpipe {verb}", description="")
+    compose.configure(parser, verb)
+    return compose.request_and_options(parser.parse_intermixed_args(words))
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QPIPE_STORE", raising=False)
+    monkeypatch.delenv("QPIPE_RUNS", raising=False)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "run demo -m quantize.type=Q8_0,Q4_0 +a.b=1 ~evaluate --json --store X",
+        "run -m demo quantize.type=Q8_0,Q4_0 +a.b=1 ~evaluate --json --store X",
+        "run --store X demo quantize.type=Q8_0,Q4_0 -m +a.b=1 --json ~evaluate",
+        "run --json --store=X demo quantize.type=Q8_0,Q4_0 +a.b=1 ~evaluate --multirun",
+        "run demo --store X quantize.type=Q8_0,Q4_0 --json +a.b=1 -m ~evaluate",
+    ],
+)
+def test_any_order(line: str) -> None:
+    request, options = parse(line)
+    assert request == Request(
+        "demo", ("quantize.type=Q8_0,Q4_0", "+a.b=1", "~evaluate"), multirun=True
+    )
+    assert options == Options(store=Path("X"), runs=Path("outputs/runs"), json=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "overrides"),
+    [
+        ("run demo ++a=1 'b=[1, 2]' c=-1", ("++a=1", "b=[1, 2]", "c=-1")),
+        ("run demo 'a={x: -1}' a=", ("a={x: -1}", "a=")),
+        ("plan demo ~a.b=c hydra.sweeper.n_trials=3", ("~a.b=c", "hydra.sweeper.n_trials=3")),
+    ],
+)
+def test_overrides_are_left_alone(line: str, overrides: tuple[str, ...]) -> None:
+    assert parse(line)[0].overrides == overrides
+
+
+def test_options_of_run() -> None:
+    options = parse("run demo --keep-going --pin --quiet --runs R")[1]
+    assert (options.keep_going, options.pin, options.quiet) == (True, True, True)
+    assert options.runs == Path("R")
+    with pytest.raises(UsageError, match="no option --pin"):
+        parse("plan demo --pin")
+    assert parse("graph demo --format dot")[1].format == "dot"
+
+
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("run demo --cfg job --resolve a=1", ("--cfg", "job", "--resolve")),
+        ("run demo a=1 -c hydra --package run", ("--cfg", "hydra", "--package", "run")),
+        ("run --info defaults demo a=1", ("--info", "defaults")),
+        ("run demo a=1 --info", ("--info", "all")),
+        ("run demo a=1 --hydra-help", ("--hydra-help",)),
+        ("run demo a=1 -sc", ("--shell-completion",)),
+    ],
+)
+def test_flags_of_hydra_are_passed_on(line: str, flags: tuple[str, ...]) -> None:
+    assert parse(line)[0] == Request("demo", ("a=1",), flags=flags)
+
+
+def test_the_path_of_a_recipe_may_hold_anything(tmp_path: Path) -> None:
+    assert parse("run a=1/my.yaml b=2")[0] == Request("a=1/my.yaml", ("b=2",))
+    with pytest.raises(UsageError, match="the recipe comes first"):
+        parse("run quantize.type=Q8_0 demo")
+
+
+def test_a_sweep_is_planned_whatever_the_order(tmp_path: Path) -> None:
+    first = qpipe("plan", "demo", "-m", "quantize.type=Q8_0,Q4_0", "--json", cwd=tmp_path)
+    second = qpipe("plan", "--json", "-m", "demo", "quantize.type=Q8_0,Q4_0", cwd=tmp_path)
+    assert first.code == second.code == 0, first.stderr
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    names = {node["name"] for node in json.loads(first.stdout)["nodes"]}
+    assert {"quantize[Q8_0]", "quantize[Q4_0]", "convert"} <= names
+
+
+# -- tab completion -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Path:
+    """A folder with `qpipe` as an installed console script would be."""
+    script = tmp_path / "bin" / "qpipe"
+    script.parent.mkdir()
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom qpipe.cli import main\nsys.exit(main())\n"
+    )
+    script.chmod(0o755)
+    return script.parent
+
+
+def complete(bin_folder: Path, line: str) -> set[str]:
+    """What bash offers for a line, through the script that qpipe installs."""
+    words = line.split(" ")
+    program = (
+        'eval "$(qpipe -sc install=bash)" && '
+        f"COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)} COMP_CWORD={len(words) - 1} && "
+        "export COMP_LINE COMP_POINT && hydra_bash_completion && "
+        'printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    env = environment()
+    done = subprocess.run(
+        ["bash", "-c", program],
+        env={**env, "PATH": f"{bin_folder}{os.pathsep}{env['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("qpipe r", {"run", "report"}),
+        ("qpipe run de", {"demo"}),
+        ("qpipe run demo quantize=g", {"quantize=gguf"}),
+        ("qpipe plan --store x demo evaluate.n", {"evaluate.n_ctx="}),
+    ],
+)
+def test_bash_completes(line: str, offered: set[str], bash: Path) -> None:
+    assert complete(bash, line) == offered

@@ -1,0 +1,121 @@
+"""inspect, engines and doctor."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.cli import qpipe
+from tests.commands.stores import make
+
+MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
+
+
+def test_inspect_a_checkpoint(tmp_path: Path) -> None:
+    answer = qpipe("inspect", str(MODEL), cwd=tmp_path)
+    assert answer.code == 0, answer.stderr
+    said = dict(line.split("  ", 1) for line in answer.stdout.splitlines() if "  " in line)
+    assert said["format"].strip() == "safetensors"
+    assert said["parameters"].strip() == "3,410,176"
+    document = json.loads(qpipe("inspect", str(MODEL), "--json", cwd=tmp_path).stdout)
+    assert document["parameters"] == 3410176
+    assert document["made_by"] is None
+
+
+def test_inspect_lists_tensors_when_asked(tmp_path: Path) -> None:
+    brief = qpipe("inspect", str(MODEL / "model.safetensors"), cwd=tmp_path)
+    full = qpipe("inspect", str(MODEL / "model.safetensors"), "--tensors", cwd=tmp_path)
+    assert "model.embed_tokens.weight" not in brief.stdout
+    lines = [line.split() for line in full.stdout.splitlines()]
+    assert ["model.embed_tokens.weight", "BF16", "1024", "×", "256", "512", "KiB"] in lines
+
+
+def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
+    run = qpipe(
+        "run", "local", f"model.source={MODEL}", "evaluate.chunks=1", "--json", cwd=tmp_path
+    )
+    assert run.code == 0, run.stderr
+    row = json.loads(run.stdout)["rows"][1]
+    for given in (row["key"][:10], row["artifact"], row["file"]):
+        document = json.loads(qpipe("inspect", given, "--json", cwd=tmp_path).stdout)
+        assert document["file_type"] == "Q8_0"
+        assert document["made_by"]["key"] == row["key"]
+        assert document["made_by"]["params"]["type"] == "Q8_0"
+    said = qpipe("inspect", row["key"][:10], cwd=tmp_path).stdout
+    assert f"artifact {row['key'][:12]} (stage quantize)" in said
+    assert "model: convert " in said
+
+
+def test_inspect_of_what_is_no_checkpoint(tmp_path: Path) -> None:
+    make(tmp_path / "outputs" / "store", "a")
+    (tmp_path / "x.gguf").write_bytes(b"GGUFnonsense")
+    for given, said in {"x.gguf": "x.gguf", "nowhere": "no such file", "dead": "'dead'"}.items():
+        answer = qpipe("inspect", given, cwd=tmp_path)
+        assert answer.code == 1, answer
+        assert said in answer.stderr
+        assert "Traceback" not in answer.stderr
+
+
+def test_engines(tmp_path: Path) -> None:
+    answer = qpipe("engines", cwd=tmp_path)
+    assert answer.code == 0, answer.stderr
+    assert answer.stdout.splitlines()[0].split() == ["STAGE", "CHOSEN", "BY", "TOOLS", "HERE"]
+    records = json.loads(qpipe("engines", "--json", cwd=tmp_path).stdout)["engines"]
+    found = {
+        (r["stage"], r["chosen_by"].get("method"), r["chosen_by"].get("metric")) for r in records
+    }
+    assert {("quantize", "gguf", None), ("evaluate", None, "perplexity")} <= found
+    assert ("download", None, None) in found
+    perplexity = next(r for r in records if r["chosen_by"].get("metric") == "perplexity")
+    assert perplexity["usable"] is True
+    assert perplexity["tools"]["xllamacpp"].startswith("20")
+
+
+def test_doctor_finds_the_base_working(tmp_path: Path) -> None:
+    answer = qpipe("doctor", cwd=tmp_path)
+    assert answer.code == 0, answer.stdout
+    assert answer.stdout.splitlines()[-1] == "the base works"
+    document = json.loads(qpipe("doctor", "--json", cwd=tmp_path).stdout)
+    assert document["works"] is True
+    checks = {check["name"]: check for check in document["checks"]}
+    assert checks["llama.cpp"]["state"] == "ok"
+    assert "locks work" in checks["file system"]["found"]
+    assert "network" not in checks, "nobody asked for it"
+    assert all(check["fix"] for check in document["checks"] if check["state"] == "broken")
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_doctor_names_what_is_broken(tmp_path: Path) -> None:
+    # A wheel of another version: its C structs are unknown, so it must not be used.
+    fake = tmp_path / "site" / "xllamacpp-1.0.dist-info"
+    fake.mkdir(parents=True)
+    (fake / "METADATA").write_text("Metadata-Version: 2.1\nName: xllamacpp\nVersion: 1.0\n")
+    root = Path(__file__).parents[2]
+    env = {"PYTHONPATH": f"{tmp_path / 'site'}:{root}"}
+    answer = qpipe("doctor", cwd=tmp_path, env=env)
+    assert answer.code == 3, answer.stdout
+    assert "BROKEN  llama.cpp" in answer.stdout
+    assert "→ pip install --force-reinstall xllamacpp==" in answer.stdout
+    assert "llama.cpp" in answer.stdout.splitlines()[-1]
+    shutil.rmtree(fake)
+    assert qpipe("doctor", cwd=tmp_path, env=env).code == 0
+
+
+def test_doctor_hides_the_token_and_asks_nobody(tmp_path: Path) -> None:
+    env = {"HF_TOKEN": "hf_secret", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
+    answer = qpipe("doctor", cwd=tmp_path, env=env)
+    assert "hf_secret" not in answer.stdout + answer.stderr
+    assert "a token is set" in answer.stdout
+    assert "http://127.0.0.1:9" in answer.stdout
+    assert "HF_HUB_OFFLINE is set" in answer.stdout
+
+
+def test_doctor_says_when_the_hub_does_not_answer(tmp_path: Path) -> None:
+    answer = qpipe(
+        "doctor", "--network", "--json", cwd=tmp_path, env={"HF_ENDPOINT": "http://127.0.0.1:9"}
+    )
+    checks = {check["name"]: check for check in json.loads(answer.stdout)["checks"]}
+    assert checks["network"]["state"] == "absent"
+    assert "http://127.0.0.1:9 does not answer" in checks["network"]["found"]
+    assert answer.code == 0

@@ -1,0 +1,238 @@
+"""ls, show, verify and gc on small real stores, through the real command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli import Answer, qpipe
+from tests.commands.stores import flip, make, overwrite, path_of
+
+
+def ask(folder: Path, *words: str) -> Answer:
+    return qpipe(*words, "--store", str(folder / "store"), cwd=folder)
+
+
+def ask_json(folder: Path, *words: str) -> Any:
+    answer = ask(folder, *words, "--json")
+    return json.loads(answer.stdout)
+
+
+# -- ls -------------------------------------------------------------------------------------------
+
+
+def test_ls_shows_the_newest_first(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    old = make(store, "Q8_0", size=2048, facts={"format": "Q8_0", "bits_per_weight": 8.5}, age=90)
+    new = make(store, "ppl", stage="evaluate", facts={"ppl": 12.34567})
+    answer = ask(tmp_path, "ls")
+    head, first, second = answer.stdout.splitlines()
+    assert head.split() == [
+        "KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED",
+    ]  # fmt: skip
+    assert first.split()[:8] == [
+        new[:12], "evaluate", "evaluate[ppl]", "100", "B", "12.3457", "7.00", "s",
+    ]  # fmt: skip
+    assert second.split() == [
+        old[:12], "quantize", "quantize[Q8_0]", "Q8_0", "2.00", "KiB", "8.50", "7.00", "s", "1m",
+        "1m",
+    ]  # fmt: skip
+    assert answer.stderr == "2 artifact(s), 2.10 KiB\n"
+
+
+def test_ls_as_json_is_whole(tmp_path: Path) -> None:
+    key = make(tmp_path / "store", "Q8_0", facts={"format": "Q8_0"})
+    document = ask_json(tmp_path, "ls")
+    assert document["store"] == str(tmp_path / "store")
+    (entry,) = document["artifacts"]
+    assert entry["key"] == key
+    assert entry["path"] == str(path_of(tmp_path / "store", key))
+    assert entry["status"] == "ok"
+    assert entry["size_bytes"] == 100
+    assert entry["seconds"] == 7.0
+    assert entry["format"] == "Q8_0"
+
+
+def test_ls_of_one_stage(tmp_path: Path) -> None:
+    make(tmp_path / "store", "a")
+    key = make(tmp_path / "store", "b", stage="evaluate")
+    assert [e["key"] for e in ask_json(tmp_path, "ls", "--stage", "evaluate")["artifacts"]] == [key]
+    answer = ask(tmp_path, "ls", "--stage", "convert")
+    assert (answer.code, answer.stdout) == (0, "")
+    assert "of stage 'convert'" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"null", b'{"stage": 1}', b"\xff\xfe", b'{"facts": {}, "files": 3}'],
+)
+def test_a_corrupt_manifest_is_listed_as_damaged(data: bytes, tmp_path: Path) -> None:
+    good, bad = make(tmp_path / "store", "good"), make(tmp_path / "store", "bad")
+    overwrite(path_of(tmp_path / "store", bad) / "manifest.json", data)
+    answer = ask(tmp_path, "ls")
+    assert answer.code == 0
+    assert "Traceback" not in answer.stderr
+    by_key = {line.split()[0]: line for line in answer.stdout.splitlines()}
+    assert "(damaged)" in by_key[bad[:12]]
+    assert "(damaged)" not in by_key[good[:12]]
+    assert "1 damaged: `qpipe verify`" in answer.stderr
+    states = {e["key"]: e["status"] for e in ask_json(tmp_path, "ls")["artifacts"]}
+    assert states == {good: "ok", bad: "damaged"}
+
+
+def test_a_store_that_is_not_there(tmp_path: Path) -> None:
+    assert ask(tmp_path, "ls").stderr.endswith("(there is no such folder yet)\n")
+    assert ask_json(tmp_path, "ls")["artifacts"] == []
+    assert ask(tmp_path, "verify").code == 0
+    assert ask(tmp_path, "gc", "--max-size", "0").code == 0
+    assert list(tmp_path.iterdir()) == [], "looking creates nothing"
+
+
+def test_the_store_is_named_by_the_environment(tmp_path: Path) -> None:
+    make(tmp_path / "elsewhere", "a")
+    answer = qpipe("ls", cwd=tmp_path, env={"QPIPE_STORE": str(tmp_path / "elsewhere")})
+    assert "quantize[a]" in answer.stdout
+
+
+# -- show -----------------------------------------------------------------------------------------
+
+
+def test_show_says_everything(tmp_path: Path) -> None:
+    source = make(tmp_path / "store", "source")
+    key = make(
+        tmp_path / "store",
+        "Q8_0",
+        facts={"format": "Q8_0", "bits_per_weight": 8.5},
+        inputs={"model": {"key": source, "digest": "d" * 64, "name": "convert"}},
+    )
+    answer = ask(tmp_path, "show", key[:8])
+    assert answer.code == 0
+    said = dict(
+        line.split("  ", 1) for line in answer.stdout.splitlines() if not line.startswith(" ")
+    )
+    assert said["key"].strip() == key
+    assert said["took"].strip() == "7.00 s (6.00 s of CPU, 1.00 MiB of memory at most)"
+    assert said["inputs"].split() == ["model", source[:12], "convert"]
+    assert "model.gguf  100 B (100 bytes)  SHA-256 " in said["files"]
+    assert "bits_per_weight  8.5" in answer.stdout
+
+    document = ask_json(tmp_path, "show", key[:8])
+    assert document["key"] == key
+    assert document["params"] == {"type": "Q8_0"}
+    assert document["path"] == str(path_of(tmp_path / "store", key))
+
+
+def test_show_takes_a_path(tmp_path: Path) -> None:
+    key = make(tmp_path / "store", "a")
+    assert ask_json(tmp_path, "show", str(path_of(tmp_path / "store", key)))["key"] == key
+
+
+def test_show_of_none_of_several_and_of_a_damaged_one(tmp_path: Path) -> None:
+    keys = [make(tmp_path / "store", str(n)) for n in range(20)]
+    none = ask(tmp_path, "show", "xyz")
+    assert none.code == 1
+    assert "'xyz'" in none.stderr
+    twice = next(k[0] for k in keys if sum(o[0] == k[0] for o in keys) > 1)
+    several = ask(tmp_path, "show", twice)
+    assert several.code == 1
+    assert "give more digits" in several.stderr
+    overwrite(path_of(tmp_path / "store", keys[0]) / "manifest.json", b"{")
+    damaged = ask(tmp_path, "show", keys[0])
+    assert damaged.code == 1
+    assert "qpipe verify" in damaged.stderr
+    assert damaged.stdout == ""
+
+
+# -- verify ---------------------------------------------------------------------------------------
+
+
+def test_verify_of_a_whole_store(tmp_path: Path) -> None:
+    make(tmp_path / "store", "a")
+    answer = ask(tmp_path, "verify")
+    assert (answer.code, answer.stdout) == (0, "1 of 1 artifact(s) are whole\n")
+
+
+def test_verify_finds_a_flipped_bit_and_moves_it_away(tmp_path: Path) -> None:
+    good, bad = make(tmp_path / "store", "good"), make(tmp_path / "store", "bad")
+    flip(path_of(tmp_path / "store", bad) / "model.gguf")
+    assert {e["status"] for e in ask_json(tmp_path, "ls")["artifacts"]} == {"ok"}
+    answer = ask(tmp_path, "verify", "--json")
+    assert answer.code == 1
+    document = json.loads(answer.stdout)
+    assert document["verified"] == 2
+    (record,) = document["damaged"]
+    assert record["key"] == bad
+    assert "model.gguf" in record["problem"]
+    assert (Path(record["moved_to"]) / "model.gguf").is_file()
+    assert [e["key"] for e in ask_json(tmp_path, "ls")["artifacts"]] == [good]
+    assert ask(tmp_path, "verify").code == 0
+
+
+def test_verify_of_one(tmp_path: Path) -> None:
+    good, bad = make(tmp_path / "store", "good"), make(tmp_path / "store", "bad")
+    overwrite(path_of(tmp_path / "store", bad) / "manifest.json", b"{")
+    assert ask(tmp_path, "verify", good[:10]).code == 0
+    answer = ask(tmp_path, "verify", bad[:10])
+    assert answer.code == 1
+    assert answer.stdout.splitlines()[0].startswith(bad[:12])
+    assert "moved to" in answer.stdout
+
+
+# -- gc -------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_gc_then_does(tmp_path: Path) -> None:
+    keys = [make(tmp_path / "store", str(n), size=1000, age=100.0 * n) for n in range(4)]
+    dry = ask_json(tmp_path, "gc", "--max-size", "2500", "--dry-run")
+    assert len(ask_json(tmp_path, "ls")["artifacts"]) == 4
+    wet = ask_json(tmp_path, "gc", "--max-size", "2500")
+
+    assert dry["dry_run"] is True
+    assert wet["dry_run"] is False
+    assert [c["key"] for c in dry["removed"]] == [c["key"] for c in wet["removed"]]
+    assert dry["freed_bytes"] == wet["freed_bytes"] >= 2000
+    assert dry["rebuild_seconds"] == wet["rebuild_seconds"] == 7.0 * len(wet["removed"])
+    left = {e["key"] for e in ask_json(tmp_path, "ls")["artifacts"]}
+    assert left == set(keys) - {c["key"] for c in wet["removed"]}
+    assert keys[0] in left, "the last used stays"
+    assert keys[3] not in left
+
+
+def test_gc_by_age_says_it_in_words(tmp_path: Path) -> None:
+    make(tmp_path / "store", "new")
+    old = make(tmp_path / "store", "old", age=3 * 86400)
+    answer = ask(tmp_path, "gc", "--max-age", "2d", "--dry-run")
+    head, line, last = answer.stdout.splitlines()
+    assert head.split() == ["KEY", "NAME", "FREES", "UNUSED", "TO", "REBUILD"]
+    assert line.split()[:2] == [old[:12], "quantize[old]"]
+    assert line.split()[-3:] == ["3d", "7.00", "s"]
+    assert last.startswith("would remove 1 artifact(s), ")
+    assert "(7.00 s to make again); would keep 1, " in last
+
+
+# -- a store of somebody else's -------------------------------------------------------------------
+
+
+def test_a_read_only_store_can_be_looked_at(small_disk: Callable[[str], Path]) -> None:
+    disk = small_disk("2m")
+    whole, bad = make(disk / "store", "whole"), make(disk / "store", "bad")
+    flip(path_of(disk / "store", bad) / "model.gguf")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    assert whole[:12] in ask(disk, "ls").stdout
+    assert ask(disk, "show", whole).code == 0
+    verified = ask(disk, "verify")
+    assert verified.code == 1
+    assert "left where it is" in verified.stdout
+    assert "1 of 2 artifact(s) are whole" in verified.stdout
+    dry = ask_json(disk, "gc", "--max-size", "0", "--dry-run")
+    assert {candidate["key"] for candidate in dry["removed"]} == {whole, bad}
+    collected = ask(disk, "gc", "--max-size", "0")
+    assert collected.code == 1
+    assert "cannot be written" in collected.stderr
+    assert "Traceback" not in verified.stderr + collected.stderr
+    assert path_of(disk / "store", whole).is_dir()
