@@ -119,3 +119,32 @@ def test_doctor_says_when_the_hub_does_not_answer(tmp_path: Path) -> None:
     assert checks["network"]["state"] == "absent"
     assert "http://127.0.0.1:9 does not answer" in checks["network"]["found"]
     assert answer.code == 0
+
+
+def test_doctor_checks_versions_and_extras(tmp_path: Path) -> None:
+    # Requirements of an installed qpipe that this environment cannot meet.
+    own = tmp_path / "site" / "qpipe-0.1.0.dist-info"
+    own.mkdir(parents=True)
+    (own / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: qpipe\nVersion: 0.1.0\n"
+        "Requires-Dist: pydantic>=2\n"
+        "Requires-Dist: numpy>=99\n"
+        "Requires-Dist: not-for-us; sys_platform == 'plan9'\n"
+        "Provides-Extra: easy\nRequires-Dist: rich>=1; extra == 'easy'\n"
+        "Provides-Extra: hard\nRequires-Dist: qpipe[easy]; extra == 'hard'\n"
+        "Requires-Dist: no-such-engine>=2; extra == 'hard'\n"
+        "Provides-Extra: all\nRequires-Dist: qpipe[easy,hard]; extra == 'all'\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path / 'site'}:{Path(__file__).parents[2]}"}
+    answer = qpipe("doctor", "--json", cwd=tmp_path, env=env)
+    assert answer.code == 3
+    checks = {check["name"]: check for check in json.loads(answer.stdout)["checks"]}
+    assert checks["pydantic"]["state"] == "ok"
+    assert checks["numpy"]["state"] == "broken"
+    assert checks["numpy"]["fix"] == "pip install 'numpy>=99'"
+    assert "not-for-us" not in checks
+    assert checks["extra easy"]["state"] == "ok"
+    assert checks["extra hard"]["state"] == "absent"
+    assert checks["extra hard"]["found"] == "no-such-engine is not installed"
+    assert "'qpipe[hard]==0.1.0'" in checks["extra hard"]["fix"]
+    assert "extra all" not in checks
