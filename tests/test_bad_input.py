@@ -131,9 +131,9 @@ def test_an_architecture_that_is_not_supported(tmp_path: Path) -> None:
 
 
 def test_text_outside_a_vocabulary_without_byte_tokens(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("Once upon a time there was a caf\u00e9. " * 200)
+    (tmp_path / "text.txt").write_text("Once upon a time there was a euro \u20ac. " * 200)
     answer = run_local(tmp_path, TOK105, "evaluate.text=text.txt")
-    failed(answer, "\u00e9", "line 1, column 33")
+    failed(answer, "\u20ac", "line 1, column")
     assert sorted(set(stages_made(tmp_path))) == ["convert", "download", "quantize"]
 
 
