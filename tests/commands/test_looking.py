@@ -146,5 +146,12 @@ def test_doctor_checks_versions_and_extras(tmp_path: Path) -> None:
     assert checks["extra easy"]["state"] == "ok"
     assert checks["extra hard"]["state"] == "absent"
     assert checks["extra hard"]["found"] == "no-such-engine is not installed"
-    assert "'qpipe[hard]==0.1.0'" in checks["extra hard"]["fix"]
+    assert checks["extra hard"]["fix"] == "pip install 'qpipe[hard]==0.1.0'"
     assert "extra all" not in checks
+
+    (tmp_path / "constraints.txt").touch()
+    origin = {"url": tmp_path.as_uri(), "dir_info": {"editable": True}}
+    (own / "direct_url.json").write_text(json.dumps(origin))
+    again = json.loads(qpipe("doctor", "--json", cwd=tmp_path, env=env).stdout)["checks"]
+    (fix,) = (check["fix"] for check in again if check["name"] == "extra hard")
+    assert fix == f"pip install -e '{tmp_path}[hard]' -c {tmp_path}/constraints.txt"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
 
@@ -33,7 +37,7 @@ def checks() -> list[Check]:
     return [
         Check(_SELF, "ok", __version__),
         *(_dependency(requirement) for requirement in _of(wanted, "")),
-        *(_extra(extra, wanted) for extra in extras),
+        *(_extra(extra, wanted, _command(own, extra)) for extra in extras),
     ]
 
 
@@ -72,15 +76,22 @@ def _dependency(requirement: Requirement) -> Check:
     return Check(requirement.name, "broken", problem, fix)
 
 
-def _extra(extra: str, wanted: list[Requirement]) -> Check:
+def _extra(extra: str, wanted: list[Requirement], command: str) -> Check:
     requirements = _of(wanted, extra)
     problems = [problem for problem in map(_problem, requirements) if problem]
     if not problems:
         versions = ", ".join(f"{r.name} {installed(r.name)}" for r in requirements)
         return Check(f"extra {extra}", "ok", versions)
-    return Check(
-        f"extra {extra}",
-        "absent",
-        "; ".join(problems),
-        f"pip install '{_SELF}[{extra}]=={__version__}' -c constraints.txt",
-    )
+    return Check(f"extra {extra}", "absent", "; ".join(problems), command)
+
+
+def _command(own: metadata.Distribution, extra: str) -> str:
+    """What installs an extra; from the folder that qpipe came from, if it did (PEP 610)."""
+    origin = json.loads(own.read_text("direct_url.json") or "{}")
+    if "dir_info" not in origin:
+        return f"pip install '{_SELF}[{extra}]=={own.version}'"
+    folder = Path(unquote(urlsplit(origin["url"]).path))
+    editable = "-e " if origin["dir_info"].get("editable") else ""
+    constraints = folder / "constraints.txt"
+    pins = f" -c {shlex.quote(str(constraints))}" if constraints.is_file() else ""
+    return f"pip install {editable}{shlex.quote(f'{folder}[{extra}]')}{pins}"
