@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is slow; that is no fault of the code under test.
+settings.register_profile("qpipe", deadline=None)
+settings.load_profile("qpipe")
 
 TESTS = Path(__file__).parent
 MODELS = (TESTS / "data" / "models", TESTS.parent / "qpipe" / "data")
@@ -32,3 +41,36 @@ def gguf_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pa
         return out
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def importable_toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes find tests/toys.py, wherever the tests were started."""
+    found = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(TESTS.parent), *([found] if found else [])])
+    )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A function (size such as 4m) → the folder of a real file system of that size."""
+    with ExitStack() as stack:
+
+        def mount(size: str) -> Path:
+            if sys.platform != "linux" or os.geteuid() != 0:
+                pytest.skip("mounting a tmpfs needs root on Linux")
+            folder = tmp_path / f"disk-{size}"
+            folder.mkdir()
+            done = subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                pytest.skip(f"mounting is not allowed here: {done.stderr.strip()}")
+            stack.callback(subprocess.run, ["umount", "-l", str(folder)], check=True)
+            return folder
+
+        yield mount

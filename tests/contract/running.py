@@ -1,0 +1,88 @@
+"""One job through an executor, with a real claim: what every executor's tests start from."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qpipe.core.executor import Done, Executor, Job, Output, Progress
+from qpipe.core.graph import Node, Resources, Runtime
+from qpipe.core.key import Json
+from qpipe.core.store import Claim, Store
+from qpipe.errors import QpipeError
+from tests.core.synthetic import claimed, node
+
+
+def toy(
+    stage: str,
+    params: Mapping[str, Json],
+    *,
+    name: str = "toy",
+    resources: Resources | None = None,
+    where: Mapping[str, Json] | None = None,
+    timeout: float | None = None,
+    python: str | None = None,
+) -> Node:
+    """A node of tests/toys.py."""
+    runtime = Runtime(
+        f"tests.toys:{stage}", resources or Resources(), python, timeout, dict(where or {})
+    )
+    return node(name, params=params, runtime=runtime)
+
+
+@dataclass
+class Bench:
+    """An executor, a store to claim from, and what has happened so far."""
+
+    executor: Executor
+    store: Store
+    claims: list[Claim] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
+    done: list[Done] = field(default_factory=list)
+
+    def submit(self, job_node: Node, inputs: Mapping[str, Path] | None = None) -> Job:
+        """Claim and start a node; the job. ``log`` is kept in ``logs``."""
+        claim = claimed(self.store, job_node.key({}))
+        self.claims.append(claim)
+        job = Job(job_node, claim.key, dict(inputs or {}), claim.folder, claim.fd)
+        self.log = self.executor.submit(job)
+        return job
+
+    def wait(self, *, seconds: float = 30.0) -> Output | QpipeError:
+        """Until the next job ends; its outcome."""
+        end, count = time.monotonic() + seconds, len(self.done)
+        while len(self.done) == count:
+            assert time.monotonic() < end, "no job ended"
+            for event in self.executor.wait(0.1):
+                self._keep(event)
+        return self.done[count].outcome
+
+    def outcome(
+        self, job_node: Node, inputs: Mapping[str, Path] | None = None
+    ) -> Output | QpipeError:
+        """Start a node and wait for its end."""
+        self.submit(job_node, inputs)
+        return self.wait()
+
+    def until(self, condition: Callable[[], object], *, seconds: float = 20.0) -> None:
+        """Let the executor work until something is true."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, "waited too long"
+            for event in self.executor.wait(0.02):
+                self._keep(event)
+
+    def _keep(self, event: Done | Progress) -> None:
+        if isinstance(event, Done):
+            self.done.append(event)
+        else:
+            self.progress.append(event)
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.executor.cancel()
+        for claim in self.claims:
+            claim.release()
+        self.store.close()

@@ -1,0 +1,224 @@
+"""gc: by size and age, never what a living or a pinned run uses."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from qpipe.core import gc
+from qpipe.core.layout import MANIFEST
+from qpipe.core.link import link
+from qpipe.core.manifest import Manifest, scan
+from qpipe.core.store import Store
+from qpipe.errors import StoreError
+from tests.core.beside import finish, kill, ready, start
+from tests.core.synthetic import claimed, key_of, manifest, put
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A store with four artifacts of about 10 kB, used 4, 3, 2 and 1 days ago."""
+    store = Store(tmp_path / "store")
+    for index in range(4):
+        made = put(store, index, text="x" * 10_000)
+        used = time.time() - (4 - index) * DAY
+        os.utime(made.path, (used, used))
+    store.close()
+    return store.paths.root
+
+
+def left(root: Path) -> set[str]:
+    return set(Store(root).all_keys())
+
+
+def keys(*labels: int) -> set[str]:
+    return {key_of(label) for label in labels}
+
+
+def size_of_one(root: Path) -> int:
+    return sum(p.stat().st_size for p in Store(root).paths.artifact(key_of(0)).iterdir())
+
+
+def test_the_least_recently_used_go_first(root: Path) -> None:
+    store = Store(root)
+    store.lookup(key_of(0))
+    store.close()
+    found = gc.collect(store, max_size=2 * size_of_one(root) + 100)
+    assert [c.key for c in found.removed] == [key_of(1), key_of(2)]
+    assert left(root) == keys(0, 3)
+    assert found.freed == 2 * size_of_one(root)
+    assert found.rebuild_seconds == 4.0
+
+
+def test_by_age(root: Path) -> None:
+    found = gc.collect(Store(root), max_age=2.5 * DAY)
+    assert {c.key for c in found.removed} == keys(0, 1)
+    assert left(root) == keys(2, 3)
+
+
+def test_by_age_and_size(root: Path) -> None:
+    gc.collect(Store(root), max_age=3.5 * DAY, max_size=size_of_one(root) + 100)
+    assert left(root) == keys(3)
+
+
+def test_a_dry_run_says_everything_and_changes_nothing(root: Path) -> None:
+    (root / "active" / "999999-dead").write_text(key_of(0))
+    before = sorted((str(p), p.stat().st_mtime_ns) for p in root.rglob("*"))
+    found = gc.collect(Store(root), max_size=size_of_one(root), dry_run=True)
+    assert sorted((str(p), p.stat().st_mtime_ns) for p in root.rglob("*")) == before
+    real = gc.collect(Store(root), max_size=size_of_one(root))
+    assert found == real
+    assert len(real.removed) == 3
+    assert real.rebuild_seconds == 6.0
+
+
+def test_nothing_to_do(root: Path, tmp_path: Path) -> None:
+    assert gc.collect(Store(root)).removed == []
+    assert gc.collect(Store(tmp_path / "none"), max_size=0) == gc.Collection([], [])
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_a_living_process_uses_is_spared(root: Path) -> None:
+    user = ready(start("use", root, 0, 2))
+    found = gc.collect(Store(root), max_size=0)
+    assert left(root) == keys(0, 2)
+    assert {c.spared for c in found.kept} == {f"in use by process {user.pid}"}
+    kill(user)  # not even killed does it hold on to them
+    gc.collect(Store(root), max_size=0)
+    assert left(root) == set()
+    assert list((root / "active").iterdir()) == []
+
+
+def test_what_this_process_uses_is_spared_until_it_closes(root: Path) -> None:
+    store = Store(root)
+    store.lookup(key_of(1))
+    put(store, "made")
+    gc.collect(store, max_size=0)
+    assert left(root) == {key_of(1), key_of("made")}
+    store.close()
+    gc.collect(store, max_size=0)
+    assert left(root) == set()
+
+
+def test_a_verified_artifact_is_in_use(root: Path) -> None:
+    store = Store(root)
+    assert store.verify(key_of(1)) is None
+    gc.collect(Store(root), max_size=0)
+    assert left(root) == keys(1)
+
+
+def test_pinned_runs(root: Path) -> None:
+    store = Store(root)
+    gc.pin(store, "run-1", keys(0, 1))
+    gc.pin(store, "run-2", keys(1))
+    (root / "pins" / ".run-3.half").write_text(key_of(3))
+    found = gc.collect(store, max_age=0.0)
+    assert left(root) == keys(0, 1)
+    assert {c.spared for c in found.kept} == {"pinned by run run-1", "pinned by run run-2"}
+    gc.unpin(store, "run-1")
+    gc.collect(store, max_age=0.0)
+    assert left(root) == keys(1)
+    gc.unpin(store, "run-2")
+    with pytest.raises(StoreError, match="run run-2 is not pinned"):
+        gc.unpin(store, "run-2")
+
+
+def test_half_written_folders_of_the_dead_go_and_those_of_the_living_stay(root: Path) -> None:
+    dead, alive = ready(start("hold", root, "dead")), ready(start("hold", root, "alive"))
+    kill(dead)
+    gc.collect(Store(root), max_size=10**9)
+    (kept,) = (root / "aside").iterdir()
+    assert kept.name.startswith(key_of("alive"))
+    finish(alive)
+    assert key_of("alive") in left(root)
+
+
+def test_quarantine_is_kept_for_a_day(root: Path) -> None:
+    store = Store(root)
+    for label in (0, 1):
+        path = store.paths.manifest(key_of(label))
+        path.chmod(0o644)
+        path.write_text("{")
+    old, young = (store.lookup(key_of(label))[1] for label in (0, 1))
+    assert old is not None
+    assert young is not None
+    assert old.moved_to is not None
+    assert young.moved_to is not None
+    os.utime(old.moved_to, (0, 0))
+    gc.collect(store, max_size=10**9)
+    assert not old.moved_to.exists()
+    assert young.moved_to.exists()
+
+
+def test_damaged_artifacts_are_weighed_and_can_go(root: Path) -> None:
+    path = Store(root).paths.manifest(key_of(0))
+    path.chmod(0o644)
+    path.write_text("{")
+    found = gc.collect(Store(root), max_size=0)
+    assert "(damaged)" in [c.name for c in found.removed]
+    assert left(root) == set()
+
+
+def test_links_to_the_users_files_free_nothing(root: Path, tmp_path: Path) -> None:
+    source = tmp_path / "model.bin"
+    source.write_bytes(b"x" * 1_000_000)
+    store = Store(root)
+    claim = claimed(store, key_of("linked"))
+    link(source, claim.folder / "model.bin")
+    store.commit(claim, manifest(claim.key, scan(claim.folder)))
+    store.close()
+    found = gc.collect(store, max_size=0)
+    assert len(found.removed) == 5
+    assert found.freed < 100_000
+    assert source.stat().st_size == 1_000_000
+
+
+def test_artifacts_that_go_away_under_its_eyes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another gc, or a quarantine, is quicker: once while weighing, once while removing."""
+    other = Store(root)
+    load = Manifest.load
+
+    def vanish(folder: Path) -> Manifest:
+        if folder.name == key_of(0):
+            monkeypatch.undo()
+            gc.collect(other, max_age=2.5 * DAY)
+        return load(folder)
+
+    monkeypatch.setattr(Manifest, "load", vanish)
+    found = gc.collect(Store(root), max_size=0)
+    assert {c.key for c in found.removed} == keys(2, 3)
+    take_out = gc._take_out
+
+    def quicker(store: Store, key: str) -> Path | None:
+        take_out(store, key)
+        return take_out(store, key)
+
+    put(other, "again")
+    other.close()
+    monkeypatch.setattr(gc, "_take_out", quicker)
+    assert gc.collect(Store(root), max_size=0).removed == []
+
+
+def test_gc_beside_runs_breaks_none(tmp_path: Path) -> None:
+    """Real processes: some run a graph over and over, some collect all they may."""
+    root = tmp_path / "store"
+    collectors = [ready(start("collector", root, 5)) for _ in range(2)]
+    runners = [start("runs", root, 4) for _ in range(2)]
+    done = [int(finish(runner)) for runner in runners]
+    removed = [int(finish(collector)) for collector in collectors]
+    assert all(count > 2 for count in done), done
+    assert sum(removed) > 12, removed
+    assert list((root / "aside").iterdir()) == []
+    assert not (root / "quarantine").exists()
+
+
+def test_an_artifact_without_its_manifest(root: Path) -> None:
+    folder = Store(root).paths.artifact(key_of(0))
+    folder.chmod(0o755)
+    (folder / MANIFEST).unlink()
+    assert len(gc.collect(Store(root), max_size=0).removed) == 4

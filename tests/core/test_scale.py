@@ -1,0 +1,107 @@
+"""Ten thousand nodes: memory, and time that grows linearly. The figures are for `make bench`;
+the limits here are wide, so that a busy machine does not fail them, and a quadratic loop does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from qpipe.core.executor import Job, Output
+from qpipe.core.graph import Graph
+from qpipe.core.store import Store
+from qpipe.errors import CheckpointError, QpipeError
+from tests.core.synthetic import InstantExecutor, node, run, tree
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is one."""
+    shm = Path("/dev/shm")
+    if not os.access(shm, os.W_OK):
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=shm) as folder:
+        yield Path(folder)
+
+
+PLAN = """
+import resource, sys, time
+from pathlib import Path
+from qpipe.core.forecast import forecast
+from qpipe.core.store import Store
+from tests.core.synthetic import tree
+begun = time.perf_counter()
+found = forecast(tree(10_000), Store(Path(sys.argv[1])))
+assert len(found) == 10_000
+print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_ten_thousand_nodes_are_keyed_and_planned(memory: Path) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", PLAN, str(memory / "store")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, peak = map(float, out.stdout.split())
+    assert seconds < 3
+    assert peak < 300e6
+
+
+def test_a_run_takes_time_in_proportion(memory: Path) -> None:
+    took = []
+    for count in (300, 1200):
+        graph, store = tree(count), Store(memory / f"{count}")
+        begun = time.process_time()
+        for _ in range(2):
+            run(graph, store)
+        took.append(time.process_time() - begun)
+    assert took[1] < 4 * took[0] * 2
+
+
+def test_many_failures_are_not_quadratic(memory: Path) -> None:
+    """Each of many sources fails, above one long chain that all of them lead to."""
+
+    def fail(job: Job) -> Output | QpipeError:
+        return CheckpointError("broke")
+
+    took = []
+    for count in (400, 1600):
+        sources = [node(f"s{index}") for index in range(count)]
+        inputs = {f"r{index}": source for index, source in enumerate(sources)}
+        chain = [node("c0", inputs=inputs)]
+        for index in range(1, count):
+            chain.append(node(f"c{index}", inputs={"x": chain[-1]}))
+        graph = Graph([*sources, *chain])
+        begun = time.process_time()
+        result, _ = run(graph, Store(memory / f"{count}"), InstantExecutor(fail), keep_going=True)
+        took.append(time.process_time() - begun)
+        assert result.counts == {"failed": count, "skipped": count}
+    assert took[1] < 4 * took[0] * 2.5
+
+
+def test_descriptors_do_not_run_out(memory: Path) -> None:
+    """Only what runs holds a lock, however many nodes wait."""
+    store = Store(memory / "store")
+    most = 0
+
+    class Counting(InstantExecutor):
+        def submit(self, job: Job) -> str | None:
+            nonlocal most
+            most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208
+            return super().submit(job)
+
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    result, _ = run(tree(1500), store, Counting(room=32))
+    assert result.status == "done"
+    assert most <= before + 36
+    store.close()
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
