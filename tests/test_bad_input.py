@@ -131,9 +131,9 @@ def test_an_architecture_that_is_not_supported(tmp_path: Path) -> None:
 
 
 def test_text_outside_a_vocabulary_without_byte_tokens(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text("Once upon a time there was a euro \u20ac. " * 200)
+    (tmp_path / "text.txt").write_text("Once upon a time there was a kanji \u6f22. " * 200)
     answer = run_local(tmp_path, TOK105, "evaluate.text=text.txt")
-    failed(answer, "\u20ac", "line 1, column")
+    failed(answer, "\u6f22", "line 1, column")
     assert sorted(set(stages_made(tmp_path))) == ["convert", "download", "quantize"]
 
 
@@ -171,7 +171,7 @@ def test_a_corrupt_manifest_is_made_again(tmp_path: Path) -> None:
     listed = qpipe("ls", cwd=tmp_path)
     assert listed.code == 0
     assert "damaged" in listed.stdout
-    refused(qpipe("show", manifest.parent.name, cwd=tmp_path), 1, str(manifest), "qpipe verify")
+    refused(qpipe("show", manifest.parent.name, cwd=tmp_path), 1, "manifest.json", "qpipe verify")
     again = run_local(tmp_path, STORIES, "--json")
     assert again.code == 0, again
     assert "damaged" in again.stderr
