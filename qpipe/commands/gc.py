@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
-from qpipe.commands.quantities import parse_age, parse_size
+from qpipe.core.quantities import parse_age, parse_size
 from qpipe.errors import UsageError
 from qpipe.report import numbers, text
 

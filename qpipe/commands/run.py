@@ -105,7 +105,7 @@ class _Session:
             self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
         )
         for suffix in ("md", "json", "csv"):
-            text = render.render(document["rows"], suffix)
+            text = render.render(document["rows"], suffix, title=self.paths.root.name)
             self.paths.report(suffix).write_text(text)
         if self.options.pin:
             keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]

@@ -74,13 +74,13 @@ def find_recipe(recipe: str) -> Path:
     if recipe in recipe_names():
         return shipped_recipes() / f"{recipe}.yaml"
     here = given.with_name(f"{given.name}.yaml") if given.name else given
-    hint = f"; for the file in this folder write {here}" if here.is_file() else ""
+    hint = f"For the file in this folder write {here}" if here.is_file() else ""
     raise RecipeError(
-        f"there is no recipe {recipe!r}: {nearest(recipe, recipe_names())}{hint or _OR_PATH}"
+        f"there is no recipe {recipe!r}; {nearest(recipe, recipe_names())} {hint or _OR_PATH}"
     )
 
 
-_OR_PATH = "; a recipe of your own is given by the path of its YAML file"
+_OR_PATH = "A recipe of your own is given by the path of its YAML file"
 
 
 def _existing(path: Path) -> Path:

@@ -8,21 +8,22 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from qpipe.errors import RecipeError, nearest
+from qpipe.core.quantities import parse_size
+from qpipe.errors import RecipeError, UsageError, nearest
 from qpipe.stages.base import Params
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", re.IGNORECASE)
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
-
-def parse_size(value: object) -> object:
+def _size(value: object) -> object:
     """``"8GB"`` → 8000000000; numbers are bytes; anything else is left for pydantic to refuse."""
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        return int(float(match[1]) * _UNITS[match[2].upper()])
-    return value
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_size(value, option="size")
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
-Bytes = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+Bytes = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 
 
 class ResourcesSpec(Params):
@@ -207,9 +208,11 @@ def _model_inside(annotation: Any) -> Any:
 
 
 def _refuse_unused(job: Composed) -> None:
-    """A field of an open block that no stage reads is a typo, or would silently do nothing."""
+    """A field that no stage reads, in a block whose other fields are read, is a typo."""
     for block in ("quantize", "evaluate"):
-        known = {name for name in job.used if name.startswith(f"{block}.")}
+        known = {name for name in job.used if name.split(".")[0] == block}
+        if not known:
+            continue  # `~evaluate`, say: the block's settings wait for stages that are not there
         for field in _leaves(job.config.get(block), block):
             if not any(name == field or field.startswith(f"{name}.") for name in job.used):
                 choices = [name.removeprefix(f"{block}.") for name in known]

@@ -100,7 +100,6 @@ def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda c: c["model"].update(revision=1234567), "reads as the int 1234567; quote it"),
         (lambda c: c["model"].update(trust_remote_code=True), "needs the exact commit"),
         (lambda c: c["model"].pop("source"), "model.source: missing"),
-        (lambda c: c.update(evaluate={"txet": 1}), "evaluate.txet (recipe.yaml): no stage"),
         (lambda c: c.update(executor={"memory": "much"}), "executor.memory"),
         (lambda c: c["run"].update(timeout=float("nan")), "run.timeout"),
     ],
@@ -125,3 +124,20 @@ def test_an_error_names_the_field_that_the_user_wrote() -> None:
     aliases = {"stages.quantize.with": "quantize"}
     with pytest.raises(QpipeError, match=re.escape("quantize.type (the override 'quantize.type")):
         draft("recipe", [job(config, aliases=aliases, overrides=("quantize.type=Q9_0",))])
+
+
+def test_a_field_that_nothing_reads_is_a_typo_unless_its_whole_block_rests() -> None:
+    config = pipeline()
+    config["evaluate"] = {"text": TEXT, "txet": 1}
+    used = frozenset({"evaluate.text"})
+    words = re.escape("evaluate.txet (recipe.yaml): no stage of this recipe reads it; did you mean")
+    with pytest.raises(QpipeError, match=words):
+        draft("recipe", [job(config, used=used)])
+    draft("recipe", [job(config)])
+
+
+@pytest.mark.parametrize(("written", "size"), [("8GB", 8 * 10**9), ("1GiB", 2**30), (5, 5)])
+def test_sizes(written: object, size: int) -> None:
+    config = pipeline()
+    config["executor"] = {"memory": written}
+    assert draft("recipe", [job(config)])["executor"]["memory"] == size

@@ -1,4 +1,4 @@
-"""Sizes and ages as people write them on a command line."""
+"""Sizes and ages as people write them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_size(text: str, *, option: str) -> int:
-    """Bytes of ``50GB`` (10⁹), ``50GiB`` (2³⁰), ``50G`` (as GB). Raises UsageError."""
+    """Bytes of ``50GB`` (10⁹), ``50GiB`` (2³⁰), ``50G`` (as GB).
+
+    Raises UsageError, which names ``option``.
+    """
     match = _NUMBER.fullmatch(text.strip())
     if match is None or match[2].lower() not in _SIZES:
         raise UsageError(

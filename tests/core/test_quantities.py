@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from qpipe.commands.quantities import parse_age, parse_size
+from qpipe.core.quantities import parse_age, parse_size
 from qpipe.errors import UsageError
 
 
