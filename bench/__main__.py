@@ -34,7 +34,9 @@ def main() -> int:
         bench = Bench(Path(sys.executable), peers, Path(folder), rounds=args.rounds)
         for name in args.names or NAMES:
             print(f"measuring {name} …", file=sys.stderr)
-            found += importlib.import_module(f"bench.{name}").rows(bench)
+            rows = importlib.import_module(f"bench.{name}").rows(bench)
+            print("\n".join(map(_line, rows)), file=sys.stderr)
+            found += rows
     text = table(found)
     print(text)
     _write(found, text)
@@ -43,27 +45,33 @@ def main() -> int:
 
 def table(found: Sequence[Row]) -> str:
     """The rows as a Markdown table, with the machine and the date below."""
-    lines = [
-        "| what | qpipe | beside | it takes | ratio | limit | kept |",
-        "|---|--:|---|--:|--:|--:|---|",
-    ]
-    for row in found:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        theirs = "" if row.theirs is None else _value(row.theirs, row.unit)
-        lines.append(
-            f"| {row.what} | {_value(row.ours, row.unit)} | {row.peer or ''} | {theirs} | {ratio} "
-            f"| {_limit(row)} | {_MARKS[row.ok]} |"
-        )
     here = machine()
     python = ".".join(map(str, sys.version_info[:3]))
     return "\n".join(
         [
-            *lines,
+            "| what | qpipe | beside | it takes | ratio | limit | kept |",
+            "|---|--:|---|--:|--:|--:|---|",
+            *map(_line, found),
             "",
             f"{time.strftime('%Y-%m-%d')}, {here['processor']}, {here['cores']} cores, "
             f"{here['system']}, Python {python}. Medians of interleaved rounds.",
         ]
     )
+
+
+def _line(row: Row) -> str:
+    ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+    theirs = "" if row.theirs is None else _value(row.theirs, row.unit)
+    cells = [
+        row.what,
+        _value(row.ours, row.unit),
+        row.peer or "",
+        theirs,
+        ratio,
+        _limit(row),
+        _MARKS[row.ok],
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _value(value: float, unit: str) -> str:

@@ -17,6 +17,8 @@ _HYDRA = """
 import sys, time
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from qpipe.recipe.load.sweep import register
+register()
 folder, count = sys.argv[1], int(sys.argv[2])
 with initialize_config_dir(folder, version_base="1.3"):
     started = time.perf_counter()

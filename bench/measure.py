@@ -59,7 +59,7 @@ class Bench:
 
 
 def call(
-    command: Sequence[str | Path],
+    command: Sequence[object],
     *,
     cwd: Path,
     env: Mapping[str, str] | None = None,

@@ -27,7 +27,7 @@ def _no_hub(source: HubSource) -> str:
 
 def _drafts(count: int) -> RunDraft:
     """Jobs that are chains of ten stages; all take one text, which is the first node."""
-    jobs = []
+    jobs: list[JobDraft] = []
     left = count - 1
     while left:
         depth = min(_DEPTH, left)
