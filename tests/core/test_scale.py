@@ -58,7 +58,7 @@ def test_ten_thousand_nodes_are_keyed_and_planned(memory: Path) -> None:
 
 def test_a_run_takes_time_in_proportion(memory: Path) -> None:
     took = []
-    for count in (300, 1200):
+    for count in (150, 600):
         graph, store = tree(count), Store(memory / f"{count}")
         begun = time.process_time()
         for _ in range(2):
@@ -100,8 +100,8 @@ def test_descriptors_do_not_run_out(memory: Path) -> None:
             return super().submit(job)
 
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    result, _ = run(tree(1500), store, Counting(room=32))
+    result, _ = run(tree(400), store, Counting(room=16))
     assert result.status == "done"
-    assert most <= before + 36
+    assert most <= before + 20
     store.close()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -48,7 +48,7 @@ def check(root: Path) -> None:
 
 def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    assert hammer_and_kill(root, rounds=12, at_once=2) == 24
+    assert hammer_and_kill(root, rounds=8, at_once=2) == 16
     store = Store(root)
     left = [path.name.split(".")[0] for path in store.paths.aside.iterdir()]
     for key in {*left, *(key_of(n) for n in range(12))}:
@@ -58,7 +58,7 @@ def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_many_kills(tmp_path: Path) -> None:
-    assert hammer_and_kill(tmp_path / "store", rounds=60, at_once=2) == 120
+    assert hammer_and_kill(tmp_path / "store", rounds=30, at_once=2) == 60
 
 
 def test_the_killed_left_something_to_clean_up(tmp_path: Path) -> None:
