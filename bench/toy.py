@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
 from qpipe.core.executor import Done, Job, Output, Progress
 from qpipe.core.graph import Resources
-from qpipe.core.manifest import Usage, scan
+from qpipe.core.manifest import FileEntry, Usage
 from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.plan import Plan, plan
 from qpipe.stages.sources import HubSource, Pinner
 
 _DEPTH = 10
+_CONTENT = b"toy\n"
 
 
 def planned(count: int) -> Plan:
@@ -67,10 +69,12 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
 
 
 class ToyExecutor:
-    """Writes one small file for each job, at once, in this process."""
+    """Writes one small file for each job, at once; hashing it would be the worker's work."""
 
     def __init__(self) -> None:
         self._jobs: deque[Job] = deque()
+        digest = hashlib.sha256(_CONTENT).hexdigest()
+        self._output = Output([FileEntry("out.txt", len(_CONTENT), digest)], usage=Usage(0.1))
 
     def check(self, needs: Resources) -> str | None:
         return None
@@ -86,8 +90,8 @@ class ToyExecutor:
         done: list[Done | Progress] = []
         while self._jobs:
             job = self._jobs.popleft()
-            (job.out / "out.txt").write_text(job.key)
-            done.append(Done(job, Output(files=scan(job.out), usage=Usage(0.1, 0.1, 1))))
+            (job.out / "out.txt").write_bytes(_CONTENT)
+            done.append(Done(job, self._output))
         return done
 
     def cancel(self) -> None:
