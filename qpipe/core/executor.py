@@ -17,7 +17,7 @@ from qpipe.errors import QpipeError
 class Job:
     """One node, ready to run: where its inputs are and the folder that it must fill.
 
-    ``lock_fd`` is the claim's lock, which a worker process inherits.
+    ``lock_fd`` is the claim's lock, which a worker process inherits. ``needs`` is what it occupies.
     """
 
     node: Node
@@ -25,6 +25,7 @@ class Job:
     inputs: Mapping[str, Path]
     out: Path
     lock_fd: int
+    needs: Resources
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,22 @@ from qpipe.errors import GraphError, nearest
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a node occupies while it runs: CPU cores, bytes of memory (0: not said), GPUs."""
+    """What a node occupies while it runs: CPU cores, bytes of memory (0: not said), GPUs.
+
+    ``memory_per_input_byte`` adds to ``memory`` once the inputs, and so their sizes, are there.
+    """
 
     cpus: int = 1
     memory: int = 0
     gpus: int = 0
+    memory_per_input_byte: float = 0.0
+
+    def with_inputs(self, size: int) -> Resources:
+        """The needs of a node whose inputs have ``size`` bytes."""
+        if not self.memory_per_input_byte:
+            return self
+        memory = self.memory + int(self.memory_per_input_byte * size)
+        return Resources(self.cpus, memory, self.gpus)
 
 
 @dataclass(frozen=True, slots=True)

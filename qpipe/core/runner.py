@@ -87,6 +87,7 @@ class _Miss:
     node: Node
     key: str
     inputs: Mapping[str, Artifact]
+    needs: Resources
 
 
 @dataclass
@@ -103,7 +104,7 @@ class _Run:
     misses: dict[Resources, deque[_Miss]] = field(default_factory=dict)
     """Nodes to be made, by what they need, so that one look tells whether any of a kind fits."""
     contended: dict[str, Node] = field(default_factory=dict)
-    """Nodes that another process is making."""
+    """Nodes whose artifact is being made, by another process or for another node of this run."""
     running: dict[str, Claim] = field(default_factory=dict)
     stopping: bool = False
 
@@ -170,12 +171,13 @@ class _Run:
         if artifact is not None:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
-        elif node.id in self.contended:
-            if self.executor.has_room(node.runtime.resources):
-                self._start(_Miss(node, key, inputs))
-        else:
-            needs = node.runtime.resources
-            self.misses.setdefault(needs, deque()).append(_Miss(node, key, inputs))
+            return
+        size = sum(made.manifest.size for made in inputs.values())
+        miss = _Miss(node, key, inputs, node.runtime.resources.with_inputs(size))
+        if node.id not in self.contended:
+            self.misses.setdefault(miss.needs, deque()).append(miss)
+        elif self.executor.has_room(miss.needs):
+            self._start(miss)
 
     def _start_what_fits(self) -> None:
         for needs, misses in self.misses.items():
@@ -205,7 +207,8 @@ class _Run:
         if claim is None:
             if node.id not in self.contended:
                 self.contended[node.id] = node
-                self.emit(NodeWaiting(node.id, node.name, key))
+                if all(claim.key != key for claim in self.running.values()):
+                    self.emit(NodeWaiting(node.id, node.name, key))
             return
         self.contended.pop(node.id, None)
         self.running[node.id] = claim
@@ -216,7 +219,7 @@ class _Run:
             return
         paths = {role: artifact.path for role, artifact in miss.inputs.items()}
         try:
-            log = self.executor.submit(Job(node, key, paths, claim.folder, claim.fd))
+            log = self.executor.submit(Job(node, key, paths, claim.folder, claim.fd, miss.needs))
         except QpipeError as error:
             self._let_go(node)
             self._fail(node, error)

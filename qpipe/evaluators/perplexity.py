@@ -156,8 +156,9 @@ class Perplexity(Evaluator):
 
     @classmethod
     def resources(cls, params: PerplexityParams, *, cores: int) -> Resources:
-        """Two evaluations at a time keep the cores busy while either one loads."""
-        return Resources(cpus=max(1, cores // 2))
+        """Half the cores, so that one evaluates while another loads; the model, its buffers and the
+        logits of a batch in memory."""
+        return Resources(cpus=max(1, cores // 2), memory=512 << 20, memory_per_input_byte=1.0)
 
     @classmethod
     def check(cls) -> str | None:

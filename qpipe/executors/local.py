@@ -108,7 +108,7 @@ class LocalExecutor:
         """Whether cores, memory and GPUs are free; more cores than there are means all of them."""
         if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
             return False  # jobs that book no core are many processes all the same
-        booked = [worker.job.node.runtime.resources for worker in self.workers]
+        booked = [worker.job.needs for worker in self.workers]
         cpus = sum(min(b.cpus, self.capacity.cpus) for b in booked)
         memory = sum(b.memory for b in booked)
         gpus = sum(b.gpus for b in booked)
@@ -138,7 +138,7 @@ class LocalExecutor:
         lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
         log = self.paths.logs / f"{slug}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
-        gpus = self._free_gpus()[: job.node.runtime.resources.gpus]
+        gpus = self._free_gpus()[: job.needs.gpus]
         kills = oom_kills()
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -219,7 +219,7 @@ class LocalExecutor:
         return events
 
     def _watch_memory(self, worker: _Worker) -> None:
-        allowed = worker.job.node.runtime.resources.memory
+        allowed = worker.job.needs.memory
         if self.enforce_memory and allowed:
             used = memory_in_use(worker.process.pid)
             if used > allowed:
@@ -230,7 +230,7 @@ class LocalExecutor:
         name, code = worker.job.node.name, worker.process.returncode
         result = worker.folder / RESULT
         if worker.over_memory:
-            allowed = worker.job.node.runtime.resources.memory
+            allowed = worker.job.needs.memory
             return OutOfMemoryError(
                 f"{name}: stopped, it used {worker.over_memory / 1e6:.0f} MB of memory and may use "
                 f"{allowed / 1e6:.0f} MB; raise the stage's resources.memory"

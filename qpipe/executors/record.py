@@ -21,7 +21,7 @@ def to_record(job: Job) -> dict[str, Any]:
         "inputs": {role: str(path) for role, path in job.inputs.items()},
         "out": str(job.out),
         "where": dict(node.runtime.where),
-        "threads": max(1, node.runtime.resources.cpus),
+        "threads": max(1, job.needs.cpus),
         "parent": os.getpid(),
     }
 

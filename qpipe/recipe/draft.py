@@ -7,7 +7,7 @@ and hub revisions are looked at anew each time (plan.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from qpipe.core.key import Json
 
@@ -16,7 +16,7 @@ class StageDraft(TypedDict):
     """One stage of a job. ``needs`` maps role to the name of another stage of the job.
 
     ``source`` is set for a stage that fetches: its ``params`` are then ``{"source", "revision"}``.
-    ``resources`` is (cpus, memory bytes, gpus).
+    ``resources`` are the fields of `qpipe.core.graph.Resources`.
     """
 
     name: str
@@ -29,7 +29,7 @@ class StageDraft(TypedDict):
     entry: str
     python: str | None
     timeout: float | None
-    resources: list[int]
+    resources: dict[str, Any]
 
 
 class JobDraft(TypedDict):

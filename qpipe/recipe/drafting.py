@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from qpipe.core.graph import order
+from qpipe.core.graph import Resources, order
 from qpipe.errors import GraphError, RecipeError, nearest
 from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.request import Job
-from qpipe.recipe.schema import Recipe, StageSpec, checked, validate
+from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, validate
 from qpipe.stages.base import InputFile, Params, Stage
 from qpipe.stages.find import entry, find
 
@@ -85,7 +86,6 @@ def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDr
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
     needed = stage.resources(params, cores=os.cpu_count() or 1)
-    own = spec.resources
     return [
         *sources,
         StageDraft(
@@ -99,13 +99,17 @@ def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDr
             entry=entry(stage),
             python=stage.python(params),
             timeout=spec.timeout or recipe.run.timeout,
-            resources=[
-                needed.cpus if own.cpus is None else own.cpus,
-                needed.memory if own.memory is None else own.memory,
-                needed.gpus if own.gpus is None else own.gpus,
-            ],
+            resources=asdict(_wanted(needed, spec.resources)),
         ),
     ]
+
+
+def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
+    """What the recipe says of a stage's needs, else what the stage declares."""
+    said = own.model_dump(exclude_none=True)
+    if own.memory is not None:
+        said["memory_per_input_byte"] = 0.0
+    return replace(declared, **said)
 
 
 def _check_roles(field: str, stage: type[Stage], needs: Mapping[str, str], job: Job) -> None:
@@ -149,5 +153,5 @@ def _source(value: str, parameter: str) -> StageDraft:
         entry=entry(Download),
         python=None,
         timeout=None,
-        resources=[1, 0, 0],
+        resources=asdict(Resources()),
     )

@@ -69,7 +69,6 @@ class _Builder:
         where: Mapping[str, Json] = {}
         if stage["source"]:
             params, where = self._pin(stage["params"])
-        cpus, memory, gpus = stage["resources"]
         return Node(
             name=stage["name"],
             stage=stage["stage"],
@@ -79,7 +78,7 @@ class _Builder:
             inputs=inputs,
             runtime=Runtime(
                 entry=stage["entry"],
-                resources=Resources(cpus, memory, gpus),
+                resources=Resources(**stage["resources"]),
                 python=stage["python"],
                 timeout=stage["timeout"],
                 where=where,

@@ -58,7 +58,7 @@ class Convert(base.Stage):
     @classmethod
     def resources(cls, params: ConvertParams, *, cores: int) -> Resources:
         """Reading and writing bound it: one core."""
-        return Resources(cpus=1)
+        return Resources(cpus=1, memory=256 << 20)
 
     def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""

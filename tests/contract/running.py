@@ -46,7 +46,14 @@ class Bench:
         """Claim and start a node; the job. ``log`` is kept in ``logs``."""
         claim = claimed(self.store, job_node.key({}))
         self.claims.append(claim)
-        job = Job(job_node, claim.key, dict(inputs or {}), claim.folder, claim.fd)
+        job = Job(
+            job_node,
+            claim.key,
+            dict(inputs or {}),
+            claim.folder,
+            claim.fd,
+            job_node.runtime.resources,
+        )
         self.log = self.executor.submit(job)
         return job
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpipe.core.graph import Graph, Node, merge, order
+from qpipe.core.graph import Graph, Node, Resources, merge, order
 from qpipe.errors import GraphError
 from tests.core.synthetic import node, tree
 
@@ -99,3 +99,9 @@ def test_renaming_changes_no_id() -> None:
     renamed = graph.renamed({first: "download"})
     assert list(renamed) == list(graph)
     assert renamed[first].name == "download"
+
+
+def test_memory_grows_with_the_inputs_where_a_stage_says_so() -> None:
+    needs = Resources(2, 100, 1, memory_per_input_byte=1.5)
+    assert needs.with_inputs(10) == Resources(2, 115, 1)
+    assert Resources(2, 100, 1).with_inputs(10**9) == Resources(2, 100, 1)
