@@ -42,7 +42,8 @@ def _shipped(package: str) -> list[type[Stage]]:
         stages += [
             value
             for value in vars(module).values()
-            if inspect.isclass(value)
+            # The value's own type: to Python 3.10 an alias such as dict[str, str] is a class.
+            if issubclass(type(value), type)
             and issubclass(value, Stage)
             and value.__module__ == module.__name__
             and not inspect.isabstract(value)
