@@ -180,7 +180,7 @@ class _Run:
             self._start(miss)
 
     def _start_what_fits(self) -> None:
-        for needs, misses in self.misses.items():
+        for needs, misses in list(self.misses.items()):
             why = self.executor.check(needs)
             while misses and (self.stopping or why or self.executor.has_room(needs)):
                 miss = misses.popleft()
@@ -192,6 +192,8 @@ class _Run:
                     self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
                 else:
                     self._start(miss)
+            if not misses:  # needs that depend on sizes make a kind of almost every node
+                del self.misses[needs]
 
     def _start(self, miss: _Miss) -> None:
         """Submit a node, or note that another process is making it or has just made it."""

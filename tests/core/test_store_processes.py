@@ -48,7 +48,7 @@ def check(root: Path) -> None:
 
 def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    assert hammer_and_kill(root, rounds=8, at_once=2) == 16
+    assert hammer_and_kill(root, rounds=6, at_once=2) == 12
     store = Store(root)
     left = [path.name.split(".")[0] for path in store.paths.aside.iterdir()]
     for key in {*left, *(key_of(n) for n in range(12))}:
