@@ -26,6 +26,9 @@ def _known_type(name: str) -> str:
 
 
 def _pairs_to_rules(value: object) -> object:
+    # null in recipes: Hydra lets an override fill that, but adds no keys to an empty mapping.
+    if value is None:
+        return {}
     return dict(value) if isinstance(value, list) else value
 
 
@@ -66,8 +69,8 @@ class NativeGguf(Engine):
 
     @classmethod
     def resources(cls, params: GgufParams, *, cores: int) -> Resources:
-        """Rows are quantized in threads; two models at a time keep the cores busy."""
-        return Resources(cpus=max(1, cores // 2))
+        """Rows are quantized in threads, a few chunks in memory at a time."""
+        return Resources(cpus=max(1, cores // 2), memory=256 << 20)
 
     def run(self, params: GgufParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a model that is damaged, quantized, or holds NaN.

@@ -42,7 +42,7 @@ _OURS = (
     (r"Unsupported interpolation type (\w+)", r"there is no resolver '\1'"),
     (r"Recursive interpolation detected.*", "its value leads back to itself"),
     (r"provider=(.*), path=(.*) is not available", r"\1: there is no folder \2"),
-    (r"; full_key: .*", ""),
+    (r"; full_key.*", ""),
 )
 
 
@@ -105,6 +105,14 @@ def unknown_field(
     place = f"{above} has no field {missing!r}" if above else f"there is no field {missing!r}"
     add = "" if override.startswith("~") else f" (to add a new field: +{override.lstrip('+')})"
     return f"the override {override!r}: {place}; {nearest(missing, known)}{add}"
+
+
+def unknown_key(override: str, field: str, key: str, *, known: Iterable[str]) -> str:
+    """``field={key: …}`` with a key that is not there."""
+    return (
+        f"the override {override!r}: {field} has no field {key!r}; {nearest(key, known)} "
+        f"(to add fields: +{override.lstrip('+')})"
+    )
 
 
 def exists_already(override: str, field: str) -> str:
@@ -172,8 +180,8 @@ def sweep_without_multirun(override: str) -> str:
 def not_launchable(launcher: str) -> str:
     """Another launcher than ours."""
     return (
-        f"hydra/launcher ({launcher}): qpipe runs all jobs of a sweep as one graph and takes no "
-        "other launcher; take it out, and choose where stages run with executor=…"
+        f"hydra/launcher ({launcher or 'of no class'}): qpipe runs a sweep as one graph "
+        "and takes no other launcher; take it out, and choose where stages run with executor=…"
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pickle
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,22 +103,27 @@ class Composer:
                 raise
             return base
 
-    def apply_values(self, overrides: Sequence[Override], config: DictConfig) -> None:
-        """Change ``config`` by all overrides but those of groups. Raises RecipeError."""
+    def changed(self, base: Base, overrides: Sequence[Override]) -> DictConfig:
+        """A copy of ``base`` with the overrides that are not of groups. Raises RecipeError."""
+        config = base.copy()
+        self.apply_values(overrides, config, base)
+        return config
+
+    def apply_values(self, overrides: Sequence[Override], config: DictConfig, base: Base) -> None:
+        """Change ``config``, which is as ``base``. Raises RecipeError."""
         for index, override in enumerate(overrides):
             if self._is_value(override):
                 try:
                     ConfigLoaderImpl._apply_overrides_to_config([override], config)
                 except (HydraException, OmegaConfBaseException) as error:
                     # It may have been changed in part: look at what was there before.
-                    before = self._base(self._groups_of(overrides)).copy()
-                    self.apply_values(overrides[:index], before)
+                    before = self.changed(base, overrides[:index])
                     raise RecipeError(self._why_not(override, before, error)) from error
 
     def check(self) -> None:
         """Raises RecipeError for an override that does not fit; nothing is resolved."""
         self.refuse_sweeps()
-        self.apply_values(self.fixed(), self.master(multirun=False).copy())
+        self.changed(self.master(multirun=False), self.fixed())
 
     def batch(
         self, jobs: Sequence[Sequence[str]], names: Sequence[str], *, first: int, whole: bool
@@ -138,9 +144,7 @@ class Composer:
 
         raw, found = with_scalars(base.raw, values), base.references
         if raw is None:
-            changed = base.copy()
-            self.apply_values(values, changed)
-            raw = plain(changed)
+            raw = plain(self.changed(base, values))
             found = references(raw)
         whole = functools.cache(lambda: self._whole(number, parsed, ask_hydra=found.ask_hydra))
         origins = Origins(str(self.file), base.layers, tuple(str(o.input_line) for o in values))
@@ -198,9 +202,7 @@ class Composer:
     def _whole(self, number: int, overrides: Sequence[Override], *, ask_hydra: bool) -> DictConfig:
         """A job as OmegaConf has it; by Hydra alone if it refers to Hydra's own fields."""
         if not ask_hydra:
-            config = self._base(self._groups_of(overrides)).copy()
-            self.apply_values(overrides, config)
-            return config
+            return self.changed(self._base(self._groups_of(overrides)), overrides)
         texts = [*self.hydra, *(str(override.input_line) for override in overrides)]
         with our_errors(self.file):
             config = self.loader.load_configuration(self.file.stem, texts, RunMode.RUN)
@@ -232,6 +234,9 @@ class Composer:
         if override.is_add():
             return wording.exists_already(text, field)
         reason = wording.condensed(str(error.__cause__ or error))
+        if absent := re.match(r"Key '(.*)' is not in struct", reason):
+            known = OmegaConf.select(config, field)
+            return wording.unknown_key(text, field, absent[1], known=map(str, known))
         return f"the override {text!r} cannot be applied: {reason}"
 
 

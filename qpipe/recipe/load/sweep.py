@@ -180,7 +180,7 @@ def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | N
     with tempfile.TemporaryDirectory() as nowhere:
         config = _sweep_config(composer, master, folder or Path(nowhere))
         settings = config.hydra.sweeper
-        ours = settings._target_ == _SweeperConf._target_
+        ours = _target(settings) == _SweeperConf._target_
         batches = _Batches(composer, handle, whole=ours and settings.max_batch_size is None)
         context = HydraContext(config_loader=composer.loader, callbacks=Callbacks())
         try:
@@ -192,20 +192,20 @@ def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | N
             if error is batches.error:
                 raise
             reason = wording.condensed(str(error))
-            raise RecipeError(f"the sweeper {settings._target_}: {reason}") from error
+            raise RecipeError(f"the sweeper {_target(settings)}: {reason}") from error
 
 
 def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     """What sweepers get to see: a job without the swept overrides, and Hydra's own settings."""
     config: DictConfig = pickle.loads(pickle.dumps(master.config))
-    composer.apply_values(composer.fixed(), config)
+    composer.apply_values(composer.fixed(), config, master)
     hydra = config.hydra
-    launcher = str(hydra.launcher._target_)
+    launcher = _target(hydra.launcher)
     if launcher not in (_LauncherConf._target_, f"{_BASIC}launcher.BasicLauncher"):
         raise RecipeError(wording.not_launchable(launcher))
     # A recipe that does not build on config.yaml has Hydra's own, which write to disk.
     hydra.launcher = OmegaConf.structured(_LauncherConf)
-    if hydra.sweeper._target_ == f"{_BASIC}sweeper.BasicSweeper":
+    if _target(hydra.sweeper) == f"{_BASIC}sweeper.BasicSweeper":
         hydra.sweeper._target_ = _SweeperConf._target_
     hydra.mode = RunMode.MULTIRUN
     hydra.sweep.dir = str(folder)
@@ -215,3 +215,8 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     for target in named - composer.loader.trusted - {_SweeperConf._target_}:
         raise RecipeError(wording.holds_target(f"hydra.sweeper ({target})"))
     return config
+
+
+def _target(plugin: Any) -> str:
+    """The class that a plugin's settings name; empty if a recipe replaced them."""
+    return str(plugin.get("_target_", "")) if isinstance(plugin, DictConfig) else ""
