@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,7 @@ class Bench:
     claims: list[Claim] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     done: list[Done] = field(default_factory=list)
+    coming: deque[Done | Progress] = field(default_factory=deque)
 
     def submit(self, job_node: Node, inputs: Mapping[str, Path] | None = None) -> Job:
         """Claim and start a node; the job. ``log`` is kept in ``logs``."""
@@ -58,13 +60,17 @@ class Bench:
         return job
 
     def wait(self, *, seconds: float = 30.0) -> Output | QpipeError:
-        """Until the next job ends; its outcome."""
-        end, count = time.monotonic() + seconds, len(self.done)
-        while len(self.done) == count:
-            assert time.monotonic() < end, "no job ended"
-            for event in self.executor.wait(0.1):
+        """Until the next job ends; its outcome, which is the last in ``done``."""
+        end = time.monotonic() + seconds
+        while True:
+            # Two may end at once: the other one is for the next call.
+            while self.coming:
+                event = self.coming.popleft()
                 self._keep(event)
-        return self.done[count].outcome
+                if isinstance(event, Done):
+                    return event.outcome
+            assert time.monotonic() < end, "no job ended"
+            self.coming.extend(self.executor.wait(0.1))
 
     def outcome(
         self, job_node: Node, inputs: Mapping[str, Path] | None = None
@@ -78,8 +84,9 @@ class Bench:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "waited too long"
-            for event in self.executor.wait(0.02):
-                self._keep(event)
+            self.coming.extend(self.executor.wait(0.02))
+            while self.coming:
+                self._keep(self.coming.popleft())
 
     def _keep(self, event: Done | Progress) -> None:
         if isinstance(event, Done):
