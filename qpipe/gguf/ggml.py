@@ -56,16 +56,35 @@ def _initialized(kind: GGMLType) -> ctypes.CDLL:
     return library
 
 
-def quantize(rows: npt.NDArray[np.float32], kind: GGMLType) -> npt.NDArray[np.uint8]:
+# ggml.c, ggml_quantize_requires_imatrix: without one, the C code aborts the process.
+NEED_IMATRIX = (GGMLType.IQ2_XXS, GGMLType.IQ2_XS, GGMLType.IQ1_S)
+
+
+def quantize(
+    rows: npt.NDArray[np.float32],
+    kind: GGMLType,
+    *,
+    imatrix: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.uint8]:
     """``rows`` [rows, n_per_row] as ``kind`` [rows, bytes per row]; releases the GIL.
 
-    Source: ggml.c, ggml_quantize_chunk. The rows must be finite: ggml aborts on NaN.
+    Source: ggml.c, ggml_quantize_chunk. The rows and ``imatrix`` [n_per_row], the weights of the
+    columns, must be finite: ggml aborts on NaN.
     """
+    assert imatrix is not None or kind not in NEED_IMATRIX, kind
     source = np.ascontiguousarray(rows, np.float32)
     n_rows, n_per_row = source.shape
+    weights = None if imatrix is None else np.ascontiguousarray(imatrix, np.float32)
+    assert weights is None or weights.shape == (n_per_row,), (weights, source.shape)
     out = np.empty((n_rows, kind.row_bytes(n_per_row)), np.uint8)
     written = _initialized(kind).ggml_quantize_chunk(
-        kind.number, source.ctypes.data, out.ctypes.data, 0, n_rows, n_per_row, None
+        kind.number,
+        source.ctypes.data,
+        out.ctypes.data,
+        0,
+        n_rows,
+        n_per_row,
+        None if weights is None else weights.ctypes.data,
     )
     assert written == out.nbytes, (kind, written, out.nbytes)
     return out

@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,20 @@ import numpy.typing as npt
 from qpipe import errors
 from qpipe.gguf.types import GGMLType
 
-Quantizer = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.uint8]]
-"""float32 [rows, n_per_row], finite → uint8 [rows, bytes per row].
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
-Raises `OverflowError` where a finite weight has no finite image in the type.
-"""
+
+class Quantizer(Protocol):
+    """What a module declares for each of its types."""
+
+    def __call__(self, rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
+        """float32 [rows, n_per_row], finite → uint8 [rows, bytes per row].
+
+        ``imatrix`` [n_per_row] weighs the columns of every row; a type without use for it
+        ignores it. Raises `OverflowError` where a finite weight has no finite image in the type.
+        """
+
 
 _LAST = "last_resort"
 

@@ -1,19 +1,19 @@
-"""F32, F16, BF16."""
+"""F32, F16, BF16: an importance matrix changes nothing."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from qpipe.gguf.quantizers import Bytes, Floats
 from qpipe.gguf.types import GGMLType
 
 
-def f32(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def f32(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     """The floats themselves, little endian."""
     return np.ascontiguousarray(rows, "<f4").view(np.uint8)
 
 
-def f16(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def f16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     """IEEE half precision, round to nearest even; `OverflowError` beyond ±65504."""
     with np.errstate(over="ignore"):
         half = rows.astype("<f2")
@@ -24,7 +24,7 @@ def f16(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return half.view(np.uint8)
 
 
-def bf16(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def bf16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     """The upper half of a float32, rounded to nearest even.
 
     Source: ggml-impl.h, ggml_compute_fp32_to_bf16. `OverflowError` for the few floats above

@@ -1,24 +1,28 @@
-"""The types that no other module writes, and that need no importance matrix: ggml's own C code."""
+"""The types that no other module writes: ggml's own C code."""
 
 from __future__ import annotations
 
 import functools
 
 import numpy as np
-import numpy.typing as npt
 
 from qpipe.gguf import ggml
+from qpipe.gguf.quantizers import Bytes, Floats
 from qpipe.gguf.types import GGMLType
 
 
-def _quantize(rows: npt.NDArray[np.float32], *, kind: GGMLType) -> npt.NDArray[np.uint8]:
-    written = ggml.quantize(rows, kind)
+def quantize(rows: Floats, /, *, imatrix: Floats | None = None, kind: GGMLType) -> Bytes:
+    """``rows`` as ``kind``, checked as llama-quantize does (ggml_validate_row_data)."""
+    written = ggml.quantize(rows, kind, imatrix=imatrix)
     if not ggml.valid(written, kind):
         worst = float(np.abs(rows).max())
         raise OverflowError(f"weights up to {worst:g} are too large for the scales of {kind.name}")
     return written
 
 
-_NAMES = ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_S", "TQ1_0", "TQ2_0"]
+_NAMES = (
+    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "IQ4_NL", "IQ4_XS"),
+    *("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
+)
 
-QUANTIZERS = {GGMLType[name]: functools.partial(_quantize, kind=GGMLType[name]) for name in _NAMES}
+QUANTIZERS = {GGMLType[name]: functools.partial(quantize, kind=GGMLType[name]) for name in _NAMES}

@@ -2,27 +2,27 @@
 
 gguf/quants.py does the arithmetic of ggml's reference (ggml-quants.c, quantize_row_*_ref) in
 numpy. It differs in the sign of zeros alone, which is put right here: ggml's loops keep the first
-of several equal extremes, numpy's reductions any of them.
+of several equal extremes, numpy's reductions any of them. With an importance matrix all but Q8_0
+use another search (quantize_row_*_impl), which is left to ggml's C code.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from gguf import GGMLQuantizationType, quants
 
-from qpipe.gguf.quantizers import Quantizer
+from qpipe.gguf.quantizers import Bytes, Floats, Quantizer, last_resort
 from qpipe.gguf.types import GGMLType
 
 
 def _with_scale(kind: GGMLType) -> Quantizer:
-    def quantize(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    def quantize(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
+        if imatrix is not None and kind != GGMLType.Q8_0:
+            return last_resort.quantize(rows, imatrix=imatrix, kind=kind)
         # ggml's maximum starts at +0, so a block of zeros of either sign has the scale of +0.
         # Denormal and huge weights overflow on the way, in the C as here, to the same bytes.
         with np.errstate(all="ignore"):
-            written: npt.NDArray[np.uint8] = quants.quantize(
-                rows + np.float32(0), GGMLQuantizationType[kind.name]
-            )
+            written: Bytes = quants.quantize(rows + np.float32(0), GGMLQuantizationType[kind.name])
         _check_scales(written.reshape(-1, kind.value[2])[:, :2], rows, kind)
         return written
 
@@ -32,8 +32,10 @@ def _with_scale(kind: GGMLType) -> Quantizer:
 def _with_minimum(kind: GGMLType) -> Quantizer:
     scaled = _with_scale(kind)
 
-    def quantize(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-        written = scaled(rows)
+    def quantize(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
+        written = scaled(rows, imatrix=imatrix)
+        if imatrix is not None:
+            return written
         blocks = rows.reshape(-1, kind.block)
         zero = np.flatnonzero(blocks.min(axis=1) == 0)
         first = (blocks[zero] == 0).argmax(axis=1)
@@ -46,9 +48,7 @@ def _with_minimum(kind: GGMLType) -> Quantizer:
     return quantize
 
 
-def _check_scales(
-    scales: npt.NDArray[np.uint8], rows: npt.NDArray[np.float32], kind: GGMLType
-) -> None:
+def _check_scales(scales: Bytes, rows: Floats, kind: GGMLType) -> None:
     """Refuse blocks whose scale or minimum [blocks, 2 bytes] left the range of F16.
 
     llama-quantize refuses the same (ggml-quants.c, ggml_validate_row_data).
