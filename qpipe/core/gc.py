@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,10 @@ from qpipe.errors import StoreError
 
 @dataclass(frozen=True)
 class Candidate:
-    """An artifact as gc sees it. ``size`` is the bytes that removing it frees; times in seconds."""
+    """An artifact as gc sees it; times in seconds.
+
+    ``size`` is the bytes that removing it frees; of a kept one, its share of what the store holds.
+    """
 
     key: str
     name: str
@@ -71,7 +75,7 @@ def _collect(
     if not store.paths.root.is_dir():
         return Collection([], [])
     # Weighing takes long, so runs need not wait for it; who uses what is asked under the lock.
-    weighed = [c for key in store.all_keys() if (c := _weigh(store, key)) is not None]
+    weighed = [w for key in store.all_keys() if (w := _weigh(store, key)) is not None]
     if dry_run:
         return _choose(weighed, _spared(store), max_size=max_size, max_age=max_age)
     with lock.held(store.paths.gc_lock):
@@ -124,46 +128,93 @@ def _forget_the_dead(store: Store) -> None:
             os.close(fd)
 
 
-def _weigh(store: Store, key: str) -> Candidate | None:
-    """An artifact as a candidate; None if it went away under our eyes."""
+@dataclass(frozen=True)
+class _Weighed:
+    """An artifact as a candidate, and its files by inode: (bytes, number of links)."""
+
+    candidate: Candidate
+    inodes: Mapping[tuple[int, int], tuple[int, int]]
+
+
+def _weigh(store: Store, key: str) -> _Weighed | None:
+    """Look at an artifact; None if it went away under our eyes."""
     folder = store.paths.artifact(key)
     try:
-        used, size = folder.stat().st_mtime, _bytes(folder)
+        used, inodes = folder.stat().st_mtime, _inodes(folder)
         manifest = Manifest.load(folder)
     except FileNotFoundError:
         return None
     except StoreError:
         # Damaged: `qpipe verify` is for that; gc only weighs it.
-        return Candidate(key, "(damaged)", size, used, 0.0) if folder.exists() else None
-    return Candidate(key, manifest.name, size, used, manifest.usage.seconds)
+        damaged = Candidate(key, "(damaged)", 0, used, 0.0)
+        return _Weighed(damaged, inodes) if folder.exists() else None
+    return _Weighed(Candidate(key, manifest.name, 0, used, manifest.usage.seconds), inodes)
 
 
-def _bytes(folder: Path) -> int:
-    """What removing a folder frees: files that are links to elsewhere free nothing."""
+def _inodes(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
     stats = [p.lstat() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
-    return sum(s.st_size for s in stats if s.st_nlink == 1)
+    return {(s.st_dev, s.st_ino): (s.st_size, s.st_nlink) for s in stats}
+
+
+class _Holders:
+    """How many artifacts hold each file, so that a shared one counts once, and is freed when the
+    last of them goes. A file that is also linked from outside the store frees nothing."""
+
+    def __init__(self, weighed: Iterable[_Weighed]) -> None:
+        self.sizes: dict[tuple[int, int], int] = {}
+        self.held: Counter[tuple[int, int]] = Counter()
+        links: dict[tuple[int, int], int] = {}
+        for one in weighed:
+            for inode, (size, count) in one.inodes.items():
+                self.held[inode] += 1
+                self.sizes[inode], links[inode] = size, count
+        for inode, count in links.items():
+            if count > self.held[inode]:
+                self.sizes[inode] = 0
+
+    def total(self) -> int:
+        """Bytes that removing every artifact would free."""
+        return sum(self.sizes.values())
+
+    def release(self, one: _Weighed) -> int:
+        """Take an artifact away; the bytes that this frees."""
+        freed = 0
+        for inode in one.inodes:
+            self.held[inode] -= 1
+            freed += 0 if self.held[inode] else self.sizes[inode]
+        return freed
+
+    def share(self, one: _Weighed) -> int:
+        """An artifact's bytes, a shared file divided among its holders."""
+        return sum(self.sizes[inode] // self.held[inode] for inode in one.inodes)
 
 
 def _choose(
-    weighed: Sequence[Candidate],
+    weighed: Sequence[_Weighed],
     spared: Mapping[str, str],
     *,
     max_size: int | None,
     max_age: float | None,
 ) -> Collection:
-    total = sum(c.size for c in weighed)
+    holders = _Holders(weighed)
+    total = holders.total()
     oldest = time.time() - max_age if max_age is not None else None
-    removed, kept = [], []
-    for candidate in sorted(weighed, key=lambda c: (c.last_used, c.key)):
+    removed: list[Candidate] = []
+    left: list[_Weighed] = []
+    for one in sorted(weighed, key=lambda w: (w.candidate.last_used, w.candidate.key)):
+        candidate = one.candidate
         too_old = oldest is not None and candidate.last_used < oldest
         too_much = max_size is not None and total > max_size
-        if candidate.key in spared:
-            kept.append(replace(candidate, spared=spared[candidate.key]))
-        elif too_old or too_much:
-            removed.append(candidate)
-            total -= candidate.size
+        if candidate.key not in spared and (too_old or too_much):
+            freed = holders.release(one)
+            removed.append(replace(candidate, size=freed))
+            total -= freed
         else:
-            kept.append(candidate)
+            left.append(one)
+    kept = [
+        replace(w.candidate, size=holders.share(w), spared=spared.get(w.candidate.key))
+        for w in left
+    ]
     return Collection(removed, kept)
 
 

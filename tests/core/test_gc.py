@@ -179,6 +179,25 @@ def test_links_to_the_users_files_free_nothing(root: Path, tmp_path: Path) -> No
     assert source.stat().st_size == 1_000_000
 
 
+def test_a_file_that_artifacts_share_counts_once_and_goes_with_the_last(root: Path) -> None:
+    store = Store(root)
+    before = sum(c.size for c in gc.collect(store, dry_run=True).kept)
+    first = put(store, "first", text="x" * 50_000)
+    (original,) = first.manifest.files
+    claim = claimed(store, key_of("second"))
+    link(first.path / original.path, claim.folder / "same")
+    store.commit(claim, manifest(claim.key, scan(claim.folder)))
+    store.close()
+    both = sum(c.size for c in gc.collect(store, dry_run=True).kept) - before
+    assert 50_000 < both < 60_000
+    found = gc.collect(store, max_size=before + 40_000, dry_run=True)
+    # Four old ones go first, then both holders: the first of these alone would free nothing.
+    by_name = {c.key: c.size for c in found.removed}
+    assert sum(by_name.values()) == found.freed
+    for size in (0, before + both):
+        assert gc.collect(store, max_size=size, dry_run=True).freed == before + both - size
+
+
 def test_artifacts_that_go_away_under_its_eyes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another gc, or a quarantine, is quicker: once while weighing, once while removing."""
     other = Store(root)
