@@ -23,7 +23,7 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
     if not wait:
         mode |= fcntl.LOCK_NB
     while True:
-        fd = _open(path)
+        fd = open_file(path)
         try:
             fcntl.flock(fd, mode)
         except BlockingIOError:
@@ -37,7 +37,8 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
         os.close(fd)
 
 
-def _open(path: Path) -> int:
+def open_file(path: Path) -> int:
+    """Open a lock file without locking it, and create it if it is not there."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)

@@ -231,7 +231,7 @@ class Store:
         with contextlib.suppress(OSError):  # it is there, and whole: what follows is a courtesy
             final.chmod(0o555)
         self._unsynced.add(final.parent)
-        self.remember(manifest.id, claim.key)
+        self._remember(manifest.id, claim.key)
         return Artifact(final, manifest)
 
     def sync(self, *, every: float = 0.0) -> None:
@@ -247,8 +247,16 @@ class Store:
     def remember(self, node_id: str, key: str) -> None:
         """Note that a node id leads to ``key``; a store that cannot be written stays as it is."""
         if self.key_of(node_id) != key:
-            with contextlib.suppress(OSError):
-                lock.write_atomic(self.paths.node(node_id), key.encode(), sync=False)
+            self._remember(node_id, key)
+
+    def _remember(self, node_id: str, key: str) -> None:
+        path = self.paths.node(node_id)
+        with contextlib.suppress(OSError):  # half of it is no key: see key_of
+            try:
+                path.write_text(key)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(key)
 
     def _seal(self, claim: Claim, manifest: Manifest) -> list[Path]:
         """Check the files, write the manifest, all read-only; what must be durable before use."""

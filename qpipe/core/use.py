@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 
@@ -22,6 +23,7 @@ class Use:
     def __init__(self, paths: StorePaths) -> None:
         self._paths = paths
         self._fd: int | None = None
+        self._gc_lock = -1
         self._noted: set[str] = set()
 
     @contextlib.contextmanager
@@ -35,11 +37,14 @@ class Use:
         if self._fd < 0:
             yield
             return
-        with lock.held(self._paths.gc_lock, shared=True):
+        fcntl.flock(self._gc_lock, fcntl.LOCK_SH)
+        try:
             if key not in self._noted:
                 self._note(self._fd, key)
                 self._noted.add(key)
             yield
+        finally:
+            fcntl.flock(self._gc_lock, fcntl.LOCK_UN)
 
     def _note(self, fd: int, key: str) -> None:
         # The newline in front parts it from what a full disk left of an earlier attempt.
@@ -54,8 +59,10 @@ class Use:
     def _open(self) -> int:
         """The note's descriptor, locked; -1 if the store cannot be written."""
         try:
+            self._gc_lock = lock.open_file(self._paths.gc_lock)
             fd = lock.acquire(self._paths.active / lock.unique())
         except OSError as error:
+            self._close_gc_lock()
             if error.errno in FORBIDDEN:
                 return -1  # nothing can be noted, and who can remove is not known: look only
             raise explain(self._paths.root, error) from error
@@ -66,5 +73,11 @@ class Use:
         """Let gc have this process's artifacts; the empty note goes with the next gc."""
         if self._fd is not None and self._fd >= 0:
             os.close(self._fd)
+            self._close_gc_lock()
         self._fd = None
         self._noted.clear()
+
+    def _close_gc_lock(self) -> None:
+        if self._gc_lock >= 0:
+            os.close(self._gc_lock)
+        self._gc_lock = -1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -226,3 +227,14 @@ def test_syncing_what_is_not_there(tmp_path: Path) -> None:
     failed = sync.sync_all([tmp_path, gone])
     assert list(failed) == [gone]
     assert failed[gone].filename == str(gone)
+
+
+def test_a_slow_disk_is_waited_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads share the wait, and none of their errors is lost."""
+    paths = [tmp_path / str(index) for index in range(40)]
+    for path in paths[:-1]:
+        path.touch()
+    monkeypatch.setattr(os, "fsync", lambda fd: time.sleep(0.02))
+    begun = time.monotonic()
+    assert list(sync.sync_all(paths)) == [paths[-1]]
+    assert time.monotonic() - begun < 0.5 * 39 * 0.02
