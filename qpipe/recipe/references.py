@@ -15,7 +15,8 @@ Path: TypeAlias = "tuple[str | int, ...]"
 # Names that OmegaConf's grammar reads as values are left to it.
 _NAME = r"(?!(?:null|true|false|nan|inf)\b)[A-Za-z_]\w*"
 _WHOLE = re.compile(rf"\$\{{({_NAME}(?:\.{_NAME})*)\}}", re.IGNORECASE)
-_NODE = re.compile(r"(?<!\\)\$\{\s*(\.*)([\w.\-\[\]]+?)\.?(?:\s*\}|\$\{)")
+_NODE = re.compile(r"(?<!\\)\$\{\s*(\.*)([\w.\-\[\]]+?)\.?(?=\s*\}|\$\{)")
+_ALIAS = re.compile(r"\$\{\s*\.*[\w.\-\[\]]+\s*\}")
 _SELECT = re.compile(r"\$\{\s*oc\.(?:select|dict\.keys|dict\.values)\s*:\s*['\"]?(\.*)([\w.\[\]]+)")
 _RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 _ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*([A-Za-z_]\w*)\s*[,}]")
@@ -45,7 +46,7 @@ def references(raw: Mapping[str, Any]) -> References:
         targets = [_absolute(path, match[1], match[2]) for match in found]
         used.update(targets)
         called |= resolvers(text)
-        if len(targets) == 1 and _NODE.fullmatch(text):
+        if len(targets) == 1 and _ALIAS.fullmatch(text):
             aliases[".".join(map(str, path))] = targets[0]
     return References(aliases, frozenset(used), frozenset(called))
 

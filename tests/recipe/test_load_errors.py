@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_files(here: Path, name: str) -> None:
 def test_a_mandatory_value_names_the_file_that_wants_it() -> None:
     text = message("local")
     assert "model.source: a value is missing" in text
-    assert "recipes/config.yaml:16" in text
+    assert re.search(r"recipes/config\.yaml:\d+ leaves it to you", text)
     assert "model.source=…" in text
 
 
