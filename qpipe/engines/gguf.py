@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
@@ -11,8 +11,12 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
 from qpipe.stages import base
+from qpipe.stages.base import SourceFile
 from qpipe.stages.evaluate import only_file
 from qpipe.stages.quantize import GGUF_FILE, Engine, EngineParams, file_facts, model_facts
+
+if TYPE_CHECKING:
+    from qpipe.gguf.mixture import Wanted
 
 
 def _known_type(name: str) -> str:
@@ -21,6 +25,16 @@ def _known_type(name: str) -> str:
 
     try:
         return file_type(name).name
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _known_tensor_type(name: str) -> str:
+    from qpipe.errors import RecipeError
+    from qpipe.gguf.types import parse_type
+
+    try:
+        return parse_type(name, where="type of a tensor").name
     except RecipeError as error:
         raise ValueError(str(error)) from None
 
@@ -40,30 +54,49 @@ Rules = Annotated[
 ]
 
 
+TensorType = Annotated[str, AfterValidator(_known_tensor_type)]
+
+
 class GgufParams(EngineParams):
     """``type`` is a llama-quantize name; ``tensor_types`` maps regular expressions to types.
 
     ``via`` is the precision of the GGUF that is quantized: f16 (llama.cpp's usual way), or the
-    checkpoint's own. Later entries of ``tensor_types`` win.
+    checkpoint's own. Later entries of ``tensor_types`` win. ``pure``, ``output_tensor_type`` and
+    ``token_embedding_type`` are llama-quantize's options.
     """
 
     method: Literal["gguf"] = "gguf"
     engine: Literal["native"] = "native"
     type: Annotated[str, AfterValidator(_known_type)]
     via: Literal["f16", "source"] = "f16"
-    imatrix: None = None
+    imatrix: SourceFile | None = None
+    pure: bool = False
+    output_tensor_type: TensorType | None = None
+    token_embedding_type: TensorType | None = None
     tensor_types: Rules = Field(default_factory=dict)
+
+    def wanted(self) -> Wanted:
+        """The names of types, checked once more."""
+        from qpipe.gguf.mixture import Wanted
+
+        return Wanted.of(
+            self.type,
+            tensor_types=self.tensor_types,
+            pure=self.pure,
+            output_tensor_type=self.output_tensor_type,
+            token_embedding_type=self.token_embedding_type,
+        )
 
 
 class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/."""
 
-    version = 1
+    version = 2
     Params = GgufParams
 
     @classmethod
     def fingerprint(cls, params: GgufParams) -> Mapping[str, Json]:
-        """The legacy quantizers are the gguf package's; the rest is ggml's own."""
+        """What qpipe does not quantize itself, the gguf package and ggml (in xllamacpp) do."""
         tools = {name: base.installed(name) for name in ("gguf", "xllamacpp")}
         return {"name": "qpipe.gguf", "version": 1, **tools}
 
@@ -73,23 +106,28 @@ class NativeGguf(Engine):
         return Resources(cpus=max(1, cores // 2), memory=256 << 20)
 
     def run(self, params: GgufParams, work: base.Work) -> Mapping[str, Json]:
-        """Raises CheckpointError for a model that is damaged, quantized, or holds NaN.
+        """Raises CheckpointError for a model that is damaged, quantized, or holds NaN, DataError
+        for an importance matrix that is unusable or another model's, RecipeError for wishes
+        without effect and for a type that needs an importance matrix where there is none.
 
         A model that is of the wanted type already passes through as it is.
         """
+        from qpipe.gguf.mixture import Wanted
         from qpipe.gguf.quantize import quantize
 
         source = only_file(work.inputs["model"], suffix=".gguf")
         before = file_facts(source)
-        if not params.tensor_types and before["format"] == params.type:
+        wanted = params.wanted()
+        if wanted == Wanted.of(params.type) and before["format"] == params.type:
             link(source, work.out / GGUF_FILE)
             return before
-        facts = quantize(
+        imatrix = work.inputs.get("imatrix")
+        written = quantize(
             source,
             work.out / GGUF_FILE,
-            ftype=params.type,
-            tensor_types=params.tensor_types,
+            ftype=wanted,
+            imatrix=None if imatrix is None else only_file(imatrix),
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
-        return model_facts(**facts)
+        return {**model_facts(**written.facts), "notes": list(written.notes)}

@@ -36,18 +36,35 @@ class FileType:
         return self.default not in types.FLOATS
 
 
+# llama_ftype_get_default_type, where the type is not called like the file.
+_DEFAULTS = {
+    "Q2_K_S": "Q2_K", "Q3_K_S": "Q3_K", "Q3_K_M": "Q3_K", "Q3_K_L": "Q3_K",
+    "Q4_K_S": "Q4_K", "Q4_K_M": "Q4_K", "Q5_K_S": "Q5_K", "Q5_K_M": "Q5_K",
+    "IQ2_S": "IQ2_XS", "IQ2_M": "IQ2_S", "IQ3_XS": "IQ3_S", "IQ3_M": "IQ3_S",
+    "MXFP4_MOE": "MXFP4",
+}  # fmt: skip
+
+# Of NVFP4, llama-quantize knows the number alone.
 FILE_TYPES = {
-    name: FileType(name, NUMBERS[name], GGMLType[name])
-    for name in ("F32", "F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1")
+    name: FileType(name, number, GGMLType[_DEFAULTS.get(name, name)])
+    for name, number in NUMBERS.items()
+    if name != "NVFP4"
 }
+
+# tools/quantize/quantize.cpp, QUANT_OPTIONS.
+ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
 
 
 def file_type(name: str) -> FileType:
-    """The entry for ``name`` (any case); `RecipeError` with the near misses otherwise."""
+    """The entry for ``name`` (any case, or an alias such as Q4_K for Q4_K_M).
+
+    `RecipeError` with the near misses otherwise.
+    """
+    upper = name.upper()
     try:
-        return FILE_TYPES[name.upper()]
+        return FILE_TYPES[ALIASES.get(upper, upper)]
     except KeyError:
-        known = errors.nearest(name.upper(), FILE_TYPES)
+        known = errors.nearest(upper, FILE_TYPES)
         raise errors.RecipeError(
             f"{name!r} is no quantization that qpipe writes; {known}"
         ) from None

@@ -1,54 +1,100 @@
-"""Which type each tensor gets under a quantization name.
+"""Which type each tensor gets: the recipe's wishes, then the rules of the quantization name.
 
-Source of every rule: llama.cpp, src/llama-quant.cpp, functions named at each step.
+Source: llama.cpp, src/llama-quant.cpp, llama_tensor_get_type and functions named at each step.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from qpipe import errors
-from qpipe.gguf import types
+from qpipe.gguf import ftypes, types
+from qpipe.gguf.categories import Category, category_of, quantizable
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.reader import GGUFFile, Tensor
+from qpipe.gguf.model import Model
+from qpipe.gguf.rules import Rules
 from qpipe.gguf.types import GGMLType
-
-# tensor_allows_quantization: parts of names that stay as they are, whatever is asked.
-_KEPT = (
-    *("_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight"),
-    *("altup", "laurel", "per_layer_model_proj", "position_embd", "token_types"),
-    *("ssm_conv1d", "shortconv.conv.weight", "attn_rel_b.weight"),
-    *("indexer.k_proj.weight", "indexer.q_proj.weight"),
-    *(
-        f"time_mix_{part}.weight"
-        for part in ["first", "w0", "w1", "w2", "v0", "v1", "v2", "a0", "a1", "a2", "g1", "g2"]
-    ),
-    *(f"time_mix_{part}.weight" for part in ("decay_w1", "decay_w2", "lerp_fused")),
-    *("sam.pos_embd", "sam.neck.", "sam.net_", ".rel_pos", ".patch_embd", ".patch_merger"),
-    *("a.rvq.codebook", "mm.a.code_embd"),
-)
-
-# tensor_get_category: token embeddings; what makes values and keys in the attention.
-_EMBEDDINGS = ("token_embd.weight", "per_layer_token_embd.weight")
-_VALUES = ("attn_qkv.weight", "attn_kv_b.weight", "attn_v.weight")
-_KEYS = ("attn_k.weight",)
 
 # tensor_type_fallback: where a row is no multiple of 256, the type with blocks of 32.
 _FALLBACKS = {
-    GGMLType.Q2_K: GGMLType.Q4_0,
-    GGMLType.Q3_K: GGMLType.Q4_0,
+    **dict.fromkeys(
+        (
+            *(GGMLType.IQ1_S, GGMLType.IQ1_M, GGMLType.IQ2_XXS, GGMLType.IQ2_XS),
+            *(GGMLType.IQ2_S, GGMLType.IQ3_XXS, GGMLType.IQ3_S, GGMLType.IQ4_XS),
+        ),
+        GGMLType.IQ4_NL,
+    ),
+    **dict.fromkeys((GGMLType.Q2_K, GGMLType.Q3_K, GGMLType.TQ1_0, GGMLType.TQ2_0), GGMLType.Q4_0),
     GGMLType.Q4_K: GGMLType.Q5_0,
     GGMLType.Q5_K: GGMLType.Q5_1,
     GGMLType.Q6_K: GGMLType.Q8_0,
-    GGMLType.TQ1_0: GGMLType.Q4_0,
-    GGMLType.TQ2_0: GGMLType.Q4_0,
-    GGMLType.IQ3_S: GGMLType.IQ4_NL,
-    GGMLType.IQ4_XS: GGMLType.IQ4_NL,
 }
 
+# tensor_requires_imatrix: types that are garbage without one.
+_NEED_IMATRIX = (
+    *(GGMLType.IQ3_XXS, GGMLType.IQ2_XXS, GGMLType.IQ2_XS),
+    *(GGMLType.IQ2_S, GGMLType.IQ1_M, GGMLType.IQ1_S),
+)
+
 Override = tuple[re.Pattern[str], GGMLType]
+
+
+class Typed(Protocol):
+    """A tensor as it comes: shape in numpy order."""
+
+    @property
+    def name(self) -> str:
+        """Its name in GGUF."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows…, weights per row."""
+
+    @property
+    def type(self) -> GGMLType:
+        """The type that it has."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a recipe asks for.
+
+    ``rules`` go before the name's own, the last that matches counts. ``pure`` gives every tensor
+    the name's default type. ``output`` and ``embedding`` are the types of the output matrix and
+    of the token embeddings; of a tied model's one matrix ``embedding`` counts first.
+    """
+
+    ftype: FileType
+    rules: tuple[Override, ...] = ()
+    pure: bool = False
+    output: GGMLType | None = None
+    embedding: GGMLType | None = None
+
+    @classmethod
+    def of(
+        cls,
+        ftype: str,
+        *,
+        tensor_types: Mapping[str, str] | None = None,
+        pure: bool = False,
+        output_tensor_type: str | None = None,
+        token_embedding_type: str | None = None,
+    ) -> Wanted:
+        """Checked names; `RecipeError` naming the field otherwise."""
+
+        def parsed(name: str | None, where: str) -> GGMLType | None:
+            return None if name is None else types.parse_type(name, where=where)
+
+        return cls(
+            ftypes.file_type(ftype),
+            tuple(overrides(tensor_types or {})),
+            pure,
+            parsed(output_tensor_type, "output_tensor_type"),
+            parsed(token_embedding_type, "token_embedding_type"),
+        )
 
 
 def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
@@ -64,74 +110,118 @@ def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
     return checked
 
 
-@dataclass(frozen=True)
-class Model:
-    """What the rules look at beside the tensor itself."""
-
-    arch: str
-    n_expert: int
-    tied: bool
-
-    @classmethod
-    def of(cls, file: GGUFFile) -> Model:
-        """Read from the metadata and tensor names of ``file``."""
-        experts = f"{file.architecture}.expert_count"
-        n_expert = file.value(experts) if experts in file.metadata else 0
-        return cls(file.architecture, int(str(n_expert)), "output.weight" not in file.tensors)
-
-
 def choose(
-    tensors: Iterable[Tensor], ftype: FileType, model: Model, rules: Iterable[Override] = ()
+    tensors: Sequence[Typed], model: Model, wanted: Wanted, *, has_imatrix: bool = False
 ) -> dict[str, GGMLType]:
-    """The type of each tensor by name; of several matching ``rules`` the last one counts.
+    """The type of each tensor by name; ``tensors`` in the order of the file to be.
 
-    Raises `RecipeError` for a rule that no quantizable tensor matches: it is a typing error.
+    Raises `RecipeError` for a wish that changes nothing (it is a typing error) or cannot be
+    stored, `CheckpointError` for an expert whose name lacks its layer.
     """
-    rules = list(rules)
-    used: set[str] = set()
-    chosen = {}
-    for tensor in tensors:
-        chosen[tensor.name] = tensor.type
-        if quantizable(tensor):
-            matching = [rule for rule in rules if rule[0].search(tensor.name)]
-            used |= {pattern.pattern for pattern, _ in matching}
-            wanted = matching[-1][1] if matching else _standard(tensor, ftype, model)
-            chosen[tensor.name] = fallback(wanted, tensor.shape[-1])
-    for pattern, _ in rules:
-        if pattern.pattern not in used:
-            raise errors.RecipeError(
-                f"tensor_types[{pattern.pattern!r}] matches no tensor that can be quantized; "
-                "names look like 'blk.0.ffn_down.weight' (qpipe inspect lists them)"
-            )
+    chooser = _Chooser(tensors, model, wanted, has_imatrix=has_imatrix)
+    chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
+    chooser.check_used()
     return chosen
 
 
-def quantizable(tensor: Tensor) -> bool:
-    """Whether a quantization name applies to this tensor (tensor_allows_quantization)."""
-    return (
-        len(tensor.shape) >= 2
-        and tensor.name.endswith("weight")
-        and not any(part in tensor.name for part in _KEPT)
-    )
+def fallback(wanted: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
+    """``wanted``, or what takes its place in rows of this length (tensor_type_fallback).
 
-
-def fallback(wanted: GGMLType, n_per_row: int) -> GGMLType:
-    """``wanted``, or what takes its place in rows of this length (tensor_type_fallback)."""
+    Raises `RecipeError`, blaming the tensor ``name``, for a type that nothing can replace.
+    """
     if wanted.fits(n_per_row):
         return wanted
+    if wanted.block > 32 and wanted not in _FALLBACKS:
+        raise errors.RecipeError(
+            f"tensor {name!r} cannot be {wanted.name}: its rows of {n_per_row} weights are no "
+            f"multiple of {wanted.block}, and no other type stands in; choose one in tensor_types"
+        )
     smaller = _FALLBACKS.get(wanted, wanted)
     return smaller if smaller.fits(n_per_row) else GGMLType.F16
 
 
-def _standard(tensor: Tensor, ftype: FileType, model: Model) -> GGMLType:
-    """The rule of the name itself (llama_tensor_get_type_impl)."""
-    if not ftype.quantized:
-        return ftype.default
-    if tensor.name == "output.weight" or (model.tied and tensor.name in _EMBEDDINGS):
-        fits = ftype.default.fits(tensor.shape[-1])
-        if model.arch == "falcon" or ftype.default == GGMLType.Q8_0 or not fits:
-            return GGMLType.Q8_0
-        return GGMLType.Q6_K
-    if model.n_expert == 8 and any(part in tensor.name for part in (*_VALUES, *_KEYS)):
-        return GGMLType.Q8_0
-    return ftype.default
+def needs_imatrix(name: str, kind: GGMLType, ftype: FileType) -> bool:
+    """Whether llama-quantize refuses to make tensor ``name`` of ``kind`` without an importance
+    matrix (tensor_requires_imatrix); ``ftype`` is the file's."""
+    if category_of(name) in (Category.EMBEDDING, Category.OUTPUT):
+        return False
+    return kind in _NEED_IMATRIX or (kind is GGMLType.Q2_K and ftype.name == "Q2_K_S")
+
+
+class _Chooser:
+    """The wishes and rules for one file, and which of the wishes had an effect."""
+
+    def __init__(
+        self, tensors: Iterable[Typed], model: Model, wanted: Wanted, *, has_imatrix: bool
+    ) -> None:
+        self.model = model
+        self.wanted = wanted
+        names = [tensor.name for tensor in tensors]
+        output = wanted.output
+        self.standard = Rules(wanted.ftype, model, names, has_imatrix=has_imatrix, output=output)
+        self.used: set[str] = set()
+        self.overruled: dict[str, str] = {}
+
+    def type_of(self, tensor: Typed) -> GGMLType:
+        if not quantizable(tensor.name, tensor.shape, arch=self.model.arch):
+            return tensor.type
+        matching = [rule for rule in self.wanted.rules if rule[0].search(tensor.name)]
+        own = self._own(tensor, named=bool(matching))
+        patterns = [pattern.pattern for pattern, _ in matching]
+        if own is not None:
+            field, kind = own
+            self.used.add(field)
+            self.overruled |= dict.fromkeys(patterns, field)
+            return self._fitting(kind, tensor, field)
+        self.used.update(patterns)
+        kind = matching[-1][1] if matching else self._unnamed(tensor)
+        return fallback(kind, tensor.shape[-1], name=tensor.name)
+
+    def _own(self, tensor: Typed, *, named: bool) -> tuple[str, GGMLType] | None:
+        """The field of the recipe that is about this tensor alone, and what it says."""
+        category = category_of(tensor.name)
+        # A rule may name this large separate table.
+        second = tensor.name == "per_layer_token_embd.weight" and named
+        if category is Category.EMBEDDING and self.wanted.embedding and not second:
+            return "token_embedding_type", self.wanted.embedding
+        if category is Category.OUTPUT and self.wanted.output:
+            return "output_tensor_type", self.wanted.output
+        return None
+
+    def _unnamed(self, tensor: Typed) -> GGMLType:
+        if self.wanted.pure or not self.wanted.ftype.quantized:
+            return self.wanted.ftype.default
+        if self.model.tied and category_of(tensor.name) is Category.EMBEDDING:
+            self.used.add("output_tensor_type")
+        return self.standard.type_of(tensor.name, tensor.shape)
+
+    def _fitting(self, kind: GGMLType, tensor: Typed, field: str) -> GGMLType:
+        if not kind.fits(tensor.shape[-1]):
+            raise errors.RecipeError(
+                f"{field}: {kind.name} is stored in blocks of {kind.block} weights, and "
+                f"{tensor.name!r} has rows of {tensor.shape[-1]}; choose another type"
+            )
+        return kind
+
+    def check_used(self) -> None:
+        """Raise for wishes that no tensor heard."""
+        if self.wanted.output and "output_tensor_type" not in self.used:
+            raise errors.RecipeError(
+                "output_tensor_type has no effect: the model has no tensor 'output.weight', its "
+                "embeddings serve twice; say token_embedding_type instead"
+            )
+        if self.wanted.embedding and "token_embedding_type" not in self.used:
+            raise errors.RecipeError(
+                "token_embedding_type has no effect: the model has no tensor 'token_embd.weight'"
+            )
+        for pattern, _ in self.wanted.rules:
+            if pattern.pattern in self.used:
+                continue
+            where = f"tensor_types[{pattern.pattern!r}]"
+            if pattern.pattern in self.overruled:
+                field = self.overruled[pattern.pattern]
+                raise errors.RecipeError(f"{where} has no effect beside {field}: drop one")
+            raise errors.RecipeError(
+                f"{where} matches no tensor that can be quantized; "
+                "names look like 'blk.0.ffn_down.weight' (qpipe inspect lists them)"
+            )

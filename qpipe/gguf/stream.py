@@ -8,6 +8,7 @@ The bytes depend on the input alone: no time stamp, no order of completion.
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import struct
 from collections import deque
@@ -56,17 +57,27 @@ class Rows(Protocol):
 
 @dataclass(frozen=True)
 class Output:
-    """One tensor to write: shape in numpy order."""
+    """One tensor to write: shape in numpy order.
+
+    ``imatrix`` [matrices, n_per_row] weighs the columns, of each expert's matrix its own.
+    """
 
     name: str
     shape: tuple[int, ...]
     type: GGMLType
     rows: Rows
+    imatrix: Floats | None = None
 
     @property
     def nbytes(self) -> int:
         """Bytes of data, without padding."""
         return self.type.tensor_bytes(self.shape)
+
+    @property
+    def matrix_rows(self) -> int:
+        """The number of rows that share one line of ``imatrix``."""
+        rows = math.prod(self.shape[:-1])
+        return rows if self.imatrix is None else rows // len(self.imatrix)
 
 
 def write(
@@ -112,25 +123,29 @@ def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
 
 
 def _chunks(output: Output) -> Iterator[Callable[[], Bytes]]:
-    rows = math.prod(output.shape[:-1])
+    rows, matrix = math.prod(output.shape[:-1]), output.matrix_rows
     make: Callable[[int, int], Bytes]
     step = max(1, CHUNK_WEIGHTS // output.shape[-1])
     if output.rows.type == output.type and output.type not in types.FLOATS:
         make = output.rows.raw
     else:
         make = _encoder(output)
-    for start in range(0, rows, step):
-        yield lambda start=start: make(start, min(start + step, rows))  # type: ignore[misc]
+    for first in range(0, rows, matrix):
+        for start in range(first, first + matrix, step):
+            stop = min(start + step, first + matrix)
+            yield functools.partial(make, start, stop)
 
 
 def _encoder(output: Output) -> Callable[[int, int], Bytes]:
+    """A function of row ranges that lie within one matrix."""
     quantize = quantizers.quantizer(output.type)
 
     def encode(start: int, stop: int) -> Bytes:
         floats = output.rows.floats(start, stop)
         _check_finite(floats, start, output.rows.origin)
+        weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
         try:
-            return quantize(floats)
+            return quantize(floats, imatrix=weights)
         except OverflowError as error:
             raise errors.CheckpointError(
                 f"{output.rows.origin}: {error}; choose BF16 or F32 for this model"

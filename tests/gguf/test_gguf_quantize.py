@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qpipe import errors
-from qpipe.gguf import mixture, reader
+from qpipe.gguf import reader
 from qpipe.gguf.convert import convert
-from qpipe.gguf.ftypes import file_type
+from qpipe.gguf.mixture import Wanted
 from qpipe.gguf.quantize import quantize
-from qpipe.gguf.types import GGMLType
 from tests.gguf import samples
 
 
@@ -38,7 +37,7 @@ def types_of(path: Path) -> dict[str, str]:
 
 
 def test_facts(f16: Path, tmp_path: Path) -> None:
-    facts = quantize(f16, tmp_path / "q.gguf", ftype="q4_0")
+    facts = quantize(f16, tmp_path / "q.gguf", ftype="q4_0").facts
     rows = samples.rows_of(tmp_path / "q.gguf")
     assert facts["types"] == {"F32": 9, "Q4_0": 28, "Q6_K": 1}
     assert facts["n_tensors"] == len(rows) == 38
@@ -60,7 +59,7 @@ def test_same_bytes_whatever_the_threads(
 
 def test_later_rules_win(f16: Path, tmp_path: Path) -> None:
     rules = {r"ffn_.*\.weight": "Q8_0", r"blk\.0\.ffn_down": "q4_k", "token_embd": "F16"}
-    quantize(f16, tmp_path / "q.gguf", ftype="Q4_0", tensor_types=rules)
+    quantize(f16, tmp_path / "q.gguf", ftype=Wanted.of("Q4_0", tensor_types=rules))
     types = types_of(tmp_path / "q.gguf")
     assert types["blk.0.ffn_down.weight"] == "Q4_K"
     assert types["blk.1.ffn_down.weight"] == "Q8_0"
@@ -70,7 +69,7 @@ def test_later_rules_win(f16: Path, tmp_path: Path) -> None:
 
 
 def test_rules_fall_back_where_rows_do_not_fit(f32: Path, tmp_path: Path) -> None:
-    quantize(f32, tmp_path / "q.gguf", ftype="Q8_0", tensor_types={"ffn_up": "Q6_K"})
+    quantize(f32, tmp_path / "q.gguf", ftype=Wanted.of("Q8_0", tensor_types={"ffn_up": "Q6_K"}))
     types = types_of(tmp_path / "q.gguf")
     assert types["blk.0.ffn_up.weight"] == "Q8_0"  # 64 is no multiple of 256
     assert types["blk.0.ffn_down.weight"] == "F16"  # 172 is no multiple of 32
@@ -89,12 +88,16 @@ def test_rules_that_are_wrong(
     f32: Path, tmp_path: Path, rules: dict[str, str], message: str
 ) -> None:
     with pytest.raises(errors.RecipeError, match=message):
-        quantize(f32, tmp_path / "q.gguf", ftype="Q8_0", tensor_types=rules)
+        quantize(f32, tmp_path / "q.gguf", ftype=Wanted.of("Q8_0", tensor_types=rules))
 
 
-def test_types_that_need_an_importance_matrix_are_not_written(f16: Path, tmp_path: Path) -> None:
-    with pytest.raises(errors.EngineMissingError, match=r"cannot write the tensor type IQ2_XXS"):
-        quantize(f16, tmp_path / "q.gguf", ftype="Q8_0", tensor_types={"ffn": "IQ2_XXS"})
+def test_types_that_need_an_importance_matrix(f16: Path, tmp_path: Path) -> None:
+    wanted = Wanted.of("Q8_0", tensor_types={"ffn": "IQ2_XXS"})
+    with pytest.raises(errors.RecipeError, match=r"'blk.0.ffn_down.weight' IQ2_XXS, which is garb"):
+        quantize(f16, tmp_path / "q.gguf", ftype=wanted)
+    for name in ("Q2_K_S", "IQ1_M", "IQ3_XXS"):
+        with pytest.raises(errors.RecipeError, match=rf"{name} makes tensor .* quantize.imatrix"):
+            quantize(f16, tmp_path / "q.gguf", ftype=name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,25 +121,6 @@ def test_weight_that_is_no_number(f32: Path, tmp_path: Path, value: float) -> No
     ):
         quantize(source, tmp_path / "q.gguf", ftype="Q8_0")
     assert not (tmp_path / "q.gguf").exists()
-
-
-@pytest.mark.parametrize(
-    ("model", "types"),
-    [
-        (mixture.Model("llama", 0, tied=False), ["Q6_K", "Q4_0", "Q4_0", "Q4_0", "F16", "F16"]),
-        (mixture.Model("llama", 8, tied=False), ["Q6_K", "Q4_0", "Q8_0", "Q8_0", "F16", "F16"]),
-        (mixture.Model("falcon", 0, tied=False), ["Q8_0", "Q4_0", "Q4_0", "Q4_0", "F16", "F16"]),
-        (mixture.Model("llama", 0, tied=True), ["Q6_K", "Q6_K", "Q4_0", "Q4_0", "F16", "F16"]),
-    ],
-)
-def test_rules_of_the_name(model: mixture.Model, types: list[str]) -> None:
-    """llama-quant.cpp, llama_tensor_get_type_impl: what no golden model shows."""
-    names = "output token_embd blk.0.attn_k blk.0.attn_v blk.0.ffn_gate_inp blk.0.time_mix_w1"
-    tensors = [
-        reader.Tensor(f"{name}.weight", (512, 256), GGMLType.F16, 0, 0) for name in names.split()
-    ]
-    chosen = mixture.choose(tensors, file_type("Q4_0"), model)
-    assert [kind.name for kind in chosen.values()] == types
 
 
 def test_split_files_are_refused(f32: Path, tmp_path: Path) -> None:

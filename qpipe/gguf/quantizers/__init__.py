@@ -1,7 +1,7 @@
 """float32 rows → the bytes of a ggml type; one module per family of formats.
 
-A module declares ``QUANTIZERS``, and that alone registers it. `last_resort` (ggml's own C code)
-serves the types that no other module declares.
+A module declares ``QUANTIZERS``, and that alone registers it; a name with ``_`` in front is no
+family. `last_resort` (ggml's own C code) serves the types that no other module declares.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ _LAST = "last_resort"
 @functools.cache
 def _registered() -> Mapping[GGMLType, Quantizer]:
     found: dict[GGMLType, Quantizer] = {}
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name != _LAST)
+    modules = {module.name for module in pkgutil.iter_modules(__path__)} - {_LAST}
+    names = sorted(name for name in modules if not name.startswith("_"))
     for name in (_LAST, *names):
         module = importlib.import_module(f"{__name__}.{name}")
         found |= module.QUANTIZERS
