@@ -4,7 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .bench-venv
-PIP := -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+PIP := -m pip --disable-pip-version-check install --quiet
+
+# What pip builds from source, it builds with pinned tools too (the second name is newer pips').
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
 
 # A stamp is named after what it stands for, so that a change sets up again and nothing else does.
 STATE := $(shell { echo "$(CURDIR)"; cat pyproject.toml constraints.txt; } | cksum | cut -d' ' -f1)
@@ -49,19 +53,17 @@ $(VENV)/bin/python:
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version)" >&2
 	$(PYTHON) -m venv --clear $(VENV)
 
-# The build backend comes first and from the same pins, so the build is not isolated from them.
 $(BASE): | $(VENV)/bin/python
-	$(VENV)/bin/python $(PIP) hatchling editables
-	$(VENV)/bin/python $(PIP) --no-build-isolation --editable .
+	$(VENV)/bin/python $(PIP) --editable .
 	@touch $@
 
 $(DEV): | $(VENV)/bin/python
-	$(VENV)/bin/python $(PIP) hatchling editables
-	$(VENV)/bin/python $(PIP) --no-build-isolation --editable '.[dev]'
+	$(VENV)/bin/python $(PIP) --editable '.[dev]'
 	@touch $(BASE) $@
 
+$(PEERS): export PIP_CONSTRAINT := bench/requirements.txt
+$(PEERS): export PIP_BUILD_CONSTRAINT := bench/requirements.txt
 $(PEERS):
 	$(PYTHON) -m venv --clear $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install --quiet \
-		--requirement bench/requirements.txt
+	$(BENCH_VENV)/bin/python $(PIP) --requirement bench/requirements.txt
 	@touch $@
