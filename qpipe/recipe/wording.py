@@ -87,8 +87,11 @@ def bad_yaml(path: str, line: int, column: int, *, problem: str) -> str:
 
 def unknown_field(
     override: str, field: str, *, config: Mapping[str, Any], groups: Iterable[str]
-) -> str:
-    """An override of a field that is not there: the nearest names at the level where it failed."""
+) -> str | None:
+    """An override of a field that is not there: the nearest names at the level where it failed.
+
+    None if the field is there.
+    """
     parts = re.split(r"[.\[\]]+", field.strip("]"))
     level: Any = config
     depth = 0
@@ -97,7 +100,11 @@ def unknown_field(
         depth += 1
     above = ".".join(parts[:depth])
     if depth == len(parts):
-        return f"the override {override!r} cannot be applied to {field}"
+        return None
+    if isinstance(level, list):
+        return f"the override {override!r}: {above} is a list of {len(level)}, counted from 0"
+    if isinstance(level, str) and "${" in level:
+        return f"the override {override!r}: {above} is {level!r}; change what it refers to"
     if not isinstance(level, Mapping):
         return f"the override {override!r}: {above} is {level!r} and has no fields"
     known = {str(name) for name in level} | set(groups if depth == 0 else ())

@@ -153,7 +153,7 @@ def _alone_or_refused(recipe: str, job: list[str]) -> Any:
     GlobalHydra.instance().clear()
     try:
         return alone(recipe, job)
-    except (HydraException, OmegaConfBaseException, RecursionError):
+    except (HydraException, OmegaConfBaseException, RecursionError, ValueError, TypeError):
         return "refused"
 
 

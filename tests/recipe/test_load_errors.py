@@ -48,6 +48,8 @@ def message(recipe: str, *overrides: str, multirun: bool = False) -> str:
             ["'{' is not expected", "a b{\n" + " " * 19 + "^"],
         ),
         ("model={sauce: x}", ["model has no field 'sauce'", "'source'", "+model={sauce: x}"]),
+        ("stages.quantize.with.type=x", ["stages.quantize.with is '${quantize}'"]),
+        ("run.objective.x=1", ["run.objective is 'ppl' and has no fields"]),
         ("evaluate.text=[a", ["'[a' is not finished", 'evaluate.text="…"']),
         ('evaluate.text="abc', ["\n" + " " * 16 + "^"]),
         ('quantize.tensor_types={"a": Q8_0}', ["take no quotes"]),
@@ -124,6 +126,19 @@ FILES = {
     "chosen twice": ("defaults: [config, quantize: gguf]\n", ["r.yaml", "override quantize: …"]),
     "odd defaults": ("defaults: {a: b}\n", ["r.yaml", "list"]),
     "odder defaults": ("defaults: [5]\n", ["r.yaml", "int"]),
+    "itself": ("defaults: [r]\n", ["r.yaml", "leads back to itself"]),
+    "anchor": (GOOD + "vars: {a: &x {b: *x}}\n", ["r.yaml", "leads back to itself"]),
+    "nameless default": ("defaults: [{'': x}]\n", ["r.yaml", "defaults list"]),
+    "numbered default": ("defaults: [{1: x}]\n", ["r.yaml", "defaults list"]),
+    "no hydra": (GOOD + "hydra: null\n", ["r.yaml", "hydra block"]),
+    "batch size": (
+        GOOD + "hydra: {mode: MULTIRUN, sweeper: {max_batch_size: -1}}\n",
+        ["hydra.sweeper.max_batch_size: -1"],
+    ),
+    "sweeper's params": (
+        GOOD + "hydra: {mode: MULTIRUN, sweeper: {params: {quantize.type: 'a{'}}}\n",
+        ["hydra.sweeper.params", "'{' is not expected here"],
+    ),
     "mode": (GOOD + "hydra: {mode: FAST}\n", ["r.yaml", "hydra.mode", "MULTIRUN"]),
     "field of hydra": (GOOD + "hydra: {fast: 1}\n", ["r.yaml", "hydra.fast"]),
     "search path": (GOOD + "hydra: {searchpath: [/nowhere]}\n", ["r.yaml", "/nowhere"]),
@@ -193,4 +208,7 @@ def test_several_wrong_overrides_do_not_confuse_one_another() -> None:
     text = message("ok.yaml", "+vars.a=1", "vars.b=2")
     assert "vars has no field 'b'; " in text
     assert "known: a" in text
+    assert "vars.l is a list of 2" in message("ok.yaml", "+vars.l=[1,2]", "vars.l.x=2")
+    assert "vars.l is a list of 2" in message("ok.yaml", "+vars.l=[1,2]", "vars.l.2=2")
+    assert "'int'" not in message("ok.yaml", "+vars.l=[1,2]", "~vars.l.x=1")
     assert single("ok.yaml", "+vars.a=1", "vars.a=2").config["vars"] == {"a": 2}

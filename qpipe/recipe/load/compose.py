@@ -115,7 +115,8 @@ class Composer:
             if self._is_value(override):
                 try:
                     ConfigLoaderImpl._apply_overrides_to_config([override], config)
-                except (HydraException, OmegaConfBaseException) as error:
+                except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
+                    # The last two are OmegaConf's for a name where a list wants a number.
                     # It may have been changed in part: look at what was there before.
                     before = self.changed(base, overrides[:index])
                     raise RecipeError(self._why_not(override, before, error)) from error
@@ -223,21 +224,13 @@ class Composer:
         text, field = str(override.input_line), override.key_or_group
         if override.package is not None:
             return wording.no_such_group(text, field, self._group_names())
-        try:
-            there = OmegaConf.select(config, field, default=_ABSENT) is not _ABSENT
-        except OmegaConfBaseException:
-            there = False
-        if not there:
-            return wording.unknown_field(
-                text, field, config=plain(config), groups=self._group_names()
-            )
+        groups = self._group_names()
+        if unknown := wording.unknown_field(text, field, config=plain(config), groups=groups):
+            return unknown
         if override.is_add():
             return wording.exists_already(text, field)
         reason = wording.condensed(str(error.__cause__ or error))
         if absent := re.match(r"Key '(.*)' is not in struct", reason):
             known = OmegaConf.select(config, field)
-            return wording.unknown_key(text, field, absent[1], known=map(str, known))
+            return wording.unknown_key(text, field, absent[1], known=[str(key) for key in known])
         return f"the override {text!r} cannot be applied: {reason}"
-
-
-_ABSENT = object()

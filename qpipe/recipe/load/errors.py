@@ -44,6 +44,13 @@ def our_errors(
         # Hydra often leaves the reason to the error that it was raised from.
         reason = wording.condensed(str(error)) or wording.condensed(str(error.__cause__))
         raise RecipeError(f"{shown(str(file))}: {reason}") from error
+    except RecursionError as error:
+        problem = "it leads back to itself: its defaults list, or an anchor inside what it names"
+        raise RecipeError(f"{shown(str(file))}: {problem}") from error
+    except (AssertionError, AttributeError, TypeError) as error:
+        # Where Hydra takes the shape of defaults lists and of its own block for granted.
+        problem = "its defaults list or its hydra block is not as Hydra wants it"
+        raise RecipeError(f"{shown(str(file))}: {problem} ({error or 'no reason'})") from error
     except (UserWarning, ValueError, OSError, yaml.YAMLError) as error:
         raise RecipeError(f"{shown(str(file))}: {wording.condensed(str(error))}") from error
 

@@ -22,7 +22,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
@@ -96,7 +96,11 @@ class QpipeSweeper(Sweeper):
         for override in self.parser.parse_overrides([*params, *arguments]):
             choices[override.get_key_element()] = _choices(override)
         jobs = list(itertools.product(*choices.values()))
-        size = self.max_batch_size or len(jobs)
+        size = len(jobs) if self.max_batch_size is None else self.max_batch_size
+        if size < 1:
+            raise RecipeError(
+                f"hydra.sweeper.max_batch_size: {size} is not right: 1 or more, or null"
+            )
         for first in range(0, len(jobs), size):
             self.launcher.launch(jobs[first : first + size], first)
 
@@ -188,6 +192,9 @@ def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | N
                 hydra_context=context, task_function=batches, config=config
             )
             sweeper.sweep(arguments=list(composer.task))
+        except OverrideParseException as error:
+            message = wording.bad_syntax(error.override, str(error))
+            raise RecipeError(f"hydra.sweeper.params: {message}") from error
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             if error is batches.error:
                 raise
