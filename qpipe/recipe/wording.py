@@ -1,6 +1,6 @@
 """What users read when a recipe cannot be composed: Hydra's and YAML's errors in our words.
 
-Plain text in, plain text out; load.py is where the foreign errors are caught.
+Plain text in, plain text out; load/errors.py is where the foreign errors are caught.
 """
 
 from __future__ import annotations

@@ -383,7 +383,7 @@ def _as_hydra_shows(recipe: str, *overrides: str) -> str:
     [
         ("quantize=", {"quantize=gguf", "quantize=none", "quantize=own"}),
         ("quantize.ty", {"quantize.type="}),
-        ("--json -m quantize=none quantize.", {"quantize.via="}),
+        ("--json --store /x -m quantize=none quantize.", {"quantize.via="}),
         ("evaluate=pe", {"evaluate=perplexity"}),
     ],
 )

@@ -85,6 +85,8 @@ def test_overrides(override: str, words: list[str]) -> None:
         ("quantize.tpye=a,b", ["quantize has no field 'tpye'"]),
         ("evaluate.chunks=interval(0,1)", ["evaluate.chunks=interval(0,1)", "optuna"]),
         ("evaluate.chunks=range(0,1,0)", ["evaluate.chunks=range(0,1,0)"]),
+        ("evaluate.chunks=range(1,1)", ["evaluate.chunks=range(1,1)", "no value"]),
+        ("quantize=glob(zzz*)", ["quantize=glob(zzz*)", "no value"]),
         ("hydra.verbose=true,false", ["cannot be swept"]),
         ("hydra/launcher=joblib", ["hydra/launcher=joblib", "qpipe", "plugin"]),
         ("hydra/sweeper=optun", ["hydra/sweeper=optun", "did you mean"]),

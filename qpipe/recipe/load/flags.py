@@ -79,7 +79,8 @@ def _completed_line(recipe: str) -> Iterator[None]:
     line = os.environ.get("COMP_LINE", "")
     _, _, after = line.partition(f" {recipe} ")
     *before, last = after.split(" ")
-    words = [word for word in before if not word.startswith("-") or word == "-m"]
+    # Without qpipe's own options and their values.
+    words = [word for word in before if "=" in word or word.startswith("~") or word == "-m"]
     os.environ["COMP_LINE"] = " ".join(["qpipe", *words, last])
     try:
         yield

@@ -98,9 +98,7 @@ class QpipeSweeper(Sweeper):
         jobs = list(itertools.product(*choices.values()))
         size = len(jobs) if self.max_batch_size is None else self.max_batch_size
         if size < 1:
-            raise RecipeError(
-                f"hydra.sweeper.max_batch_size: {size} is not right: 1 or more, or null"
-            )
+            raise RecipeError(f"hydra.sweeper.max_batch_size: {size}: it is 1 or more, or null")
         for first in range(0, len(jobs), size):
             self.launcher.launch(jobs[first : first + size], first)
 
@@ -117,6 +115,8 @@ def _choices(override: Override) -> list[str]:
         values = list(override.sweep_string_iterator())
     except (HydraException, ValueError) as error:
         raise RecipeError(f"the override {override.input_line!r}: {error}") from error
+    if not values:
+        raise RecipeError(f"the override {override.input_line!r}: it comes to no value at all")
     return [f"{override.get_key_element()}={value}" for value in values]
 
 
