@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from qpipe.core.executor import Done, Job, Output, Progress
@@ -64,7 +65,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         entry="bench.toy:nothing",
         python=None,
         timeout=None,
-        resources=[1, 0, 0],
+        resources=asdict(Resources()),
     )
 
 

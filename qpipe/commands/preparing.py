@@ -23,15 +23,17 @@ Objective = float | Sequence[float] | None
 Handler = Callable[[RunDraft], Sequence[Objective]]
 
 
-def each_draft(request: Request, options: Options, handle: Handler) -> None:
+def each_draft(
+    request: Request, options: Options, handle: Handler, *, folder: Path | None = None
+) -> None:
     """Call ``handle`` with every batch of jobs that the request comes to: one for a single run or
     a plain sweep, several for a sweeper that looks at results.
 
     ``handle`` returns the objective of each job. A plan that was composed before from the same
-    files and overrides is not composed again.
+    files and overrides is not composed again. ``folder`` takes what a sweeper plugin writes.
     """
-    folder = StorePaths(options.store).plans
-    remembered = remember.recall(folder, request, cwd=Path.cwd())
+    plans = StorePaths(options.store).plans
+    remembered = remember.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
         handle(remembered)
         return
@@ -41,17 +43,25 @@ def each_draft(request: Request, options: Options, handle: Handler) -> None:
         from qpipe.recipe.drafting import draft
 
         drafted = draft(request.recipe, jobs)
-        load.remember_batch(folder, request, jobs, drafted)
+        load.remember_batch(plans, request, jobs, drafted)
         return handle(drafted)
 
-    load.drive(request, batch)
+    load.drive(request, batch, folder=folder)
 
 
 def each_plan(
-    request: Request, options: Options, handle: Callable[[RunDraft, Plan], Sequence[Objective]]
+    request: Request,
+    options: Options,
+    handle: Callable[[RunDraft, Plan], Sequence[Objective]],
+    *,
+    folder: Path | None = None,
 ) -> None:
     """`each_draft`, with the sources pinned and the jobs merged into one graph."""
-    each_draft(request, options, lambda draft: handle(draft, _plan(draft, request, options)))
+
+    def planned(draft: RunDraft) -> Sequence[Objective]:
+        return handle(draft, _plan(draft, request, options))
+
+    each_draft(request, options, planned, folder=folder)
 
 
 def pinner(request: Request, options: Options) -> Pinner:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import sys
 import time
@@ -32,7 +34,7 @@ def run(request: Request, options: Options) -> int:
         return 0
     session = _Session(request, options)
     try:
-        each_plan(request, options, session.batch)
+        each_plan(request, options, session.batch, folder=session.folder)
     finally:
         session.close()
     return session.report()
@@ -45,6 +47,7 @@ class _Session:
     request: Request
     options: Options
     store: Store = field(init=False)
+    folder: Path = field(init=False)
     paths: RunPaths | None = None
     plans: list[Plan] = field(default_factory=list)
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -53,11 +56,14 @@ class _Session:
 
     def __post_init__(self) -> None:
         self.store = Store(self.options.store.absolute())
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        runs, recipe = self.options.runs.absolute(), Path(self.request.recipe).stem
+        self.folder = runs / f"{stamp}_{recipe}"
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
         """Run one batch of jobs; the objective of each."""
         if self.paths is None:
-            self.paths = self._open(draft["recipe"])
+            self.paths = self._open()
         settings = draft["executor"]
         result = runner.run(
             plan.graph,
@@ -76,11 +82,11 @@ class _Session:
         self.outcomes.update(result.outcomes)
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
 
-    def _open(self, recipe: str) -> RunPaths:
+    def _open(self) -> RunPaths:
         from qpipe.report.live import Live
         from qpipe.report.record import Recorder
 
-        paths = RunPaths(new_run_folder(self.options.runs.absolute(), recipe))
+        paths = RunPaths(new_folder(self.folder))
         live = Live(quiet=self.options.quiet)
         recorder = Recorder(paths.events)
         self.closers += [live, recorder]
@@ -119,17 +125,14 @@ class _Session:
         return 0 if result.status == "done" else 1
 
 
-def new_run_folder(runs: Path, recipe: str) -> Path:
-    """A new folder for a run, named by time and recipe; two runs in one second get a number."""
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    for number in range(1, 1000):
-        folder = runs / (f"{stamp}_{recipe}" + (f"_{number}" if number > 1 else ""))
-        try:
+def new_folder(wanted: Path) -> Path:
+    """Make a folder of this name; of two runs in one second the second gets a number."""
+    for number in itertools.count(1):
+        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(f"{runs} has a thousand runs of this second")
+            return folder
+    raise AssertionError("count() ends never")
 
 
 def _objective(job: PlannedJob, result: RunResult, names: Sequence[str]) -> Objective:
