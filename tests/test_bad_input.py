@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -184,3 +186,19 @@ def test_errors_as_json(tmp_path: Path) -> None:
     answer = qpipe("run", "demoo", "--json", cwd=tmp_path)
     assert answer.code == 2
     assert "demo" in json.loads(answer.stdout)["error"]["message"]
+
+
+def test_a_full_disk(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
+    """The store's disk fills up while a model is converted; with room, the same command goes on."""
+    disk = small_disk("4m")
+    asked = ("run", "local", "model.source=builtin:tinystories-d256", *SHORT, "--store", str(disk))
+    answer = qpipe(*asked, cwd=tmp_path)
+    failed(answer, "is full", "qpipe gc", "goes on from there")
+    store = Store(disk)
+    assert all(store.verify(key) is None for key in store.all_keys())
+    assert not list(store.paths.aside.iterdir())
+    subprocess.run(["mount", "-o", "remount,size=100M", str(disk)], check=True)
+    again = qpipe(*asked, "--json", cwd=tmp_path)
+    assert again.code == 0, again
+    status = {node["name"]: node["status"] for node in json.loads(again.stdout)["nodes"]}
+    assert status["download"] == "cached"

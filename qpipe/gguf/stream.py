@@ -193,7 +193,8 @@ def _replacing(out: Path) -> Iterator[BinaryIO]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise errors.OutOfSpaceError(
-                f"{out}: the disk is full; free space there or use another folder, then run again"
+                f"{out}: the disk is full; free some space there, or take old artifacts away "
+                "with `qpipe gc --max-size SIZE`, then run again"
             ) from error
         raise
     finally:

@@ -1,0 +1,38 @@
+"""A whole run from a hub repository, over HTTP to a server on localhost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli import qpipe
+from tests.hub_server import COMMIT, serve
+
+STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
+SHORT = ("evaluate.n_ctx=64", "evaluate.chunks=2")
+
+
+def test_download_lock_and_go_on_without_a_network(tmp_path: Path) -> None:
+    asked = ("local", "model.source=someone/stories", *SHORT)
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    with serve({"someone/stories": STORIES}) as hub:
+        online = {**env, "HF_ENDPOINT": hub.url}
+        locked = qpipe("lock", *asked, cwd=tmp_path, env=online)
+        assert locked.code == 0, locked
+        assert COMMIT in locked.stdout
+        run = qpipe("run", *asked, "--json", cwd=tmp_path, env=online)
+        assert run.code == 0, run
+    nodes = {node["name"]: node for node in json.loads(run.stdout)["nodes"]}
+    manifest = json.loads(Path(nodes["download"]["artifact"], "manifest.json").read_text())
+    assert manifest["params"] == {
+        "kind": "model", "repo": "someone/stories", "commit": COMMIT, "file": None,
+    }  # fmt: skip
+    metadata = qpipe("inspect", "--json", nodes["convert"]["artifact"], cwd=tmp_path)
+    assert json.loads(metadata.stdout)["metadata"]["general.name"] == "Stories"
+    # The server is gone: what the lock says is enough, for what is cached and for what is not.
+    offline = {**env, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    again = qpipe("run", *asked, "quantize.type=Q4_0", "--json", cwd=tmp_path, env=offline)
+    assert again.code == 0, again
+    status = {node["name"]: node["status"] for node in json.loads(again.stdout)["nodes"]}
+    assert status["download"] == status["convert"] == "cached"
+    assert status["quantize"] == "ran"
