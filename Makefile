@@ -17,7 +17,7 @@ BASE := $(VENV)/.base-$(STATE)
 DEV := $(VENV)/.dev-$(STATE)
 PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test soak lint format bench clean
 
 setup: $(BASE)
 
@@ -27,6 +27,10 @@ demo: $(BASE)
 # The kill and race tests want real processes beside each other: two workers, no more.
 test: $(DEV)
 	$(VENV)/bin/python -m pytest -n 2 --cov=qpipe.core --cov-fail-under=95 $(ARGS)
+
+# A million superblocks of each compiled type against ggml: minutes, so no part of `make test`.
+soak: $(DEV)
+	$(VENV)/bin/python -m pytest -m soak $(ARGS)
 
 lint: $(DEV)
 	$(VENV)/bin/python -m ruff check

@@ -21,7 +21,7 @@ def quantize(rows: Floats, /, *, imatrix: Floats | None = None, kind: GGMLType) 
 
 
 _NAMES = (
-    *("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "TQ1_0", "TQ2_0", "IQ4_NL", "IQ4_XS"),
+    *("TQ1_0", "TQ2_0", "IQ4_NL", "IQ4_XS"),
     *("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
 )
 

@@ -12,6 +12,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, quants
 
 from qpipe.gguf.quantizers import Bytes, Floats, Quantizer, last_resort
+from qpipe.gguf.quantizers._scales import check_scales
 from qpipe.gguf.types import GGMLType
 
 
@@ -23,7 +24,7 @@ def _with_scale(kind: GGMLType) -> Quantizer:
         # Denormal and huge weights overflow on the way, in the C as here, to the same bytes.
         with np.errstate(all="ignore"):
             written: Bytes = quants.quantize(rows + np.float32(0), GGMLQuantizationType[kind.name])
-        _check_scales(written.reshape(-1, kind.value[2])[:, :2], rows, kind)
+        check_scales(written.reshape(-1, kind.value[2])[:, :2], rows, kind)
         return written
 
     return quantize
@@ -42,20 +43,10 @@ def _with_minimum(kind: GGMLType) -> Quantizer:
         negative = zero[np.signbit(blocks[zero, first])]
         # Bytes 2 and 3 of a block are its minimum in F16.
         written.reshape(len(blocks), -1)[negative, 3] |= 0x80
-        _check_scales(written.reshape(len(blocks), -1)[:, 2:4], rows, kind)
+        check_scales(written.reshape(len(blocks), -1)[:, 2:4], rows, kind)
         return written
 
     return quantize
-
-
-def _check_scales(scales: Bytes, rows: Floats, kind: GGMLType) -> None:
-    """Refuse blocks whose scale or minimum [blocks, 2 bytes] left the range of F16.
-
-    llama-quantize refuses the same (ggml-quants.c, ggml_validate_row_data).
-    """
-    if ((scales[:, 1] & 0x7C) == 0x7C).any():
-        worst = float(np.abs(rows).max())
-        raise OverflowError(f"weights up to {worst:g} are too large for the scales of {kind.name}")
 
 
 QUANTIZERS = {kind: _with_scale(kind) for kind in (GGMLType.Q4_0, GGMLType.Q5_0, GGMLType.Q8_0)} | {

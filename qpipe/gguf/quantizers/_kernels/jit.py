@@ -1,0 +1,78 @@
+"""How kernels are compiled and cached."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from qpipe import errors
+
+LANES = 64
+"""Sub-blocks side by side: eight AVX registers of float32."""
+
+UNROLLED = 8
+"""Weights per trip of a hot loop: sums stay in registers, and LLVM still vectorizes over lanes."""
+
+SUPERBLOCK = 256
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Kernel = Callable[[Floats, Floats, Bytes], None]
+"""(weights [blocks * 256], importance [n_per_row] or empty, out [blocks, bytes per block])."""
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_FLOATS = numba.types.Array(numba.float32, 1, "C", readonly=True)
+_SIGNATURE = numba.void(_FLOATS, _FLOATS, numba.uint8[:, ::1])
+_compiling = threading.Lock()
+
+
+def inner(function: _Function) -> _Function:
+    """Compile as a part of the kernels that call it: IEEE arithmetic, division by zero included."""
+    return cast(_Function, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@functools.cache
+def _sources() -> str:
+    """A digest of all kernels' source text.
+
+    numba keys a cached function by its own bytecode and closure, not by what it calls; with this
+    in the closure a change to any of these files compiles anew.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
+    try:
+        compiled: Kernel = numba.njit(_SIGNATURE, nogil=True, error_model="numpy", cache=True)(
+            build(_sources(), weighted)
+        )
+    except RuntimeError as error:
+        if "no locator available" not in str(error):
+            raise
+        raise errors.EngineMissingError(
+            "the K-quants are compiled on first use, and neither qpipe's own folder nor your cache "
+            "folder can be written to: set NUMBA_CACHE_DIR to a folder that can"
+        ) from error
+    return compiled
+
+
+def kernel(build: Callable[[str, bool], Kernel], *, weighted: bool) -> Kernel:
+    """The compiled ``build(sources, weighted)``: from memory, from numba's cache, or made now.
+
+    ``build`` returns a closure over both of its arguments. Raises `EngineMissingError` where
+    numba finds no folder to keep compiled code in.
+    """
+    with _compiling:
+        return _compile(build, weighted)
