@@ -116,21 +116,23 @@ def hold(root: str, label: str) -> None:
     store.commit(claim, manifest(claim.key, [FileEntry("out.txt", len(data), bytes_sha256(data))]))
 
 
-def collector(root: str, seconds: str) -> None:
-    """Collect everything that may be collected, over and over."""
-    store, until = Store(Path(root)), time.monotonic() + float(seconds)
+def collector(root: str, enough: str) -> None:
+    """Collect everything that may be collected, until it was ``enough``."""
+    store, until = Store(Path(root)), time.monotonic() + 50
     print("ready", flush=True)
     removed = 0
-    while time.monotonic() < until:
+    while removed < int(enough):
+        assert time.monotonic() < until, f"removed {removed} only"
         removed += len(gc.collect(store, max_size=0).removed)
     print(removed, flush=True)
 
 
-def runs(root: str, seconds: str) -> None:
-    """Run a graph over and over; every artifact of a run must be there, and whole, at its end."""
-    until, count = time.monotonic() + float(seconds), 0
+def runs(root: str, stop: str) -> None:
+    """Run a graph over and over until the file ``stop`` is there; every artifact of a run must be
+    there, and whole, at its end."""
+    count = 0
     graph = tree(12)
-    while time.monotonic() < until:
+    while count < 3 or not Path(stop).exists():
         store = Store(Path(root))
         result, _ = run(graph, store)
         assert result.status == "done", result.outcomes
