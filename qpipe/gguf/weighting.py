@@ -19,7 +19,8 @@ from qpipe.gguf.types import GGMLType
 # Written in one way, whatever the weights (ggml-quants.c, quantize_* with quant_weights unused).
 _INDIFFERENT = (
     *types.FLOATS,
-    *(GGMLType.Q8_0, GGMLType.TQ1_0, GGMLType.TQ2_0, GGMLType.MXFP4, GGMLType.Q1_0),
+    *(GGMLType.Q8_0, GGMLType.TQ1_0, GGMLType.TQ2_0),
+    *(GGMLType.MXFP4, GGMLType.NVFP4, GGMLType.Q1_0),
 )
 
 

@@ -42,17 +42,34 @@ class Row(NamedTuple):
 
 
 @functools.cache
-def golden_rows(model: str, ftype: str, *, again: bool = False) -> tuple[Row, ...]:
+def golden_files(model: str) -> dict[tuple[str, str], tuple[Row, ...]]:
+    """{(quantization name, "none" or "imatrix"): the tensors that llama.cpp wrote}."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in table(f"{model}.tsv"):
+        rows = found.setdefault((row["ftype"], row["imatrix"]), [])
+        rows.append(Row(row["tensor"], row["type"], row["shape"], row["sha256"]))
+    return {key: tuple(rows) for key, rows in found.items()}
+
+
+def golden_rows(
+    model: str, ftype: str, *, again: bool = False, imatrix: str = "none"
+) -> tuple[Row, ...]:
     """What llama.cpp made; ``again``: of the converted type, what llama-quantize then wrote."""
-    with (GOLDEN / f"{model}.tsv").open() as file:
-        rows = [
-            Row(r["tensor"], r["type"], r["shape"], r["sha256"])
-            for r in csv.DictReader(file, delimiter="\t")
-            if r["ftype"] == ftype
-        ]
+    rows = golden_files(model)[ftype, imatrix]
     twice = len({row.tensor for row in rows}) < len(rows)
     half = len(rows) // 2
-    return tuple((rows[half:] if again else rows[:half]) if twice else rows)
+    return (rows[half:] if again else rows[:half]) if twice else rows
+
+
+def table(name: str) -> list[dict[str, str]]:
+    """The rows of a table among the golden files."""
+    with (GOLDEN / name).open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def imatrix_of(model: str) -> Path:
+    """The importance matrix that the golden files of ``model`` were made with."""
+    return GOLDEN / f"{model}.imatrix.gguf"
 
 
 def golden_metadata(model: str) -> dict[str, Any]:

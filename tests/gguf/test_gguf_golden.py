@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gguf
 import pytest
+from _pytest.mark import ParameterSet
 
-from qpipe.gguf import reader, values
+from qpipe import errors
+from qpipe.gguf import ftypes, reader, values
 from qpipe.gguf.convert import convert
 from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
 
-QUANTIZED = ("F16", "BF16", "Q8_0", "Q5_0", "Q5_1", "Q4_0", "Q4_1")
+
+def _cases() -> Iterator[ParameterSet]:
+    """Every file of llama-quantize's; the search for IQ types in models of real size is slow."""
+    for row in samples.table("files.tsv"):
+        big = row["model"] in ("qwen2-r", "tinystories-d256") and row["ftype"].startswith("IQ")
+        yield pytest.param(
+            row,
+            id="-".join((row["model"], row["ftype"], row["imatrix"])),
+            marks=[pytest.mark.slow] if big else [],
+        )
 
 
 @pytest.fixture(scope="module", params=list(samples.MODELS))
@@ -20,11 +33,22 @@ def model(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def convert_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folder = tmp_path_factory.mktemp("converted")
+
+    def make(model: str) -> Path:
+        out = folder / f"{model}.gguf"
+        if not out.exists():
+            convert(samples.MODELS[model], out, outtype=samples.CONVERTED[model])
+        return out
+
+    return make
+
+
 @pytest.fixture(scope="module")
-def converted(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp(model) / "converted.gguf"
-    convert(samples.MODELS[model], out, outtype=samples.CONVERTED[model])
-    return out
+def converted(model: str, convert_once: Callable[[str], Path]) -> Path:
+    return convert_once(model)
 
 
 def test_metadata_is_what_the_converter_writes(model: str, converted: Path) -> None:
@@ -42,13 +66,32 @@ def test_converted_tensors_are_bit_identical(model: str, converted: Path) -> Non
     assert samples.rows_of(converted) == wanted
 
 
-@pytest.mark.parametrize("ftype", QUANTIZED)
-def test_quantized_tensors_are_bit_identical(
-    model: str, converted: Path, ftype: str, tmp_path: Path
+@pytest.mark.parametrize("case", list(_cases()))
+def test_quantized_files_are_bit_identical(
+    case: dict[str, str], convert_once: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    """Each tensor against the golden file where there is one, and the whole file always."""
+    model, ftype, use = case["model"], case["ftype"], case["imatrix"]
     out = tmp_path / "quantized.gguf"
-    quantize(converted, out, ftype=ftype)
-    assert samples.rows_of(out) == samples.golden_rows(model, ftype, again=True)
+    imatrix = samples.imatrix_of(model) if use == "imatrix" else None
+    if case["sha256"] in ("refused", "failed"):
+        with pytest.raises(errors.RecipeError, match=r"importance matrix|no other type stands in"):
+            quantize(convert_once(model), out, ftype=ftype, imatrix=imatrix)
+        return
+    notes = quantize(convert_once(model), out, ftype=ftype, imatrix=imatrix, threads=2).notes
+    if (ftype, use) in samples.golden_files(model):
+        wanted = samples.golden_rows(model, ftype, again=True, imatrix=use)
+        assert sorted(samples.rows_of(out)) == sorted(wanted)
+    assert hashlib.sha256(out.read_bytes()).hexdigest() == case["sha256"]
+    assert notes == ()
+
+
+def test_every_golden_file_is_compared() -> None:
+    compared = {(r["model"], r["ftype"], r["imatrix"]) for r in samples.table("files.tsv")}
+    golden = {(model, *key) for model in samples.MODELS for key in samples.golden_files(model)}
+    assert golden <= compared
+    assert {ftype for _, ftype, _ in compared} == set(ftypes.FILE_TYPES)
+    assert len(golden) == 122
 
 
 def test_metadata_types_are_those_of_the_gguf_package(model: str, converted: Path) -> None:

@@ -23,6 +23,7 @@ def quantize(rows: Floats, /, *, imatrix: Floats | None = None, kind: GGMLType) 
 _NAMES = (
     *("TQ1_0", "TQ2_0", "IQ4_NL", "IQ4_XS"),
     *("IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ2_XXS", "IQ1_M", "IQ1_S"),
+    *("MXFP4", "NVFP4", "Q1_0"),
 )
 
 QUANTIZERS = {GGMLType[name]: functools.partial(quantize, kind=GGMLType[name]) for name in _NAMES}
