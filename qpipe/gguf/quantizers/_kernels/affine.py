@@ -20,14 +20,15 @@ _TRIP = UNROLLED * LANES
 # Rows of the state. What a search leaves for its caller:
 MIN = 0 * LANES  # at most zero; the C's the_min is its negative
 SCALE = 1 * LANES
-SUM_W = 2 * LANES
-LEVEL_ISCALE = 3 * LANES  # the levels are those of LEVEL_ISCALE · (x - LEVEL_MIN)
-LEVEL_MIN = 4 * LANES
-REFINED = 5 * LANES  # 1 where they come from a later pass than the first
+LEVEL_ISCALE = 2 * LANES  # the levels are those of LEVEL_ISCALE · (x - LEVEL_MIN)
+LEVEL_MIN = 3 * LANES
+REFINED = 4 * LANES  # 1 where they come from a later pass than the first
+SUM_W = 6 * LANES
 # Its own:
-_MAX = 6 * LANES
+_ERROR = 5 * LANES
+_KEPT = 6 * LANES  # the rows in front of this one change with every better pass
 _SUM_X = 7 * LANES
-_ERROR = 8 * LANES
+_MAX = 8 * LANES
 _ISCALE = 9 * LANES
 _SUM_L = 10 * LANES
 _SUM_L2 = 11 * LANES
@@ -101,15 +102,19 @@ def _solve(s: Floats) -> None:
 
 
 @inner
-def _keep_better(s: Floats) -> None:
+def _keep_better(s: Floats, kept: Floats) -> None:
+    # By way of ``kept``: a row that is written back where it is not replaced would be compiled to
+    # masked stores, which take AMD's processors tens of cycles each.
     for k in range(LANES):
         better = s[_NEW_ERROR + k] < s[_ERROR + k]
-        s[_ERROR + k] = s[_NEW_ERROR + k] if better else s[_ERROR + k]
-        s[SCALE + k] = s[_NEW_SCALE + k] if better else s[SCALE + k]
-        s[LEVEL_ISCALE + k] = s[_ISCALE + k] if better else s[LEVEL_ISCALE + k]
-        s[LEVEL_MIN + k] = s[MIN + k] if better else s[LEVEL_MIN + k]
-        s[REFINED + k] = _ONE if better else s[REFINED + k]
-        s[MIN + k] = s[_NEW_MIN + k] if better else s[MIN + k]
+        kept[MIN + k] = s[_NEW_MIN + k] if better else s[MIN + k]
+        kept[SCALE + k] = s[_NEW_SCALE + k] if better else s[SCALE + k]
+        kept[LEVEL_ISCALE + k] = s[_ISCALE + k] if better else s[LEVEL_ISCALE + k]
+        kept[LEVEL_MIN + k] = s[MIN + k] if better else s[LEVEL_MIN + k]
+        kept[REFINED + k] = _ONE if better else s[REFINED + k]
+        kept[_ERROR + k] = s[_NEW_ERROR + k] if better else s[_ERROR + k]
+    for k in range(_KEPT):
+        s[k] = kept[k]
 
 
 def search(given: Affine) -> Search:
@@ -176,6 +181,7 @@ def search(given: Affine) -> Search:
 
     @inner
     def run(x: Floats, weights: Floats, levels: Floats, s: Floats) -> None:
+        kept = np.empty(_KEPT, np.float32)
         _extremes(x, weights, s)
         first_pass(x, weights, s)
         for factor in factors:
@@ -187,7 +193,7 @@ def search(given: Affine) -> Search:
             sums(x, weights, levels, s)
             _solve(s)
             error(x, weights, levels, s)
-            _keep_better(s)
+            _keep_better(s, kept)
         for k in range(LANES):
             if s[_FLAT + k] == _ONE:
                 s[SCALE + k] = _ZERO

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from qpipe.gguf.quantizers._kernels.jit import LANES, SUPERBLOCK, Floats, inner
 
 
-@inner
-def load(blocks: Floats, first: int, count: int, size: int, lanes: Floats) -> None:
-    """Superblocks ``first`` … ``first + count`` in sub-blocks of ``size``, one a lane.
-
-    Lanes beyond the last superblock become zero. An array of importances shorter than ``blocks``
-    starts again from its beginning with every row.
-    """
-    columns = blocks.size // SUPERBLOCK
+def loader(size: int) -> Callable[[Floats, int, int, Floats], None]:
+    """A function (blocks, first, count, lanes) that loads sub-blocks of ``size``, one a lane."""
     per = SUPERBLOCK // size
-    for block in range(LANES // per):
-        if block < count:
+
+    @inner
+    def load(blocks: Floats, first: int, count: int, lanes: Floats) -> None:
+        # Importances are one row, which starts again from its beginning with every row of weights.
+        columns = blocks.size // SUPERBLOCK
+        if count < LANES // per:
+            lanes[:] = 0
+        for block in range(count):
             start = (first + block) % columns * SUPERBLOCK
             for sub in range(per):
+                given = blocks[start + sub * size : start + (sub + 1) * size]
                 for i in range(size):
-                    lanes[i * LANES + block * per + sub] = blocks[start + sub * size + i]
-        else:
-            for sub in range(per):
-                for i in range(size):
-                    lanes[i * LANES + block * per + sub] = 0
+                    lanes[i * LANES + block * per + sub] = given[i]
+
+    return load
 
 
 @inner

@@ -8,7 +8,7 @@ from qpipe.gguf.quantizers._kernels import affine, positive
 from qpipe.gguf.quantizers._kernels.affine import STATE, Affine, search
 from qpipe.gguf.quantizers._kernels.codes import affine_codes
 from qpipe.gguf.quantizers._kernels.jit import LANES, SUPERBLOCK, Bytes, Floats, Kernel, inner
-from qpipe.gguf.quantizers._kernels.lanes import importances, load, sizes, superblock_squares
+from qpipe.gguf.quantizers._kernels.lanes import importances, loader, sizes, superblock_squares
 from qpipe.gguf.quantizers._kernels.pack import pack_pairs_of_bits
 from qpipe.gguf.quantizers._kernels.rounding import halve, nearest
 
@@ -17,6 +17,7 @@ _SUBS = 16
 _BLOCKS = LANES // _SUBS
 _PLAIN = search(Affine(_SIZE, 3, -0.5, 0.1, 15, absolute=True))
 _WEIGHTED = search(Affine(_SIZE, 3, -0.9, 0.05, 36, guarded=True))
+_load = loader(_SIZE)
 _TOP = np.float32(3)
 _SCALE_TOP = np.float32(15)
 _LEVELS, _D, _D_MIN = 16, 80, 82
@@ -70,14 +71,15 @@ def build(sources: str, weighted: bool) -> Kernel:
         weights = np.empty(_SIZE * LANES, np.float32)
         levels = np.empty(_SIZE * LANES, np.float32)
         codes = np.empty(_SIZE * LANES, np.uint8)
+        words = codes.view(np.uint64)
         state = np.empty(STATE, np.float32)
         d = np.zeros(LANES, np.float32)
         minimum = np.zeros(LANES, np.float32)
         for first in range(0, len(out), _BLOCKS):
             count = min(_BLOCKS, len(out) - first)
-            load(blocks, first, count, _SIZE, x)
+            _load(blocks, first, count, x)
             if weighted:
-                load(importance, first, count, _SIZE, weights)
+                _load(importance, first, count, weights)
                 superblock_squares(x, _SIZE, d)
                 for k in range(LANES):
                     d[k] = d[k] / np.float32(SUPERBLOCK)
@@ -90,6 +92,6 @@ def build(sources: str, weighted: bool) -> Kernel:
                 _scales(state, block * _SUBS, weighted, out[first + block], d, minimum)
             affine_codes(x, d, minimum, _TOP, state, weighted, codes)
             for block in range(count):
-                pack_pairs_of_bits(codes, block, out[first + block, _LEVELS:])
+                pack_pairs_of_bits(words, block, _SIZE, np.uint64(0), out[first + block, _LEVELS:])
 
     return q2_k

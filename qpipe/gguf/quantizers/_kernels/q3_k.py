@@ -7,8 +7,8 @@ import numpy as np
 from qpipe.gguf.quantizers._kernels import refined, symmetric
 from qpipe.gguf.quantizers._kernels.codes import symmetric_codes
 from qpipe.gguf.quantizers._kernels.jit import LANES, SUPERBLOCK, Bytes, Floats, Kernel, inner
-from qpipe.gguf.quantizers._kernels.lanes import importances, load, superblock_squares
-from qpipe.gguf.quantizers._kernels.pack import pack_pairs_of_bits
+from qpipe.gguf.quantizers._kernels.lanes import importances, loader, superblock_squares
+from qpipe.gguf.quantizers._kernels.pack import ROW, Words, pack_pairs_of_bits, single_bits
 from qpipe.gguf.quantizers._kernels.rounding import halve, nearest, nearest_level
 
 _SIZE = 16
@@ -16,9 +16,11 @@ _SUBS = 16
 _BLOCKS = LANES // _SUBS
 _SEARCH = symmetric.search(_SIZE, 4, LANES)
 _SCALE_SEARCH = symmetric.search(_SUBS, 32, _BLOCKS)
+_load = loader(_SIZE)
 _TOP = np.float32(4)
 _SCALE_TOP = np.float32(32)
 _LEVELS, _SCALES, _D = 32, 96, 108
+_THIRD, _FOUR, _EIGHT = np.uint64(2), np.uint64(4), np.uint64(8)
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
 
@@ -74,13 +76,13 @@ def _pack_scales(levels: Floats, step: np.float32, out: Bytes, d: Floats) -> Non
 
 
 @inner
-def _pack_third_bits(codes: Bytes, block: int, out: Bytes) -> None:
-    for i in range(32):
-        third = 0
-        for j in range(8):
-            at = i % _SIZE * LANES + block * _SUBS + 2 * j + i // _SIZE
-            third |= (codes[at] >> 2) << j
-        out[i] = third
+def _pack_third_bits(words: Words, block: int, out: Bytes) -> None:
+    """Those of sub-blocks 0, 2, 4 … in bytes 0 … 15, of sub-blocks 1, 3, 5 … in 16 … 31."""
+    for i in range(_SIZE):
+        low = single_bits(words[i * ROW + 2 * block] >> _THIRD)
+        bits = low | (single_bits(words[i * ROW + 2 * block + 1] >> _THIRD) << _FOUR)
+        out[i] = np.uint8(bits)
+        out[_SIZE + i] = np.uint8(bits >> _EIGHT)
 
 
 def build(sources: str, weighted: bool) -> Kernel:
@@ -91,15 +93,16 @@ def build(sources: str, weighted: bool) -> Kernel:
         x = np.empty(_SIZE * LANES, np.float32)
         scratch = np.empty(_SIZE * LANES, np.float32)
         codes = np.empty(_SIZE * LANES, np.uint8)
+        words = codes.view(np.uint64)
         state = np.empty(symmetric.STATE * LANES, np.float32)
         d = np.zeros(LANES, np.float32)
         levels = np.empty(LANES, np.float32)
         steps = np.empty(_BLOCKS, np.float32)
         for first in range(0, len(out), _BLOCKS):
             count = min(_BLOCKS, len(out) - first)
-            load(blocks, first, count, _SIZE, x)
+            _load(blocks, first, count, x)
             if weighted:
-                load(importance, first, count, _SIZE, scratch)
+                _load(importance, first, count, scratch)
                 superblock_squares(x, _SIZE, d)
                 for k in range(LANES):
                     d[k] = np.float32(2) * d[k] / np.float32(SUPERBLOCK)
@@ -117,7 +120,7 @@ def build(sources: str, weighted: bool) -> Kernel:
             else:
                 refined.codes(x, d, scratch, state, codes)
             for block in range(count):
-                _pack_third_bits(codes, block, out[first + block])
-                pack_pairs_of_bits(codes, block, out[first + block, _LEVELS:])
+                _pack_third_bits(words, block, out[first + block])
+                pack_pairs_of_bits(words, block, _SIZE, np.uint64(0), out[first + block, _LEVELS:])
 
     return q3_k

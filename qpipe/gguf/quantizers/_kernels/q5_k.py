@@ -8,26 +8,26 @@ from qpipe.gguf.quantizers._kernels import scales6
 from qpipe.gguf.quantizers._kernels.affine import STATE, Affine, search
 from qpipe.gguf.quantizers._kernels.codes import affine_codes
 from qpipe.gguf.quantizers._kernels.jit import LANES, Bytes, Floats, Kernel, inner
-from qpipe.gguf.quantizers._kernels.lanes import load
+from qpipe.gguf.quantizers._kernels.lanes import loader
+from qpipe.gguf.quantizers._kernels.pack import ROW, Words, first_bits, nibbles
 from qpipe.gguf.quantizers._kernels.weights import SIZE, importance_weights, plain_weights
 
 _PLAIN = search(Affine(SIZE, 31, -0.5, 0.1, 15))
 _WEIGHTED = search(Affine(SIZE, 31, -0.9, 0.05, 36, guarded=True))
+_load = loader(SIZE)
 _TOP = np.float32(31)
 _BLOCKS = LANES // scales6.SUBS
 
 
 @inner
-def _pack(codes: Bytes, block: int, out: Bytes) -> None:
+def _pack(words: Words, block: int, out: Bytes) -> None:
     """Fifth bits, eight sub-blocks a byte, then the lower four, two sub-blocks a byte."""
     for i in range(SIZE):
-        row = codes[i * LANES + block * scales6.SUBS : i * LANES + (block + 1) * scales6.SUBS]
-        fifth = 0
-        for j in range(scales6.SUBS):
-            fifth |= (row[j] >> 4) << j
-        out[16 + i] = fifth
+        word = words[i * ROW + block]
+        out[16 + i] = np.uint8(first_bits(word >> np.uint64(4)))
+        both = nibbles(word)
         for pair in range(4):
-            out[48 + pair * SIZE + i] = (row[2 * pair] & 15) | ((row[2 * pair + 1] & 15) << 4)
+            out[48 + pair * SIZE + i] = np.uint8(both >> np.uint64(16 * pair))
 
 
 def build(sources: str, weighted: bool) -> Kernel:
@@ -39,14 +39,15 @@ def build(sources: str, weighted: bool) -> Kernel:
         weights = np.empty(SIZE * LANES, np.float32)
         levels = np.empty(SIZE * LANES, np.float32)
         codes = np.empty(SIZE * LANES, np.uint8)
+        words = codes.view(np.uint64)
         state = np.empty(STATE, np.float32)
         d = np.empty(LANES, np.float32)
         minimum = np.empty(LANES, np.float32)
         for first in range(0, len(out), _BLOCKS):
             count = min(_BLOCKS, len(out) - first)
-            load(blocks, first, count, SIZE, x)
+            _load(blocks, first, count, x)
             if weighted:
-                load(importance, first, count, SIZE, weights)
+                _load(importance, first, count, weights)
                 importance_weights(x, d, weights)
                 _WEIGHTED(x, weights, levels, state)
             else:
@@ -55,6 +56,6 @@ def build(sources: str, weighted: bool) -> Kernel:
             scales6.write(state, count, weighted, True, out[first:], d, minimum)
             affine_codes(x, d, minimum, _TOP, state, weighted, codes)
             for block in range(count):
-                _pack(codes, block, out[first + block])
+                _pack(words, block, out[first + block])
 
     return q5_k

@@ -7,15 +7,19 @@ import numpy as np
 from qpipe.gguf.quantizers._kernels import symmetric
 from qpipe.gguf.quantizers._kernels.codes import symmetric_codes
 from qpipe.gguf.quantizers._kernels.jit import LANES, Bytes, Floats, Kernel, inner
-from qpipe.gguf.quantizers._kernels.lanes import load, squares
+from qpipe.gguf.quantizers._kernels.lanes import loader, squares
+from qpipe.gguf.quantizers._kernels.pack import ROW, Words, pack_pairs_of_bits
 from qpipe.gguf.quantizers._kernels.rounding import halve, nearest
 
 _SIZE = 16
 _SUBS = 16
 _BLOCKS = LANES // _SUBS
 _SEARCH = symmetric.search(_SIZE, 32, LANES)
+_load = loader(_SIZE)
 _SCALES, _D = 192, 208
 _TOP_SCALE = np.float32(127)
+_LOWER, _UPPER = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(4)
+_UPPER_HALF = np.uint64(28)
 _ZERO = np.float32(0)
 
 
@@ -39,16 +43,15 @@ def _scales(found: Floats, out: Bytes, d: Floats) -> bool:
 
 
 @inner
-def _pack(codes: Bytes, block: int, out: Bytes) -> None:
-    """Halves of 128 levels: lower four bits of 64 bytes, then upper two bits of 32."""
+def _pack(words: Words, block: int, out: Bytes) -> None:
+    """Lower four bits, levels 64 apart sharing a byte, per half of 128; then the upper two bits."""
     for half in range(2):
-        for i in range(32):
-            at = i % _SIZE * LANES + block * _SUBS + half * 8 + i // _SIZE
-            q1, q2, q3, q4 = codes[at], codes[at + 2], codes[at + 4], codes[at + 6]
-            out[half * 64 + i] = (q1 & 15) | ((q3 & 15) << 4)
-            out[half * 64 + i + 32] = (q2 & 15) | ((q4 & 15) << 4)
-            upper = (q1 >> 4) | ((q2 >> 4) << 2) | ((q3 >> 4) << 4) | ((q4 >> 4) << 6)
-            out[128 + half * 32 + i] = upper
+        for i in range(_SIZE):
+            lower = words[i * ROW + block * 2 + half] & _LOWER
+            lower |= lower >> _UPPER_HALF
+            for j in range(4):
+                out[half * 64 + j * _SIZE + i] = np.uint8(lower >> np.uint64(8 * j))
+    pack_pairs_of_bits(words, block, _SIZE, _UPPER, out[128:])
 
 
 def build(sources: str, weighted: bool) -> Kernel:
@@ -59,13 +62,14 @@ def build(sources: str, weighted: bool) -> Kernel:
         x = np.empty(_SIZE * LANES, np.float32)
         weights = np.empty(_SIZE * LANES, np.float32)
         codes = np.empty(_SIZE * LANES, np.uint8)
+        words = codes.view(np.uint64)
         state = np.empty(symmetric.STATE * LANES, np.float32)
         d = np.zeros(LANES, np.float32)
         for first in range(0, len(out), _BLOCKS):
             count = min(_BLOCKS, len(out) - first)
-            load(blocks, first, count, _SIZE, x)
+            _load(blocks, first, count, x)
             if weighted:
-                load(importance, first, count, _SIZE, weights)
+                _load(importance, first, count, weights)
             else:
                 squares(x, weights)
             _SEARCH(x, weights, state)
@@ -76,6 +80,6 @@ def build(sources: str, weighted: bool) -> Kernel:
             symmetric_codes(x, d, np.float32(32), state, codes)
             for block in range(count):
                 if alive[block]:
-                    _pack(codes, block, out[first + block])
+                    _pack(words, block, out[first + block])
 
     return q6_k

@@ -53,7 +53,7 @@ def _start(x: Floats, levels: Floats, s: Floats) -> None:
 
 
 @inner
-def _improve(xs: Floats, ls: Floats, s: Floats) -> None:
+def _improve(xs: Floats, ls: Floats, s: Floats, improved: Floats) -> None:
     """Try a new level for one weight of each lane."""
     for k in range(LANES):
         value, level = xs[k], ls[k]
@@ -70,10 +70,10 @@ def _improve(xs: Floats, ls: Floats, s: Floats) -> None:
             & (new_l2 > _ZERO)
             & (new_lx * new_lx * sum_l2 > sum_lx * sum_lx * new_l2)
         )
-        ls[k] = other if better else level
+        improved[k] = other if better else level
         s[_SUM_LX + k] = new_lx if better else sum_lx
         s[_SUM_L2 + k] = new_l2 if better else sum_l2
-        s[_CHANGED + k] = _ONE if better else s[_CHANGED + k]
+        s[_CHANGED + k] += _ONE if better else _ZERO
 
 
 @inner
@@ -83,12 +83,15 @@ def search(x: Floats, levels: Floats, s: Floats) -> None:
     A sub-block that an improvement has left alone would be left alone again, so all lanes go on
     until none changes.
     """
+    improved = np.empty(LANES, np.float32)
     _start(x, levels, s)
     for _ in range(_TRIES):
         for k in range(LANES):
             s[_CHANGED + k] = _ZERO
+        # Into another row: stores to the same one would be masked, see `affine`.
         for i in range(0, x.size, LANES):
-            _improve(x[i : i + LANES], levels[i : i + LANES], s)
+            _improve(x[i : i + LANES], levels[i : i + LANES], s, improved)
+            levels[i : i + LANES] = improved
         if not s[_CHANGED : _CHANGED + LANES].any():
             break
     for k in range(LANES):
@@ -100,8 +103,12 @@ def search(x: Floats, levels: Floats, s: Floats) -> None:
 def codes(x: Floats, d: Floats, levels: Floats, s: Floats, out: Bytes) -> None:
     """Levels of x / d plus 4; a sub-block whose d is zero keeps ``levels``."""
     for i in range(0, x.size, LANES):
+        xs = x[i : i + LANES]
+        row = out[i : i + LANES]
         for k in range(LANES):
-            level = nearest_level(x[i + k] / d[k], _LOW, _HIGH)
-            kept = levels[i + k] if s[ALIVE + k] > _ZERO else _LOW
-            level = kept if d[k] == _ZERO else level
-            out[i + k] = np.uint8(np.int32(level - _LOW))
+            row[k] = np.uint8(np.int32(nearest_level(xs[k] / d[k], _LOW, _HIGH) - _LOW))
+    for k in range(LANES):
+        if d[k] == _ZERO:
+            for i in range(k, x.size, LANES):
+                level = levels[i] if s[ALIVE + k] > _ZERO else _LOW
+                out[i] = np.uint8(np.int32(level - _LOW))

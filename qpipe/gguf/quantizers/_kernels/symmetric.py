@@ -35,8 +35,8 @@ def search(size: int, top: int, lanes: int) -> Search:
     whole, trip = size * lanes, UNROLLED * lanes
     steps = np.array([step for step in range(-9, 10) if step], np.float32)
     factors = -(np.float32(top) + np.float32(0.1) * steps)
-    scale, kept, alive = 0 * lanes, 1 * lanes, 2 * lanes
-    extreme, best, iscale, sum_lx, sum_l2 = (row * lanes for row in range(3, STATE))
+    scale, used, alive, best = 0 * lanes, 1 * lanes, 2 * lanes, 3 * lanes
+    extreme, iscale, sum_lx, sum_l2 = (row * lanes for row in range(4, STATE))
 
     @inner
     def extremes(x: Floats, s: Floats) -> None:
@@ -68,23 +68,32 @@ def search(size: int, top: int, lanes: int) -> Search:
                 s[sum_lx + k], s[sum_l2 + k] = lx, l2
 
     @inner
+    def keep_better(s: Floats, kept: Floats) -> None:
+        # By way of ``kept``, as in `affine`.
+        for k in range(lanes):
+            lx, l2 = s[sum_lx + k], s[sum_l2 + k]
+            better = (l2 > _ZERO) & (lx * lx > s[best + k] * l2)
+            quotient = lx / l2
+            kept[scale + k] = quotient if better else s[scale + k]
+            kept[used + k] = s[iscale + k] if better else s[used + k]
+            kept[alive + k] = s[alive + k]
+            kept[best + k] = quotient * lx if better else s[best + k]
+        for k in range(4 * lanes):
+            s[k] = kept[k]
+
+    @inner
     def run(x: Floats, weights: Floats, s: Floats) -> None:
+        kept = np.empty(4 * lanes, np.float32)
         extremes(x, s)
         sums(x, weights, low, s)
         for k in range(lanes):
             quotient = s[sum_lx + k] / s[sum_l2 + k]
             s[scale + k] = _ZERO if s[sum_l2 + k] == _ZERO else quotient
             s[best + k] = s[scale + k] * s[sum_lx + k]
-            s[kept + k] = s[iscale + k]
+            s[used + k] = s[iscale + k]
         for factor in factors:
             sums(x, weights, factor, s)
-            for k in range(lanes):
-                lx, l2 = s[sum_lx + k], s[sum_l2 + k]
-                better = (l2 > _ZERO) & (lx * lx > s[best + k] * l2)
-                quotient = lx / l2
-                s[scale + k] = quotient if better else s[scale + k]
-                s[best + k] = quotient * lx if better else s[best + k]
-                s[kept + k] = s[iscale + k] if better else s[kept + k]
+            keep_better(s, kept)
         for k in range(lanes):
             s[scale + k] = s[scale + k] if s[alive + k] > _ZERO else _ZERO
 
