@@ -112,13 +112,12 @@ class NativeGguf(Engine):
 
         A model that is of the wanted type already passes through as it is.
         """
-        from qpipe.gguf.mixture import Wanted
         from qpipe.gguf.quantize import quantize
 
         source = only_file(work.inputs["model"], suffix=".gguf")
         before = file_facts(source)
         wanted = params.wanted()
-        if wanted == Wanted.of(params.type) and before["format"] == params.type:
+        if not wanted.changes(str(before["format"])):
             link(source, work.out / GGUF_FILE)
             return before
         imatrix = work.inputs.get("imatrix")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import gguf
@@ -42,6 +43,32 @@ def convert(
     Raises `CheckpointError` for a checkpoint that is incomplete, damaged, of an unsupported
     architecture or tokenizer, or holds NaN or infinity; `RecipeError` for another ``outtype``.
     """
+    prepared = prepare(source, outtype=outtype, name=name, pretokenizer=pretokenizer)
+    size = stream.write(
+        out, prepared.metadata, prepared.outputs, threads=threads, progress=progress
+    )
+    return facts(
+        prepared.outputs,
+        architecture=prepared.architecture,
+        file_type=prepared.ftype.name,
+        file_bytes=size,
+    )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A file to be: everything but the weights, which stay in the checkpoint."""
+
+    architecture: str
+    ftype: ftypes.FileType
+    metadata: values.Metadata
+    outputs: list[stream.Output]
+
+
+def prepare(
+    source: Path, *, outtype: str, name: str | None = None, pretokenizer: str | None = None
+) -> Prepared:
+    """What `convert` would write, from the checkpoint's headers alone; raises as it does."""
     ftype = ftypes.file_type(outtype)
     if ftype.name not in OUTTYPES:
         raise errors.RecipeError(f"outtype {outtype!r} is not one of {', '.join(OUTTYPES)}")
@@ -56,8 +83,7 @@ def convert(
     metadata |= architecture.after_file_type(opened.config, dims)
     metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
-    size = stream.write(out, metadata, outputs, threads=threads, progress=progress)
-    return facts(outputs, architecture=architecture.name, file_type=ftype.name, file_bytes=size)
+    return Prepared(architecture.name, ftype, metadata, outputs)
 
 
 def plan(

@@ -96,6 +96,10 @@ class Wanted:
             parsed(token_embedding_type, "token_embedding_type"),
         )
 
+    def changes(self, file_type: str) -> bool:
+        """Whether a file of the quantization ``file_type`` is not what is asked for already."""
+        return file_type != self.ftype.name or self != Wanted(self.ftype)
+
 
 def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
     """A recipe's {regular expression: type}, checked; `RecipeError` for either half."""

@@ -107,6 +107,12 @@ def write(
         return file.tell()
 
 
+def size(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> int:
+    """The bytes of the file that `write` would write."""
+    data = sum(output.nbytes + -output.nbytes % DEFAULT_ALIGNMENT for output in outputs)
+    return len(header(metadata, outputs)) + data
+
+
 def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
     """Everything in front of the tensor data, padded to the alignment."""
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(outputs), len(metadata))]

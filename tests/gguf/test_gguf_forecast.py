@@ -1,0 +1,80 @@
+"""Types and exact sizes before anything runs, against the files that llama.cpp's names give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qpipe import errors
+from qpipe.gguf import forecast, reader
+from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.quantize import quantize
+from tests.gguf import samples
+
+Gguf = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading any weight fails."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a weight was read")
+
+    monkeypatch.setattr(np, "memmap", refuse)
+
+
+@pytest.mark.parametrize("model", list(samples.MODELS))
+@pytest.mark.usefixtures("without_weights")
+def test_types_are_the_golden_ones(model: str) -> None:
+    for ftype in {ftype for ftype, use in samples.golden_files(model) if use == "none"}:
+        found = forecast.of_checkpoint(
+            samples.MODELS[model], Wanted.of(ftype), outtype=samples.CONVERTED[model]
+        )
+        rows = samples.golden_rows(model, ftype, again=True)
+        wanted = {row.tensor: row.type for row in rows}
+        assert {name: kind.name for name, kind in found.types.items()} == wanted
+
+
+@pytest.mark.parametrize("model", list(samples.MODELS))
+@pytest.mark.parametrize("ftype", ["F16", "Q8_0", "Q4_K_M", "Q2_K", "TQ2_0"])
+def test_the_size_is_exact(model: str, ftype: str, gguf_of: Gguf, tmp_path: Path) -> None:
+    base = samples.CONVERTED[model]
+    converted = gguf_of(model, base)
+    quantize(converted, tmp_path / "q.gguf", ftype=ftype)
+    size = (tmp_path / "q.gguf").stat().st_size
+    found = forecast.of_checkpoint(samples.MODELS[model], Wanted.of(ftype), outtype=base)
+    assert found.file_bytes == size
+    assert forecast.of_file(converted, Wanted.of(ftype)) == found
+    tensors = reader.read(tmp_path / "q.gguf").tensors.values()
+    assert found.types == {tensor.name: tensor.type for tensor in tensors}
+    assert found.tensor_bytes == sum(tensor.nbytes for tensor in tensors)
+
+
+def test_the_size_counts_what_is_noted_of_an_importance_matrix(
+    gguf_of: Gguf, tmp_path: Path
+) -> None:
+    converted = gguf_of("stories260K", "F32")
+    matrix = samples.imatrix_of("stories260K")
+    wanted = Wanted.of("Q4_0", tensor_types={"ffn_up": "Q5_1"}, token_embedding_type="Q8_0")
+    quantize(converted, tmp_path / "q.gguf", ftype=wanted, imatrix=matrix)
+    found = forecast.of_checkpoint(
+        samples.MODELS["stories260K"], wanted, outtype="F32", imatrix_file=matrix
+    )
+    assert found.file_bytes == (tmp_path / "q.gguf").stat().st_size
+    assert found.types["blk.2.ffn_up.weight"].name == "Q5_1"
+    assert found.types["token_embd.weight"].name == "Q8_0"
+
+
+def test_it_refuses_what_quantizing_would_refuse() -> None:
+    with pytest.raises(errors.RecipeError, match="garbage without an importance matrix"):
+        forecast.of_checkpoint(samples.MODELS["tinystories-d256"], Wanted.of("IQ2_XXS"))
+    with pytest.raises(errors.DataError, match="another model's"):
+        forecast.of_checkpoint(
+            samples.MODELS["tinystories-d256"],
+            Wanted.of("Q4_K_M"),
+            imatrix_file=samples.imatrix_of("stories260K"),
+        )
