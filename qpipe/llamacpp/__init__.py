@@ -12,6 +12,9 @@ Linux and macOS. Structs pass by value there, so their layout must be the librar
 ``model``      a GGUF file and its vocabulary
 ``batch``      tokens for one decode
 ``context``    a KV cache: batches in, logits out
+``observe``    what a decode computes, tensor by tensor
+``moments``    sums of squared activations, column by column of every weight
+``importance`` an importance matrix from a text
 ``backend``    windows of tokens in, logits out: what evaluators use
 
 The package imports nothing by itself; ``library`` needs the standard library alone.

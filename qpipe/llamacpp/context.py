@@ -12,6 +12,7 @@ import numpy.typing as npt
 from qpipe.errors import DataError, StageError, UsageError, nearest
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.model import Model
+from qpipe.llamacpp.observe import Watch
 from qpipe.llamacpp.structs import (
     CACHE_TYPES,
     FLASH_ATTENTION,
@@ -64,16 +65,24 @@ _DECODE_ERRORS = {
 
 
 class Context:
-    """A KV cache and buffers for one model; a context manager. Close it before its model."""
+    """A KV cache and buffers for one model; a context manager. Close it before its model.
 
-    def __init__(self, model: Model, options: ContextOptions) -> None:
+    ``watch`` is shown what every decode computes; what its observer raises, ``decode`` raises.
+    """
+
+    def __init__(
+        self, model: Model, options: ContextOptions, *, watch: Watch | None = None
+    ) -> None:
         self.model = model
         self.options = options
+        self._watch = watch
         self._c = model.lib.c
         model.lib.log.clear()
         params = _params(self._c.llama_context_default_params(), options)
         if model.n_gpu_layers == 0:
             params.offload_kqv = params.op_offload = False
+        if watch:
+            params.cb_eval = watch.address
         self._pointer: int | None = self._c.llama_init_from_model(model.pointer, params)
         if not self._pointer:
             raise StageError(
@@ -100,7 +109,10 @@ class Context:
                 "another model"
             )
         self.model.lib.log.clear()
-        self._check(self._c.llama_decode(self._pointer, batch.struct()), batch)
+        code = self._c.llama_decode(self._pointer, batch.struct())
+        if self._watch:
+            self._watch.reraise()
+        self._check(code, batch)
         if not batch.n_outputs:
             return np.empty((0, n_vocab), np.float32)
         pointer = self._c.llama_get_logits(self._pointer)

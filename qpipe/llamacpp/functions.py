@@ -1,4 +1,4 @@
-"""Prototypes of the llama.h functions in use: name → (result, arguments)."""
+"""Prototypes of the llama.h and ggml.h functions in use: name → (result, arguments)."""
 
 from __future__ import annotations
 
@@ -42,5 +42,9 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "llama_memory_clear": (None, [_POINTER, _BOOL]),
     "llama_n_ctx_seq": (_U32, [_POINTER]),
     "llama_decode": (_I32, [_POINTER, BatchStruct]),
+    "ggml_tensor_overhead": (ctypes.c_size_t, []),
+    "ggml_op_name": (_STR, [ctypes.c_int]),
+    "ggml_nbytes": (ctypes.c_size_t, [_POINTER]),
+    "ggml_backend_tensor_get": (None, [_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t]),
     "llama_get_logits": (ctypes.POINTER(ctypes.c_float), [_POINTER]),
 }

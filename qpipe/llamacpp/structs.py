@@ -1,8 +1,9 @@
 """Struct layouts of llama.h for one exact version of the xllamacpp wheel.
 
-Source: include/llama.h and the ``*_default_params`` functions of src/llama-model.cpp and
-src/llama-context.cpp in the wheel's own source distribution (thirdparty/llama.cpp). Nearby
-versions differ: llama-cpp-python 0.3.36 lacks ``moe_cache_size`` in the middle of a struct.
+Source: include/llama.h, ggml/include/ggml.h, ggml/include/ggml-backend.h and the
+``*_default_params`` functions of src/llama-model.cpp and src/llama-context.cpp in the wheel's own
+source distribution (thirdparty/llama.cpp). Nearby versions differ: llama-cpp-python 0.3.36 lacks
+``moe_cache_size`` in the middle of a struct.
 """
 
 from __future__ import annotations
@@ -32,7 +33,15 @@ CACHE_TYPES: Mapping[str, int] = {
 }
 UNQUANTIZED_CACHE_TYPES = frozenset({"f32", "f16", "bf16"})
 
+# ggml.h, enum ggml_type and ggml_op: what an observer of a computation meets.
+TYPE_F32, TYPE_I32 = 0, 26
+OPERATIONS: Mapping[str, int] = {"MUL_MAT": 29, "MUL_MAT_ID": 30}
+# ggml_tensor_overhead(): sizeof(ggml_object) + sizeof(ggml_tensor).
+TENSOR_OVERHEAD = 32 + 336
+
 LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+# ggml-backend.h, ggml_backend_sched_eval_callback: (tensor, ask, user data) → wanted, or go on.
+EvalCallback = ctypes.CFUNCTYPE(ctypes.c_bool, ctypes.c_void_p, ctypes.c_bool, ctypes.c_void_p)
 
 
 class ModelParams(ctypes.Structure):
@@ -115,6 +124,27 @@ class BatchStruct(ctypes.Structure):
         ("n_seq_id", ctypes.c_void_p),
         ("seq_id", ctypes.c_void_p),
         ("logits", ctypes.c_void_p),
+    ]
+
+
+class TensorStruct(ctypes.Structure):
+    """``ggml_tensor`` (ggml/include/ggml.h)."""
+
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("buffer", ctypes.c_void_p),
+        ("ne", ctypes.c_int64 * 4),
+        ("nb", ctypes.c_size_t * 4),
+        ("op", ctypes.c_int),
+        ("op_params", ctypes.c_int32 * 16),
+        ("flags", ctypes.c_int32),
+        ("src", ctypes.c_void_p * 10),
+        ("view_src", ctypes.c_void_p),
+        ("view_offs", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+        ("name", ctypes.c_char * 64),
+        ("extra", ctypes.c_void_p),
+        ("padding", ctypes.c_char * 8),
     ]
 
 
