@@ -102,7 +102,7 @@ def test_full_disk(model: Path) -> None:
     """A device that is always full, under the name that convert writes to first."""
     out = model.parent / "out.gguf"
     (model.parent / "out.gguf.partial").symlink_to("/dev/full")
-    with pytest.raises(errors.OutOfSpaceError, match=r"out.gguf: the disk is full; free some space"):
+    with pytest.raises(errors.OutOfSpaceError, match=r"out.gguf: the disk is full; free some"):
         convert(model, out, outtype="F32")
     assert not out.exists()
 
