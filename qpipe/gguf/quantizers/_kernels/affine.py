@@ -80,10 +80,11 @@ def _extremes(x: Floats, weights: Floats, s: Floats) -> None:
         xs = x[i : i + LANES]
         ws = weights[i : i + LANES]
         for k in range(LANES):
-            s[MIN + k] = xs[k] if xs[k] < s[MIN + k] else s[MIN + k]
-            s[_MAX + k] = xs[k] if xs[k] > s[_MAX + k] else s[_MAX + k]
+            value, low, high = xs[k], s[MIN + k], s[_MAX + k]
+            s[MIN + k] = value if value < low else low
+            s[_MAX + k] = value if value > high else high
             s[SUM_W + k] += ws[k]
-            s[_SUM_X + k] += ws[k] * xs[k]
+            s[_SUM_X + k] += ws[k] * value
 
 
 @inner
@@ -106,13 +107,17 @@ def _keep_better(s: Floats, kept: Floats) -> None:
     # By way of ``kept``: a row that is written back where it is not replaced would be compiled to
     # masked stores, which take AMD's processors tens of cycles each.
     for k in range(LANES):
-        better = s[_NEW_ERROR + k] < s[_ERROR + k]
-        kept[MIN + k] = s[_NEW_MIN + k] if better else s[MIN + k]
-        kept[SCALE + k] = s[_NEW_SCALE + k] if better else s[SCALE + k]
-        kept[LEVEL_ISCALE + k] = s[_ISCALE + k] if better else s[LEVEL_ISCALE + k]
-        kept[LEVEL_MIN + k] = s[MIN + k] if better else s[LEVEL_MIN + k]
-        kept[REFINED + k] = _ONE if better else s[REFINED + k]
-        kept[_ERROR + k] = s[_NEW_ERROR + k] if better else s[_ERROR + k]
+        error, scale, low = s[_ERROR + k], s[SCALE + k], s[MIN + k]
+        new_error, new_scale, new_low = s[_NEW_ERROR + k], s[_NEW_SCALE + k], s[_NEW_MIN + k]
+        iscale, level_iscale, level_min = s[_ISCALE + k], s[LEVEL_ISCALE + k], s[LEVEL_MIN + k]
+        refined = s[REFINED + k]
+        better = new_error < error
+        kept[_ERROR + k] = new_error if better else error
+        kept[SCALE + k] = new_scale if better else scale
+        kept[MIN + k] = new_low if better else low
+        kept[LEVEL_ISCALE + k] = iscale if better else level_iscale
+        kept[LEVEL_MIN + k] = low if better else level_min
+        kept[REFINED + k] = _ONE if better else refined
     for k in range(_KEPT):
         s[k] = kept[k]
 

@@ -91,7 +91,7 @@ def build(sources: str, weighted: bool) -> Kernel:
     def q3_k(blocks: Floats, importance: Floats, out: Bytes) -> None:
         sources  # noqa: B018 - part of the key of numba's cache
         x = np.empty(_SIZE * LANES, np.float32)
-        scratch = np.empty(_SIZE * LANES, np.float32)
+        scratch: Floats = np.empty(_SIZE * LANES, np.float32)
         codes = np.empty(_SIZE * LANES, np.uint8)
         words = codes.view(np.uint64)
         state = np.empty(symmetric.STATE * LANES, np.float32)
@@ -110,7 +110,7 @@ def build(sources: str, weighted: bool) -> Kernel:
                 _SEARCH(x, scratch, state)
                 _weighted_scales(state, scratch, levels, steps)
             else:
-                refined.search(x, scratch, state)
+                scratch = refined.search(x, scratch, state)
                 _plain_scales(state, count, levels, steps)
             for block in range(count):
                 lanes = slice(block * _SUBS, (block + 1) * _SUBS)

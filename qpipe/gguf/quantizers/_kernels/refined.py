@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpipe.gguf.quantizers._kernels.jit import LANES, Bytes, Floats, inner
+from qpipe.gguf.quantizers._kernels.jit import LANES, UNROLLED, Bytes, Floats, inner
 from qpipe.gguf.quantizers._kernels.rounding import nearest_level
 from qpipe.gguf.quantizers._kernels.symmetric import EPSILON
 
@@ -15,6 +15,7 @@ _LOW, _HIGH = np.float32(-4), np.float32(3)
 _ZERO = np.float32(0)
 _ONE = np.float32(1)
 _TRIES = 5
+_TRIP = UNROLLED * LANES
 
 # Rows of the state.
 SCALE = 0 * LANES
@@ -32,11 +33,14 @@ def _start(x: Floats, levels: Floats, s: Floats) -> None:
         s[_EXTREME + k] = _ZERO
         s[_SUM_LX + k] = _ZERO
         s[_SUM_L2 + k] = _ZERO
-    for i in range(0, x.size, LANES):
-        xs = x[i : i + LANES]
+    for i in range(0, x.size, _TRIP):
+        xs = x[i : i + _TRIP]
         for k in range(LANES):
-            larger = np.abs(xs[k]) > np.abs(s[_EXTREME + k])
-            s[_EXTREME + k] = xs[k] if larger else s[_EXTREME + k]
+            found = s[_EXTREME + k]
+            for j in range(UNROLLED):
+                value = xs[j * LANES + k]
+                found = value if np.abs(value) > np.abs(found) else found
+            s[_EXTREME + k] = found
     for k in range(LANES):
         s[ALIVE + k] = _ZERO if np.abs(s[_EXTREME + k]) < EPSILON else _ONE
         s[_EXTREME + k] = _LOW / s[_EXTREME + k]
@@ -77,26 +81,27 @@ def _improve(xs: Floats, ls: Floats, s: Floats, improved: Floats) -> None:
 
 
 @inner
-def search(x: Floats, levels: Floats, s: Floats) -> None:
-    """Leave the levels (-4 … 3) in ``levels``, scales and the row ALIVE in the state.
+def search(x: Floats, levels: Floats, s: Floats) -> Floats:
+    """Return the levels (-4 … 3); leave scales and the row ALIVE in the state.
 
     A sub-block that an improvement has left alone would be left alone again, so all lanes go on
     until none changes.
     """
-    improved = np.empty(LANES, np.float32)
+    improved = np.empty(x.size, np.float32)
     _start(x, levels, s)
     for _ in range(_TRIES):
         for k in range(LANES):
             s[_CHANGED + k] = _ZERO
-        # Into another row: stores to the same one would be masked, see `affine`.
+        # Into another array: stores to the same one would be masked, see `affine`.
         for i in range(0, x.size, LANES):
-            _improve(x[i : i + LANES], levels[i : i + LANES], s, improved)
-            levels[i : i + LANES] = improved
+            _improve(x[i : i + LANES], levels[i : i + LANES], s, improved[i : i + LANES])
+        levels, improved = improved, levels
         if not s[_CHANGED : _CHANGED + LANES].any():
             break
     for k in range(LANES):
         fits = (s[_SUM_L2 + k] > _ZERO) & (s[ALIVE + k] > _ZERO)
         s[SCALE + k] = s[_SUM_LX + k] / s[_SUM_L2 + k] if fits else _ZERO
+    return levels
 
 
 @inner

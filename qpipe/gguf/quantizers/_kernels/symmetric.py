@@ -42,11 +42,14 @@ def search(size: int, top: int, lanes: int) -> Search:
     def extremes(x: Floats, s: Floats) -> None:
         for k in range(lanes):
             s[extreme + k] = _ZERO
-        for i in range(0, whole, lanes):
-            xs = x[i : i + lanes]
+        for i in range(0, whole, trip):
+            xs = x[i : i + trip]
             for k in range(lanes):
-                larger = np.abs(xs[k]) > np.abs(s[extreme + k])
-                s[extreme + k] = xs[k] if larger else s[extreme + k]
+                found = s[extreme + k]
+                for j in range(UNROLLED):
+                    value = xs[j * lanes + k]
+                    found = value if np.abs(value) > np.abs(found) else found
+                s[extreme + k] = found
         for k in range(lanes):
             s[alive + k] = _ZERO if np.abs(s[extreme + k]) < EPSILON else _ONE
 
@@ -73,11 +76,13 @@ def search(size: int, top: int, lanes: int) -> Search:
         for k in range(lanes):
             lx, l2 = s[sum_lx + k], s[sum_l2 + k]
             better = (l2 > _ZERO) & (lx * lx > s[best + k] * l2)
-            quotient = lx / l2
-            kept[scale + k] = quotient if better else s[scale + k]
-            kept[used + k] = s[iscale + k] if better else s[used + k]
+            quotient, product = lx / l2, lx / l2 * lx
+            old_scale, old_used, old_best = s[scale + k], s[used + k], s[best + k]
+            new_used = s[iscale + k]
+            kept[scale + k] = quotient if better else old_scale
+            kept[used + k] = new_used if better else old_used
             kept[alive + k] = s[alive + k]
-            kept[best + k] = quotient * lx if better else s[best + k]
+            kept[best + k] = product if better else old_best
         for k in range(4 * lanes):
             s[k] = kept[k]
 
