@@ -92,6 +92,7 @@ class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/."""
 
     version = 2
+    optional_roles = ("imatrix",)
     Params = GgufParams
 
     @classmethod

@@ -56,6 +56,13 @@ class Importance:
         }
         return {name: experts for name, experts in missing.items() if experts}
 
+    @property
+    def short(self) -> dict[str, int]:
+        """Tokens that reached a tensor, where they are fewer than given; tensors of experts aside,
+        of which each gets only its share."""
+        dense = {n: int(e.counts[0]) for n, e in self.entries.items() if len(e.counts) == 1}
+        return {name: count for name, count in dense.items() if count < self.tokens}
+
 
 def importance(
     model: Path,

@@ -81,6 +81,12 @@ def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDr
     sources = []
     for parameter in _file_parameters(params):
         if values[parameter] is not None:
+            if parameter in needs:
+                raise RecipeError(
+                    f"{field}.with.{parameter} ({job.origins.origin(f'{field}.with.{parameter}')}):"
+                    f" a file is given, and needs.{parameter} names the stage {needs[parameter]!r}; "
+                    "keep one of them"
+                )
             source = _source(str(values[parameter]), parameter)
             sources.append(source)
             needs[parameter] = source["name"]
@@ -113,11 +119,12 @@ def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
 
 
 def _check_roles(field: str, stage: type[Stage], needs: Mapping[str, str], job: Job) -> None:
+    known = (*stage.roles, *stage.optional_roles)
     for role in needs:
-        if role not in stage.roles:
+        if role not in known:
             raise GraphError(
                 f"{field}.needs.{role} ({job.origins.origin(f'{field}.needs.{role}')}): "
-                f"{stage.kind} has no input {role!r}; {nearest(role, stage.roles)}"
+                f"{stage.kind} has no input {role!r}; {nearest(role, known)}"
             )
     for role in stage.roles:
         if role not in needs:

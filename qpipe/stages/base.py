@@ -57,12 +57,14 @@ class Stage(abc.ABC):
     """A kind of work. Subclasses declare; only ``run`` does anything heavy.
 
     ``version`` goes up whenever the same parameters and inputs give other bytes.
-    ``roles`` are the inputs that a recipe must wire with ``needs``.
+    ``roles`` are the inputs that a recipe must wire with ``needs``, ``optional_roles`` those that
+    it may; one that is also a file parameter is wired or given as a file, not both.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
     roles: ClassVar[tuple[str, ...]] = ()
+    optional_roles: ClassVar[tuple[str, ...]] = ()
     Params: ClassVar[ParamsModel]
 
     @classmethod

@@ -1,0 +1,154 @@
+"""imatrix: which columns of a model's weights matter, found by running it over a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import EngineMissingError
+from qpipe.stages import base
+from qpipe.stages.evaluate import only_file, read_text
+
+if TYPE_CHECKING:
+    from qpipe.llamacpp.importance import Importance
+
+IMATRIX_FILE = "imatrix.gguf"
+
+
+class ImatrixParams(base.Params):
+    """``chunks`` windows of ``n_ctx`` tokens from the beginning of ``text`` (None: all it has).
+
+    ``with_output`` also weighs the output matrix, as llama-imatrix does with --process-output.
+    """
+
+    text: base.SourceFile
+    n_ctx: int = Field(512, ge=16)
+    chunks: int | None = Field(None, ge=1)
+    with_output: bool = False
+
+
+class Imatrix(base.Stage):
+    """An importance matrix by llama.cpp in the worker's own process, in llama.cpp's format."""
+
+    kind = "imatrix"
+    version = 1
+    roles = ("model",)
+    Params = ImatrixParams
+
+    @classmethod
+    def fingerprint(cls, params: ImatrixParams) -> Mapping[str, Json]:
+        """The wheel that brings llama.cpp."""
+        return {"name": "llama.cpp", "xllamacpp": base.installed("xllamacpp")}
+
+    @classmethod
+    def resources(cls, params: ImatrixParams, *, cores: int) -> Resources:
+        """All cores, for what is quantized waits for it; the model and the logits of a batch in
+        memory."""
+        return Resources(cpus=cores, memory=1 << 30, memory_per_input_byte=1.0)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the wheel is there and is the version whose C structs are known."""
+        from qpipe.llamacpp.library import load
+        from qpipe.llamacpp.observe import check
+
+        try:
+            check(load().c)
+        except EngineMissingError as error:
+            return str(error)
+        return None
+
+    def run(self, params: ImatrixParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (the text, or inputs of a weight that are
+        no finite numbers)."""
+        from qpipe.gguf import imatrix_write
+        from qpipe.llamacpp.importance import importance
+
+        model = only_file(work.inputs["model"], suffix=".gguf")
+        text = only_file(work.inputs["text"])
+        found = importance(
+            model,
+            read_text(text),
+            n_ctx=params.n_ctx,
+            chunks=params.chunks,
+            threads=work.threads,
+            with_output=params.with_output,
+            progress=lambda done, total: work.progress(done, total, "tokens"),
+        )
+        imatrix_write.write(
+            work.out / IMATRIX_FILE,
+            {name: (entry.sums, entry.counts) for name, entry in found.entries.items()},
+            datasets=[text.name],
+            chunks=found.chunks,
+            chunk_size=found.n_ctx,
+        )
+        return {**_facts(found, asked=params.chunks, model=model), "text": text.name}
+
+
+def _facts(found: Importance, *, asked: int | None, model: Path) -> dict[str, Json]:
+    missing = _missing(found, model)
+    tokens_asked = found.tokens if asked is None else asked * found.n_ctx
+    return {
+        "chunks": found.chunks,
+        "chunk_size": found.n_ctx,
+        "tokens": found.tokens,
+        "tokens_asked": tokens_asked,
+        "tokens_in_text": found.text_tokens,
+        "entries": len(found.entries),
+        "missing": list(missing),
+        "short": {**found.short},
+        "unseen_experts": {name: list(experts) for name, experts in found.unseen.items()},
+        "notes": list(_notes(found, tokens_asked, missing)),
+    }
+
+
+def _missing(found: Importance, model: Path) -> list[str]:
+    """The layers' matrices that no entry is for."""
+    from qpipe.gguf import reader
+
+    return [
+        name
+        for name, tensor in reader.read(model).tensors.items()
+        if name.startswith("blk.")
+        and name.endswith(".weight")
+        and len(tensor.shape) > 1
+        and name not in found.entries
+    ]
+
+
+def _notes(found: Importance, tokens_asked: int, missing: list[str]) -> list[str]:
+    notes = []
+    if found.tokens < tokens_asked:
+        notes.append(
+            f"the text gave {found.tokens} of the {tokens_asked} tokens asked for: give a longer "
+            f"one, or set chunks to {found.chunks} or less"
+        )
+    if found.n_ctx > found.n_ctx_train:
+        notes.append(
+            f"windows of {found.n_ctx} tokens exceed the {found.n_ctx_train} that the model was "
+            f"trained for: set n_ctx={found.n_ctx_train}"
+        )
+    if missing:
+        notes.append(f"no importances for {_listed(missing)}: llama.cpp multiplies with none")
+    if found.short:
+        notes.append(
+            f"fewer tokens than given reached {_listed(list(found.short))}: llama.cpp passes over "
+            "batches of fewer than 16; set n_ctx to a power of two"
+        )
+    if found.unseen:
+        experts = sum(map(len, found.unseen.values()))
+        notes.append(
+            f"no token reached {experts} experts of {_listed(list(found.unseen))}; they are "
+            "quantized without importances: give more text"
+        )
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
