@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -102,6 +103,7 @@ class Stage(abc.ABC):
         """Fill ``work.out``; the facts found out, which go into the manifest."""
 
 
+@cache
 def installed(distribution: str) -> str:
     """The version of an installed distribution, ``missing`` if it is not there."""
     try:
