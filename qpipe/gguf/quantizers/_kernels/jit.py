@@ -36,7 +36,8 @@ _compiling = threading.Lock()
 
 def inner(function: _Function) -> _Function:
     """Compile as a part of the kernels that call it: IEEE arithmetic, division by zero included."""
-    return cast(_Function, numba.njit(nogil=True, error_model="numpy")(function))
+    options: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(_Function, numba.njit(nogil=True, error_model="numpy", **options)(function))
 
 
 @functools.cache
