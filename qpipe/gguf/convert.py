@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gguf
 
 from qpipe import errors
 from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, rope, stream, values, vocab
-from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.config import Config
 from qpipe.gguf.facts import Facts, facts
-from qpipe.gguf.sources import ArrayRows, SafetensorsRows, interleaved
+from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
 
 OUTTYPES = ("F32", "F16", "BF16")
@@ -74,15 +75,16 @@ def prepare(
         raise errors.RecipeError(f"outtype {outtype!r} is not one of {', '.join(OUTTYPES)}")
     opened = checkpoint.open_checkpoint(source)
     architecture = arch.of(opened.config)
+    opened = replace(opened, config=architecture.completed(opened.config))
     dims = Dims.read(opened.config)
     outputs = plan(opened, architecture, dims, ftype)
-    n_weights = sum(math.prod(output.shape) for output in outputs)
     named = name or source.resolve().name
-    metadata = general.description(opened, architecture.name, name=named, n_weights=n_weights)
+    metadata = general.description(opened, architecture.name, name=named, outputs=outputs)
     metadata |= general.sizes(opened.config, architecture, dims) | general.file_type(ftype)
     metadata |= architecture.after_file_type(opened.config, dims)
     metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
+    metadata |= architecture.after_vocabulary(opened.config, dims)
     return Prepared(architecture.name, ftype, metadata, outputs)
 
 
@@ -105,31 +107,54 @@ def plan(
                 f"({architecture.hf_names[0]}, {dims.layers} layers) requires; "
                 "download the checkpoint again"
             )
-    names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
-    return _implied(config, dims) + [
-        _output(name, specs, opened, dims, ftype, str(names.get_name(name, (".weight", ".bias"))))
-        for name in opened.tensors
-        if not name.endswith(_IGNORED)
-    ]
+    return _implied(config, dims) + list(_stored(opened, architecture, dims, specs, ftype))
 
 
 def _implied(config: Config, dims: Dims) -> list[stream.Output]:
     """Tensors that the converter computes, in front of the checkpoint's."""
-    factors = rope.factors(config, dims.head_dim)
-    if factors is None:
-        return []
-    rows = ArrayRows(f"{config.path}: RoPE factors", factors)
-    return [stream.Output("rope_freqs.weight", factors.shape, GGMLType.F32, rows)]
+    return [
+        stream.Output(
+            name, vector.shape, GGMLType.F32, ArrayRows(f"{config.path}: RoPE factors", vector)
+        )
+        for name, vector in rope.tensors(config, dims.head_dim).items()
+    ]
 
 
-def _output(
-    name: str,
-    specs: dict[str, Spec],
+def _stored(
     opened: Checkpoint,
+    architecture: Architecture,
     dims: Dims,
+    specs: dict[str, Spec],
     ftype: ftypes.FileType,
-    gguf_name: str,
-) -> stream.Output:
+) -> Iterator[stream.Output]:
+    """What the checkpoint holds; a layer's experts where the last of them lies."""
+    names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
+    layers = [architecture.stacks(i, dims) for i in range(dims.layers)]
+    layer_of = {name: i for i, stacks in enumerate(layers) for s in stacks for name in s.names}
+    waiting = Counter(layer_of.values())
+    for name in opened.tensors:
+        if name.endswith(_IGNORED) or name in architecture.skipped:
+            continue
+        layer = layer_of.get(name)
+        if layer is None:
+            stacks = [Stack(name, (name,), specs.get(name, Spec(())))]
+        else:
+            waiting[layer] -= 1
+            stacks = [] if waiting[layer] else layers[layer]
+        for stack in stacks:
+            parts = [_rows(part, specs, opened, dims) for part in stack.names]
+            shape = parts[0].tensor.shape
+            vector = len(shape) == 1 or stack.spec.f32
+            kind = GGMLType.F32 if vector else ftype.default
+            gguf_name = str(names.get_name(stack.merged, (".weight", ".bias")))
+            if layer is None:
+                yield stream.Output(gguf_name, shape, kind, parts[0])
+            else:
+                yield stream.Output(gguf_name, (len(parts), *shape), kind, StackedRows(parts))
+
+
+def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> SafetensorsRows:
+    """The rows of a tensor, which must be as ``specs`` has it."""
     tensor = opened.tensors[name]
     if name not in specs:
         raise errors.CheckpointError(
@@ -151,8 +176,7 @@ def _output(
             "give the checkpoint before quantization"
         )
     order = interleaved(shape[0], getattr(dims, spec.rotary)) if spec.rotary else None
-    kind = GGMLType.F32 if len(shape) == 1 else ftype.default
-    return stream.Output(gguf_name, shape, kind, SafetensorsRows(tensor, order))
+    return SafetensorsRows(tensor, order, spec.shift)
 
 
 def _tokenizer(

@@ -6,6 +6,8 @@ TextModel.set_gguf_parameters).
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
@@ -18,24 +20,26 @@ from qpipe.gguf.arch.base import Architecture, Dims
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.config import Config
 from qpipe.gguf.ftypes import FileType
+from qpipe.gguf.stream import Output
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 
 
-def description(checkpoint: Checkpoint, arch: str, *, name: str, n_weights: int) -> values.Metadata:
+def description(
+    checkpoint: Checkpoint, arch: str, *, name: str, outputs: Sequence[Output]
+) -> values.Metadata:
     """``general.*``: name, authorship, licence, sampling defaults, from name and model card.
 
     ``name`` is the model's own, a repository id or a folder's name; the gguf package's heuristics
     take size, version and fine-tune from it.
     """
+    total, shared, expert, n_experts = _weights(outputs)
     card = _model_card(checkpoint.folder)
     fields = dict(checkpoint.config.fields)
-    meta = gguf.Metadata.apply_metadata_heuristic(
-        gguf.Metadata(), card, fields, Path(name), n_weights
-    )
+    meta = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, fields, Path(name), total)
     _sampling(meta, checkpoint.folder)
     meta.name = meta.name or name
-    meta.size_label = meta.size_label or gguf.size_label(n_weights, n_weights, 0, 0)
+    meta.size_label = meta.size_label or gguf.size_label(total, shared, expert, n_experts)
     writer = gguf.GGUFWriter(None, arch)
     writer.add_type(gguf.GGUFType.MODEL)
     meta.set_gguf_meta_model(writer)
@@ -45,6 +49,8 @@ def description(checkpoint: Checkpoint, arch: str, *, name: str, n_weights: int)
 
 def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
     """``ARCH.*``: the hyperparameters."""
+    if architecture.sizes is not None:
+        return architecture.sizes(config, dims)
     arch = architecture.name
     found = {
         f"{arch}.block_count": values.u32(dims.layers),
@@ -57,10 +63,23 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     found |= rope.parameters(arch, config)
     epsilon = values.f32(config.number("rms_norm_eps", 1e-6))
     found[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon
+    if dims.experts:
+        found[f"{arch}.expert_count"] = values.u32(dims.experts)
+        found[f"{arch}.expert_used_count"] = values.u32(config.integer("num_experts_per_tok"))
     if architecture.head_dim_default or config.has("head_dim"):
         found[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
         found[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
     return found
+
+
+def _weights(outputs: Sequence[Output]) -> tuple[int, int, int, int]:
+    """(all weights, those outside the experts, those of one expert in each layer, experts);
+    source: gguf_writer.py, get_total_parameter_count."""
+    stacks = [output.shape for output in outputs if "_exps." in output.name]
+    stacked = sum(math.prod(shape) for shape in stacks)
+    total = sum(math.prod(output.shape) for output in outputs)
+    expert = sum(math.prod(shape[1:]) for shape in stacks)
+    return total, total - stacked, expert, stacks[0][0] if stacks else 0
 
 
 def _encoded(item: GGUFValue) -> bytes:

@@ -35,10 +35,20 @@ def parameters(arch: str, config: Config) -> values.Metadata:
         found |= _scaling(f"{arch}.rope.scaling", str(kind), rope, config)
     elif kind not in ("default", "llama3"):
         raise errors.CheckpointError(
-            f"{config.path}: the RoPE scaling {kind!r} cannot be converted to GGUF; "
-            "supported: default, linear, yarn, llama3"
+            f"{config.path}: field 'rope_type' names the RoPE scaling {kind!r}, which "
+            "cannot be converted to GGUF; supported: default, linear, yarn, llama3"
         )
-    return found | {f"{arch}.rope.freq_base": values.f32(_theta(rope, config))}
+    found[f"{arch}.rope.freq_base"] = values.f32(_theta(rope, config))
+    local = _local_theta(config)
+    if local is not None:
+        found[f"{arch}.rope.freq_base_swa"] = values.f32(local)
+    return found
+
+
+def tensors(config: Config, head_dim: int) -> dict[str, npt.NDArray[np.float32]]:
+    """Vectors that GGUF keeps beside the weights, by name."""
+    llama3 = factors(config, head_dim)
+    return {} if llama3 is None else {"rope_freqs.weight": llama3}
 
 
 def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
@@ -54,7 +64,7 @@ def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
     theta = np.float32(_theta(rope, config))
     factor = np.float32(rope.number("factor", 8.0))
     low, high = (rope.number("low_freq_factor", 1.0), rope.number("high_freq_factor", 4.0))
-    original = rope.integer("original_max_position_embeddings", 8192)
+    original = _original(rope, config)
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     # The converter's scalar / tensor is torch's reciprocal times scalar: two roundings.
     wavelengths = one / (one / theta**exponents) * np.float32(2 * math.pi)
@@ -73,7 +83,31 @@ def _theta(rope: Config, config: Config) -> float:
     return rope.number("rope_theta", config.number("rope_theta", DEFAULT_THETA))
 
 
+def _local_theta(config: Config) -> float | None:
+    """The base frequency of layers with a sliding window, where they have their own."""
+    per_layer_type = _given(config).section("sliding_attention")
+    if per_layer_type.has("rope_theta"):
+        return per_layer_type.number("rope_theta")
+    if config.has("rope_local_base_freq"):
+        return config.number("rope_local_base_freq")
+    return None
+
+
+def _original(rope: Config, config: Config) -> int:
+    """The context before it was lengthened; transformers takes the whole one where none is given
+    (modeling_rope_utils.py, standardize_rope_params)."""
+    field = "original_max_position_embeddings"
+    if rope.has(field) or config.has(field):
+        return (rope if rope.has(field) else config).integer(field)
+    return config.integer("max_position_embeddings")
+
+
 def _section(config: Config) -> Config:
+    given = _given(config)
+    return given.section("full_attention") if given.has("full_attention") else given
+
+
+def _given(config: Config) -> Config:
     return config.section("rope_parameters" if config.has("rope_parameters") else "rope_scaling")
 
 
@@ -83,10 +117,7 @@ def _scaling(prefix: str, kind: str, rope: Config, config: Config) -> values.Met
         f"{prefix}.factor": values.f32(rope.number("factor")),
     }
     if kind == "yarn":
-        original = (rope if rope.has("original_max_position_embeddings") else config).integer(
-            "original_max_position_embeddings"
-        )
-        found[f"{prefix}.original_context_length"] = values.u32(original)
+        found[f"{prefix}.original_context_length"] = values.u32(_original(rope, config))
         for option, key in _YARN_OPTIONS.items():
             if rope.has(option):
                 found[f"{prefix}.{key}"] = values.f32(rope.number(option))

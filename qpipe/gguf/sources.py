@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,11 +55,13 @@ class GGUFRows:
 class SafetensorsRows:
     """One tensor of a checkpoint, a vector being one row; ``order`` picks source rows.
 
-    A vector is reordered by its elements instead.
+    A vector is reordered by its elements instead. ``shift`` is added in the precision of the
+    converter: half for F16, single for all else.
     """
 
     tensor: StoredTensor
     order: npt.NDArray[np.int64] | None = None
+    shift: float = 0.0
 
     DTYPES: ClassVar[Mapping[str, str]] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -91,8 +93,37 @@ class SafetensorsRows:
         else:
             picked = stored[start:stop] if self.order is None else stored[self.order[start:stop]]
         if self.tensor.dtype == "BF16":
-            return bf16_to_f32(picked)
+            picked = bf16_to_f32(picked)
+        if self.shift:
+            picked = picked + picked.dtype.type(self.shift)
         return np.ascontiguousarray(picked, np.float32)
+
+
+@dataclass(frozen=True)
+class StackedRows:
+    """Matrices of one shape on top of each other: experts, each a tensor of the checkpoint."""
+
+    parts: Sequence[SafetensorsRows]
+    type: GGMLType | None = None
+
+    @property
+    def origin(self) -> str:
+        """The first and last tensor, and the file to blame."""
+        return f"{self.parts[0].origin} to {self.parts[-1].tensor.name!r}"
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Never asked for, since `type` is None."""
+        raise NotImplementedError
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Rows as float32, from as many matrices as they lie in."""
+        height = self.parts[0].tensor.shape[0]
+        pieces = [
+            part.floats(max(start - first, 0), min(stop - first, height))
+            for first, part in zip(range(0, stop, height), self.parts, strict=False)
+            if first + height > start
+        ]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 @dataclass(frozen=True)

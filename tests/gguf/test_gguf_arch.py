@@ -1,0 +1,183 @@
+"""Every architecture against what llama.cpp's converter makes of the same random checkpoint.
+
+The golden files hold the converter's metadata and the digests of its tensors (llama.cpp as in the
+sources of llama-cpp-python 0.3.36; transformers 5.17.0, torch 2.13.0).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qpipe import errors
+from qpipe.gguf import reader, values
+from qpipe.gguf.convert import convert
+from qpipe.llamacpp.backend import LlamaCppBackend
+from tests.gguf import samples
+from tests.gguf.arch_checkpoints import (
+    EXPERT_FFN,
+    EXPERTS,
+    HIDDEN,
+    LLAMA_NORMS,
+    Shapes,
+    attention,
+    config,
+    feed_forward,
+    model,
+    norms,
+    write,
+)
+
+Case = tuple[dict[str, Any], Shapes]
+
+YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}
+LINEAR = {"rope_type": "linear", "factor": 2.0}
+
+CASES: dict[str, Case] = {
+    "qwen3": (
+        config("Qwen3ForCausalLM", "qwen3", head_dim=96, tie_word_embeddings=True),
+        model(attention(96, norms=True) | feed_forward() | LLAMA_NORMS, tied=True),
+    ),
+    "qwen3-default-head": (
+        config("Qwen3ForCausalLM", "qwen3", rope_parameters=YARN),
+        model(attention(128, norms=True) | feed_forward() | LLAMA_NORMS),
+    ),
+    "mistral": (
+        config("MistralForCausalLM", "mistral", head_dim=32, sliding_window=64, rope_theta=1e6),
+        model(attention(32) | feed_forward() | LLAMA_NORMS),
+    ),
+}
+
+
+GEMMA_NORMS = LLAMA_NORMS | norms("pre_feedforward_layernorm", "post_feedforward_layernorm")
+GEMMA: dict[str, Any] = {"head_dim": 64, "tie_word_embeddings": True}
+
+
+def experts(prefix: str, names: tuple[str, str, str], ffn: int) -> Shapes:
+    """Gate, up and down projection, so named, of every expert."""
+    gate, up, down = names
+    found: Shapes = {}
+    for i in range(EXPERTS):
+        found[f"{prefix}.{i}.{gate}.weight"] = found[f"{prefix}.{i}.{up}.weight"] = (ffn, HIDDEN)
+        found[f"{prefix}.{i}.{down}.weight"] = (HIDDEN, ffn)
+    return found
+
+
+QWEN_EXPERTS: dict[str, Any] = {
+    "num_experts": EXPERTS,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": EXPERT_FFN,
+}
+QWEN_EXPERT_SHAPES = experts("mlp.experts", ("gate_proj", "up_proj", "down_proj"), EXPERT_FFN) | {
+    "mlp.gate.weight": (EXPERTS, HIDDEN)
+}
+
+CASES |= {
+    "mixtral": (
+        config(
+            "MixtralForCausalLM", "mixtral", num_local_experts=EXPERTS, num_experts_per_tok=3,
+            intermediate_size=EXPERT_FFN,
+        ),
+        model(
+            attention(64)
+            | experts("block_sparse_moe.experts", ("w1", "w3", "w2"), EXPERT_FFN)
+            | {"block_sparse_moe.gate.weight": (EXPERTS, HIDDEN)}
+            | LLAMA_NORMS
+        ),
+    ),
+    "gemma2": (
+        config("Gemma2ForCausalLM", "gemma2", sliding_window=64, **GEMMA),
+        model(attention(64) | feed_forward() | GEMMA_NORMS, tied=True),
+    ),
+    "gemma3": (
+        config(
+            "Gemma3ForCausalLM", "gemma3_text", sliding_window=64, sliding_window_pattern=6,
+            rope_theta=1e6, rope_local_base_freq=5e3, **GEMMA,
+        ),
+        model(attention(64, norms=True) | feed_forward() | GEMMA_NORMS, tied=True),
+    ),
+    "gemma3-scaled": (
+        config("Gemma3ForCausalLM", "gemma3_text", rope_scaling=LINEAR, **GEMMA),
+        model(attention(64, norms=True) | feed_forward() | GEMMA_NORMS, tied=True),
+    ),
+    "qwen3_moe": (
+        config("Qwen3MoeForCausalLM", "qwen3_moe", head_dim=64, **QWEN_EXPERTS),
+        model(attention(64, norms=True) | QWEN_EXPERT_SHAPES | LLAMA_NORMS),
+    ),
+    "qwen2_moe": (
+        config(
+            "Qwen2MoeForCausalLM", "qwen2_moe", shared_expert_intermediate_size=128,
+            **QWEN_EXPERTS,
+        ),
+        model(
+            attention(64, bias=True)
+            | QWEN_EXPERT_SHAPES
+            | feed_forward("mlp.shared_expert.", 128)
+            | {"mlp.shared_expert_gate.weight": (1, HIDDEN)}
+            | LLAMA_NORMS
+        ),
+    ),
+}  # fmt: skip
+
+
+def golden(case: str) -> dict[str, Any]:
+    """{"metadata": {key: [kind, value]}, "tensors": [[name, type, shape, digest]]}."""
+    loaded: dict[str, Any] = json.loads((samples.GOLDEN / "arch" / f"{case}.json").read_text())
+    return loaded
+
+
+def described(path: Path) -> dict[str, Any]:
+    """A file in golden form."""
+    metadata = reader.read(path).metadata
+    return {
+        "metadata": {
+            key: [values.kind_of(value), samples.summarized(values.decode(value))]
+            for key, value in metadata.items()
+        },
+        "tensors": [list(row) for row in samples.rows_of(path)],
+    }
+
+
+def make(case: str, tmp_path: Path) -> Path:
+    """The checkpoint of a case."""
+    fields, shapes = CASES[case]
+    return write(tmp_path / case, fields, shapes)
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def converted(case: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("arch")
+    convert(make(case, folder), folder / "out.gguf", outtype="F16")
+    yield folder / "out.gguf"
+
+
+def test_as_llama_cpp_converts_it(case: str, converted: Path) -> None:
+    ours, theirs = described(converted), golden(case)
+    assert ours["metadata"] == theirs["metadata"]
+    assert list(ours["metadata"]) == list(theirs["metadata"])
+    assert ours["tensors"] == theirs["tensors"]
+
+
+def test_llama_cpp_runs_it(converted: Path) -> None:
+    tokens = np.array([[1, 300, 400, 500, 600, 700, 800, 900]], np.int32)
+    with LlamaCppBackend(converted, threads=1) as backend:
+        for _, _, logits in backend.logits(tokens, first=0):
+            assert np.isfinite(logits).all()
+            assert logits.std() > 0
+
+
+def refused(folder: Path, message: str) -> None:
+    """Convert must fail with this message and leave nothing behind."""
+    with pytest.raises(errors.CheckpointError, match=message):
+        convert(folder, folder.parent / "out.gguf", outtype="F16")
+    assert list(folder.parent.glob("out.gguf*")) == []
