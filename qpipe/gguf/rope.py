@@ -26,18 +26,23 @@ _YARN_OPTIONS = {
 }
 
 
+def require(config: Config, *kinds: str) -> None:
+    """`CheckpointError` for a scaling that is none of ``kinds``."""
+    kind = _kind(_section(config))
+    if kind not in kinds:
+        raise errors.CheckpointError(
+            f"{config.path}: field 'rope_type' names the RoPE scaling {kind!r}, which cannot be "
+            f"converted to GGUF for this architecture; supported: {', '.join(kinds)}"
+        )
+
+
 def parameters(arch: str, config: Config) -> values.Metadata:
-    """The ``ARCH.rope.*`` keys; `CheckpointError` for a scaling that is not supported."""
+    """The ``ARCH.rope.*`` keys, of a scaling that `require` has let pass."""
     rope = _section(config)
     kind = _kind(rope)
     found: values.Metadata = {}
     if kind in ("linear", "yarn"):
         found |= _scaling(f"{arch}.rope.scaling", str(kind), rope, config)
-    elif kind not in ("default", "llama3"):
-        raise errors.CheckpointError(
-            f"{config.path}: field 'rope_type' names the RoPE scaling {kind!r}, which "
-            "cannot be converted to GGUF; supported: default, linear, yarn, llama3"
-        )
     found[f"{arch}.rope.freq_base"] = values.f32(_theta(rope, config))
     local = _local_theta(config)
     if local is not None:

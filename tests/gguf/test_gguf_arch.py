@@ -181,3 +181,32 @@ def refused(folder: Path, message: str) -> None:
     with pytest.raises(errors.CheckpointError, match=message):
         convert(folder, folder.parent / "out.gguf", outtype="F16")
     assert list(folder.parent.glob("out.gguf*")) == []
+
+
+@pytest.mark.parametrize(
+    ("case", "changes", "message"),
+    [
+        ("qwen3", {"rope_scaling": {"rope_type": "llama3"}}, r"'rope_type' .* 'llama3', .*: def"),
+        ("gemma2", {"rope_scaling": LINEAR}, r"field 'rope_type' .* 'linear', .*: default$"),
+        ("gemma3", {"attn_logit_softcapping": 50.0}, r"'attn_logit_softcapping' is 50.0, not null"),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, r"'mlp_only_layers' is \[0\], not empty"),
+        ("qwen3_moe", {"decoder_sparse_step": 2}, r"'decoder_sparse_step' is 2, not 1"),
+        ("mixtral", {"num_local_experts": 13}, r"experts.12.w1.weight' is missing, which"),
+        ("mixtral", {"num_local_experts": 11}, r"experts.11.w1.weight' does not belong to a model"),
+    ],
+)
+def test_refused(case: str, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    folder = make(case, tmp_path)
+    samples.edit_config(folder, **changes)
+    refused(folder, message)
+
+
+def test_half_precision_norms_are_shifted_in_half_precision(tmp_path: Path) -> None:
+    """As the converter's tensors of that dtype are."""
+    fields, shapes = CASES["gemma2"]
+    folder = write(tmp_path / "half", fields, shapes, dtype="F16")
+    convert(folder, tmp_path / "out.gguf", outtype="F16")
+    file = reader.read(tmp_path / "out.gguf")
+    stored = np.frombuffer(samples.load_tensors(folder)["model.norm.weight"][2], "<f2")
+    written = file.data(file.tensors["output_norm.weight"]).view("<f4")[0]
+    assert written.tolist() == (stored + np.float16(1)).astype(np.float32).tolist()

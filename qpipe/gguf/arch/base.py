@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from qpipe.gguf import values
+from qpipe.gguf import rope, values
 from qpipe.gguf.config import Config
 
 
@@ -121,6 +121,7 @@ class Architecture:
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
     ``skipped`` names tensors that are passed over;
     ``defaults`` are the fields that transformers fills in where config.json is silent;
+    ``scalings`` are the ways of lengthening the context that llama.cpp's converter carries over;
     ``check`` raises `CheckpointError` for a config that the architecture cannot express;
     ``sizes`` replaces the usual hyperparameters;
     ``after_file_type`` gives the keys that follow ``general.file_type``,
@@ -134,6 +135,7 @@ class Architecture:
     experts: Mapping[str, Spec] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    scalings: tuple[str, ...] = ("default", "linear", "yarn")
     check: Callable[[Config], None] = field(default=_complete)
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
     head_dim_default: bool = False
@@ -145,6 +147,7 @@ class Architecture:
         """``config`` with the defaults in place of what is missing or null, checked."""
         missing = {key: value for key, value in self.defaults.items() if not config.has(key)}
         full = Config(config.path, dict(config.fields) | missing)
+        rope.require(full, *self.scalings)
         self.check(full)
         return full
 

@@ -32,8 +32,6 @@ LAYER = {
 
 
 def _sizes(config: Config, dims: Dims) -> values.Metadata:
-    if config.has("rope_scaling"):
-        raise config.bad("rope_scaling", "absent: llama.cpp converts none for this architecture")
     return {
         "gemma2.context_length": values.u32(config.integer("max_position_embeddings")),
         "gemma2.embedding_length": values.u32(dims.hidden),
@@ -73,6 +71,7 @@ ARCHITECTURE = Architecture(
         "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 30.0,
     },
+    scalings=("default",),
     skipped=("lm_head.weight",),
     sizes=_sizes,
     after_file_type=_after_file_type,

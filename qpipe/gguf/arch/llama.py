@@ -21,6 +21,7 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
 ARCHITECTURE = Architecture(
     name="llama",
     hf_names=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"),
+    scalings=("default", "linear", "yarn", "llama3"),
     head_dim_default=True,
     space_prefix=True,
     after_file_type=_after_file_type,
