@@ -18,7 +18,7 @@ from qpipe.core.store import Store
 from tests.cli import environment, qpipe
 
 DEMO = ("demo", "evaluate.chunks=3")
-LEVELS = ["F16", "Q8_0", "Q5_0", "Q4_0"]
+LEVELS = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_0", "Q2_K"]
 
 
 def run(cwd: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def test_the_sweep_shares_what_it_can(first: tuple[Path, dict[str, Any]]) -> Non
     assert [stages.count(s) for s in ("download", "convert", "quantize", "evaluate")] == [
         2,
         1,
-        4,
-        5,
+        8,
+        9,
     ]
     status = {node["name"]: node["status"] for node in document["nodes"]}
     # F16 of an F16 reference is the reference: measured once.
@@ -64,7 +64,7 @@ def test_a_row_for_each_model_reference_first(first: tuple[Path, dict[str, Any]]
         assert row["ppl"] > 1
         assert row["protocol"] == "llamacpp-512 n_ctx=256 chunks=3"
     assert rows[0]["ppl_delta"] is None
-    assert rows[3]["ppl_delta"] == pytest.approx(rows[3]["ppl"] - rows[0]["ppl"])
+    assert rows[7]["ppl_delta"] == pytest.approx(rows[7]["ppl"] - rows[0]["ppl"])
 
 
 def test_the_report_is_written_in_every_form(first: tuple[Path, dict[str, Any]]) -> None:
