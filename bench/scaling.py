@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -23,10 +24,10 @@ def rows(bench: Bench) -> list[Row]:
     """Planning 10,000 nodes; making and finding 1k, 3k and 10k in memory, and 1k on disk."""
     with tempfile.TemporaryDirectory(dir=_MEMORY if _MEMORY.is_dir() else None) as folder:
         memory = Path(folder)
-        runs = {count: _runs(bench, count, memory) for count in _COUNTS}
+        runs = _runs(bench, _COUNTS, memory)
         full = _figures(bench, "plan", _MOST, memory / str(_MOST))
         empty = _figures(bench, "plan", _MOST, memory / "empty")
-    disk = _runs(bench, _LEAST, bench.sub("scaling"))
+    disk = _runs(bench, [_LEAST], bench.sub("scaling"))[_LEAST]
     return [
         *_plan(f"{_MOST:,} nodes keyed and planned, empty store", empty),
         *_plan(f"{_MOST:,} nodes keyed and planned, all cached", full),
@@ -52,14 +53,18 @@ def _per_node(what: str, taken: dict[int, float]) -> list[Row]:
     ]
 
 
-def _runs(bench: Bench, count: int, folder: Path) -> dict[str, float]:
-    """Milliseconds a node; the store of the last round stays."""
-    store = folder / str(count)
-    found = []
+def _runs(bench: Bench, counts: Sequence[int], folder: Path) -> dict[int, dict[str, float]]:
+    """Milliseconds a node by count, interleaved; the stores of the last round stay."""
+    found: dict[int, list[dict[str, float]]] = {count: [] for count in counts}
     for _ in range(bench.rounds):
-        shutil.rmtree(store, ignore_errors=True)
-        found.append(_figure(bench, "run", count, store))
-    return {name: median(f[name] for f in found) / count * 1000 for name in ("made", "cached")}
+        for count in counts:
+            store = folder / str(count)
+            shutil.rmtree(store, ignore_errors=True)
+            found[count].append(_figure(bench, "run", count, store))
+    return {
+        count: {name: median(f[name] for f in figures) / count * 1000 for name in figures[0]}
+        for count, figures in found.items()
+    }
 
 
 def _figures(bench: Bench, work: str, count: int, store: Path) -> dict[str, float]:
