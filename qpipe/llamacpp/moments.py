@@ -112,7 +112,10 @@ def _add_experts(entry: Entry, rows: Floats, chosen: Experts) -> list[int]:
 
 
 def _add_squares(sums: Floats, rows: Floats) -> None:
-    """Row after row, each square and each sum rounded to float32, as a plain loop would."""
+    """Row after row, each square and each sum rounded to float32, as a plain loop would.
+
+    numpy sums a column so wherever there are several; a lone one it would sum in pairs.
+    """
     terms = np.empty((len(rows) + 1, len(sums)), np.float32)
     terms[0] = sums
     np.square(rows, out=terms[1:])

@@ -114,13 +114,15 @@ class Watch:
 
     def _called(self, address: int, ask: bool, _user_data: object) -> bool:
         """Asked: is the node wanted? Told: shall the computation go on?"""
+        if self._error:
+            # A node must be "wanted" for the computation to stop at it.
+            return ask
         with self:
             node = Node(self._lib, address)
             if ask:
                 return self._observer.wants(node)
             self._observer.see(node)
             return True
-        # Only reached after an error. A node must be "wanted" for the computation to stop at it.
         return ask
 
     def __enter__(self) -> Watch:

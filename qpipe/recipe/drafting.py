@@ -84,7 +84,7 @@ def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDr
             if parameter in needs:
                 raise RecipeError(
                     f"{field}.with.{parameter} ({job.origins.origin(f'{field}.with.{parameter}')}):"
-                    f" a file is given, and needs.{parameter} names the stage {needs[parameter]!r}; "
+                    f" a file is given, and needs.{parameter} names stage {needs[parameter]!r}; "
                     "keep one of them"
                 )
             source = _source(str(values[parameter]), parameter)
