@@ -182,7 +182,12 @@ def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> 
 def _tokenizer(
     opened: Checkpoint, architecture: Architecture, dims: Dims, pretokenizer: str | None
 ) -> values.Metadata:
-    found = vocab.metadata(opened.folder, dims.vocab, pretokenizer=pretokenizer)
+    found = vocab.metadata(
+        opened.folder,
+        dims.vocab,
+        pretokenizer=pretokenizer,
+        added_tokens=architecture.added_tokens,
+    )
     path = opened.folder / "tokenizer_config.json"
     if architecture.space_prefix and path.is_file():
         prefix = jsonfile.load(path).get("add_prefix_space")

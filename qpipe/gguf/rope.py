@@ -56,6 +56,11 @@ def tensors(config: Config, head_dim: int) -> dict[str, npt.NDArray[np.float32]]
     return {} if llama3 is None else {"rope_freqs.weight": llama3}
 
 
+def theta(config: Config) -> float:
+    """The base frequency."""
+    return _theta(_section(config), config)
+
+
 def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
     """Llama 3's divisors of the frequencies [head_dim / 2], a tensor of their own in GGUF.
 

@@ -22,7 +22,10 @@ from tests.gguf import samples
 from tests.gguf.arch_checkpoints import (
     EXPERT_FFN,
     EXPERTS,
+    FFN,
+    HEADS,
     HIDDEN,
+    KV_HEADS,
     LLAMA_NORMS,
     Shapes,
     attention,
@@ -87,6 +90,18 @@ CASES |= {
             attention(64)
             | experts("block_sparse_moe.experts", ("w1", "w3", "w2"), EXPERT_FFN)
             | {"block_sparse_moe.gate.weight": (EXPERTS, HIDDEN)}
+            | LLAMA_NORMS
+        ),
+    ),
+    "phi": (  # under a name like "phi3" llama.cpp wants its token <|endoftext|>
+        config("Phi3ForCausalLM", "phi3", sliding_window=64, original_max_position_embeddings=512),
+        model(
+            {
+                "self_attn.qkv_proj.weight": ((HEADS + 2 * KV_HEADS) * 64, HIDDEN),
+                "self_attn.o_proj.weight": (HIDDEN, HEADS * 64),
+                "mlp.gate_up_proj.weight": (2 * FFN, HIDDEN),
+                "mlp.down_proj.weight": (HIDDEN, FFN),
+            }
             | LLAMA_NORMS
         ),
     ),
@@ -187,6 +202,8 @@ def refused(folder: Path, message: str) -> None:
     ("case", "changes", "message"),
     [
         ("qwen3", {"rope_scaling": {"rope_type": "llama3"}}, r"'rope_type' .* 'llama3', .*: def"),
+        ("phi", {"rope_scaling": {"type": "longrope"}}, r"'rope_type' .* 'longrope', which"),
+        ("phi", {"partial_rotary_factor": 0.75}, r"'partial_rotary_factor' is 0.75, not 1.0"),
         ("gemma2", {"rope_scaling": LINEAR}, r"field 'rope_type' .* 'linear', .*: default$"),
         ("gemma3", {"attn_logit_softcapping": 50.0}, r"'attn_logit_softcapping' is 50.0, not null"),
         ("qwen3_moe", {"mlp_only_layers": [0]}, r"'mlp_only_layers' is \[0\], not empty"),

@@ -117,6 +117,7 @@ class Architecture:
     ``model`` and ``layer`` list every tensor, the latter below ``model.layers.N.``;
     ``head_dim_default`` says that the head size is written even where config.json has none;
     ``space_prefix`` that tokenizer_config.json's ``add_prefix_space`` is handed on;
+    ``added_tokens`` that tokenizer.json's added tokens go over a SentencePiece vocabulary;
     ``experts`` lists the matrices of one expert, ``{}`` in their names being its number, in the
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
     ``skipped`` names tensors that are passed over;
@@ -140,6 +141,7 @@ class Architecture:
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
     head_dim_default: bool = False
     space_prefix: bool = False
+    added_tokens: bool = False
     after_file_type: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     after_vocabulary: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
 

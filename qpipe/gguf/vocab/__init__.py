@@ -9,15 +9,18 @@ from qpipe.gguf import values
 from qpipe.gguf.vocab import bpe, sentencepiece
 
 
-def metadata(folder: Path, n_vocab: int, *, pretokenizer: str | None = None) -> values.Metadata:
+def metadata(
+    folder: Path, n_vocab: int, *, pretokenizer: str | None = None, added_tokens: bool = False
+) -> values.Metadata:
     """The tokenizer of the checkpoint in ``folder`` as metadata for ``n_vocab`` embedding rows.
 
     tokenizer.model goes before tokenizer.json, as in llama.cpp's converter
-    (conversion/llama.py, set_vocab).
+    (conversion/llama.py, set_vocab). ``added_tokens`` lays tokenizer.json's over a SentencePiece
+    model.
     """
     try:
         if (folder / sentencepiece.FILE).is_file():
-            return sentencepiece.metadata(folder, n_vocab)
+            return sentencepiece.metadata(folder, n_vocab, added_tokens=added_tokens)
         if (folder / bpe.FILE).is_file():
             return bpe.metadata(folder, n_vocab, pretokenizer=pretokenizer)
     except (AttributeError, KeyError, TypeError) as error:  # JSON of another shape than it has

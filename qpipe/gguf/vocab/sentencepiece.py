@@ -19,13 +19,19 @@ ADDED_SCORE = -1000.0
 _KINDS = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
 
 
-def metadata(folder: Path, n_vocab: int) -> values.Metadata:
-    """The vocabulary in ``folder`` as ``tokenizer.*``, padded or cut to ``n_vocab`` tokens."""
+def metadata(folder: Path, n_vocab: int, *, added_tokens: bool = False) -> values.Metadata:
+    """The vocabulary in ``folder`` as ``tokenizer.*``, padded or cut to ``n_vocab`` tokens.
+
+    ``added_tokens`` also lays tokenizer.json's over it, where only what is declared special
+    controls (conversion/phi.py, Phi3MiniModel.set_vocab).
+    """
     tokens = Tokens.unused(n_vocab)
     for i, piece in enumerate(_pieces(folder / FILE)[:n_vocab]):
         tokens.put(i, piece.text, piece.score, _KINDS.get(piece.kind, TokenType.NORMAL))
     _put_added(tokens, folder / "added_tokens.json")
-    _put_decoder(tokens, folder / "tokenizer_config.json")
+    _put_decoder(tokens, folder / "tokenizer_config.json", declared=added_tokens)
+    if added_tokens:
+        _put_listed(tokens, folder / "tokenizer.json")
     found = tokens.metadata("llama", "default", scores=True)
     return found | special.metadata(folder, n_vocab=n_vocab)
 
@@ -46,7 +52,15 @@ def _put_added(tokens: Tokens, path: Path) -> None:
             tokens.put(index, text.encode(), ADDED_SCORE, TokenType.USER_DEFINED)
 
 
-def _put_decoder(tokens: Tokens, path: Path) -> None:
+def _put_listed(tokens: Tokens, path: Path) -> None:
+    """tokenizer.json's added_tokens: [{id, content, special}]."""
+    for entry in (jsonfile.load(path).get("added_tokens") or []) if path.is_file() else []:
+        if _usable(entry["id"], tokens, path):
+            kind = TokenType.CONTROL if entry.get("special") else TokenType.USER_DEFINED
+            tokens.put(entry["id"], entry["content"].encode(), ADDED_SCORE, kind)
+
+
+def _put_decoder(tokens: Tokens, path: Path, *, declared: bool) -> None:
     """tokenizer_config.json's added_tokens_decoder: {id: {content, special}}."""
     config = jsonfile.load(path) if path.is_file() else {}
     for key, entry in (config.get("added_tokens_decoder") or {}).items():
@@ -59,8 +73,8 @@ def _put_decoder(tokens: Tokens, path: Path) -> None:
         if not _usable(index, tokens, path):
             continue
         kind = TokenType.CONTROL
-        if not (entry.get("special") or looks_special(text)):
-            kind, text = TokenType.USER_DEFINED, text.replace("▁", " ")
+        if not (entry.get("special") or (looks_special(text) and not declared)):
+            kind, text = TokenType.USER_DEFINED, text if declared else text.replace("▁", " ")
         tokens.put(index, text.encode(), ADDED_SCORE, kind)
 
 
