@@ -97,8 +97,8 @@ class NativeGguf(Engine):
 
     @classmethod
     def fingerprint(cls, params: GgufParams) -> Mapping[str, Json]:
-        """What qpipe does not quantize itself, the gguf package and ggml (in xllamacpp) do."""
-        tools = {name: base.installed(name) for name in ("gguf", "xllamacpp")}
+        """What qpipe's own kernels (compiled by numba) leave, gguf and ggml (in xllamacpp) do."""
+        tools = {name: base.installed(name) for name in ("gguf", "numba", "xllamacpp")}
         return {"name": "qpipe.gguf", "version": 1, **tools}
 
     @classmethod
