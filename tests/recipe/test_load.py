@@ -243,8 +243,9 @@ def test_every_shipped_recipe_composes() -> None:
 
 def test_the_demo_is_a_sweep_by_itself() -> None:
     (jobs,) = batches("demo")
-    assert [job.label for job in jobs] == ["F16", "Q8_0", "Q5_0", "Q4_0"]
-    assert [job.config["quantize"]["type"] for job in jobs] == ["F16", "Q8_0", "Q5_0", "Q4_0"]
+    levels = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_0", "Q2_K"]
+    assert [job.label for job in jobs] == levels
+    assert [job.config["quantize"]["type"] for job in jobs] == levels
     (jobs,) = batches("demo", "quantize.type=Q4_1", "evaluate.chunks=3")
     assert [(job.label, job.config["quantize"]["type"]) for job in jobs] == [("", "Q4_1")]
 
