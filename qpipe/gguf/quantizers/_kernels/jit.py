@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.registry import cpu_target
 
 from qpipe import errors
 
@@ -53,11 +54,23 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
+def _apart(function: Kernel, weighted: bool) -> Kernel:
+    """``function`` under a name of its own for each variant, source and processor.
+
+    numba numbers the compiled variants of one name in an index that it writes without a lock: of
+    two processes that compile two of them at once, one may later be given the other's code.
+    """
+    target = cpu_target.target_context.codegen().magic_tuple()
+    digest = hashlib.sha256(repr((weighted, _sources(), target)).encode()).hexdigest()
+    function.__qualname__ += f"-{digest[:32]}"
+    return function
+
+
 @functools.cache
 def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
     try:
         compiled: Kernel = numba.njit(_SIGNATURE, nogil=True, error_model="numpy", cache=True)(
-            build(_sources(), weighted)
+            _apart(build(_sources(), weighted), weighted)
         )
     except RuntimeError as error:
         if "no locator available" not in str(error):
