@@ -91,7 +91,7 @@ class GgufParams(EngineParams):
 class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/."""
 
-    version = 2
+    version = 3
     optional_roles = ("imatrix",)
     Params = GgufParams
 
