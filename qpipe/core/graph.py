@@ -138,7 +138,13 @@ class Graph(Mapping[str, Node]):
 
     def renamed(self, names: Mapping[str, str]) -> Graph:
         """The same graph with other display names, by id."""
-        return Graph(replace(node, name=names.get(node.id, node.name)) for node in self.values())
+        return Graph(_renamed(node, names.get(node.id, node.name)) for node in self.values())
+
+
+def _renamed(node: Node, name: str) -> Node:
+    copy = replace(node, name=name)
+    vars(copy)["id"] = node.id  # a name is no part of it
+    return copy
 
 
 def merge(graphs: Iterable[Graph]) -> Graph:

@@ -33,14 +33,14 @@ def encode(value: Json) -> bytes:
 
 
 def _encode(value: Json, out: list[bytes]) -> None:
-    # bool before int: True is an int to Python.
-    if value is None:
+    # In the order of how often each comes; bool before int: True is an int to Python.
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogatepass")
+        out.append(b"s%d:%b" % (len(data), data))
+    elif value is None:
         out.append(b"n")
     elif isinstance(value, bool):
         out.append(b"t" if value else b"f")
-    elif isinstance(value, str):
-        data = value.encode("utf-8", "surrogatepass")
-        out.append(b"s%d:" % len(data) + data)
     elif isinstance(value, int):
         # Hexadecimal: Python limits the length of a decimal number, and differently by version.
         out.append(b"i%x;" % value)
@@ -48,18 +48,18 @@ def _encode(value: Json, out: list[bytes]) -> None:
         if not math.isfinite(value):
             raise ValueError(f"{value} cannot be part of a key: only finite numbers can")
         out.append(b"d" + value.hex().encode() + b"e")
-    elif isinstance(value, Mapping):
+    elif isinstance(value, (list, tuple)):
+        out.append(b"l")
+        for item in value:
+            _encode(item, out)
+        out.append(b"e")
+    elif isinstance(value, (dict, Mapping)):  # dict alone is quick to see
         out.append(b"m")
         for name in sorted(value):
             if not isinstance(name, str):
                 raise TypeError(f"a mapping in a key needs string names, not {name!r}")
             _encode(name, out)
             _encode(value[name], out)
-        out.append(b"e")
-    elif isinstance(value, (list, tuple)):
-        out.append(b"l")
-        for item in value:
-            _encode(item, out)
         out.append(b"e")
     else:
         raise TypeError(f"{type(value).__name__} cannot be part of a key: {value!r}")
