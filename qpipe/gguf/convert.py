@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -14,11 +14,12 @@ from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, rope, stream
 from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.config import Config
-from qpipe.gguf.facts import Facts, facts
+from qpipe.gguf.prepared import Facts, Prepared
 from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
 
 OUTTYPES = ("F32", "F16", "BF16")
+SOURCE = "SOURCE"
 
 # What training leaves in a checkpoint and no model reads (conversion/base.py, prepare_tensors).
 _IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
@@ -34,46 +35,35 @@ def convert(
     threads: int = 1,
     progress: stream.Progress | None = None,
 ) -> Facts:
-    """Write the checkpoint in the folder ``source`` to ``out``.
+    """Write what `prepare` says of the checkpoint in the folder ``source`` to ``out``.
 
-    ``outtype`` is F32, F16 or BF16 (norms and biases stay F32). From ``name``, a model's name or
-    repository id, ``general.name`` and its kin are made: the folder's own by default.
-    ``pretokenizer`` is llama.cpp's name for a BPE tokenizer's splitting rule, where that is not
-    recognized. Rows are converted by ``threads`` threads; the bytes do not depend on them.
-
-    Raises `CheckpointError` for a checkpoint that is incomplete, damaged, of an unsupported
-    architecture or tokenizer, or holds NaN or infinity; `RecipeError` for another ``outtype``.
+    Rows are converted by ``threads`` threads; the bytes do not depend on them. Raises as
+    `prepare`, and `CheckpointError` for weights that are NaN, infinite or too large for
+    ``outtype``, `OutOfSpaceError` for a full disk.
     """
     prepared = prepare(source, outtype=outtype, name=name, pretokenizer=pretokenizer)
-    size = stream.write(
-        out, prepared.metadata, prepared.outputs, threads=threads, progress=progress
-    )
-    return facts(
-        prepared.outputs,
-        architecture=prepared.architecture,
-        file_type=prepared.ftype.name,
-        file_bytes=size,
-    )
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A file to be: everything but the weights, which stay in the checkpoint."""
-
-    architecture: str
-    ftype: ftypes.FileType
-    metadata: values.Metadata
-    outputs: list[stream.Output]
+    return prepared.write(out, threads=threads, progress=progress)
 
 
 def prepare(
     source: Path, *, outtype: str, name: str | None = None, pretokenizer: str | None = None
 ) -> Prepared:
-    """What `convert` would write, from the checkpoint's headers alone; raises as it does."""
-    ftype = ftypes.file_type(outtype)
-    if ftype.name not in OUTTYPES:
-        raise errors.RecipeError(f"outtype {outtype!r} is not one of {', '.join(OUTTYPES)}")
+    """The GGUF of the checkpoint in the folder ``source``, from its headers alone.
+
+    ``outtype`` is F32, F16, BF16 (norms and biases stay F32), or SOURCE, the checkpoint's own
+    (`precision`). From ``name``, a model's name or repository id, ``general.name`` and its kin are
+    made: the folder's own by default. ``pretokenizer`` is llama.cpp's name for a BPE tokenizer's
+    splitting rule, where that is not recognized.
+
+    Raises `CheckpointError` for a checkpoint that is incomplete, damaged, or of an unsupported
+    architecture or tokenizer; `RecipeError` for another ``outtype``.
+    """
     opened = checkpoint.open_checkpoint(source)
+    ftype = ftypes.file_type(precision(opened) if outtype == SOURCE else outtype)
+    if ftype.name not in OUTTYPES:
+        raise errors.RecipeError(
+            f"outtype {outtype!r} is not one of {', '.join((*OUTTYPES, SOURCE))}"
+        )
     architecture = arch.of(opened.config)
     opened = replace(opened, config=architecture.completed(opened.config))
     dims = Dims.read(opened.config)
@@ -85,7 +75,14 @@ def prepare(
     metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     metadata |= architecture.after_vocabulary(opened.config, dims)
-    return Prepared(architecture.name, ftype, metadata, outputs)
+    return Prepared(architecture.name, ftype.name, metadata, outputs)
+
+
+def precision(opened: Checkpoint) -> str:
+    """The dtype of the checkpoint's largest matrix, which `plan` checks like all others."""
+    matrices = [tensor for tensor in opened.tensors.values() if len(tensor.shape) > 1]
+    dtype = max(matrices, key=lambda tensor: tensor.nbytes).dtype if matrices else ""
+    return dtype if dtype in OUTTYPES else OUTTYPES[0]
 
 
 def plan(

@@ -1,22 +1,25 @@
-"""GGUF in F32, F16 or BF16 → quantized GGUF, byte for byte what llama-quantize writes."""
+"""A checkpoint, or a GGUF in F32, F16 or BF16 → quantized GGUF, as llama-quantize writes it.
+
+A checkpoint is quantized in one pass: the file in half precision that llama.cpp makes on the way
+is never written, its rounding is applied to each chunk of rows instead.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
 from qpipe.gguf import mixture, reader, stream, types, values, weighting
-from qpipe.gguf.facts import Facts, facts
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.mixture import Wanted
 from qpipe.gguf.model import Model
-from qpipe.gguf.reader import GGUFFile
+from qpipe.gguf.prepared import Prepared
 from qpipe.gguf.sources import GGUFRows
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
@@ -24,74 +27,94 @@ QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 _T = TypeVar("_T", bound=mixture.Typed)
 
 
-@dataclass(frozen=True)
-class Quantized:
-    """What was written; ``notes`` tell what the importance matrix did not cover."""
-
-    facts: Facts
-    notes: tuple[str, ...]
-
-
 def quantize(
-    source: Path,
+    source: Path | Prepared,
     out: Path,
     *,
     ftype: str | Wanted,
     imatrix: Path | None = None,
+    provenance: Mapping[str, str] | None = None,
     threads: int = 1,
     progress: stream.Progress | None = None,
-) -> Quantized:
-    """Write ``source`` to ``out`` under the quantization name ``ftype``, or as `Wanted` says.
+) -> Prepared:
+    """Write what `prepare` says to ``out``.
 
-    ``imatrix`` is an importance matrix file. Rows are quantized by ``threads`` threads; the bytes
-    do not depend on their number.
+    Rows are quantized by ``threads`` threads; the bytes do not depend on their number. Raises as
+    `prepare`, and `CheckpointError` for weights that are NaN, infinite or too large for a type,
+    `OutOfSpaceError` for a full disk.
+    """
+    prepared = prepare(source, ftype, imatrix=imatrix, provenance=provenance)
+    prepared.write(out, threads=threads, progress=progress)
+    return prepared
+
+
+def prepare(
+    source: Path | Prepared,
+    ftype: str | Wanted,
+    *,
+    imatrix: Path | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> Prepared:
+    """``source`` under the quantization name ``ftype``, or as `Wanted` says; no weight is read.
+
+    ``source`` is a GGUF file, or what `convert.prepare` says of a checkpoint, whose precision
+    there is what is quantized. ``imatrix`` is an importance matrix file. ``provenance`` becomes
+    metadata under ``qpipe.``; it tells of quantization, so a file that needs none gets none.
 
     Raises `RecipeError` for an unknown name or type, a wish without effect, or a type that needs
-    an importance matrix where there is none; `CheckpointError` for a source that is damaged,
-    already quantized or holds NaN or infinity; `DataError` for an unusable importance matrix;
-    `OutOfSpaceError`.
+    an importance matrix where there is none; `CheckpointError` for a source that is damaged or
+    already quantized; `DataError` for an unusable importance matrix.
     """
     wanted = Wanted.of(ftype) if isinstance(ftype, str) else ftype
+    if isinstance(source, Path):
+        given = read(source)
+    else:
+        given = replace(
+            source, outputs=[replace(output, via=output.type) for output in source.outputs]
+        )
+        if not wanted.changes(source.file_type):
+            return source
+    weights = None if imatrix is None else matrices.read(imatrix)
+    outputs = weighting.weighted(_typed(given, wanted, weights), weights, wanted.ftype)
+    return Prepared(
+        given.architecture,
+        wanted.ftype.name,
+        _metadata(given.metadata, wanted.ftype, weights) | _noted(provenance or {}),
+        outputs,
+        () if weights is None else weighting.notes(outputs, weights),
+    )
+
+
+def read(source: Path) -> Prepared:
+    """A GGUF file as it is. Raises `CheckpointError` for one that is damaged or only a part."""
     file = reader.read(source)
     if "split.count" in file.metadata:
         raise errors.CheckpointError(
             f"{source}: is one part of a split GGUF model; join the parts with "
             "llama-gguf-split --merge and give the joined file"
         )
-    weights = None if imatrix is None else matrices.read(imatrix)
-    outputs = plan(file, wanted, weights)
-    size = stream.write(
-        out,
-        metadata(file.metadata, wanted.ftype, weights),
-        outputs,
-        threads=threads,
-        progress=progress,
-    )
-    found = facts(
-        outputs, architecture=file.architecture, file_type=wanted.ftype.name, file_bytes=size
-    )
-    return Quantized(found, () if weights is None else weighting.notes(outputs, weights))
+    outputs = [
+        stream.Output(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
+        for tensor in file.tensors.values()
+    ]
+    return Prepared(file.architecture, file.file_type, file.metadata, outputs)
 
 
-def plan(file: GGUFFile, wanted: Wanted, weights: IMatrix | None) -> list[stream.Output]:
-    """The tensors to write, in llama-quantize's order, each with its type and its weights."""
-    ordered = by_layer(file.tensors.values())
-    model = Model.of(file.metadata, file.tensors)
+def _typed(given: Prepared, wanted: Wanted, weights: IMatrix | None) -> list[stream.Output]:
+    """The tensors to write, in llama-quantize's order, each with its type."""
+    ordered = by_layer(given.outputs)
+    model = Model.of(given.metadata, given.types)
     chosen = mixture.choose(ordered, model, wanted, has_imatrix=weights is not None)
-    for tensor in ordered:
-        if chosen[tensor.name] != tensor.type and tensor.type not in types.FLOATS:
+    for output in ordered:
+        if chosen[output.name] != output.type and output.type not in types.FLOATS:
             raise errors.CheckpointError(
-                f"{file.path}: tensor {tensor.name!r} is already {tensor.type.name}; quantizing "
+                f"{output.rows.origin} is already {output.type.name}; quantizing "
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
-    outputs = [
-        stream.Output(tensor.name, tensor.shape, chosen[tensor.name], GGUFRows(file, tensor))
-        for tensor in ordered
-    ]
-    return weighting.weighted(outputs, weights, wanted.ftype)
+    return [replace(output, type=chosen[output.name]) for output in ordered]
 
 
-def metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None) -> values.Metadata:
+def _metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None) -> values.Metadata:
     """The source's metadata with the two keys that llama-quantize sets moved to the end, and
     what it notes of the importance matrix."""
     dropped = {"general.quantization_version", "general.file_type", "general.alignment"}
@@ -100,6 +123,10 @@ def metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None) 
     kept["general.file_type"] = values.u32(ftype.number)
     noted = {} if weights is None else weights.metadata()
     return {key: value for key, value in kept.items() if key not in noted} | noted
+
+
+def _noted(provenance: Mapping[str, str]) -> values.Metadata:
+    return {f"qpipe.{name}": values.string(value) for name, value in provenance.items()}
 
 
 def by_layer(tensors: Iterable[_T]) -> Sequence[_T]:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from qpipe import errors
 from qpipe.gguf import quantizers, types, values
+from qpipe.gguf.quantizers import floats
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from qpipe.gguf.types import GGMLType
 
@@ -59,13 +60,15 @@ class Rows(Protocol):
 class Output:
     """One tensor to write: shape in numpy order.
 
-    ``imatrix`` [matrices, n_per_row] weighs the columns, of each expert's matrix its own.
+    ``via`` is the precision through which weights go before they are written. ``imatrix``
+    [matrices, n_per_row] weighs the columns, of each expert's matrix its own.
     """
 
     name: str
     shape: tuple[int, ...]
     type: GGMLType
     rows: Rows
+    via: GGMLType = GGMLType.F32
     imatrix: Floats | None = None
 
     @property
@@ -147,11 +150,11 @@ def _encoder(output: Output) -> Callable[[int, int], Bytes]:
     quantize = quantizers.quantizer(output.type)
 
     def encode(start: int, stop: int) -> Bytes:
-        floats = output.rows.floats(start, stop)
-        _check_finite(floats, start, output.rows.origin)
         weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
         try:
-            return quantize(floats, imatrix=weights)
+            exact = output.rows.floats(start, stop)
+            _check_finite(exact, start, output.rows.origin)
+            return quantize(floats.rounded(exact, output.via), imatrix=weights)
         except OverflowError as error:
             raise errors.CheckpointError(
                 f"{output.rows.origin}: {error}; choose BF16 or F32 for this model"
@@ -160,13 +163,13 @@ def _encoder(output: Output) -> Callable[[int, int], Bytes]:
     return encode
 
 
-def _check_finite(floats: Floats, first_row: int, origin: str) -> None:
-    finite = np.isfinite(floats)
+def _check_finite(weights: Floats, first_row: int, origin: str) -> None:
+    finite = np.isfinite(weights)
     if not finite.all():
         row, column = (int(i) for i in np.argwhere(~finite)[0])
         raise errors.CheckpointError(
             f"{origin}: the weight in row {first_row + row}, column {column} is "
-            f"{floats[row, column]}; a model with such weights cannot be quantized: "
+            f"{weights[row, column]}; a model with such weights cannot be quantized: "
             "download it again, or take another revision"
         )
 

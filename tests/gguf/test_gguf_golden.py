@@ -12,7 +12,9 @@ from _pytest.mark import ParameterSet
 
 from qpipe import errors
 from qpipe.gguf import ftypes, reader, values
-from qpipe.gguf.convert import convert
+from qpipe.gguf.convert import OUTTYPES, convert
+from qpipe.gguf.convert import prepare as checkpoint
+from qpipe.gguf.prepared import Prepared
 from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
 
@@ -70,20 +72,38 @@ def test_converted_tensors_are_bit_identical(model: str, converted: Path) -> Non
 def test_quantized_files_are_bit_identical(
     case: dict[str, str], convert_once: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    """Each tensor against the golden file where there is one, and the whole file always."""
+    """Each tensor against the golden file where there is one, and the whole file always.
+
+    From the checkpoint in one pass; from the converted file where nothing is quantized.
+    """
     model, ftype, use = case["model"], case["ftype"], case["imatrix"]
+    outtype = samples.CONVERTED[model]
+    source: Path | Prepared = convert_once(model)
+    if ftype != outtype:
+        source = checkpoint(samples.MODELS[model], outtype=outtype)
     out = tmp_path / "quantized.gguf"
     imatrix = samples.imatrix_of(model) if use == "imatrix" else None
     if case["sha256"] in ("refused", "failed"):
         with pytest.raises(errors.RecipeError, match=r"importance matrix|no other type stands in"):
-            quantize(convert_once(model), out, ftype=ftype, imatrix=imatrix)
+            quantize(source, out, ftype=ftype, imatrix=imatrix)
         return
-    notes = quantize(convert_once(model), out, ftype=ftype, imatrix=imatrix, threads=2).notes
+    notes = quantize(source, out, ftype=ftype, imatrix=imatrix, threads=2).notes
     if (ftype, use) in samples.golden_files(model):
         wanted = samples.golden_rows(model, ftype, again=True, imatrix=use)
         assert sorted(samples.rows_of(out)) == sorted(wanted)
     assert hashlib.sha256(out.read_bytes()).hexdigest() == case["sha256"]
     assert notes == ()
+
+
+@pytest.mark.parametrize("ftype", ["Q4_K_M", "Q5_1", "IQ4_XS"])
+def test_one_pass_and_two_give_the_same_file(model: str, ftype: str, tmp_path: Path) -> None:
+    """Weights lose what half precision cannot hold on either way."""
+    for outtype in OUTTYPES:
+        convert(samples.MODELS[model], tmp_path / "f.gguf", outtype=outtype)
+        quantize(tmp_path / "f.gguf", tmp_path / "two.gguf", ftype=ftype)
+        given = checkpoint(samples.MODELS[model], outtype=outtype)
+        quantize(given, tmp_path / "one.gguf", ftype=ftype)
+        assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "two.gguf").read_bytes()
 
 
 def test_every_golden_file_is_compared() -> None:

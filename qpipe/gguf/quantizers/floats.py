@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from qpipe.gguf.quantizers import Bytes, Floats
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.gguf.quantizers import Bytes, Floats, _compiled
 from qpipe.gguf.types import GGMLType
 
 
@@ -17,11 +20,15 @@ def f16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     """IEEE half precision, round to nearest even; `OverflowError` beyond ±65504."""
     with np.errstate(over="ignore"):
         half = rows.astype("<f2")
-    infinite = np.isinf(half)
+    _check_range(half, rows)
+    return half.view(np.uint8)
+
+
+def _check_range(halves: npt.NDArray[np.floating[Any]], rows: Floats) -> None:
+    infinite = np.isinf(halves)
     if infinite.any():
         worst = float(rows[infinite][0])
         raise OverflowError(f"the weight {worst:g} lies outside the range of F16 (±65504)")
-    return half.view(np.uint8)
 
 
 def bf16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
@@ -35,6 +42,20 @@ def bf16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     if (infinite := (rounded & 0x7FFF) == 0x7F80).any():
         raise OverflowError(f"the weight {float(rows[infinite][0]):g} lies outside BF16's range")
     return rounded.astype("<u2").view(np.uint8)
+
+
+def rounded(rows: Floats, through: GGMLType, /) -> Floats:
+    """Finite ``rows`` as they would be read again from a file in F32, F16 or BF16.
+
+    `OverflowError` as the types raise it. F16 is compiled: a fifth of the time of numpy's casts.
+    """
+    if through == GGMLType.F32:
+        return rows
+    if through == GGMLType.BF16:
+        return (bf16(rows).view("<u2").astype(np.uint32) << 16).view(np.float32)
+    halves = _compiled.run("through_f16", rows, block=1, block_bytes=4).view(np.float32)
+    _check_range(halves.reshape(rows.shape), rows)
+    return halves.reshape(rows.shape)
 
 
 QUANTIZERS = {GGMLType.F32: f32, GGMLType.F16: f16, GGMLType.BF16: bf16}

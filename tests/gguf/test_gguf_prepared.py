@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 from qpipe import errors
-from qpipe.gguf import forecast, reader
+from qpipe.gguf import convert, reader
 from qpipe.gguf.mixture import Wanted
-from qpipe.gguf.quantize import quantize
+from qpipe.gguf.prepared import Prepared
+from qpipe.gguf.quantize import prepare, quantize
 from tests.gguf import samples
 
 Gguf = Callable[[str, str], Path]
+
+
+def checkpoint(model: str, outtype: str) -> Prepared:
+    return convert.prepare(samples.MODELS[model], outtype=outtype)
 
 
 @pytest.fixture
@@ -31,9 +36,7 @@ def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_weights")
 def test_types_are_the_golden_ones(model: str) -> None:
     for ftype in {ftype for ftype, use in samples.golden_files(model) if use == "none"}:
-        found = forecast.of_checkpoint(
-            samples.MODELS[model], Wanted.of(ftype), outtype=samples.CONVERTED[model]
-        )
+        found = prepare(checkpoint(model, samples.CONVERTED[model]), ftype)
         rows = samples.golden_rows(model, ftype, again=True)
         wanted = {row.tensor: row.type for row in rows}
         assert {name: kind.name for name, kind in found.types.items()} == wanted
@@ -46,12 +49,12 @@ def test_the_size_is_exact(model: str, ftype: str, gguf_of: Gguf, tmp_path: Path
     converted = gguf_of(model, base)
     quantize(converted, tmp_path / "q.gguf", ftype=ftype)
     size = (tmp_path / "q.gguf").stat().st_size
-    found = forecast.of_checkpoint(samples.MODELS[model], Wanted.of(ftype), outtype=base)
-    assert found.file_bytes == size
-    assert forecast.of_file(converted, Wanted.of(ftype)) == found
+    found = prepare(checkpoint(model, base), ftype)
+    assert found.facts["file_bytes"] == size
+    assert prepare(converted, ftype).facts == found.facts
     tensors = reader.read(tmp_path / "q.gguf").tensors.values()
     assert found.types == {tensor.name: tensor.type for tensor in tensors}
-    assert found.tensor_bytes == sum(tensor.nbytes for tensor in tensors)
+    assert found.facts["tensor_bytes"] == sum(tensor.nbytes for tensor in tensors)
 
 
 def test_the_size_counts_what_is_noted_of_an_importance_matrix(
@@ -61,20 +64,18 @@ def test_the_size_counts_what_is_noted_of_an_importance_matrix(
     matrix = samples.imatrix_of("stories260K")
     wanted = Wanted.of("Q4_0", tensor_types={"ffn_up": "Q5_1"}, token_embedding_type="Q8_0")
     quantize(converted, tmp_path / "q.gguf", ftype=wanted, imatrix=matrix)
-    found = forecast.of_checkpoint(
-        samples.MODELS["stories260K"], wanted, outtype="F32", imatrix_file=matrix
-    )
-    assert found.file_bytes == (tmp_path / "q.gguf").stat().st_size
+    found = prepare(checkpoint("stories260K", "F32"), wanted, imatrix=matrix)
+    assert found.facts["file_bytes"] == (tmp_path / "q.gguf").stat().st_size
     assert found.types["blk.2.ffn_up.weight"].name == "Q5_1"
     assert found.types["token_embd.weight"].name == "Q8_0"
 
 
 def test_it_refuses_what_quantizing_would_refuse() -> None:
     with pytest.raises(errors.RecipeError, match="garbage without an importance matrix"):
-        forecast.of_checkpoint(samples.MODELS["tinystories-d256"], Wanted.of("IQ2_XXS"))
+        prepare(checkpoint("tinystories-d256", "F16"), "IQ2_XXS")
     with pytest.raises(errors.DataError, match="another model's"):
-        forecast.of_checkpoint(
-            samples.MODELS["tinystories-d256"],
-            Wanted.of("Q4_K_M"),
-            imatrix_file=samples.imatrix_of("stories260K"),
+        prepare(
+            checkpoint("tinystories-d256", "F16"),
+            "Q4_K_M",
+            imatrix=samples.imatrix_of("stories260K"),
         )

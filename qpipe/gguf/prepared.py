@@ -1,0 +1,69 @@
+"""A GGUF file to be: all of it but the weights, which stay where they are until it is written."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from qpipe.gguf import stream, values
+from qpipe.gguf.types import GGMLType
+
+
+class Facts(TypedDict):
+    """Sizes and types of a file.
+
+    ``bits_per_weight`` is llama.cpp's BPW: all tensor data × 8 ÷ number of elements, norms and
+    biases included, header and padding not (src/llama-quant.cpp, end of
+    llama_model_quantize_impl).
+    """
+
+    architecture: str
+    file_type: str
+    types: dict[str, int]
+    n_tensors: int
+    n_weights: int
+    tensor_bytes: int
+    file_bytes: int
+    bits_per_weight: float
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Known from headers alone; ``notes`` tell what an importance matrix does not cover."""
+
+    architecture: str
+    file_type: str
+    metadata: values.Metadata
+    outputs: list[stream.Output]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def types(self) -> dict[str, GGMLType]:
+        """The type of each tensor, in the file's order."""
+        return {output.name: output.type for output in self.outputs}
+
+    @property
+    def facts(self) -> Facts:
+        """Types and exact sizes."""
+        n_weights = sum(math.prod(output.shape) for output in self.outputs)
+        tensor_bytes = sum(output.nbytes for output in self.outputs)
+        return Facts(
+            architecture=self.architecture,
+            file_type=self.file_type,
+            types=dict(sorted(Counter(output.type.name for output in self.outputs).items())),
+            n_tensors=len(self.outputs),
+            n_weights=n_weights,
+            tensor_bytes=tensor_bytes,
+            file_bytes=stream.size(self.metadata, self.outputs),
+            bits_per_weight=tensor_bytes * 8 / n_weights,
+        )
+
+    def write(
+        self, out: Path, *, threads: int = 1, progress: stream.Progress | None = None
+    ) -> Facts:
+        """Write it to ``out``; the bytes do not depend on ``threads``. Raises as `stream.write`."""
+        stream.write(out, self.metadata, self.outputs, threads=threads, progress=progress)
+        return self.facts
