@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
+import secrets
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 import numpy.typing as npt
+from numba.core.bytecode import FunctionIdentity
 from numba.core.registry import cpu_target
 
 from qpipe import errors
@@ -66,8 +69,19 @@ def _apart(function: Kernel, weighted: bool) -> Kernel:
     return function
 
 
+def _number_anew() -> None:
+    """Have the next compiled functions numbered from a random start instead of from 1.
+
+    numba tells closures of one qualified name apart by counting, and the linker takes the first of
+    two symbols of one name: without this, kernels that two processes compiled and cached would, in
+    a third, call each other's parts.
+    """
+    FunctionIdentity._unique_ids = itertools.count(secrets.randbits(63))
+
+
 @functools.cache
 def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
+    _number_anew()
     try:
         compiled: Kernel = numba.njit(_SIGNATURE, nogil=True, error_model="numpy", cache=True)(
             _apart(build(_sources(), weighted), weighted)
