@@ -104,6 +104,8 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
             threads=job["threads"],
             progress=progress,
             where=job["where"],
+            key=job["key"],
+            origins=job["origins"],
         ),
     )
     files = scan(out)

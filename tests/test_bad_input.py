@@ -56,7 +56,10 @@ def stages_made(cwd: Path) -> list[str]:
         (("demo", "executor=lokal"), ("lokal", "local")),
         (("demo", "+stages.x={uses: quantise}"), ("stages.x", "quantise", "quantize")),
         (("demo", "+stages.x={uses: convert, needs: {checkpoint: downlod}}"), ("downlod",)),
-        (("demo", "stages.convert.needs.checkpoint=quantize"), ("cycle", "convert", "quantize")),
+        (
+            ("demo", "stages.download={uses:convert,needs:{checkpoint:quantize}}"),
+            ("cycle", "download"),
+        ),
         (("local",), ("model.source",)),
         (("demo", "model={_target_: os.system}"), ("_target_",)),
         (("demo", "quantize.type="), ("quantize.type",)),

@@ -20,20 +20,25 @@ from qpipe.errors import GraphError, nearest
 class Resources:
     """What a node occupies while it runs: CPU cores, bytes of memory (0: not said), GPUs.
 
-    ``memory_per_input_byte`` adds to ``memory`` once the inputs, and so their sizes, are there.
+    Once the inputs, and so their sizes, are there, ``memory_per_input_byte`` adds to ``memory``,
+    and of ``cpus`` only one is taken for each begun ``input_bytes_per_cpu`` (0: all).
     """
 
     cpus: int = 1
     memory: int = 0
     gpus: int = 0
     memory_per_input_byte: float = 0.0
+    input_bytes_per_cpu: int = 0
 
     def with_inputs(self, size: int) -> Resources:
         """The needs of a node whose inputs have ``size`` bytes."""
-        if not self.memory_per_input_byte:
+        if not (self.memory_per_input_byte or self.input_bytes_per_cpu):
             return self
         memory = self.memory + int(self.memory_per_input_byte * size)
-        return Resources(self.cpus, memory, self.gpus)
+        cpus = self.cpus
+        if self.input_bytes_per_cpu:
+            cpus = max(1, min(cpus, -(-size // self.input_bytes_per_cpu)))
+        return Resources(cpus, memory, self.gpus)
 
 
 @dataclass(frozen=True, slots=True)

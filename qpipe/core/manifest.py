@@ -92,6 +92,16 @@ class Manifest:
         return key.content_digest((f.path, f.size, f.sha256) for f in self.files)
 
     @property
+    def origin(self) -> dict[str, Json]:
+        """What a stage may know of the making of its input."""
+        return {
+            "stage": self.stage,
+            "params": self.params,
+            "digest": self.digest,
+            "facts": self.facts,
+        }
+
+    @property
     def size(self) -> int:
         """Bytes of all files, links to files outside the store included."""
         return sum(f.size for f in self.files)

@@ -32,6 +32,8 @@ from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError
 
 Status = Literal["ran", "cached", "failed", "skipped"]
 
+_EARLIER = "an earlier failure"
+
 # Seconds between looks at a lock that another process holds.
 _POLL = 0.1
 
@@ -187,7 +189,7 @@ class _Run:
                 if miss.node.id in self.outcomes:
                     continue
                 if self.stopping:
-                    self._end(Outcome(miss.node, "skipped", blocked_by="an earlier failure"))
+                    self._skip(miss.node)
                 elif why:
                     self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
                 else:
@@ -199,7 +201,7 @@ class _Run:
         """Submit a node, or note that another process is making it or has just made it."""
         node, key = miss.node, miss.key
         if self.stopping:
-            self._end(Outcome(node, "skipped", blocked_by="an earlier failure"))
+            self._skip(node)
             return
         try:
             claim = self.store.claim(key)
@@ -220,8 +222,11 @@ class _Run:
             self.ready.append(node)
             return
         paths = {role: artifact.path for role, artifact in miss.inputs.items()}
+        origins = {role: artifact.manifest.origin for role, artifact in miss.inputs.items()}
         try:
-            log = self.executor.submit(Job(node, key, paths, claim.folder, claim.fd, miss.needs))
+            log = self.executor.submit(
+                Job(node, key, paths, claim.folder, claim.fd, miss.needs, origins)
+            )
         except QpipeError as error:
             self._let_go(node)
             self._fail(node, error)
@@ -304,8 +309,15 @@ class _Run:
     def _fail(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
         self.stopping = self.stopping or not self.keep_going
+        self._skip_users(node, node.name)
+
+    def _skip(self, node: Node) -> None:
+        self._end(Outcome(node, "skipped", blocked_by=_EARLIER))
+        self._skip_users(node, _EARLIER)
+
+    def _skip_users(self, node: Node, why: str) -> None:
         for user in self.graph.downstream(node.id, stop=self.outcomes):
-            self._end(Outcome(self.graph[user], "skipped", blocked_by=node.name))
+            self._end(Outcome(self.graph[user], "skipped", blocked_by=why))
 
     def _end(self, outcome: Outcome) -> None:
         node, artifact = outcome.node, outcome.artifact

@@ -3,131 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
-from qpipe.stages import base
-from qpipe.stages.base import SourceFile
-from qpipe.stages.evaluate import only_file
-from qpipe.stages.quantize import GGUF_FILE, Engine, EngineParams, file_facts, model_facts
+from qpipe.stages import base, gguf
+from qpipe.stages.quantize import GGUF_FILE, Engine, file_facts, model_facts
 
 if TYPE_CHECKING:
-    from qpipe.gguf.mixture import Wanted
+    from qpipe.gguf.prepared import Prepared
 
 
-def _known_type(name: str) -> str:
-    from qpipe.errors import RecipeError
-    from qpipe.gguf.ftypes import file_type
+class NativeParams(gguf.GgufParams):
+    """The parameters that all GGUF engines share."""
 
-    try:
-        return file_type(name).name
-    except RecipeError as error:
-        raise ValueError(str(error)) from None
-
-
-def _known_tensor_type(name: str) -> str:
-    from qpipe.errors import RecipeError
-    from qpipe.gguf.types import parse_type
-
-    try:
-        return parse_type(name, where="type of a tensor").name
-    except RecipeError as error:
-        raise ValueError(str(error)) from None
-
-
-def _pairs_to_rules(value: object) -> object:
-    # null in recipes: Hydra lets an override fill that, but adds no keys to an empty mapping.
-    if value is None:
-        return {}
-    return dict(value) if isinstance(value, list) else value
-
-
-# Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
-Rules = Annotated[
-    dict[str, str],
-    BeforeValidator(_pairs_to_rules),
-    PlainSerializer(lambda rules: [list(rule) for rule in rules.items()], list[list[str]]),
-]
-
-
-TensorType = Annotated[str, AfterValidator(_known_tensor_type)]
-
-
-class GgufParams(EngineParams):
-    """``type`` is a llama-quantize name; ``tensor_types`` maps regular expressions to types.
-
-    ``via`` is the precision of the GGUF that is quantized: f16 (llama.cpp's usual way), or the
-    checkpoint's own. Later entries of ``tensor_types`` win. ``pure``, ``output_tensor_type`` and
-    ``token_embedding_type`` are llama-quantize's options.
-    """
-
-    method: Literal["gguf"] = "gguf"
     engine: Literal["native"] = "native"
-    type: Annotated[str, AfterValidator(_known_type)]
-    via: Literal["f16", "source"] = "f16"
-    imatrix: SourceFile | None = None
-    pure: bool = False
-    output_tensor_type: TensorType | None = None
-    token_embedding_type: TensorType | None = None
-    tensor_types: Rules = Field(default_factory=dict)
-
-    def wanted(self) -> Wanted:
-        """The names of types, checked once more."""
-        from qpipe.gguf.mixture import Wanted
-
-        return Wanted.of(
-            self.type,
-            tensor_types=self.tensor_types,
-            pure=self.pure,
-            output_tensor_type=self.output_tensor_type,
-            token_embedding_type=self.token_embedding_type,
-        )
 
 
 class NativeGguf(Engine):
-    """The quantizers of qpipe/gguf/."""
+    """The quantizers of qpipe/gguf/: from a checkpoint in one pass, without a file in between."""
 
-    version = 3
+    version = 4
     optional_roles = ("imatrix",)
-    Params = GgufParams
+    Params = NativeParams
 
     @classmethod
-    def fingerprint(cls, params: GgufParams) -> Mapping[str, Json]:
+    def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
         """What qpipe's own kernels (compiled by numba) leave, gguf and ggml (in xllamacpp) do."""
         tools = {name: base.installed(name) for name in ("gguf", "numba", "xllamacpp")}
         return {"name": "qpipe.gguf", "version": 1, **tools}
 
     @classmethod
-    def resources(cls, params: GgufParams, *, cores: int) -> Resources:
+    def resources(cls, params: NativeParams, *, cores: int) -> Resources:
         """Rows are quantized in threads, a few chunks in memory at a time."""
-        return Resources(cpus=max(1, cores // 2), memory=256 << 20)
+        return Resources(cpus=cores, memory=384 << 20, input_bytes_per_cpu=128 << 20)
 
-    def run(self, params: GgufParams, work: base.Work) -> Mapping[str, Json]:
+    @classmethod
+    def preview(cls, params: NativeParams, order: base.Order) -> base.Preview:
+        """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
+        from qpipe.gguf import quantize
+
+        source = gguf.source(params, order)
+        if isinstance(source, Path) and _finished(params, source):
+            return gguf.preview(quantize.read(source))
+        return gguf.preview(_prepared(params, order, source))
+
+    def run(self, params: NativeParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a model that is damaged, quantized, or holds NaN, DataError
         for an importance matrix that is unusable or another model's, RecipeError for wishes
         without effect and for a type that needs an importance matrix where there is none.
 
-        A model that is of the wanted type already passes through as it is.
+        A GGUF file that is of the wanted type already passes through as it is.
         """
-        from qpipe.gguf.quantize import quantize
-
-        source = only_file(work.inputs["model"], suffix=".gguf")
-        before = file_facts(source)
-        wanted = params.wanted()
-        if not wanted.changes(str(before["format"])):
+        source = gguf.source(params, work)
+        if isinstance(source, Path) and _finished(params, source):
             link(source, work.out / GGUF_FILE)
-            return before
-        imatrix = work.inputs.get("imatrix")
-        written = quantize(
-            source,
+            return file_facts(source)
+        prepared = _prepared(params, work, source)
+        facts = prepared.write(
             work.out / GGUF_FILE,
-            ftype=wanted,
-            imatrix=None if imatrix is None else only_file(imatrix),
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
-        return {**model_facts(**written.facts), "notes": list(written.notes)}
+        return {**model_facts(**facts), "notes": list(prepared.notes)}
+
+
+def _finished(params: NativeParams, file: Path) -> bool:
+    """Whether nothing about a GGUF file is to be changed."""
+    return not params.wanted().changes(str(file_facts(file)["format"]))
+
+
+def _prepared(params: NativeParams, order: base.Order, source: Path | Prepared) -> Prepared:
+    from qpipe.gguf.quantize import prepare
+
+    return prepare(
+        source,
+        params.wanted(),
+        imatrix=gguf.imatrix(order),
+        provenance=gguf.provenance(params, order, NativeGguf.fingerprint(params)),
+    )

@@ -49,11 +49,12 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
 
 def _job(job: Job, recipe: Recipe) -> JobDraft:
     stages: dict[str, StageDraft] = {}
-    for name in order({name: spec.needs.values() for name, spec in recipe.stages.items()}):
-        for made in _stage(name, recipe.stages[name], job, recipe):
+    specs = _needed(recipe.stages)
+    for name in order({name: spec.needs.values() for name, spec in specs.items()}):
+        for made in _stage(name, specs[name], job, recipe):
             stages.setdefault(made["name"], made)
     reference = recipe.run.reference
-    if reference is not None and reference not in stages:
+    if reference is not None and reference not in recipe.stages:
         raise RecipeError(
             f"run.reference ({job.origins.origin('run.reference')}): {reference!r} is no stage of "
             f"this recipe; {nearest(reference, stages)}"
@@ -62,8 +63,15 @@ def _job(job: Job, recipe: Recipe) -> JobDraft:
         label=job.label,
         overrides=list(job.overrides),
         stages=list(stages.values()),
-        reference=reference,
+        reference=reference if reference in stages else None,
     )
+
+
+def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
+    """All stages but optional ones that none of the others need."""
+    needed = {source for spec in specs.values() for source in spec.needs.values()}
+    kept = {name: spec for name, spec in specs.items() if name in needed or not spec.optional}
+    return kept if len(kept) == len(specs) else _needed(kept)
 
 
 def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDraft]:
@@ -115,6 +123,8 @@ def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
     said = own.model_dump(exclude_none=True)
     if own.memory is not None:
         said["memory_per_input_byte"] = 0.0
+    if own.cpus is not None:
+        said["input_bytes_per_cpu"] = 0
     return replace(declared, **said)
 
 

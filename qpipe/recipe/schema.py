@@ -35,11 +35,15 @@ class ResourcesSpec(Params):
 
 
 class StageSpec(Params):
-    """A named stage: what it ``uses``, which stages fill its roles, and its parameters."""
+    """A named stage: what it ``uses``, which stages fill its roles, and its parameters.
+
+    One that is ``optional`` is left out where no other stage needs it.
+    """
 
     uses: str
     needs: dict[str, str] = Field(default_factory=dict)
     with_: dict[str, Any] | None = Field(None, alias="with")
+    optional: bool = False
     resources: ResourcesSpec = ResourcesSpec()
     timeout: float | None = Field(None, gt=0)
 
@@ -72,6 +76,7 @@ class ModelSpec(Params):
     revision: str | None = None
     trust_remote_code: bool = False
     pretokenizer: str | None = None
+    converter: str = "native"
 
 
 class Recipe(BaseModel):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -41,17 +41,37 @@ SourceFile: TypeAlias = Annotated[str, InputFile()]
 
 
 @dataclass(frozen=True)
-class Work:
-    """One call of a stage: inputs by role, the folder to fill, and how to do it here.
+class Order:
+    """What is asked of a stage: the artifact with this ``key``, from ``inputs`` by role.
+
+    ``origins`` say how each input was made (`Manifest.origin`).
+    """
+
+    inputs: Mapping[str, Path]
+    key: str = field(default="", kw_only=True)
+    origins: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Work(Order):
+    """One call of a stage: the folder to fill, and how to do it here.
 
     ``progress`` takes (done, total, unit); ``where`` locates pinned sources on this machine.
     """
 
-    inputs: Mapping[str, Path]
     out: Path
     threads: int
     progress: Callable[[int, int, str], None]
     where: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A model that a stage would make: its facts, as `Stage.run` gives them, and the type of each
+    tensor."""
+
+    facts: Mapping[str, Json]
+    tensors: Mapping[str, str]
 
 
 class Stage(abc.ABC):
@@ -91,6 +111,14 @@ class Stage(abc.ABC):
     @classmethod
     def check(cls) -> str | None:
         """Why it cannot run on this machine, with the command that helps, or None."""
+        return None
+
+    @classmethod
+    def preview(cls, params: Any, order: Order) -> Preview | None:
+        """The model that ``run`` would make, without making it; None if only that would tell.
+
+        Raises what ``run`` would raise, as far as it is known beforehand.
+        """
         return None
 
     @classmethod

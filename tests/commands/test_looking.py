@@ -44,7 +44,7 @@ def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
         assert document["made_by"]["params"]["type"] == "Q8_0"
     said = qpipe("inspect", row["key"][:10], cwd=tmp_path).stdout
     assert f"artifact {row['key'][:12]} (stage quantize)" in said
-    assert "model: convert " in said
+    assert "model: download " in said
 
 
 def test_inspect_of_what_is_no_checkpoint(tmp_path: Path) -> None:

@@ -128,12 +128,15 @@ def test_without_keep_going_nothing_new_starts_but_hits_are_hits(store: Store) -
     cached = node("cached")
     run(Graph([cached]), store)
     later = [node(f"later{index}") for index in range(5)]
+    below = node("below", inputs={"x": later[-1], "y": cached})
     executor = failing("a")
     executor.room = 1
-    result, _ = run(Graph([a, cached, *later]), store, executor)
+    result, events = run(Graph([a, cached, *later, below]), store, executor)
     assert by_name(result) == {"a": "failed", "cached": "cached"} | {
-        n.name: "skipped" for n in later
+        n.name: "skipped" for n in (*later, below)
     }
+    ends = {e.name: e.error for e in events if isinstance(e, NodeFinished)}
+    assert ends["below"] == ends["later0"] == "an earlier failure"
     assert executor.calls == ["a"]
 
 

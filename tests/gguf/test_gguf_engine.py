@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from qpipe.engines.gguf import GgufParams
+from qpipe.engines.gguf import NativeParams
 from qpipe.gguf import reader, values
 from tests.cli import Answer, qpipe
 from tests.gguf import samples
@@ -75,9 +75,9 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
 
 
 def test_parameters() -> None:
-    params = GgufParams(type="q5_k", tensor_types=[["ffn", "Q8_0"]])  # type: ignore[arg-type]
+    params = NativeParams(type="q5_k", tensor_types=[["ffn", "Q8_0"]])  # type: ignore[arg-type]
     assert params.type == "Q5_K_M"
     assert params.wanted().ftype.name == "Q5_K_M"
     assert params.model_dump(mode="json")["tensor_types"] == [["ffn", "Q8_0"]]
     with pytest.raises(ValidationError, match="'Q4_K_M' is no ggml tensor type"):
-        GgufParams(type="Q8_0", token_embedding_type="Q4_K_M")
+        NativeParams(type="Q8_0", token_embedding_type="Q4_K_M")

@@ -213,4 +213,4 @@ def test_several_wrong_overrides_do_not_confuse_one_another() -> None:
     assert "vars.l is a list of 2" in message("ok.yaml", "+vars.l=[1,2]", "vars.l.x=2")
     assert "vars.l is a list of 2" in message("ok.yaml", "+vars.l=[1,2]", "vars.l.2=2")
     assert "'int'" not in message("ok.yaml", "+vars.l=[1,2]", "~vars.l.x=1")
-    assert single("ok.yaml", "+vars.a=1", "vars.a=2").config["vars"] == {"a": 2}
+    assert single("ok.yaml", "+vars.a=1", "vars.a=2").config["vars"]["a"] == 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qpipe.core.link import link
-from qpipe.engines.gguf import GgufParams, NativeGguf
+from qpipe.engines.gguf import NativeGguf, NativeParams
 from qpipe.errors import GraphError, RecipeError
 from qpipe.gguf import imatrix, reader
 from qpipe.recipe.drafting import draft
@@ -84,7 +84,7 @@ def test_quantize_takes_it_as_an_input(gguf_of: Gguf, tmp_path: Path) -> None:
     digests = {}
     for name, inputs in {"plain": {}, "weighed": {"imatrix": made}}.items():
         quantizing = work(tmp_path / name, model=model, **inputs)
-        NativeGguf().run(GgufParams(type="Q4_0"), quantizing)
+        NativeGguf().run(NativeParams(type="Q4_0", provenance=False), quantizing)
         digests[name] = {
             row.tensor: row.sha256 for row in samples.rows_of(quantizing.out / "model.gguf")
         }

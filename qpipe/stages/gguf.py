@@ -1,0 +1,160 @@
+"""What engines that write GGUF have in common: their parameters, their source, their provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from qpipe import __version__
+from qpipe.core.key import Json
+from qpipe.stages.base import Order, Preview, SourceFile
+from qpipe.stages.evaluate import only_file
+from qpipe.stages.quantize import EngineParams, model_facts
+from qpipe.stages.sources import parse_hub
+
+if TYPE_CHECKING:
+    from qpipe.gguf.mixture import Wanted
+    from qpipe.gguf.prepared import Prepared
+
+
+def _known_type(name: str) -> str:
+    from qpipe.errors import RecipeError
+    from qpipe.gguf.ftypes import file_type
+
+    try:
+        return file_type(name).name
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _known_tensor_type(name: str) -> str:
+    from qpipe.errors import RecipeError
+    from qpipe.gguf.types import parse_type
+
+    try:
+        return parse_type(name, where="type of a tensor").name
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _pairs_to_rules(value: object) -> object:
+    # null in recipes: Hydra lets an override fill that, but adds no keys to an empty mapping.
+    if value is None:
+        return {}
+    return dict(value) if isinstance(value, list) else value
+
+
+def _name_of(source: str | None) -> str | None:
+    """The name under which a source is known: a repository's id, or a folder's or file's name."""
+    if source is None or Path(source).expanduser().exists():
+        return Path(source).expanduser().resolve().name if source else None
+    if hub := parse_hub(source, None):
+        return hub.repo
+    return PurePosixPath(source.removeprefix("builtin:")).name
+
+
+# Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
+Rules = Annotated[
+    dict[str, str],
+    BeforeValidator(_pairs_to_rules),
+    PlainSerializer(lambda rules: [list(rule) for rule in rules.items()], list[list[str]]),
+]
+
+TensorType = Annotated[str, AfterValidator(_known_tensor_type)]
+
+ModelName = Annotated[str | None, AfterValidator(_name_of)]
+"""A model's name, or its source, of which the last part is taken."""
+
+
+class GgufParams(EngineParams):
+    """``type`` is a llama-quantize name; ``tensor_types`` maps regular expressions to types.
+
+    A checkpoint is converted on the way: ``via`` is the precision that is quantized (f16 is
+    llama.cpp's usual way, source the checkpoint's own), ``name`` becomes ``general.name``,
+    ``pretokenizer`` is as in `ConvertParams`. A GGUF file is quantized as it is. Later entries of
+    ``tensor_types`` win. ``pure``, ``output_tensor_type`` and ``token_embedding_type`` are
+    llama-quantize's options. ``provenance`` notes in the file what it was made of, and by what.
+    """
+
+    method: Literal["gguf"] = "gguf"
+    engine: str
+    type: Annotated[str, AfterValidator(_known_type)]
+    via: Literal["f16", "source"] = "f16"
+    imatrix: SourceFile | None = None
+    pure: bool = False
+    output_tensor_type: TensorType | None = None
+    token_embedding_type: TensorType | None = None
+    tensor_types: Rules = Field(default_factory=dict)
+    name: ModelName = None
+    pretokenizer: str | None = None
+    provenance: bool = True
+
+    def wanted(self) -> Wanted:
+        """The names of types, checked once more."""
+        from qpipe.gguf.mixture import Wanted
+
+        return Wanted.of(
+            self.type,
+            tensor_types=self.tensor_types,
+            pure=self.pure,
+            output_tensor_type=self.output_tensor_type,
+            token_embedding_type=self.token_embedding_type,
+        )
+
+
+def source(params: GgufParams, order: Order) -> Path | Prepared:
+    """The GGUF file in role ``model``, or what its checkpoint would be as one.
+
+    Raises CheckpointError for a checkpoint that is damaged or cannot be converted.
+    """
+    folder = order.inputs["model"]
+    if any(folder.glob("*.gguf")):
+        return only_file(folder, suffix=".gguf")
+    from qpipe.gguf.convert import prepare
+
+    return prepare(
+        folder, outtype=params.via.upper(), name=params.name, pretokenizer=params.pretokenizer
+    )
+
+
+def imatrix(order: Order) -> Path | None:
+    """The importance matrix in its role, if there is one."""
+    folder = order.inputs.get("imatrix")
+    return None if folder is None else only_file(folder)
+
+
+def preview(prepared: Prepared) -> Preview:
+    """What is known of a file before it is written."""
+    types = {name: kind.name for name, kind in prepared.types.items()}
+    return Preview(model_facts(**prepared.facts), types)
+
+
+def provenance(
+    params: GgufParams, order: Order, engine: Mapping[str, Json]
+) -> Mapping[str, str] | None:
+    """What the file says of its making under ``qpipe.``, or None if it is to say nothing.
+
+    ``key`` is the artifact's, under which its manifest tells the rest.
+    """
+    if not params.provenance:
+        return None
+    name, version, *others = (str(value) for value in engine.values())
+    tools = zip(list(engine)[2:], others, strict=True)
+    return {
+        "version": __version__,
+        "key": order.key,
+        "source": origin(order.origins["model"]),
+        "tools": ", ".join([f"{name} {version}", *(" ".join(tool) for tool in tools)]),
+    }
+
+
+def origin(made: Mapping[str, Json]) -> str:
+    """Where a model came from at first: ``OWNER/NAME@COMMIT``, or the digest of local files."""
+    params, facts = made["params"], made["facts"]
+    assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
+    if params.get("commit"):
+        return f"{params['repo']}@{params['commit']}"
+    return str(facts.get("source") or f"local:{made['digest']}")
