@@ -56,10 +56,7 @@ def stages_made(cwd: Path) -> list[str]:
         (("demo", "executor=lokal"), ("lokal", "local")),
         (("demo", "+stages.x={uses: quantise}"), ("stages.x", "quantise", "quantize")),
         (("demo", "+stages.x={uses: convert, needs: {checkpoint: downlod}}"), ("downlod",)),
-        (
-            ("demo", "stages.download={uses:convert,needs:{checkpoint:quantize}}"),
-            ("cycle", "download"),
-        ),
+        (("demo", "+stages.download.needs={checkpoint: quantize}"), ("cycle", "download")),
         (("local",), ("model.source",)),
         (("demo", "model={_target_: os.system}"), ("_target_",)),
         (("demo", "quantize.type="), ("quantize.type",)),
