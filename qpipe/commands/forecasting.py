@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from qpipe.commands.options import Options
 from qpipe.commands.preparing import Objective, each_plan
+from qpipe.commands.previewing import lines, previews
 from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
 from qpipe.core.graph import Graph, merge
 from qpipe.core.key import Json
 from qpipe.core.store import Store
+from qpipe.errors import QpipeError
 from qpipe.recipe.draft import RunDraft, describe
 from qpipe.recipe.plan import Plan
 from qpipe.recipe.request import Request
+
+if TYPE_CHECKING:
+    from qpipe.stages.base import Preview
 
 _MARKS = {"cached": "✓ cached", "run": "● run", "unknown": "? unknown"}
 
@@ -23,9 +29,12 @@ def plan(request: Request, options: Options) -> int:
     """Hits, misses and why, for every node; nothing runs."""
     store = Store(options.store)
     found = forecast(_graph(request, options), store)
+    coming = previews(found)
+    failing = [problem for problem in coming.values() if isinstance(problem, QpipeError)]
     if options.json:
-        _print_json({"nodes": [_record(f) for f in found], "counts": _counts(found)})
-        return 0
+        nodes: list[Json] = [_record(f) | _preview_record(coming.get(f.node.id)) for f in found]
+        _print_json({"nodes": nodes, "counts": _counts(found)})
+        return failing[0].exit_code if failing else 0
     width = max(len(f.node.name) for f in found)
     for item in found:
         key = item.key[:12] if item.key else "-" * 12
@@ -35,7 +44,9 @@ def plan(request: Request, options: Options) -> int:
         f"{len(found)} nodes: {counts['cached']} cached, {counts['run']} to run, "
         f"{counts['unknown']} unknown until their inputs are made"
     )
-    return 0
+    for item in found:
+        _print_preview(item, coming.get(item.node.id))
+    return failing[0].exit_code if failing else 0
 
 
 def graph(request: Request, options: Options) -> int:
@@ -108,6 +119,22 @@ def _print_explanation(item: Forecast, nearest: tuple[object, list[Difference]] 
     for difference in differences:
         here, there = _short(difference.here), _short(difference.there)
         print(f"    {difference.field}: here {here}, there {there}")
+
+
+def _print_preview(item: Forecast, preview: Preview | QpipeError | None) -> None:
+    if isinstance(preview, QpipeError):
+        print(f"{item.node.name} would fail: {preview}")
+    elif preview is not None:
+        first, *others = lines(preview)
+        print("\n".join([f"{item.node.name}: {first}", *others]))
+
+
+def _preview_record(preview: Preview | QpipeError | None) -> dict[str, Json]:
+    if preview is None:
+        return {}
+    if isinstance(preview, QpipeError):
+        return {"error": str(preview)}
+    return {"facts": preview.facts, "tensors": preview.tensors}
 
 
 def _short(value: Json) -> str:

@@ -1,0 +1,88 @@
+"""`qpipe plan` knows each tensor's type and the exact size of what a run will make."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.commands.previewing import shortened
+from qpipe.gguf import reader
+from tests.cli import qpipe
+from tests.gguf import samples
+
+MODEL = samples.MODELS["tinystories-d256"]
+
+
+def planned(cwd: Path, *overrides: str, code: int = 0) -> dict[str, dict[str, Any]]:
+    source = f"model.source={MODEL}"
+    answer = qpipe("plan", "local", source, *overrides, "--json", cwd=cwd)
+    assert answer.code == code, answer
+    return {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_types_and_sizes_are_those_of_the_files(tmp_path: Path, made_before: bool) -> None:
+    """Whether the checkpoint has to be brought into the store yet, or is there."""
+    matrix = samples.imatrix_of("tinystories-d256")
+    wishes = (
+        *("evaluate=none", "quantize.type=Q4_K_M,Q2_K,F16", f"quantize.imatrix={matrix}"),
+        "quantize.tensor_types={ffn_down: Q8_0}",
+    )
+    if made_before:
+        source = f"model.source={MODEL}"
+        qpipe("run", "local", source, "evaluate=none", f"quantize.imatrix={matrix}", cwd=tmp_path)
+    before = planned(tmp_path, "-m", *wishes)
+    answer = qpipe("run", "local", f"model.source={MODEL}", "-m", *wishes, "--json", cwd=tmp_path)
+    assert answer.code == 0, answer
+    made = [n for n in json.loads(answer.stdout)["nodes"] if n["stage"] == "quantize"]
+    assert len(made) == 3
+    for node in made:
+        (file,) = Path(node["artifact"]).glob("*.gguf")
+        types = {name: tensor.type.name for name, tensor in reader.read(file).tensors.items()}
+        assert before[node["name"]]["tensors"] == types
+        assert before[node["name"]]["facts"]["size_bytes"] == file.stat().st_size
+
+
+def test_what_is_made_already_is_not_looked_at_again(tmp_path: Path) -> None:
+    source = f"model.source={MODEL}"
+    assert qpipe("run", "local", source, "evaluate=none", cwd=tmp_path).code == 0
+    assert "tensors" not in planned(tmp_path, "evaluate=none")["quantize"]
+
+
+def test_it_reads_well(tmp_path: Path) -> None:
+    said = qpipe("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", cwd=tmp_path)
+    assert "\nquantize: Q4_K_M, 2,137,472 bytes, 4.955 bits per weight\n" in said.stdout
+    assert "\n  Q6_K  token_embd.weight  blk.{2-3}.attn_v.weight  blk" in said.stdout
+
+
+def test_what_would_fail_is_said_before_anything_runs(tmp_path: Path) -> None:
+    node = planned(tmp_path, "quantize.type=IQ2_XXS", code=2)["quantize"]
+    assert "garbage without an importance matrix" in node["error"]
+    folder = tmp_path / "damaged"
+    shutil.copytree(MODEL, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"architectures": ["Unheard"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    answer = qpipe("plan", "local", f"model.source={folder}", cwd=tmp_path)
+    assert answer.code == 1
+    assert "quantize would fail: " in answer.stdout
+    assert "'Unheard'" in answer.stdout
+
+
+def test_an_importance_matrix_that_is_not_made_yet_leaves_types_open(tmp_path: Path) -> None:
+    text = samples.ROOT / "tests/data/texts/tinystories_train_head_ascii.txt"
+    nodes = planned(
+        tmp_path,
+        f"+stages.imatrix={{uses: imatrix, needs: {{model: convert}}, with: {{text: {text}}}}}",
+        "+stages.quantize.needs.imatrix=imatrix",
+    )
+    assert "tensors" not in nodes["quantize"]
+    assert "tensors" in nodes["convert"]
+
+
+def test_layers_in_short() -> None:
+    names = ["token_embd.weight", *(f"blk.{n}.attn_q.weight" for n in (0, 1, 2, 5, 7, 8))]
+    assert shortened(names) == ["token_embd.weight", "blk.{0-2,5,7-8}.attn_q.weight"]
