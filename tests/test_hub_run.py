@@ -27,8 +27,11 @@ def test_download_lock_and_go_on_without_a_network(tmp_path: Path) -> None:
     assert manifest["params"] == {
         "kind": "model", "repo": "someone/stories", "commit": COMMIT, "file": None,
     }  # fmt: skip
-    metadata = qpipe("inspect", "--json", nodes["convert"]["artifact"], cwd=tmp_path)
-    assert json.loads(metadata.stdout)["metadata"]["general.name"] == "Stories"
+    for made in ("convert", "quantize"):
+        document = qpipe("inspect", "--json", nodes[made]["artifact"], cwd=tmp_path)
+        metadata = json.loads(document.stdout)["metadata"]
+        assert metadata["general.name"] == "Stories"
+    assert metadata["qpipe.source"] == f"someone/stories@{COMMIT}"
     # The server is gone: what the lock says is enough, for what is cached and for what is not.
     offline = {**env, "HF_ENDPOINT": "http://127.0.0.1:9"}
     again = qpipe("run", *asked, "quantize.type=Q4_0", "--json", cwd=tmp_path, env=offline)

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from qpipe import __version__
+from qpipe.core.manifest import Manifest
 from qpipe.engines.gguf import NativeParams
 from qpipe.gguf import reader, values
+from qpipe.stages.base import installed
 from tests.cli import Answer, qpipe
 from tests.gguf import samples
 
@@ -81,3 +84,35 @@ def test_parameters() -> None:
     assert params.model_dump(mode="json")["tensor_types"] == [["ffn", "Q8_0"]]
     with pytest.raises(ValidationError, match="'Q4_K_M' is no ggml tensor type"):
         NativeParams(type="Q8_0", token_embedding_type="Q4_K_M")
+
+
+def test_the_file_says_what_it_was_made_of(tmp_path: Path) -> None:
+    found = document(quantized(tmp_path, "quantize.type=Q4_0"))
+    (node,) = (node for node in found["nodes"] if node["stage"] == "quantize")
+    (download,) = (node for node in found["nodes"] if node["stage"] == "download")
+    metadata = values.decoded(reader.read(file_of(found)).metadata)
+    noted = {name: value for name, value in metadata.items() if name.startswith("qpipe.")}
+    assert noted["qpipe.key"] == node["key"]
+    assert noted["qpipe.version"] == __version__
+    digest = Manifest.load(Path(download["artifact"])).digest
+    assert noted["qpipe.source"] == f"local:{digest}"
+    assert f"xllamacpp {installed('xllamacpp')}" in noted["qpipe.tools"]
+    assert len(noted) == 4
+
+    silent = document(quantized(tmp_path, "quantize.type=Q4_0", "quantize.provenance=false"))
+    file = reader.read(file_of(silent))
+    assert not [name for name in file.metadata if name.startswith("qpipe.")]
+    assert samples.rows_of(file_of(silent)) == samples.rows_of(file_of(found))
+
+
+def test_the_half_precision_file_is_the_reference_itself(tmp_path: Path) -> None:
+    """A file that needs no quantization says nothing of it, so it is measured only once."""
+    source = f"model.source={samples.MODELS['tinystories-d256']}"
+    short = ("evaluate.n_ctx=64", "evaluate.chunks=2")
+    answer = qpipe("run", "local", source, "quantize.type=F16", *short, "--json", cwd=tmp_path)
+    found = document(answer)
+    assert len(found["rows"]) == 1
+    assert sorted(n["status"] for n in found["nodes"] if n["stage"] == "evaluate") == [
+        "cached",
+        "ran",
+    ]
