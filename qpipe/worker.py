@@ -101,6 +101,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
         Work(
             inputs={role: Path(path) for role, path in job["inputs"].items()},
             out=out,
+            partial=Path(job["partial"]),
             threads=job["threads"],
             progress=progress,
             where=job["where"],

@@ -20,7 +20,7 @@ from qpipe.core.key import Json
 from qpipe.stages.base import Params, Stage, Work
 
 
-def note(path: Json, line: str) -> None:
+def note(path: Json | Path, line: str) -> None:
     """Append a line, whole, to a file that several processes write to."""
     fd = os.open(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.write(fd, line.encode() + b"\n")
@@ -71,6 +71,28 @@ class Sleep(Stage):
             gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
             note(work.where["intervals"], json.dumps([params.text, begun, time.time(), gpus]))
         (work.out / "out.txt").write_text(params.text)
+        return {}
+
+
+class CountParams(Params):
+    to: int
+
+
+class Count(Stage):
+    """Counts up to ``to``, one number an attempt, and fails until it is there."""
+
+    kind = "count"
+    version = 1
+    Params = CountParams
+
+    def run(self, params: CountParams, work: Work) -> Mapping[str, Json]:
+        assert work.partial is not None
+        work.partial.mkdir(parents=True, exist_ok=True)
+        note(work.partial / "numbers.txt", "one")
+        numbers = (work.partial / "numbers.txt").read_text().split()
+        if len(numbers) < params.to:
+            raise errors.StageError(f"only {len(numbers)} yet")
+        (work.out / "out.txt").write_text(" ".join(numbers))
         return {}
 
 

@@ -17,6 +17,7 @@ from qpipe.errors import QpipeError
 class Job:
     """One node, ready to run: where its inputs are and the folder that it must fill.
 
+    ``partial`` outlives an attempt that fails (`Claim.partial`).
     ``origins`` say how each input was made (`Manifest.origin`).
     ``lock_fd`` is the claim's lock, which a worker process inherits. ``needs`` is what it occupies.
     """
@@ -25,6 +26,7 @@ class Job:
     key: str
     inputs: Mapping[str, Path]
     out: Path
+    partial: Path
     lock_fd: int
     needs: Resources
     origins: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import math
 import os
 import time
 from collections import Counter
@@ -60,8 +60,9 @@ def collect(
     """Remove artifacts unused for ``max_age`` seconds, then the least recently used above
     ``max_size`` bytes in all.
 
-    Half-written folders of dead processes and quarantined artifacts older than a day go too. With
-    ``dry_run`` nothing changes. Raises StoreError if the store cannot be written.
+    Half-written folders of dead processes go too, and, when older than a day, what unfinished
+    attempts left and quarantined artifacts. With ``dry_run`` nothing changes. Raises StoreError if
+    the store cannot be written.
     """
     try:
         return _collect(store, max_size, max_age, dry_run)
@@ -229,18 +230,34 @@ def _take_out(store: Store, key: str) -> Path | None:
 
 
 def _clear(store: Store, *, keep: float = 86400.0) -> None:
-    """Remove folders aside whose maker is dead, and quarantined ones older than ``keep`` s."""
+    """Remove folders aside whose maker is dead, and, once older than ``keep`` s, what unfinished
+    attempts left and what is in quarantine."""
     for folder in _entries(store.paths.aside):
-        fd = lock.acquire(store.paths.lock(folder.name.split(".")[0]), wait=False)
-        if fd is not None:
-            try:
-                remove_tree(folder)
-            finally:
-                os.close(fd)
+        _remove_unmade(store, folder)
+    for folder in _entries(store.paths.partials):
+        if _changed(folder, *folder.rglob("*")) < time.time() - keep:
+            _remove_unmade(store, folder)
     for folder in _entries(store.paths.quarantine):
-        with contextlib.suppress(FileNotFoundError):  # another gc was quicker
-            if folder.stat().st_mtime < time.time() - keep:
-                remove_tree(folder)
+        if _changed(folder) < time.time() - keep:
+            remove_tree(folder)
+
+
+def _remove_unmade(store: Store, folder: Path) -> None:
+    """Remove a folder of an artifact that nobody is making."""
+    fd = lock.acquire(store.paths.lock(folder.name.split(".")[0]), wait=False)
+    if fd is not None:
+        try:
+            remove_tree(folder)
+        finally:
+            os.close(fd)
+
+
+def _changed(*paths: Path) -> float:
+    """When the last of these was changed; never, if another process is removing them."""
+    try:
+        return max(path.stat().st_mtime for path in paths)
+    except FileNotFoundError:
+        return math.inf
 
 
 def _entries(folder: Path) -> list[Path]:

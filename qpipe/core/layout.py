@@ -7,6 +7,7 @@
       ids/ab/abcd…               the key that a node id led to last (text)
       locks/ab/abcd….lock        held (flock) by whoever makes that artifact
       aside/abcd….PID-N/         an artifact being made; a leftover once its lock is free
+      partial/abcd…/             what unfinished attempts at an artifact leave to the next one
       active/PID-N               the keys a living run uses (flock held while it lives)
       pins/RUN                   the keys of a pinned run, kept from gc
       quarantine/abcd….N/        damaged artifacts, moved away and never used
@@ -54,6 +55,15 @@ class StorePaths(_Below):
     def lock(self, key: str) -> Path:
         """The file whose flock is the right to make an artifact."""
         return self.root.joinpath("locks", key[:2], f"{key}.lock")
+
+    def partial(self, key: str) -> Path:
+        """What an unfinished attempt at an artifact leaves to the next one."""
+        return self.root.joinpath("partial", key)
+
+    @property
+    def partials(self) -> Path:
+        """A folder for each artifact that was begun and not finished."""
+        return self.root / "partial"
 
     @property
     def artifacts(self) -> Path:

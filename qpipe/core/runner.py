@@ -225,7 +225,16 @@ class _Run:
         origins = {role: artifact.manifest.origin for role, artifact in miss.inputs.items()}
         try:
             log = self.executor.submit(
-                Job(node, key, paths, claim.folder, claim.fd, miss.needs, origins)
+                Job(
+                    node,
+                    key,
+                    paths,
+                    claim.folder,
+                    claim.partial,
+                    claim.fd,
+                    miss.needs,
+                    origins,
+                )
             )
         except QpipeError as error:
             self._let_go(node)

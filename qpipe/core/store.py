@@ -56,10 +56,15 @@ class Artifact:
 
 @dataclass
 class Claim:
-    """The right to make one artifact, and the folder to fill. ``fd`` is the held lock."""
+    """The right to make one artifact, and the folder to fill. ``fd`` is the held lock.
+
+    ``partial`` is where a stage may keep what the next attempt can go on from, should this one
+    end early: it outlives the claim, and goes when the artifact is there.
+    """
 
     key: str
     folder: Path
+    partial: Path
     fd: int
 
     def release(self) -> None:
@@ -178,7 +183,7 @@ class Store:
             except BaseException:
                 os.close(fd)
                 raise
-        return Claim(key, folder, fd)
+        return Claim(key, folder, self.paths.partial(key), fd)
 
     def commit(self, claim: Claim, manifest: Manifest) -> Artifact:
         """Make the filled folder of ``claim`` the artifact, and release the claim.
@@ -230,6 +235,8 @@ class Store:
                 claim.folder.rename(final)
         with contextlib.suppress(OSError):  # it is there, and whole: what follows is a courtesy
             final.chmod(0o555)
+        with contextlib.suppress(OSError):  # gc takes it if it stays
+            remove_tree(claim.partial)
         self._unsynced.add(final.parent)
         self._remember(manifest.id, claim.key)
         return Artifact(final, manifest)

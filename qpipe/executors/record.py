@@ -22,6 +22,7 @@ def to_record(job: Job) -> dict[str, Any]:
         "inputs": {role: str(path) for role, path in job.inputs.items()},
         "origins": dict(job.origins),
         "out": str(job.out),
+        "partial": str(job.partial),
         "where": dict(node.runtime.where),
         "threads": max(1, job.needs.cpus),
         "parent": os.getpid(),

@@ -56,6 +56,9 @@ class Order:
 class Work(Order):
     """One call of a stage: the folder to fill, and how to do it here.
 
+    ``partial`` is a folder, not made yet, for what a later call with the same key can go on from
+    if this one is killed or fails: whole files, or lines of which the last may be cut. It goes
+    once the artifact is finished. None: nothing is kept.
     ``progress`` takes (done, total, unit); ``where`` locates pinned sources on this machine.
     """
 
@@ -63,6 +66,7 @@ class Work(Order):
     threads: int
     progress: Callable[[int, int, str], None]
     where: Mapping[str, Json]
+    partial: Path | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,7 @@ class Bench:
             claim.key,
             dict(inputs or {}),
             claim.folder,
+            claim.partial,
             claim.fd,
             job_node.runtime.resources,
         )

@@ -157,6 +157,17 @@ def test_a_whole_run(bench: Bench) -> None:
     assert sum(isinstance(e, NodeStarted) for e in events) == 4
 
 
+def test_the_next_attempt_goes_on_from_what_the_last_one_left(bench: Bench) -> None:
+    graph = Graph([toy("Count", {"to": 3})])
+    for status in ("failed", "failed", "ran", "cached"):
+        result = runner.run(graph, store=bench.store, executor=bench.executor, emit=lambda _: None)
+        (outcome,) = result.outcomes.values()
+        assert outcome.status == status
+    assert outcome.artifact is not None
+    assert (outcome.artifact.path / "out.txt").read_text() == "one one one"
+    assert list(bench.store.paths.partials.iterdir()) == []
+
+
 def test_the_same_bytes_and_facts_everywhere(tmp_path: Path) -> None:
     digests, facts = [], []
     for name in NAMES:

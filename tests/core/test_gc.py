@@ -139,6 +139,22 @@ def test_half_written_folders_of_the_dead_go_and_those_of_the_living_stay(root: 
     assert key_of("alive") in left(root)
 
 
+def test_unfinished_work_is_kept_for_a_day_and_while_it_goes_on(root: Path) -> None:
+    store = Store(root)
+    alive = ready(start("hold", root, "alive"))
+    for label in ("old", "young", "alive"):
+        folder = store.paths.partial(key_of(label))
+        folder.mkdir(parents=True)
+        (folder / "chunks").write_text("1")
+        if label != "young":
+            os.utime(folder, (0, 0))
+            os.utime(folder / "chunks", (0, 0))
+    gc.collect(store, max_size=10**9)
+    left_over = {path.name for path in store.paths.partials.iterdir()}
+    assert left_over == {key_of("young"), key_of("alive")}
+    finish(alive)
+
+
 def test_quarantine_is_kept_for_a_day(root: Path) -> None:
     store = Store(root)
     for label in (0, 1):
