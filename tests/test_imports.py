@@ -32,7 +32,7 @@ HEIGHTS = {
 }
 
 # What plugins implement: the one way up.
-INTERFACES = {"qpipe.stages.base", "qpipe.stages.quantize", "qpipe.stages.evaluate"}
+INTERFACES = {f"qpipe.stages.{name}" for name in ("base", "quantize", "gguf", "evaluate")}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
