@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from qpipe.commands.lacking import refusals
 from qpipe.commands.options import Options
 from qpipe.commands.preparing import Objective, each_plan
 from qpipe.commands.previewing import lines, previews
 from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
 from qpipe.core.graph import Graph, merge
 from qpipe.core.key import Json
+from qpipe.core.layout import RunPaths
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError
+from qpipe.executors.make import make
 from qpipe.recipe.draft import RunDraft, describe
 from qpipe.recipe.plan import Plan
 from qpipe.recipe.request import Request
@@ -28,8 +31,10 @@ _MARKS = {"cached": "✓ cached", "run": "● run", "unknown": "? unknown"}
 def plan(request: Request, options: Options) -> int:
     """Hits, misses and why, for every node; nothing runs."""
     store = Store(options.store)
-    found = forecast(_graph(request, options), store)
-    coming = previews(found)
+    drafts: list[RunDraft] = []
+    found = forecast(_graph(request, options, drafts.append), store)
+    executor = make(paths=RunPaths(options.runs), **drafts[0]["executor"])
+    coming = previews(found) | refusals(found, executor)
     failing = [problem for problem in coming.values() if isinstance(problem, QpipeError)]
     if options.json:
         nodes: list[Json] = [_record(f) | _preview_record(coming.get(f.node.id)) for f in found]
@@ -98,10 +103,13 @@ def explain(request: Request, options: Options) -> int:
     return 0
 
 
-def _graph(request: Request, options: Options) -> Graph:
+def _graph(
+    request: Request, options: Options, take: Callable[[RunDraft], None] = lambda draft: None
+) -> Graph:
     plans: list[Plan] = []
 
-    def handle(_: RunDraft, planned: Plan) -> Sequence[Objective]:
+    def handle(draft: RunDraft, planned: Plan) -> Sequence[Objective]:
+        take(draft)
         plans.append(planned)
         return [None for _ in planned.jobs]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import textwrap
@@ -11,13 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from qpipe.commands.lacking import stage_of
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
 from qpipe.errors import QpipeError
 
 if TYPE_CHECKING:
-    from qpipe.stages.base import Preview, Stage
+    from qpipe.stages.base import Preview
 
 _WIDTH = 100
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
@@ -113,7 +113,7 @@ def _make(node: Node, folder: Path) -> None:
     from qpipe.stages.base import Work
 
     work = Work({}, folder, 1, lambda done, total, unit: None, node.runtime.where)
-    _stage(node)().run(_params(node), work)
+    stage_of(node.runtime.entry)().run(_params(node), work)
 
 
 def _preview(
@@ -126,7 +126,7 @@ def _preview(
         key=item.key or _SOME_KEY,
         origins={role: _origin(known[source]) for role, source in item.node.inputs.items()},
     )
-    return _stage(item.node).preview(_params(item.node), order)
+    return stage_of(item.node.runtime.entry).preview(_params(item.node), order)
 
 
 def _origin(item: Forecast) -> Mapping[str, Json]:
@@ -137,11 +137,5 @@ def _origin(item: Forecast) -> Mapping[str, Json]:
     return {"stage": node.stage, "params": params, "digest": params["tree"], "facts": {}}
 
 
-def _stage(node: Node) -> type[Stage]:
-    module, _, name = node.runtime.entry.partition(":")
-    stage: type[Stage] = getattr(importlib.import_module(module), name)
-    return stage
-
-
 def _params(node: Node) -> object:
-    return _stage(node).Params.model_validate_json(json.dumps(node.params))
+    return stage_of(node.runtime.entry).Params.model_validate_json(json.dumps(node.params))

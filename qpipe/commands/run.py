@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qpipe.commands.lacking import lacks
 from qpipe.commands.options import Options
 from qpipe.commands.preparing import Objective, each_plan
 from qpipe.core import gc, lock, runner
@@ -64,19 +65,13 @@ class _Session:
         """Run one batch of jobs; the objective of each."""
         if self.paths is None:
             self.paths = self._open()
-        settings = draft["executor"]
         result = runner.run(
             plan.graph,
             store=self.store,
-            executor=make(
-                settings["name"],
-                self.paths,
-                cpus=settings["cpus"],
-                memory=settings["memory"],
-                enforce_memory=settings["enforce_memory"],
-            ),
+            executor=make(paths=self.paths, **draft["executor"]),
             emit=fan_out(self.listeners),
             keep_going=self.options.keep_going or draft["keep_going"],
+            lacks=lacks,
         )
         self.plans.append(plan)
         self.outcomes.update(result.outcomes)
@@ -122,7 +117,13 @@ class _Session:
         else:
             render.to_terminal(document["rows"], sys.stdout)
             print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
-        return 0 if result.status == "done" else 1
+        return _exit_code(result)
+
+
+def _exit_code(result: RunResult) -> int:
+    """What the failures have in common, else 1; 0 if there are none."""
+    codes = {o.error.exit_code for o in result.outcomes.values() if o.error is not None}
+    return codes.pop() if len(codes) == 1 else min(len(codes), 1)
 
 
 def new_folder(wanted: Path) -> Path:

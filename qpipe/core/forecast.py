@@ -18,7 +18,8 @@ class Forecast:
     """What would happen to a node. ``key`` is None as long as it depends on an input's content.
 
     ``cached``: in the store. ``run``: not there, it would run. ``unknown``: an input has to be made
-    first; ``why`` says which, and whether the same configuration was made before.
+    first; ``why`` says which. ``made_before``: the same configuration was, and would be cached if
+    its inputs came out as they did then.
     """
 
     node: Node
@@ -26,6 +27,7 @@ class Forecast:
     why: str
     key: str | None = None
     artifact: Artifact | None = None
+    made_before: bool = False
 
 
 def forecast(graph: Graph, store: Store) -> list[Forecast]:
@@ -38,15 +40,15 @@ def forecast(graph: Graph, store: Store) -> list[Forecast]:
 
 def _look(node: Node, found: Mapping[str, Forecast], store: Store) -> Forecast:
     inputs = {role: found[source] for role, source in node.inputs.items()}
-    pending = [made.node.name for made in inputs.values() if made.artifact is None]
+    pending = [source.node.name for source in inputs.values() if source.artifact is None]
     if pending:
         why = f"unknown until {', '.join(dict.fromkeys(pending))} has run"
         before = store.key_of(node.id)
-        if before is not None and store.paths.artifact(before).is_dir():
-            why += "; cached if that comes out as it did before"
-        return Forecast(node, "unknown", why)
+        made = before is not None and store.paths.artifact(before).is_dir()
+        why += "; cached if that comes out as it did before" if made else ""
+        return Forecast(node, "unknown", why, made_before=made)
     digests = {
-        role: made.artifact.manifest.digest for role, made in inputs.items() if made.artifact
+        role: source.artifact.manifest.digest for role, source in inputs.items() if source.artifact
     }
     key = node.key(digests)
     try:

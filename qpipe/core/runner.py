@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,9 +28,12 @@ from qpipe.core.executor import Done, Executor, Job, Output, Progress
 from qpipe.core.graph import Graph, Node, Resources
 from qpipe.core.manifest import Manifest, intact
 from qpipe.core.store import Artifact, Claim, Store
-from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError
+from qpipe.errors import EngineMissingError, InterruptedRunError, QpipeError, StageError, StoreError
 
 Status = Literal["ran", "cached", "failed", "skipped"]
+
+Lacks = Callable[[Node], str | None]
+"""Why a node cannot run on this machine, or None."""
 
 _EARLIER = "an earlier failure"
 
@@ -72,14 +75,22 @@ class RunResult:
 
 
 def run(
-    graph: Graph, *, store: Store, executor: Executor, emit: Emit, keep_going: bool = False
+    graph: Graph,
+    *,
+    store: Store,
+    executor: Executor,
+    emit: Emit,
+    keep_going: bool = False,
+    lacks: Lacks = lambda node: None,
 ) -> RunResult:
     """Bring every node of the graph into the store.
+
+    Before the first node starts, those that the executor or ``lacks`` refuse fail.
 
     Raises InterruptedRunError on KeyboardInterrupt, after stopping the workers; what was finished
     by then is kept.
     """
-    return _Run(graph, store, executor, emit, keep_going).run()
+    return _Run(graph, store, executor, emit, keep_going, lacks).run()
 
 
 @dataclass(frozen=True)
@@ -99,6 +110,7 @@ class _Run:
     executor: Executor
     emit: Emit
     keep_going: bool
+    lacks: Lacks
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
@@ -108,6 +120,8 @@ class _Run:
     contended: dict[str, Node] = field(default_factory=dict)
     """Nodes whose artifact is being made, by another process or for another node of this run."""
     running: dict[str, Claim] = field(default_factory=dict)
+    refused: bool = False
+    """Whether it was asked what cannot run here."""
     stopping: bool = False
 
     def run(self) -> RunResult:
@@ -181,7 +195,23 @@ class _Run:
         elif self.executor.has_room(miss.needs):
             self._start(miss)
 
+    def _refuse(self) -> None:
+        """Fail what cannot run here, before hours are spent on what leads there."""
+        for node in self.graph.values():
+            if node.id in self.outcomes or self._was_made(node):
+                continue
+            if why := self.executor.check(node.runtime.resources) or self.lacks(node):
+                self._fail(node, EngineMissingError(f"{node.name}: {why}"))
+
+    def _was_made(self, node: Node) -> bool:
+        """Whether its artifact is there if its inputs come out as they did before."""
+        key = self.store.key_of(node.id)
+        return key is not None and os.path.lexists(self.store.paths.artifact(key))
+
     def _start_what_fits(self) -> None:
+        if self.misses and not self.refused:
+            self.refused = True
+            self._refuse()
         for needs, misses in list(self.misses.items()):
             why = self.executor.check(needs)
             while misses and (self.stopping or why or self.executor.has_room(needs)):

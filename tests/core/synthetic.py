@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from qpipe.core import runner
 from qpipe.core.events import Event
@@ -141,16 +142,16 @@ def claimed(store: Store, key: str) -> Claim:
 
 
 def run(
-    graph: Graph, store: Store, executor: InstantExecutor | None = None, *, keep_going: bool = False
+    graph: Graph, store: Store, executor: InstantExecutor | None = None, **options: Any
 ) -> tuple[runner.RunResult, list[Event]]:
-    """Run a graph and keep its events."""
+    """Run a graph, with options of `runner.run`, and keep its events."""
     events: list[Event] = []
     result = runner.run(
         graph,
         store=store,
         executor=executor or InstantExecutor(),
         emit=events.append,
-        keep_going=keep_going,
+        **options,
     )
     return result, events
 

