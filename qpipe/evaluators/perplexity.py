@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import EngineMissingError, UsageError
+from qpipe.errors import UsageError
+from qpipe.evaluators.backends import LogitsEvaluator
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
-from qpipe.stages.base import SourceFile, Work, installed
-from qpipe.stages.evaluate import Evaluator, EvaluatorParams, only_file, read_text, write_result
+from qpipe.stages.base import SourceFile, Work
+from qpipe.stages.evaluate import EvaluatorParams, only_file, read_text, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
@@ -133,13 +133,14 @@ class PerplexityParams(EvaluatorParams):
     """``n_ctx`` and ``chunks`` depart from the protocol (None: as it says); its label says so."""
 
     metric: Literal["perplexity"] = "perplexity"
+    backend: Literal["llama.cpp"] = "llama.cpp"
     text: SourceFile
     protocol: Annotated[str, AfterValidator(_known)] = "llamacpp-512"
     n_ctx: int | None = Field(None, ge=3)
     chunks: int | None = Field(None, ge=1)
 
 
-class Perplexity(Evaluator):
+class Perplexity(LogitsEvaluator):
     """Perplexity by llama.cpp in the worker's own process."""
 
     version = 1
@@ -147,29 +148,9 @@ class Perplexity(Evaluator):
 
     @classmethod
     def fingerprint(cls, params: PerplexityParams) -> Mapping[str, Json]:
-        """The wheel that brings llama.cpp, and the version of the protocol."""
-        return {
-            "name": "llama.cpp",
-            "xllamacpp": installed("xllamacpp"),
-            "protocol": find_protocol(params.protocol).version,
-        }
-
-    @classmethod
-    def resources(cls, params: PerplexityParams, *, cores: int) -> Resources:
-        """Half the cores, so that one evaluates while another loads; the model, its buffers and the
-        logits of a batch in memory."""
-        return Resources(cpus=max(1, cores // 2), memory=512 << 20, memory_per_input_byte=1.0)
-
-    @classmethod
-    def check(cls) -> str | None:
-        """Whether the wheel is there and is the version whose C structs are known."""
-        from qpipe.llamacpp.library import load
-
-        try:
-            load()
-        except EngineMissingError as error:
-            return str(error)
-        return None
+        """What computes, and the version of the protocol."""
+        version = find_protocol(params.protocol).version
+        return {**super().fingerprint(params), "protocol": version}
 
     def run(self, params: PerplexityParams, work: Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text or its logits)."""
@@ -177,13 +158,13 @@ class Perplexity(Evaluator):
             n_ctx=params.n_ctx, chunks=params.chunks
         )
         text = only_file(work.inputs["text"])
-        found = perplexity(
-            only_file(work.inputs["model"], suffix=".gguf"),
-            read_text(text),
-            protocol=protocol,
-            threads=work.threads,
-            progress=lambda done, total: work.progress(done, total, "tokens"),
-        )
+        with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
+            found = measure(
+                backend,
+                read_text(text),
+                protocol=protocol,
+                progress=lambda done, total: work.progress(done, total, "tokens"),
+            )
         result = dataclasses.asdict(found)
         timing = {name: result.pop(name) for name in ("seconds", "tokens_per_second")}
         write_result(work.out, {**result, "text": text.name})

@@ -10,11 +10,11 @@ from typing import Any
 
 from qpipe.core.graph import Resources, order
 from qpipe.errors import GraphError, RecipeError, nearest
-from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
+from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft, describe
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, validate
 from qpipe.stages.base import InputFile, Params, Stage
-from qpipe.stages.find import entry, find
+from qpipe.stages.find import chosen, entry, find, refused, settled
 
 # What stands in a node's parameters for a file that has become an input.
 FILE_INPUT = "(input)"
@@ -49,9 +49,10 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
 
 def _job(job: Job, recipe: Recipe) -> JobDraft:
     stages: dict[str, StageDraft] = {}
+    formats: dict[str, str | None] = {}
     specs = _needed(recipe.stages)
     for name in order({name: spec.needs.values() for name, spec in specs.items()}):
-        for made in _stage(name, specs[name], job, recipe):
+        for made in _stage(name, specs[name], job, recipe, formats):
             stages.setdefault(made["name"], made)
     reference = recipe.run.reference
     if reference is not None and reference not in recipe.stages:
@@ -74,17 +75,25 @@ def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
     return kept if len(kept) == len(specs) else _needed(kept)
 
 
-def _stage(name: str, spec: StageSpec, job: Job, recipe: Recipe) -> list[StageDraft]:
-    """The draft of a stage, after those of the files that its parameters name."""
+def _stage(
+    name: str, spec: StageSpec, job: Job, recipe: Recipe, formats: dict[str, str | None]
+) -> list[StageDraft]:
+    """The draft of a stage, after those of the files that its parameters name.
+
+    ``formats`` are of the models that the stages before it make; its own is added.
+    """
     field = f"stages.{name}"
     raw = spec.with_ or {}
+    given = {role: formats.get(source) for role, source in spec.needs.items()}
     try:
-        stage = find(spec.uses, raw, field=field)
+        stage = find(spec.uses, raw, field=field, formats=given)
     except RecipeError as error:
         raise RecipeError(f"{error} ({job.origins.origin(field)})") from None
-    params = checked(stage.given(), raw, job, at=f"{field}.with")
+    params = checked(stage.given(), settled(stage, raw), job, at=f"{field}.with")
+    formats[name] = stage.makes(params)
     needs = dict(spec.needs)
     _check_roles(field, stage, needs, job)
+    _check_formats(field, stage, needs, given, job)
     values = params.model_dump(mode="json")
     sources = []
     for parameter in _file_parameters(params):
@@ -142,6 +151,22 @@ def _check_roles(field: str, stage: type[Stage], needs: Mapping[str, str], job: 
                 f"{field}.needs ({job.origins.origin(field)}): {stage.kind} needs a stage for its "
                 f"input {role!r}: write `needs: {{{role}: STAGE}}`"
             )
+
+
+def _check_formats(
+    field: str,
+    stage: type[Stage],
+    needs: Mapping[str, str],
+    formats: Mapping[str, str | None],
+    job: Job,
+) -> None:
+    for role in refused(stage, formats):
+        raise RecipeError(
+            f"{field}.needs.{role} ({job.origins.origin(f'{field}.needs.{role}')}): stage "
+            f"{needs[role]!r} makes a model of format {formats[role]!r}, and this one reads "
+            f"{' or '.join(map(repr, stage.accepts[role]))} ({describe(chosen(stage))}); name a "
+            "stage that makes such a model, or leave the choice to auto"
+        )
 
 
 def _file_parameters(params: Params) -> list[str]:

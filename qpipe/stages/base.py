@@ -40,6 +40,10 @@ SourceFile: TypeAlias = Annotated[str, InputFile()]
 """A local path, ``builtin:NAME`` or ``hf:[datasets/]OWNER/NAME[@REVISION]/FILE``."""
 
 
+# What an artifact that holds a model is.
+GGUF, CHECKPOINT = "gguf", "checkpoint"
+
+
 @dataclass(frozen=True)
 class Order:
     """What is asked of a stage: the artifact with this ``key``, from ``inputs`` by role.
@@ -84,12 +88,14 @@ class Stage(abc.ABC):
     ``version`` goes up whenever the same parameters and inputs give other bytes.
     ``roles`` are the inputs that a recipe must wire with ``needs``, ``optional_roles`` those that
     it may; one that is also a file parameter is wired or given as a file, not both.
+    ``accepts`` lists, by role, the formats of a model that can be read, where not all can.
     """
 
     kind: ClassVar[str]
     version: ClassVar[int]
     roles: ClassVar[tuple[str, ...]] = ()
     optional_roles: ClassVar[tuple[str, ...]] = ()
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     Params: ClassVar[ParamsModel]
 
     @classmethod
@@ -101,6 +107,12 @@ class Stage(abc.ABC):
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
         """Name, version and build of the tool that shapes the bytes; part of the key."""
         return {}
+
+    @classmethod
+    def makes(cls, params: Any) -> str | None:
+        """The format of the model that comes out, GGUF or CHECKPOINT; None if there is none, or
+        only running would tell. ``params`` are as given in a recipe."""
+        return None
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:

@@ -44,6 +44,11 @@ class Convert(base.Stage):
     Params = ConvertParams
 
     @classmethod
+    def makes(cls, params: ConvertParams) -> str:
+        """A GGUF file."""
+        return base.GGUF
+
+    @classmethod
     def fingerprint(cls, params: ConvertParams) -> Mapping[str, Json]:
         """The gguf package names tensors and metadata."""
         return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
@@ -97,6 +102,11 @@ class PydistConvert(base.Stage):
     version = 1
     roles = ("checkpoint",)
     Params = PydistParams
+
+    @classmethod
+    def makes(cls, params: PydistParams) -> str:
+        """A GGUF file."""
+        return base.GGUF
 
     @classmethod
     def fingerprint(cls, params: PydistParams) -> Mapping[str, Json]:

@@ -44,6 +44,11 @@ class Download(base.Stage):
         return Given
 
     @classmethod
+    def makes(cls, params: Given) -> str:
+        """A single file is a GGUF (or a text); folders and repositories bring safetensors alone."""
+        return base.GGUF if params.source.endswith(".gguf") else base.CHECKPOINT
+
+    @classmethod
     def confirm(cls, params: Pinned, files: Sequence[FileEntry]) -> None:
         """Raises SourceError if a local tree is not the one that was pinned."""
         found = content_digest((entry.path, entry.size, entry.sha256) for entry in files)

@@ -22,6 +22,8 @@ from qpipe.stages.base import Stage
 _PACKAGES = ("stages", "engines", "evaluators")
 # The parameters that choose among the stages of one kind, most telling first.
 _CHOOSERS = ("method", "metric", "engine", "backend")
+# Leaves a choice to what the inputs are.
+AUTO = "auto"
 
 
 @cache
@@ -55,11 +57,19 @@ def _third_party(package: str) -> list[type[Stage]]:
     return [point.load() for point in metadata.entry_points(group=f"qpipe.{package}")]
 
 
-def find(uses: str, params: Mapping[str, Json], *, field: str) -> type[Stage]:
+def find(
+    uses: str,
+    params: Mapping[str, Json],
+    *,
+    field: str,
+    formats: Mapping[str, str | None] | None = None,
+) -> type[Stage]:
     """The stage class for ``uses`` with these raw parameters.
 
     Among several of one kind, the one whose own ``method``, ``metric``, ``engine`` or ``backend``
-    (the defaults of its params model) agree with the parameters. Raises RecipeError, naming
+    (the defaults of its params model) agree with the parameters. One that is left out or ``auto``
+    becomes that of the first class which accepts inputs of these ``formats``, by role: what is
+    installed has no say, so that a plan is the same everywhere. Raises RecipeError, naming
     ``field``, for an unknown kind or choice.
     """
     kinds = all_stages()
@@ -70,7 +80,10 @@ def find(uses: str, params: Mapping[str, Json], *, field: str) -> type[Stage]:
         choices = {_choice(stage, chooser): None for stage in candidates} if candidates else {}
         if set(choices) == {None}:
             continue
-        wanted = params.get(chooser, next(iter(choices)))
+        wanted = params.get(chooser, AUTO)
+        if wanted == AUTO:
+            able = [stage for stage in candidates if not refused(stage, formats or {})]
+            wanted = _choice([*able, *candidates][0], chooser)
         agreeing = [stage for stage in candidates if _choice(stage, chooser) == wanted]
         if not agreeing:
             known = [str(choice) for choice in choices if choice is not None]
@@ -80,6 +93,30 @@ def find(uses: str, params: Mapping[str, Json], *, field: str) -> type[Stage]:
             )
         candidates = agreeing
     return candidates[0]
+
+
+def refused(stage: type[Stage], formats: Mapping[str, str | None]) -> list[str]:
+    """The roles whose inputs are of a format that the stage cannot read; None is unknown."""
+    return [
+        role
+        for role, able in stage.accepts.items()
+        if formats.get(role) is not None and formats[role] not in able
+    ]
+
+
+def chosen(stage: type[Stage]) -> dict[str, Json]:
+    """The parameters by which a stage class is chosen among those of its kind."""
+    values = {chooser: _choice(stage, chooser) for chooser in _CHOOSERS}
+    return {chooser: value for chooser, value in values.items() if value is not None}
+
+
+def settled(stage: type[Stage], params: Mapping[str, Json]) -> dict[str, Json]:
+    """``params`` with what was left to choose (``auto``) as the stage found for them has it."""
+    own = chosen(stage)
+    return {
+        name: own[name] if value == AUTO and name in own else value
+        for name, value in params.items()
+    }
 
 
 def _choice(stage: type[Stage], chooser: str) -> Json:

@@ -28,6 +28,11 @@ class Engine(base.Stage):
     kind: ClassVar[str] = "quantize"
     roles: ClassVar[tuple[str, ...]] = ("model",)
 
+    @classmethod
+    def makes(cls, params: EngineParams) -> str:
+        """A GGUF file if that is the method, else a checkpoint folder."""
+        return base.GGUF if params.method == "gguf" else base.CHECKPOINT
+
 
 def model_facts(
     *,

@@ -1,0 +1,115 @@
+"""What computes the logits: an evaluator is a class for each backend that can measure for it.
+
+``evaluate.backend`` chooses; left to auto, the format of the model does: a GGUF file goes to
+llama.cpp, a checkpoint folder to transformers, whatever is installed here.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import EngineMissingError
+from qpipe.stages.base import GGUF, installed
+from qpipe.stages.evaluate import Evaluator, only_file
+
+if TYPE_CHECKING:
+    from qpipe.evaluators.metrics.backend import Backend
+
+
+class Opener(abc.ABC):
+    """What an evaluator's class knows of its backend, and how that opens a model."""
+
+    formats: ClassVar[tuple[str, ...]]
+    """The formats of a model that it reads."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def fingerprint() -> Mapping[str, Json]:
+        """Name and versions of what computes; part of the key."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def resources(*, cores: int) -> Resources:
+        """What a measurement occupies."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def check() -> str | None:
+        """Why it does not work here, with what helps, or None."""
+
+    @staticmethod
+    @abc.abstractmethod
+    def open(model: Path, params: Any, *, threads: int) -> AbstractContextManager[Backend]:
+        """The model in an artifact's folder, loaded; ``params`` are the evaluator's.
+
+        Raises EngineMissingError, CheckpointError (the model), OutOfMemoryError.
+        """
+
+
+class LlamaCpp(Opener):
+    """llama.cpp in the worker's own process."""
+
+    formats = (GGUF,)
+
+    @staticmethod
+    def fingerprint() -> Mapping[str, Json]:
+        """The wheel that brings llama.cpp."""
+        return {"name": "llama.cpp", "xllamacpp": installed("xllamacpp")}
+
+    @staticmethod
+    def resources(*, cores: int) -> Resources:
+        """Half the cores, so that one evaluates while another loads; the model, its buffers and the
+        logits of a batch in memory."""
+        return Resources(cpus=max(1, cores // 2), memory=512 << 20, memory_per_input_byte=1.0)
+
+    @staticmethod
+    def check() -> str | None:
+        """Whether the wheel is there and is the version whose C structs are known."""
+        from qpipe.llamacpp.library import load
+
+        try:
+            load()
+        except EngineMissingError as error:
+            return str(error)
+        return None
+
+    @staticmethod
+    def open(model: Path, params: Any, *, threads: int) -> AbstractContextManager[Backend]:
+        """The one GGUF file in the folder."""
+        from qpipe.llamacpp.backend import LlamaCppBackend
+
+        return LlamaCppBackend(only_file(model, suffix=".gguf"), threads=threads)
+
+
+class LogitsEvaluator(Evaluator):
+    """An evaluator that reads the logits of the model in role ``model`` through ``backend``.
+
+    A subclass for another backend needs that, and a params model whose ``backend`` is its name.
+    """
+
+    backend: ClassVar[type[Opener]] = LlamaCpp
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.accepts = {"model": cls.backend.formats}
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """The backend's; protocols are added by those that have one."""
+        return cls.backend.fingerprint()
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """The backend's."""
+        return cls.backend.resources(cores=cores)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """The backend's."""
+        return cls.backend.check()
