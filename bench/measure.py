@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,27 @@ def call(
         end = "\n".join(done.stderr.splitlines()[-15:])
         raise RuntimeError(f"{' '.join(map(str, command))}: exit code {done.returncode}\n{end}")
     return done.stdout
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What processes took: CPU and wall seconds, and the bytes that they wrote to disk."""
+
+    cpu: float
+    wall: float
+    written: int
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.cpu + other.cpu, self.wall + other.wall, self.written + other.written)
+
+
+def spent(work: Callable[[], object]) -> Spent:
+    """What one call takes in processes that it starts and waits for, theirs included."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    work()
+    after, ended = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Spent(cpu, ended - started, (after.ru_oublock - before.ru_oublock) * 512)
 
 
 def seconds(work: Callable[[], object]) -> float:
