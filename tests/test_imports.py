@@ -26,6 +26,7 @@ HEIGHTS = {
     "evaluators": 3,
     "gguf": 3,
     "packed": 3,
+    "calibration": 3,
     "llamacpp": 2,
     "core": 1,
     "errors": 0,
