@@ -26,6 +26,7 @@ HEIGHTS = {
     "evaluators": 3,
     "gguf": 3,
     "llamacpp": 2,
+    "hf": 2,
     "core": 1,
     "errors": 0,
     "": 0,  # qpipe itself: the version
