@@ -28,6 +28,7 @@ HEIGHTS = {
     "packed": 3,
     "calibration": 3,
     "llamacpp": 2,
+    "hf": 2,
     "core": 1,
     "errors": 0,
     "": 0,  # qpipe itself: the version
