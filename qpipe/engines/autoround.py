@@ -12,7 +12,7 @@ from pydantic import model_validator
 from qpipe.core.key import Json
 from qpipe.errors import CheckpointError
 from qpipe.stages import base
-from qpipe.stages.checkpoint import CheckpointEngine, Task, prepare
+from qpipe.stages.checkpoint import CheckpointEngine, Task
 from qpipe.stages.methods import AutoRoundParams
 from qpipe.stages.quantize import GGUF_FILE, EngineParams, file_facts
 
@@ -57,7 +57,7 @@ class Autoround(CheckpointEngine):
         """Raises as all engines do."""
         if not params.gguf:
             return super().run(params, work)
-        task = prepare(params, work)
+        task = self.begin(params, work)
         self.make(params, task)
         (file,) = task.out.glob("*.gguf")
         file.rename(task.out / GGUF_FILE)
@@ -65,6 +65,11 @@ class Autoround(CheckpointEngine):
             if path.name != GGUF_FILE:
                 path.unlink()
         return {**file_facts(task.out / GGUF_FILE), "calibration_tokens": task.tokens}
+
+    def allow(self, params: AutoroundParams, task: Task) -> None:
+        """A GGUF file's type has groups of its own, and falls back where they do not fit."""
+        if not params.gguf:
+            super().allow(params, task)
 
     def make(self, params: AutoroundParams, task: Task) -> Mapping[str, Json]:
         """Writes into a folder below, whose files are moved up."""
@@ -93,6 +98,9 @@ class Autoround(CheckpointEngine):
         made.quantize_and_save(output_dir=str(task.out), format=params.format)
         _move_up(task.out)
         if not params.gguf:
+            from qpipe.packed.restore import restore
+
+            restore(task.out, task.source)
             # Under the name by which runtimes of GPTQ and AWQ look for it.
             (task.out / "quantization_config.json").rename(task.out / "quantize_config.json")
         return {}

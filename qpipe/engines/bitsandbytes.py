@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from qpipe.core.key import Json
 from qpipe.stages.checkpoint import CheckpointEngine, Task
@@ -34,14 +34,15 @@ class Bitsandbytes(CheckpointEngine):
         torch.set_num_threads(task.threads)
         # transformers leaves alone what this list names, and the output matrix only without one.
         skipped = [*task.skipped, "lm_head"] if task.skipped else None
+        settings: Any = BitsAndBytesConfig
         if params.type == "int8":
-            config = BitsAndBytesConfig(
+            config = settings(
                 load_in_8bit=True,
                 llm_int8_threshold=params.threshold,
                 llm_int8_skip_modules=skipped,
             )
         else:
-            config = BitsAndBytesConfig(
+            config = settings(
                 load_in_4bit=True,
                 bnb_4bit_quant_type=params.type,
                 bnb_4bit_use_double_quant=params.double_quant,

@@ -99,13 +99,22 @@ class CheckpointEngine(Engine):
     def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
         a model that is damaged, or for an output that is not whole."""
-        task = prepare(params, work)
-        self.allow(params, task)
+        task = self.begin(params, work)
         found = dict(self.make(params, task))
         finish(task)
         notes = [*_notes(found.pop("notes", None))]
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
         return {**self.facts(params, task), **delivered, **found, "notes": notes}
+
+    def begin(self, params: Any, work: base.Work) -> Task:
+        """The task, after all that can be known to fail before it, for the cost of a layer."""
+        from qpipe.stages import preflight
+
+        task = prepare(params, work)
+        self.allow(params, task)
+        if preflight.wanted(task.source):
+            preflight.run(type(self), params, work)
+        return task
 
     def allow(self, params: Any, task: Task) -> None:
         """Raise RecipeError for what the shapes of the model's matrices do not allow."""
