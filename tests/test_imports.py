@@ -25,6 +25,7 @@ HEIGHTS = {
     "engines": 3,
     "evaluators": 3,
     "gguf": 3,
+    "packed": 3,
     "llamacpp": 2,
     "environments": 2,
     "core": 1,
@@ -33,9 +34,10 @@ HEIGHTS = {
 }
 
 # What plugins implement: the one way up.
-INTERFACES = {
-    f"qpipe.stages.{name}" for name in ("base", "quantize", "gguf", "evaluate", "isolated")
-}
+_INTERFACES = (
+    "base", "quantize", "gguf", "evaluate", "methods", "rules", "checkpoint", "isolated"
+)  # fmt: skip
+INTERFACES = {f"qpipe.stages.{name}" for name in _INTERFACES}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
