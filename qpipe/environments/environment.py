@@ -41,7 +41,8 @@ def root() -> Path:
 
 @dataclass(frozen=True)
 class Environment:
-    """``folder`` holds NAME.in (what is wanted), NAME.lock, and the script NAME.py.
+    """``folder`` has NAME.in (what is wanted), NAME.lock and the script NAME.py, where hyphens of
+    ``name`` are underscores.
 
     ``built`` are the distributions that the index has as source only: they are built, without
     isolation, by tools that the lock pins too, with ``building`` in the process environment.
@@ -62,17 +63,20 @@ class Environment:
     @property
     def lock_file(self) -> Path:
         """Every distribution of it, with hashes."""
-        return self.folder / f"{self.name}.lock"
+        return self._file("lock")
 
     @property
     def wanted(self) -> Path:
         """The direct requirements, of which the lock is made."""
-        return self.folder / f"{self.name}.in"
+        return self._file("in")
 
     @property
     def script(self) -> Path:
         """What the environment's interpreter runs (`qpipe.environments.plain`)."""
-        return self.folder / f"{self.name}.py"
+        return self._file("py")
+
+    def _file(self, suffix: str) -> Path:
+        return self.folder / f"{self.name.replace('-', '_')}.{suffix}"
 
     @property
     def home(self) -> Path:

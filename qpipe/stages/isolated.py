@@ -16,6 +16,9 @@ from qpipe.environments.environment import Environment
 from qpipe.stages import base
 from qpipe.stages.quantize import Engine
 
+ISOLATED = Path(__file__).parents[1] / "engines" / "isolated"
+"""Where the requirements, locks and scripts of the engines that come with qpipe are."""
+
 
 class IsolatedEngine(Engine):
     """``environment`` has the tool, whose distribution is ``tool``.
