@@ -25,6 +25,7 @@ HEIGHTS = {
     "engines": 3,
     "evaluators": 3,
     "gguf": 3,
+    "packed": 3,
     "llamacpp": 2,
     "core": 1,
     "errors": 0,
@@ -32,7 +33,8 @@ HEIGHTS = {
 }
 
 # What plugins implement: the one way up.
-INTERFACES = {f"qpipe.stages.{name}" for name in ("base", "quantize", "gguf", "evaluate")}
+_INTERFACES = ("base", "quantize", "gguf", "evaluate", "methods", "rules", "checkpoint")
+INTERFACES = {f"qpipe.stages.{name}" for name in _INTERFACES}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

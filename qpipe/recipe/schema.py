@@ -88,6 +88,7 @@ class Recipe(BaseModel):
     model: ModelSpec
     quantize: dict[str, Any] | None = None
     evaluate: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     executor: ExecutorSpec = ExecutorSpec()
     stages: dict[str, StageSpec]
     run: RunSpec = RunSpec()
