@@ -27,6 +27,7 @@ HEIGHTS = {
     "gguf": 3,
     "packed": 3,
     "llamacpp": 2,
+    "hf": 2,
     "core": 1,
     "errors": 0,
     "": 0,  # qpipe itself: the version
