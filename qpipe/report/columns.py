@@ -1,4 +1,4 @@
-"""From measurements to columns: a field such as ``ppl`` holds one protocol and one text only.
+"""From measurements to columns: a field such as ``ppl`` holds one protocol and one set of tokens.
 
 Where rows were measured in two ways, the fields name theirs: ``ppl[llamacpp-512]`` and
 ``ppl[llamacpp-512 n_ctx=256]``.
@@ -53,7 +53,10 @@ def score_fields(row: Row) -> list[str]:
 
 
 def _way(measurement: Mapping[str, Any]) -> Way:
-    return measurement["protocol"], measurement["text_digest"] or measurement["text"]
+    """Equal for what was measured alike: reports of old have no digest of the tokens."""
+    return measurement["protocol"], (
+        measurement.get("tokens_sha256") or measurement["text_digest"] or measurement["text"]
+    )
 
 
 def _suffixes(measurements: Iterable[Mapping[str, Any]]) -> dict[Way, dict[str, str]]:
@@ -75,9 +78,9 @@ def _base(field: str) -> str:
     return field.removesuffix("_stderr").removesuffix("_delta")
 
 
-def _companions(name: str) -> tuple[str, str]:
-    """A score's standard error and its difference to the reference."""
-    return f"{name}_stderr", f"{name}_delta"
+def _companions(name: str) -> tuple[str, ...]:
+    """A score's standard error, its difference to the reference, and the error of that."""
+    return f"{name}_stderr", f"{name}_delta", f"{name}_delta_stderr"
 
 
 def _labels(texts: Mapping[Way, str | None]) -> dict[Way, str]:

@@ -23,8 +23,8 @@ QUANTIZE, EVALUATE, MODEL = "quantize", "evaluate", "model"
 # Facts of an evaluation that say how it was measured. Every other number among its facts is a
 # score, and ``X_stderr`` is the standard error of the score ``X``.
 ABOUT = frozenset(
-    {"protocol", "text", "tokens", "tokens_scored", "backend", "notes", "seconds",
-     "tokens_per_second"}
+    {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "backend", "notes",
+     "seconds", "tokens_per_second"}
 )  # fmt: skip
 
 
@@ -261,14 +261,18 @@ def _compare(
         known = (
             {}
             if reference is None or model.references
-            else {_way(m): m["scores"].get("ppl") for m in row_of[id(reference)]["measurements"]}
+            else {
+                _way(m): m["scores"]["ppl"]
+                for m in row_of[id(reference)]["measurements"]
+                if "ppl" in m["scores"]
+            }
         )
         for measurement in row["measurements"]:
             scores = measurement["scores"]
-            if "ppl" in scores:
+            if "ppl" in scores and "ppl_delta" not in scores:
                 there = known.get(_way(measurement))
                 scores["ppl_delta"] = None if there is None else scores["ppl"] - there
 
 
 def _way(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
-    return measurement["metric"], measurement["protocol"], measurement["text_digest"]
+    return measurement["protocol"], measurement["tokens_sha256"] or measurement["text_digest"]
