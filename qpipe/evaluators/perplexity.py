@@ -40,7 +40,7 @@ class Measured:
 def perplexity(
     model_path: Path, text: str, *, protocol: Protocol, threads: int
 ) -> dict[str, float]:
-    """``ppl`` and ``ppl_stderr`` of the GGUF file at ``model_path``, computed by llama.cpp in this process.
+    """``ppl`` and ``ppl_stderr`` of a GGUF file, computed by llama.cpp in this process.
 
     Raises EngineMissingError, CheckpointError (the file), DataError (the text or its logits).
     """

@@ -65,8 +65,9 @@ def _notes(tokenized: Tokenized, backend: Backend) -> list[str]:
 
 # Of what `about` says, what the manifest repeats for reports.
 _IN_FACTS = (
-    *("text", "protocol", "tokens", "tokens_scored", "tokens_sha256", "backend", "notes"),
-)  # fmt: skip
+    *("text", "protocol", "tokens", "tokens_scored", "tokens_sha256"),
+    *("backend", "notes", "sampling"),
+)
 
 
 def facts(
@@ -77,7 +78,7 @@ def facts(
 ) -> dict[str, Json]:
     """What goes into the manifest."""
     return {
-        **{name: described[name] for name in _IN_FACTS},
+        **{name: described[name] for name in _IN_FACTS if name in described},
         **scores,
         "seconds": seconds,
         "tokens_per_second": tokens_per_second,

@@ -25,7 +25,7 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
         base, _, way = field.partition("[")
-        if base.endswith(("_stderr", "_delta")):
+        if base.endswith(("_stderr", "_delta")) or _is_detail(base, way, fields):
             continue
         suffix = f"[{way}" if way else ""
         stderr, delta = f"{base}_stderr{suffix}", f"{base}_delta{suffix}"
@@ -53,6 +53,13 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     return heads, cells, "".join(side for _, side, _ in columns)
 
 
+def _is_detail(base: str, way: str, fields: Sequence[str]) -> bool:
+    """Whether a score is one more figure of another (kld_median): JSON and CSV have it."""
+    suffix = f"[{way}" if way else ""
+    words = base.split("_")
+    return any("_".join(words[:count]) + suffix in fields for count in range(1, len(words)))
+
+
 def footnotes(rows: Sequence[Row]) -> list[str]:
     """How the rows were measured, a line for each way; then warnings, and what failed."""
     measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
@@ -72,7 +79,10 @@ def _of(value: Any, show: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    """Four decimals, and of what is small three figures."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
 
 
 def _score(row: Row, field: str, stderr: str) -> str:
@@ -96,7 +106,9 @@ def _how(measurement: Mapping[str, Any]) -> str:
     words = [f"{measurement['metric'] or measurement['stage']}: {measurement['protocol'] or ''}"]
     if measurement["text"]:
         words[0] += f" on {measurement['text']}"
-    if measurement["tokens_scored"]:
+    if measurement.get("sampling"):
+        words.append(measurement["sampling"])
+    elif measurement["tokens_scored"]:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
     words += [measurement[name] for name in ("backend", "machine") if measurement[name]]
     return "; ".join(words)

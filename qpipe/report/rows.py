@@ -24,7 +24,7 @@ QUANTIZE, EVALUATE, MODEL = "quantize", "evaluate", "model"
 # score, and ``X_stderr`` is the standard error of the score ``X``.
 ABOUT = frozenset(
     {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "backend", "notes",
-     "seconds", "tokens_per_second"}
+     "sampling", "seconds", "tokens_per_second"}
 )  # fmt: skip
 
 
