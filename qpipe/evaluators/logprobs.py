@@ -47,7 +47,7 @@ class Logprobs(LogitsEvaluator):
         tokenized = load(work.inputs["tokens"])
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             started = time.perf_counter()
-            stored = store(
+            stored, computed = store(
                 backend,
                 tokenized,
                 work.out,
@@ -59,7 +59,8 @@ class Logprobs(LogitsEvaluator):
         described = stored.about
         scores = {**scores_of(tokenized, stored.nll), **floor}
         write_result(work.out, {**described, **scores})
-        return facts(described, scores, seconds, described["tokens"] / seconds)
+        speed = computed * tokenized.windows.tokens.shape[1] / seconds if computed else None
+        return facts(described, scores, seconds, speed)
 
 
 def store(
@@ -69,8 +70,11 @@ def store(
     *,
     progress: Progress | None = None,
     partial: Path | None = None,
-) -> Stored:
-    """Fill ``out`` with all but the scores; ``partial`` is where finished windows are kept."""
+) -> tuple[Stored, int]:
+    """Fill ``out`` with all but the scores; also how many windows were computed here.
+
+    ``partial`` is where finished windows are kept.
+    """
     import numpy as np
 
     from qpipe.evaluators.metrics.distributions import StoringScorer
@@ -84,13 +88,13 @@ def store(
     scorer = StoringScorer(windows, aside / DISTRIBUTIONS)
     work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
     try:
-        work.run(scorer, progress=progress)
+        computed = work.run(scorer, progress=progress)
     finally:
         scorer.close()
     (aside / DISTRIBUTIONS).replace(out / DISTRIBUTIONS)
     np.save(out / NLL, np.concatenate(work.found)[:, 0])
     write_result(out, {**about(tokenized, backend), "n_vocab": backend.n_vocab})
-    return Stored(out, tokenized)
+    return Stored(out, tokenized), computed
 
 
 def _floor(backend: Backend, stored: Stored) -> dict[str, float]:

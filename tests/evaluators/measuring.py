@@ -17,7 +17,7 @@ def reference(model: Path, text: str, out: Path, *, n_ctx: int, chunks: int | No
     out.mkdir()
     with LlamaCppBackend(model, threads=2) as backend:
         chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks)
-        return store(backend, tokenize(text, backend, chosen, name=""), out)
+        return store(backend, tokenize(text, backend, chosen, name=""), out)[0]
 
 
 def against(stored: Stored, model: Path, params: KldParams | None = None) -> dict[str, float]:
