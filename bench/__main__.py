@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.measure import Bench, Row
-from qpipe.worker import machine
+from qpipe.core.machine import machine
 
 NAMES = ("startup", "cached", "composing", "scaling", "quantizing")
 _RESULTS = Path(__file__).with_name("results")

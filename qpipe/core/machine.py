@@ -1,0 +1,54 @@
+"""What this machine is, and how much memory a process has taken. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def peak_rss() -> int:
+    """The most memory that this process has had resident, in bytes."""
+    # ru_maxrss would begin at the parent's size on Linux; VmHWM is this program's own.
+    if (found := peak_rss_of("self")) is not None:
+        return found
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_rss_of(pid: int | str) -> int | None:
+    """The same of another process; None if it has ended, or on a system without /proc."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def machine() -> dict[str, Any]:
+    """What a result was made on: system, architecture, processor, cores."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count() or 1,
+    }
+
+
+def identity() -> dict[str, Any]:
+    """What tells this machine from others, for results that hold on it alone."""
+    known = machine()
+    del known["system"]  # an update is no other machine
+    return {**known, "node": platform.node()}
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
