@@ -27,7 +27,7 @@ from typing import Any
 from qpipe import __version__
 from qpipe.core import lock
 from qpipe.core.folders import FULL, remove_tree
-from qpipe.core.machine import machine, peak_rss
+from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
@@ -90,7 +90,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     """Run a job's stage in this process; the result record. Raises what the stage raises."""
     from qpipe.stages.base import Work
 
-    started, cpu = time.monotonic(), time.process_time()
+    started, cpu = time.monotonic(), cpu_seconds()
     module, _, name = job["entry"].partition(":")
     stage = getattr(importlib.import_module(module), name)
     out = Path(job["out"])
@@ -112,7 +112,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     files = scan(out)
     stage.confirm(params, files)
     _make_durable(out, files)
-    usage = Usage(time.monotonic() - started, time.process_time() - cpu, peak_rss())
+    usage = Usage(time.monotonic() - started, cpu_seconds() - cpu, peak_rss())
     return {
         "files": [asdict(entry) for entry in files],
         "facts": _plain(job["name"], facts),

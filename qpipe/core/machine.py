@@ -1,4 +1,4 @@
-"""What this machine is, and how much memory a process has taken. Standard library only."""
+"""What this machine is, and what of it a process has taken. Standard library only."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ import os
 import platform
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those that it has started and waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 def peak_rss() -> int:
+    """The most memory that this process, or one that it waited for, has had resident, in bytes."""
+    return max(own_peak_rss(), _maxrss(resource.RUSAGE_CHILDREN))
+
+
+def own_peak_rss() -> int:
     """The most memory that this process has had resident, in bytes."""
     # ru_maxrss would begin at the parent's size on Linux; VmHWM is this program's own.
-    if (found := peak_rss_of("self")) is not None:
-        return found
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_rss_of("self") or _maxrss(resource.RUSAGE_SELF)
+
+
+def _maxrss(who: int) -> int:
+    peak = resource.getrusage(who).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def peak_rss_of(pid: int | str) -> int | None:
-    """The same of another process; None if it has ended, or on a system without /proc."""
+    """`own_peak_rss` of another process; None if it has ended, or on a system without /proc."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):

@@ -57,7 +57,11 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     """How the rows were measured, a line for each way; then warnings, and what failed."""
     measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
     lines = list(dict.fromkeys(map(_how, measurements)))
-    notes = dict.fromkeys(note for m in measurements for note in m["notes"] or ())
+    notes = dict.fromkeys(
+        note
+        for source in (*rows, *measurements)  # older reports have none in rows
+        for note in source.get("notes") or ()
+    )
     lines += [f"note: {note}" for note in notes]
     lines += [
         f"{row['status']}: {row['name']}: {str(row['error']).splitlines()[0]}"

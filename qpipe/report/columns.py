@@ -21,7 +21,7 @@ Way = tuple[Any, ...]
 _FRONT = ("name", "format", "reference", "size_bytes", "bits_per_weight", "weights")
 _BACK = (
     "protocol", "seconds", "evaluate_seconds", "status", "run", "key", "artifact", "file",
-    "overrides", "error", "measurements",
+    "overrides", "notes", "error", "measurements",
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from qpipe.recipe.plan import Plan, PlannedJob
 from qpipe.report.columns import flatten
 from qpipe.report.paired import differences
 
-QUANTIZE, EVALUATE, MODEL = "quantize", "evaluate", "model"
+QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
 # The roles of what a model is measured on.
 TEXTS = ("text", "include_path")
 # The metric whose items are compared one by one.
@@ -52,7 +52,10 @@ def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
     evaluations = _evaluations(plan.graph, result)
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
     by_node = {node: model for model in models for node in model.nodes}
-    made = [_row(model, result, evaluations, stages) for model in models]
+    made = [
+        _row(model, result, evaluations, stages) | {"notes": _notes(model, plan.graph, result)}
+        for model in models
+    ]
     _name(made, models, stages)
     _compare(made, models, by_node)
     return flatten(made)
@@ -154,6 +157,29 @@ def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outco
         if node.stage == EVALUATE and MODEL in node.inputs:
             found.setdefault(node.inputs[MODEL], []).append(result.outcomes[node.id])
     return found
+
+
+def _notes(model: _Model, graph: Graph, result: RunResult) -> list[str]:
+    """What the stages behind a model have to say of it, and what was said of its calibration."""
+    behind = _ancestors(model.nodes, graph)
+    if any(graph[node].stage not in (QUANTIZE, "download", "convert") for node in behind):
+        every = (node for job in model.jobs for node in job.nodes.values())
+        behind += [node for node in every if graph[node].stage == LINT]
+    artifacts = [result.outcomes[node].artifact for node in dict.fromkeys(behind)]
+    found = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
+    return list(dict.fromkeys(str(n) for notes in found if isinstance(notes, list) for n in notes))
+
+
+def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
+    """The nodes themselves, and whatever they are made from."""
+    found: dict[str, None] = {}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found[node] = None
+            waiting += graph[node].inputs.values()
+    return list(found)
 
 
 def _distinct(outcomes: Iterable[Outcome]) -> list[Outcome]:

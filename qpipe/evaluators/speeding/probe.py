@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from qpipe.core.machine import peak_rss
+from qpipe.core.machine import own_peak_rss
 from qpipe.errors import QpipeError
 from qpipe.evaluators.speeding.settings import Measured, Memory, Settings
 
@@ -45,7 +45,7 @@ def _serve(answers: IO[str]) -> int:
     _answer(answers, {"version": model.version})
     for line in sys.stdin:
         if line.strip() == "end":
-            _answer(answers, asdict(Memory(rss=peak_rss(), vram=model.vram())))
+            _answer(answers, asdict(Memory(rss=own_peak_rss(), vram=model.vram())))
             break
         _answer(answers, asdict(model.measure()))
     model.close()
