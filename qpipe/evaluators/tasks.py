@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
@@ -27,6 +27,18 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _names(tasks: list[str]) -> list[str]:
+    if len(set(tasks)) < len(tasks):
+        raise ValueError(f"{', '.join(tasks)} names one twice")
+    for name in tasks:
+        if "/" in name or name.endswith((".yaml", ".yml")):
+            raise ValueError(
+                f"{name!r} is a path: name the task that the file defines, and the file's folder "
+                "in evaluate.include_path"
+            )
+    return tasks
+
+
 class _TasksParams(KvParams):
     """How lm-eval is asked: its own names for its own settings.
 
@@ -35,7 +47,9 @@ class _TasksParams(KvParams):
     """
 
     metric: Literal["tasks"] = "tasks"
-    tasks: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    tasks: Annotated[
+        list[str], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_names)
+    ]
     include_path: SourceFile | None = None
     trust_task_code: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     num_fewshot: int | None = Field(None, ge=0)
@@ -46,14 +60,6 @@ class _TasksParams(KvParams):
 
     @model_validator(mode="after")
     def _sound(self) -> Any:
-        if len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f"tasks: {', '.join(self.tasks)} names one twice")
-        for name in self.tasks:
-            if "/" in name or name.endswith((".yaml", ".yml")):
-                raise ValueError(
-                    f"tasks: {name!r} is a path: name the task that the file defines, and the "
-                    "file's folder in include_path"
-                )
         if self.trust_task_code and self.include_path is None:
             raise ValueError("trust_task_code: there is no include_path whose code it would trust")
         return self

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,22 @@ _LOGITS_BYTES = 512 << 20
 class LlamaCppBackend:
     """A GGUF file as a source of tokens and logits; a context manager.
 
-    ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none.
+    ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none. ``kv``
+    are the types of the KV cache and flash attention, as in ContextOptions.
     """
 
     name = "llama.cpp"
     version = f"{LLAMA_VERSION} ({WHEEL} {WHEEL_VERSION})"
 
-    def __init__(self, path: Path, *, threads: int, n_gpu_layers: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int,
+        n_gpu_layers: int = 0,
+        kv: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._kv = kv or {}
         self.model = Model(path, n_gpu_layers=n_gpu_layers)
         self.threads = threads
         vocab = self.model.vocab
@@ -55,6 +65,7 @@ class LlamaCppBackend:
             threads=self.threads,
             n_seq=n_seq,
             n_batch=n_seq * n_ctx if n_seq > 1 else self._step(n_ctx),
+            **self._kv,
         )
         with Context(self.model, options) as context:
             for at in range(0, n_windows, n_seq):
