@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
+from qpipe.evaluators.kv import KvParams
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluate import Evaluator, only_file
 
@@ -84,7 +85,8 @@ class LlamaCpp(Opener):
         """The one GGUF file in the folder."""
         from qpipe.llamacpp.backend import LlamaCppBackend
 
-        return LlamaCppBackend(only_file(model, suffix=".gguf"), threads=threads)
+        kv = params.kv if isinstance(params, KvParams) else None
+        return LlamaCppBackend(only_file(model, suffix=".gguf"), threads=threads, kv=kv)
 
 
 class Transformers(Opener):

@@ -12,6 +12,9 @@ Row = Mapping[str, Any]
 
 # More figures of a score that is shown: JSON and CSV have them.
 _DETAILED = ("kld_",)
+# Scores with a unit, and those that are bytes.
+_UNITS = {"pp": "t/s", "tg": "t/s", "ttft": "s"}
+_SIZES = ("peak_rss", "peak_vram")
 
 
 def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
@@ -31,11 +34,16 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
         if base.endswith(COMPANIONS) or base.startswith(_DETAILED):
             continue
         suffix = f" {bracket}{way}" if bracket else ""
-        stderr, delta, *_ = companions(field)
-        title = f"{base} ± stderr" if stderr in fields else base
-        columns.append((title + suffix, "r", [_score(row, field, stderr) for row in rows]))
+        stderr, delta, *_, iqr, ratio = companions(field)
+        title = f"{base} {_UNITS[base]}" if base in _UNITS else base
+        if spread := next((name for name in (stderr, iqr) if name in fields), None):
+            title += " ± stderr" if spread == stderr else " (IQR)"
+        columns.append((title + suffix, "r", [_score(row, field) for row in rows]))
         if delta in fields:
             columns.append((f"Δ {base}{suffix}", "r", [_delta(row, field) for row in rows]))
+        if ratio in fields:
+            ratios = [_of(row[ratio], lambda v: f"{v:.2f} ×") for row in rows]
+            columns.append((f"{base} / reference{suffix}", "r", ratios))
     columns += [
         ("seconds", "r", [_of(row["seconds"], lambda v: f"{v:.2f}") for row in rows]),
         ("status", "l", [row["status"] for row in rows]),
@@ -69,24 +77,32 @@ def _of(value: Any, show: Any) -> str:
     return "" if value is None else str(show(value))
 
 
-def _number(value: float) -> str:
-    """Four decimals, and of what is small three figures."""
+def _number(value: float, field: str = "") -> str:
+    """Four decimals, and of what is small three figures; sizes and rates as such."""
+    base = field.partition("[")[0]
+    if base in _SIZES:
+        return numbers.size(value)
+    if base in _UNITS:
+        return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
 
 
-def _score(row: Row, field: str, stderr: str) -> str:
+def _score(row: Row, field: str) -> str:
     if row[field] is None:
         return ""
-    error = row.get(stderr)
-    return _number(row[field]) + ("" if error is None else f" ± {_number(error)}")
+    stderr, *_, iqr, _ = companions(field)
+    shown = _number(row[field], field)
+    if (error := row.get(stderr)) is not None:
+        return f"{shown} ± {_number(error, field)}"
+    return shown if (spread := row.get(iqr)) is None else f"{shown} ({_number(spread, field)})"
 
 
 def _delta(row: Row, field: str) -> str:
     """With its 95 % interval or standard error where there is one; else in percent of the
     reference too."""
-    _, delta, stderr, low, high, _ = companions(field)
+    _, delta, stderr, low, high, *_ = companions(field)
     difference = row[delta]
     if difference is None:
         return ""
