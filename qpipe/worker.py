@@ -90,7 +90,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     """Run a job's stage in this process; the result record. Raises what the stage raises."""
     from qpipe.stages.base import Work
 
-    started, cpu = time.monotonic(), time.process_time()
+    started, cpu = time.monotonic(), cpu_seconds()
     module, _, name = job["entry"].partition(":")
     stage = getattr(importlib.import_module(module), name)
     out = Path(job["out"])
@@ -112,7 +112,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     files = scan(out)
     stage.confirm(params, files)
     _make_durable(out, files)
-    usage = Usage(time.monotonic() - started, time.process_time() - cpu, peak_rss())
+    usage = Usage(time.monotonic() - started, cpu_seconds() - cpu, peak_rss())
     return {
         "files": [asdict(entry) for entry in files],
         "facts": _plain(job["name"], facts),
@@ -191,14 +191,28 @@ def _die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those that it has started and waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 def peak_rss() -> int:
-    """The most memory that this process has had resident, in bytes."""
+    """The most memory that this process, or one that it waited for, has had resident, in bytes."""
+    return max(_own_peak_rss(), _maxrss(resource.RUSAGE_CHILDREN))
+
+
+def _own_peak_rss() -> int:
     # ru_maxrss would begin at the parent's size on Linux; VmHWM is this program's own.
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _maxrss(resource.RUSAGE_SELF)
+
+
+def _maxrss(who: int) -> int:
+    peak = resource.getrusage(who).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 

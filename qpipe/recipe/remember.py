@@ -132,7 +132,7 @@ def _site_packages() -> list[str]:
 
 
 def _code_digest() -> str:
-    """One digest of the place, size and time of every source file of qpipe."""
+    """One digest of the place, size and time of every source file and lock of qpipe."""
     root = os.path.dirname(os.path.abspath(qpipe.__file__))  # noqa: PTH100, PTH120
     lines = "\n".join(sorted(f"{path} {size} {time}" for path, size, time in _sources(root)))
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -144,6 +144,6 @@ def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name != "__pycache__":
                     yield from _sources(entry.path)
-            elif entry.name.endswith(".py"):
+            elif entry.name.endswith((".py", ".lock")):
                 stat = entry.stat()
                 yield entry.path, stat.st_size, stat.st_mtime_ns
