@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from qpipe.calibration.documents import read
 from qpipe.core.link import link
 from qpipe.errors import DataError
-from qpipe.packed.documents import read
 from qpipe.stages.base import Work
 from qpipe.stages.calibrate import Calibrate, CalibrateParams
 from qpipe.stages.checkpoint import CALIBRATION_FILE
@@ -119,7 +119,6 @@ def test_parquet_and_conversations(tmp_path: Path) -> None:
         ("a.jsonl", '{"txet": "x"}', "record 1 has no .* did you mean|known: txet"),
         ("a.jsonl", '{"text": 5}', "record 1, field 'text': is a int"),
         ("a.json", "{}", "holds a dict, not a list"),
-        ("a.csv", "x", "calibration texts are .txt"),
         ("a.txt.gz", "x", "no usable gzip file"),
         ("a.parquet", "x", "no usable Parquet file"),
     ],
