@@ -10,6 +10,9 @@ from qpipe.report.columns import COMPANIONS, companions, score_fields
 
 Row = Mapping[str, Any]
 
+# More figures of a score that is shown: JSON and CSV have them.
+_DETAILED = ("kld_",)
+
 
 def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
     """Titles, cells, and a letter a column for the side on which it is aligned (l or r)."""
@@ -25,7 +28,7 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
         base, bracket, way = field.partition("[")
-        if base.endswith(COMPANIONS):
+        if base.endswith(COMPANIONS) or base.startswith(_DETAILED):
             continue
         suffix = f" {bracket}{way}" if bracket else ""
         stderr, delta, *_ = companions(field)
@@ -67,7 +70,10 @@ def _of(value: Any, show: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    """Four decimals, and of what is small three figures."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
 
 
 def _score(row: Row, field: str, stderr: str) -> str:
@@ -78,13 +84,16 @@ def _score(row: Row, field: str, stderr: str) -> str:
 
 
 def _delta(row: Row, field: str) -> str:
-    """Absolute, with its 95 % interval where there is one, else in percent of the reference."""
-    _, delta, low, high, _ = companions(field)
+    """With its 95 % interval or standard error where there is one; else in percent of the
+    reference too."""
+    _, delta, stderr, low, high, _ = companions(field)
     difference = row[delta]
     if difference is None:
         return ""
     if row.get(low) is not None:
         return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
+    if row.get(stderr) is not None:
+        return f"{difference:+.4f} ± {_number(row[stderr])}"
     reference = row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"
@@ -94,7 +103,9 @@ def _how(measurement: Mapping[str, Any]) -> str:
     words = [f"{measurement['metric'] or measurement['stage']}: {measurement['protocol'] or ''}"]
     if measurement["text"]:
         words[0] += f" on {measurement['text']}"
-    if measurement["tokens_scored"]:
+    if measurement.get("sampling"):
+        words.append(measurement["sampling"])
+    elif measurement["tokens_scored"]:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
     if measurement.get("items"):
         words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")
