@@ -2,7 +2,9 @@
 
 Traps that are handled here: ``from_pretrained`` runs a model's code unless it is told not to;
 calibration samples longer than ``max_calib_seq_len`` are dropped, and the rest of the last block
-too; the rotary base of a newer checkpoint may not have got through.
+too; the rotary base of a newer checkpoint may not have got through. And on a CPU the search for
+scales damages the weights: quantizer.py, ``_compute_best_scale`` keeps the originals with
+``.cpu()``, which copies nothing there, and then scales them in place.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ def run(job: Job) -> dict[str, Any]:
     ``samples`` (lists of token ids), ``rope_theta`` (or None), ``shard`` (AutoAWQ's word for it).
     """
     torch.set_num_threads(job.threads)
-    logging.basicConfig(level=logging.DEBUG if job.params.get("debug") else logging.INFO)
+    logging.basicConfig(level=logging.INFO)
     model = _load(job)
     _check_rotary(job, model.model)
     samples = job.params["samples"]
@@ -41,6 +43,16 @@ def run(job: Job) -> dict[str, Any]:
                 seen.extend(self.inps.shape[:2])
             job.progress(at, len(self.modules), "layers")
             return super()._get_input_feat(layer, named_linears)
+
+        def _compute_best_scale(
+            self, x: Any, w_mean: Any, x_mean: Any, module2inspect: Any, *rest: Any
+        ) -> Any:
+            state = module2inspect.state_dict
+            module2inspect.state_dict = lambda: {name: t.clone() for name, t in state().items()}
+            try:
+                return super()._compute_best_scale(x, w_mean, x_mean, module2inspect, *rest)
+            finally:
+                del module2inspect.state_dict
 
     model.quantize(
         None,  # the samples are token ids already
