@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
-from qpipe.stages.base import GGUF, installed
+from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluate import Evaluator, only_file
 
 if TYPE_CHECKING:
@@ -85,6 +85,47 @@ class LlamaCpp(Opener):
         from qpipe.llamacpp.backend import LlamaCppBackend
 
         return LlamaCppBackend(only_file(model, suffix=".gguf"), threads=threads)
+
+
+class Transformers(Opener):
+    """transformers in the worker's own process: plain and quantized checkpoints, and GGUF files
+    dequantized."""
+
+    formats = (CHECKPOINT, GGUF)
+
+    @staticmethod
+    def fingerprint() -> Mapping[str, Json]:
+        """What computes, and what multiplies quantized weights for it."""
+        kernels = ("bitsandbytes", "compressed-tensors", "gptqmodel", "torchao")
+        names = ("transformers", "torch", *kernels)
+        return {"name": "transformers", **{name: installed(name) for name in names}}
+
+    @staticmethod
+    def resources(*, cores: int) -> Resources:
+        """A GPU where there is one. In float32 bf16 weights take twice what their file has; torch
+        and transformers take the rest."""
+        gpus = 1 if any(Path("/dev").glob("nvidia[0-9]*")) else 0
+        return Resources(
+            cpus=max(1, cores // 2), memory=2 << 30, gpus=gpus, memory_per_input_byte=2.0
+        )
+
+    @staticmethod
+    def check() -> str | None:
+        """Whether the extra is installed."""
+        lacking = [name for name in ("torch", "transformers") if installed(name) == "missing"]
+        if not lacking:
+            return None
+        return (
+            f"evaluating a checkpoint needs {' and '.join(lacking)}, not installed here: "
+            "pip install 'qpipe[hf]' -c constraints.txt"
+        )
+
+    @staticmethod
+    def open(model: Path, params: Any, *, threads: int) -> AbstractContextManager[Backend]:
+        """The checkpoint in the folder, or its one GGUF file."""
+        from qpipe.hf.backend import TransformersBackend
+
+        return TransformersBackend(model, threads=threads)
 
 
 class LogitsEvaluator(Evaluator):

@@ -1,4 +1,4 @@
-"""Perplexity of a GGUF model on a text, under a named protocol."""
+"""Perplexity of a model on a text, under a named protocol."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from qpipe.core.key import Json
 from qpipe.errors import UsageError
-from qpipe.evaluators.backends import LogitsEvaluator
+from qpipe.evaluators.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
-from qpipe.stages.base import SourceFile, Work
+from qpipe.stages.base import ParamsModel, SourceFile, Work
 from qpipe.stages.evaluate import EvaluatorParams, only_file, read_text, write_result
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def measure(
 
 
 def _notes(backend: Backend, protocol: Protocol) -> tuple[str, ...]:
-    if protocol.n_ctx <= backend.n_ctx_train:
+    if backend.n_ctx_train is None or protocol.n_ctx <= backend.n_ctx_train:
         return ()
     return (
         f"windows of {protocol.n_ctx} tokens exceed the {backend.n_ctx_train} that the model was "
@@ -144,7 +144,7 @@ class Perplexity(LogitsEvaluator):
     """Perplexity by llama.cpp in the worker's own process."""
 
     version = 1
-    Params = PerplexityParams
+    Params: ClassVar[ParamsModel] = PerplexityParams
 
     @classmethod
     def fingerprint(cls, params: PerplexityParams) -> Mapping[str, Json]:
@@ -179,3 +179,17 @@ class Perplexity(LogitsEvaluator):
             "notes": list(found.notes),
             **timing,
         }
+
+
+class TransformersPerplexityParams(PerplexityParams):
+    """The same, by transformers."""
+
+    backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]
+
+
+class TransformersPerplexity(Perplexity):
+    """Perplexity of a checkpoint, plain or quantized, by transformers in the worker's process."""
+
+    version = 1
+    Params = TransformersPerplexityParams
+    backend = Transformers

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import struct
+import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,12 @@ from qpipe.gguf import jsonfile
 from qpipe.gguf.checkpoint import INDEX
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.sources import SafetensorsRows, bf16_to_f32
+from qpipe.packed.write import Entry, stored, write
 
 DTYPES = {"fp32": ("F32", "float32"), "fp16": ("F16", "float16"), "bf16": ("BF16", "bfloat16")}
 """By our name: safetensors' and torch's."""
 
-_CHUNK = 1 << 22  # elements converted at a time
+_WIDTHS = {"F32": 4, "F16": 2, "BF16": 2}
 
 
 def cast(
@@ -32,20 +33,22 @@ def cast(
 ) -> None:
     """Write every file of a checkpoint's ``tensors`` into ``out`` with floats as ``dtype``.
 
-    ``progress`` takes (elements done, elements in all). Raises CheckpointError for a number that
+    ``progress`` takes (bytes done, bytes in all). Raises CheckpointError for a number that
     overflows in half precision.
     """
-    total = sum(tensor.nbytes for tensor in tensors.values())
+    entries: dict[Path, list[Entry]] = {}
+    for tensor in tensors.values():
+        entries.setdefault(tensor.path, []).append(_entry(tensor, dtype))
+    total = sum(entry.nbytes for own in entries.values() for entry in own)
     done = 0
-    for path in dict.fromkeys(tensor.path for tensor in tensors.values()):
-        own = [tensor for tensor in tensors.values() if tensor.path == path]
-        with (out / path.name).open("xb") as file:
-            file.write(_header(own, dtype))
-            for tensor in own:
-                for piece in _pieces(tensor, dtype):
-                    file.write(piece)
-                done += tensor.nbytes
-                progress(done, total)
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        progress(done, total)
+
+    for path, own in entries.items():
+        write(out / path.name, own, done=count)
 
 
 def config(fields: Mapping[str, Any], *, dtype: str) -> dict[str, Any]:
@@ -63,55 +66,32 @@ def index(source: Path, out: Path) -> None:
         (out / INDEX).write_text(json.dumps(found, indent=2))
 
 
-def _header(tensors: list[StoredTensor], dtype: str) -> bytes:
-    """A safetensors file's beginning (its README, "Format"), padded to a multiple of 8."""
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for tensor in tensors:
-        stored = DTYPES[dtype][0] if _is_float(tensor) else tensor.dtype
-        size = tensor.nbytes if not _is_float(tensor) else _count(tensor) * _width(stored)
-        entries[tensor.name] = {
-            "dtype": stored,
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + size],
-        }
-        offset += size
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
+def _entry(tensor: StoredTensor, dtype: str) -> Entry:
+    wanted = DTYPES[dtype][0]
+    if tensor.dtype not in _WIDTHS or tensor.dtype == wanted:
+        return Entry.copy(tensor)
+    size = math.prod(tensor.shape) * _WIDTHS[wanted]
+    return Entry(tensor.name, wanted, tensor.shape, size, lambda: _converted(tensor, dtype))
 
 
-def _is_float(tensor: StoredTensor) -> bool:
-    return tensor.dtype in SafetensorsRows.DTYPES
-
-
-def _count(tensor: StoredTensor) -> int:
-    return int(np.prod(tensor.shape, dtype=np.int64))
-
-
-def _width(stored: str) -> int:
-    return 4 if stored == "F32" else 2
-
-
-def _pieces(tensor: StoredTensor, dtype: str) -> Iterator[bytes]:
-    if tensor.nbytes == 0:
-        return
-    kind = SafetensorsRows.DTYPES.get(tensor.dtype, "|u1")
-    stored = np.memmap(tensor.path, kind, "r", tensor.offset, (tensor.nbytes // int(kind[2]),))
-    for start in range(0, len(stored), _CHUNK):
-        piece = np.asarray(stored[start : start + _CHUNK])
-        if not _is_float(tensor) or tensor.dtype == DTYPES[dtype][0]:
-            yield piece.tobytes()
+def _converted(tensor: StoredTensor, dtype: str) -> Iterator[bytes]:
+    for piece in stored(tensor):
+        floats = as_floats(piece, tensor.dtype)
+        if dtype == "fp32":
+            yield floats.tobytes()
+        elif dtype == "bf16":
+            yield _to_bf16(floats).tobytes()
         else:
-            floats = bf16_to_f32(piece) if tensor.dtype == "BF16" else piece.astype(np.float32)
-            yield _encoded(floats, dtype, tensor)
+            yield _to_fp16(floats, tensor).tobytes()
 
 
-def _encoded(floats: npt.NDArray[np.float32], dtype: str, tensor: StoredTensor) -> bytes:
-    if dtype == "fp32":
-        return floats.tobytes()
-    if dtype == "bf16":
-        return _to_bf16(floats).tobytes()
+def as_floats(piece: bytes, dtype: str) -> npt.NDArray[np.float32]:
+    """Bytes of a float tensor as float32, exactly."""
+    numbers = np.frombuffer(piece, SafetensorsRows.DTYPES[dtype])
+    return bf16_to_f32(numbers) if dtype == "BF16" else numbers.astype(np.float32)
+
+
+def _to_fp16(floats: npt.NDArray[np.float32], tensor: StoredTensor) -> npt.NDArray[np.float16]:
     with np.errstate(over="ignore"):
         half = floats.astype(np.float16)
     if np.isinf(half).any() and not np.isinf(floats).any():
@@ -119,7 +99,7 @@ def _encoded(floats: npt.NDArray[np.float32], dtype: str, tensor: StoredTensor) 
             f"{tensor.origin}: holds {float(np.abs(floats).max()):g}, which fp16 cannot (up to "
             "65504); use bf16 or fp32"
         )
-    return half.tobytes()
+    return half
 
 
 def _to_bf16(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:

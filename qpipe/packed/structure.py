@@ -73,8 +73,13 @@ def read(folder: Path) -> Structure:
     label = _plain_label(opened.tensors)
     if quantization is not None:
         form = _format(folder, quantization)
-        modules = {module.name: module for module in form.modules(opened.tensors, quantization)}
-        label = form.label(quantization)
+        try:
+            modules = {item.name: item for item in form.modules(opened.tensors, quantization)}
+            label = form.label(quantization)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(
+                f"{folder / 'config.json'}: quantization_config says too little ({error!r})"
+            ) from None
         if not modules:
             raise CheckpointError(f"{folder}: says that it is {label}, and no module is packed")
     parts = {part for module in modules.values() for part in module.parts}

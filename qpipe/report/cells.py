@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qpipe.report import numbers
-from qpipe.report.columns import score_fields
+from qpipe.report.columns import COMPANIONS, companions, score_fields
 
 Row = Mapping[str, Any]
 
@@ -24,24 +24,15 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     ]
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
-        base, _, way = field.partition("[")
-        if base.endswith(("_stderr", "_delta")):
+        base, bracket, way = field.partition("[")
+        if base.endswith(COMPANIONS):
             continue
-        suffix = f"[{way}" if way else ""
-        stderr, delta = f"{base}_stderr{suffix}", f"{base}_delta{suffix}"
+        suffix = f" {bracket}{way}" if bracket else ""
+        stderr, delta, *_ = companions(field)
         title = f"{base} ± stderr" if stderr in fields else base
-        columns.append(
-            (
-                title + (f" {suffix}" if way else ""),
-                "r",
-                [_score(row, field, stderr) for row in rows],
-            )
-        )
+        columns.append((title + suffix, "r", [_score(row, field, stderr) for row in rows]))
         if delta in fields:
-            columns.append(
-                (f"Δ {base}" + (f" {suffix}" if way else ""), "r",
-                 [_delta(row, field, delta) for row in rows])
-            )  # fmt: skip
+            columns.append((f"Δ {base}{suffix}", "r", [_delta(row, field) for row in rows]))
     columns += [
         ("seconds", "r", [_of(row["seconds"], lambda v: f"{v:.2f}") for row in rows]),
         ("status", "l", [row["status"] for row in rows]),
@@ -57,7 +48,11 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
     """How the rows were measured, a line for each way; then warnings, and what failed."""
     measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
     lines = list(dict.fromkeys(map(_how, measurements)))
-    notes = dict.fromkeys(note for m in measurements for note in m["notes"] or ())
+    notes = dict.fromkeys(
+        note
+        for source in (*rows, *measurements)  # older reports have none in rows
+        for note in source.get("notes") or ()
+    )
     lines += [f"note: {note}" for note in notes]
     lines += [
         f"{row['status']}: {row['name']}: {str(row['error']).splitlines()[0]}"
@@ -82,11 +77,14 @@ def _score(row: Row, field: str, stderr: str) -> str:
     return _number(row[field]) + ("" if error is None else f" ± {_number(error)}")
 
 
-def _delta(row: Row, field: str, delta: str) -> str:
-    """Absolute, and in percent of the reference."""
+def _delta(row: Row, field: str) -> str:
+    """Absolute, with its 95 % interval where there is one, else in percent of the reference."""
+    _, delta, low, high, _ = companions(field)
     difference = row[delta]
     if difference is None:
         return ""
+    if row.get(low) is not None:
+        return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
     reference = row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"
@@ -98,5 +96,7 @@ def _how(measurement: Mapping[str, Any]) -> str:
         words[0] += f" on {measurement['text']}"
     if measurement["tokens_scored"]:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
+    if measurement.get("items"):
+        words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")
     words += [measurement[name] for name in ("backend", "machine") if measurement[name]]
     return "; ".join(words)

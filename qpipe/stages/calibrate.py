@@ -19,7 +19,7 @@ from qpipe.stages.checkpoint import CALIBRATION_FILE
 from qpipe.stages.evaluate import only_file
 
 if TYPE_CHECKING:
-    from qpipe.packed.calibration import Samples
+    from qpipe.calibration.samples import Samples
 
 
 class CalibrateParams(base.Params):
@@ -68,10 +68,10 @@ class Calibrate(base.Stage):
 
     def run(self, params: CalibrateParams, work: base.Work) -> Mapping[str, Json]:
         """Raises DataError for a text that cannot be read or is too short for one sample."""
-        from qpipe.packed import calibration
+        from qpipe.calibration import samples
 
         text = only_file(work.inputs["text"])
-        made = calibration.make(
+        made = samples.make(
             text,
             tokenizer=work.inputs["model"],
             field=params.field,

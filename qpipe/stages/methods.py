@@ -36,11 +36,15 @@ class MethodParams(EngineParams):
     @model_validator(mode="before")
     @classmethod
     def _in_our_words(cls, given: Any) -> Any:
-        """Others' spellings become ours; null means not given."""
+        """Others' spellings become ours; null means not given: the engine's own default."""
         if not isinstance(given, Mapping):
             return given
         theirs = (*(name for name, _ in cls.SPELLINGS), *cls.SKIP_LISTS)
-        found = {name: value for name, value in given.items() if name not in theirs}
+        found = {
+            name: value
+            for name, value in given.items()
+            if name not in theirs and (value is not None or name not in cls.model_fields)
+        }
         for name, ours in cls.SPELLINGS:
             if given.get(name) is not None:
                 _agree(name, given[name], ours, found.get(ours), cls.model_fields[ours].default)

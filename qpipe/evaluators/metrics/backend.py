@@ -33,8 +33,8 @@ class Backend(Protocol):
         """Number of logits a token."""
 
     @property
-    def n_ctx_train(self) -> int:
-        """The context that the model was trained for."""
+    def n_ctx_train(self) -> int | None:
+        """The context that the model was trained for, None if it does not say."""
 
     @property
     def bos(self) -> int | None:

@@ -64,6 +64,13 @@ def expect(tensor: StoredTensor, shape: tuple[int, ...], why: str) -> None:
         )
 
 
+def content(tensor: StoredTensor) -> bytes:
+    """The bytes of a small tensor that says something of others."""
+    with tensor.path.open("rb") as file:
+        file.seek(tensor.offset)
+        return file.read(tensor.nbytes)
+
+
 def named(tensors: Tensors, suffix: str) -> Iterator[str]:
     """The modules that have a tensor of this suffix."""
     for name in tensors:

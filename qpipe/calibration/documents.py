@@ -11,7 +11,6 @@ from typing import Any
 
 from qpipe.errors import DataError, nearest
 
-_PLAIN = (".txt", ".md", ".raw", "")
 _FIELDS = ("text", "content", "messages", "conversations")
 
 
@@ -22,9 +21,15 @@ class Document:
     text: str = ""
     messages: list[dict[str, str]] | None = None
 
+    @property
+    def plain(self) -> str:
+        """Its words, without a template."""
+        return "\n".join(m["content"] for m in self.messages) if self.messages else self.text
+
 
 def read(path: Path, *, field: str | None) -> Iterator[Document]:
-    """The documents of a file, by its suffix; a plain text is one document.
+    """The documents of a .jsonl, .ndjson, .json or .parquet file, also with .gz behind; any other
+    file is one document.
 
     ``field`` names a record's text or messages; None: the first of text, content, messages and
     conversations that it has. Raises DataError, naming the record.
@@ -39,13 +44,8 @@ def read(path: Path, *, field: str | None) -> Iterator[Document]:
         yield from _documents(_lines(data, path), field, path)
     elif suffix == ".json":
         yield from _documents(_array(data, path), field, path)
-    elif suffix in _PLAIN:
-        yield Document(data)
     else:
-        raise DataError(
-            f"{path.name}: calibration texts are .txt, .md, .raw, .jsonl, .json or .parquet, also "
-            "with .gz behind"
-        )
+        yield Document(data)
 
 
 def _text(path: Path) -> str:

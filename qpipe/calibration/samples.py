@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qpipe.calibration.documents import Document, read
 from qpipe.errors import DataError
 from qpipe.gguf.config import Config
-from qpipe.packed.documents import Document, read
 
 _POOL = 8
 

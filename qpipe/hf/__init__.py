@@ -1,0 +1,9 @@
+"""Hugging Face checkpoints through transformers: tokens and logits, whatever quantized them.
+
+``backend``    windows of tokens in, logits out
+``load``       a checkpoint folder or a GGUF file as a model in this process
+``tokenizer``  a checkpoint's tokenizer, without its special tokens
+
+torch and transformers are imported when a model is opened, never with these modules. Loading a
+GPTQ or AWQ checkpoint imports gptqmodel, which patches transformers: open one model a process.
+"""

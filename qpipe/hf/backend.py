@@ -1,0 +1,103 @@
+"""Windows of tokens in, logits out: transformers as an evaluation backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.hf.load import load
+from qpipe.hf.tokenizer import TokenArray, Tokenizer
+
+LogitsArray = npt.NDArray[np.float32]
+
+# Tokens of one forward pass; more at once were not faster on a CPU.
+_BATCH_TOKENS = 2048
+# Logits of one forward pass: one window with more of them goes alone.
+_LOGITS_BYTES = 512 << 20
+
+
+class TransformersBackend:
+    """A checkpoint folder, or the one GGUF file in it, dequantized; a context manager."""
+
+    name = "transformers"
+
+    def __init__(self, folder: Path, *, threads: int) -> None:
+        # As qpipe.llamacpp.library: OpenMP's default, spinning, made this four times as slow on
+        # shared cores.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+        import torch
+
+        torch.set_num_threads(threads)
+        self.folder = folder
+        self._gguf_file = next((path.name for path in folder.glob("*.gguf")), None)
+        self._loaded = load(folder, gguf_file=self._gguf_file)
+        config = self._loaded.model.config.get_text_config()
+        self.n_vocab: int = config.vocab_size
+        self.n_ctx_train: int | None = getattr(config, "max_position_embeddings", None)
+
+    @cached_property
+    def version(self) -> str:
+        """Of transformers and torch, and what was computed in and where."""
+        import torch
+        import transformers
+
+        words = [f"torch {torch.__version__}", self._loaded.dtype, self._loaded.device]
+        if self._loaded.method is not None:
+            words.append(self._loaded.method)
+        return f"{transformers.__version__} ({', '.join(words)})"
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.folder, gguf_file=self._gguf_file)
+
+    @property
+    def bos(self) -> int | None:
+        """The token that the tokenizer puts in front of a text, None if it puts none."""
+        return self._tokenizer.bos
+
+    def tokenize(self, text: str) -> TokenArray:
+        """Token ids of ``text`` alone."""
+        return self._tokenizer.tokenize(text)
+
+    def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
+        """A block for each window of ``windows`` [n_windows, n_ctx]: (window, first, logits).
+
+        Row i was computed at position first + i and predicts the token after it; the last token
+        of a window predicts nothing that is there, and is not given to the model.
+        """
+        import torch
+
+        n_windows, n_ctx = windows.shape
+        rows = n_ctx - 1 - first
+        step = max(1, min(_BATCH_TOKENS // n_ctx, _LOGITS_BYTES // (rows * self.n_vocab * 4)))
+        model = self._loaded.model
+        with torch.inference_mode():
+            for at in range(0, n_windows, step):
+                tokens = torch.from_numpy(windows[at : at + step, :-1].astype(np.int64))
+                found = model(
+                    input_ids=tokens.to(self._loaded.device), use_cache=False, logits_to_keep=rows
+                ).logits
+                # A model that does not know `logits_to_keep` gives them all.
+                for index, block in enumerate(found[:, -rows:].float().cpu().numpy()):
+                    yield at + index, first, block
+
+    def close(self) -> None:
+        """Let the model's memory go."""
+        del self._loaded
+
+    def __enter__(self) -> TransformersBackend:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
