@@ -29,7 +29,7 @@ def run(job: Job) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     logging.basicConfig(level=logging.INFO)
     model = _load(job)
-    _check_rotary(job, model.model)
+    job.check_rotary(model.model)
     samples = job.params["samples"]
     longest = max(map(len, samples))
     seen: list[int] = []
@@ -88,26 +88,3 @@ def _load(job: Job) -> Any:
             "CheckpointError",
             f"AutoAWQ does not know this architecture ({error}); quantize.engine=gptqmodel may",
         ) from None
-
-
-def _check_rotary(job: Job, model: Any) -> None:
-    """Whether the positions are those that the model was trained on."""
-    wanted = job.params["rope_theta"]
-    rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
-    if wanted is None or rotary is None or rotary.rope_type != "default":
-        return
-    # inv_freq[i] = theta^(-2i/d), so its second entry tells theta (Su et al. 2021, section 3.2.2).
-    frequencies = rotary.inv_freq
-    found = float(frequencies[1]) ** -frequencies.numel()
-    if abs(found / wanted - 1) > 1e-3:
-        raise job.error(
-            "CheckpointError",
-            f"the model was loaded with a rotary base of {found:.0f}, and its config says "
-            f"{wanted:.0f}: transformers {_transformers()} does not read it as it is written",
-        )
-
-
-def _transformers() -> str:
-    import transformers
-
-    return str(transformers.__version__)
