@@ -13,13 +13,13 @@ from pydantic import Field, model_validator
 from qpipe.core.key import Json
 from qpipe.errors import RecipeError
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.evaluators.reporting import about, facts, scores_of
 from qpipe.evaluators.tokenized import Tokenized, load, tokenize
 from qpipe.stages.base import ParamsModel, SourceFile, Work
 from qpipe.stages.evaluate import EvaluatorParams, only_file, read_text, write_result
-from qpipe.stages.tokens import ProtocolName
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
