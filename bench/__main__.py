@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.measure import Bench, Row
 from qpipe.worker import machine
 
-NAMES = ("startup", "cached", "composing", "scaling", "quantizing")
+NAMES = ("startup", "cached", "composing", "scaling", "quantizing", "evaluating")
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}
 
