@@ -16,7 +16,10 @@ from pathlib import Path
 from bench.measure import Bench, Row
 from qpipe.core.machine import machine
 
-NAMES = ("startup", "cached", "composing", "scaling", "quantizing", "engines", "tasks")
+NAMES = (
+    *("startup", "cached", "composing", "scaling"),
+    *("quantizing", "evaluating", "engines", "tasks"),
+)
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}
 
