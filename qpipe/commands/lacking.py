@@ -28,7 +28,7 @@ def refusals(found: Iterable[Forecast], executor: Executor) -> dict[str, EngineM
         if item.state == "cached" or item.made_before:
             continue
         node = item.node
-        if why := executor.check(node.runtime.resources) or lacks(node):
+        if why := lacks(node) or executor.check(node.runtime.resources):
             refused[node.id] = EngineMissingError(why)
     return refused
 

@@ -8,6 +8,7 @@ killed; what such a parent left is removed by whoever comes next.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ _OURS = (
 
 # How much of an installer's last words is shown.
 _LINES = 15
+
+_QUIETLY = ("--disable-pip-version-check", "--no-input", "install", "--quiet", "--no-compile")
 
 _LIST = """
 import json, platform, importlib.metadata as m
@@ -109,7 +113,8 @@ class _Making:
         if uv := shutil.which("uv"):
             self._run([uv, "venv", "--quiet", "--python", self.base, str(home)])
         else:
-            self._run([self.base, "-I", "-m", "venv", str(home)])
+            without = ["--without-pip"] if _pip_here() else []
+            self._run([self.base, "-I", "-m", "venv", *without, str(home)])
 
     def _install(self, requirements: str, *options: str) -> None:
         """Install what a requirements file with hashes lists, and nothing that it does not."""
@@ -139,9 +144,10 @@ class _Making:
         python = str(self.environment.python)
         if uv := shutil.which("uv"):
             command = [uv, "pip", "install", "--quiet", "--python", python]
+        elif _pip_here():
+            command = [sys.executable, "-I", "-m", "pip", "--python", python, *_QUIETLY]
         else:
-            command = [python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input",
-                       "install", "--quiet", "--no-compile"]  # fmt: skip
+            command = [python, "-I", "-m", "pip", *_QUIETLY]
         self._run([*command, *arguments])
 
     def _found(self) -> Mapping[str, Any]:
@@ -175,3 +181,11 @@ class _Making:
                 f"{Path(command[0]).name} said:\n" + "\n".join(f"    {w}" for w in words[-_LINES:])
             )
         return done.stdout
+
+
+def _pip_here() -> bool:
+    """Whether this interpreter's pip can install for another one, as it can since 22.3."""
+    if importlib.util.find_spec("pip") is None:
+        return False
+    release = metadata.version("pip").split(".")
+    return (int(release[0]), int(release[1])) >= (22, 3)
