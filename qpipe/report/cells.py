@@ -29,7 +29,7 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
         base, bracket, way = field.partition("[")
-        if base.endswith(COMPANIONS):
+        if base.endswith(COMPANIONS) or _is_detail(field, fields):
             continue
         suffix = f" {bracket}{way}" if bracket else ""
         stderr, delta, *_, iqr, ratio = companions(field)
@@ -51,6 +51,16 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     heads = [title for title, _, _ in columns]
     cells = [[column[2][number] for column in columns] for number in range(len(rows))]
     return heads, cells, "".join(side for _, side, _ in columns)
+
+
+def _is_detail(field: str, fields: Sequence[str]) -> bool:
+    """Whether a score is one more figure of another, without an error of its own (kld_median): JSON
+    and CSV have it."""
+    base, bracket, way = field.partition("[")
+    if companions(field)[0] in fields:
+        return False
+    words = base.split("_")
+    return any("_".join(words[:count]) + bracket + way in fields for count in range(1, len(words)))
 
 
 def footnotes(rows: Sequence[Row]) -> list[str]:
@@ -76,12 +86,15 @@ def _of(value: Any, show: Any) -> str:
 
 
 def _number(value: float, field: str = "") -> str:
+    """Four decimals, and of what is small three figures; sizes and speeds have their own ways."""
     base = field.partition("[")[0]
     if base in _SIZES:
         return numbers.size(value)
     if base in _UNITS:
         return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
 
 
 def _score(row: Row, field: str) -> str:
@@ -111,7 +124,9 @@ def _how(measurement: Mapping[str, Any]) -> str:
     words = [f"{measurement['metric'] or measurement['stage']}: {measurement['protocol'] or ''}"]
     if measurement["text"]:
         words[0] += f" on {measurement['text']}"
-    if measurement["tokens_scored"]:
+    if measurement.get("sampling"):
+        words.append(measurement["sampling"])
+    elif measurement["tokens_scored"]:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
     if measurement.get("items"):
         words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")
