@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError, UsageError
+from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.stages import base
@@ -17,16 +18,6 @@ from qpipe.stages.evaluate import only_file, read_text
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import TokenSource
-
-
-def _known(name: str) -> str:
-    try:
-        return find_protocol(name).name
-    except UsageError as error:
-        raise ValueError(str(error)) from None
-
-
-ProtocolName = Annotated[str, AfterValidator(_known)]
 
 
 class TokensParams(base.Params):
