@@ -13,8 +13,8 @@ from pydantic import Field, model_validator
 from qpipe.core.key import Json
 from qpipe.errors import RecipeError
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
-from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.kv import KvParams, NoKvParams, departing
+from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.evaluators.reporting import about, facts, scores_of
