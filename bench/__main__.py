@@ -16,7 +16,7 @@ from pathlib import Path
 from bench.measure import Bench, Row
 from qpipe.core.machine import machine
 
-NAMES = ("startup", "cached", "composing", "scaling", "quantizing", "tasks")
+NAMES = ("startup", "cached", "composing", "scaling", "quantizing", "evaluating", "tasks")
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}
 

@@ -26,7 +26,7 @@ PAGES = "\n".join(
     f" {line} "
     for line in (
         *("", "= Robert <unk> =", ""),
-        "Robert <unk> is an English film , television and theatre actor . He had a guest @-@ role .",
+        "Robert <unk> is an English film , stage and theatre actor . He had a guest @-@ role .",
         *("", "= = Career = =", ""),
         'In 2006 , <unk> starred in the play " Citizenship " ( written by Mark ) with 1 @,@ 000 .',
         *("= Du Fu =", "", "Du Fu 's poems : 5 @.@ 5 of them .", ""),
@@ -36,7 +36,7 @@ PAGES = "\n".join(
 
 @pytest.mark.slow
 def test_the_fp32_figure_of_the_fixtures() -> None:
-    """5.4161 per token, windows that do not overlap, BOS in front of each: measured with other code."""
+    """5.4161 per token: windows that do not overlap, BOS in front of each; by other code."""
     changed = replace(protocol("llamacpp-512"), scored="all", bos="prepend", text_bos=False)
     with TransformersBackend(MODELS / "stories260K", threads=2) as backend:
         tokenized = tokenize(TEXT, backend, changed, name="")
