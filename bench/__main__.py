@@ -16,7 +16,9 @@ from pathlib import Path
 from bench.measure import Bench, Row
 from qpipe.core.machine import machine
 
-NAMES = ("startup", "cached", "composing", "scaling", "quantizing", "evaluating", "tasks")
+NAMES = (
+    "startup", "cached", "composing", "scaling", "quantizing", "engines", "evaluating", "tasks"
+)  # fmt: skip
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}
 

@@ -53,6 +53,25 @@ class Job:
         """What to raise for something that the user can act on."""
         return JobError(kind, message)
 
+    def check_rotary(self, model: Any) -> None:
+        """Raise unless a model's positions are those of ``params["rope_theta"]`` (None: unknown).
+
+        inv_freq[i] = theta^(-2i/d), so its second entry tells theta (Su et al. 2021, section
+        3.2.2); scaled embeddings are left alone.
+        """
+        wanted = self.params["rope_theta"]
+        rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
+        if wanted is None or rotary is None or rotary.rope_type != "default":
+            return
+        frequencies = rotary.inv_freq
+        found = float(frequencies[1]) ** -frequencies.numel()
+        if abs(found / wanted - 1) > 1e-3:
+            raise self.error(
+                "CheckpointError",
+                f"the model was loaded with a rotary base of {found:.0f}, and its config says "
+                f"{wanted:.0f}: transformers {_version('transformers')} reads it in other words",
+            )
+
 
 def main(folder: Path, fd: int) -> int:
     """Run the job in ``folder``; 0 if it succeeded."""

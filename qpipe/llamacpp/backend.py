@@ -75,6 +75,7 @@ class LlamaCppBackend(LlamaCppTokenizer):
         kv: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(path, n_gpu_layers=n_gpu_layers, vocab_only=False)
+        self._kv = kv or {}
         self.threads = threads
         self._kv = kv or {}
         self.n_ctx_train = self.model.n_ctx_train

@@ -91,3 +91,9 @@ def write_config(source: Path, out: Path, quantization: Mapping[str, Any], *, dt
     fields = cast.config(jsonfile.load(source / _CONFIG), dtype=dtype)
     fields["quantization_config"] = dict(quantization)
     (out / _CONFIG).write_text(json.dumps(fields, indent=2))
+
+
+def quantization(out: Path) -> dict[str, Any]:
+    """How a tool says in its own config.json that it quantized."""
+    found: dict[str, Any] = jsonfile.load(out / _CONFIG)["quantization_config"]
+    return found

@@ -10,6 +10,8 @@ from qpipe.report.columns import COMPANIONS, companions, score_fields
 
 Row = Mapping[str, Any]
 
+# More figures of a score that is shown: JSON and CSV have them.
+_DETAILED = ("kld_",)
 # Scores with a unit, and those that are bytes.
 _UNITS = {"pp": "t/s", "tg": "t/s", "ttft": "s"}
 _SIZES = ("peak_rss", "peak_vram")
@@ -29,7 +31,7 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
         base, bracket, way = field.partition("[")
-        if base.endswith(COMPANIONS) or _is_detail(field, fields):
+        if base.endswith(COMPANIONS) or base.startswith(_DETAILED):
             continue
         suffix = f" {bracket}{way}" if bracket else ""
         stderr, delta, *_, iqr, ratio = companions(field)
@@ -51,16 +53,6 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     heads = [title for title, _, _ in columns]
     cells = [[column[2][number] for column in columns] for number in range(len(rows))]
     return heads, cells, "".join(side for _, side, _ in columns)
-
-
-def _is_detail(field: str, fields: Sequence[str]) -> bool:
-    """Whether a score is one more figure of another, without an error of its own (kld_median): JSON
-    and CSV have it."""
-    base, bracket, way = field.partition("[")
-    if companions(field)[0] in fields:
-        return False
-    words = base.split("_")
-    return any("_".join(words[:count]) + bracket + way in fields for count in range(1, len(words)))
 
 
 def footnotes(rows: Sequence[Row]) -> list[str]:
@@ -86,7 +78,7 @@ def _of(value: Any, show: Any) -> str:
 
 
 def _number(value: float, field: str = "") -> str:
-    """Four decimals, and of what is small three figures; sizes and speeds have their own ways."""
+    """Four decimals, and of what is small three figures; sizes and rates as such."""
     base = field.partition("[")[0]
     if base in _SIZES:
         return numbers.size(value)
@@ -108,13 +100,16 @@ def _score(row: Row, field: str) -> str:
 
 
 def _delta(row: Row, field: str) -> str:
-    """Absolute, with its 95 % interval where there is one, else in percent of the reference."""
-    _, delta, low, high, *_ = companions(field)
+    """With its 95 % interval or standard error where there is one; else in percent of the
+    reference too."""
+    _, delta, stderr, low, high, *_ = companions(field)
     difference = row[delta]
     if difference is None:
         return ""
     if row.get(low) is not None:
         return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
+    if row.get(stderr) is not None:
+        return f"{difference:+.4f} ± {_number(row[stderr])}"
     reference = row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"

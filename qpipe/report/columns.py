@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # What stands beside a score: its standard error, its difference to the reference, of that the
-# interval, the probability under no difference and the standard error; its interquartile range over
+# standard error, the interval and the probability under no difference; its interquartile range over
 # rounds, and its ratio to the reference.
 COMPANIONS = (
-    "_stderr", "_delta", "_delta_low", "_delta_high", "_delta_p", "_delta_stderr", "_iqr", "_ratio",
-)  # fmt: skip
+    *("_stderr", "_delta", "_delta_stderr", "_delta_low", "_delta_high", "_delta_p"),
+    *("_iqr", "_ratio"),
+)
 
 Row = Mapping[str, Any]
 Way = tuple[Any, ...]

@@ -2,7 +2,9 @@
 
 Traps that are handled here: ``from_pretrained`` runs a model's code unless it is told not to;
 calibration samples longer than ``max_calib_seq_len`` are dropped, and the rest of the last block
-too; the rotary base of a newer checkpoint may not have got through.
+too; the rotary base of a newer checkpoint may not have got through. And on a CPU the search for
+scales damages the weights: quantizer.py, ``_compute_best_scale`` keeps the originals with
+``.cpu()``, which copies nothing there, and then scales them in place.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ def run(job: Job) -> dict[str, Any]:
     ``samples`` (lists of token ids), ``rope_theta`` (or None), ``shard`` (AutoAWQ's word for it).
     """
     torch.set_num_threads(job.threads)
-    logging.basicConfig(level=logging.DEBUG if job.params.get("debug") else logging.INFO)
+    logging.basicConfig(level=logging.INFO)
     model = _load(job)
-    _check_rotary(job, model.model)
+    job.check_rotary(model.model)
     samples = job.params["samples"]
     longest = max(map(len, samples))
     seen: list[int] = []
@@ -41,6 +43,16 @@ def run(job: Job) -> dict[str, Any]:
                 seen.extend(self.inps.shape[:2])
             job.progress(at, len(self.modules), "layers")
             return super()._get_input_feat(layer, named_linears)
+
+        def _compute_best_scale(
+            self, x: Any, w_mean: Any, x_mean: Any, module2inspect: Any, *rest: Any
+        ) -> Any:
+            state = module2inspect.state_dict
+            module2inspect.state_dict = lambda: {name: t.clone() for name, t in state().items()}
+            try:
+                return super()._compute_best_scale(x, w_mean, x_mean, module2inspect, *rest)
+            finally:
+                del module2inspect.state_dict
 
     model.quantize(
         None,  # the samples are token ids already
@@ -76,26 +88,3 @@ def _load(job: Job) -> Any:
             "CheckpointError",
             f"AutoAWQ does not know this architecture ({error}); quantize.engine=gptqmodel may",
         ) from None
-
-
-def _check_rotary(job: Job, model: Any) -> None:
-    """Whether the positions are those that the model was trained on."""
-    wanted = job.params["rope_theta"]
-    rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
-    if wanted is None or rotary is None or rotary.rope_type != "default":
-        return
-    # inv_freq[i] = theta^(-2i/d), so its second entry tells theta (Su et al. 2021, section 3.2.2).
-    frequencies = rotary.inv_freq
-    found = float(frequencies[1]) ** -frequencies.numel()
-    if abs(found / wanted - 1) > 1e-3:
-        raise job.error(
-            "CheckpointError",
-            f"the model was loaded with a rotary base of {found:.0f}, and its config says "
-            f"{wanted:.0f}: transformers {_transformers()} does not read it as it is written",
-        )
-
-
-def _transformers() -> str:
-    import transformers
-
-    return str(transformers.__version__)
