@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qpipe.worker import peak_rss
+from qpipe.core.machine import peak_rss
 
 THREADS = 2
 

@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import resource
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from typing import Any
 from qpipe import __version__
 from qpipe.core import lock
 from qpipe.core.folders import FULL, remove_tree
+from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
@@ -189,49 +189,6 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
-
-
-def cpu_seconds() -> float:
-    """CPU seconds of this process and of those that it has started and waited for."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
-
-
-def peak_rss() -> int:
-    """The most memory that this process, or one that it waited for, has had resident, in bytes."""
-    return max(_own_peak_rss(), _maxrss(resource.RUSAGE_CHILDREN))
-
-
-def _own_peak_rss() -> int:
-    # ru_maxrss would begin at the parent's size on Linux; VmHWM is this program's own.
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return _maxrss(resource.RUSAGE_SELF)
-
-
-def _maxrss(who: int) -> int:
-    peak = resource.getrusage(who).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def machine() -> dict[str, Any]:
-    """What a result was made on: system, architecture, processor, cores."""
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "architecture": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count() or 1,
-    }
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

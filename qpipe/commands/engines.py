@@ -103,7 +103,7 @@ def _list(as_json: bool) -> int:
         [
             record["stage"],
             " ".join(f"{name}={value}" for name, value in record["chosen_by"].items()),
-            ", ".join(f"{name} {value[:12]}" for name, value in record["tools"].items()),
+            ", ".join(f"{name} {value[:16]}" for name, value in record["tools"].items()),
             "works" if record["usable"] else "no",
         ]
         for record in records

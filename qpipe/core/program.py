@@ -35,14 +35,15 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
     quiet: bool = False,
 ) -> list[str]:
     """Run ``command``; the last lines that it printed, on stdout and stderr together.
 
     ``name`` stands for it in messages, ``env`` is its whole environment (None: ours), ``on_line``
-    is told each line; ``quiet`` keeps them from stderr. Raises `WorkerCrashError` for one that a
-    signal ended, `OutOfSpaceError` where it says that the disk is full, `ProgramError` for any
-    other failure.
+    is told each line, ``on_start`` the process's id; ``quiet`` keeps lines from stderr. Raises
+    `WorkerCrashError` for one that a signal ended, `OutOfSpaceError` where it says that the disk is
+    full, `ProgramError` for any other failure.
     """
     lines: deque[str] = deque(maxlen=_KEPT)
     with subprocess.Popen(
@@ -56,6 +57,8 @@ def run(
         errors="replace",
     ) as process:
         assert process.stdout is not None
+        if on_start:
+            on_start(process.pid)
         for line in process.stdout:
             if not quiet:
                 sys.stderr.write(line)

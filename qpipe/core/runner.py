@@ -188,8 +188,8 @@ class _Run:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
             return
-        size = sum(made.manifest.size for made in inputs.values())
-        miss = _Miss(node, key, inputs, node.runtime.resources.with_inputs(size))
+        sizes = {role: made.manifest.size for role, made in inputs.items()}
+        miss = _Miss(node, key, inputs, node.runtime.resources.with_inputs(sizes))
         if node.id not in self.contended:
             self.misses.setdefault(miss.needs, deque()).append(miss)
         elif self.executor.has_room(miss.needs):

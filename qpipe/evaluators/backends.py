@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
+from qpipe.evaluators import memory
+from qpipe.evaluators.kv import KvParams
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluate import Evaluator, only_file
 
@@ -66,7 +68,12 @@ class LlamaCpp(Opener):
     def resources(*, cores: int) -> Resources:
         """Half the cores, so that one evaluates while another loads; the model, its buffers and the
         logits of a batch in memory."""
-        return Resources(cpus=max(1, cores // 2), memory=512 << 20, memory_per_input_byte=1.0)
+        return Resources(
+            cpus=max(1, cores // 2),
+            memory=512 << 20,
+            memory_per_input_byte=1.0,
+            sized_by="model",
+        )
 
     @staticmethod
     def check() -> str | None:
@@ -84,7 +91,10 @@ class LlamaCpp(Opener):
         """The one GGUF file in the folder."""
         from qpipe.llamacpp.backend import LlamaCppBackend
 
-        return LlamaCppBackend(only_file(model, suffix=".gguf"), threads=threads)
+        file = only_file(model, suffix=".gguf")
+        memory.require(file.stat().st_size, what=file.name)
+        kv = params.kv if isinstance(params, KvParams) else None
+        return LlamaCppBackend(file, threads=threads, kv=kv)
 
 
 class Transformers(Opener):
@@ -106,7 +116,11 @@ class Transformers(Opener):
         and transformers take the rest."""
         gpus = 1 if any(Path("/dev").glob("nvidia[0-9]*")) else 0
         return Resources(
-            cpus=max(1, cores // 2), memory=2 << 30, gpus=gpus, memory_per_input_byte=2.0
+            cpus=max(1, cores // 2),
+            memory=2 << 30,
+            gpus=gpus,
+            memory_per_input_byte=2.0,
+            sized_by="model",
         )
 
     @staticmethod
@@ -125,6 +139,7 @@ class Transformers(Opener):
         """The checkpoint in the folder, or its one GGUF file."""
         from qpipe.hf.backend import TransformersBackend
 
+        memory.require(memory.of_checkpoint(model), what="the checkpoint")
         return TransformersBackend(model, threads=threads)
 
 

@@ -41,11 +41,32 @@ class KvParams(EvaluatorParams):
             "flash_attention": self.flash_attention,
         }
 
+    @property
+    def kv_words(self) -> list[str]:
+        """What is not llama.cpp's usual, for the label of a protocol: figures differ with it."""
+        fields = type(self).model_fields
+        return [
+            f"{name}={value}" for name, value in self.kv.items() if value != fields[name].default
+        ]
+
     @model_validator(mode="after")
     def _possible(self) -> Any:
         if self.flash_attention == "off" and self.type_v not in UNQUANTIZED_CACHE_TYPES:
             raise ValueError(
                 f"type_v={self.type_v} with flash_attention=off: llama.cpp keeps values quantized "
                 "only with flash attention; set flash_attention to auto or on, or type_v to f16"
+            )
+        return self
+
+
+class NoKvParams(KvParams):
+    """For evaluators of another backend: recipes name the settings, and they stay as they are."""
+
+    @model_validator(mode="after")
+    def _left_alone(self) -> Any:
+        if (self.type_k, self.type_v, self.flash_attention) != ("f16", "f16", "auto"):
+            raise ValueError(
+                "type_k, type_v and flash_attention are llama.cpp's, and backend transformers "
+                "measures here: leave them out"
             )
         return self

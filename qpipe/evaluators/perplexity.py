@@ -2,183 +2,147 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field, model_validator
 
 from qpipe.core.key import Json
-from qpipe.errors import UsageError
+from qpipe.errors import RecipeError
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
+from qpipe.evaluators.reporting import about, facts, scores_of
+from qpipe.evaluators.tokenized import Tokenized, load, tokenize
 from qpipe.stages.base import ParamsModel, SourceFile, Work
 from qpipe.stages.evaluate import EvaluatorParams, only_file, read_text, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
-
-
-def _known(name: str) -> str:
-    try:
-        return find_protocol(name).name
-    except UsageError as error:
-        raise ValueError(str(error)) from None
-
-
-Progress = Callable[[int, int], None]
-"""Called with (tokens done, tokens in all)."""
+    from qpipe.evaluators.metrics.passing import Progress
+    from qpipe.evaluators.metrics.scores import Nll
 
 
 @dataclass(frozen=True)
-class PerplexityResult:
-    """What was measured, on what, by what.
+class Measured:
+    """``nll`` is of each scored token, in nats, in the order of the text."""
 
-    ``nll`` is in nats a token and ``stderr`` belongs to ``ppl``. ``chunks`` windows were
-    evaluated of ``chunks_available`` in the text; ``tokens`` is what the model was given in them,
-    ``tokens_scored`` what counted. ``tokens_sha256`` is equal exactly if the windows were.
-    ``seconds`` and ``tokens_per_second`` cover decoding and scoring, not loading. ``notes`` are
-    warnings to show.
-    """
-
-    ppl: float
-    stderr: float
-    nll: float
-    tokens_scored: int
-    tokens: int
-    tokens_in_text: int
-    chunks: int
-    chunks_available: int
-    protocol: str
-    protocol_version: int
-    tokens_sha256: str
-    backend: str
-    backend_version: str
+    nll: Nll
     seconds: float
-    tokens_per_second: float
-    notes: tuple[str, ...] = ()
+    tokens_per_second: float | None
+    """Of decoding and scoring, not loading; None if all of it had been done before."""
 
 
 def perplexity(
-    model_path: Path,
-    text: str,
-    *,
-    protocol: Protocol,
-    threads: int,
-    progress: Progress | None = None,
-) -> PerplexityResult:
-    """Perplexity of the GGUF file at ``model_path``, computed by llama.cpp in this process.
+    model_path: Path, text: str, *, protocol: Protocol, threads: int
+) -> dict[str, float]:
+    """``ppl`` and ``ppl_stderr`` of a GGUF file, computed by llama.cpp in this process.
 
     Raises EngineMissingError, CheckpointError (the file), DataError (the text or its logits).
     """
     from qpipe.llamacpp.backend import LlamaCppBackend
 
     with LlamaCppBackend(model_path, threads=threads) as backend:
-        return measure(backend, text, protocol=protocol, progress=progress)
+        tokenized = tokenize(text, backend, protocol, name="")
+        return scores_of(tokenized, measure(backend, tokenized).nll)
 
 
 def measure(
-    backend: Backend, text: str, *, protocol: Protocol, progress: Progress | None = None
-) -> PerplexityResult:
-    """Perplexity by any backend; raises DataError for an unusable text and for NaN logits."""
+    backend: Backend,
+    tokenized: Tokenized,
+    *,
+    progress: Progress | None = None,
+    partial: Path | None = None,
+) -> Measured:
+    """By any backend; ``partial`` is where finished windows are kept.
+
+    Raises DataError for NaN logits and for tokens of another model.
+    """
     import numpy as np
 
-    from qpipe.evaluators.metrics.scores import mean_nll, score
-    from qpipe.evaluators.metrics.windows import cut
+    from qpipe.evaluators.metrics.passing import Kept, Pass
+    from qpipe.evaluators.metrics.scores import NllScorer
 
-    windows = cut(text, backend, protocol)
-    chunks, n_ctx = windows.tokens.shape
-    parts = []
+    windows = tokenized.windows
+    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
     started = time.perf_counter()
-    for window, start, nll in score(backend, windows):
-        parts.append(nll)
-        if progress:
-            progress(window * n_ctx + start + len(nll) + 1, chunks * n_ctx)
+    computed = work.run(NllScorer(windows), progress=progress)
     seconds = time.perf_counter() - started
-    found = mean_nll(np.concatenate(parts))
-    return PerplexityResult(
-        ppl=found.ppl,
-        stderr=found.ppl_stderr,
-        nll=found.mean,
-        tokens_scored=found.count,
-        tokens=chunks * n_ctx,
-        tokens_in_text=windows.text_tokens,
-        chunks=chunks,
-        chunks_available=windows.available,
-        protocol=protocol.label,
-        protocol_version=protocol.version,
-        tokens_sha256=windows.sha256,
-        backend=backend.name,
-        backend_version=backend.version,
-        seconds=seconds,
-        tokens_per_second=chunks * n_ctx / seconds,
-        notes=_notes(backend, protocol),
-    )
-
-
-def _notes(backend: Backend, protocol: Protocol) -> tuple[str, ...]:
-    if backend.n_ctx_train is None or protocol.n_ctx <= backend.n_ctx_train:
-        return ()
-    return (
-        f"windows of {protocol.n_ctx} tokens exceed the {backend.n_ctx_train} that the model was "
-        f"trained for: set evaluate.n_ctx={backend.n_ctx_train}",
-    )
+    speed = computed * windows.tokens.shape[1] / seconds if computed else None
+    return Measured(np.concatenate(work.found)[:, 0], seconds, speed)
 
 
 class PerplexityParams(EvaluatorParams):
-    """``n_ctx`` and ``chunks`` depart from the protocol (None: as it says); its label says so."""
+    """With a stage in role ``tokens`` nothing but the backend is left to say. Without, ``text`` is
+    tokenized by the model itself, under ``protocol``; ``n_ctx`` and ``chunks`` depart from it."""
 
     metric: Literal["perplexity"] = "perplexity"
     backend: Literal["llama.cpp"] = "llama.cpp"
-    text: SourceFile
-    protocol: Annotated[str, AfterValidator(_known)] = "llamacpp-512"
+    text: SourceFile | None = None
+    protocol: ProtocolName | None = None
     n_ctx: int | None = Field(None, ge=3)
     chunks: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _all_or_nothing(self) -> PerplexityParams:
+        if self.text is None and (self.protocol, self.n_ctx, self.chunks) != (None, None, None):
+            raise ValueError(
+                "protocol, n_ctx and chunks say how a text is cut, and none is given: name one "
+                "with text, or say this where the stage in needs.tokens is"
+            )
+        return self
+
+    def cutting(self) -> Protocol:
+        """How the text is cut."""
+        return find_protocol(self.protocol or "llamacpp-512").with_overrides(
+            n_ctx=self.n_ctx, chunks=self.chunks
+        )
 
 
 class Perplexity(LogitsEvaluator):
     """Perplexity by llama.cpp in the worker's own process."""
 
-    version = 1
+    version = 2
+    optional_roles: ClassVar[tuple[str, ...]] = ("tokens",)
     Params: ClassVar[ParamsModel] = PerplexityParams
 
     @classmethod
     def fingerprint(cls, params: PerplexityParams) -> Mapping[str, Json]:
-        """What computes, and the version of the protocol."""
-        version = find_protocol(params.protocol).version
-        return {**super().fingerprint(params), "protocol": version}
+        """What computes, and the version of the protocol if it is applied here."""
+        own = {} if params.text is None else {"protocol": params.cutting().version}
+        return {**super().fingerprint(params), **own}
 
     def run(self, params: PerplexityParams, work: Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text or its logits)."""
-        protocol = find_protocol(params.protocol).with_overrides(
-            n_ctx=params.n_ctx, chunks=params.chunks
-        )
-        text = only_file(work.inputs["text"])
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
+            tokenized = _tokenized(params, work, backend)
             found = measure(
                 backend,
-                read_text(text),
-                protocol=protocol,
+                tokenized,
                 progress=lambda done, total: work.progress(done, total, "tokens"),
+                partial=work.partial,
             )
-        result = dataclasses.asdict(found)
-        timing = {name: result.pop(name) for name in ("seconds", "tokens_per_second")}
-        write_result(work.out, {**result, "text": text.name})
-        return {
-            "ppl": found.ppl,
-            "ppl_stderr": found.stderr,
-            "protocol": found.protocol,
-            "text": text.name,
-            "tokens": found.tokens,
-            "tokens_scored": found.tokens_scored,
-            "backend": f"{found.backend} {found.backend_version}",
-            "notes": list(found.notes),
-            **timing,
-        }
+            described = about(tokenized, backend)
+        scores = scores_of(tokenized, found.nll)
+        write_result(work.out, {**described, **scores})
+        return facts(described, scores, found.seconds, found.tokens_per_second)
+
+
+def _tokenized(params: PerplexityParams, work: Work, backend: Backend) -> Tokenized:
+    if "tokens" in work.inputs:
+        if params.text is not None:
+            raise RecipeError("evaluate: needs.tokens and text are both given; keep one of them")
+        return load(work.inputs["tokens"])
+    if params.text is None:
+        raise RecipeError(
+            "evaluate: no text is measured: wire `needs: {tokens: STAGE}`, or give text"
+        )
+    file = only_file(work.inputs["text"])
+    return tokenize(read_text(file), backend, params.cutting(), name=file.name)
 
 
 class TransformersPerplexityParams(PerplexityParams):
@@ -190,6 +154,6 @@ class TransformersPerplexityParams(PerplexityParams):
 class TransformersPerplexity(Perplexity):
     """Perplexity of a checkpoint, plain or quantized, by transformers in the worker's process."""
 
-    version = 1
-    Params = TransformersPerplexityParams
+    version = 2
+    Params: ClassVar[ParamsModel] = TransformersPerplexityParams
     backend = Transformers

@@ -20,30 +20,36 @@ class Protocol:
     ``n_ctx``    tokens the model sees per window, BOS included
     ``stride``   tokens from one window to the next; None: n_ctx, so windows do not overlap
     ``scored``   ``second-half``: tokens n_ctx//2 + 1 … n_ctx - 1 of each window;
-                 ``all``: every token but the window's first
+                 ``all``: every token but the window's first;
+                 ``rolling``: every token of a document once, the first after a prefix token (BOS,
+                 or EOS where there is none), the last ones in a window that reaches back, as far
+                 as n_ctx allows
     ``bos``      ``replace``: BOS takes the place of each window's first token; ``prepend``: BOS
                  stands before n_ctx - 1 tokens of text; both only if the vocabulary adds a BOS.
                  ``none``: windows are text alone
     ``text_bos`` whether the text as a whole is tokenized with BOS before it
-    ``strip_final_newline`` whether one newline at the end of the text is dropped
-    ``unit``     what the mean is taken over
+    ``text``     how the text is prepared: a name in `qpipe.evaluators.texts`
+    ``unit``     what the mean is taken over; words and bytes need every token scored: ``rolling``
     ``chunks``   at most this many windows from the beginning of the text; None: all
     """
 
     name: str
     version: int
     n_ctx: int
-    scored: Literal["second-half", "all"]
+    scored: Literal["second-half", "all", "rolling"]
     bos: Literal["replace", "prepend", "none"]
     text_bos: bool
-    strip_final_newline: bool
+    text: str
     unit: Literal["token", "word", "byte"] = "token"
     stride: int | None = None
     chunks: int | None = None
 
     @property
     def first(self) -> int:
-        """The first position of a window whose logits are used; they predict the next token."""
+        """The first position of a window whose logits are used; they predict the next token.
+
+        Of a ``rolling`` protocol, of the first window of a document.
+        """
         return self.n_ctx // 2 if self.scored == "second-half" else 0
 
     @property
@@ -70,6 +76,11 @@ class Protocol:
             n_ctx=self.n_ctx if n_ctx is None else n_ctx,
             chunks=self.chunks if chunks is None else chunks,
         )
+        if changed.scored == "rolling" and chunks is not None:
+            raise UsageError(
+                f"chunks={chunks}: protocol {self.name} is a mean over the {self.unit}s of the "
+                "whole text; leave chunks out, and give a shorter text"
+            )
         if changed.n_ctx < 2 or changed.n_ctx - 1 - changed.first < 1:
             raise UsageError(
                 f"n_ctx={changed.n_ctx} leaves protocol {self.name} no token to score: "
@@ -81,8 +92,7 @@ class Protocol:
 
 
 _KNOWN = (
-    # llama.cpp, tools/perplexity/perplexity.cpp, `perplexity`; a file given with -f loses one
-    # final newline (common/arg.cpp).
+    # llama.cpp, tools/perplexity/perplexity.cpp, `perplexity`.
     Protocol(
         name="llamacpp-512",
         version=1,
@@ -90,7 +100,50 @@ _KNOWN = (
         scored="second-half",
         bos="replace",
         text_bos=True,
-        strip_final_newline=True,
+        text="without-final-newline",
+    ),
+    # The papers': GPTQ's datautils.py (`get_wikitext2`) and llama.py (`llama_eval`).
+    Protocol(
+        name="gptq-2048",
+        version=1,
+        n_ctx=2048,
+        scored="all",
+        bos="none",
+        text_bos=True,
+        text="lines-apart",
+    ),
+    # AQLM's src/datautils.py and main.py (`perplexity_eval`), at Llama 2's context.
+    Protocol(
+        name="aqlm-4096",
+        version=1,
+        n_ctx=4096,
+        scored="all",
+        bos="none",
+        text_bos=True,
+        text="lines-apart",
+    ),
+    # lm-eval's task `wikitext`: lm_eval/utils.py, `get_rolling_token_windows`. lm-eval takes the
+    # model's own context unless told; published figures are mostly of 2048.
+    Protocol(
+        name="lm-eval-word",
+        version=1,
+        n_ctx=2048,
+        scored="rolling",
+        bos="none",
+        text_bos=False,
+        text="wikitext-pages",
+        unit="word",
+    ),
+    # Bits per byte of the text as it is: comparable across tokenizers.
+    Protocol(
+        name="bytes",
+        version=1,
+        n_ctx=2048,
+        scored="rolling",
+        bos="none",
+        text_bos=False,
+        text="as-it-is",
+        unit="byte",
     ),
 )
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _KNOWN}

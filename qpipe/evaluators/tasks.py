@@ -9,14 +9,14 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
-from qpipe.evaluators.backends import LlamaCpp
-from qpipe.evaluators.kv import KvParams
-from qpipe.stages.base import CHECKPOINT, GGUF, SourceFile, Work, installed
+from qpipe.evaluators.backends import LlamaCpp, Transformers
+from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.stages.base import SourceFile, Work, installed
 from qpipe.stages.evaluate import Evaluator, only_file, write_result
 
 _HARNESS = "lm-eval"
@@ -27,6 +27,18 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _names(tasks: list[str]) -> list[str]:
+    if len(set(tasks)) < len(tasks):
+        raise ValueError(f"{', '.join(tasks)} names one twice")
+    for name in tasks:
+        if "/" in name or name.endswith((".yaml", ".yml")):
+            raise ValueError(
+                f"{name!r} is a path: name the task that the file defines, and the file's folder "
+                "in evaluate.include_path"
+            )
+    return tasks
+
+
 class _TasksParams(KvParams):
     """How lm-eval is asked: its own names for its own settings.
 
@@ -35,7 +47,9 @@ class _TasksParams(KvParams):
     """
 
     metric: Literal["tasks"] = "tasks"
-    tasks: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+    tasks: Annotated[
+        list[str], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_names)
+    ]
     include_path: SourceFile | None = None
     trust_task_code: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     num_fewshot: int | None = Field(None, ge=0)
@@ -46,14 +60,6 @@ class _TasksParams(KvParams):
 
     @model_validator(mode="after")
     def _sound(self) -> Any:
-        if len(set(self.tasks)) < len(self.tasks):
-            raise ValueError(f"tasks: {', '.join(self.tasks)} names one twice")
-        for name in self.tasks:
-            if "/" in name or name.endswith((".yaml", ".yml")):
-                raise ValueError(
-                    f"tasks: {name!r} is a path: name the task that the file defines, and the "
-                    "file's folder in include_path"
-                )
         if self.trust_task_code and self.include_path is None:
             raise ValueError("trust_task_code: there is no include_path whose code it would trust")
         return self
@@ -72,7 +78,7 @@ class _TasksParams(KvParams):
             parts.append(f"system={self.system_instruction!r}")
         if self.gen_kwargs:
             parts += [f"{name}={value}" for name, value in sorted(self.gen_kwargs.items())]
-        return " ".join(parts)
+        return " ".join(parts + self.kv_words)
 
 
 class _TasksEvaluator(Evaluator):
@@ -156,7 +162,7 @@ class Tasks(_TasksEvaluator):
     """GGUF files, by llama.cpp in the worker's own process."""
 
     Params = TasksParams
-    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": LlamaCpp.formats}
 
     @classmethod
     def backend_fingerprint(cls) -> Mapping[str, Json]:
@@ -183,51 +189,37 @@ class Tasks(_TasksEvaluator):
         return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
 
 
-class CheckpointTasksParams(_TasksParams):
-    """For checkpoint folders. ``dtype`` is what weights are computed in; auto: as they are."""
+class CheckpointTasksParams(_TasksParams, NoKvParams):
+    """For checkpoint folders, and GGUF files that are to be dequantized."""
 
     backend: Literal["transformers"] = "transformers"
 
-    @model_validator(mode="after")
-    def _no_cache_types(self) -> Any:
-        if (self.type_k, self.type_v, self.flash_attention) != ("f16", "f16", "auto"):
-            raise ValueError(
-                "type_k, type_v and flash_attention are llama.cpp's, and a checkpoint is evaluated "
-                "by transformers: leave them out"
-            )
-        return self
-
 
 class CheckpointTasks(_TasksEvaluator):
-    """Checkpoint folders, by lm-eval's own HFLM on transformers."""
+    """Checkpoint folders and GGUF files, by lm-eval's own HFLM on transformers."""
 
     Params = CheckpointTasksParams
-    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (CHECKPOINT,)}
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": Transformers.formats}
 
     @classmethod
     def backend_fingerprint(cls) -> Mapping[str, Json]:
-        """transformers and torch."""
-        return {
-            "name": "transformers",
-            "transformers": installed("transformers"),
-            "torch": installed("torch"),
-        }
+        """transformers' and torch's."""
+        return Transformers.fingerprint()
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """Half the cores; weights, activations and the logits of a batch."""
-        return Resources(cpus=max(1, cores // 2), memory=3 << 30, memory_per_input_byte=2.0)
+        """As transformers' other evaluators."""
+        return Transformers.resources(cores=cores)
 
     @classmethod
     def check(cls) -> str | None:
         """lm-eval, transformers and torch."""
-        if missing := [name for name in ("transformers", "torch") if find_spec(name) is None]:
-            return f"{' and '.join(missing)} not installed: pip install 'qpipe[eval]'"
-        return super().check()
+        return super().check() or Transformers.check()
 
     def open(self, params: CheckpointTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
-        """The checkpoint in the model's folder."""
+        """The checkpoint in the model's folder, or its one GGUF file."""
         from qpipe.evaluators.harness.checkpoints import open_checkpoint
 
-        lm = open_checkpoint(work.inputs["model"], threads=work.threads, dtype="auto")
-        return lm, f"transformers {installed('transformers')} (torch {installed('torch')})"
+        lm, what = open_checkpoint(work.inputs["model"], threads=work.threads)
+        versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"
+        return lm, versions

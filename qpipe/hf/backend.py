@@ -61,9 +61,18 @@ class TransformersBackend:
         """The token that the tokenizer puts in front of a text, None if it puts none."""
         return self._tokenizer.bos
 
+    @property
+    def prefix(self) -> int:
+        """What a first token is predicted from: BOS, or EOS in a vocabulary without."""
+        return self._tokenizer.prefix
+
     def tokenize(self, text: str) -> TokenArray:
         """Token ids of ``text`` alone."""
         return self._tokenizer.tokenize(text)
+
+    def together(self, width: int, rows: int) -> int:
+        """How many windows of ``width`` tokens go through the model at a time."""
+        return max(1, min(_BATCH_TOKENS // width, _LOGITS_BYTES // (rows * self.n_vocab * 4)))
 
     def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
         """A block for each window of ``windows`` [n_windows, n_ctx]: (window, first, logits).
@@ -75,7 +84,7 @@ class TransformersBackend:
 
         n_windows, n_ctx = windows.shape
         rows = n_ctx - 1 - first
-        step = max(1, min(_BATCH_TOKENS // n_ctx, _LOGITS_BYTES // (rows * self.n_vocab * 4)))
+        step = self.together(n_ctx, rows)
         model = self._loaded.model
         with torch.inference_mode():
             for at in range(0, n_windows, step):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError, EngineMissingError
+from qpipe.hf import mixed
 
 # The extra of qpipe that brings what reads a quantization method's checkpoints.
 _EXTRAS = {
@@ -70,16 +71,20 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     own = method is not None and device == "cuda"
     options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
+    info: Mapping[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
     try:
-        model, info = from_pretrained(
-            folder,
-            dtype="auto" if own else torch.float32,
-            device_map=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            **options,
-        )
+        if method is not None and mixed.has_rules(folder):
+            model = mixed.load(folder, device=device)
+        else:
+            model, info = from_pretrained(
+                folder,
+                dtype="auto" if own else torch.float32,
+                device_map=device,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **options,
+            )
     except ImportError as error:
         raise EngineMissingError(_missing(folder, method, error)) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:

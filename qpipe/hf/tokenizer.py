@@ -16,8 +16,9 @@ TokenArray = npt.NDArray[np.int32]
 class Tokenizer:
     """The tokenizer in ``folder``, or in the GGUF file of that name in it.
 
-    ``bos`` is the token that it puts before a text, or None if it puts none. Raises
-    CheckpointError if transformers cannot load it.
+    ``bos`` is the token that it puts before a text, or None if it puts none; ``prefix`` what a
+    first token is predicted from: BOS, or EOS in a vocabulary without. Raises CheckpointError if
+    transformers cannot load it.
     """
 
     def __init__(self, folder: Path, *, gguf_file: str | None = None) -> None:
@@ -35,11 +36,21 @@ class Tokenizer:
             ) from error
         self.n_tokens = len(self._tokenizer)
         self.bos = self._bos()
+        self.prefix = self._prefix(folder)
 
     def _bos(self) -> int | None:
         bos: int | None = self._tokenizer.bos_token_id
         found = self._tokenizer("a")["input_ids"]
         return bos if bos is not None and found[:1] == [bos] else None
+
+    def _prefix(self, folder: Path) -> int:
+        for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise CheckpointError(
+            f"{folder}: its tokenizer has neither a BOS nor an EOS token; name one of them in "
+            "tokenizer_config.json"
+        )
 
     def tokenize(self, text: str) -> TokenArray:
         """Token ids of ``text`` alone: no BOS, no EOS, special tokens read as plain text."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,69 +14,41 @@ from qpipe.llamacpp.context import Context, ContextOptions, LogitsArray
 from qpipe.llamacpp.model import Model, TokenArray
 from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 # llama-perplexity's default --batch-size; more tokens at once were not faster.
 _BATCH_TOKENS = 2048
 # Logits of one decode beyond this are asked for in several (256 rows of 150,000 words are 150 MB).
 _LOGITS_BYTES = 512 << 20
 
 
-class LlamaCppBackend:
-    """A GGUF file as a source of tokens and logits; a context manager.
+class LlamaCppTokenizer:
+    """The tokenizer in a GGUF file; a context manager.
 
-    ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none.
+    ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none;
+    ``prefix`` what a first token is predicted from: BOS, or EOS in a vocabulary without.
     """
 
     name = "llama.cpp"
     version = f"{LLAMA_VERSION} ({WHEEL} {WHEEL_VERSION})"
 
-    def __init__(self, path: Path, *, threads: int, n_gpu_layers: int = 0) -> None:
-        self.model = Model(path, n_gpu_layers=n_gpu_layers)
-        self.threads = threads
+    def __init__(self, path: Path, *, n_gpu_layers: int = 0, vocab_only: bool = True) -> None:
+        self.model = Model(path, n_gpu_layers=n_gpu_layers, vocab_only=vocab_only)
         vocab = self.model.vocab
         self.n_vocab = vocab.n_tokens
-        self.n_ctx_train = self.model.n_ctx_train
         self.bos = vocab.bos if vocab.add_bos else None
+        self.prefix = vocab.bos if vocab.bos >= 0 else vocab.eos
 
     def tokenize(self, text: str) -> TokenArray:
         """Token ids of ``text`` alone: no BOS, no EOS, control tokens read as plain text."""
         return self.model.vocab.tokenize(text)
 
-    def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
-        """Logits that predict tokens first+1 … of each window, in blocks.
-
-        ``windows`` is [n_windows, n_ctx]; each is decoded on its own, from an empty cache. Yields
-        (window, start, logits [k, n_vocab]): row i was computed at position start + i and predicts
-        the token after it. Blocks come in order and cover positions first … n_ctx-2. A block is a
-        view that the next one overwrites.
-        """
-        n_windows, n_ctx = windows.shape
-        n_seq = self._sequences(n_windows, n_ctx, rows=n_ctx - 1 - first)
-        options = ContextOptions(
-            n_ctx=n_ctx,
-            threads=self.threads,
-            n_seq=n_seq,
-            n_batch=n_seq * n_ctx if n_seq > 1 else self._step(n_ctx),
-        )
-        with Context(self.model, options) as context:
-            for at in range(0, n_windows, n_seq):
-                context.clear()
-                yield from _decode(context, windows[at : at + n_seq], at=at, first=first)
-
-    def _sequences(self, n_windows: int, n_ctx: int, *, rows: int) -> int:
-        by_memory = _LOGITS_BYTES // (rows * self.n_vocab * 4)
-        return max(1, min(n_windows, _BATCH_TOKENS // n_ctx, by_memory))
-
-    def _step(self, n_ctx: int) -> int:
-        """Tokens per decode of a single window: whole micro-batches that fit the memory."""
-        micro = ContextOptions.n_ubatch
-        by_memory = _LOGITS_BYTES // (self.n_vocab * 4) // micro * micro
-        return min(n_ctx, _BATCH_TOKENS, max(micro, by_memory))
-
     def close(self) -> None:
         """Free the model."""
         self.model.close()
 
-    def __enter__(self) -> LlamaCppBackend:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -87,12 +60,82 @@ class LlamaCppBackend:
         self.close()
 
 
+class LlamaCppBackend(LlamaCppTokenizer):
+    """A GGUF file as a source of tokens and logits; a context manager.
+
+    ``kv`` are the types of the KV cache and flash attention, as in ContextOptions.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int,
+        n_gpu_layers: int = 0,
+        kv: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(path, n_gpu_layers=n_gpu_layers, vocab_only=False)
+        self._kv = kv or {}
+        self.threads = threads
+        self.n_ctx_train = self.model.n_ctx_train
+        self._context: Context | None = None
+
+    def together(self, width: int, rows: int) -> int:
+        """How many windows of ``width`` tokens are decoded together, ``rows`` logits of each."""
+        by_memory = _LOGITS_BYTES // (rows * self.n_vocab * 4)
+        return max(1, min(_BATCH_TOKENS // width, by_memory))
+
+    def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
+        """Logits that predict tokens first+1 … of each window, in blocks.
+
+        ``windows`` is [n_windows, width]; each is decoded on its own, from an empty cache. Yields
+        (window, start, logits [k, n_vocab]): row i was computed at position start + i and predicts
+        the token after it. Blocks come in order and cover positions first … width-2. A block is a
+        view that the next one overwrites.
+        """
+        n_windows, width = windows.shape
+        n_seq = self.together(width, width - 1 - first)
+        context = self._context_of(
+            ContextOptions(
+                n_ctx=width,
+                threads=self.threads,
+                n_seq=n_seq,
+                n_batch=n_seq * width if n_seq > 1 else self._step(width),
+                **self._kv,
+            )
+        )
+        for at in range(0, n_windows, n_seq):
+            context.clear()
+            yield from _decode(context, windows[at : at + n_seq], at=at, first=first)
+
+    def _context_of(self, options: ContextOptions) -> Context:
+        """The context of the last call if it is of the same kind: making one takes a while."""
+        if self._context is None or self._context.options != options:
+            if self._context is not None:
+                self._context.close()
+            self._context = Context(self.model, options)
+        return self._context
+
+    def _step(self, n_ctx: int) -> int:
+        """Tokens per decode of a single window: whole micro-batches that fit the memory."""
+        micro = ContextOptions.n_ubatch
+        by_memory = _LOGITS_BYTES // (self.n_vocab * 4) // micro * micro
+        return min(n_ctx, _BATCH_TOKENS, max(micro, by_memory))
+
+    def close(self) -> None:
+        """Free the context and the model."""
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+        super().close()
+
+
 def _decode(
     context: Context, windows: TokenArray, *, at: int, first: int
 ) -> Iterator[tuple[int, int, LogitsArray]]:
     """The blocks of windows that are decoded together, the first of which has number ``at``."""
     n_seq, n_ctx = windows.shape
-    step = context.options.n_batch // n_seq
+    step = context.options.n_batch // context.options.n_seq
     for begin in range(0, n_ctx, step):
         part = windows[:, begin : begin + step]
         positions = np.arange(begin, begin + part.shape[1], dtype=np.int32)

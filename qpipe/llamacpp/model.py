@@ -84,17 +84,19 @@ class Vocab:
 class Model:
     """A loaded model; a context manager, because its memory lies outside Python.
 
-    With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers.
+    With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers. With
+    ``vocab_only`` there are no weights: it can tokenize, and no more.
     Raises CheckpointError with llama.cpp's reason if the file cannot be loaded.
     """
 
-    def __init__(self, path: Path, *, n_gpu_layers: int = 0) -> None:
+    def __init__(self, path: Path, *, n_gpu_layers: int = 0, vocab_only: bool = False) -> None:
         self.path = path
         self.lib = library.load()
         self.n_gpu_layers = n_gpu_layers
         c = self.lib.c
         params = c.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        params.vocab_only = vocab_only
         if not path.is_file():
             raise CheckpointError(f"{path} is not a file: give the path of a GGUF file")
         self.lib.log.clear()

@@ -115,8 +115,13 @@ def _file(folder: Path, request: Request, cwd: Path) -> Path:
 
 
 def _here() -> dict[str, Json]:
-    """This interpreter, this qpipe and what is installed beside it."""
+    """This machine and interpreter, this qpipe and what is installed beside it.
+
+    Of programs on PATH those count by which a stage's fingerprint differs.
+    """
     return {
+        "machine": os.uname().nodename,
+        "programs": [_program("llama-bench")],
         "python": sys.version,
         "executable": sys.executable,
         "pythonpath": os.environ.get("PYTHONPATH"),
@@ -124,6 +129,18 @@ def _here() -> dict[str, Json]:
         "code": _code_digest(),
         "installed": [[path, os.stat(path).st_mtime_ns] for path in _site_packages()],  # noqa: PTH116
     }
+
+
+def _program(name: str) -> list[Json] | None:
+    """Where a program is found on PATH, and of which size and time."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = os.path.join(folder, name)  # noqa: PTH118
+        try:
+            stat = os.stat(path)  # noqa: PTH116
+        except OSError:
+            continue
+        return [path, stat.st_size, stat.st_mtime_ns]
+    return None
 
 
 def _site_packages() -> list[str]:

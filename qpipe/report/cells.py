@@ -10,6 +10,12 @@ from qpipe.report.columns import COMPANIONS, companions, score_fields
 
 Row = Mapping[str, Any]
 
+# More figures of a score that is shown: JSON and CSV have them.
+_DETAILED = ("kld_",)
+# Scores with a unit, and those that are bytes.
+_UNITS = {"pp": "t/s", "tg": "t/s", "ttft": "s"}
+_SIZES = ("peak_rss", "peak_vram")
+
 
 def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
     """Titles, cells, and a letter a column for the side on which it is aligned (l or r)."""
@@ -25,14 +31,19 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
         base, bracket, way = field.partition("[")
-        if base.endswith(COMPANIONS):
+        if base.endswith(COMPANIONS) or base.startswith(_DETAILED):
             continue
         suffix = f" {bracket}{way}" if bracket else ""
-        stderr, delta, *_ = companions(field)
-        title = f"{base} ± stderr" if stderr in fields else base
-        columns.append((title + suffix, "r", [_score(row, field, stderr) for row in rows]))
+        stderr, delta, *_, iqr, ratio = companions(field)
+        title = f"{base} {_UNITS[base]}" if base in _UNITS else base
+        if spread := next((name for name in (stderr, iqr) if name in fields), None):
+            title += " ± stderr" if spread == stderr else " (IQR)"
+        columns.append((title + suffix, "r", [_score(row, field) for row in rows]))
         if delta in fields:
             columns.append((f"Δ {base}{suffix}", "r", [_delta(row, field) for row in rows]))
+        if ratio in fields:
+            ratios = [_of(row[ratio], lambda v: f"{v:.2f} ×") for row in rows]
+            columns.append((f"{base} / reference{suffix}", "r", ratios))
     columns += [
         ("seconds", "r", [_of(row["seconds"], lambda v: f"{v:.2f}") for row in rows]),
         ("status", "l", [row["status"] for row in rows]),
@@ -66,25 +77,39 @@ def _of(value: Any, show: Any) -> str:
     return "" if value is None else str(show(value))
 
 
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+def _number(value: float, field: str = "") -> str:
+    """Four decimals, and of what is small three figures; sizes and rates as such."""
+    base = field.partition("[")[0]
+    if base in _SIZES:
+        return numbers.size(value)
+    if base in _UNITS:
+        return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
 
 
-def _score(row: Row, field: str, stderr: str) -> str:
+def _score(row: Row, field: str) -> str:
     if row[field] is None:
         return ""
-    error = row.get(stderr)
-    return _number(row[field]) + ("" if error is None else f" ± {_number(error)}")
+    stderr, *_, iqr, _ = companions(field)
+    shown = _number(row[field], field)
+    if (error := row.get(stderr)) is not None:
+        return f"{shown} ± {_number(error, field)}"
+    return shown if (spread := row.get(iqr)) is None else f"{shown} ({_number(spread, field)})"
 
 
 def _delta(row: Row, field: str) -> str:
-    """Absolute, with its 95 % interval where there is one, else in percent of the reference."""
-    _, delta, low, high, _ = companions(field)
+    """With its 95 % interval or standard error where there is one; else in percent of the
+    reference too."""
+    _, delta, stderr, low, high, *_ = companions(field)
     difference = row[delta]
     if difference is None:
         return ""
     if row.get(low) is not None:
         return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
+    if row.get(stderr) is not None:
+        return f"{difference:+.4f} ± {_number(row[stderr])}"
     reference = row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"
@@ -94,7 +119,9 @@ def _how(measurement: Mapping[str, Any]) -> str:
     words = [f"{measurement['metric'] or measurement['stage']}: {measurement['protocol'] or ''}"]
     if measurement["text"]:
         words[0] += f" on {measurement['text']}"
-    if measurement["tokens_scored"]:
+    if measurement.get("sampling"):
+        words.append(measurement["sampling"])
+    elif measurement["tokens_scored"]:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
     if measurement.get("items"):
         words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")

@@ -1,4 +1,4 @@
-"""From measurements to columns: a field such as ``ppl`` holds one protocol and one text only.
+"""From measurements to columns: a field such as ``ppl`` holds one protocol and one set of tokens.
 
 Where rows were measured in two ways, the fields name theirs: ``ppl[llamacpp-512]`` and
 ``ppl[llamacpp-512 n_ctx=256]``.
@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# What stands beside a score: its standard error, its difference to the reference, and of that the
-# interval and the probability under no difference.
-COMPANIONS = ("_stderr", "_delta", "_delta_low", "_delta_high", "_delta_p")
+# What stands beside a score: its standard error, its difference to the reference, of that the
+# standard error, the interval and the probability under no difference; its interquartile range over
+# rounds, and its ratio to the reference.
+COMPANIONS = (
+    *("_stderr", "_delta", "_delta_stderr", "_delta_low", "_delta_high", "_delta_p"),
+    *("_iqr", "_ratio"),
+)
 
 Row = Mapping[str, Any]
 Way = tuple[Any, ...]
@@ -57,7 +61,10 @@ def score_fields(row: Row) -> list[str]:
 
 
 def _way(measurement: Mapping[str, Any]) -> Way:
-    return measurement["protocol"], measurement["text_digest"] or measurement["text"]
+    """Equal for what was measured alike: reports of old have no digest of the tokens."""
+    return measurement["protocol"], (
+        measurement.get("tokens_sha256") or measurement["text_digest"] or measurement["text"]
+    )
 
 
 def _suffixes(measurements: Iterable[Mapping[str, Any]]) -> dict[Way, dict[str, str]]:

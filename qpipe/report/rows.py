@@ -29,8 +29,8 @@ TASKS = "tasks"
 # Facts of an evaluation that say how it was measured. Every other number among its facts is a
 # score, and ``X_stderr`` is the standard error of the score ``X``.
 ABOUT = frozenset(
-    {"protocol", "text", "tokens", "tokens_scored", "items", "backend", "notes", "seconds",
-     "tokens_per_second"}
+    {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend", "notes",
+     "sampling", "seconds", "tokens_per_second"}
 )  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def _compare(
 
 def _compare_one(measurement: Mapping[str, Any], reference: Mapping[str, Any] | None) -> None:
     scores, there = measurement["scores"], reference["scores"] if reference else {}
-    if "ppl" in scores:
+    if "ppl" in scores and "ppl_delta" not in scores:
         scores["ppl_delta"] = scores["ppl"] - there["ppl"] if "ppl" in there else None
     if reference and measurement["metric"] == TASKS and scores and there:
         found = differences(Path(measurement["artifact"]), Path(reference["artifact"]))
@@ -321,4 +321,4 @@ def _compare_one(measurement: Mapping[str, Any], reference: Mapping[str, Any] | 
 
 
 def _way(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
-    return measurement["metric"], measurement["protocol"], measurement["text_digest"]
+    return measurement["protocol"], measurement["tokens_sha256"] or measurement["text_digest"]

@@ -103,11 +103,16 @@ def test_renaming_changes_no_id() -> None:
 
 def test_memory_grows_with_the_inputs_where_a_stage_says_so() -> None:
     needs = Resources(2, 100, 1, memory_per_input_byte=1.5)
-    assert needs.with_inputs(10) == Resources(2, 115, 1)
-    assert Resources(2, 100, 1).with_inputs(10**9) == Resources(2, 100, 1)
+    assert needs.with_inputs({"in": 10}) == Resources(2, 115, 1)
+    assert Resources(2, 100, 1).with_inputs({"in": 10**9}) == Resources(2, 100, 1)
 
 
 def test_a_small_input_takes_fewer_cores() -> None:
     needs = Resources(8, 100, input_bytes_per_cpu=10)
-    cpus = {size: needs.with_inputs(size).cpus for size in (0, 1, 10, 11, 75, 1000)}
+    cpus = {size: needs.with_inputs({"in": size}).cpus for size in (0, 1, 10, 11, 75, 1000)}
     assert cpus == {0: 1, 1: 1, 10: 1, 11: 2, 75: 8, 1000: 8}
+
+
+def test_one_input_can_be_what_sizes_a_node() -> None:
+    needs = Resources(1, 100, memory_per_input_byte=2.0, sized_by="model")
+    assert needs.with_inputs({"model": 10, "reference": 10**12}) == Resources(1, 120)

@@ -7,16 +7,20 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qpipe.errors import DataError
 from qpipe.evaluators.metrics.backend import Block, Tokens
-from qpipe.evaluators.metrics.scores import mean_nll, score, token_nll
+from qpipe.evaluators.metrics.passing import Kept, Pass
+from qpipe.evaluators.metrics.scores import NllScorer, token_nll
 from qpipe.evaluators.metrics.windows import cut
-from qpipe.evaluators.perplexity import measure
+from qpipe.evaluators.perplexity import Measured, measure
 from qpipe.evaluators.protocols import Protocol, protocol
+from qpipe.evaluators.reporting import about, scores_of
+from qpipe.evaluators.tokenized import Tokenized, tokenize
 
 BASE = protocol("llamacpp-512")
 
@@ -32,9 +36,14 @@ class Letters:
     version: str = "1"
     rows_per_block: int = 2
     poison: float = 0.0
+    prefix: int = 9
+    at_once: int = 1
 
     def tokenize(self, text: str) -> Tokens:
         return np.array([ord(char) - ord("a") for char in text], np.int32)
+
+    def together(self, width: int, rows: int) -> int:
+        return self.at_once
 
     def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
         n_windows, n_ctx = windows.shape
@@ -55,8 +64,10 @@ def test_windows_replace_the_first_token_by_bos() -> None:
     # BOS before the text makes nine tokens: two windows, and one token left over.
     assert windows.tokens.tolist() == [[9, 0, 1, 2], [9, 4, 5, 6]]
     assert (windows.available, windows.text_tokens, windows.first) == (2, 9, 2)
-    assert windows.targets(1, 2, 1).tolist() == [6]
-    assert windows.sha256 == hashlib.sha256(struct.pack("<8i", 9, 0, 1, 2, 9, 4, 5, 6)).hexdigest()
+    assert windows.spans.tolist() == [[2, 3], [2, 3]]
+    assert windows.targets(1).tolist() == [6]
+    packed = struct.pack("<12i", 9, 0, 1, 2, 9, 4, 5, 6, 2, 3, 2, 3)
+    assert windows.sha256 == hashlib.sha256(packed).hexdigest()
 
 
 def test_without_a_bos_the_windows_are_text() -> None:
@@ -111,65 +122,106 @@ def test_token_nll_survives_large_logits_and_many_words() -> None:
     np.testing.assert_allclose(found, [0, math.log(199_999), math.log(200_000)], rtol=1e-6)
 
 
-def test_mean_and_error_by_hand() -> None:
-    # Mean 3, mean square 10, so variance 1 (over n) and error sqrt(1 / 3).
-    found = mean_nll(np.array([2.0, 2.0, 4.0, 4.0]))
-    assert (found.mean, found.count) == (3.0, 4)
-    assert found.stderr == pytest.approx(math.sqrt(1 / 3))
-    assert found.ppl == pytest.approx(math.exp(3))
-    assert found.ppl_stderr == pytest.approx(math.exp(3) / math.sqrt(3))
-
-
-def test_one_token_has_no_error_estimate() -> None:
-    assert math.isnan(mean_nll(np.array([2.0])).stderr)
-
-
 def test_only_the_second_half_is_scored() -> None:
     # The odds of the next letter are 27 to 1 for each of nine others: 27/36, any other 1/36.
     seen: list[tuple[int, int]] = []
     text = "bcdefga" * 2
-    result = measure(
-        Letters(bos=None, n_ctx_train=8),
-        text,
-        protocol=_protocol(7),
-        progress=lambda done, total: seen.append((done, total)),
-    )
+    backend = Letters(bos=None, n_ctx_train=8)
+    tokenized = tokenize(text, backend, _protocol(7), name="letters.txt")
+    result = measure(backend, tokenized, progress=lambda done, total: seen.append((done, total)))
     # Windows b c d e f g a: the logits at 3, 4, 5 predict e→f, f→g, g→a.
     nll = [math.log(36 / 27), math.log(36 / 27), math.log(36)]
-    assert result.nll == pytest.approx(np.mean(nll))
-    assert result.ppl == pytest.approx(math.exp(np.mean(nll)))
-    assert (result.tokens_scored, result.tokens, result.chunks) == (6, 14, 2)
-    assert (result.protocol, result.backend, result.notes) == (
+    assert result.nll.tolist() == pytest.approx(nll + nll)
+    assert scores_of(tokenized, result.nll)["ppl"] == pytest.approx(math.exp(np.mean(nll)))
+    described = about(tokenized, backend)
+    assert (described["tokens_scored"], described["tokens"], described["chunks"]) == (6, 14, 2)
+    assert (described["protocol"], described["backend"], described["notes"]) == (
         "llamacpp-512 n_ctx=7",
-        "letters",
-        (),
+        "letters 1",
+        [],
     )
     assert seen[-1] == (14, 14)
     assert seen == sorted(seen)
 
 
-def test_the_size_of_blocks_changes_nothing() -> None:
-    text = "abcdefghihgfedcba"
-    one, many = (
-        measure(Letters(rows_per_block=size), text, protocol=_protocol(8)).nll for size in (1, 99)
-    )
-    assert one == many
+def _measured(backend: Letters, text: str, protocol: Protocol) -> tuple[Tokenized, Measured]:
+    tokenized = tokenize(text, backend, protocol, name="")
+    return tokenized, measure(backend, tokenized)
+
+
+@pytest.mark.parametrize("backend", [Letters(rows_per_block=99), Letters(at_once=2)])
+def test_the_size_of_blocks_and_groups_changes_nothing(backend: Letters) -> None:
+    text = "abcdefghihgfedcbaabcdefg"
+    _, one = _measured(Letters(rows_per_block=1), text, _protocol(8))
+    _, other = _measured(backend, text, _protocol(8))
+    assert one.nll.tolist() == other.nll.tolist()
 
 
 def test_windows_beyond_the_trained_context_are_noted() -> None:
-    result = measure(Letters(n_ctx_train=4), "abcdefgh", protocol=_protocol(8))
-    assert "exceed the 4" in result.notes[0]
+    backend = Letters(n_ctx_train=4)
+    tokenized, _ = _measured(backend, "abcdefgh", _protocol(8))
+    assert "exceed the 4" in str(about(tokenized, backend)["notes"])
 
 
 def test_nan_logits_are_refused_with_their_place() -> None:
-    windows = cut("abcdefgh", Letters(), _protocol(8))
     with pytest.raises(
         DataError, match="letters gave 9 NaN of 10 logits at position 4 of window 0"
     ):
-        list(score(Letters(poison=math.nan), windows))
+        _measured(Letters(poison=math.nan), "abcdefgh", _protocol(8))
 
 
 def test_probability_zero_is_refused() -> None:
-    windows = cut("aaaaaaaa", Letters(), _protocol(8))
     with pytest.raises(DataError, match="infinite logits"):
-        list(score(Letters(poison=-math.inf), windows))
+        _measured(Letters(poison=-math.inf), "aaaaaaaa", _protocol(8))
+
+
+def test_tokens_of_another_vocabulary_are_refused() -> None:
+    tokenized = tokenize("abcdefghi", Letters(), _protocol(8), name="")
+    with pytest.raises(DataError, match=r"another model: its token ids go from 0 to 9, .* of 9;"):
+        measure(Letters(n_vocab=9), tokenized)
+
+
+def test_rolling_windows_score_every_token_once() -> None:
+    """By hand, as lm-eval's get_rolling_token_windows gives them for max_seq_len 3: the last window
+    reaches back over tokens that are scored already."""
+    changed = _protocol(
+        3, scored="rolling", bos="none", text_bos=False, text="as-it-is", unit="byte"
+    )
+    windows = cut("abcdefgh", Letters(), changed)
+    assert windows.tokens.tolist() == [[9, 0, 1, 2], [2, 3, 4, 5], [4, 5, 6, 7]]
+    assert windows.spans.tolist() == [[0, 3], [0, 3], [1, 3]]
+    assert [windows.targets(n).tolist() for n in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert (windows.scored, windows.units, windows.available) == (8, 8, 3)
+
+
+def test_a_short_document_is_padded_and_scored_to_its_end() -> None:
+    changed = _protocol(
+        6, scored="rolling", bos="none", text_bos=False, text="as-it-is", unit="byte"
+    )
+    backend = Letters(n_ctx_train=8)
+    tokenized, result = _measured(backend, "bcd", changed)
+    assert tokenized.windows.tokens.tolist() == [[9, 1, 2, 3]]
+    # From 9 comes 0 at 27 to 1, not b: 1/36; then c and d at 27/36.
+    nll = [math.log(36), math.log(36 / 27), math.log(36 / 27)]
+    assert result.nll.tolist() == pytest.approx(nll)
+    assert scores_of(tokenized, result.nll)["bits_per_byte"] == pytest.approx(
+        sum(nll) / 3 / math.log(2)
+    )
+
+
+def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
+    text, backend = "abcdefghihgfedcbaabcdefg", Letters(at_once=2)
+    tokenized = tokenize(text, backend, _protocol(4), name="")
+    windows = tokenized.windows
+    order = [3, 0, 5, 1, 4, 2]
+    stopped = Pass(backend, windows, order=order, kept=Kept(tmp_path))
+    assert stopped.run(NllScorer(windows), enough=lambda found: len(found) >= 2) == 2
+    (tmp_path / "group-000001.writing").write_bytes(b"half")
+    seen: list[tuple[int, int]] = []
+    again = Pass(backend, windows, order=order, kept=Kept(tmp_path))
+    assert again.run(NllScorer(windows), progress=lambda *at: seen.append(at)) == 4
+    assert seen == [(16, 24), (24, 24)]
+    whole = Pass(backend, windows, order=order, kept=Kept(None))
+    whole.run(NllScorer(windows))
+    assert [part.tolist() for part in again.found] == [part.tolist() for part in whole.found]
+    assert Pass(backend, windows, order=order, kept=Kept(tmp_path)).run(NllScorer(windows)) == 0

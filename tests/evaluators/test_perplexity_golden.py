@@ -13,8 +13,10 @@ import pytest
 from qpipe.errors import CheckpointError, DataError
 from qpipe.evaluators.metrics.scores import token_nll
 from qpipe.evaluators.metrics.windows import cut
-from qpipe.evaluators.perplexity import perplexity
+from qpipe.evaluators.perplexity import measure, perplexity
 from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.reporting import scores_of
+from qpipe.evaluators.tokenized import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 
 Gguf = Callable[[str, str], Path]
@@ -42,17 +44,15 @@ def test_the_golden_table_has_every_level() -> None:
 @pytest.mark.parametrize("row", _golden(), ids=lambda row: f"{row['model']}-{row['format']}")
 def test_perplexity_equals_llama_perplexitys(row: dict[str, str], gguf_of: Gguf) -> None:
     n_ctx, chunks = int(row["n_ctx"]), int(row["chunks"])
-    result = perplexity(
-        gguf_of(row["model"], row["format"]),
-        _text(row["text"]),
-        protocol=protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks),
-        threads=2,
-    )
-    assert result.ppl == pytest.approx(float(row["value"]), abs=0.002)
-    assert result.stderr == pytest.approx(float(row["stderr"]), abs=0.00005)
-    assert result.chunks == chunks
-    assert result.tokens_scored == chunks * (n_ctx - 1 - n_ctx // 2)
-    assert math.log(result.ppl) == pytest.approx(result.nll)
+    with LlamaCppBackend(gguf_of(row["model"], row["format"]), threads=2) as backend:
+        chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks)
+        tokenized = tokenize(_text(row["text"]), backend, chosen, name="")
+        found = measure(backend, tokenized)
+    scores = scores_of(tokenized, found.nll)
+    assert scores["ppl"] == pytest.approx(float(row["value"]), abs=0.002)
+    assert scores["ppl_stderr"] == pytest.approx(float(row["stderr"]), abs=0.00005)
+    assert len(found.nll) == chunks * (n_ctx - 1 - n_ctx // 2)
+    assert math.log(scores["ppl"]) == pytest.approx(found.nll.mean())
 
 
 @pytest.mark.parametrize(("n_ctx", "most_chunks"), [(96, 22), (2048, 2)])
@@ -71,7 +71,7 @@ def test_windows_decoded_together_in_parts_or_alone_are_one(
                 (window, start + row, value)
                 for window, start, logits in backend.logits(windows.tokens, first=windows.first)
                 for row, value in enumerate(
-                    token_nll(logits, windows.targets(window, start, len(logits)))
+                    token_nll(logits, windows.tokens[window, start + 1 : start + 1 + len(logits)])
                 )
             ]
         found.append(nll)

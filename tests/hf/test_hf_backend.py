@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 
 from qpipe.errors import CheckpointError, EngineMissingError
+from qpipe.evaluators.metrics.backend import Backend
 from qpipe.evaluators.perplexity import measure
 from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.reporting import scores_of
+from qpipe.evaluators.tokenized import tokenize
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load, quantization
 from qpipe.llamacpp.backend import LlamaCppBackend
@@ -22,15 +25,21 @@ STORIES = DATA / "models" / "stories260K"
 TEXT = (DATA / "texts" / "tinystories_train_head_ascii.txt").read_text()
 
 
+def _ppl(backend: Backend, *, chunks: int) -> tuple[dict[str, float], str]:
+    chosen = protocol("llamacpp-512").with_overrides(chunks=chunks)
+    tokenized = tokenize(TEXT, backend, chosen, name="")
+    return scores_of(tokenized, measure(backend, tokenized).nll), tokenized.about.sha256
+
+
 @pytest.mark.slow
 def test_f32_meets_llama_perplexitys_figure() -> None:
     """tests/data/golden/perplexity.tsv: 4.798706 ± 0.057354 for stories260K in F32."""
     with TransformersBackend(STORIES, threads=2) as backend:
-        found = measure(backend, TEXT, protocol=protocol("llamacpp-512").with_overrides(chunks=100))
-    assert found.ppl == pytest.approx(4.798706, abs=0.0005)
-    assert found.stderr == pytest.approx(0.057354, abs=0.00005)
-    assert found.backend == "transformers"
-    assert "float32, cpu" in found.backend_version or "float32, cuda" in found.backend_version
+        found, _ = _ppl(backend, chunks=100)
+        version = backend.version
+    assert found["ppl"] == pytest.approx(4.798706, abs=0.0005)
+    assert found["ppl_stderr"] == pytest.approx(0.057354, abs=0.00005)
+    assert "float32, cpu" in version or "float32, cuda" in version
 
 
 def test_tokens_and_bos_are_llama_cpps(gguf_of: Callable[[str, str], Path]) -> None:
@@ -50,16 +59,13 @@ def test_a_gguf_file_is_dequantized_where_llama_cpp_is_not_wanted(
 ) -> None:
     """llama.cpp rounds activations to 8 bits before it multiplies: near, not equal."""
     shutil.copy(gguf_of("stories260K", "Q8_0"), tmp_path / "model.gguf")
-    chosen = protocol("llamacpp-512").with_overrides(n_ctx=256, chunks=4)
     windows = np.arange(512, dtype=np.int32).reshape(2, 256)
     with TransformersBackend(tmp_path, threads=2) as backend:
         ours = np.concatenate([block for _, _, block in backend.logits(windows, first=0)])
     with LlamaCppBackend(tmp_path / "model.gguf", threads=2) as backend:
         theirs = np.concatenate([block.copy() for _, _, block in backend.logits(windows, first=0)])
-        found = measure(backend, TEXT, protocol=chosen)
     assert ours.shape == theirs.shape == (510, 512)
     assert np.abs(ours - theirs).mean() < 0.05
-    assert found.chunks == 4
 
 
 def test_a_batch_of_windows_is_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,14 +91,13 @@ def test_quantized_checkpoints_are_loaded_as_they_are(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(STORIES).save_pretrained(tmp_path)
     assert quantization(tmp_path) == "bitsandbytes"
-    chosen = protocol("llamacpp-512").with_overrides(chunks=10)
     with TransformersBackend(tmp_path, threads=2) as backend:
-        nf4 = measure(backend, TEXT, protocol=chosen)
+        nf4, on = _ppl(backend, chunks=10)
+        assert "bitsandbytes" in backend.version
     with TransformersBackend(STORIES, threads=2) as backend:
-        plain = measure(backend, TEXT, protocol=chosen)
-    assert "bitsandbytes" in nf4.backend_version
-    assert nf4.tokens_sha256 == plain.tokens_sha256
-    assert 1.01 < nf4.ppl / plain.ppl < 1.2
+        plain, also_on = _ppl(backend, chunks=10)
+    assert on == also_on
+    assert 1.01 < nf4["ppl"] / plain["ppl"] < 1.2
 
 
 def _copy(folder: Path) -> Path:

@@ -6,6 +6,7 @@ from their text in one. Templates are rendered in Jinja's sandbox, whoever wrote
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import datasets
 import httpx
 import lm_eval.tasks
 import lm_eval.utils
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
@@ -72,12 +73,21 @@ def load(
 def _sandbox_templates() -> None:
     """lm-eval renders templates unguarded, and a template can reach any Python object."""
     plain = lm_eval.utils.env
-    if not isinstance(plain, SandboxedEnvironment):
-        guarded = SandboxedEnvironment(
+    if not isinstance(plain, _Templates):
+        guarded = _Templates(
             loader=plain.loader, undefined=plain.undefined, keep_trailing_newline=True
         )
         guarded.filters |= plain.filters
         lm_eval.utils.env = guarded
+
+
+class _Templates(SandboxedEnvironment):
+    """Compiles a template once; lm-eval asks for it anew with each document."""
+
+    @functools.cache  # noqa: B019  there is one environment a process
+    def from_string(self, source: str) -> Template:  # type: ignore[override]
+        """A compiled template."""
+        return super().from_string(source)
 
 
 def _manager(names: Sequence[str], folder: local.TaskFolder | None) -> Any:

@@ -14,11 +14,27 @@ Block: TypeAlias = tuple[int, int, Logits]
 """(window, start, logits [k, n_vocab]): row i predicts token start + i + 1 of the window."""
 
 
-class Backend(Protocol):
-    """A loaded model.
+class TokenSource(Protocol):
+    """A tokenizer.
 
-    ``bos`` is the token that its vocabulary puts before a text, or None if it puts none.
+    ``bos`` is the token that the vocabulary puts before a text, or None if it puts none; ``prefix``
+    what a first token is predicted from: BOS, or EOS in a vocabulary without.
     """
+
+    @property
+    def bos(self) -> int | None:
+        """See above."""
+
+    @property
+    def prefix(self) -> int:
+        """See above."""
+
+    def tokenize(self, text: str) -> Tokens:
+        """Token ids of the text alone: no BOS, no EOS."""
+
+
+class Backend(TokenSource, Protocol):
+    """A loaded model."""
 
     @property
     def name(self) -> str:
@@ -36,15 +52,11 @@ class Backend(Protocol):
     def n_ctx_train(self) -> int | None:
         """The context that the model was trained for, None if it does not say."""
 
-    @property
-    def bos(self) -> int | None:
-        """See above."""
-
-    def tokenize(self, text: str) -> Tokens:
-        """Token ids of the text alone: no BOS, no EOS."""
+    def together(self, width: int, rows: int) -> int:
+        """How many windows of ``width`` tokens are computed together, ``rows`` logits of each."""
 
     def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
-        """Blocks, in order, for positions first … n_ctx-2 of each window [n_windows, n_ctx].
+        """Blocks, in order, for positions first … width-2 of each window [n_windows, width].
 
         A block may be overwritten when the next one is asked for.
         """

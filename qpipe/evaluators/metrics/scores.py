@@ -1,40 +1,31 @@
-"""From logits to log-probabilities, from log-probabilities to perplexity."""
+"""From logits to the negative log-likelihood of tokens, and what is finite."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from qpipe.errors import DataError
-from qpipe.evaluators.metrics.backend import Backend, Logits, Tokens
+from qpipe.evaluators.metrics.backend import Logits, Tokens
 from qpipe.evaluators.metrics.windows import Windows
 
 Nll = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float64]
+"""[tokens, columns]: what was found of each scored token."""
+
 # Logits per step: what is read, subtracted and exponentiated should stay in the CPU's cache.
-_STEP = 1 << 17
+STEP = 1 << 17
 
 
-@dataclass(frozen=True)
-class MeanNll:
-    """Mean negative log-likelihood in nats over ``count`` tokens, with its standard error."""
+class NllScorer:
+    """One column: the negative log-likelihood of each scored token, in nats."""
 
-    mean: float
-    stderr: float
-    count: int
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
 
-    @property
-    def ppl(self) -> float:
-        """Perplexity: e to the mean."""
-        return math.exp(self.mean)
-
-    @property
-    def ppl_stderr(self) -> float:
-        """Standard error of the perplexity, to first order."""
-        return self.stderr * self.ppl
+    def __call__(self, window: int, at: int, logits: Logits) -> Values:
+        """Of the ``at``-th scored token of a window and those after it."""
+        return token_nll(logits, self.windows.targets(window)[at : at + len(logits)])[:, None]
 
 
 def token_nll(logits: Logits, targets: Tokens) -> Nll:
@@ -44,7 +35,7 @@ def token_nll(logits: Logits, targets: Tokens) -> Nll:
     in float32, their sum and its logarithm in float64.
     """
     out = np.empty(len(targets), np.float64)
-    step = max(1, _STEP // logits.shape[1])
+    step = max(1, STEP // logits.shape[1])
     for at in range(0, len(targets), step):
         rows = logits[at : at + step]
         top = rows.max(axis=1)
@@ -55,36 +46,18 @@ def token_nll(logits: Logits, targets: Tokens) -> Nll:
     return out
 
 
-def score(backend: Backend, windows: Windows) -> Iterator[tuple[int, int, Nll]]:
-    """(window, start, nll of tokens start+1 …) block by block.
-
-    Raises DataError where a logit is NaN or a token of the text has probability zero.
-    """
-    for window, start, logits in backend.logits(windows.tokens, first=windows.first):
-        with np.errstate(invalid="ignore"):
-            nll = token_nll(logits, windows.targets(window, start, len(logits)))
-        if not np.isfinite(nll).all():
-            row = int(np.flatnonzero(~np.isfinite(nll))[0])
-            raise DataError(
-                f"{backend.name} gave {_fault(logits[row])} at position {start + row} of window "
-                f"{window}: the model is damaged, or its quantization overflowed; evaluate the "
-                "unquantized checkpoint to tell which"
-            )
-        yield window, start, nll
+def require_finite(values: Values, logits: Logits, *, model: str, window: int, start: int) -> None:
+    """Raise DataError where a logit is NaN or a token of the text has probability zero."""
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"{model} gave {_fault(logits[row])} at position {start + row} of window {window}: the "
+            "model is damaged, or its quantization overflowed; evaluate the unquantized checkpoint "
+            "to tell which"
+        )
 
 
 def _fault(row: Logits) -> str:
     bad = int(np.count_nonzero(np.isnan(row)))
     return f"{bad} NaN of {len(row)} logits" if bad else "infinite logits"
-
-
-def mean_nll(nll: Nll) -> MeanNll:
-    """Mean and standard error as llama-perplexity prints them: sqrt((E[x²] - E[x]²) / (n - 1)).
-
-    Source: `perplexity` in llama.cpp's tools/perplexity/perplexity.cpp. One token has no error
-    estimate: nan.
-    """
-    count = len(nll)
-    variance = float(np.square(nll - nll.mean()).mean())
-    stderr = math.sqrt(variance / (count - 1)) if count > 1 else math.nan
-    return MeanNll(mean=float(nll.mean()), stderr=stderr, count=count)

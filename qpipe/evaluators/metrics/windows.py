@@ -3,51 +3,84 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from qpipe.errors import DataError
-from qpipe.evaluators.metrics.backend import Backend, Tokens
+from qpipe.evaluators.metrics.backend import Tokens, TokenSource
 from qpipe.evaluators.protocols import Protocol
+from qpipe.evaluators.texts import PREPARATIONS, Document
+
+Spans = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """``tokens`` [n_windows, n_ctx] as the model sees them, BOS in its place.
+    """``tokens`` [n_windows, width] as the model sees them, BOS in its place.
 
-    ``available`` windows were in the text, of ``text_tokens`` tokens; ``first`` is the first
-    position whose logits are used.
+    Logits at positions ``spans[i, 0]`` … ``spans[i, 1] - 1`` of window i are used, each to predict
+    the token after it; what lies behind the end is padding. ``available`` windows were in the text,
+    of ``text_tokens`` tokens. ``units`` are the words or bytes that the mean is taken over, None
+    for tokens.
     """
 
     tokens: Tokens
-    first: int
+    spans: Spans
     available: int
     text_tokens: int
+    units: int | None = None
+
+    @property
+    def first(self) -> int:
+        """The first position of any window whose logits are used."""
+        return int(self.spans[:, 0].min())
+
+    @property
+    def scored(self) -> int:
+        """How many tokens are scored in all."""
+        return int((self.spans[:, 1] - self.spans[:, 0]).sum())
 
     @property
     def sha256(self) -> str:
-        """Of the token ids as little-endian int32: equal for all that was measured on the same."""
-        return hashlib.sha256(self.tokens.astype("<i4").tobytes()).hexdigest()
+        """Of token ids and spans as little-endian int32: equal for all measured on the same."""
+        digest = hashlib.sha256(self.tokens.astype("<i4").tobytes())
+        digest.update(self.spans.astype("<i4").tobytes())
+        return digest.hexdigest()
 
-    def targets(self, window: int, start: int, count: int) -> Tokens:
-        """The tokens that logits at positions start … start+count-1 predict."""
-        return self.tokens[window, start + 1 : start + 1 + count]
+    def targets(self, window: int) -> Tokens:
+        """The tokens of a window that are scored."""
+        first, end = self.spans[window]
+        return self.tokens[window, first + 1 : end + 1]
+
+    def require_within(self, n_vocab: int, *, model: str) -> None:
+        """Raise DataError if a token is none of the model's ``n_vocab``."""
+        low, high = int(self.tokens.min()), int(self.tokens.max())
+        if low < 0 or high >= n_vocab:
+            raise DataError(
+                f"the text was tokenized for another model: its token ids go from {low} to {high}, "
+                f"and {model} has a vocabulary of {n_vocab}; measure each model on tokens of its "
+                "own reference"
+            )
 
 
-def cut(text: str, backend: Backend, protocol: Protocol) -> Windows:
-    """Tokenize the whole text once and cut it.
+def cut(text: str, source: TokenSource, protocol: Protocol) -> Windows:
+    """Tokenize each document of the prepared text once and cut it.
 
     Raises DataError if the text is empty or has fewer tokens than one window.
     """
-    if protocol.strip_final_newline:
-        text = text.removesuffix("\n")
-    if not text:
+    documents = PREPARATIONS[protocol.text](text)
+    if not any(document.text for document in documents):
         raise DataError("the text to measure is empty: give a text with evaluate.text")
-    tokens = backend.tokenize(text)
-    if protocol.text_bos and backend.bos is not None:
-        tokens = np.concatenate([np.array([backend.bos], np.int32), tokens])
-    prepend = protocol.bos == "prepend" and backend.bos is not None
+    if protocol.scored == "rolling":
+        return _rolling(documents, source, protocol)
+    (document,) = documents
+    tokens = source.tokenize(document.text)
+    if protocol.text_bos and source.bos is not None:
+        tokens = np.concatenate([np.array([source.bos], np.int32), tokens])
+    prepend = protocol.bos == "prepend" and source.bos is not None
     size = protocol.n_ctx - prepend
     stride = protocol.stride or size
     available = (len(tokens) - size) // stride + 1 if len(tokens) >= size else 0
@@ -58,7 +91,8 @@ def cut(text: str, backend: Backend, protocol: Protocol) -> Windows:
         )
     count = min(available, protocol.chunks or available)
     cuts = np.lib.stride_tricks.sliding_window_view(tokens, size)[::stride][:count]
-    return Windows(_with_bos(cuts, protocol, backend.bos), protocol.first, available, len(tokens))
+    spans = np.tile(np.array([protocol.first, protocol.n_ctx - 1], np.int32), (count, 1))
+    return Windows(_with_bos(cuts, protocol, source.bos), spans, available, len(tokens))
 
 
 def _with_bos(cuts: Tokens, protocol: Protocol, bos: int | None) -> Tokens:
@@ -69,3 +103,28 @@ def _with_bos(cuts: Tokens, protocol: Protocol, bos: int | None) -> Tokens:
     replaced = cuts.copy()
     replaced[:, 0] = bos
     return replaced
+
+
+def _rolling(documents: Sequence[Document], source: TokenSource, protocol: Protocol) -> Windows:
+    """As lm-eval's `get_rolling_token_windows` with one token of context."""
+    rows, spans, total = [], [], 0
+    for document in documents:
+        tokens = source.tokenize(document.text)
+        total += len(tokens)
+        for row, span in _rolled(tokens, prefix=source.prefix, n_ctx=protocol.n_ctx):
+            rows.append(row)
+            spans.append(span)
+    units = sum(d.words if protocol.unit == "word" else d.bytes for d in documents)
+    # The model is given n_ctx tokens at most: the last one of a row is only predicted.
+    tokens = np.zeros((len(rows), max(map(len, rows))), np.int32)
+    for index, row in enumerate(rows):
+        tokens[index, : len(row)] = row
+    return Windows(tokens, np.array(spans, np.int32), len(rows), total, units)
+
+
+def _rolled(tokens: Tokens, *, prefix: int, n_ctx: int) -> Iterator[tuple[Tokens, tuple[int, int]]]:
+    head = tokens[:n_ctx]
+    yield np.concatenate([np.array([prefix], np.int32), head]), (0, len(head))
+    for at in range(n_ctx, len(tokens), n_ctx):
+        end = min(at + n_ctx, len(tokens))
+        yield tokens[end - n_ctx - 1 : end], (n_ctx - (end - at), n_ctx)

@@ -1,0 +1,155 @@
+"""Perplexity and KL divergence beside llama.cpp's own: same model, text, windows and threads.
+
+"The same library" for perplexity is the wheel's: our loop beside nothing but its decoding of the
+same batches, which no loop around it can beat. llama-perplexity (in the folder QPIPE_LLAMA_CPP)
+links a build of its own; KL divergence is compared with its whole passes, loading included on both
+sides, the start of Python on ours not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.measure import Bench, Row, call, interleaved
+from qpipe.evaluators.kld import KldParams, interval, measure
+from qpipe.evaluators.logprobs import store
+from qpipe.evaluators.perplexity import measure as measure_perplexity
+from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.stored import Stored
+from qpipe.evaluators.tokenized import Tokenized, tokenize
+from qpipe.gguf.convert import convert
+from qpipe.gguf.quantize import quantize
+from qpipe.llamacpp.backend import LlamaCppBackend
+from qpipe.stages.sources import DATA
+
+N_CTX = 256
+THREADS = 2
+LEVELS = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0", "Q6_K")
+TEXT = DATA / "texts" / "tinystories_lower_heldout.txt"
+_STORIES = Path(__file__).parents[1] / "tests" / "data"
+_PEER = "QPIPE_LLAMA_CPP"
+
+
+def rows(bench: Bench) -> list[Row]:
+    """Wall seconds of a perplexity and of six KL divergences; tokens that a precision takes."""
+    folder = bench.sub("evaluating")
+    models = _models(DATA / "tinystories-d256", folder, "F16", LEVELS)
+    found = [*_perplexity(models["F16"], bench.rounds), *_precision(bench.sub("stories"))]
+    if _PEER not in os.environ:
+        print(f"no KL divergence measured: set {_PEER} (its folder)", file=sys.stderr)
+        return found
+    return [*found, *_divergence(models, folder, bench.rounds)]
+
+
+def _models(source: Path, folder: Path, base: str, levels: Sequence[str]) -> dict[str, Path]:
+    """GGUF files by name, the base first."""
+    models = {name: folder / f"{name}.gguf" for name in (base, *levels)}
+    convert(source, models[base], outtype=base)
+    for level in levels:
+        quantize(models[base], models[level], ftype=level)
+    return models
+
+
+def _perplexity(model: Path, rounds: int) -> Iterator[Row]:
+    with LlamaCppBackend(model, threads=THREADS) as backend:
+        tokenized = _tokenized(backend, TEXT)
+        windows = tokenized.windows
+
+        def decode() -> None:
+            for _ in backend.logits(windows.tokens, first=windows.first):
+                pass
+
+        works: dict[str, Callable[[], object]] = {
+            "ours": partial(measure_perplexity, backend, tokenized),
+            "decoding": decode,
+        }
+        taken = interleaved(works, rounds=rounds)
+    tokens = windows.tokens.size
+    yield Row(
+        f"perplexity, {tokens:,} tokens",
+        taken["ours"],
+        "s",
+        "the same library's decoding alone",
+        taken["decoding"],
+        limit=1 / 0.95,
+    )
+    yield Row("perplexity, tokens/s", tokens / taken["ours"], "tokens/s")
+
+
+def _divergence(models: dict[str, Path], folder: Path, rounds: int) -> Iterator[Row]:
+    base, *levels = models.values()
+    works: dict[str, Callable[[], object]] = {
+        "theirs": partial(_theirs, base, levels, folder),
+        "full": partial(_ours, base, levels, folder, KldParams()),
+        "precise": partial(_ours, base, levels, folder, KldParams(precision=0.05)),
+    }
+    taken = interleaved(works, rounds=rounds)
+    peer = "llama-perplexity, base and six passes"
+    yield Row("KLD of six levels, full", taken["full"], "s", peer, taken["theirs"], limit=1.0)
+    yield Row(
+        "KLD of six levels, precision 0.05",
+        taken["precise"],
+        "s",
+        peer,
+        taken["theirs"],
+        limit=0.3,
+    )
+
+
+def _ours(base: Path, levels: Sequence[Path], folder: Path, params: KldParams) -> None:
+    stored = _reference(base, folder / "reference", TEXT)
+    for level in levels:
+        with LlamaCppBackend(level, threads=THREADS) as backend:
+            measure(backend, stored, params)
+
+
+def _theirs(base: Path, levels: Sequence[Path], folder: Path) -> None:
+    program = Path(os.environ[_PEER], "llama-perplexity")
+    kept = folder / "base.kld"
+    same: list[object] = ["-c", N_CTX, "-t", THREADS, "--kl-divergence-base", kept]
+    call([program, "-m", base, "-f", TEXT, *same], cwd=folder)
+    for level in levels:
+        call([program, "-m", level, *same, "--kl-divergence"], cwd=folder)
+
+
+def _precision(folder: Path) -> Iterator[Row]:
+    """stories260K in Q4_0: what 5 % takes, and how far it is from what the whole text gives."""
+    models = _models(_STORIES / "models" / "stories260K", folder, "F32", ["Q4_0"])
+    text = _STORIES / "texts" / "tinystories_train_head_ascii.txt"
+    stored = _reference(models["F32"], folder / "reference", text, n_ctx=512)
+    with LlamaCppBackend(models["Q4_0"], threads=THREADS) as backend:
+        full, _ = measure(backend, stored, KldParams())
+        some, _ = measure(backend, stored, KldParams(precision=0.05))
+    whole, found = (interval(parts, stored, "kld") for parts in (full, some))
+    yield Row(
+        "tokens for mean KLD ± 5 %, stories260K Q4_0",
+        sum(map(len, some)),
+        "tokens",
+        "all of the text",
+        sum(map(len, full)),
+    )
+    yield Row(
+        "its distance from the whole text's mean KLD",
+        abs(found.value - whole.value),
+        "nats",
+        "half its 95 % interval",
+        found.half,
+        limit=1.0,
+    )
+
+
+def _tokenized(backend: LlamaCppBackend, text: Path, *, n_ctx: int = N_CTX) -> Tokenized:
+    chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx)
+    return tokenize(text.read_text(), backend, chosen, name=text.name)
+
+
+def _reference(model: Path, out: Path, text: Path, *, n_ctx: int = N_CTX) -> Stored:
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    with LlamaCppBackend(model, threads=THREADS) as backend:
+        return store(backend, _tokenized(backend, text, n_ctx=n_ctx), out)[0]

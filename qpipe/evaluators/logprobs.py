@@ -1,0 +1,132 @@
+"""The reference's own measurement, and its distributions for the KL divergence of others."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from qpipe.core.key import Json
+from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.reporting import about, facts, scores_of
+from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored
+from qpipe.evaluators.tokenized import Tokenized, load
+from qpipe.stages.base import ParamsModel, Work
+from qpipe.stages.evaluate import EvaluatorParams, write_result
+
+if TYPE_CHECKING:
+    from qpipe.evaluators.metrics.backend import Backend
+    from qpipe.evaluators.metrics.passing import Progress
+
+# Windows that are computed a second time, each alone, for the noise floor.
+_AGAIN = 4
+
+
+class LogprobsParams(EvaluatorParams):
+    """What there is to say is said by the stage in role ``tokens``."""
+
+    metric: Literal["logprobs"] = "logprobs"
+    backend: Literal["llama.cpp"] = "llama.cpp"
+
+
+class Logprobs(LogitsEvaluator):
+    """Perplexity of a reference, its distributions, and how far it is from itself.
+
+    Its ``kld`` is the noise floor: a second computation, in other batches, of some windows against
+    what was stored of the first. Nothing nearer to the reference can be told from it.
+    """
+
+    version = 1
+    roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
+    Params: ClassVar[ParamsModel] = LogprobsParams
+
+    def run(self, params: LogprobsParams, work: Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (tokens of another model, its logits)."""
+        tokenized = load(work.inputs["tokens"])
+        with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
+            started = time.perf_counter()
+            stored, computed = store(
+                backend,
+                tokenized,
+                work.out,
+                progress=lambda done, total: work.progress(done, total, "tokens"),
+                partial=work.partial,
+            )
+            seconds = time.perf_counter() - started
+            floor = _floor(backend, stored)
+        described = stored.about
+        scores = {**scores_of(tokenized, stored.nll), **floor}
+        write_result(work.out, {**described, **scores})
+        speed = computed * tokenized.windows.tokens.shape[1] / seconds if computed else None
+        return facts(described, scores, seconds, speed)
+
+
+def store(
+    backend: Backend,
+    tokenized: Tokenized,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    partial: Path | None = None,
+) -> tuple[Stored, int]:
+    """Fill ``out`` with all but the scores; also how many windows were computed here.
+
+    ``partial`` is where finished windows are kept.
+    """
+    import numpy as np
+
+    from qpipe.evaluators.metrics.distributions import StoringScorer
+    from qpipe.evaluators.metrics.passing import Kept, Pass
+
+    windows = tokenized.windows
+    aside = out if partial is None else partial
+    if partial is not None and not (partial / DISTRIBUTIONS).exists():
+        shutil.rmtree(partial, ignore_errors=True)  # an attempt that had moved it already
+    aside.mkdir(parents=True, exist_ok=True)
+    scorer = StoringScorer(windows, aside / DISTRIBUTIONS)
+    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
+    try:
+        computed = work.run(scorer, progress=progress)
+    finally:
+        scorer.close()
+    (aside / DISTRIBUTIONS).replace(out / DISTRIBUTIONS)
+    np.save(out / NLL, np.concatenate(work.found)[:, 0])
+    write_result(out, {**about(tokenized, backend), "n_vocab": backend.n_vocab})
+    return Stored(out, tokenized), computed
+
+
+def _floor(backend: Backend, stored: Stored) -> dict[str, float]:
+    import numpy as np
+
+    from qpipe.evaluators.metrics.distributions import KLD, DivergenceScorer
+    from qpipe.evaluators.metrics.passing import Kept, Pass
+
+    windows = stored.tokenized.windows
+    scorer = DivergenceScorer(windows, stored.rows, stored.nll)
+    parts = []
+    for window in _spread(len(windows.tokens)):
+        work = Pass(backend, windows, order=[window], kept=Kept(None))
+        work.run(scorer)
+        parts += work.found
+    return {"kld": float(np.concatenate(parts)[:, KLD].mean())}
+
+
+def _spread(count: int) -> Sequence[int]:
+    """Some windows from all over the text."""
+    return range(0, count, max(1, -(-count // _AGAIN)))
+
+
+class TransformersLogprobsParams(LogprobsParams):
+    """The same, by transformers."""
+
+    backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]
+
+
+class TransformersLogprobs(Logprobs):
+    """The same of a checkpoint, by transformers in the worker's process."""
+
+    version = 1
+    Params: ClassVar[ParamsModel] = TransformersLogprobsParams
+    backend = Transformers

@@ -1,0 +1,43 @@
+"""Whether a model fits into memory, asked before it is loaded. Standard library only."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from qpipe.errors import OutOfMemoryError
+
+_CGROUP = Path("/sys/fs/cgroup/memory.max")
+
+
+def available() -> int:
+    """Bytes of memory that this machine, or this container, has in all."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = _CGROUP.read_text().strip()
+    except OSError:
+        return physical
+    return min(physical, int(limit)) if limit.isdigit() else physical
+
+
+def require(needed: int, *, what: str) -> None:
+    """Raise OutOfMemoryError, with the numbers, if so many bytes can never be there."""
+    there = available()
+    if needed > there:
+        raise OutOfMemoryError(
+            f"{what} needs about {needed / 1e9:.1f} GB of memory, and this machine has "
+            f"{there / 1e9:.1f} GB: measure a smaller quantization, or on a larger machine; "
+            "evaluate=none leaves the measurement out"
+        )
+
+
+def of_checkpoint(folder: Path) -> int:
+    """Bytes that a checkpoint's weights take once loaded: those of a plain one in float32."""
+    files = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return files  # whoever loads it says what is wrong
+    half = (config.get("dtype") or config.get("torch_dtype")) in ("bfloat16", "float16")
+    return files * 2 if half and not config.get("quantization_config") else files

@@ -1,0 +1,134 @@
+"""The next-token distributions of a reference, stored, and the divergence of others from them.
+
+A stored distribution is llama-perplexity's (``log_softmax`` with ``log_prob`` in
+tools/perplexity/perplexity.cpp): log-probabilities in 65,536 steps from that of the likeliest token
+down to e^-16 of it, 2 bytes each, and 8 bytes a row for the scale and the lowest. A log-probability
+so stored is off by at most half a step, 16 / 65535 / 2 = 1.2e-4 nats; a token less likely than
+e^-16 of the likeliest counts as just that likely, and one below e^-16 as impossible.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.evaluators.metrics.backend import Logits, Tokens
+from qpipe.evaluators.metrics.scores import STEP, Nll, Values, token_nll
+from qpipe.evaluators.metrics.windows import Windows
+
+Rows: TypeAlias = npt.NDArray[Any]
+"""Structured, as `row_type` says."""
+
+_RANGE = np.float32(16)
+_STEPS = np.float32(65535)
+
+# The columns that `DivergenceScorer` gives.
+NLL, REFERENCE_NLL, KLD, SAME_TOP = range(4)
+
+
+def row_type(n_vocab: int) -> np.dtype[Any]:
+    """One stored distribution: log p of token t is ``low + scale * codes[t]``."""
+    return np.dtype([("scale", "<f4"), ("low", "<f4"), ("codes", "<u2", (n_vocab,))])
+
+
+def stored_bytes(n_vocab: int, tokens: int) -> int:
+    """What the distributions of so many scored tokens take on disk."""
+    return row_type(n_vocab).itemsize * tokens
+
+
+def encode(logits: Logits) -> Rows:
+    """Stored distributions of logits [n, n_vocab]."""
+    rows = np.empty(len(logits), row_type(logits.shape[1]))
+    top = logits.max(axis=1)
+    low = np.maximum(logits.min(axis=1), top - _RANGE)
+    scale = (top - low) / _STEPS
+    log_sum = np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64))
+    # All logits equal: the scale is 0, and so are all codes.
+    inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
+    codes = np.rint((logits - low[:, None]) * inverse[:, None])
+    rows["scale"], rows["low"] = scale, low - top - log_sum
+    rows["codes"] = np.clip(codes, 0, _STEPS)
+    return rows
+
+
+def divergence(logits: Logits, rows: Rows, targets: Tokens) -> tuple[Nll, Nll, Nll]:
+    """Of each row: nll of the target, KL(stored ‖ softmax of logits) in nats, same likeliest token.
+
+    As llama-perplexity's `log_softmax` with ``kld``: tokens that the reference gives e^-16 or less
+    are left out; sums in float64.
+    """
+    nll = np.empty(len(logits), np.float64)
+    kld, same = np.empty_like(nll), np.empty_like(nll)
+    step = max(1, STEP // logits.shape[1])
+    for at in range(0, len(logits), step):
+        part, stored = logits[at : at + step], rows[at : at + step]
+        shifted = part - part.max(axis=1)[:, None]
+        log_sum = np.log(np.exp(shifted).sum(axis=1, dtype=np.float64))
+        chosen = shifted[np.arange(len(part)), targets[at : at + step]].astype(np.float64)
+        log_p = stored["codes"] * stored["scale"][:, None] + stored["low"][:, None]
+        p = np.exp(log_p)
+        p[log_p <= -_RANGE] = 0
+        np.subtract(log_p, shifted, out=shifted)
+        shifted *= p
+        here = slice(at, at + len(part))
+        nll[here] = log_sum - chosen
+        kld[here] = shifted.sum(axis=1, dtype=np.float64) + log_sum * p.sum(
+            axis=1, dtype=np.float64
+        )
+        same[here] = part.argmax(axis=1) == stored["codes"].argmax(axis=1)
+    return nll, kld, same
+
+
+def starts(windows: Windows) -> npt.NDArray[np.int64]:
+    """The row of each window's first scored token in a file that has them in order, and the end."""
+    counts = (windows.spans[:, 1] - windows.spans[:, 0]).astype(np.int64)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+
+
+class StoringScorer:
+    """Writes the distribution of each scored token to ``file``; one column, the nll."""
+
+    def __init__(self, windows: Windows, file: Path) -> None:
+        self.windows = windows
+        self.starts = starts(windows)
+        self._fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
+
+    def __call__(self, window: int, at: int, logits: Logits) -> Values:
+        """Of the ``at``-th scored token of a window and those after it."""
+        nll = token_nll(logits, self.windows.targets(window)[at : at + len(logits)])
+        if np.isfinite(nll).all():
+            rows = encode(logits)
+            data = rows.view(np.uint8).data
+            offset = int(self.starts[window] + at) * rows.itemsize
+            while data:
+                written = os.pwrite(self._fd, data, offset)
+                data, offset = data[written:], offset + written
+        return nll[:, None]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+class DivergenceScorer:
+    """Columns NLL, REFERENCE_NLL, KLD and SAME_TOP of each scored token.
+
+    ``stored`` gives the reference's distributions of a window, ``nll`` [all scored tokens] is its.
+    """
+
+    def __init__(self, windows: Windows, stored: Callable[[int], Rows], nll: Nll) -> None:
+        self.windows, self.stored, self.nll = windows, stored, nll
+        self.starts = starts(windows)
+
+    def __call__(self, window: int, at: int, logits: Logits) -> Values:
+        """Of the ``at``-th scored token of a window and those after it."""
+        here = slice(at, at + len(logits))
+        targets = self.windows.targets(window)[here]
+        nll, kld, same = divergence(logits, self.stored(window)[here], targets)
+        first = int(self.starts[window]) + at
+        return np.stack([nll, self.nll[first : first + len(logits)], kld, same], axis=1)

@@ -1,0 +1,130 @@
+"""One pass of a model over windows: group after group, kept on the way, until it is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from qpipe.evaluators.metrics.backend import Backend, Logits
+from qpipe.evaluators.metrics.scores import Values, require_finite
+from qpipe.evaluators.metrics.windows import Windows
+
+Progress = Callable[[int, int], None]
+"""Called with (tokens done, tokens in all)."""
+
+
+class Scorer(Protocol):
+    """What is found of a token, from the logits that predict it."""
+
+    def __call__(self, window: int, at: int, logits: Logits) -> Values:
+        """Of the ``at``-th scored token of a window and those after it: [len(logits), columns]."""
+
+
+class Kept:
+    """What was found of the groups that are done, in files that outlive this process.
+
+    A file appears whole, and only after those of the groups before it.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def load(self) -> list[list[Values]]:
+        """The groups that an earlier attempt finished, in order."""
+        found: list[list[Values]] = []
+        while self.folder is not None and (path := self._path(len(found))).exists():
+            with np.load(path) as arrays:
+                ends = np.cumsum(arrays["lengths"])[:-1]
+                found.append(np.split(arrays["values"], ends))
+        return found
+
+    def add(self, number: int, group: Sequence[Values]) -> None:
+        """Keep the values of a group's windows."""
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(number)
+        aside = path.with_suffix(".writing")
+        with aside.open("wb") as file:
+            np.savez(file, values=np.concatenate(group), lengths=[len(part) for part in group])
+        aside.replace(path)
+
+    def _path(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"group-{number:06}.npz"
+
+
+class Pass:
+    """A model going over windows in ``order``, as many at a time as it computes together.
+
+    The grouping depends on the model and the windows alone, so that one that goes on from what is
+    ``kept`` computes exactly what the first attempt would have.
+    """
+
+    def __init__(
+        self, backend: Backend, windows: Windows, *, order: Sequence[int], kept: Kept
+    ) -> None:
+        windows.require_within(backend.n_vocab, model=f"this model ({backend.name})")
+        width = windows.tokens.shape[1]
+        size = backend.together(width, width - 1 - windows.first)
+        self.backend, self.windows, self.kept = backend, windows, kept
+        self.groups = [order[at : at + size] for at in range(0, len(order), size)]
+        self.found: list[Values] = []
+        """The values of each window that is done, in ``order``."""
+
+    def run(
+        self,
+        scorer: Scorer,
+        *,
+        progress: Progress | None = None,
+        enough: Callable[[Sequence[Values]], bool] = lambda found: False,
+        after: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Go on to the end, or until ``enough``; how many windows were computed here, not kept.
+
+        ``after`` is called before a group is kept. Raises DataError for logits that are no numbers
+        and tokens of another model.
+        """
+        done = self.kept.load()[: len(self.groups)]
+        self.found += [values for group in done for values in group]
+        resumed = len(self.found)
+        total = sum(map(len, self.groups))
+        for number in range(len(done), len(self.groups)):
+            if self.found and enough(self.found):
+                break
+            group = self._group(self.groups[number], scorer)
+            after()
+            self.kept.add(number, group)
+            self.found += group
+            if progress:
+                width = self.windows.tokens.shape[1]
+                progress(len(self.found) * width, total * width)
+        return len(self.found) - resumed
+
+    def _group(self, group: Sequence[int], scorer: Scorer) -> list[Values]:
+        windows = self.windows
+        parts: list[list[Values]] = [[] for _ in group]
+        at = [0] * len(group)
+        for index, start, block in self.backend.logits(
+            windows.tokens[list(group)], first=windows.first
+        ):
+            window = group[index]
+            first, end = (int(bound) for bound in windows.spans[window])
+            logits = block[max(0, first - start) : max(0, end - start)]
+            if not len(logits):
+                continue
+            with np.errstate(invalid="ignore"):
+                values = scorer(window, at[index], logits)
+            require_finite(
+                values,
+                logits,
+                model=self.backend.name,
+                window=window,
+                start=max(first, start),
+            )
+            parts[index].append(values)
+            at[index] += len(logits)
+        return [np.concatenate(part) for part in parts]

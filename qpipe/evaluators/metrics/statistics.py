@@ -1,0 +1,108 @@
+"""Means, their standard errors, and intervals that hold for the whole text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qpipe.evaluators.metrics.scores import Nll
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean with its standard error, nan for a single value."""
+
+    value: float
+    stderr: float
+
+
+def mean(values: Nll) -> Mean:
+    """Mean and standard error as llama-perplexity prints them: sqrt((E[x²] - E[x]²) / (n - 1)).
+
+    Source: `mean_and_uncertainty` in llama.cpp's tools/perplexity/perplexity.cpp.
+    """
+    count = len(values)
+    centre = float(values.mean())
+    variance = float(np.square(values - centre).mean())
+    return Mean(centre, math.sqrt(variance / (count - 1)) if count > 1 else math.nan)
+
+
+def perplexity(nll: Nll, *, units: int | None = None) -> Mean:
+    """e to the mean nll a token, or a unit if there are so many ``units``; error to first order."""
+    found = mean(nll)
+    per = 1.0 if units is None else len(nll) / units
+    value = math.exp(found.value * per)
+    return Mean(value, value * found.stderr * per)
+
+
+def bits(nll: Nll, *, units: int) -> Mean:
+    """Bits a unit: the sum of nll over ln 2 and the number of units."""
+    found = mean(nll)
+    per = len(nll) / units / math.log(2)
+    return Mean(found.value * per, found.stderr * per)
+
+
+def paired_difference(nll: Nll, reference: Nll) -> Mean:
+    """ppl - reference's ppl on the same tokens, its error with their covariance.
+
+    To first order ppl moves by ppl times what the mean nll moves, so the error is that of the mean
+    of ppl·nll - ppl_ref·nll_ref (as llama-perplexity's Mean PPL(Q)-PPL(base)).
+    """
+    ours, theirs = perplexity(nll).value, perplexity(reference).value
+    return Mean(ours - theirs, mean(ours * nll - theirs * reference).stderr)
+
+
+def root_mean_square(values: Nll) -> Mean:
+    """sqrt(E[x²]), its error to first order; zero has no error."""
+    squares = mean(np.square(values))
+    root = math.sqrt(squares.value)
+    return Mean(root, squares.stderr / (2 * root) if root else 0.0)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval ``value`` ± ``half`` for what the whole text would give."""
+
+    value: float
+    half: float
+
+    @property
+    def relative(self) -> float:
+        """Half its width over the value."""
+        return self.half / abs(self.value) if self.value else math.inf
+
+
+def over_windows(parts: Sequence[Nll], *, available: int) -> Interval:
+    """The interval of the mean over all tokens of ``available`` windows, from some at random.
+
+    Windows are what is drawn, without replacement: tokens of one window are no independent draws.
+    Mean as a ratio of sums, variance of its residuals (Cochran, Sampling Techniques, 2.11 and 6.3)
+    with the finite population correction; Student's quantile.
+    """
+    sums = np.array([part.sum() for part in parts])
+    counts = np.array([len(part) for part in parts], np.float64)
+    value = float(sums.sum() / counts.sum())
+    n = len(parts)
+    if n == available:
+        return Interval(value, 0.0)
+    if n < 2:
+        return Interval(value, math.inf)
+    spread = float(np.square(sums - value * counts).sum()) / (n - 1)
+    stderr = math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
+    return Interval(value, student(n - 1) * stderr)
+
+
+def student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t (Abramowitz and Stegun, 26.7.5); 1 % off at 3."""
+    z = 1.959963985
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return float(sum(term / freedom**power for power, term in enumerate(terms)))

@@ -1,0 +1,27 @@
+"""A reference stored and models measured against it, without stages around them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qpipe.evaluators.kld import KldParams, measure, scores_of
+from qpipe.evaluators.logprobs import store
+from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.stored import Stored
+from qpipe.evaluators.tokenized import tokenize
+from qpipe.llamacpp.backend import LlamaCppBackend
+
+
+def reference(model: Path, text: str, out: Path, *, n_ctx: int, chunks: int | None) -> Stored:
+    """The distributions of a GGUF file under llamacpp-512 with these departures."""
+    out.mkdir()
+    with LlamaCppBackend(model, threads=2) as backend:
+        chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks)
+        return store(backend, tokenize(text, backend, chosen, name=""), out)[0]
+
+
+def against(stored: Stored, model: Path, params: KldParams | None = None) -> dict[str, float]:
+    """The scores of a GGUF file against a reference."""
+    with LlamaCppBackend(model, threads=2) as backend:
+        found, _ = measure(backend, stored, params or KldParams())
+    return scores_of(found, stored)

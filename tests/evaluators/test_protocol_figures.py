@@ -1,0 +1,115 @@
+"""Protocols beside outside values: the papers' own loop, lm-eval's own windows and word counts,
+and the fp32 figures that came with the fixtures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qpipe.evaluators.metrics.windows import cut
+from qpipe.evaluators.perplexity import measure
+from qpipe.evaluators.protocols import PROTOCOLS, protocol
+from qpipe.evaluators.reporting import scores_of
+from qpipe.evaluators.texts import wikitext_pages
+from qpipe.evaluators.tokenized import tokenize
+from qpipe.hf.backend import TransformersBackend
+
+DATA = Path(__file__).parent.parent / "data"
+MODELS = DATA / "models"
+TEXT = (DATA / "texts" / "tinystories_train_head_ascii.txt").read_text()
+# As WikiText has them: a space before and after each line.
+PAGES = "\n".join(
+    f" {line} "
+    for line in (
+        *("", "= Robert <unk> =", ""),
+        "Robert <unk> is an English film , stage and theatre actor . He had a guest @-@ role .",
+        *("", "= = Career = =", ""),
+        'In 2006 , <unk> starred in the play " Citizenship " ( written by Mark ) with 1 @,@ 000 .',
+        *("= Du Fu =", "", "Du Fu 's poems : 5 @.@ 5 of them .", ""),
+    )
+)
+
+
+@pytest.mark.slow
+def test_the_fp32_figure_of_the_fixtures() -> None:
+    """5.4161 per token: windows that do not overlap, BOS in front of each; by other code."""
+    changed = replace(protocol("llamacpp-512"), scored="all", bos="prepend", text_bos=False)
+    with TransformersBackend(MODELS / "stories260K", threads=2) as backend:
+        tokenized = tokenize(TEXT, backend, changed, name="")
+        found = scores_of(tokenized, measure(backend, tokenized).nll)
+    assert found["ppl"] == pytest.approx(5.4161, abs=0.0005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "n_ctx"), [("gptq-2048", 256), ("aqlm-4096", 512)])
+def test_the_papers_perplexity(name: str, n_ctx: int) -> None:
+    """Beside a loop as in the papers' code: the rows of the data set joined, one BOS, the whole of
+    each window given, the mean loss of each, e to their mean."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = MODELS / "stories260K"
+    lines = TEXT[:60_000].split("\n")
+    rows = [f"{line}\n" if line.strip() else "" for line in lines[:-1]]
+    rows += [lines[-1]] if lines[-1] else []
+    ids = AutoTokenizer.from_pretrained(folder)("\n\n".join(rows), return_tensors="pt").input_ids
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    losses = []
+    with torch.no_grad():
+        for at in range(ids.numel() // n_ctx):
+            window = ids[:, at * n_ctx : (at + 1) * n_ctx]
+            losses.append(model(window, labels=window).loss.item())
+    chosen = protocol(name).with_overrides(n_ctx=n_ctx)
+    with TransformersBackend(folder, threads=2) as backend:
+        tokenized = tokenize(TEXT[:60_000], backend, chosen, name="")
+        found = scores_of(tokenized, measure(backend, tokenized).nll)
+    assert len(tokenized.windows.tokens) == len(losses) > 20
+    assert found["ppl"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-4)
+
+
+def test_pages_are_lm_evals() -> None:
+    from lm_eval.tasks.wikitext.preprocess_wikitext import process_results, wikitext_detokenizer
+
+    pages = wikitext_pages(PAGES)
+    assert len(pages) == 2
+    assert '"Citizenship" (written by Mark) with 1,000' in pages[0].text
+    starts = PAGES.index(" = Robert"), PAGES.index(" = Du Fu")
+    raw = [PAGES[starts[0] : starts[1] - 1], PAGES[starts[1] :]]
+    for page, text in zip(pages, raw, strict=True):
+        # The data set's script leaves what stands before the first heading a page of its own,
+        # unless that is blank.
+        theirs = process_results({"page": text}, (-1.0,))
+        assert page.text.strip() == wikitext_detokenizer({"page": text}).strip()
+        assert page.words == theirs["word_perplexity"][1]
+        assert page.bytes == theirs["bits_per_byte"][1]
+
+
+@pytest.mark.parametrize("length", [1, 5, 6, 7, 12, 13, 29])
+def test_rolling_windows_are_lm_evals(length: int) -> None:
+    from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+    class Numbers:
+        bos, prefix = None, 99
+
+        def tokenize(self, text: str) -> np.ndarray[tuple[int], np.dtype[np.int32]]:
+            return np.arange(len(text), dtype=np.int32)
+
+    ours = cut("x" * length, Numbers(), protocol("bytes").with_overrides(n_ctx=6))
+    theirs = list(get_rolling_token_windows(list(range(length)), 99, max_seq_len=6, context_len=1))
+    assert len(ours.tokens) == len(theirs)
+    for index, (given, predicted) in enumerate(theirs):
+        first, end = ours.spans[index]
+        assert ours.targets(index).tolist() == predicted
+        assert ours.tokens[index, :end].tolist() == given
+        context, _ = make_disjoint_window((given, predicted))
+        assert len(context) == first + 1
+
+
+def test_each_protocol_says_what_it_is() -> None:
+    assert set(PROTOCOLS) == {"llamacpp-512", "gptq-2048", "aqlm-4096", "lm-eval-word", "bytes"}
+    for known in PROTOCOLS.values():
+        assert (known.unit == "token") == (known.scored != "rolling")

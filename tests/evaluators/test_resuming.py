@@ -1,0 +1,78 @@
+"""An evaluation that is killed midway goes on from the windows it has, with the same result."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qpipe.core.store import Store
+from tests.cli import qpipe
+
+STORIES = Path(__file__).parent.parent / "data" / "models" / "stories260K"
+TEXT = Path(__file__).parent.parent / "data" / "texts" / "tinystories_train_head_ascii.txt"
+ASKED = (
+    *("run", "local", f"model.source={STORIES}", "quantize.type=Q4_0", "quantize.via=source"),
+    *("evaluate=kld", f"evaluate.text={TEXT}", "evaluate.n_ctx=128", "evaluate.chunks=200"),
+    *("executor.cpus=1", "--json"),
+)
+
+
+def _killed_at(cwd: Path, groups: int) -> Path:
+    """Start the run, and kill its workers and itself once a measurement has kept so many groups."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qpipe", *ASKED],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(6000):
+            found = sorted(cwd.glob("outputs/store/**/group-*.npz"))
+            if len(found) >= groups:
+                return found[0].parent
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        raise AssertionError("no window was kept within a minute")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(1)  # workers notice within a fifth of a second that they are orphans
+
+
+def _results(cwd: Path) -> dict[str, Any]:
+    store = Store(cwd / "outputs" / "store")
+    found = [store.peek(key) for key in store.all_keys()]
+    return {
+        str(artifact.manifest.params["metric"]): artifact
+        for artifact in found
+        if artifact and artifact.manifest.stage == "evaluate"
+    }
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_from_what_it_has(tmp_path: Path) -> None:
+    broken, whole = tmp_path / "broken", tmp_path / "whole"
+    broken.mkdir()
+    whole.mkdir()
+    kept = _killed_at(broken, 5)
+    first = kept / "group-000000.npz"
+    before = first.stat()
+    again = qpipe(*ASKED, cwd=broken)
+    assert again.code == 0, again
+    assert not kept.exists(), "what was kept goes once the artifact is finished"
+    assert before.st_size > 0
+    assert qpipe(*ASKED, cwd=whole).code == 0
+    for metric in ("logprobs", "kld"):
+        ours, theirs = _results(broken)[metric], _results(whole)[metric]
+        assert ours.manifest.digest == theirs.manifest.digest, metric
+    nll = np.load(_results(broken)["logprobs"].path / "nll.npy")
+    assert np.isfinite(nll).all()

@@ -1,0 +1,79 @@
+"""Means and errors against cases worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from qpipe.evaluators.metrics import statistics
+
+
+def test_mean_and_error_by_hand() -> None:
+    # Mean 3, mean square 10, so variance 1 (over n) and error sqrt(1 / 3).
+    found = statistics.mean(np.array([2.0, 2.0, 4.0, 4.0]))
+    assert found.value == 3.0
+    assert found.stderr == pytest.approx(math.sqrt(1 / 3))
+
+
+def test_perplexity_by_hand() -> None:
+    found = statistics.perplexity(np.array([2.0, 2.0, 4.0, 4.0]))
+    assert found.value == pytest.approx(math.exp(3))
+    assert found.stderr == pytest.approx(math.exp(3) / math.sqrt(3))
+
+
+def test_a_mean_over_words_by_hand() -> None:
+    # 12 nats over 3 words: 4 nats a word; the error of the sum over 3.
+    found = statistics.perplexity(np.array([2.0, 2.0, 4.0, 4.0]), units=3)
+    assert found.value == pytest.approx(math.exp(4))
+    assert found.stderr == pytest.approx(math.exp(4) * 4 / 3 / math.sqrt(3))
+
+
+def test_bits_a_byte_by_hand() -> None:
+    # 8 ln 2 nats are 8 bits; over 4 bytes, 2.
+    found = statistics.bits(np.array([1.0, 3.0, 3.0, 1.0]) * math.log(2), units=4)
+    assert found.value == pytest.approx(2)
+    assert found.stderr == pytest.approx(math.sqrt(1 / 3))
+
+
+def test_one_token_has_no_error_estimate() -> None:
+    assert math.isnan(statistics.mean(np.array([2.0])).stderr)
+
+
+def test_a_paired_difference_is_tighter_than_two_perplexities() -> None:
+    # Each token 0.1 nats worse: ppl e^0.1 times as high. The terms ppl·nll - ref·nll_ref are
+    # e^3.1·(x + 0.1) - e^3·x: spread e^3·(e^0.1 - 1) times that of x, which is 1.
+    reference = np.array([2.0, 2.0, 4.0, 4.0])
+    found = statistics.paired_difference(reference + 0.1, reference)
+    assert found.value == pytest.approx(math.exp(3.1) - math.exp(3))
+    assert found.stderr == pytest.approx(math.exp(3) * (math.exp(0.1) - 1) / math.sqrt(3))
+    assert found.stderr < 0.2 * statistics.perplexity(reference).stderr
+
+
+def test_root_mean_square_by_hand() -> None:
+    # Squares 1 and 9: mean 5, variance 16, error sqrt(16 / 1); halved over sqrt(5).
+    found = statistics.root_mean_square(np.array([1.0, -3.0]))
+    assert found.value == pytest.approx(math.sqrt(5))
+    assert found.stderr == pytest.approx(4 / (2 * math.sqrt(5)))
+    assert statistics.root_mean_square(np.zeros(4)) == statistics.Mean(0.0, 0.0)
+
+
+def test_an_interval_over_windows_by_hand() -> None:
+    # Window means 1, 2, 3 of two tokens each, of 12 windows: s² = 1, corrected by 1 - 3/12.
+    parts = [np.array([value, value]) for value in (1.0, 2.0, 3.0)]
+    found = statistics.over_windows(parts, available=12)
+    assert found.value == 2.0
+    assert found.half == pytest.approx(statistics.student(2) * math.sqrt(1 / 3 * 0.75))
+    assert found.relative == found.half / 2
+
+
+def test_all_windows_leave_nothing_open_and_one_leaves_all() -> None:
+    parts = [np.array([1.0, 5.0]), np.array([2.0])]
+    assert statistics.over_windows(parts, available=2) == statistics.Interval(8 / 3, 0.0)
+    assert statistics.over_windows(parts[:1], available=2).half == math.inf
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(5, 2.5706), (9, 2.2622), (30, 2.0423)])
+def test_students_quantiles(freedom: int, quantile: float) -> None:
+    assert statistics.student(freedom) == pytest.approx(quantile, rel=5e-4)
