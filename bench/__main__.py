@@ -14,9 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.measure import Bench, Row
-from qpipe.worker import machine
+from qpipe.core.machine import machine
 
-NAMES = ("startup", "cached", "composing", "scaling", "quantizing", "evaluating")
+NAMES = (
+    *("startup", "cached", "composing", "scaling", "quantizing"),
+    *("engines", "tasks", "evaluating"),
+)
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}
 

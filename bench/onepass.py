@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from qpipe.core.machine import peak_rss
 from qpipe.gguf import convert, quantize
-from qpipe.worker import peak_rss
 
 THREADS = 2
 

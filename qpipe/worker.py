@@ -14,7 +14,6 @@ import json
 import math
 import os
 import platform
-import resource
 import signal
 import sys
 import threading
@@ -28,6 +27,7 @@ from typing import Any
 from qpipe import __version__
 from qpipe.core import lock
 from qpipe.core.folders import FULL, remove_tree
+from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
@@ -90,7 +90,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     """Run a job's stage in this process; the result record. Raises what the stage raises."""
     from qpipe.stages.base import Work
 
-    started, cpu = time.monotonic(), time.process_time()
+    started, cpu = time.monotonic(), cpu_seconds()
     module, _, name = job["entry"].partition(":")
     stage = getattr(importlib.import_module(module), name)
     out = Path(job["out"])
@@ -112,7 +112,7 @@ def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -
     files = scan(out)
     stage.confirm(params, files)
     _make_durable(out, files)
-    usage = Usage(time.monotonic() - started, time.process_time() - cpu, peak_rss())
+    usage = Usage(time.monotonic() - started, cpu_seconds() - cpu, peak_rss())
     return {
         "files": [asdict(entry) for entry in files],
         "facts": _plain(job["name"], facts),
@@ -189,35 +189,6 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
-
-
-def peak_rss() -> int:
-    """The most memory that this process has had resident, in bytes."""
-    # ru_maxrss would begin at the parent's size on Linux; VmHWM is this program's own.
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def machine() -> dict[str, Any]:
-    """What a result was made on: system, architecture, processor, cores."""
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "architecture": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count() or 1,
-    }
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

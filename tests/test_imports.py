@@ -25,15 +25,21 @@ HEIGHTS = {
     "engines": 3,
     "evaluators": 3,
     "gguf": 3,
+    "packed": 3,
+    "calibration": 3,
     "llamacpp": 2,
     "hf": 2,
+    "environments": 2,
     "core": 1,
     "errors": 0,
     "": 0,  # qpipe itself: the version
 }
 
 # What plugins implement: the one way up.
-INTERFACES = {f"qpipe.stages.{name}" for name in ("base", "quantize", "gguf", "evaluate")}
+_INTERFACES = (
+    "base", "quantize", "gguf", "evaluate", "methods", "rules", "checkpoint", "isolated"
+)  # fmt: skip
+INTERFACES = {f"qpipe.stages.{name}" for name in _INTERFACES}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -115,7 +121,12 @@ HEAVY = {"numpy", "gguf", "xllamacpp", "pydantic", "hydra", "omegaconf", "rich",
 
 
 @pytest.mark.parametrize(
-    "module", [m for m in sorted(MODULES) if room(m) in ("core", "executors", "worker", "errors")]
+    "module",
+    [
+        m
+        for m in sorted(MODULES)
+        if room(m) in ("core", "executors", "worker", "errors", "environments")
+    ],
 )
 def test_light_rooms_import_nothing_heavy(module: str) -> None:
     """When it is really imported, by whatever way."""

@@ -1,39 +1,109 @@
-"""`qpipe engines`: every stage, engine and evaluator, and whether it works here."""
+"""`qpipe engines`: every stage, engine and evaluator, and whether it works here; and the
+environments that some engines have of their own."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json
+from qpipe.errors import UsageError, nearest
 from qpipe.report import text
 
 if TYPE_CHECKING:
+    from qpipe.environments.environment import Environment
     from qpipe.stages.base import Stage
 
 _CHOICES = ("method", "metric", "engine", "backend", "to")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``--json``."""
+    """``[install|lock NAME…]``, ``--python``, ``--json``."""
+    parser.add_argument(
+        "do",
+        nargs="?",
+        metavar="install|lock",
+        help="install: make the environments of these engines; lock: choose their versions anew "
+        "(for developers; needs uv)",
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="engines with one of their own")
+    parser.add_argument(
+        "--python",
+        metavar="PATH",
+        help="the interpreter to make environments with (default: qpipe's own)",
+    )
     add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """List them; what is missing here is no failure."""
+    """List them; what is missing here is no failure. Raises EngineMissingError for an environment
+    that cannot be made."""
+    if args.do is None:
+        return _list(args.json)
+    if args.do not in ("install", "lock"):
+        raise UsageError(f"qpipe engines {args.do}: it is install or lock, or nothing for the list")
+    environments = [_environment(name) for name in args.names]
+    if not environments:
+        raise UsageError(f"qpipe engines {args.do} NAME: {', '.join(sorted(_environments()))}")
+    records = [_install(e, args.python) if args.do == "install" else _lock(e) for e in environments]
+    if args.json:
+        print_json({"environments": records})
+    else:
+        for record in records:
+            print(f"{record['name']}: {record['path']}")
+    return 0
+
+
+def _environments() -> dict[str, Environment]:
+    from qpipe.stages.find import all_stages
+    from qpipe.stages.isolated import IsolatedEngine
+
+    stages = [stage for several in all_stages().values() for stage in several]
+    found = [stage.environment for stage in stages if issubclass(stage, IsolatedEngine)]
+    return {environment.name: environment for environment in found}
+
+
+def _environment(name: str) -> Environment:
+    known = _environments()
+    if name not in known:
+        raise UsageError(
+            f"there is no engine {name!r} with an environment of its own; {nearest(name, known)}"
+        )
+    return known[name]
+
+
+def _install(environment: Environment, python: str | None) -> dict[str, Any]:
+    from qpipe.environments.install import install
+
+    def say(words: str) -> None:
+        print(f"{environment.name}: {words}", file=sys.stderr)
+
+    made = install(environment, python=python, say=say)
+    return {"name": environment.name, "path": str(environment.home), **made}
+
+
+def _lock(environment: Environment) -> dict[str, Any]:
+    from qpipe.environments import locking
+
+    count = locking.make(environment)
+    return {"name": environment.name, "path": str(environment.lock_file), "distributions": count}
+
+
+def _list(as_json: bool) -> int:
     from qpipe.stages.find import all_stages
 
     records = [_record(stage) for stages in all_stages().values() for stage in stages]
     records.sort(key=lambda record: (record["stage"], sorted(record["chosen_by"].items())))
-    if args.json:
+    if as_json:
         print_json({"engines": records})
         return 0
     rows = [
         [
             record["stage"],
             " ".join(f"{name}={value}" for name, value in record["chosen_by"].items()),
-            ", ".join(f"{name} {value}" for name, value in record["tools"].items()),
+            ", ".join(f"{name} {value[:16]}" for name, value in record["tools"].items()),
             "works" if record["usable"] else "no",
         ]
         for record in records
@@ -46,9 +116,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _record(stage: type[Stage]) -> dict[str, Any]:
+    from qpipe.stages.isolated import IsolatedEngine
+
     fields = stage.Params.model_fields
     chosen = {name: fields[name].default for name in _CHOICES if name in fields}
     problem = stage.check()
+    own = stage.environment if issubclass(stage, IsolatedEngine) else None
     return {
         "stage": stage.kind,
         "chosen_by": {name: value for name, value in chosen.items() if isinstance(value, str)},
@@ -57,6 +130,17 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
         "usable": problem is None,
         "problem": problem,
         "class": f"{stage.__module__}:{stage.__qualname__}",
+        "environment": None if own is None else _about(own),
+    }
+
+
+def _about(environment: Environment) -> dict[str, Any]:
+    return {
+        "name": environment.name,
+        "lock": environment.lock.digest,
+        "path": str(environment.home),
+        "installed": environment.problem() is None,
+        "command": environment.command,
     }
 
 

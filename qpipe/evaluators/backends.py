@@ -16,6 +16,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
 from qpipe.evaluators import memory
+from qpipe.evaluators.kv import KvParams
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluate import Evaluator, only_file
 
@@ -92,7 +93,8 @@ class LlamaCpp(Opener):
 
         file = only_file(model, suffix=".gguf")
         memory.require(file.stat().st_size, what=file.name)
-        return LlamaCppBackend(file, threads=threads)
+        kv = params.kv if isinstance(params, KvParams) else None
+        return LlamaCppBackend(file, threads=threads, kv=kv)
 
 
 class Transformers(Opener):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from qpipe.core import lock
+from qpipe.core.ends import oom_kills, signal_name
 from qpipe.core.executor import Done, Job, Output, Progress
 from qpipe.core.folders import FULL
 from qpipe.core.graph import Resources
@@ -34,13 +35,7 @@ from qpipe.errors import (
     StageTimeoutError,
     WorkerCrashError,
 )
-from qpipe.executors.processes import (
-    log_end,
-    memory_in_use,
-    oom_kills,
-    signal_group,
-    signal_name,
-)
+from qpipe.executors.processes import log_end, memory_in_use, signal_group
 from qpipe.executors.record import to_outcome, to_record
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 

@@ -1,4 +1,4 @@
-"""What the operating system knows of processes: memory, out-of-memory kills, signals, log ends."""
+"""What the operating system knows of worker processes: groups, memory, the ends of their logs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,6 @@ def signal_group(leader: int, number: signal.Signals) -> None:
     """Send a signal to a process group; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, number)
-
-
-def signal_name(number: int) -> str:
-    """``SIGSEGV`` for 11; real-time signals have only numbers."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def memory_in_use(pid: int) -> int:
@@ -47,15 +39,6 @@ def _children(pid: int) -> list[int]:
             with contextlib.suppress(OSError):
                 found += map(int, (task / "children").read_text().split())
     return found
-
-
-def oom_kills() -> int:
-    """How many processes the kernel has killed for memory since boot (Linux; else 0)."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/vmstat").read_text().splitlines():
-            if line.startswith("oom_kill "):
-                return int(line.split()[1])
-    return 0
 
 
 def log_end(log: Path) -> str:

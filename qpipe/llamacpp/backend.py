@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,10 +61,21 @@ class LlamaCppTokenizer:
 
 
 class LlamaCppBackend(LlamaCppTokenizer):
-    """A GGUF file as a source of tokens and logits; a context manager."""
+    """A GGUF file as a source of tokens and logits; a context manager.
 
-    def __init__(self, path: Path, *, threads: int, n_gpu_layers: int = 0) -> None:
+    ``kv`` are the types of the KV cache and flash attention, as in ContextOptions.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int,
+        n_gpu_layers: int = 0,
+        kv: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(path, n_gpu_layers=n_gpu_layers, vocab_only=False)
+        self._kv = kv or {}
         self.threads = threads
         self.n_ctx_train = self.model.n_ctx_train
         self._context: Context | None = None
@@ -90,6 +101,7 @@ class LlamaCppBackend(LlamaCppTokenizer):
                 threads=self.threads,
                 n_seq=n_seq,
                 n_batch=n_seq * width if n_seq > 1 else self._step(width),
+                **self._kv,
             )
         )
         for at in range(0, n_windows, n_seq):

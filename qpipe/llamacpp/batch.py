@@ -11,8 +11,9 @@ from qpipe.llamacpp.structs import BatchStruct
 class Batch:
     """Tokens with their positions and sequences; ``outputs`` marks where logits are wanted.
 
-    Four arrays of one length; each token belongs to one sequence. Holds the memory that
-    ``struct`` points into.
+    Arrays of one length. Each token belongs to one sequence, or to as many as ``counts`` says:
+    ``sequences`` then holds their sequences one after another. Holds the memory that ``struct``
+    points into.
     """
 
     def __init__(
@@ -22,18 +23,22 @@ class Batch:
         positions: npt.ArrayLike,
         sequences: npt.ArrayLike,
         outputs: npt.ArrayLike,
+        counts: npt.ArrayLike | None = None,
     ) -> None:
         self.tokens = np.ascontiguousarray(tokens, np.int32)
         self.positions = np.ascontiguousarray(positions, np.int32)
         self.sequences = np.ascontiguousarray(sequences, np.int32)
         self.outputs = np.ascontiguousarray(outputs, np.int8)
-        parts = (self.tokens, self.positions, self.sequences, self.outputs)
+        ones = np.ones(len(self.tokens), np.int32)
+        self._sequence_counts = ones if counts is None else np.ascontiguousarray(counts, np.int32)
+        parts = (self.tokens, self.positions, self._sequence_counts, self.outputs)
         assert {part.shape for part in parts} == {(len(self.tokens),)}, "lengths differ"
+        assert self.sequences.shape == (self._sequence_counts.sum(),), "sequences differ in number"
         self.n_outputs = int(np.count_nonzero(self.outputs))
-        self._sequence_counts = np.ones(len(self.tokens), np.int32)
         # llama_batch.seq_id is an array of pointers, one to each token's list of sequences.
         address, step = self.sequences.ctypes.data, self.sequences.itemsize
-        self._sequence_pointers = address + step * np.arange(len(self.tokens), dtype=np.uintp)
+        first = np.cumsum(self._sequence_counts) - self._sequence_counts
+        self._sequence_pointers = address + step * first.astype(np.uintp)
 
     def struct(self) -> BatchStruct:
         """The ``llama_batch`` of these tokens, valid as long as this object."""

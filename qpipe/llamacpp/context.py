@@ -27,9 +27,11 @@ LogitsArray = npt.NDArray[np.float32]
 class ContextOptions:
     """How a context is made.
 
-    ``n_ctx`` is the length of each of ``n_seq`` independent sequences; a decode takes at most
-    ``n_batch`` tokens, which llama.cpp computes ``n_ubatch`` at a time. ``type_k`` and
-    ``type_v`` are the KV cache's types. Raises UsageError for a combination that cannot run.
+    ``n_ctx`` is the length of each of ``n_seq`` independent sequences, or, if they are
+    ``shared``, the number of tokens that all of them have together, one in several sequences
+    counted once. A decode takes at most ``n_batch`` tokens, which llama.cpp computes ``n_ubatch``
+    at a time. ``type_k`` and ``type_v`` are the KV cache's types. Raises UsageError for a
+    combination that cannot run.
     """
 
     n_ctx: int
@@ -40,6 +42,7 @@ class ContextOptions:
     flash_attention: Literal["auto", "on", "off"] = "auto"
     type_k: str = "f16"
     type_v: str = "f16"
+    shared: bool = False
 
     def __post_init__(self) -> None:
         for name in ("n_ctx", "threads", "n_batch", "n_ubatch", "n_seq"):
@@ -94,6 +97,21 @@ class Context:
         """Empty the KV cache: the next decode starts at position 0."""
         self._c.llama_memory_clear(self._c.llama_get_memory(self._pointer), False)
 
+    def share(self, source: int, target: int, *, end: int) -> None:
+        """Let sequence ``target`` begin as ``source`` does, up to position ``end``; no copying.
+
+        Only in a context whose sequences are ``shared``.
+        """
+        assert self.options.shared, "these sequences lie apart"
+        memory = self._c.llama_get_memory(self._pointer)
+        self._c.llama_memory_seq_cp(memory, source, target, 0, end)
+
+    def trim(self, sequence: int, *, begin: int = 0) -> None:
+        """Forget what a sequence has from position ``begin`` on."""
+        memory = self._c.llama_get_memory(self._pointer)
+        removed = self._c.llama_memory_seq_rm(memory, sequence, begin, -1)
+        assert removed, f"the cache cannot forget sequence {sequence} from position {begin}"
+
     def decode(self, batch: Batch) -> LogitsArray:
         """Logits [batch.n_outputs, n_vocab] in the order of the batch's tokens.
 
@@ -147,7 +165,8 @@ class Context:
 
 
 def _params(params: ContextParams, options: ContextOptions) -> ContextParams:
-    params.n_ctx = options.n_ctx * options.n_seq
+    params.n_ctx = options.n_ctx * (1 if options.shared else options.n_seq)
+    params.kv_unified = options.shared
     params.n_batch = options.n_batch
     params.n_ubatch = min(options.n_ubatch, options.n_batch)
     params.n_seq_max = options.n_seq

@@ -60,6 +60,26 @@ class Vocab:
             )
         return tokens[:count].copy()
 
+    def detokenize(self, tokens: npt.ArrayLike, *, special: bool = False) -> str:
+        """The text of tokens; control tokens have none unless ``special``. Bytes that are no
+        UTF-8, as in a character cut short, become U+FFFD."""
+        ids = np.ascontiguousarray(tokens, np.int32)
+        size = 16 * len(ids) + 64
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(size)
+            count: int = self._lib.c.llama_detokenize(
+                self._pointer, ids.ctypes.data, len(ids), buffer, size, False, special
+            )
+            if count >= 0:
+                break
+            size = -count
+        return buffer.raw[:count].decode("utf-8", "replace")
+
+    def text(self, token: int) -> str:
+        """The spelling of one token as the file stores it."""
+        stored: bytes = self._lib.c.llama_vocab_get_text(self._pointer, token)
+        return stored.decode("utf-8", "replace")
+
 
 class Model:
     """A loaded model; a context manager, because its memory lies outside Python.
@@ -100,6 +120,20 @@ class Model:
         buffer = ctypes.create_string_buffer(256)
         self.lib.c.llama_model_desc(self.pointer, buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def keeps_every_token(self) -> bool:
+        """Whether the memory is a cache of tokens, of which a part can be forgotten or shared."""
+        c = self.lib.c
+        return not (
+            c.llama_model_is_recurrent(self.pointer) or c.llama_model_is_hybrid(self.pointer)
+        )
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template in which the model was taught to chat, if the file has one."""
+        found: bytes | None = self.lib.c.llama_model_chat_template(self.pointer, None)
+        return None if found is None else found.decode("utf-8")
 
     def close(self) -> None:
         """Free the model; contexts made from it must be closed before."""

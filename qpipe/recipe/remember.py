@@ -115,8 +115,13 @@ def _file(folder: Path, request: Request, cwd: Path) -> Path:
 
 
 def _here() -> dict[str, Json]:
-    """This interpreter, this qpipe and what is installed beside it."""
+    """This machine and interpreter, this qpipe and what is installed beside it.
+
+    Of programs on PATH those count by which a stage's fingerprint differs.
+    """
     return {
+        "machine": os.uname().nodename,
+        "programs": [_program("llama-bench")],
         "python": sys.version,
         "executable": sys.executable,
         "pythonpath": os.environ.get("PYTHONPATH"),
@@ -126,13 +131,25 @@ def _here() -> dict[str, Json]:
     }
 
 
+def _program(name: str) -> list[Json] | None:
+    """Where a program is found on PATH, and of which size and time."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = os.path.join(folder, name)  # noqa: PTH118
+        try:
+            stat = os.stat(path)  # noqa: PTH116
+        except OSError:
+            continue
+        return [path, stat.st_size, stat.st_mtime_ns]
+    return None
+
+
 def _site_packages() -> list[str]:
     wanted = ("site-packages", "dist-packages")
     return [path for path in sys.path if path.endswith(wanted) and Path(path).is_dir()]
 
 
 def _code_digest() -> str:
-    """One digest of the place, size and time of every source file of qpipe."""
+    """One digest of the place, size and time of every source file and lock of qpipe."""
     root = os.path.dirname(os.path.abspath(qpipe.__file__))  # noqa: PTH100, PTH120
     lines = "\n".join(sorted(f"{path} {size} {time}" for path, size, time in _sources(root)))
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -144,6 +161,6 @@ def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name != "__pycache__":
                     yield from _sources(entry.path)
-            elif entry.name.endswith(".py"):
+            elif entry.name.endswith((".py", ".lock")):
                 stat = entry.stat()
                 yield entry.path, stat.st_size, stat.st_mtime_ns

@@ -88,6 +88,7 @@ class Recipe(BaseModel):
     model: ModelSpec
     quantize: dict[str, Any] | None = None
     evaluate: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
     executor: ExecutorSpec = ExecutorSpec()
     stages: dict[str, StageSpec]
     run: RunSpec = RunSpec()
@@ -213,18 +214,32 @@ def _model_inside(annotation: Any) -> Any:
 
 
 def _refuse_unused(job: Composed) -> None:
-    """A field that no stage reads, in a block whose other fields are read, is a typo."""
+    """A field that no stage reads, in a block whose other fields are read, is a typo.
+
+    But a file may set what other stages of that kind read: ``evaluate.text``, say, in a recipe that
+    is run with ``evaluate=tasks``.
+    """
     for block in ("quantize", "evaluate"):
         known = {name for name in job.used if name.split(".")[0] == block}
         if not known:
             continue  # `~evaluate`, say: the block's settings wait for stages that are not there
         for field in _leaves(job.config.get(block), block):
-            if not any(name == field or field.startswith(f"{name}.") for name in job.used):
+            if any(name == field or field.startswith(f"{name}.") for name in job.used):
+                continue
+            where = job.origins.origin(field)
+            if "override" in where or field.split(".")[1] not in _settings(block):
                 choices = [name.removeprefix(f"{block}.") for name in known]
                 raise RecipeError(
-                    f"{field} ({job.origins.origin(field)}): no stage of this recipe reads it; "
+                    f"{field} ({where}): no stage of this recipe reads it; "
                     + nearest(field.removeprefix(f"{block}."), choices)
                 )
+
+
+def _settings(kind: str) -> set[str]:
+    """The parameters of all stages of a kind."""
+    from qpipe.stages.find import all_stages
+
+    return {name for stage in all_stages().get(kind, ()) for name in stage.Params.model_fields}
 
 
 def _leaves(value: Any, at: str) -> Iterator[str]:

@@ -6,9 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qpipe.report import numbers
-from qpipe.report.columns import score_fields
+from qpipe.report.columns import COMPANIONS, companions, score_fields
 
 Row = Mapping[str, Any]
+
+# More figures of a score that is shown: JSON and CSV have them.
+_DETAILED = ("kld_",)
+# Scores with a unit, and those that are bytes.
+_UNITS = {"pp": "t/s", "tg": "t/s", "ttft": "s"}
+_SIZES = ("peak_rss", "peak_vram")
 
 
 def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
@@ -24,24 +30,20 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     ]
     fields = score_fields(rows[0]) if rows else []
     for field in fields:
-        base, _, way = field.partition("[")
-        if base.endswith(("_stderr", "_delta")) or _is_detail(base, way, fields):
+        base, bracket, way = field.partition("[")
+        if base.endswith(COMPANIONS) or base.startswith(_DETAILED):
             continue
-        suffix = f"[{way}" if way else ""
-        stderr, delta = f"{base}_stderr{suffix}", f"{base}_delta{suffix}"
-        title = f"{base} ± stderr" if stderr in fields else base
-        columns.append(
-            (
-                title + (f" {suffix}" if way else ""),
-                "r",
-                [_score(row, field, stderr) for row in rows],
-            )
-        )
+        suffix = f" {bracket}{way}" if bracket else ""
+        stderr, delta, *_, iqr, ratio = companions(field)
+        title = f"{base} {_UNITS[base]}" if base in _UNITS else base
+        if spread := next((name for name in (stderr, iqr) if name in fields), None):
+            title += " ± stderr" if spread == stderr else " (IQR)"
+        columns.append((title + suffix, "r", [_score(row, field) for row in rows]))
         if delta in fields:
-            columns.append(
-                (f"Δ {base}" + (f" {suffix}" if way else ""), "r",
-                 [_delta(row, field, delta) for row in rows])
-            )  # fmt: skip
+            columns.append((f"Δ {base}{suffix}", "r", [_delta(row, field) for row in rows]))
+        if ratio in fields:
+            ratios = [_of(row[ratio], lambda v: f"{v:.2f} ×") for row in rows]
+            columns.append((f"{base} / reference{suffix}", "r", ratios))
     columns += [
         ("seconds", "r", [_of(row["seconds"], lambda v: f"{v:.2f}") for row in rows]),
         ("status", "l", [row["status"] for row in rows]),
@@ -53,18 +55,15 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     return heads, cells, "".join(side for _, side, _ in columns)
 
 
-def _is_detail(base: str, way: str, fields: Sequence[str]) -> bool:
-    """Whether a score is one more figure of another (kld_median): JSON and CSV have it."""
-    suffix = f"[{way}" if way else ""
-    words = base.split("_")
-    return any("_".join(words[:count]) + suffix in fields for count in range(1, len(words)))
-
-
 def footnotes(rows: Sequence[Row]) -> list[str]:
     """How the rows were measured, a line for each way; then warnings, and what failed."""
     measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
     lines = list(dict.fromkeys(map(_how, measurements)))
-    notes = dict.fromkeys(note for m in measurements for note in m["notes"] or ())
+    notes = dict.fromkeys(
+        note
+        for source in (*rows, *measurements)  # older reports have none in rows
+        for note in source.get("notes") or ()
+    )
     lines += [f"note: {note}" for note in notes]
     lines += [
         f"{row['status']}: {row['name']}: {str(row['error']).splitlines()[0]}"
@@ -78,25 +77,39 @@ def _of(value: Any, show: Any) -> str:
     return "" if value is None else str(show(value))
 
 
-def _number(value: float) -> str:
-    """Four decimals, and of what is small three figures."""
+def _number(value: float, field: str = "") -> str:
+    """Four decimals, and of what is small three figures; sizes and rates as such."""
+    base = field.partition("[")[0]
+    if base in _SIZES:
+        return numbers.size(value)
+    if base in _UNITS:
+        return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
 
 
-def _score(row: Row, field: str, stderr: str) -> str:
+def _score(row: Row, field: str) -> str:
     if row[field] is None:
         return ""
-    error = row.get(stderr)
-    return _number(row[field]) + ("" if error is None else f" ± {_number(error)}")
+    stderr, *_, iqr, _ = companions(field)
+    shown = _number(row[field], field)
+    if (error := row.get(stderr)) is not None:
+        return f"{shown} ± {_number(error, field)}"
+    return shown if (spread := row.get(iqr)) is None else f"{shown} ({_number(spread, field)})"
 
 
-def _delta(row: Row, field: str, delta: str) -> str:
-    """Absolute, and in percent of the reference."""
+def _delta(row: Row, field: str) -> str:
+    """With its 95 % interval or standard error where there is one; else in percent of the
+    reference too."""
+    _, delta, stderr, low, high, *_ = companions(field)
     difference = row[delta]
     if difference is None:
         return ""
+    if row.get(low) is not None:
+        return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
+    if row.get(stderr) is not None:
+        return f"{difference:+.4f} ± {_number(row[stderr])}"
     reference = row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"
@@ -110,5 +123,7 @@ def _how(measurement: Mapping[str, Any]) -> str:
         words.append(measurement["sampling"])
     elif measurement["tokens_scored"]:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
+    if measurement.get("items"):
+        words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")
     words += [measurement[name] for name in ("backend", "machine") if measurement[name]]
     return "; ".join(words)

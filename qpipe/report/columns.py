@@ -9,6 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+# What stands beside a score: its standard error, its difference to the reference, of that the
+# standard error, the interval and the probability under no difference; its interquartile range over
+# rounds, and its ratio to the reference.
+COMPANIONS = (
+    *("_stderr", "_delta", "_delta_stderr", "_delta_low", "_delta_high", "_delta_p"),
+    *("_iqr", "_ratio"),
+)
+
 Row = Mapping[str, Any]
 Way = tuple[Any, ...]
 
@@ -16,7 +24,7 @@ Way = tuple[Any, ...]
 _FRONT = ("name", "format", "reference", "size_bytes", "bits_per_weight", "weights")
 _BACK = (
     "protocol", "seconds", "evaluate_seconds", "status", "run", "key", "artifact", "file",
-    "overrides", "error", "measurements",
+    "overrides", "notes", "error", "measurements",
 )  # fmt: skip
 
 
@@ -33,7 +41,7 @@ def flatten(rows: Sequence[Row]) -> list[dict[str, Any]]:
         for measurement in row["measurements"]:
             suffix = suffixes.get(_way(measurement), {})
             for name, value in measurement["scores"].items():
-                own[name + suffix.get(name, "")] = value
+                own[_labelled(name, suffix.get(name))] = value
         scores.append(own)
         fields.update(dict.fromkeys(own))
     return [
@@ -60,7 +68,7 @@ def _way(measurement: Mapping[str, Any]) -> Way:
 
 
 def _suffixes(measurements: Iterable[Mapping[str, Any]]) -> dict[Way, dict[str, str]]:
-    """What is appended to each score's name, by the way it was measured: nothing if all agree."""
+    """What each score's name is labelled with, by the way it was measured: none if all agree."""
     ways: dict[str, dict[Way, str | None]] = {}
     for measurement in measurements:
         for name in map(_base, measurement["scores"]):
@@ -70,17 +78,29 @@ def _suffixes(measurements: Iterable[Mapping[str, Any]]) -> dict[Way, dict[str, 
         labels = _labels(several) if len(several) > 1 else {}
         for way, label in labels.items():
             of_way = found.setdefault(way, {})
-            of_way.update(dict.fromkeys((name, *_companions(name)), f"[{label}]"))
+            of_way.update(dict.fromkeys((name, *companions(name)), label))
     return found
 
 
+def _labelled(name: str, label: str | None) -> str:
+    """``ppl`` → ``ppl[label]``, ``acc[task]`` → ``acc[task, label]``."""
+    if label is None:
+        return name
+    return f"{name[:-1]}, {label}]" if name.endswith("]") else f"{name}[{label}]"
+
+
 def _base(field: str) -> str:
-    return field.removesuffix("_stderr").removesuffix("_delta")
+    """The score that a field belongs to, itself or as a companion."""
+    base, bracket, where = field.partition("[")
+    for companion in COMPANIONS:
+        base = base.removesuffix(companion)
+    return base + bracket + where
 
 
-def _companions(name: str) -> tuple[str, ...]:
-    """A score's standard error, its difference to the reference, and the error of that."""
-    return f"{name}_stderr", f"{name}_delta", f"{name}_delta_stderr"
+def companions(name: str) -> tuple[str, ...]:
+    """The names of a score's companions: ``acc[task]`` → ``acc_stderr[task]``, …"""
+    base, bracket, where = name.partition("[")
+    return tuple(base + companion + bracket + where for companion in COMPANIONS)
 
 
 def _labels(texts: Mapping[Way, str | None]) -> dict[Way, str]:

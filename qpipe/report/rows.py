@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from qpipe.core.graph import Graph
@@ -17,13 +18,18 @@ from qpipe.core.manifest import Manifest
 from qpipe.core.runner import Outcome, RunResult
 from qpipe.recipe.plan import Plan, PlannedJob
 from qpipe.report.columns import flatten
+from qpipe.report.paired import differences
 
-QUANTIZE, EVALUATE, MODEL = "quantize", "evaluate", "model"
+QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
+# The roles of what a model is measured on.
+TEXTS = ("text", "include_path")
+# The metric whose items are compared one by one.
+TASKS = "tasks"
 
 # Facts of an evaluation that say how it was measured. Every other number among its facts is a
 # score, and ``X_stderr`` is the standard error of the score ``X``.
 ABOUT = frozenset(
-    {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "backend", "notes",
+    {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend", "notes",
      "sampling", "seconds", "tokens_per_second"}
 )  # fmt: skip
 
@@ -46,7 +52,10 @@ def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
     evaluations = _evaluations(plan.graph, result)
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
     by_node = {node: model for model in models for node in model.nodes}
-    made = [_row(model, result, evaluations, stages) for model in models]
+    made = [
+        _row(model, result, evaluations, stages) | {"notes": _notes(model, plan.graph, result)}
+        for model in models
+    ]
     _name(made, models, stages)
     _compare(made, models, by_node)
     return flatten(made)
@@ -150,6 +159,29 @@ def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outco
     return found
 
 
+def _notes(model: _Model, graph: Graph, result: RunResult) -> list[str]:
+    """What the stages behind a model have to say of it, and what was said of its calibration."""
+    behind = _ancestors(model.nodes, graph)
+    if any(graph[node].stage not in (QUANTIZE, "download", "convert") for node in behind):
+        every = (node for job in model.jobs for node in job.nodes.values())
+        behind += [node for node in every if graph[node].stage == LINT]
+    artifacts = [result.outcomes[node].artifact for node in dict.fromkeys(behind)]
+    found = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
+    return list(dict.fromkeys(str(n) for notes in found if isinstance(notes, list) for n in notes))
+
+
+def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
+    """The nodes themselves, and whatever they are made from."""
+    found: dict[str, None] = {}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found[node] = None
+            waiting += graph[node].inputs.values()
+    return list(found)
+
+
 def _distinct(outcomes: Iterable[Outcome]) -> list[Outcome]:
     """Each evaluation once: two nodes whose inputs came out equal share one artifact."""
     return list({o.artifact.key if o.artifact else o.node.id: o for o in outcomes}.values())
@@ -201,7 +233,7 @@ def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:
         "artifact": str(outcome.artifact.path) if outcome.artifact else None,
         **{name: facts.get(name) for name in sorted(ABOUT)},
         "seconds": outcome.seconds if manifest else None,
-        "text_digest": manifest.inputs.get("text", {}).get("digest") if manifest else None,
+        "text_digest": _text_digest(manifest) if manifest else None,
         "machine": _machine(manifest) if manifest else None,
         "scores": {
             name: value
@@ -209,6 +241,14 @@ def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:
             if name not in ABOUT and isinstance(value, (int, float)) and not isinstance(value, bool)
         },
     }
+
+
+def _text_digest(manifest: Manifest) -> Any:
+    """The digest of what was measured on: a text, or a folder of tasks."""
+    for role in TEXTS:
+        if role in manifest.inputs:
+            return manifest.inputs[role]["digest"]
+    return None
 
 
 def _machine(manifest: Manifest) -> str:
@@ -254,24 +294,30 @@ def _common(labels: Sequence[str]) -> str:
 def _compare(
     made: Sequence[dict[str, Any]], models: Sequence[_Model], by_node: Mapping[str, _Model]
 ) -> None:
-    """Give each perplexity its difference to the reference's under the same protocol and text."""
+    """Give scores their differences to the reference's under the same protocol and text."""
     row_of = {id(model): row for row, model in zip(made, models, strict=True)}
     for row, model in zip(made, models, strict=True):
         reference = by_node.get(model.compared_with or "")
         known = (
             {}
             if reference is None or model.references
-            else {
-                _way(m): m["scores"]["ppl"]
-                for m in row_of[id(reference)]["measurements"]
-                if "ppl" in m["scores"]
-            }
+            else {_way(m): m for m in row_of[id(reference)]["measurements"]}
         )
         for measurement in row["measurements"]:
-            scores = measurement["scores"]
-            if "ppl" in scores and "ppl_delta" not in scores:
-                there = known.get(_way(measurement))
-                scores["ppl_delta"] = None if there is None else scores["ppl"] - there
+            _compare_one(measurement, known.get(_way(measurement)))
+
+
+def _compare_one(measurement: Mapping[str, Any], reference: Mapping[str, Any] | None) -> None:
+    scores, there = measurement["scores"], reference["scores"] if reference else {}
+    if "ppl" in scores and "ppl_delta" not in scores:
+        scores["ppl_delta"] = scores["ppl"] - there["ppl"] if "ppl" in there else None
+    if reference and measurement["metric"] == TASKS and scores and there:
+        found = differences(Path(measurement["artifact"]), Path(reference["artifact"]))
+        for field, difference in found.items():
+            base, _, where = field.partition("[")
+            for name, value in asdict(difference).items():
+                part = "" if name == "delta" else f"_{name}"
+                scores[f"{base}_delta{part}[{where}"] = value
 
 
 def _way(measurement: Mapping[str, Any]) -> tuple[Any, ...]:

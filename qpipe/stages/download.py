@@ -61,10 +61,20 @@ class Download(base.Stage):
         """Raises SourceError if the source cannot be had or changed since it was pinned."""
         files = self._local(work) if params.kind == "local" else self._hub(params, work)
         total = sum(path.stat().st_size for path in files)
+        root = self._root(params, work)
         for path in files:
-            link(path, work.out / path.name)
+            target = work.out / (path.relative_to(root) if root else path.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link(path, target)
         work.progress(total, total, "bytes")
         return {"size_bytes": total, "files": len(files)}
+
+    def _root(self, params: Pinned, work: base.Work) -> Path | None:
+        """The folder below which files keep their places; None: they have none."""
+        if params.kind != "local":
+            return None
+        path = Path(str(work.where["path"]))
+        return path if path.is_dir() else None
 
     def _local(self, work: base.Work) -> list[Path]:
         path = Path(str(work.where["path"]))

@@ -12,7 +12,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
 from qpipe.stages import base
-from qpipe.stages.evaluate import only_file, read_text
+from qpipe.stages.evaluate import only_file
 
 if TYPE_CHECKING:
     from qpipe.llamacpp.importance import Importance
@@ -23,10 +23,12 @@ IMATRIX_FILE = "imatrix.gguf"
 class ImatrixParams(base.Params):
     """``chunks`` windows of ``n_ctx`` tokens from the beginning of ``text`` (None: all it has).
 
+    The documents of a file of records are joined by line breaks; ``field`` names their text.
     ``with_output`` also weighs the output matrix, as llama-imatrix does with --process-output.
     """
 
     text: base.SourceFile
+    field: str | None = None
     n_ctx: int = Field(512, ge=16)
     chunks: int | None = Field(None, ge=1)
     with_output: bool = False
@@ -66,6 +68,7 @@ class Imatrix(base.Stage):
     def run(self, params: ImatrixParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text, or inputs of a weight that are
         no finite numbers)."""
+        from qpipe.calibration import documents
         from qpipe.gguf import imatrix_write
         from qpipe.llamacpp.importance import importance
 
@@ -73,7 +76,7 @@ class Imatrix(base.Stage):
         text = only_file(work.inputs["text"])
         found = importance(
             model,
-            read_text(text),
+            "\n".join(document.plain for document in documents.read(text, field=params.field)),
             n_ctx=params.n_ctx,
             chunks=params.chunks,
             threads=work.threads,

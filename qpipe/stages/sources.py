@@ -24,6 +24,8 @@ from qpipe.errors import SourceError
 
 # The parts of a checkpoint folder or repository that mean something to us.
 WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
+# The parts of a folder of lm-eval tasks, at any depth.
+TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -103,9 +105,13 @@ class Pinner:
         if not files:
             raise SourceError(
                 f"{path}: nothing in this folder is part of a checkpoint "
-                f"(looked for {', '.join(WANTED)})"
+                f"(looked for {', '.join(WANTED)}), and it holds no tasks (*.yaml) either"
             )
-        entries = [(file.name, file.stat().st_size, self._sha256(file)) for file in files]
+        root = path.parent if path.is_file() else path
+        entries = [
+            (file.relative_to(root).as_posix(), file.stat().st_size, self._sha256(file))
+            for file in files
+        ]
         return Pinned(
             {"kind": "local", "tree": content_digest(entries)},
             {"path": str(path), "bytes": sum(size for _, size, _ in entries)},
@@ -155,9 +161,22 @@ def parse_hub(source: str, revision: str | None) -> HubSource | None:
 
 
 def wanted_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint folder that mean something to us, in order; no subfolders."""
+    """The files of a folder that mean something to us, in order.
+
+    Of a checkpoint those of the folder itself. A folder with *.yaml and no config.json is one of
+    tasks: all of them and their data, below it too, but for what is hidden or compiled.
+    """
+    if any(folder.glob("*.yaml")) and not (folder / "config.json").exists():
+        return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
     return sorted(
         path
         for path in folder.iterdir()
         if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in WANTED)
     )
+
+
+def _is_of_tasks(path: Path, folder: Path) -> bool:
+    inside = path.relative_to(folder)
+    hidden = any(part.startswith((".", "__")) for part in inside.parts)
+    wanted = any(fnmatch.fnmatch(path.name, pattern) for pattern in (*TASK_FILES, "LICENSE*"))
+    return wanted and not hidden and path.is_file()

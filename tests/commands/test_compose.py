@@ -144,7 +144,7 @@ def complete(bin_folder: Path, line: str) -> set[str]:
     [
         ("qpipe r", {"run", "report"}),
         ("qpipe run de", {"demo"}),
-        ("qpipe run demo quantize=g", {"quantize=gguf"}),
+        ("qpipe run demo quantize=gp", {"quantize=gptq"}),
         ("qpipe plan --store x demo evaluate.n", {"evaluate.n_ctx="}),
     ],
 )

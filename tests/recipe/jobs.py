@@ -48,7 +48,7 @@ def pipeline(**quantize: Any) -> dict[str, Any]:
             "quantize": {
                 "uses": "quantize",
                 "needs": {"model": "convert"},
-                "with": {"type": "Q8_0", **quantize},
+                "with": {"method": "gguf", "type": "Q8_0", **quantize},
             },
             "perplexity": {"uses": "evaluate", "needs": {"model": "quantize"}, "with": measure},
             "reference": {"uses": "evaluate", "needs": {"model": "convert"}, "with": dict(measure)},

@@ -34,8 +34,8 @@ def _python() -> Check:
 
 
 def _processor() -> Check:
+    from qpipe.core.machine import machine
     from qpipe.executors.make import cores
-    from qpipe.worker import machine
 
     about = machine()
     usable, there = cores(), about["cores"]

@@ -1,0 +1,86 @@
+"""Programs that are not ours, run to their end: the one place where return codes are checked.
+
+What a program prints goes on to this process's stderr (a worker's log) as it comes; its last lines
+are kept for the message of its failure.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
+
+_KEPT = 50
+_NO_SPACE = os.strerror(28)  # ENOSPC, in the words that programs print
+
+
+class ProgramError(StageError):
+    """A program ended with a code other than 0; ``last`` is the last line that it printed."""
+
+    def __init__(self, message: str, *, last: str = "") -> None:
+        super().__init__(message)
+        self.last = last
+
+
+def run(
+    command: Sequence[str | Path | int],
+    *,
+    name: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
+    quiet: bool = False,
+) -> list[str]:
+    """Run ``command``; the last lines that it printed, on stdout and stderr together.
+
+    ``name`` stands for it in messages, ``env`` is its whole environment (None: ours), ``on_line``
+    is told each line, ``on_start`` the process's id; ``quiet`` keeps lines from stderr. Raises
+    `WorkerCrashError` for one that a signal ended, `OutOfSpaceError` where it says that the disk is
+    full, `ProgramError` for any other failure.
+    """
+    lines: deque[str] = deque(maxlen=_KEPT)
+    with subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        cwd=cwd,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        if on_start:
+            on_start(process.pid)
+        for line in process.stdout:
+            if not quiet:
+                sys.stderr.write(line)
+            lines.append(line)
+            if on_line:
+                on_line(line)
+    _check(name, process.returncode, list(lines))
+    return list(lines)
+
+
+def _check(name: str, code: int, lines: Sequence[str]) -> None:
+    if code < 0:
+        raise WorkerCrashError(
+            f"{name} was ended by {signal.Signals(-code).name}; if memory ran out, use a machine "
+            "with more, or run fewer nodes at a time (executor.cpus=1)"
+        )
+    if code and any(_NO_SPACE in line for line in lines):
+        raise OutOfSpaceError(
+            f"the disk became full while {name} wrote; free some space, or take old artifacts "
+            "away with `qpipe gc --max-size SIZE`, then run again"
+        )
+    if code:
+        said = [line.strip() for line in lines if line.strip()]
+        last = said[-1][:400] if said else "it printed nothing"
+        raise ProgramError(f"{name} ended with code {code}: {last}", last=last)

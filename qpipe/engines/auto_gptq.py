@@ -1,0 +1,82 @@
+"""GPTQ by AutoGPTQ 0.7.1, in an environment of its own: for results as its users had them.
+
+It is deprecated, and works on CUDA alone; gptqmodel came of it and works anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from pydantic import field_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.environments.environment import Environment
+from qpipe.stages import base, checkpoint
+from qpipe.stages.isolated import ISOLATED, IsolatedEngine
+from qpipe.stages.methods import GptqParams
+
+# The parameters that its BaseQuantizeConfig has under the same names.
+_SHARED = (
+    "bits", "group_size", "damp_percent", "desc_act", "static_groups", "sym", "true_sequential"
+)  # fmt: skip
+
+
+class AutoGptqParams(GptqParams):
+    """No rules for single modules; the output matrix stays as it is."""
+
+    engine: Literal["auto-gptq"] = "auto-gptq"
+
+    @field_validator("lm_head")
+    @classmethod
+    def _stays(cls, wanted: bool) -> bool:
+        if wanted:
+            raise ValueError(
+                "auto-gptq leaves the output matrix as it is: set quantize.lm_head to false, or "
+                "quantize.engine to gptqmodel"
+            )
+        return wanted
+
+
+class AutoGptq(IsolatedEngine):
+    """On one NVIDIA GPU."""
+
+    version = 1
+    roles = ("model", "calibration")
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    Params = AutoGptqParams
+    environment = Environment(
+        "auto-gptq", ISOLATED, built=("auto-gptq",), building={"BUILD_CUDA_EXT": "0"}
+    )
+    tool = "auto-gptq"
+    instead = "quantize.engine=gptqmodel does the same without one"
+
+    @classmethod
+    def resources(cls, params: AutoGptqParams, *, cores: int) -> Resources:
+        """The model in half precision, and torch; layers go through the GPU one by one."""
+        return Resources(cpus=min(cores, 4), memory=4 << 30, gpus=1, memory_per_input_byte=1.5)
+
+    def run(self, params: AutoGptqParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (calibration)."""
+        from qpipe.packed import older
+
+        source = work.inputs["model"]
+        samples = checkpoint.calibration(work)
+        with older.view(source) as folder:
+            asked: dict[str, Json] = {
+                "config": {name: getattr(params, name) for name in _SHARED},
+                "samples": samples,
+                "rope_theta": older.theta(folder),
+            }
+            found = self.call(asked, work, inputs={"model": folder})
+        config = found.pop("config")
+        checkpoint.bring_along(source, work.out)
+        older.write_config(source, work.out, config, dtype="fp16")
+        (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
+        return {
+            **checkpoint.facts(work.out, source=source),
+            "calibration_tokens": found["tokens"],
+            "tools": found["tools"],
+        }

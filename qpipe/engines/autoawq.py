@@ -1,0 +1,135 @@
+"""AWQ by AutoAWQ 0.2.9, in an environment of its own: for results as its users had them.
+
+It is deprecated; gptqmodel does the same in the main environment, and faster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.environments.environment import Environment
+from qpipe.errors import DataError, RecipeError
+from qpipe.stages import base, checkpoint
+from qpipe.stages.isolated import ISOLATED, IsolatedEngine
+from qpipe.stages.methods import AwqParams, GroupSize
+from qpipe.stages.rules import resolve
+
+
+class AutoAwqParams(AwqParams):
+    """What AutoAWQ can pack: four bits with zero points, in groups."""
+
+    RULES = ("skip",)
+
+    engine: Literal["autoawq"] = "autoawq"
+    bits: Literal[4] = 4
+    group_size: GroupSize = 128
+    zero_point: bool = True
+
+    @field_validator("group_size")
+    @classmethod
+    def _in_groups(cls, size: int) -> int:
+        if size == -1:
+            raise ValueError(
+                "autoawq quantizes in groups: set quantize.group_size to 128, 64 or 32, or "
+                "quantize.engine to gptqmodel"
+            )
+        return size
+
+    @field_validator("zero_point")
+    @classmethod
+    def _with_zero_points(cls, wanted: bool) -> bool:
+        if not wanted:
+            raise ValueError(
+                "autoawq packs GEMM and GEMV only with zero points: set quantize.zero_point to "
+                "true, or quantize.engine to gptqmodel"
+            )
+        return wanted
+
+
+class AutoAwq(IsolatedEngine):
+    """On a GPU, or slowly on a CPU."""
+
+    version = 1
+    roles = ("model", "calibration")
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    Params = AutoAwqParams
+    environment = Environment("autoawq", ISOLATED, built=("autoawq",))
+    tool = "autoawq"
+
+    @classmethod
+    def resources(cls, params: AutoAwqParams, *, cores: int) -> Resources:
+        """The model in half precision, the inputs of a layer, and torch."""
+        return Resources(cpus=cores, memory=3 << 30, memory_per_input_byte=1.5)
+
+    def run(self, params: AutoAwqParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (calibration), RecipeError (rules)."""
+        from qpipe.packed import older
+
+        source = work.inputs["model"]
+        samples = _usable(checkpoint.calibration(work))
+        with older.view(source) as folder:
+            asked: dict[str, Json] = {
+                "bits": params.bits,
+                "group_size": params.group_size,
+                "version": params.version,
+                "skip": _skipped(params, source),
+                "samples": samples,
+                "rope_theta": older.theta(folder),
+                "shard": "5GB",
+            }
+            found = self.call(asked, work, inputs={"model": folder})
+        checkpoint.bring_along(source, work.out)
+        older.write_config(source, work.out, found.pop("config"), dtype="fp16")
+        given = sum(map(len, samples))
+        return {
+            **checkpoint.facts(work.out, source=source),
+            "calibration_tokens": found["tokens"],
+            "calibration_tokens_given": given,
+            "tools": found["tools"],
+            "notes": _notes(found["tokens"], given),
+        }
+
+
+def _usable(samples: list[list[int]]) -> list[list[int]]:
+    if not any(samples):
+        raise DataError("the calibration has no tokens; give a longer calibration.text")
+    return samples
+
+
+def _skipped(params: AutoAwqParams, source: Path) -> list[str]:
+    """The modules within a layer that rules leave alone. Raises RecipeError for some layers only.
+
+    AutoAWQ knows a module by its name within its layer.
+    """
+    from qpipe.packed import structure
+
+    if not params.modules:
+        return []
+    matrices = (name for name, t in structure.read(source).plain.items() if len(t.shape) == 2)
+    layered = [name.removesuffix(".weight") for name in matrices if re.search(r"\.\d+\.", name)]
+    left_alone = resolve(params.modules, layered)
+    inner = {name: re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in layered}
+    skipped = sorted({inner[name] for name in left_alone})
+    for name in layered:
+        if inner[name] in skipped and name not in left_alone:
+            raise RecipeError(
+                f"quantize.modules: autoawq can leave {inner[name]!r} alone in all layers or in "
+                f"none, and {name} is to be quantized; quantize.engine=gptqmodel can choose"
+            )
+    return skipped
+
+
+def _notes(tokens: Any, given: int) -> Sequence[str]:
+    if tokens == given:
+        return []
+    return [
+        f"autoawq calibrated on {tokens} of the {given} tokens given: it cuts them into blocks as "
+        "long as the longest sample, and leaves out what fills none"
+    ]

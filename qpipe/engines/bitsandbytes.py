@@ -1,0 +1,61 @@
+"""bitsandbytes: NF4, FP4 and INT8, without data; transformers packs while it loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from qpipe.core.key import Json
+from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.stages.methods import BnbParams
+
+
+class BitsandbytesParams(BnbParams):
+    """All that there is."""
+
+    RULES = ("skip",)
+
+    engine: Literal["bitsandbytes"] = "bitsandbytes"
+
+
+class Bitsandbytes(CheckpointEngine):
+    """The 4-bit types in blocks of 64, and LLM.int8()."""
+
+    version = 1
+    Params = BitsandbytesParams
+    PACKAGES = ("bitsandbytes", "torch", "transformers")
+    EXTRA = "bnb"
+
+    def make(self, params: BitsandbytesParams, task: Task) -> Mapping[str, Json]:
+        """A module is packed as soon as its weights are read."""
+        import torch
+        from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+
+        torch.set_num_threads(task.threads)
+        # transformers leaves alone what this list names, and the output matrix only without one.
+        skipped = [*task.skipped, "lm_head"] if task.skipped else None
+        settings: Any = BitsAndBytesConfig
+        if params.type == "int8":
+            config = settings(
+                load_in_8bit=True,
+                llm_int8_threshold=params.threshold,
+                llm_int8_skip_modules=skipped,
+            )
+        else:
+            config = settings(
+                load_in_4bit=True,
+                bnb_4bit_quant_type=params.type,
+                bnb_4bit_use_double_quant=params.double_quant,
+                bnb_4bit_compute_dtype=getattr(torch, params.compute_dtype),
+                llm_int8_skip_modules=skipped,
+            )
+        device = 0 if torch.cuda.is_available() else "cpu"
+        model = AutoModelForCausalLM.from_pretrained(
+            task.source,
+            quantization_config=config,
+            device_map={"": device},
+            dtype="auto",
+            local_files_only=True,
+        )
+        model.save_pretrained(task.out)
+        return {}

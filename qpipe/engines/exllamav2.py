@@ -1,0 +1,140 @@
+"""EXL2 by exllamav2 0.3.2, in an environment of its own; CUDA alone.
+
+A measurement says what each module loses at each of its possible formats. It takes most of the
+time and hangs on neither the bits nor the head's, so it is an artifact that a sweep shares.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import field_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.environments.environment import Environment
+from qpipe.errors import DataError
+from qpipe.stages import base, checkpoint
+from qpipe.stages.isolated import ISOLATED, IsolatedEngine
+from qpipe.stages.methods import Exl2Params
+
+MEASUREMENT = "measurement.json"
+
+_ENVIRONMENT = Environment("exllamav2", ISOLATED)
+
+
+class MeasureParams(base.Params):
+    """Nothing but the tool: the rest is the model and the calibration."""
+
+    engine: Literal["exllamav2"] = "exllamav2"
+
+
+class ExllamaParams(Exl2Params):
+    """No rules for single modules: the measurement deals out the bits."""
+
+    engine: Literal["exllamav2"] = "exllamav2"
+
+    @field_validator("measurement")
+    @classmethod
+    def _named(cls, given: str | None) -> str | None:
+        if given is not None and not given.endswith(".json"):
+            raise ValueError(f"{given}: a measurement is exllamav2's measurement.json")
+        return given
+
+
+class _Exllama(IsolatedEngine):
+    """What measuring and quantizing share."""
+
+    version = 1
+    roles = ("model", "calibration")
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    environment = _ENVIRONMENT
+    tool = "exllamav2"
+    instead = (
+        "there is no EXL2 without one, and quantize=gptq (engine gptqmodel) or quantize=gguf make "
+        "models of like size anywhere"
+    )
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """A layer at a time on the GPU, the hidden states of all samples in memory."""
+        return Resources(cpus=min(cores, 4), memory=8 << 30, gpus=1, memory_per_input_byte=0.5)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Also whether its CUDA code can be compiled, which it does when it is first imported."""
+        if why := super().check():
+            return why
+        if nvcc() is None:
+            return (
+                "exllamav2 compiles its CUDA code when it is first used, and nvcc is not on PATH: "
+                "install the CUDA toolkit of torch's version, or set CUDA_HOME"
+            )
+        return None
+
+    def _work(
+        self, do: str, work: base.Work, wishes: Mapping[str, Json], measurement: Path | None
+    ) -> dict[str, Any]:
+        from qpipe.packed import older
+
+        samples = checkpoint.calibration(work)
+        with older.view(work.inputs["model"]) as folder:
+            inputs = {"model": folder}
+            if measurement is not None:
+                inputs["measurement"] = measurement
+            return self.call({"do": do, "samples": samples, **wishes}, work, inputs=inputs)
+
+
+class Exl2Measure(_Exllama):
+    """Writes measurement.json."""
+
+    kind: ClassVar[str] = "measure"
+    Params = MeasureParams
+
+    @classmethod
+    def makes(cls, params: Any) -> None:  # type: ignore[override]
+        """No model."""
+        return
+
+    def run(self, params: MeasureParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (calibration)."""
+        found = self._work("measure", work, {}, None)
+        return {"calibration_tokens": found["tokens"], "tools": found["tools"]}
+
+
+class Exl2(_Exllama):
+    """``measurement`` is given as a file, comes from a stage, or is made on the way."""
+
+    optional_roles = ("measurement",)
+    Params = ExllamaParams
+
+    def run(self, params: ExllamaParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (calibration, measurement)."""
+        from qpipe.packed import older
+
+        source = work.inputs["model"]
+        measurement = work.inputs.get("measurement")
+        if measurement is not None and not (measurement / MEASUREMENT).is_file():
+            raise DataError(f"quantize.measurement: the file must be named {MEASUREMENT}")
+        wishes = {"bits": params.bits, "head_bits": params.head_bits}
+        found = self._work("quantize", work, wishes, measurement)
+        quantization = older.quantization(work.out)
+        checkpoint.bring_along(source, work.out)
+        older.write_config(source, work.out, quantization, dtype="fp16")
+        return {
+            **checkpoint.facts(work.out, source=source),
+            "calibration_tokens": found["tokens"],
+            "tools": found["tools"],
+        }
+
+
+def nvcc() -> Path | None:
+    """The CUDA compiler, on PATH or where CUDA_HOME says."""
+    homes = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
+    places = [home / "bin" / "nvcc" for home in (*homes, Path("/usr/local/cuda"))]
+    found = shutil.which("nvcc")
+    return Path(found) if found else next((path for path in places if path.is_file()), None)

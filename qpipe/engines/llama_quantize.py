@@ -1,0 +1,212 @@
+"""GGUF quantization by llama-quantize from PATH, with the same recipe and the same tensors."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import model_validator
+
+from qpipe.core import program
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.link import link
+from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError, StageError
+from qpipe.stages import base, gguf
+from qpipe.stages.evaluate import only_file
+from qpipe.stages.quantize import GGUF_FILE, Engine, file_facts, model_facts
+
+if TYPE_CHECKING:
+    from qpipe.gguf.prepared import Prepared
+
+PROGRAM = "llama-quantize"
+# What it can hold of a text of metadata (common/common.cpp, string_parse_kv_override).
+_LONGEST_TEXT = 127
+_INSTALL = (
+    "build llama.cpp or install its binaries, and put their folder on PATH; "
+    "quantize.engine=native writes the same tensors without it"
+)
+
+
+class LlamaQuantizeParams(gguf.GgufParams):
+    """The parameters that all GGUF engines share."""
+
+    engine: Literal["llama.cpp"] = "llama.cpp"
+
+    @model_validator(mode="after")
+    def _rules_are_heard(self) -> LlamaQuantizeParams:
+        # llama_tensor_get_type asks for them only where the name's default is a quantized type.
+        if self.tensor_types and not self.wanted().ftype.quantized:
+            raise ValueError(
+                f"tensor_types: {PROGRAM} does not hear of them for type {self.type}; set engine "
+                "to native, or a quantized type"
+            )
+        return self
+
+
+class LlamaQuantize(Engine):
+    """llama-quantize, given a GGUF file in F32, F16 or BF16.
+
+    Types are qpipe's own choice, tensor by tensor, where the recipe has rules; whatever types
+    llama-quantize chose are compared with qpipe's when it is done.
+    """
+
+    version = 1
+    optional_roles = ("imatrix",)
+    accepts: Mapping[str, tuple[str, ...]] = {"model": (base.GGUF,)}  # type: ignore[misc]
+    Params = LlamaQuantizeParams
+
+    @classmethod
+    def fingerprint(cls, params: LlamaQuantizeParams) -> Mapping[str, Json]:
+        """The version that the program on PATH prints."""
+        return {"name": "llama.cpp", PROGRAM: version()}
+
+    @classmethod
+    def resources(cls, params: LlamaQuantizeParams, *, cores: int) -> Resources:
+        """It holds one tensor in several forms at a time; embeddings are the largest."""
+        return Resources(cpus=cores, memory=1 << 30)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the program is on PATH and runs."""
+        if shutil.which(PROGRAM) is None:
+            return f"{PROGRAM} is not on PATH: {_INSTALL}"
+        if version() == "unknown":
+            return f"{shutil.which(PROGRAM)} does not run or prints no version: {_INSTALL}"
+        return None
+
+    @classmethod
+    def preview(cls, params: LlamaQuantizeParams, order: base.Order) -> base.Preview:
+        """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
+        return gguf.preview(_prepared(params, order))
+
+    def run(self, params: LlamaQuantizeParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises EngineMissingError where the program is not there or of other rules than qpipe's,
+        RecipeError, CheckpointError, DataError as the native engine, OutOfSpaceError."""
+        if why := self.check():
+            raise EngineMissingError(why)
+        source, out = only_file(work.inputs["model"], suffix=".gguf"), work.out / GGUF_FILE
+        if not params.wanted().changes(str(file_facts(source)["format"])):
+            link(source, out)
+            return file_facts(source)
+        prepared = _prepared(params, work)
+        _check_room(prepared, out)
+        noted = gguf.provenance(params, work, self.fingerprint(params))
+        with TemporaryDirectory(prefix="qpipe-") as folder:
+            options = [*_options(params, prepared, Path(folder)), *_notes(noted or {})]
+            _quantize([*options, source, out, params.type, work.threads], work, prepared)
+        _compare(prepared, out)
+        facts = {**prepared.facts, "file_bytes": out.stat().st_size}
+        return {**model_facts(**facts), "notes": list(prepared.notes)}  # type: ignore[arg-type]
+
+
+@cache
+def version() -> str:
+    """What the program on PATH says of itself; ``missing`` or ``unknown`` if it says nothing.
+
+    It has no option for that, but says so before it opens its input.
+    """
+    found = shutil.which(PROGRAM)
+    if found is None:
+        return "missing"
+    said: list[str] = []
+    with TemporaryDirectory(prefix="qpipe-") as nowhere:
+        command = [found, f"{nowhere}/none.gguf", f"{nowhere}/out.gguf", "Q8_0"]
+        with contextlib.suppress(StageError, OSError):  # it has no input to succeed with
+            program.run(command, name=PROGRAM, on_line=said.append, quiet=True)
+    # Since 2026 `version: 0.5.0-dev (build 1, commit 0c1e570)`, before `main: build = 1 (0c1e570)`.
+    text = "".join(said)
+    match = re.search(r"version: (.+)", text) or re.search(r"build = (\d+ \(\w+\))", text)
+    return match[1].strip() if match else "unknown"
+
+
+def _prepared(params: LlamaQuantizeParams, order: base.Order) -> Prepared:
+    """What qpipe itself would write, to which the file is compared."""
+    from qpipe.gguf.quantize import prepare
+
+    source = only_file(order.inputs["model"], suffix=".gguf")
+    return prepare(source, params.wanted(), imatrix=gguf.imatrix(order))
+
+
+def _options(
+    params: LlamaQuantizeParams, prepared: Prepared, folder: Path
+) -> Iterator[str | Path | int]:
+    if params.pure:
+        yield "--pure"
+    for option in ("output_tensor_type", "token_embedding_type"):
+        if kind := getattr(params, option):
+            yield from (f"--{option.replace('_', '-')}", kind)
+    if params.tensor_types:
+        # There the first match counts, and expressions are C++'s: so each tensor by its name.
+        types = folder / "types.txt"
+        types.write_text("".join(_named(params, prepared)))
+        yield from ("--tensor-type-file", types)
+
+
+def _named(params: LlamaQuantizeParams, prepared: Prepared) -> Iterator[str]:
+    for name, kind in prepared.types.items():
+        if any(re.search(pattern, name) for pattern in params.tensor_types):
+            yield f"^{re.escape(name)}$={kind.name}\n"
+
+
+def _notes(noted: Mapping[str, str]) -> Iterator[str]:
+    for name, value in noted.items():
+        if len(value.encode()) > _LONGEST_TEXT:
+            raise RecipeError(
+                f"quantize.provenance: {PROGRAM} can note at most {_LONGEST_TEXT} bytes, and "
+                f"qpipe.{name} is {value!r}; set quantize.provenance=false, or use "
+                "quantize.engine=native"
+            )
+        yield from ("--override-kv", f"qpipe.{name}=str:{value}")
+
+
+def _quantize(arguments: list[str | Path | int], work: base.Work, prepared: Prepared) -> None:
+    matrix = gguf.imatrix(work)
+    weights: list[str | Path] = [] if matrix is None else ["--imatrix", matrix.name]
+    program.run(
+        [PROGRAM, *weights, *arguments],
+        name=f"{PROGRAM} {version()}",
+        # It notes the matrix's path as it was given: a name says the same on every machine.
+        cwd=None if matrix is None else matrix.parent,
+        on_line=_progress(work, len(prepared.outputs)),
+    )
+
+
+def _progress(work: base.Work, total: int) -> Callable[[str], None]:
+    def told(line: str) -> None:
+        if match := re.match(r"\[\s*(\d+)/\s*\d+\]", line):
+            work.progress(int(match[1]), total, "tensors")
+
+    return told
+
+
+def _check_room(prepared: Prepared, out: Path) -> None:
+    """Before it starts, since it says of a full disk only that a stream failed."""
+    needed, free = prepared.facts["file_bytes"], shutil.disk_usage(out.parent).free
+    if needed > free:
+        raise OutOfSpaceError(
+            f"{out}: needs {needed:,} bytes, and the disk has {free:,} left; free some space, or "
+            "take old artifacts away with `qpipe gc --max-size SIZE`, then run again"
+        )
+
+
+def _compare(prepared: Prepared, out: Path) -> None:
+    """Raise unless the file has the types that qpipe would have chosen."""
+    from qpipe.gguf import reader
+
+    types = {name: tensor.type for name, tensor in reader.read(out).tensors.items()}
+    if types.keys() != prepared.types.keys():
+        raise DataError(f"{PROGRAM} {version()} wrote other tensors than its input has")
+    for name, kind in prepared.types.items():
+        if types[name] != kind:
+            raise EngineMissingError(
+                f"{PROGRAM} {version()} made tensor {name} {types[name].name}, and the llama.cpp "
+                f"whose rules qpipe follows makes it {kind.name}: put another version on PATH, or "
+                "use quantize.engine=native"
+            )

@@ -1,0 +1,224 @@
+"""llm-compressor: GPTQ, AWQ, eight bits and plain rounding, in vLLM's own format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import model_validator
+
+from qpipe.core.key import Json
+from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.stages.methods import AwqParams, GptqParams, Int8Params, RtnParams
+from qpipe.stages.rules import ModuleRule
+
+
+class LlmcompressorGptqParams(GptqParams):
+    """Columns are reordered with scales that were fixed before, or not at all."""
+
+    RULES = ("bits", "group_size", "skip")
+
+    engine: Literal["llmcompressor"] = "llmcompressor"
+    bits: Literal[4, 8] = 4
+    true_sequential: Literal[False] = False
+    lm_head: Literal[False] = False
+
+    @model_validator(mode="after")
+    def _order_it_knows(self) -> LlmcompressorGptqParams:
+        if self.desc_act and not self.static_groups:
+            raise ValueError(
+                "quantize.desc_act=true: llmcompressor reorders columns only within fixed groups; "
+                "set quantize.static_groups=true too, or quantize.engine=gptqmodel"
+            )
+        return self
+
+
+class LlmcompressorAwqParams(AwqParams):
+    """Written as compressed-tensors, so ``version`` has no say."""
+
+    RULES = ("skip",)
+
+    engine: Literal["llmcompressor"] = "llmcompressor"
+
+
+class LlmcompressorInt8Params(Int8Params):
+    """With the rounding of GPTQ."""
+
+    RULES = ("skip",)
+
+    engine: Literal["llmcompressor"] = "llmcompressor"
+
+
+class LlmcompressorRtnParams(RtnParams):
+    """What its packed format holds."""
+
+    RULES = ("bits", "group_size", "skip")
+
+    engine: Literal["llmcompressor"] = "llmcompressor"
+    bits: Literal[4, 8] = 4
+
+
+class _Llmcompressor(CheckpointEngine):
+    """What all methods share."""
+
+    PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers")
+
+    def _oneshot(self, modifier: Any, task: Task) -> Mapping[str, Json]:
+        import torch
+        from llmcompressor import oneshot
+        from transformers import AutoModelForCausalLM
+
+        torch.set_num_threads(task.threads)
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(
+            task.source, dtype="auto", local_files_only=True
+        )
+        oneshot(model=model, recipe=modifier, **_data(task))
+        model.save_pretrained(task.out, save_compressed=True)
+        (task.out / "recipe.yaml").unlink(missing_ok=True)
+        return {}
+
+
+class LlmcompressorGptq(_Llmcompressor):
+    """W4A16 and W8A16 by GPTQ."""
+
+    version = 1
+    roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
+    Params = LlmcompressorGptqParams
+    EXTRA = "int8"
+
+    def make(self, params: LlmcompressorGptqParams, task: Task) -> Mapping[str, Json]:
+        """A module's Hessian sees its layer as it was before."""
+        from llmcompressor.modifiers.gptq import GPTQModifier
+
+        order = "weight" if params.desc_act else None
+        weights = {**_weights(params.bits, params.group_size, sym=params.sym), "actorder": order}
+        modifier = GPTQModifier(
+            config_groups=_groups(task, weights),
+            ignore=_ignored(task),
+            dampening_frac=params.damp_percent,
+            actorder=order,
+        )
+        return self._oneshot(modifier, task)
+
+
+class LlmcompressorAwq(_Llmcompressor):
+    """W4A16 by AWQ; it pins memory, so it needs an accelerator."""
+
+    version = 1
+    roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
+    Params = LlmcompressorAwqParams
+    EXTRA = "awq"
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether there is an accelerator."""
+        if (problem := super().check()) is not None:
+            return problem
+        if any(Path("/dev").glob("nvidia[0-9]*")):
+            return None
+        return (
+            "llmcompressor's AWQ needs an accelerator (it pins memory), and there is no NVIDIA "
+            "device here; quantize.engine=gptqmodel does AWQ on a CPU"
+        )
+
+    def make(self, params: LlmcompressorAwqParams, task: Task) -> Mapping[str, Json]:
+        """Scales are searched first, then weights are rounded."""
+        from llmcompressor.modifiers.awq import AWQModifier
+
+        weights = _weights(params.bits, params.group_size, sym=not params.zero_point)
+        return self._oneshot(
+            AWQModifier(config_groups=_groups(task, weights), ignore=_ignored(task)), task
+        )
+
+
+class LlmcompressorInt8(_Llmcompressor):
+    """W8A8 with activations rounded as they come, or W8A16, by GPTQ."""
+
+    version = 1
+    roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
+    Params = LlmcompressorInt8Params
+    EXTRA = "int8"
+
+    def make(self, params: LlmcompressorInt8Params, task: Task) -> Mapping[str, Json]:
+        """Weights have a scale for each row, activations one for each token."""
+        from llmcompressor.modifiers.gptq import GPTQModifier
+
+        activations = {
+            "num_bits": 8, "type": "int", "symmetric": True, "strategy": "token", "dynamic": True,
+        }  # fmt: skip
+        groups = _groups(task, _weights(8, -1, sym=True))
+        if params.scheme == "w8a8":
+            for group in groups.values():
+                group["input_activations"] = activations
+        return self._oneshot(GPTQModifier(config_groups=groups, ignore=_ignored(task)), task)
+
+
+class LlmcompressorRtn(_Llmcompressor):
+    """Rounding to the nearest."""
+
+    version = 1
+    Params = LlmcompressorRtnParams
+    EXTRA = "int8"
+
+    def make(self, params: LlmcompressorRtnParams, task: Task) -> Mapping[str, Json]:
+        """Needs no data."""
+        from llmcompressor.modifiers.quantization import QuantizationModifier
+
+        weights = _weights(params.bits, params.group_size, sym=params.sym)
+        return self._oneshot(
+            QuantizationModifier(config_groups=_groups(task, weights), ignore=_ignored(task)), task
+        )
+
+
+def _weights(bits: int, size: int, *, sym: bool) -> dict[str, Any]:
+    """compressed-tensors' QuantizationArgs."""
+    strategy = {"strategy": "channel"} if size == -1 else {"strategy": "group", "group_size": size}
+    return {"num_bits": bits, "type": "int", "symmetric": sym, **strategy}
+
+
+def _groups(task: Task, weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """A group of modules for each distinct rule, the last for all that have none."""
+    found: dict[str, dict[str, Any]] = {}
+    named: dict[ModuleRule, list[str]] = {}
+    for name, rule in task.rules.items():
+        if not rule.skip:
+            named.setdefault(rule, []).append(name)
+    for rule, names in named.items():
+        own = _weights(
+            rule.bits or weights["num_bits"],
+            rule.group_size or weights.get("group_size", -1),
+            sym=weights["symmetric"],
+        )
+        extra = {"actorder": weights["actorder"]} if "actorder" in weights else {}
+        found[f"group_{len(found)}"] = {"targets": _exactly(names), "weights": {**own, **extra}}
+    others = [name for name in task.modules if name not in task.rules]
+    targets = _exactly(others) if named else ["Linear"]
+    found[f"group_{len(found)}"] = {"targets": targets, "weights": dict(weights)}
+    return found
+
+
+def _ignored(task: Task) -> list[str]:
+    return ["lm_head", *_exactly(task.skipped)]
+
+
+def _exactly(names: list[str]) -> list[str]:
+    """Names as compressed-tensors' patterns."""
+    return [f"re:^{re.escape(name)}$" for name in names]
+
+
+def _data(task: Task) -> dict[str, Any]:
+    if not task.samples:
+        return {}
+    from datasets import Dataset
+
+    records = [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples]
+    return {
+        "dataset": Dataset.from_list(records),
+        "max_seq_length": max(map(len, task.samples)),
+        "num_calibration_samples": len(task.samples),
+        "shuffle_calibration_samples": False,
+        "batch_size": task.batch,
+    }

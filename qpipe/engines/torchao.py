@@ -1,0 +1,52 @@
+"""torchao: eight bits for weights, or for activations too, without data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from qpipe.core.key import Json
+from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.stages.methods import Int8Params
+
+
+class TorchaoParams(Int8Params):
+    """Both schemes."""
+
+    RULES = ("skip",)
+
+    engine: Literal["torchao"] = "torchao"
+
+
+class Torchao(CheckpointEngine):
+    """A scale for each row, and for each token where activations are rounded too."""
+
+    version = 1
+    Params = TorchaoParams
+    PACKAGES = ("torchao", "torch", "transformers")
+    EXTRA = "int8"
+
+    def make(self, params: TorchaoParams, task: Task) -> Mapping[str, Json]:
+        """Rounds while it loads."""
+        import torch
+        from torchao.quantization import (
+            Int8DynamicActivationInt8WeightConfig,
+            Int8WeightOnlyConfig,
+        )
+        from transformers import AutoModelForCausalLM, TorchAoConfig
+
+        torch.set_num_threads(task.threads)
+        dynamic = params.scheme == "w8a8"
+        scheme = Int8DynamicActivationInt8WeightConfig() if dynamic else Int8WeightOnlyConfig()
+        config = TorchAoConfig(
+            scheme, modules_to_not_convert=[*task.skipped, "lm_head"] if task.skipped else None
+        )
+        model = AutoModelForCausalLM.from_pretrained(
+            task.source,
+            quantization_config=config,
+            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            dtype="auto",
+            local_files_only=True,
+        )
+        model.save_pretrained(task.out)
+        return {}

@@ -1,0 +1,125 @@
+"""Running an engine's script in its own environment, as a child of the stage's worker.
+
+The worker stays what it is for every stage: it validates parameters, hashes what came out, and ends
+as errors do. The child is of its process group and counts to its memory, so limits, timeouts and
+Ctrl-C reach it; how the child ended is told apart as an executor tells it of a worker.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+from qpipe.core.ends import oom_kills, signal_name
+from qpipe.core.key import Json
+from qpipe.environments import plain
+from qpipe.environments.environment import Environment
+from qpipe.errors import (
+    EngineMissingError,
+    OutOfMemoryError,
+    QpipeError,
+    WorkerCrashError,
+    from_record,
+)
+
+# The environment gets folders, and no say over where a model comes from.
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a script is asked; ``params`` is plain JSON. ``tools`` are distributions whose versions
+    it is to report."""
+
+    params: Mapping[str, Json]
+    inputs: Mapping[str, Path]
+    out: Path
+    threads: int
+    progress: Callable[[int, int, str], None]
+    partial: Path | None = None
+    tools: Sequence[str] = field(default_factory=tuple)
+
+
+def call(environment: Environment, asked: Call) -> dict[str, Any]:
+    """The facts that the environment's script found out, with its ``tools``.
+
+    Raises EngineMissingError for an environment that cannot be used, OutOfMemoryError,
+    WorkerCrashError for a process that was killed or left no result, and what the script raises.
+    """
+    if why := environment.problem():
+        raise EngineMissingError(f"{environment.name}: {why}")
+    with TemporaryDirectory(prefix=f"qpipe-{environment.name}-") as name:
+        folder = Path(name)
+        (folder / plain.JOB).write_text(json.dumps(_record(environment, asked)))
+        kills = oom_kills()
+        code = _run(environment, asked, folder)
+        if (folder / plain.RESULT).exists():
+            return _facts(environment, json.loads((folder / plain.RESULT).read_bytes()))
+        raise _end(environment, code, oom=oom_kills() > kills)
+
+
+def _record(environment: Environment, asked: Call) -> dict[str, Any]:
+    return {
+        "script": str(environment.script),
+        "params": dict(asked.params),
+        "inputs": {role: str(path) for role, path in asked.inputs.items()},
+        "out": str(asked.out),
+        "partial": str(asked.partial) if asked.partial else None,
+        "threads": asked.threads,
+        "tools": list(asked.tools),
+        "parent": os.getpid(),
+    }
+
+
+def _run(environment: Environment, asked: Call, folder: Path) -> int:
+    """Run the process to its end; its exit code. Nothing of it is left if we are interrupted."""
+    reading, writing = os.pipe()
+    try:
+        process = subprocess.Popen(
+            [str(environment.python), "-I", "-u", plain.__file__, str(folder), str(writing)],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **_OFFLINE, "OMP_NUM_THREADS": str(asked.threads)},
+            pass_fds=(writing,),
+        )
+    finally:
+        os.close(writing)
+    with process, closing(os.fdopen(reading, "rb")) as lines:
+        try:
+            _listen(lines, asked.progress)
+            return process.wait()
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _listen(lines: IO[bytes], progress: Callable[[int, int, str], None]) -> None:
+    """Pass progress on until the process ends, and with it the pipe."""
+    for line in lines:
+        if line.endswith(b"\n"):
+            progress(*json.loads(line))
+
+
+def _facts(environment: Environment, result: Mapping[str, Any]) -> dict[str, Any]:
+    if "error" in result:
+        error = result["error"]
+        raise from_record({**error, "message": f"{environment.name}: {error['message']}"})
+    return {**result["facts"], "tools": result["tools"]}
+
+
+def _end(environment: Environment, code: int, *, oom: bool) -> QpipeError:
+    """What the end of a process that left no result means."""
+    if code == -signal.SIGKILL and oom:
+        return OutOfMemoryError(
+            f"{environment.name}: the kernel killed it, memory ran out; run fewer nodes at a time "
+            "(executor.cpus=1), or use a machine with more memory"
+        )
+    how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    return WorkerCrashError(f"{environment.name}: its process {how} and left no result")

@@ -1,0 +1,122 @@
+"""An engine's own environment: where it lies, and whether it can be used.
+
+Environments lie outside of the source tree and of any store, shared by all runs and checkouts of
+a user: ``QPIPE_ENGINES``, else ``qpipe/engines`` below ``XDG_DATA_HOME`` (``~/.local/share``). Each
+is a folder named after the digest of its lock, so a new lock is a new environment and an old one
+stays what it was. What makes one writes ``ready.json`` last: without it a folder is a leftover.
+
+::
+
+    QPIPE_ENGINES/
+      NAME/DIGEST-PLATFORM/          a virtual environment
+        ready.json                   what is in it; there once it is whole
+        shared/                      links to the torch of the interpreter that made it
+      NAME/DIGEST-PLATFORM.lock      held (flock) by whoever makes it
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from qpipe.environments import lockfile
+
+READY = "ready.json"
+SHARED = "shared"
+
+
+def root() -> Path:
+    """The folder of all environments of this user."""
+    if named := os.environ.get("QPIPE_ENGINES"):
+        return Path(named).expanduser().absolute()
+    data = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(data).expanduser() / "qpipe" / "engines"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``folder`` has NAME.in (what is wanted), NAME.lock and the script NAME.py, where hyphens of
+    ``name`` are underscores.
+
+    ``built`` are the distributions that the index has as source only: they are built, without
+    isolation, by tools that the lock pins too, with ``building`` in the process environment.
+    ``pythons`` are the first and the last minor version of Python 3 that will do.
+    """
+
+    name: str
+    folder: Path
+    built: tuple[str, ...] = ()
+    building: Mapping[str, str] = field(default_factory=dict)
+    pythons: tuple[int, int] = (10, 13)
+
+    @cached_property
+    def lock(self) -> lockfile.Lock:
+        """Raises EngineMissingError if it is not there or not whole."""
+        return lockfile.read(self.lock_file)
+
+    @property
+    def lock_file(self) -> Path:
+        """Every distribution of it, with hashes."""
+        return self._file("lock")
+
+    @property
+    def wanted(self) -> Path:
+        """The direct requirements, of which the lock is made."""
+        return self._file("in")
+
+    @property
+    def script(self) -> Path:
+        """What the environment's interpreter runs (`qpipe.environments.plain`)."""
+        return self._file("py")
+
+    def _file(self, suffix: str) -> Path:
+        return self.folder / f"{self.name.replace('-', '_')}.{suffix}"
+
+    @property
+    def home(self) -> Path:
+        """Where it is, or would be."""
+        return root() / self.name / f"{self.lock.digest}-{sysconfig.get_platform()}"
+
+    @property
+    def lock_path(self) -> Path:
+        """Held by whoever makes it."""
+        return self.home.with_name(self.home.name + ".lock")
+
+    @property
+    def python(self) -> Path:
+        """Its interpreter."""
+        return self.home / "bin" / "python"
+
+    @property
+    def command(self) -> str:
+        """What makes it."""
+        return f"qpipe engines install {self.name}"
+
+    def ready(self) -> Mapping[str, Any] | None:
+        """What is in it (`qpipe.environments.install`), None if it is not there as a whole."""
+        try:
+            found: dict[str, Any] = json.loads((self.home / READY).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return found
+
+    def problem(self) -> str | None:
+        """Why it cannot be used, with the command that helps, or None."""
+        found = self.ready()
+        if found is None:
+            return f"its environment is not installed: {self.command}"
+        if not self.python.exists():
+            return f"the Python that its environment was made with is gone: {self.command}"
+        for link in (self.home / SHARED).glob("*"):
+            if not link.exists():
+                return (
+                    f"its environment shares torch {found['torch']} with {found['shared_with']}, "
+                    f"where it is no more: {self.command}"
+                )
+        return None

@@ -1,0 +1,177 @@
+"""Making an environment: from the lock, whole or not at all, once however many ask for it.
+
+Every file is checked against the lock's hashes before it is installed, by uv if it is there, else
+by pip. What the index has as source only is built by the tools that the lock pins. The flock on the
+environment is inherited by the installers, so that nobody begins anew beside one whose parent was
+killed; what such a parent left is removed by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qpipe.core import lock
+from qpipe.core.folders import remove_tree
+from qpipe.environments import sharing
+from qpipe.environments.environment import READY, SHARED, Environment
+from qpipe.environments.lockfile import TORCH
+from qpipe.errors import EngineMissingError
+
+# pip's settings that hold for qpipe's own environment (the Makefile sets them) and not for this.
+_OURS = (
+    "PIP_CONSTRAINT",
+    "PIP_BUILD_CONSTRAINT",
+    "PIP_REQUIRE_VIRTUALENV",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+)
+
+# How much of an installer's last words is shown.
+_LINES = 15
+
+_LIST = """
+import json, platform, importlib.metadata as m
+found = {d.metadata["Name"]: d.version for d in m.distributions()}
+print(json.dumps({"python": platform.python_version(), "packages": found}))
+"""
+
+
+def install(
+    environment: Environment, *, python: str | None = None, say: Callable[[str], None]
+) -> Mapping[str, Any]:
+    """Make the environment unless it is there; what is in it.
+
+    ``python`` is the interpreter to make it with (None: this one). ``say`` takes what is being
+    done, in words. Raises EngineMissingError if it cannot be made; then nothing is left of it.
+    """
+    fd = lock.acquire(environment.lock_path, wait=False)
+    if fd is None:
+        say("another process is making it: waiting for that")
+        fd = lock.acquire(environment.lock_path)
+    assert fd is not None
+    try:
+        if environment.problem() is None:
+            return environment.ready() or {}
+        remove_tree(environment.home)
+        try:
+            return _Making(environment, python or sys.executable, fd, say).make()
+        except BaseException:
+            remove_tree(environment.home)
+            raise
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True)
+class _Making:
+    environment: Environment
+    base: str
+    fd: int
+    say: Callable[[str], None]
+
+    def make(self) -> Mapping[str, Any]:
+        version = self._base_version()
+        self._venv()
+        lock_ = self.environment.lock
+        built = frozenset(self.environment.built)
+        self._install(lock_.requirements(only=lock_.names - built), "--only-binary", ":all:")
+        shared = self._torch(version)
+        if built:
+            self._install(lock_.requirements(only=built), "--no-build-isolation")
+        found = self._found()
+        record = {"lock": lock_.digest, "base": self.base, **shared, **found}
+        lock.write_atomic(self.environment.home / READY, json.dumps(record, indent=1).encode())
+        return record
+
+    def _base_version(self) -> tuple[int, int]:
+        code = "import sys; print(*sys.version_info[:2])"
+        major, minor = map(int, self._run([self.base, "-I", "-c", code]).split())
+        first, last = self.environment.pythons
+        if not (major == 3 and first <= minor <= last):
+            raise EngineMissingError(
+                f"{self.environment.name} needs Python 3.{first} to 3.{last}, and {self.base} is "
+                f"{major}.{minor}: name another with --python PATH"
+            )
+        return major, minor
+
+    def _venv(self) -> None:
+        home = self.environment.home
+        self.say(f"making {home}")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        if uv := shutil.which("uv"):
+            self._run([uv, "venv", "--quiet", "--python", self.base, str(home)])
+        else:
+            self._run([self.base, "-I", "-m", "venv", str(home)])
+
+    def _install(self, requirements: str, *options: str) -> None:
+        """Install what a requirements file with hashes lists, and nothing that it does not."""
+        if not requirements:
+            return
+        path = self.environment.home / "requirements.txt"
+        path.write_text(requirements)
+        self.say(f"installing what {self.environment.lock.path.name} lists, checking hashes")
+        self._pip(["--require-hashes", "--no-deps", *options, "-r", str(path)])
+
+    def _torch(self, version: tuple[int, int]) -> Mapping[str, Any]:
+        """Lend torch, or install it: what `Environment.ready` knows of it."""
+        wanted, here = self.environment.lock.torch, sharing.version()
+        if wanted is None:
+            return {}
+        if here is None or sharing.public(here) != wanted or version != sys.version_info[:2]:
+            self.say(f"installing {TORCH} {wanted}, which is not here for that Python")
+            self._pip([f"{TORCH}=={wanted}"])
+            return {TORCH: wanted}
+        self.say(f"sharing {TORCH} {here} with {sharing.lender()}")
+        folder = self.environment.home / SHARED
+        sharing.lend(folder, without=self.environment.lock.names - {TORCH})
+        sharing.on_path(self.environment.home, folder)
+        return {TORCH: here, "shared_with": sharing.lender()}
+
+    def _pip(self, arguments: Sequence[str]) -> None:
+        python = str(self.environment.python)
+        if uv := shutil.which("uv"):
+            command = [uv, "pip", "install", "--quiet", "--python", python]
+        else:
+            command = [python, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input",
+                       "install", "--quiet", "--no-compile"]  # fmt: skip
+        self._run([*command, *arguments])
+
+    def _found(self) -> Mapping[str, Any]:
+        """What the environment's own interpreter sees in it."""
+        found: dict[str, Any] = json.loads(
+            self._run([str(self.environment.python), "-I", "-c", _LIST])
+        )
+        return found
+
+    def _run(self, command: Sequence[str]) -> str:
+        """The output of a command. Raises EngineMissingError with its last words if it fails."""
+        kept = {name: value for name, value in os.environ.items() if name not in _OURS}
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                env={**kept, **self.environment.building},
+                pass_fds=(self.fd,),
+                check=False,
+            )
+        except OSError as error:
+            raise EngineMissingError(
+                f"{self.environment.name}: {command[0]} cannot be started ({error.strerror})"
+            ) from None
+        if done.returncode:
+            words = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+            raise EngineMissingError(
+                f"the environment of {self.environment.name} cannot be made; the end of what "
+                f"{Path(command[0]).name} said:\n" + "\n".join(f"    {w}" for w in words[-_LINES:])
+            )
+        return done.stdout

@@ -1,0 +1,147 @@
+"""`ENVIRONMENT/bin/python -I plain.py FOLDER FD`: one job, in an engine's own environment.
+
+The other side of `qpipe.environments.call`. Standard library only, and nothing else of ours: the
+environment has neither qpipe nor pydantic. ``job.json`` in FOLDER
+names the script and holds parameters that were validated before; progress goes to the descriptor
+FD, a JSON line each; ``result.json`` appears whole at the end, with ``{"facts", "tools"}`` or
+``{"error": {"type", "message"}}``, where the type is a class of qpipe.errors.
+
+A script is a file with ``run(job: Job) -> dict``: it fills ``job.out`` and returns facts.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+JOB, RESULT = "job.json", "result.json"
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class JobError(Exception):
+    """What a script found wrong: ``kind`` is the name of a class of qpipe.errors."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Job:
+    """What a script is asked: the attributes are those of `qpipe.stages.base.Work`, and params."""
+
+    def __init__(self, record: dict[str, Any], progress: Callable[[int, int, str], None]) -> None:
+        """``record`` is job.json's content."""
+        self.params: dict[str, Any] = record["params"]
+        self.inputs = {role: Path(path) for role, path in record["inputs"].items()}
+        self.out = Path(record["out"])
+        self.partial = Path(record["partial"]) if record["partial"] else None
+        self.threads: int = record["threads"]
+        self.progress = progress
+
+    def error(self, kind: str, message: str) -> JobError:
+        """What to raise for something that the user can act on."""
+        return JobError(kind, message)
+
+    def check_rotary(self, model: Any) -> None:
+        """Raise unless a model's positions are those of ``params["rope_theta"]`` (None: unknown).
+
+        inv_freq[i] = theta^(-2i/d), so its second entry tells theta (Su et al. 2021, section
+        3.2.2); scaled embeddings are left alone.
+        """
+        wanted = self.params["rope_theta"]
+        rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
+        if wanted is None or rotary is None or rotary.rope_type != "default":
+            return
+        frequencies = rotary.inv_freq
+        found = float(frequencies[1]) ** -frequencies.numel()
+        if abs(found / wanted - 1) > 1e-3:
+            raise self.error(
+                "CheckpointError",
+                f"the model was loaded with a rotary base of {found:.0f}, and its config says "
+                f"{wanted:.0f}: transformers {_version('transformers')} reads it in other words",
+            )
+
+
+def main(folder: Path, fd: int) -> int:
+    """Run the job in ``folder``; 0 if it succeeded."""
+    os.set_inheritable(fd, False)  # or whatever the script starts would keep the pipe open
+    record = json.loads((folder / JOB).read_text())
+    _die_with(record["parent"])
+
+    def progress(done: int, total: int, unit: str) -> None:
+        os.write(fd, json.dumps([done, total, unit]).encode() + b"\n")
+
+    result = perform(record, progress)
+    temporary = folder / (RESULT + ".partial")
+    temporary.write_text(json.dumps(result))
+    temporary.replace(folder / RESULT)
+    return 1 if "error" in result else 0
+
+
+def perform(record: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """The result record of a job; what goes wrong becomes part of it."""
+    try:
+        facts = load(Path(record["script"])).run(Job(record, progress))
+        return {"facts": facts, "tools": {name: _version(name) for name in record["tools"]}}
+    except JobError as error:
+        kind, message = error.kind, str(error)
+    except MemoryError:
+        kind, message = "OutOfMemoryError", "memory ran out"
+    except OSError as error:
+        traceback.print_exc()
+        kind = {errno.ENOMEM: "OutOfMemoryError"}.get(error.errno or 0, "WorkerCrashError")
+        kind = "OutOfSpaceError" if error.errno in _FULL else kind
+        message = f"{type(error).__name__}: {error}"
+    except SystemExit as error:
+        traceback.print_exc()
+        kind, message = "WorkerCrashError", f"the script called sys.exit({error.code!r})"
+    except Exception as error:  # noqa: BLE001  the process boundary: what is not ours is a crash
+        traceback.print_exc()
+        # torch.OutOfMemoryError, which is no MemoryError: the accelerator's ran out.
+        ours = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
+        kind = "OutOfMemoryError" if ours else "WorkerCrashError"
+        message = f"unexpected {type(error).__name__}: {error}"
+    return {"error": {"type": kind, "message": message}}
+
+
+def load(path: Path) -> Any:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem + "_script", path)
+    assert spec is not None and spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
+def _die_with(parent: int) -> None:
+    """End this process soon after the worker that started it."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="watch-parent").start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -1,0 +1,75 @@
+"""The torch that is installed here, lent to an environment: gigabytes that need no second copy.
+
+Links to it stand in a folder of their own, behind the environment's own packages on the module
+path, so nothing that is installed there can write through them.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from pathlib import Path
+
+from qpipe.environments.lockfile import TORCH, normalized
+
+
+def version() -> str | None:
+    """The version of torch here, with its build (``2.13.0+cpu``); None if there is none."""
+    try:
+        return metadata.version(TORCH)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def public(release: str) -> str:
+    """A version without its build."""
+    return release.partition("+")[0]
+
+
+def lend(target: Path, *, without: frozenset[str]) -> None:
+    """Link torch, and what came with it beyond the distributions ``without``, into a new folder."""
+    target.mkdir()
+    for distribution in _closure(TORCH, without=without):
+        for entry in _entries(distribution):
+            source = Path(str(distribution.locate_file(entry))).resolve()
+            if not (target / entry).is_symlink():  # several distributions may share a namespace
+                (target / entry).symlink_to(source)
+
+
+def lender() -> str:
+    """The folder that torch is in."""
+    return str(Path(str(metadata.distribution(TORCH).locate_file(""))).resolve())
+
+
+def _closure(name: str, *, without: frozenset[str]) -> list[metadata.Distribution]:
+    found: dict[str, metadata.Distribution] = {}
+    front = [name]
+    while front:
+        current = front.pop()
+        if current in found:
+            continue
+        try:
+            found[current] = metadata.distribution(current)
+        except metadata.PackageNotFoundError:
+            continue  # for another platform
+        needed = [text for text in found[current].requires or () if "extra ==" not in text]
+        names = {normalized(re.split(r"[\s\[;<>=!~(]", text, maxsplit=1)[0]) for text in needed}
+        front += names - without
+    return list(found.values())
+
+
+def _entries(distribution: metadata.Distribution) -> list[str]:
+    """The names of its files and folders beside the other packages."""
+    first = {path.parts[0] for path in distribution.files or ()}
+    return sorted(first - {"..", "__pycache__"})
+
+
+def site_packages(home: Path) -> Path:
+    """Where an environment's packages are."""
+    (found,) = (home / "lib").glob("python3*/site-packages")
+    return found
+
+
+def on_path(home: Path, folder: Path) -> None:
+    """Let an environment import from ``folder``, after its own packages."""
+    (site_packages(home) / "shared.pth").write_text(f"{folder}\n")

@@ -1,0 +1,72 @@
+"""Parameters of llama.cpp's KV cache and attention, for every evaluator that runs it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypedDict
+
+from pydantic import BeforeValidator, model_validator
+
+from qpipe.llamacpp.structs import UNQUANTIZED_CACHE_TYPES
+from qpipe.stages.evaluate import EvaluatorParams
+
+CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+
+def _switch(value: object) -> object:
+    """YAML reads ``on`` and ``off`` as true and false."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+class KvOptions(TypedDict):
+    """As `qpipe.llamacpp.context.ContextOptions` takes them."""
+
+    type_k: str
+    type_v: str
+    flash_attention: Literal["auto", "on", "off"]
+
+
+class KvParams(EvaluatorParams):
+    """``type_k`` and ``type_v`` are what keys and values are kept in."""
+
+    type_k: CacheType = "f16"
+    type_v: CacheType = "f16"
+    flash_attention: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+
+    @property
+    def kv(self) -> KvOptions:
+        """The three of them."""
+        return {
+            "type_k": self.type_k,
+            "type_v": self.type_v,
+            "flash_attention": self.flash_attention,
+        }
+
+    @property
+    def kv_words(self) -> list[str]:
+        """What is not llama.cpp's usual, for the label of a protocol: figures differ with it."""
+        fields = type(self).model_fields
+        return [
+            f"{name}={value}" for name, value in self.kv.items() if value != fields[name].default
+        ]
+
+    @model_validator(mode="after")
+    def _possible(self) -> Any:
+        if self.flash_attention == "off" and self.type_v not in UNQUANTIZED_CACHE_TYPES:
+            raise ValueError(
+                f"type_v={self.type_v} with flash_attention=off: llama.cpp keeps values quantized "
+                "only with flash attention; set flash_attention to auto or on, or type_v to f16"
+            )
+        return self
+
+
+class NoKvParams(KvParams):
+    """For evaluators of another backend: recipes name the settings, and they stay as they are."""
+
+    @model_validator(mode="after")
+    def _left_alone(self) -> Any:
+        if (self.type_k, self.type_v, self.flash_attention) != ("f16", "f16", "auto"):
+            raise ValueError(
+                "type_k, type_v and flash_attention are llama.cpp's, and backend transformers "
+                "measures here: leave them out"
+            )
+        return self

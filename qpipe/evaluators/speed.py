@@ -1,0 +1,260 @@
+"""Tokens a second, time to the first token and memory, beside the reference's in the same run."""
+
+from __future__ import annotations
+
+import abc
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.machine import identity
+from qpipe.evaluators.backends import LlamaCpp, Transformers
+from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.stages.base import Work
+from qpipe.stages.evaluate import Evaluator, only_file, write_result
+
+if TYPE_CHECKING:
+    from qpipe.evaluators.speeding.settings import Memory, Sample, Settings
+    from qpipe.evaluators.speeding.subjects import Subject
+
+IN_PROCESS, BENCH = "in-process", "llama-bench"
+
+
+class _SpeedParams(KvParams):
+    """``batch_size`` sequences at once; ``threads``: as many as the machine has cores if None.
+
+    Of ``warmup`` + ``repeats`` rounds the last count.
+    """
+
+    metric: Literal["speed"] = "speed"
+    n_prompt: int = Field(512, ge=1)
+    n_gen: int = Field(128, ge=1)
+    batch_size: int = Field(1, ge=1, le=256)
+    threads: int | None = Field(None, ge=1)
+    warmup: int = Field(1, ge=0)
+    repeats: int = Field(5, ge=1)
+    tool: Literal["auto", "in-process", "llama-bench"] = "auto"
+
+    @model_validator(mode="after")
+    def _within_llama_bench(self) -> Any:
+        if self.tool == BENCH and self.batch_size > 1:
+            raise ValueError(
+                f"batch_size={self.batch_size} with tool=llama-bench: it writes one sequence at a "
+                "time; set tool to auto or in-process"
+            )
+        return self
+
+    @property
+    def all_threads(self) -> int:
+        """As many as will be used."""
+        return self.threads or os.cpu_count() or 1
+
+    @property
+    def settings(self) -> Settings:
+        """What each round does."""
+        from qpipe.evaluators.speeding.settings import Settings
+
+        names = ("n_prompt", "n_gen", "batch_size")
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
+        return Settings(**chosen, threads=self.all_threads, **self.kv)
+
+    def label(self, tool: str) -> str:
+        """What two figures must share to be compared; what is usual goes without saying."""
+        parts = [tool, f"pp{self.n_prompt} tg{self.n_gen}", f"threads={self.all_threads}"]
+        parts += [f"batch={self.batch_size}"] if self.batch_size > 1 else []
+        parts += self.kv_words
+        return " ".join(parts)
+
+
+class _SpeedEvaluator(Evaluator):
+    """What the backends share. A result holds on the machine that made it, and is kept for it.
+
+    The machine is therefore part of the fingerprint, and so are the threads; everything else that
+    runs beside it would be measured too, so that it books all cores.
+    """
+
+    version = 1
+    optional_roles: ClassVar[tuple[str, ...]] = ("reference",)
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """All cores; both models in memory at once."""
+        return Resources(cpus=cores, memory=1 << 30, memory_per_input_byte=1.2)
+
+    @abc.abstractmethod
+    def subject(self, params: Any, folder: Path) -> Subject:
+        """The model in an artifact's folder, ready to be measured."""
+
+    @abc.abstractmethod
+    def tool(self, params: Any) -> str:
+        """By what is measured."""
+
+    def run(self, params: Any, work: Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (a model), EngineMissingError (llama-bench), StageError."""
+        from qpipe.evaluators.speeding.rounds import FIELDS, figure, ratio, take_turns
+
+        roles = [role for role in ("model", "reference") if role in work.inputs]
+        with ExitStack() as stack:
+            subjects = []
+            for role in roles:
+                subjects.append(self.subject(params, work.inputs[role]))
+                stack.callback(subjects[-1].close)
+            samples = take_turns(
+                subjects,
+                warmup=params.warmup,
+                repeats=params.repeats,
+                progress=lambda done, total: work.progress(done, total, "rounds"),
+            )
+            memory = [subject.finish() for subject in subjects]
+        protocol = params.label(self.tool(params))
+        _write(work.out, roles, samples, memory, protocol=protocol, backend=subjects[0].version)
+        facts: dict[str, Json] = {}
+        for name in FIELDS:
+            found = figure(samples[0], name)
+            facts |= {name: found.median, f"{name}_iqr": found.iqr}
+            if len(roles) > 1:
+                facts[f"{name}_ratio"] = ratio(samples[0], samples[1], name)
+        facts |= _memory_facts(memory)
+        return {**facts, "protocol": protocol, "backend": subjects[0].version}
+
+
+def _memory_facts(memory: list[Memory]) -> dict[str, Json]:
+    facts: dict[str, Json] = {}
+    for name, field in (("rss", "peak_rss"), ("vram", "peak_vram")):
+        values = [getattr(one, name) for one in memory]
+        if values[0]:
+            facts[field] = values[0]
+            if len(values) > 1 and values[1]:
+                facts[f"{field}_ratio"] = values[0] / values[1]
+    return facts
+
+
+def _write(
+    folder: Path,
+    roles: list[str],
+    samples: list[list[Sample]],
+    memory: list[Memory],
+    *,
+    protocol: str,
+    backend: str,
+) -> None:
+    rounds: dict[str, Json] = {
+        role: [asdict(sample) for sample in some] for role, some in zip(roles, samples, strict=True)
+    }
+    taken: dict[str, Json] = {role: asdict(one) for role, one in zip(roles, memory, strict=True)}
+    write_result(
+        folder,
+        {"protocol": protocol, "backend": backend, "rounds": rounds, "memory": taken},
+    )
+
+
+class SpeedParams(_SpeedParams):
+    """For GGUF files."""
+
+    backend: Literal["llama.cpp"] = "llama.cpp"
+
+
+class Speed(_SpeedEvaluator):
+    """GGUF files, by llama-bench where it is on PATH, else through llama.cpp's C API.
+
+    llama-bench measures one sequence at a time; it uses a GPU where it was built for one.
+    """
+
+    Params = SpeedParams
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "model": LlamaCpp.formats,
+        "reference": LlamaCpp.formats,
+    }
+
+    @classmethod
+    def fingerprint(cls, params: SpeedParams) -> Mapping[str, Json]:
+        """The tool, down to its build, and the machine."""
+        found = _bench(params)
+        tool: Mapping[str, Json] = LlamaCpp.fingerprint()
+        if found is not None:
+            stat = found.stat()
+            tool = {"name": BENCH, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+        return {**tool, "machine": identity(), "threads": params.all_threads}
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the wheel is there."""
+        return LlamaCpp.check()
+
+    def tool(self, params: SpeedParams) -> str:
+        """llama-bench or llama.cpp."""
+        return BENCH if params.tool == BENCH or _bench(params) else "llama.cpp"
+
+    def subject(self, params: SpeedParams, folder: Path) -> Subject:
+        """The one GGUF file in the folder."""
+        from qpipe.evaluators.speeding.subjects import LlamaBench, Probe
+
+        path = only_file(folder, suffix=".gguf")
+        if self.tool(params) == BENCH:
+            return LlamaBench(path, params.settings)
+        return Probe(path, params.settings, backend="llama.cpp")
+
+
+def _bench(params: SpeedParams) -> Path | None:
+    """The llama-bench that will be used, if one will."""
+    if params.tool == IN_PROCESS or params.batch_size > 1:
+        return None
+    found = shutil.which(BENCH)
+    return Path(found) if found else None
+
+
+class CheckpointSpeedParams(_SpeedParams, NoKvParams):
+    """For checkpoint folders."""
+
+    backend: Literal["transformers"] = "transformers"
+    tool: Literal["auto", "in-process"] = "auto"
+
+
+class CheckpointSpeed(_SpeedEvaluator):
+    """Checkpoint folders, by transformers."""
+
+    Params = CheckpointSpeedParams
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "model": Transformers.formats,
+        "reference": Transformers.formats,
+    }
+
+    @classmethod
+    def fingerprint(cls, params: CheckpointSpeedParams) -> Mapping[str, Json]:
+        """transformers' and torch's versions, and the machine."""
+        known = Transformers.fingerprint()
+        return {**known, "machine": identity(), "threads": params.all_threads}
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """All cores, and a GPU where there is one; two processes with torch."""
+        known = Transformers.resources(cores=cores)
+        return Resources(
+            cpus=cores,
+            memory=2 * known.memory,
+            gpus=known.gpus,
+            memory_per_input_byte=known.memory_per_input_byte,
+        )
+
+    @classmethod
+    def check(cls) -> str | None:
+        """transformers and torch."""
+        return Transformers.check()
+
+    def tool(self, params: CheckpointSpeedParams) -> str:
+        """transformers."""
+        return "transformers"
+
+    def subject(self, params: CheckpointSpeedParams, folder: Path) -> Subject:
+        """The checkpoint in the folder, or its one GGUF file."""
+        from qpipe.evaluators.speeding.subjects import Probe
+
+        return Probe(folder, params.settings, backend="transformers")

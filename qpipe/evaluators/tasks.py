@@ -1,0 +1,225 @@
+"""Scores in tasks of lm-evaluation-harness, by name or from a folder of the user's own."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from importlib.util import find_spec
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import EngineMissingError
+from qpipe.evaluators.backends import LlamaCpp, Transformers
+from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.stages.base import SourceFile, Work, installed
+from qpipe.stages.evaluate import Evaluator, only_file, write_result
+
+_HARNESS = "lm-eval"
+
+
+def _listed(value: object) -> object:
+    """One name is a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def _names(tasks: list[str]) -> list[str]:
+    if len(set(tasks)) < len(tasks):
+        raise ValueError(f"{', '.join(tasks)} names one twice")
+    for name in tasks:
+        if "/" in name or name.endswith((".yaml", ".yml")):
+            raise ValueError(
+                f"{name!r} is a path: name the task that the file defines, and the file's folder "
+                "in evaluate.include_path"
+            )
+    return tasks
+
+
+class _TasksParams(KvParams):
+    """How lm-eval is asked: its own names for its own settings.
+
+    ``include_path`` is a folder of task files with their data; ``trust_task_code`` the digest of
+    that folder, if the code in it may run. ``limit`` is items a task, or below 1 a share of them.
+    """
+
+    metric: Literal["tasks"] = "tasks"
+    tasks: Annotated[
+        list[str], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_names)
+    ]
+    include_path: SourceFile | None = None
+    trust_task_code: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    num_fewshot: int | None = Field(None, ge=0)
+    limit: float | None = Field(None, gt=0)
+    chat_template: bool = False
+    system_instruction: str | None = None
+    gen_kwargs: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _sound(self) -> Any:
+        if self.trust_task_code and self.include_path is None:
+            raise ValueError("trust_task_code: there is no include_path whose code it would trust")
+        return self
+
+    @property
+    def label(self) -> str:
+        """What two scores must share to be compared."""
+        parts = [f"{_HARNESS} {installed(_HARNESS)}"]
+        if self.num_fewshot is not None:
+            parts.append(f"{self.num_fewshot}-shot")
+        if self.limit is not None:
+            parts.append(f"limit={self.limit:g}")
+        if self.chat_template:
+            parts.append("chat template")
+        if self.system_instruction:
+            parts.append(f"system={self.system_instruction!r}")
+        if self.gen_kwargs:
+            parts += [f"{name}={value}" for name, value in sorted(self.gen_kwargs.items())]
+        return " ".join(parts + self.kv_words)
+
+
+class _TasksEvaluator(Evaluator):
+    """What both backends share: a subclass opens the model."""
+
+    version = 1
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """What computes, and what asks and counts."""
+        return {**cls.backend_fingerprint(), "lm_eval": installed(_HARNESS)}
+
+    @classmethod
+    @abc.abstractmethod
+    def backend_fingerprint(cls) -> Mapping[str, Json]:
+        """Name and versions of what computes."""
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether lm-eval is installed."""
+        if find_spec("lm_eval") is None:
+            return "tasks need lm-evaluation-harness: pip install 'qpipe[eval]'"
+        return None
+
+    @abc.abstractmethod
+    def open(self, params: Any, work: Work, stack: ExitStack) -> tuple[Any, str]:
+        """lm-eval's ``LM`` of the model, and the name of what computes. Raises CheckpointError."""
+
+    def run(self, params: Any, work: Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), SourceError (a data set), DataError (a task)."""
+        if problem := self.check():
+            raise EngineMissingError(problem)
+        from qpipe.evaluators.harness.load import load
+        from qpipe.evaluators.harness.results import scores, write_items
+        from qpipe.evaluators.harness.run import How, run
+
+        loaded = load(
+            params.tasks,
+            include_path=work.inputs.get("include_path"),
+            trusted=params.trust_task_code,
+            num_fewshot=params.num_fewshot,
+            gen_kwargs=params.gen_kwargs,
+        )
+        how = How(params.limit, params.chat_template, params.system_instruction)
+        assert work.partial is not None
+        with ExitStack() as stack:
+            lm, backend = self.open(params, work, stack)
+            journal = work.partial / "answers.jsonl"
+            found = run(lm, loaded, how, journal=journal, progress=work.progress)
+        made = scores(found, loaded.tasks, loaded.reported)
+        items = write_items(work.out, found)
+        everything = scores(found, loaded.tasks, [n for n in found["results"] if _scored(found, n)])
+        write_result(
+            work.out,
+            {
+                "protocol": params.label,
+                "backend": backend,
+                "scores": {score.field: asdict(score) for score in made},
+                "all_scores": {score.field: asdict(score) for score in everything},
+                "versions": {name: str(v) for name, v in found["versions"].items()},
+                "num_fewshot": dict(found["n-shot"]),
+                "items": items,
+            },
+        )
+        facts: dict[str, Json] = {score.field: score.value for score in made}
+        facts |= {score.stderr_field: score.stderr for score in made if score.stderr is not None}
+        return {**facts, "protocol": params.label, "items": items, "backend": backend}
+
+
+def _scored(found: Mapping[str, Any], name: str) -> bool:
+    return any("," in key for key in found["results"][name])
+
+
+class TasksParams(_TasksParams):
+    """For GGUF files."""
+
+    backend: Literal["llama.cpp"] = "llama.cpp"
+
+
+class Tasks(_TasksEvaluator):
+    """GGUF files, by llama.cpp in the worker's own process."""
+
+    Params = TasksParams
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": LlamaCpp.formats}
+
+    @classmethod
+    def backend_fingerprint(cls) -> Mapping[str, Json]:
+        """llama.cpp's."""
+        return LlamaCpp.fingerprint()
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """As llama.cpp's other evaluators."""
+        return LlamaCpp.resources(cores=cores)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """lm-eval and the wheel that brings llama.cpp."""
+        return super().check() or LlamaCpp.check()
+
+    def open(self, params: TasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
+        """The one GGUF file in the model's folder."""
+        from qpipe.evaluators.harness.gguf import GgufLM
+        from qpipe.llamacpp.backend import LlamaCppBackend
+
+        path = only_file(work.inputs["model"], suffix=".gguf")
+        lm = stack.enter_context(GgufLM(path, threads=work.threads, **params.kv))
+        return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
+
+
+class CheckpointTasksParams(_TasksParams, NoKvParams):
+    """For checkpoint folders, and GGUF files that are to be dequantized."""
+
+    backend: Literal["transformers"] = "transformers"
+
+
+class CheckpointTasks(_TasksEvaluator):
+    """Checkpoint folders and GGUF files, by lm-eval's own HFLM on transformers."""
+
+    Params = CheckpointTasksParams
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": Transformers.formats}
+
+    @classmethod
+    def backend_fingerprint(cls) -> Mapping[str, Json]:
+        """transformers' and torch's."""
+        return Transformers.fingerprint()
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """As transformers' other evaluators."""
+        return Transformers.resources(cores=cores)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """lm-eval, transformers and torch."""
+        return super().check() or Transformers.check()
+
+    def open(self, params: CheckpointTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
+        """The checkpoint in the model's folder, or its one GGUF file."""
+        from qpipe.evaluators.harness.checkpoints import open_checkpoint
+
+        lm, what = open_checkpoint(work.inputs["model"], threads=work.threads)
+        versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"
+        return lm, versions

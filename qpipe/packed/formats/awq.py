@@ -1,0 +1,84 @@
+"""AWQ as AutoAWQ writes it, in its versions GEMM and GEMV.
+
+GEMM: ``qweight`` (columns, rows · bits / 32), ``qzeros`` (groups, rows · bits / 32), ``scales``
+(groups, rows). GEMV: ``qweight`` (rows, columns · bits / 32), ``qzeros`` (rows, words) and
+``scales`` (rows, words · 32 / bits), rows padded to whole words.
+Source: AutoAWQ, awq/modules/linear/gemm.py and gemv.py, ``from_linear`` and
+``calculate_zeros_width``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from qpipe.packed.formats.base import (
+    Format,
+    Packed,
+    Tensors,
+    expect,
+    group_label,
+    groups,
+    named,
+    part,
+)
+
+_SCALES = ("F16", "BF16")
+
+
+class Awq(Format):
+    """Both versions."""
+
+    METHODS = ("awq",)
+
+    def label(self, config: Mapping[str, Any]) -> str:
+        """``AWQ-4bit-g128``; GEMV is named, GEMM the usual."""
+        version = "-GEMV" if _version(config) == "gemv" else ""
+        return f"AWQ-{_bits(config)}bit-{group_label(_size(config))}{version}"
+
+    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+        """Raises CheckpointError."""
+        read = _gemv if _version(config) == "gemv" else _gemm
+        for name in named(tensors, "qweight"):
+            shape = read(name, tensors, _bits(config), _size(config))
+            parts = tuple(f"{name}.{suffix}" for suffix in ("qweight", "scales", "qzeros"))
+            kind = f"AWQ-{_bits(config)}bit-{group_label(_size(config))}"
+            yield Packed(name, shape, kind, parts)
+
+
+def _bits(config: Mapping[str, Any]) -> int:
+    return int(config["bits"] if "bits" in config else config["w_bit"])
+
+
+def _size(config: Mapping[str, Any]) -> int:
+    return int(config["group_size"] if "group_size" in config else config["q_group_size"])
+
+
+def _version(config: Mapping[str, Any]) -> str:
+    return str(config.get("version") or config.get("format") or "gemm").lower()
+
+
+def _gemm(name: str, tensors: Tensors, bits: int, size: int) -> tuple[int, int]:
+    columns, words = part(tensors, name, "qweight", ("I32",)).shape
+    rows, count = words * 32 // bits, groups(columns, size)
+    why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"
+    expect(part(tensors, name, "qzeros", ("I32",)), (count, words), why)
+    expect(part(tensors, name, "scales", _SCALES), (count, rows), why)
+    return rows, columns
+
+
+def _gemv(name: str, tensors: Tensors, bits: int, size: int) -> tuple[int, int]:
+    rows, words = part(tensors, name, "qweight", ("I32",)).shape
+    columns = words * 32 // bits
+    width = _zeros_width(columns, bits, size)
+    why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"
+    expect(part(tensors, name, "qzeros", ("I32",)), (rows, width), why)
+    expect(part(tensors, name, "scales", _SCALES), (rows, width * 32 // bits), why)
+    return rows, columns
+
+
+def _zeros_width(columns: int, bits: int, size: int) -> int:
+    """Words of a row of zero points: padded for kernels that read several groups at once."""
+    wide = {128: 1, 64: 2, 32: 4}.get(size if size != -1 else 128, 1)
+    width = -(-groups(columns, size) // (32 // bits))
+    return -(-width // wide) * wide

@@ -1,0 +1,66 @@
+"""EXL2 as exllamav2 writes it: every module in groups of rows, each group in bits of its own.
+
+``q_invperm`` (columns of the matrix), ``q_weight`` (words, rows of the matrix, padded to 32),
+``q_groups`` (two numbers a group: bits and first word), ``q_scale`` (groups, padded rows / 8),
+``q_scale_max`` (groups). Source: exllamav2, conversion/adaptivegptq.py, ``pack``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from qpipe.errors import CheckpointError
+from qpipe.gguf.safetensors import StoredTensor
+from qpipe.packed.formats.base import Format, Packed, Tensors, content, expect, named, part
+
+_BITS = (2, 3, 4, 5, 6, 8)
+
+
+class Exl2(Format):
+    """The average of bits is the config's; modules differ."""
+
+    METHODS = ("exl2",)
+
+    def label(self, config: Mapping[str, Any]) -> str:
+        """``EXL2-4.0bpw-h6``."""
+        return f"EXL2-{config['bits']}bpw-h{config['head_bits']}"
+
+    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+        """Raises CheckpointError."""
+        for name in named(tensors, "q_weight"):
+            yield _module(name, tensors)
+
+
+def _module(name: str, tensors: Tensors) -> Packed:
+    (columns,) = part(tensors, name, "q_invperm", ("I32",)).shape
+    words, padded = part(tensors, name, "q_weight", ("I32",)).shape
+    numbers = part(tensors, name, "q_groups", ("I16",))
+    groups = numbers.shape[0] // 2
+    why = f"a matrix of {columns} columns and {padded} padded rows in {groups} groups"
+    expect(numbers, (2 * groups,), why)
+    expect(part(tensors, name, "q_scale", ("I32",)), (groups, padded // 8), why)
+    expect(part(tensors, name, "q_scale_max", ("F16",)), (groups,), why)
+    kinds = _bits(numbers, words)
+    rows = tensors[f"{name}.bias"].shape[0] if f"{name}.bias" in tensors else padded
+    suffixes = ("q_weight", "q_invperm", "q_groups", "q_scale", "q_scale_max")
+    return Packed(
+        name,
+        (rows, columns),
+        f"EXL2-{'/'.join(map(str, sorted(set(kinds))))}bit",
+        tuple(f"{name}.{suffix}" for suffix in suffixes),
+    )
+
+
+def _bits(numbers: StoredTensor, words: int) -> list[int]:
+    """The bits of each group; the first words must rise and stay within the packed ones."""
+    values = struct.unpack(f"<{numbers.shape[0]}H", content(numbers))
+    bits, first = list(values[::2]), list(values[1::2])
+    rising = first[:1] == [0] and first == sorted(first) and first[-1] < words
+    if not rising or any(width not in _BITS for width in bits):
+        raise CheckpointError(
+            f"{numbers.origin} has groups of {sorted(set(bits))} bits that begin at {first[:3]}…, "
+            f"in {words} words: it was not written whole; quantize again"
+        )
+    return bits

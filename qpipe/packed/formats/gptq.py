@@ -1,0 +1,73 @@
+"""GPTQ as AutoGPTQ wrote it first, and as gptqmodel and auto-round do.
+
+A module has ``qweight`` (columns · bits / 32, rows) with the bits of consecutive columns of a row
+in consecutive bits of a word, ``qzeros`` (groups, rows · bits / 32), ``scales`` (groups, rows) and
+``g_idx`` (columns), the group of each column.
+Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, ``QuantLinear.__init__``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from qpipe.errors import CheckpointError
+from qpipe.packed.formats.base import (
+    Format,
+    Packed,
+    Tensors,
+    expect,
+    group_label,
+    groups,
+    named,
+    part,
+)
+
+_SCALES = ("F16", "BF16", "F32")
+
+
+class Gptq(Format):
+    """The layouts gptq and gptq_v2, which differ in the meaning of zero points alone."""
+
+    METHODS = ("gptq",)
+
+    def label(self, config: Mapping[str, Any]) -> str:
+        """``GPTQ-4bit-g128-actorder``, as such models are named on the hub."""
+        order = "-actorder" if config.get("desc_act") else ""
+        return f"GPTQ-{config['bits']}bit-{group_label(config['group_size'])}{order}"
+
+    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+        """Raises CheckpointError."""
+        for name in named(tensors, "qweight"):
+            bits, size = of_module(name, config)
+            yield _module(name, tensors, bits=bits, size=size)
+
+
+def of_module(name: str, config: Mapping[str, Any]) -> tuple[int, int]:
+    """Bits and group size of a module: its rule's in ``dynamic`` (of which the first that matches
+    from the beginning counts: GPTQModel, quantization/config.py, ``dynamic_get``), or all
+    modules'."""
+    for pattern, rule in (config.get("dynamic") or {}).items():
+        if not pattern.startswith("-:") and re.match(pattern.removeprefix("+:"), name):
+            return rule.get("bits", config["bits"]), rule.get("group_size", config["group_size"])
+    return config["bits"], config["group_size"]
+
+
+def _module(name: str, tensors: Tensors, *, bits: int, size: int) -> Packed:
+    weights = part(tensors, name, "qweight", ("I32",))
+    words, rows = weights.shape
+    columns = words * 32 // bits
+    if columns * bits != words * 32:
+        raise CheckpointError(
+            f"{weights.origin}: {words} words of 32 bits hold no {bits} bits each"
+        )
+    why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"
+    count = groups(columns, size)
+    expect(part(tensors, name, "scales", _SCALES), (count, rows), why)
+    expect(part(tensors, name, "qzeros", ("I32",)), (count, rows * bits // 32), why)
+    parts = [f"{name}.{suffix}" for suffix in ("qweight", "scales", "qzeros")]
+    if f"{name}.g_idx" in tensors:
+        expect(part(tensors, name, "g_idx", ("I32",)), (columns,), why)
+        parts.append(f"{name}.g_idx")
+    return Packed(name, (rows, columns), f"GPTQ-{bits}bit-{group_label(size)}", tuple(parts))

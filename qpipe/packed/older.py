@@ -1,0 +1,99 @@
+"""A checkpoint as transformers 4 reads it: links to the weights, and configs in its words.
+
+transformers 5 writes ``rope_parameters`` where 4 reads ``rope_theta`` and ``rope_scaling``, and
+takes its default for what it does not find: a model with another base would be calibrated on
+positions that it was not trained on, and nothing would say so. Source: transformers 4.51 and 5,
+modeling_rope_utils.py and configuration_utils.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from qpipe.errors import CheckpointError
+from qpipe.gguf import jsonfile
+from qpipe.packed import cast
+
+_CONFIG, _TOKENIZER = "config.json", "tokenizer_config.json"
+
+# Names that transformers 5 gives to tokenizers that are all in tokenizer.json.
+_NEW_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizer")
+_OLD_TOKENIZER = "PreTrainedTokenizerFast"
+
+_SEEN = (".safetensors", ".json", ".model", ".jinja", ".txt")
+
+
+@contextmanager
+def view(checkpoint: Path) -> Iterator[Path]:
+    """A folder, gone afterwards, with the checkpoint for transformers 4; no code of the model.
+
+    Raises CheckpointError for rotary embeddings that it has no words for.
+    """
+    with TemporaryDirectory(prefix="qpipe-older-") as name:
+        folder = Path(name)
+        for path in checkpoint.iterdir():
+            if path.name == _CONFIG:
+                (folder / _CONFIG).write_text(json.dumps(config(path, jsonfile.load(path))))
+            elif path.name == _TOKENIZER:
+                (folder / _TOKENIZER).write_text(json.dumps(tokenizer(jsonfile.load(path))))
+            elif path.suffix in _SEEN:
+                (folder / path.name).symlink_to(path.resolve())
+        yield folder
+
+
+def config(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json's fields; a config that is old already is as it was."""
+    found = {name: value for name, value in fields.items() if name != "auto_map"}
+    if "dtype" in found:
+        found["torch_dtype"] = found.pop("dtype")
+    rope = found.pop("rope_parameters", None)
+    if rope is None:
+        return found
+    if any(isinstance(value, Mapping) for value in rope.values()):
+        raise CheckpointError(
+            f"{path}: rope_parameters has one set for each kind of layer ({', '.join(rope)}), "
+            "which transformers 4 cannot be told; choose an engine of the main environment"
+        )
+    rest = dict(rope)
+    for name in ("rope_theta", "partial_rotary_factor"):
+        if name in rest:
+            found[name] = rest.pop(name)
+    if rest.get("rope_type", "default") != "default":
+        found["rope_scaling"] = rest
+    return found
+
+
+def tokenizer(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """tokenizer_config.json's fields."""
+    found = {name: value for name, value in fields.items() if name != "auto_map"}
+    if found.get("tokenizer_class") in _NEW_TOKENIZERS:
+        found["tokenizer_class"] = _OLD_TOKENIZER
+    return found
+
+
+def theta(folder: Path) -> float | None:
+    """The base of the rotary embeddings that a view's config says, None if it says none."""
+    found = jsonfile.load(folder / _CONFIG).get("rope_theta")
+    return None if found is None else float(found)
+
+
+def write_config(source: Path, out: Path, quantization: Mapping[str, Any], *, dtype: str) -> None:
+    """Write config.json as ``source`` has it, in its words, with how the weights are quantized.
+
+    What the old transformers saved is left: it would be the view's config. ``dtype`` is one of
+    `cast.DTYPES`, that of the tensors which are not quantized.
+    """
+    fields = cast.config(jsonfile.load(source / _CONFIG), dtype=dtype)
+    fields["quantization_config"] = dict(quantization)
+    (out / _CONFIG).write_text(json.dumps(fields, indent=2))
+
+
+def quantization(out: Path) -> dict[str, Any]:
+    """How a tool says in its own config.json that it quantized."""
+    found: dict[str, Any] = jsonfile.load(out / _CONFIG)["quantization_config"]
+    return found

@@ -1,0 +1,112 @@
+"""calibrate: a text or data set → token ids, made once and shared by every engine and level.
+
+The artifact holds calibration.json, ``{"samples": [[token id, …], …]}``, which a worker of any
+environment reads with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.stages import base
+from qpipe.stages.checkpoint import CALIBRATION_FILE
+from qpipe.stages.evaluate import only_file
+
+if TYPE_CHECKING:
+    from qpipe.calibration.samples import Samples
+
+
+class CalibrateParams(base.Params):
+    """``samples`` windows of ``length`` tokens from ``text``, chosen by ``seed``.
+
+    ``text`` is a .txt, .md, .jsonl, .json or .parquet file (also with .gz behind), local or of a
+    data set on the hub (``hf:datasets/OWNER/NAME/FILE``). ``field`` names a record's text or
+    messages. ``chat_template`` puts each record into the model's own template. Documents are
+    joined and cut into windows, each with BOS in front if the tokenizer adds one.
+    """
+
+    text: base.SourceFile
+    field: str | None = None
+    chat_template: bool = False
+    samples: int = Field(128, ge=1)
+    length: int = Field(512, ge=8)
+    seed: int = Field(0, ge=0)
+
+
+class Calibrate(base.Stage):
+    """By the tokenizer of the model in role ``model``."""
+
+    kind = "calibrate"
+    version = 1
+    roles = ("model",)
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    Params = CalibrateParams
+
+    @classmethod
+    def fingerprint(cls, params: CalibrateParams) -> Mapping[str, Json]:
+        """What tokenizes."""
+        tools = {name: base.installed(name) for name in ("transformers", "tokenizers")}
+        return {"name": "qpipe.calibrate", **tools}
+
+    @classmethod
+    def resources(cls, params: CalibrateParams, *, cores: int) -> Resources:
+        """A text and its tokens in memory."""
+        return Resources(cpus=1, memory=1 << 30)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether transformers is installed."""
+        if base.installed("transformers") != "missing":
+            return None
+        return "transformers is not installed; pip install 'qpipe[hf]' -c constraints.txt"
+
+    def run(self, params: CalibrateParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises DataError for a text that cannot be read or is too short for one sample."""
+        from qpipe.calibration import samples
+
+        text = only_file(work.inputs["text"])
+        made = samples.make(
+            text,
+            tokenizer=work.inputs["model"],
+            field=params.field,
+            chat_template=params.chat_template,
+            samples=params.samples,
+            length=params.length,
+            seed=params.seed,
+        )
+        (work.out / CALIBRATION_FILE).write_text(json.dumps({"samples": made.samples}))
+        return {**_facts(made, params), "text": text.name}
+
+
+def _facts(made: Samples, params: CalibrateParams) -> dict[str, Json]:
+    asked = params.samples * params.length
+    return {
+        "samples": len(made.samples),
+        "samples_asked": params.samples,
+        "tokens": made.tokens,
+        "tokens_asked": asked,
+        "tokens_in_text": made.available,
+        "documents": made.documents,
+        "notes": _notes(made, params, asked),
+    }
+
+
+def _notes(made: Samples, params: CalibrateParams, asked: int) -> list[Json]:
+    notes: list[Json] = []
+    if made.tokens < asked:
+        notes.append(
+            f"the text gave {made.tokens} of the {asked} tokens asked for: give a longer one, or "
+            f"set calibration.samples to {len(made.samples)} or less"
+        )
+    if made.context is not None and params.length > made.context:
+        notes.append(
+            f"samples of {params.length} tokens exceed the {made.context} that the model was "
+            f"trained for: set calibration.length={made.context}"
+        )
+    return notes

@@ -1,0 +1,224 @@
+"""What engines that write checkpoint folders have in common: calibration tokens, rules for modules,
+the files that go along, and what the finished folder is."""
+
+from __future__ import annotations
+
+import abc
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.layout import MANIFEST
+from qpipe.core.link import link
+from qpipe.errors import RecipeError
+from qpipe.stages import base
+from qpipe.stages.quantize import Engine
+from qpipe.stages.rules import ModuleRule, resolve
+
+CALIBRATION_FILE = "calibration.json"
+
+# Files beside the weights that a tool may have rewritten, left out or mangled: the source's own
+# are what users had, and what runtimes read.
+_ALONG = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.jinja",
+    "chat_template.json", "generation_config.json", "preprocessor_config.json",
+    "processor_config.json",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Task:
+    """One quantization, ready to be done: nothing about it is left to find out.
+
+    ``modules`` are the matrices of ``source`` that can be quantized, with (rows, columns);
+    ``rules`` those of single ones among them; ``samples`` the calibration's token ids.
+    """
+
+    source: Path
+    out: Path
+    modules: Mapping[str, tuple[int, int]]
+    rules: Mapping[str, ModuleRule]
+    samples: list[list[int]]
+    threads: int
+    partial: Path | None
+
+    @property
+    def skipped(self) -> list[str]:
+        """The modules that a rule leaves alone."""
+        return [name for name, rule in self.rules.items() if rule.skip]
+
+    @property
+    def tokens(self) -> int:
+        """In all samples."""
+        return sum(map(len, self.samples))
+
+    @property
+    def batch(self) -> int:
+        """Samples at a time: as many as make 4096 tokens, at most 8. Part of what shapes bytes."""
+        longest = max(map(len, self.samples), default=1)
+        return max(1, min(8, 4096 // longest))
+
+
+class CheckpointEngine(Engine):
+    """An engine of this environment that makes a checkpoint folder of a checkpoint folder.
+
+    ``PACKAGES`` shape the bytes, the first being the engine's own; ``EXTRA`` installs them.
+    """
+
+    PACKAGES: ClassVar[tuple[str, ...]]
+    EXTRA: ClassVar[str]
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """The engine and what it computes with."""
+        versions = {name: base.installed(name) for name in cls.PACKAGES}
+        return {"name": cls.PACKAGES[0], **versions}
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """All cores; the model, a layer's activations and torch in memory."""
+        return Resources(cpus=cores, memory=2 << 30, memory_per_input_byte=2.0)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the packages are installed."""
+        missing = [name for name in cls.PACKAGES if base.installed(name) == "missing"]
+        if not missing:
+            return None
+        return (
+            f"{cls.PACKAGES[0]}: {', '.join(missing)} not installed; "
+            f"pip install 'qpipe[{cls.EXTRA}]' -c constraints.txt"
+        )
+
+    def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
+        """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
+        a model that is damaged, or for an output that is not whole."""
+        task = self.begin(params, work)
+        found = dict(self.make(params, task))
+        finish(task)
+        notes = [*_notes(found.pop("notes", None))]
+        delivered = {"calibration_tokens": task.tokens} if task.samples else {}
+        return {**self.facts(params, task), **delivered, **found, "notes": notes}
+
+    def begin(self, params: Any, work: base.Work) -> Task:
+        """The task, after all that can be known to fail before it, for the cost of a layer."""
+        from qpipe.stages import preflight
+
+        task = prepare(params, work)
+        self.allow(params, task)
+        if preflight.wanted(task.source):
+            preflight.run(type(self), params, work)
+        return task
+
+    def allow(self, params: Any, task: Task) -> None:
+        """Raise RecipeError for what the shapes of the model's matrices do not allow."""
+        size = getattr(params, "group_size", -1)
+        for name, (_, columns) in task.modules.items():
+            rule = task.rules.get(name)
+            if rule is not None and rule.skip:
+                continue
+            own = rule.group_size if rule is not None and rule.group_size is not None else size
+            if own > 0 and columns % own:
+                raise RecipeError(
+                    f"quantize.group_size={own}: rows of {name} have {columns} weights, which are "
+                    "no multiple; choose another size, or -1 for one group a row"
+                )
+
+    @abc.abstractmethod
+    def make(self, params: Any, task: Task) -> Mapping[str, Json]:
+        """Write the quantized checkpoint into ``task.out``; facts that the tool told."""
+
+    def facts(self, params: Any, task: Task) -> dict[str, Json]:
+        """What came out, checked against what went in."""
+        return facts(task.out, source=task.source)
+
+
+def prepare(params: Any, work: base.Work) -> Task:
+    """What ``work`` asks for. Raises RecipeError for a rule without effect."""
+    source = work.inputs["model"]
+    modules = quantizable(source)
+    return Task(
+        source=source,
+        out=work.out,
+        modules=modules,
+        rules=resolve(params.modules, modules),
+        samples=calibration(work) if "calibration" in work.inputs else [],
+        threads=work.threads,
+        partial=work.partial,
+    )
+
+
+def quantizable(folder: Path) -> dict[str, tuple[int, int]]:
+    """The matrices of a checkpoint that engines quantize, by module: (rows, columns).
+
+    All but embeddings, norms and the output matrix. Raises CheckpointError.
+    """
+    from qpipe.gguf.checkpoint import read_tensors
+
+    found = {}
+    for name, tensor in read_tensors(folder).items():
+        module = name.removesuffix(".weight")
+        kept = any(word in module.split(".")[-1] for word in ("embed", "norm", "lm_head", "wte"))
+        if module != name and len(tensor.shape) == 2 and not kept:
+            found[module] = (tensor.shape[0], tensor.shape[1])
+    return found
+
+
+def files(folder: Path) -> list[Path]:
+    """The files of an artifact, in order, but for its manifest."""
+    return sorted(p for p in folder.iterdir() if p.is_file() and p.name != MANIFEST)
+
+
+def finish(task: Task) -> None:
+    """Make a tool's output what the source was but for its weights: the source's config.json with
+    the tool's ``quantization_config`` and precision, its tokenizer and generation files."""
+    config = task.out / "config.json"
+    theirs = json.loads(config.read_bytes())
+    ours = json.loads((task.source / "config.json").read_bytes())
+    for name in ("dtype", "torch_dtype"):
+        ours.pop(name, None)
+    ours["dtype"] = theirs.get("dtype") or theirs.get("torch_dtype")
+    ours["quantization_config"] = theirs["quantization_config"]
+    config.write_text(json.dumps(ours, indent=2, sort_keys=True) + "\n")
+    bring_along(task.source, task.out)
+
+
+def bring_along(source: Path, out: Path) -> None:
+    """Link the source's tokenizer and generation files into ``out``, in place of a tool's own."""
+    for path in files(source):
+        if path.name in _ALONG or path.name.startswith("LICENSE"):
+            (out / path.name).unlink(missing_ok=True)
+            link(path, out / path.name)
+
+
+def calibration(order: base.Order) -> list[list[int]]:
+    """The token ids of each sample in role ``calibration``."""
+    found = json.loads((order.inputs["calibration"] / CALIBRATION_FILE).read_bytes())
+    samples: list[list[int]] = found["samples"]
+    return samples
+
+
+def facts(folder: Path, *, source: Path | None = None) -> dict[str, Json]:
+    """What reports say of a checkpoint, read from its headers (`quantize.model_facts`).
+
+    Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
+    wrong type or of a wrong shape, by its own config.json and by the checkpoint ``source`` that it
+    was made of.
+    """
+    from qpipe.packed import structure
+    from qpipe.stages.quantize import model_facts
+
+    found = structure.read(folder)
+    if source is not None:
+        structure.compare(found, source)
+    return model_facts(**found.facts)
+
+
+def _notes(found: Json) -> list[Json]:
+    return found if isinstance(found, list) else []

@@ -1,0 +1,68 @@
+"""lint: a look at the calibration text before anyone trusts what was made with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.stages import base
+from qpipe.stages.evaluate import only_file, read_text, write_result
+
+# Shares of the words from which on a note is worth reading.
+_NOTED = 0.01
+
+
+class LintParams(base.Params):
+    """``text`` is what is calibrated with, ``field`` names its records' text as in `Calibrate`;
+    ``evaluation`` is what will be measured on."""
+
+    text: base.SourceFile
+    field: str | None = None
+    evaluation: base.SourceFile | None = None
+
+
+class Lint(base.Stage):
+    """Notes about a calibration text. Nothing needs them, so they change no key."""
+
+    kind = "lint"
+    version = 1
+    Params = LintParams
+
+    @classmethod
+    def resources(cls, params: LintParams, *, cores: int) -> Resources:
+        """A number for each run of words."""
+        return Resources(cpus=1, memory=256 << 20, memory_per_input_byte=8.0)
+
+    def run(self, params: LintParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises DataError for a text that cannot be read."""
+        from qpipe.calibration import documents
+        from qpipe.calibration.lint import RUN, lint
+
+        text = only_file(work.inputs["text"])
+        evaluation = only_file(work.inputs["evaluation"]) if params.evaluation else None
+        read = documents.read(text, field=params.field)
+        found = lint(
+            (document.plain for document in read),
+            None if evaluation is None else read_text(evaluation),
+        )
+        notes: list[Json] = []
+        if found.repeated_share >= _NOTED:
+            notes.append(
+                f"{found.repeated_share:.0%} of the calibration text {text.name} repeats what came "
+                f"before (runs of {RUN} words): it weighs that twice; take the copies out"
+            )
+        if evaluation is not None and found.shared_share >= _NOTED:
+            notes.append(
+                f"{found.shared_share:.0%} of the calibration text {text.name} stands in the "
+                f"evaluation text {evaluation.name} too (runs of {RUN} words): what is measured "
+                "there flatters models that were fitted to it; calibrate with another text"
+            )
+        facts: dict[str, Json] = {
+            "words": found.words,
+            "repeated": found.repeated,
+            "shared": found.shared,
+            "notes": notes,
+        }
+        write_result(work.out, facts)
+        return facts

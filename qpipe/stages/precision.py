@@ -1,0 +1,74 @@
+"""convert, to a checkpoint: as it was published, or in another precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.link import link
+from qpipe.stages import base, checkpoint
+from qpipe.stages.gguf import origin
+
+
+class CastParams(base.Params):
+    """``dtype`` source keeps every file as it is; the others rewrite the weights."""
+
+    to: Literal["checkpoint"] = "checkpoint"
+    engine: Literal["cast"] = "cast"
+    dtype: Literal["source", "fp32", "fp16", "bf16"] = "source"
+
+
+class Cast(base.Stage):
+    """What quantized checkpoints are compared with, and what other tools start from."""
+
+    kind = "convert"
+    version = 1
+    roles = ("checkpoint",)
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": (base.CHECKPOINT,)}
+    Params = CastParams
+
+    @classmethod
+    def makes(cls, params: CastParams) -> str:
+        """A checkpoint folder."""
+        return base.CHECKPOINT
+
+    @classmethod
+    def fingerprint(cls, params: CastParams) -> Mapping[str, Json]:
+        """Our own code."""
+        return {"name": "qpipe.packed", "version": 1}
+
+    @classmethod
+    def resources(cls, params: CastParams, *, cores: int) -> Resources:
+        """Reading and writing bound it."""
+        return Resources(cpus=1, memory=256 << 20)
+
+    def run(self, params: CastParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError for a checkpoint that is damaged, or too large for fp16."""
+        source = work.inputs["checkpoint"]
+        if params.dtype == "source":
+            for path in checkpoint.files(source):
+                link(path, work.out / path.name)
+        else:
+            self._rewrite(params.dtype, work)
+        facts = checkpoint.facts(work.out, source=source)
+        return {**facts, "source": origin(work.origins["checkpoint"])}
+
+    def _rewrite(self, dtype: str, work: base.Work) -> None:
+        from qpipe.gguf.checkpoint import open_checkpoint
+        from qpipe.packed import cast
+
+        source = work.inputs["checkpoint"]
+        opened = open_checkpoint(source)
+        cast.cast(
+            opened.tensors,
+            work.out,
+            dtype=dtype,
+            progress=lambda done, total: work.progress(done, total, "bytes"),
+        )
+        cast.index(source, work.out)
+        fields = cast.config(opened.config.fields, dtype=dtype)
+        (work.out / "config.json").write_text(json.dumps(fields, indent=2))
+        checkpoint.bring_along(source, work.out)

@@ -1,0 +1,66 @@
+"""Programs that are not ours, really run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from qpipe.core import program
+from qpipe.core.program import ProgramError
+from qpipe.errors import OutOfSpaceError, WorkerCrashError
+
+
+def python(code: str, **options: object) -> list[str]:
+    return program.run([sys.executable, "-c", code], name="tool 1.0", **options)  # type: ignore[arg-type]
+
+
+def test_what_it_printed_comes_back_and_goes_on(capfd: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    code = "import sys; print('out', flush=True); print('err', file=sys.stderr)"
+    assert python(code, on_line=told.append) == ["out\n", "err\n"] == told
+    assert capfd.readouterr() == ("", "out\nerr\n")
+    python(code, quiet=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_only_the_end_is_kept() -> None:
+    lines = python("for n in range(1000): print(n)", quiet=True)
+    assert lines[-1] == "999\n"
+    assert len(lines) == 50
+
+
+def test_where_and_with_what_it_runs(tmp_path: Path) -> None:
+    code = "import os; print(os.getcwd(), os.environ['WORD'], 'HOME' in os.environ)"
+    (line,) = python(code, cwd=tmp_path, env={"WORD": "given"})
+    assert line == f"{tmp_path} given False\n"
+
+
+def test_it_reads_nothing_of_ours() -> None:
+    assert python("import sys; print(repr(sys.stdin.read()))") == ["''\n"]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        (
+            "print('a'); print('b '); print(); exit(3)",
+            ProgramError,
+            "tool 1.0 ended with code 3: b",
+        ),
+        ("exit(1)", ProgramError, "tool 1.0 ended with code 1: it printed nothing"),
+        ("import os; os.kill(os.getpid(), 9)", WorkerCrashError, "tool 1.0 was ended by SIGKILL"),
+        ("open('/dev/full', 'w', 1).write('x\\n')", OutOfSpaceError, "full while tool 1.0 wrote"),
+    ],
+)
+def test_failures_are_what_they_are(code: str, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words) as caught:
+        python(code)
+    assert type(caught.value) is kind
+
+
+def test_the_last_line_is_at_hand() -> None:
+    with pytest.raises(ProgramError) as caught:
+        python("print('first'); exit('ModuleNotFoundError: no torch')")
+    assert caught.value.last == "ModuleNotFoundError: no torch"

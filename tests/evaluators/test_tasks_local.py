@@ -1,0 +1,133 @@
+"""Task folders: what may be in them, what is refused, and that nothing in them runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from qpipe.errors import DataError
+from qpipe.evaluators.harness.local import check, with_data_of
+from tests.evaluators.tasks import STORIES, ask
+
+METRICS = {"acc", "acc_norm", "exact_match", "word_perplexity", "bits_per_byte"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(STORIES, tmp_path / "tasks"))
+
+
+def change(folder: Path, text: str) -> None:
+    file = folder / "stories.yaml"
+    file.write_text(file.read_text() + text)
+
+
+def test_a_folder_of_data_is_fine(folder: Path) -> None:
+    found = check(folder, trusted=None, metrics=METRICS)
+    assert not found.trusted
+    assert re.fullmatch("[0-9a-f]{64}", found.digest)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("process_docs: !function utils.process\n", "process_docs is code (!function utils"),
+        ("doc_to_text: [!function os.system]\n", "doc_to_text[0] is code"),
+        ("class: MyTask\n", "class is code"),
+        ("unsafe_code: true\n", "asks to run what the model writes"),
+        ("metric_list: [{metric: acc, hf_evaluate: true}]\n", "loads a metric's code"),
+        ("metric_list: [{metric: ./mine.py}]\n", "no metric of lm-eval's own"),
+        ("dataset_path: pandas\n", "whose reader may run what it reads"),
+        ("dataset_path: ./loader.py\n", "whose reader may run"),
+        ("dataset_kwargs: {data_files: /etc/passwd}\n", "outside of the folder"),
+        ("dataset_kwargs: {data_files: {test: ../other.jsonl}}\n", "outside of the folder"),
+        ("dataset_kwargs: {data_files: 'https://example.org/a.jsonl'}\n", "outside of"),
+        ("dataset_kwargs: {storage_options: {}}\n", "storage_options: a task may give"),
+        ("include: /etc/hosts\n", "include: /etc/hosts is outside"),
+        ("include: ../other.yaml\n", "outside of the folder"),
+        ("include: absent.yaml\n", "there is no absent.yaml beside it"),
+        ("use_prompt: 'a.yaml:b'\n", "prompts from elsewhere"),
+        ("x: !!python/object/apply:os.system [ls]\n", "not a task file"),
+        ("x: [\n", "not a task file"),
+    ],
+)
+def test_what_is_refused(folder: Path, text: str, words: str) -> None:
+    change(folder, text)
+    with pytest.raises(DataError, match=re.escape(words)) as caught:
+        check(folder, trusted=None, metrics=METRICS)
+    assert "stories.yaml" in str(caught.value)
+
+
+def test_code_runs_only_if_this_very_folder_is_trusted(folder: Path) -> None:
+    change(folder, "process_docs: !function utils.process\n")
+    (folder / "utils.py").write_text("def process(docs): return docs\n")
+    with pytest.raises(DataError) as caught:
+        check(folder, trusted=None, metrics=METRICS)
+    named = re.search("trust_task_code=([0-9a-f]{64})", str(caught.value))
+    assert named
+    assert check(folder, trusted=named[1], metrics=METRICS).trusted
+
+    (folder / "utils.py").write_text("import os\n")
+    with pytest.raises(DataError, match="not what you have read"):
+        check(folder, trusted=named[1], metrics=METRICS)
+
+
+def test_trust_is_no_way_out_of_the_folder(folder: Path) -> None:
+    change(folder, "dataset_kwargs: {data_files: /etc/passwd}\n")
+    digest = "0" * 64
+    with pytest.raises(DataError, match="not what you have read") as caught:
+        check(folder, trusted=digest, metrics=METRICS)
+    actual = re.search("[0-9a-f]{64}", str(caught.value))
+    assert actual
+    with pytest.raises(DataError, match="outside of the folder"):
+        check(folder, trusted=actual[0], metrics=METRICS)
+
+
+def test_no_task_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no \*\.yaml"):
+        check(tmp_path, trusted=None, metrics=METRICS)
+
+
+def test_data_lies_beside_the_file_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.jsonl").touch()
+    (tmp_path / "b.jsonl").touch()
+    config: dict[str, Any] = {
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "a.jsonl", "train": ["b.jsonl"]}},
+    }
+    made = with_data_of({"group": "g", "task": ["other", config]}, tmp_path / "deep", tmp_path)
+    files = made["task"][1]["dataset_kwargs"]["data_files"]
+    assert files == {
+        "test": str(tmp_path / "deep" / "a.jsonl"),
+        "train": [str(tmp_path / "b.jsonl")],
+    }
+    hub = {"dataset_path": "owner/name", "dataset_kwargs": {"data_files": "a.jsonl"}}
+    assert with_data_of(hub, tmp_path, tmp_path) == hub
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_templates_are_rendered_in_a_sandbox(folder: Path, tmp_path: Path) -> None:
+    file = folder / "stories.yaml"
+    config = yaml.safe_load(file.read_text())
+    config["doc_to_text"] = "{{ ''.__class__.__mro__[1].__subclasses__() }}"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(DataError, match="unsafe"):
+        ask(None, ["stories"], tmp_path / "answers.jsonl", folder=folder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_functions_of_an_untrusted_folder_are_not_even_read(folder: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    (folder / "utils.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    change(folder, "process_docs: !function utils.process\n")
+    with pytest.raises(DataError, match="is code"):
+        ask(None, ["stories"], tmp_path / "answers.jsonl", folder=folder)
+    assert not marker.exists()
