@@ -72,6 +72,7 @@ class Kld(LogitsEvaluator):
         width = tokenized.windows.tokens.shape[1]
         described |= _extent(found, stored, params, width=width)
         scores = scores_of(found, stored)
+        described |= _bounded(described, scores, stored)
         write_result(work.out, {**described, **scores, "params": params.model_dump()})
         return facts(described, scores, seconds, computed * width / seconds if computed else None)
 
@@ -89,7 +90,7 @@ def measure(
     from qpipe.evaluators.metrics.passing import Kept, Pass
 
     windows = stored.tokenized.windows
-    scorer = DivergenceScorer(windows, stored.rows, stored.nll)
+    scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)
     order = _order(len(windows.tokens), params)
     work = Pass(backend, windows, order=order, kept=Kept(partial))
     computed = work.run(scorer, progress=progress, enough=_enough(stored, params))
@@ -157,15 +158,41 @@ def _extent(
     }
 
 
+def _bounded(
+    described: Mapping[str, Json], scores: Mapping[str, float], stored: Stored
+) -> dict[str, Json]:
+    """What the reference's form adds: a protocol of its own, and a note of what kld is bound by."""
+    top_k = stored.about["top_k"]
+    if top_k is None:
+        return {}
+    notes = described["notes"]
+    assert isinstance(notes, list)
+    return {
+        "protocol": f"{described['protocol']} top_k={top_k}",
+        "notes": [
+            *notes,
+            f"kld is the least that the {top_k} likeliest tokens of the reference allow: with all "
+            f"of them it is from {scores['kld']:.4g} to {scores['kld_at_most']:.4g}",
+        ],
+    }
+
+
 def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
     """All scores, as llama-perplexity --kl-divergence names and computes them.
 
-    ppl is of the whole text: the reference's there, moved by what the model's likelihoods differ
-    from it on the windows that were evaluated.
+    With a reference of the likeliest tokens alone kld and its quantiles are of the least that it
+    can be, and kld_at_most is the mean of the most. ppl is of the whole text: the reference's
+    there, moved by what the model's likelihoods differ from it on the windows that were evaluated.
     """
     import numpy as np
 
-    from qpipe.evaluators.metrics.distributions import KLD, NLL, REFERENCE_NLL, SAME_TOP
+    from qpipe.evaluators.metrics.distributions import (
+        KLD,
+        KLD_AT_MOST,
+        NLL,
+        REFERENCE_NLL,
+        SAME_TOP,
+    )
     from qpipe.evaluators.metrics.statistics import (
         mean,
         paired_difference,
@@ -180,7 +207,9 @@ def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
     reference = perplexity(stored.nll)
     ppl = perplexity(stored.nll + float((nll - theirs).mean()))
     whole = len(nll) == len(stored.nll)
+    bounded = values.shape[1] > KLD_AT_MOST
     return {
+        **({"kld_at_most": mean(values[:, KLD_AT_MOST]).value} if bounded else {}),
         "kld": kld.value,
         "kld_stderr": kld.stderr,
         "kld_median": float(np.median(values[:, KLD])),

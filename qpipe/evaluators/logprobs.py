@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.reporting import about, facts, scores_of
-from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored
+from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored, form_of
 from qpipe.evaluators.tokenized import Tokenized, load
 from qpipe.stages.base import Order, ParamsModel, Preview, Work
 from qpipe.stages.evaluate import EvaluatorParams, write_result
@@ -25,10 +27,12 @@ _AGAIN = 4
 
 
 class LogprobsParams(EvaluatorParams):
-    """What there is to say is said by the stage in role ``tokens``."""
+    """``top_k`` stores so many of the likeliest tokens and the sums of the rest, None all of them;
+    the stage in role ``tokens`` says everything else."""
 
     metric: Literal["logprobs"] = "logprobs"
     backend: Literal["llama.cpp"] = "llama.cpp"
+    top_k: int | None = Field(None, ge=1)
 
 
 class Logprobs(LogitsEvaluator):
@@ -38,21 +42,21 @@ class Logprobs(LogitsEvaluator):
     what was stored of the first. Nothing nearer to the reference can be told from it.
     """
 
-    version = 1
+    version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
 
     @classmethod
     def preview(cls, params: LogprobsParams, order: Order) -> Preview:
         """What the distributions will take on disk: no model, but often larger than one."""
-        from qpipe.evaluators.metrics.distributions import stored_bytes
-
         scored = load(order.inputs["tokens"]).windows.scored
-        size = stored_bytes(_n_vocab(order.inputs["model"]), scored)
+        form = form_of(_n_vocab(order.inputs["model"]), params.top_k)
+        size = form.row_type.itemsize * scored
         return Preview({"format": "log-probabilities", "size_bytes": size, "tokens": scored}, {})
 
     def run(self, params: LogprobsParams, work: Work) -> Mapping[str, Json]:
-        """Raises CheckpointError (the model), DataError (tokens of another model, its logits)."""
+        """Raises CheckpointError (the model), DataError (tokens of another model, its logits),
+        RecipeError (a ``top_k`` that saves nothing)."""
         tokenized = load(work.inputs["tokens"])
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             started = time.perf_counter()
@@ -60,6 +64,7 @@ class Logprobs(LogitsEvaluator):
                 backend,
                 tokenized,
                 work.out,
+                top_k=params.top_k,
                 progress=lambda done, total: work.progress(done, total, "tokens"),
                 partial=work.partial,
             )
@@ -87,6 +92,7 @@ def store(
     tokenized: Tokenized,
     out: Path,
     *,
+    top_k: int | None = None,
     progress: Progress | None = None,
     partial: Path | None = None,
 ) -> tuple[Stored, int]:
@@ -104,7 +110,7 @@ def store(
     if partial is not None and not (partial / DISTRIBUTIONS).exists():
         shutil.rmtree(partial, ignore_errors=True)  # an attempt that had moved it already
     aside.mkdir(parents=True, exist_ok=True)
-    scorer = StoringScorer(windows, aside / DISTRIBUTIONS)
+    scorer = StoringScorer(windows, aside / DISTRIBUTIONS, form_of(backend.n_vocab, top_k))
     work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
     try:
         computed = work.run(scorer, progress=progress)
@@ -112,7 +118,10 @@ def store(
         scorer.close()
     (aside / DISTRIBUTIONS).replace(out / DISTRIBUTIONS)
     np.save(out / NLL, np.concatenate(work.found)[:, 0])
-    write_result(out, {**about(tokenized, backend), "n_vocab": backend.n_vocab})
+    described = about(tokenized, backend)
+    if top_k is not None:
+        described["protocol"] = f"{described['protocol']} top_k={top_k}"
+    write_result(out, {**described, "n_vocab": backend.n_vocab, "top_k": top_k})
     return Stored(out, tokenized), computed
 
 
@@ -123,7 +132,7 @@ def _floor(backend: Backend, stored: Stored) -> dict[str, float]:
     from qpipe.evaluators.metrics.passing import Kept, Pass
 
     windows = stored.tokenized.windows
-    scorer = DivergenceScorer(windows, stored.rows, stored.nll)
+    scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)
     parts = []
     for window in _spread(len(windows.tokens)):
         work = Pass(backend, windows, order=[window], kept=Kept(None))
@@ -146,6 +155,6 @@ class TransformersLogprobsParams(LogprobsParams):
 class TransformersLogprobs(Logprobs):
     """The same of a checkpoint, by transformers in the worker's process."""
 
-    version = 1
+    version = 2
     Params: ClassVar[ParamsModel] = TransformersLogprobsParams
     backend = Transformers

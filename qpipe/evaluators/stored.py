@@ -1,6 +1,7 @@
 """The artifact of a reference: its distributions and likelihoods on a text's tokens.
 
-Files: ``distributions.bin``, a row of `row_type` for each scored token in the order of the text;
+Files: ``distributions.bin``, a row of the form's ``row_type`` for each scored token, in the order
+of the text;
 ``nll.npy``, float64, nats; ``result.json``, the measurement of the reference itself.
 """
 
@@ -12,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.errors import DataError
+from qpipe.errors import DataError, RecipeError
 from qpipe.evaluators.tokenized import Tokenized
 from qpipe.stages.evaluate import RESULT
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.distributions import Rows
+    from qpipe.evaluators.metrics.distributions import Form, Rows
     from qpipe.evaluators.metrics.scores import Nll
 
 DISTRIBUTIONS, NLL = "distributions.bin", "nll.npy"
@@ -63,6 +64,11 @@ class Stored:
         return self._rows[first:end]
 
     @cached_property
+    def form(self) -> Form:
+        """How the distributions are stored."""
+        return form_of(self.about["n_vocab"], self.about["top_k"])
+
+    @cached_property
     def _starts(self) -> Any:
         from qpipe.evaluators.metrics.distributions import starts
 
@@ -72,7 +78,23 @@ class Stored:
     def _rows(self) -> Rows:
         import numpy as np
 
-        from qpipe.evaluators.metrics.distributions import row_type
+        return np.memmap(self.folder / DISTRIBUTIONS, dtype=self.form.row_type, mode="r")
 
-        kind = row_type(self.about["n_vocab"])
-        return np.memmap(self.folder / DISTRIBUTIONS, dtype=kind, mode="r")
+
+def form_of(n_vocab: int, top_k: int | None) -> Form:
+    """How distributions of so many tokens are stored. Raises RecipeError for a ``top_k`` that
+    takes no less room than all tokens."""
+    from qpipe.evaluators.metrics.distributions import Full
+    from qpipe.evaluators.metrics.top import Top
+
+    full = Full(n_vocab)
+    if top_k is None:
+        return full
+    top = Top(n_vocab, min(top_k, n_vocab))
+    if top.row_type.itemsize >= full.row_type.itemsize:
+        raise RecipeError(
+            f"evaluate.top_k: the {top_k} likeliest of {n_vocab} tokens take "
+            f"{top.row_type.itemsize:,} bytes for each scored token, and all {n_vocab} take "
+            f"{full.row_type.itemsize:,}: leave top_k out, or give a smaller one"
+        )
+    return top

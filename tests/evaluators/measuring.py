@@ -12,12 +12,21 @@ from qpipe.evaluators.tokenized import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 
 
-def reference(model: Path, text: str, out: Path, *, n_ctx: int, chunks: int | None) -> Stored:
+def reference(
+    model: Path,
+    text: str,
+    out: Path,
+    *,
+    n_ctx: int,
+    chunks: int | None,
+    top_k: int | None = None,
+) -> Stored:
     """The distributions of a GGUF file under llamacpp-512 with these departures."""
     out.mkdir()
     with LlamaCppBackend(model, threads=2) as backend:
         chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks)
-        return store(backend, tokenize(text, backend, chosen, name=""), out)[0]
+        tokenized = tokenize(text, backend, chosen, name="")
+        return store(backend, tokenized, out, top_k=top_k)[0]
 
 
 def against(stored: Stored, model: Path, params: KldParams | None = None) -> dict[str, float]:

@@ -15,7 +15,6 @@ from qpipe.evaluators.metrics.distributions import (
     divergence,
     encode,
     row_type,
-    stored_bytes,
 )
 from qpipe.evaluators.metrics.windows import Windows
 from qpipe.evaluators.stored import Stored
@@ -28,7 +27,6 @@ def _log(*odds: float) -> npt.NDArray[np.float32]:
 
 def test_a_logit_takes_two_bytes_and_a_token_eight() -> None:
     assert row_type(1000).itemsize == 2008
-    assert stored_bytes(512, 100) == 100 * (8 + 2 * 512)
 
 
 def test_what_is_stored_is_within_half_a_step() -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,41 @@ from qpipe.evaluators.metrics.scores import STEP, Nll, Values, token_nll
 from qpipe.evaluators.metrics.windows import Windows
 
 Rows: TypeAlias = npt.NDArray[Any]
-"""Structured, as `row_type` says."""
+"""Structured, as a form's ``row_type`` says."""
 
-_RANGE = np.float32(16)
-_STEPS = np.float32(65535)
+RANGE = np.float32(16)
+STEPS = np.float32(65535)
 
-# The columns that `DivergenceScorer` gives.
-NLL, REFERENCE_NLL, KLD, SAME_TOP = range(4)
+# The columns that `DivergenceScorer` gives; the last is of forms alone that only bound KLD: there
+# KLD is the least that it can be.
+NLL, REFERENCE_NLL, KLD, SAME_TOP, KLD_AT_MOST = range(5)
+
+
+class Form(Protocol):
+    """How a distribution is stored."""
+
+    row_type: np.dtype[Any]
+
+    def encode(self, logits: Logits) -> Rows:
+        """Stored distributions of logits [n, n_vocab]."""
+
+    def divergence(self, logits: Logits, rows: Rows, targets: Tokens) -> Values:
+        """Columns as `DivergenceScorer` gives them, without REFERENCE_NLL."""
+
+
+class Full:
+    """The form that has every token."""
+
+    def __init__(self, n_vocab: int) -> None:
+        self.row_type = row_type(n_vocab)
+
+    def encode(self, logits: Logits) -> Rows:
+        """See `encode`."""
+        return encode(logits)
+
+    def divergence(self, logits: Logits, rows: Rows, targets: Tokens) -> Values:
+        """See `divergence`."""
+        return np.stack(divergence(logits, rows, targets), axis=1)
 
 
 def row_type(n_vocab: int) -> np.dtype[Any]:
@@ -36,23 +64,18 @@ def row_type(n_vocab: int) -> np.dtype[Any]:
     return np.dtype([("scale", "<f4"), ("low", "<f4"), ("codes", "<u2", (n_vocab,))])
 
 
-def stored_bytes(n_vocab: int, tokens: int) -> int:
-    """What the distributions of so many scored tokens take on disk."""
-    return row_type(n_vocab).itemsize * tokens
-
-
 def encode(logits: Logits) -> Rows:
     """Stored distributions of logits [n, n_vocab]."""
     rows = np.empty(len(logits), row_type(logits.shape[1]))
     top = logits.max(axis=1)
-    low = np.maximum(logits.min(axis=1), top - _RANGE)
-    scale = (top - low) / _STEPS
+    low = np.maximum(logits.min(axis=1), top - RANGE)
+    scale = (top - low) / STEPS
     log_sum = np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64))
     # All logits equal: the scale is 0, and so are all codes.
     inverse = np.divide(1, scale, out=np.zeros_like(scale), where=scale > 0)
     codes = np.rint((logits - low[:, None]) * inverse[:, None])
     rows["scale"], rows["low"] = scale, low - top - log_sum
-    rows["codes"] = np.clip(codes, 0, _STEPS)
+    rows["codes"] = np.clip(codes, 0, STEPS)
     return rows
 
 
@@ -72,7 +95,7 @@ def divergence(logits: Logits, rows: Rows, targets: Tokens) -> tuple[Nll, Nll, N
         chosen = shifted[np.arange(len(part)), targets[at : at + step]].astype(np.float64)
         log_p = stored["codes"] * stored["scale"][:, None] + stored["low"][:, None]
         p = np.exp(log_p)
-        p[log_p <= -_RANGE] = 0
+        p[log_p <= -RANGE] = 0
         np.subtract(log_p, shifted, out=shifted)
         shifted *= p
         here = slice(at, at + len(part))
@@ -93,8 +116,8 @@ def starts(windows: Windows) -> npt.NDArray[np.int64]:
 class StoringScorer:
     """Writes the distribution of each scored token to ``file``; one column, the nll."""
 
-    def __init__(self, windows: Windows, file: Path) -> None:
-        self.windows = windows
+    def __init__(self, windows: Windows, file: Path, form: Form) -> None:
+        self.windows, self.form = windows, form
         self.starts = starts(windows)
         self._fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
 
@@ -102,7 +125,7 @@ class StoringScorer:
         """Of the ``at``-th scored token of a window and those after it."""
         nll = token_nll(logits, self.windows.targets(window)[at : at + len(logits)])
         if np.isfinite(nll).all():
-            rows = encode(logits)
+            rows = self.form.encode(logits)
             data = rows.view(np.uint8).data
             offset = int(self.starts[window] + at) * rows.itemsize
             while data:
@@ -116,19 +139,22 @@ class StoringScorer:
 
 
 class DivergenceScorer:
-    """Columns NLL, REFERENCE_NLL, KLD and SAME_TOP of each scored token.
+    """Columns NLL, REFERENCE_NLL, KLD, SAME_TOP and maybe KLD_AT_MOST of each scored token.
 
-    ``stored`` gives the reference's distributions of a window, ``nll`` [all scored tokens] is its.
+    ``stored`` gives the reference's distributions of a window in ``form``, ``nll`` [all scored
+    tokens] is its.
     """
 
-    def __init__(self, windows: Windows, stored: Callable[[int], Rows], nll: Nll) -> None:
-        self.windows, self.stored, self.nll = windows, stored, nll
+    def __init__(
+        self, windows: Windows, stored: Callable[[int], Rows], nll: Nll, *, form: Form
+    ) -> None:
+        self.windows, self.stored, self.nll, self.form = windows, stored, nll, form
         self.starts = starts(windows)
 
     def __call__(self, window: int, at: int, logits: Logits) -> Values:
         """Of the ``at``-th scored token of a window and those after it."""
         here = slice(at, at + len(logits))
         targets = self.windows.targets(window)[here]
-        nll, kld, same = divergence(logits, self.stored(window)[here], targets)
+        found = self.form.divergence(logits, self.stored(window)[here], targets)
         first = int(self.starts[window]) + at
-        return np.stack([nll, self.nll[first : first + len(logits)], kld, same], axis=1)
+        return np.insert(found, REFERENCE_NLL, self.nll[first : first + len(logits)], axis=1)
