@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qpipe.core.key import Json
 from qpipe.evaluators.tokenized import Tokenized
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import Backend
     from qpipe.evaluators.metrics.scores import Nll
 
 # The score of a protocol's unit: perplexity a token or a word, bits a byte.
 SCORES = {"token": "ppl", "word": "word_ppl", "byte": "bits_per_byte"}
+
+
+class Source(Protocol):
+    """What computed: any `qpipe.evaluators.metrics.backend.Backend`, or a program."""
+
+    @property
+    def name(self) -> str:
+        """Of the software."""
+
+    @property
+    def version(self) -> str:
+        """Exact enough to compute the same again."""
+
+    @property
+    def n_ctx_train(self) -> int | None:
+        """The context that the model was trained for, None if it does not say."""
 
 
 def scores_of(tokenized: Tokenized, nll: Nll) -> dict[str, float]:
@@ -35,7 +50,7 @@ def stderr(name: str, value: float) -> dict[str, float]:
     return {} if math.isnan(value) else {f"{name}_stderr": value}
 
 
-def about(tokenized: Tokenized, backend: Backend) -> dict[str, Json]:
+def about(tokenized: Tokenized, backend: Source) -> dict[str, Json]:
     """On what, under which protocol and by what; ``notes`` are warnings to show."""
     windows, what = tokenized.windows, tokenized.about
     return {
@@ -53,7 +68,7 @@ def about(tokenized: Tokenized, backend: Backend) -> dict[str, Json]:
     }
 
 
-def _notes(tokenized: Tokenized, backend: Backend) -> list[str]:
+def _notes(tokenized: Tokenized, backend: Source) -> list[str]:
     n_ctx, trained = tokenized.about.n_ctx, backend.n_ctx_train
     if trained is None or n_ctx <= trained:
         return []

@@ -1,7 +1,8 @@
 """A text as token ids in windows: an artifact that every measurement of a model shares.
 
 Files: ``tokens.npy`` [windows, width] and ``spans.npy`` [windows, 2], little-endian int32, and
-``tokens.json``. No tool's version is in them: equal ids give equal bytes, whatever made them.
+``tokens.json``, and ``text.txt``, the prepared text, where it is one document. No tool's version is
+in them: a text's equal ids give equal bytes, whatever made them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import TokenSource
     from qpipe.evaluators.metrics.windows import Windows
 
-TOKENS, SPANS, ABOUT = "tokens.npy", "spans.npy", "tokens.json"
+TOKENS, SPANS, ABOUT, TEXT = "tokens.npy", "spans.npy", "tokens.json", "text.txt"
 
 
 @dataclass(frozen=True)

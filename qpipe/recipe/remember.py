@@ -121,7 +121,9 @@ def _here() -> dict[str, Json]:
     """
     return {
         "machine": os.uname().nodename,
-        "programs": [_program("llama-bench")],
+        "programs": [
+            _program(name) for name in ("llama-bench", "llama-perplexity", "llama-quantize")
+        ],
         "python": sys.version,
         "executable": sys.executable,
         "pythonpath": os.environ.get("PYTHONPATH"),

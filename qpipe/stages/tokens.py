@@ -46,7 +46,7 @@ class LlamaCppTokens(base.Stage):
     """By llama.cpp's tokenizer, from a GGUF file."""
 
     kind = "tokens"
-    version = 1
+    version = 2
     roles = ("model",)
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.GGUF,)}
     Params: ClassVar[base.ParamsModel] = TokensParams
@@ -92,7 +92,7 @@ class TransformersTokens(base.Stage):
     """By the tokenizer of a checkpoint folder."""
 
     kind = "tokens"
-    version = 1
+    version = 2
     roles = ("model",)
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params: ClassVar[base.ParamsModel] = TransformersTokensParams
@@ -128,11 +128,16 @@ class TransformersTokens(base.Stage):
 def _write(
     params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str
 ) -> Mapping[str, Json]:
-    from qpipe.evaluators.tokenized import tokenize
+    from qpipe.evaluators.texts import PREPARATIONS
+    from qpipe.evaluators.tokenized import TEXT, tokenize
 
-    file = only_file(work.inputs["text"])
-    found = tokenize(read_text(file), tokenizer, params.cutting(), name=file.name)
+    file, protocol = only_file(work.inputs["text"]), params.cutting()
+    text = read_text(file)
+    found = tokenize(text, tokenizer, protocol, name=file.name)
     found.save(work.out)
+    documents = PREPARATIONS[protocol.text](text)
+    if len(documents) == 1:
+        (work.out / TEXT).write_bytes(documents[0].text.encode())
     windows = found.windows
     return {
         "protocol": found.about.protocol,

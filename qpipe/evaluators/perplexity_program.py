@@ -1,0 +1,281 @@
+"""Perplexity of a GGUF file by llama-perplexity from PATH, on the same token ids.
+
+It tokenizes the text itself, so the ids that it evaluated are read back from what it writes of its
+logits (to a pipe, not a disk) and compared with those of the comparison.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from qpipe.core import program
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
+from qpipe.evaluators import memory
+from qpipe.evaluators.backends import LlamaCpp
+from qpipe.evaluators.kv import KvParams, departing
+from qpipe.evaluators.reporting import about, facts
+from qpipe.evaluators.tokenized import TEXT, Tokenized, load
+from qpipe.stages.base import GGUF, ParamsModel, Work
+from qpipe.stages.evaluate import Evaluator, only_file, write_result
+
+if TYPE_CHECKING:
+    from qpipe.evaluators.metrics.backend import Tokens
+
+PROGRAM = "llama-perplexity"
+_PROTOCOL = "llamacpp-512"
+# Its default --batch-size; it takes whole windows, or parts of one.
+_BATCH_TOKENS = 2048
+_READ = 1 << 20
+# A thread writes its log, and its end does not wait for that (common/log.cpp, `common_log_main`):
+# on a busy machine the last lines may be lost.
+_ATTEMPTS = 3
+_INSTALL = (
+    "build llama.cpp or install its binaries, and put their folder on PATH; "
+    "evaluate.backend=llama.cpp measures the same without it"
+)
+
+
+class ProgramPerplexityParams(KvParams):
+    """The stage in role ``tokens`` says what is measured; llamacpp-512 is what the program has."""
+
+    metric: Literal["perplexity"] = "perplexity"
+    backend: Literal["llama-perplexity"] = "llama-perplexity"
+
+
+class ProgramPerplexity(Evaluator):
+    """By llama-perplexity, which uses a GPU where it was built for one."""
+
+    version = 1
+    roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
+    Params: ClassVar[ParamsModel] = ProgramPerplexityParams
+
+    @classmethod
+    def fingerprint(cls, params: ProgramPerplexityParams) -> Mapping[str, Json]:
+        """The version that the program on PATH prints."""
+        return {"name": "llama.cpp", PROGRAM: version()}
+
+    @classmethod
+    def resources(cls, params: ProgramPerplexityParams, *, cores: int) -> Resources:
+        """As llama.cpp in the worker's process."""
+        return LlamaCpp.resources(cores=cores)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the program is on PATH and runs."""
+        if version() == "missing":
+            return f"{PROGRAM} is not on PATH: {_INSTALL}"
+        if version() == "unknown":
+            return f"{shutil.which(PROGRAM)} does not run or prints no version: {_INSTALL}"
+        return None
+
+    def run(self, params: ProgramPerplexityParams, work: Work) -> Mapping[str, Json]:
+        """Raises EngineMissingError, RecipeError (another protocol), DataError (tokens that the
+        program makes otherwise, a text of one window), StageError (it fails, or says nothing)."""
+        from qpipe.gguf.inspect import inspect
+
+        if why := self.check():
+            raise EngineMissingError(why)
+        tokenized, model = load(work.inputs["tokens"]), only_file(work.inputs["model"])
+        _require_its_protocol(tokenized)
+        memory.require(model.stat().st_size, what=model.name)
+        trained = inspect(model)["context_length"]
+        started = time.perf_counter()
+        for _ in range(_ATTEMPTS):
+            told = _Told(work, windows=len(tokenized.windows.tokens), width=tokenized.about.n_ctx)
+            _require_same(_run(model, params, work, told), tokenized)
+            if told.whole:
+                break
+        seconds = time.perf_counter() - started
+        scores = told.scores()
+        described = departing(about(tokenized, _Source(version(), trained)), params)
+        write_result(work.out, {**described, **scores})
+        return facts(described, scores, seconds, tokenized.windows.tokens.size / told.computing())
+
+
+def _run(model: Path, params: ProgramPerplexityParams, work: Work, told: _Told) -> Tokens:
+    """The ids that it evaluated."""
+    tokens = work.inputs["tokens"]
+    with TemporaryDirectory(prefix="qpipe-") as folder, _Ids(Path(folder) / "logits") as ids:
+        text = Path(folder) / "text.txt"
+        # Of a file it drops one final newline; the prepared text has all that it should.
+        text.write_bytes((tokens / TEXT).read_bytes() + b"\n")
+        options = _options(params, load(tokens), threads=work.threads)
+        command = [PROGRAM, "-m", model, "-f", text, *options, "--save-all-logits", ids.path]
+        program.run(command, name=f"{PROGRAM} {version()}", on_line=told)
+    return ids.found()
+
+
+@cache
+def version() -> str:
+    """What the program on PATH says of itself; ``missing`` or ``unknown`` if it says nothing."""
+    found = shutil.which(PROGRAM)
+    if found is None:
+        return "missing"
+    said: list[str] = []
+    with contextlib.suppress(StageError, OSError):
+        program.run([found, "--version"], name=PROGRAM, on_line=said.append, quiet=True)
+    match = re.search(r"version: (.+)", "".join(said))
+    return match[1].strip() if match else "unknown"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """See `qpipe.evaluators.reporting.Source`."""
+
+    version: str
+    n_ctx_train: int | None
+    name: str = PROGRAM
+
+
+def _options(
+    params: ProgramPerplexityParams, tokenized: Tokenized, *, threads: int
+) -> Iterator[str | int]:
+    n_ctx = tokenized.about.n_ctx
+    yield from ("-c", n_ctx, "--chunks", len(tokenized.windows.tokens))
+    whole = _BATCH_TOKENS // n_ctx * n_ctx
+    yield from ("-b", whole or _BATCH_TOKENS)
+    yield from ("-t", threads, "--ppl-output-type", 1)  # 1: a line for each chunk
+    yield from ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
+
+
+def _require_its_protocol(tokenized: Tokenized) -> None:
+    what = tokenized.about
+    if what.protocol.split()[0] != _PROTOCOL or what.protocol_version != 1:
+        raise RecipeError(
+            f"evaluate.backend: {PROGRAM} measures under {_PROTOCOL} alone, and the tokens are of "
+            f"{what.protocol}: set evaluate.protocol={_PROTOCOL}, or evaluate.backend=llama.cpp"
+        )
+    if what.text_tokens < 2 * what.n_ctx:
+        raise DataError(
+            f"{PROGRAM} takes no text of fewer than two windows, and {what.text} has "
+            f"{what.text_tokens} tokens for windows of {what.n_ctx}: give a longer text, set "
+            f"evaluate.n_ctx={what.text_tokens // 2} or less, or evaluate.backend=llama.cpp"
+        )
+
+
+def _require_same(ids: Tokens, tokenized: Tokenized) -> None:
+    """Raise DataError unless these are the windows. The first of each is not compared: it shows
+    the text's own token, in whose place the model sees BOS."""
+    import numpy as np
+
+    windows = tokenized.windows.tokens
+    if ids.shape != windows.shape or not np.array_equal(ids[:, 1:], windows[:, 1:]):
+        raise DataError(
+            f"{PROGRAM} {version()} makes other tokens of {tokenized.about.text} than those that "
+            "this comparison is on: its figure would not compare; use evaluate.backend=llama.cpp"
+        )
+
+
+class _Told:
+    """What the program prints: a line for each window that is done, with what is found so far.
+
+    The last is the figure: mean nll and its standard error. The line after it, with the perplexity
+    in four decimals, says the same in fewer digits.
+    """
+
+    def __init__(self, work: Work, *, windows: int, width: int) -> None:
+        self._work, self._windows, self._width = work, windows, width
+        self._done = 0
+        self._started = self._ended = 0.0
+        self._nll = self._stderr = math.nan
+
+    def __call__(self, line: str) -> None:
+        """One line."""
+        if "calculating perplexity over" in line:
+            self._started = time.perf_counter()
+        elif match := re.fullmatch(r"\s*\d+\s+\S+\s+(-?[\d.naif]+)\s+(-?[\d.naif]+)\s*", line):
+            self._done += 1
+            self._ended = time.perf_counter()
+            self._nll, self._stderr = float(match[1]), float(match[2])
+            self._work.progress(self._done * self._width, self._windows * self._width, "tokens")
+
+    @property
+    def whole(self) -> bool:
+        """Whether all windows were told of."""
+        return self._done == self._windows
+
+    def scores(self) -> dict[str, float]:
+        """Perplexity and its standard error. Raises StageError if lines were lost, DataError for
+        what is no number."""
+        if not self.whole:
+            raise StageError(
+                f"{PROGRAM} {version()} ended well and printed {self._done} of {self._windows} "
+                "windows, lines that a busy machine may lose: run again, or use "
+                "evaluate.backend=llama.cpp"
+            )
+        if not math.isfinite(self._nll + self._stderr):
+            raise DataError(
+                f"{PROGRAM} {version()} found a mean log-likelihood of {-self._nll}: the model is "
+                "damaged, or its quantization overflowed; evaluate.backend=llama.cpp says where"
+            )
+        ppl = math.exp(self._nll)
+        return {"ppl": ppl, "ppl_stderr": ppl * self._stderr}
+
+    def computing(self) -> float:
+        """Seconds from the first window to the last."""
+        return self._ended - self._started
+
+
+@dataclass
+class _Ids:
+    """A pipe for the program's file of logits; of it the token ids at its head are kept.
+
+    The head is ``_logits_``, n_ctx, n_vocab, n_chunk as int32, and n_chunk · n_ctx ids
+    (`perplexity` in llama.cpp's tools/perplexity/perplexity.cpp).
+    """
+
+    path: Path
+    _head: bytes = b""
+    _reader: threading.Thread = field(init=False)
+
+    def __enter__(self) -> _Ids:
+        os.mkfifo(self.path)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        while self._reader.is_alive():
+            # A program that never opened its end leaves the reader waiting for one.
+            with contextlib.suppress(OSError):
+                os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
+            self._reader.join(timeout=0.05)
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            start = file.read(20)
+            n_ctx, n_chunk = _sizes(start)
+            self._head = start + file.read(4 * n_ctx * n_chunk)
+            while file.read(_READ):
+                pass
+
+    def found(self) -> Tokens:
+        """[chunks, n_ctx]; of no rows if the program wrote none."""
+        import numpy as np
+
+        n_ctx, n_chunk = _sizes(self._head)
+        ids = np.frombuffer(self._head[20:], "<i4").astype(np.int32)
+        whole = len(ids) == n_chunk * n_ctx
+        return ids.reshape(n_chunk, n_ctx) if whole else np.empty((0, 0), np.int32)
+
+
+def _sizes(head: bytes) -> tuple[int, int]:
+    """n_ctx and n_chunk; zeros of another file."""
+    if len(head) < 20 or head[:8] != b"_logits_":
+        return 0, 0
+    return int.from_bytes(head[8:12], "little"), int.from_bytes(head[16:20], "little")
