@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.errors import RecipeError
-from qpipe.evaluators.kld import KldParams, measure
+from qpipe.evaluators.kld import Kld, KldParams, measure
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
 from qpipe.evaluators.metrics.distributions import KLD, KLD_AT_MOST, SAME_TOP
 from qpipe.evaluators.metrics.top import Top
 from qpipe.evaluators.stored import form_of
 from qpipe.llamacpp.backend import LlamaCppBackend
-from qpipe.stages.base import Order
+from qpipe.stages.base import Order, Work
 from tests.evaluators import measuring
 
 Gguf = Callable[[str, str], Path]
@@ -142,6 +142,32 @@ def test_the_size_is_forecast(gguf_of: Gguf, tmp_path: Path) -> None:
     model = DATA / "models" / "stories260K"
     found = Logprobs.preview(LogprobsParams(top_k=32), Order({"model": model, "tokens": tmp_path}))
     assert found.facts["size_bytes"] == (stored.folder / "distributions.bin").stat().st_size
+
+
+def test_the_result_states_the_bound(gguf_of: Gguf, tmp_path: Path) -> None:
+    stored = measuring.reference(
+        gguf_of("stories260K", "F32"),
+        TEXT.read_text(),
+        tmp_path / "reference",
+        n_ctx=64,
+        chunks=2,
+        top_k=32,
+    )
+    for made in ("tokens", "model", "out"):
+        (tmp_path / made).mkdir()
+    stored.tokenized.save(tmp_path / "tokens")
+    (tmp_path / "model" / "model.gguf").symlink_to(gguf_of("stories260K", "Q4_0"))
+    inputs = {role: tmp_path / role for role in ("model", "tokens", "reference")}
+    found = Kld().run(KldParams(), Work(inputs, tmp_path / "out", 2, lambda *told: None, {}))
+    assert found["protocol"] == "llamacpp-512 n_ctx=64 chunks=2 top_k=32"
+    assert found["protocol"] == stored.about["protocol"]
+    low, high = found["kld"], found["kld_at_most"]
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    assert 0 < low < high
+    notes = found["notes"]
+    assert isinstance(notes, list)
+    assert str(notes[-1]).endswith(f"with all of them it is from {low:.4g} to {high:.4g}")
 
 
 def test_one_that_saves_nothing_is_refused() -> None:
