@@ -59,7 +59,7 @@ def run(folder: Path, engines: Path, *overrides: str) -> Answer:
         "run", "local", f"model.source={folder / 'model'}", "quantize=awq",
         "quantize.engine=autoawq", "evaluate=none", "calibration.samples=4",
         "calibration.length=48", *overrides, "--json", cwd=folder,
-        env={"QPIPE_ENGINES": str(engines), "HF_HUB_OFFLINE": "1"},
+        env={"QPIPE_ENGINES": str(engines), "HF_HUB_OFFLINE": "1"}, timeout=600,
     )  # fmt: skip
 
 
