@@ -28,7 +28,7 @@ _SOME_KEY = "0" * 64
 def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
     """By node id, what each node that is not in the store would make, or why it would fail.
 
-    Nodes are left out whose inputs have to be made first, and those that make no model.
+    Nodes are left out whose inputs have to be made first, and those that foresee nothing.
     """
     made: dict[str, Preview | QpipeError] = {}
     with TemporaryDirectory(prefix="qpipe-plan-") as temporary:
@@ -48,12 +48,13 @@ def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
 
 
 def lines(preview: Preview) -> Iterator[str]:
-    """Size, bits per weight, and below them the tensors of each type."""
+    """Size, bits per weight, and below them the tensors of each type; of no model, the size."""
     facts = preview.facts
-    yield (
-        f"{facts['format']}, {facts['size_bytes']:,} bytes, "
-        f"{facts['bits_per_weight']:.3f} bits per weight"
-    )
+    words = f"{facts['format']}, {facts['size_bytes']:,} bytes"
+    if not preview.tensors:
+        yield words
+        return
+    yield f"{words}, {facts['bits_per_weight']:.3f} bits per weight"
     by_type: dict[str, list[str]] = {}
     for name, kind in preview.tensors.items():
         by_type.setdefault(kind, []).append(name)

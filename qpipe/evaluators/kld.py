@@ -11,11 +11,12 @@ from pydantic import Field
 
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.kv import KvParams, NoKvParams, departing
 from qpipe.evaluators.reporting import about, facts
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import load
 from qpipe.stages.base import ParamsModel, Work
-from qpipe.stages.evaluate import EvaluatorParams, write_result
+from qpipe.stages.evaluate import write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
@@ -32,7 +33,7 @@ LEAST = 16
 WIDER = 1.1
 
 
-class KldParams(EvaluatorParams):
+class KldParams(KvParams):
     """``precision`` full evaluates all windows; a number stops, windows being taken in a fixed
     random order, once the 95 % interval of what all would give is ± that share of the value: of the
     mean KL divergence, or of ppl's difference (``precision_of``)."""
@@ -66,7 +67,7 @@ class Kld(LogitsEvaluator):
                 partial=work.partial,
             )
             seconds = time.perf_counter() - started
-            described = about(tokenized, backend)
+            described = departing(about(tokenized, backend), params)
         width = tokenized.windows.tokens.shape[1]
         described |= _extent(found, stored, params, width=width)
         scores = scores_of(found, stored)
@@ -195,7 +196,7 @@ def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
     }
 
 
-class TransformersKldParams(KldParams):
+class TransformersKldParams(KldParams, NoKvParams):
     """The same, by transformers."""
 
     backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import BeforeValidator, model_validator
 
+from qpipe.core.key import Json
 from qpipe.llamacpp.structs import UNQUANTIZED_CACHE_TYPES
 from qpipe.stages.evaluate import EvaluatorParams
 
@@ -57,6 +59,11 @@ class KvParams(EvaluatorParams):
                 "only with flash attention; set flash_attention to auto or on, or type_v to f16"
             )
         return self
+
+
+def departing(described: Mapping[str, Json], params: KvParams) -> dict[str, Json]:
+    """What a measurement says of itself, its protocol naming what is not llama.cpp's usual."""
+    return {**described, "protocol": " ".join([str(described["protocol"]), *params.kv_words])}
 
 
 class NoKvParams(KvParams):

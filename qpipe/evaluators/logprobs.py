@@ -13,7 +13,7 @@ from qpipe.evaluators.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.reporting import about, facts, scores_of
 from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored
 from qpipe.evaluators.tokenized import Tokenized, load
-from qpipe.stages.base import ParamsModel, Work
+from qpipe.stages.base import Order, ParamsModel, Preview, Work
 from qpipe.stages.evaluate import EvaluatorParams, write_result
 
 if TYPE_CHECKING:
@@ -42,6 +42,15 @@ class Logprobs(LogitsEvaluator):
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
 
+    @classmethod
+    def preview(cls, params: LogprobsParams, order: Order) -> Preview:
+        """What the distributions will take on disk: no model, but often larger than one."""
+        from qpipe.evaluators.metrics.distributions import stored_bytes
+
+        scored = load(order.inputs["tokens"]).windows.scored
+        size = stored_bytes(_n_vocab(order.inputs["model"]), scored)
+        return Preview({"format": "log-probabilities", "size_bytes": size, "tokens": scored}, {})
+
     def run(self, params: LogprobsParams, work: Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (tokens of another model, its logits)."""
         tokenized = load(work.inputs["tokens"])
@@ -61,6 +70,16 @@ class Logprobs(LogitsEvaluator):
         write_result(work.out, {**described, **scores})
         speed = computed * tokenized.windows.tokens.shape[1] / seconds if computed else None
         return facts(described, scores, seconds, speed)
+
+
+def _n_vocab(model: Path) -> int:
+    """Logits a token, from headers alone. Raises CheckpointError."""
+    from qpipe.gguf.inspect import inspect
+
+    found = inspect(model)
+    if any(model.glob("*.gguf")):
+        return int(found["tokenizer"]["tokens"])
+    return int(found["metadata"]["vocab_size"])
 
 
 def store(

@@ -13,13 +13,14 @@ from pydantic import Field, model_validator
 from qpipe.core.key import Json
 from qpipe.errors import RecipeError
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.kv import KvParams, NoKvParams, departing
 from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.evaluators.reporting import about, facts, scores_of
 from qpipe.evaluators.tokenized import Tokenized, load, tokenize
 from qpipe.stages.base import ParamsModel, SourceFile, Work
-from qpipe.stages.evaluate import EvaluatorParams, only_file, read_text, write_result
+from qpipe.stages.evaluate import only_file, read_text, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
@@ -76,7 +77,7 @@ def measure(
     return Measured(np.concatenate(work.found)[:, 0], seconds, speed)
 
 
-class PerplexityParams(EvaluatorParams):
+class PerplexityParams(KvParams):
     """With a stage in role ``tokens`` nothing but the backend is left to say. Without, ``text`` is
     tokenized by the model itself, under ``protocol``; ``n_ctx`` and ``chunks`` depart from it."""
 
@@ -126,7 +127,7 @@ class Perplexity(LogitsEvaluator):
                 progress=lambda done, total: work.progress(done, total, "tokens"),
                 partial=work.partial,
             )
-            described = about(tokenized, backend)
+            described = departing(about(tokenized, backend), params)
         scores = scores_of(tokenized, found.nll)
         write_result(work.out, {**described, **scores})
         return facts(described, scores, found.seconds, found.tokens_per_second)
@@ -145,7 +146,7 @@ def _tokenized(params: PerplexityParams, work: Work, backend: Backend) -> Tokeni
     return tokenize(read_text(file), backend, params.cutting(), name=file.name)
 
 
-class TransformersPerplexityParams(PerplexityParams):
+class TransformersPerplexityParams(PerplexityParams, NoKvParams):
     """The same, by transformers."""
 
     backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]

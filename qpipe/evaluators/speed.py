@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.machine import identity
+from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.stages.base import Work
@@ -198,6 +199,7 @@ class Speed(_SpeedEvaluator):
         from qpipe.evaluators.speeding.subjects import LlamaBench, Probe
 
         path = only_file(folder, suffix=".gguf")
+        memory.require(path.stat().st_size, what=path.name)
         if self.tool(params) == BENCH:
             return LlamaBench(path, params.settings)
         return Probe(path, params.settings, backend="llama.cpp")
@@ -257,4 +259,5 @@ class CheckpointSpeed(_SpeedEvaluator):
         """The checkpoint in the folder, or its one GGUF file."""
         from qpipe.evaluators.speeding.subjects import Probe
 
+        memory.require(memory.of_checkpoint(folder), what="the checkpoint")
         return Probe(folder, params.settings, backend="transformers")

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
+from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.stages.base import SourceFile, Work, installed
@@ -185,6 +186,7 @@ class Tasks(_TasksEvaluator):
         from qpipe.llamacpp.backend import LlamaCppBackend
 
         path = only_file(work.inputs["model"], suffix=".gguf")
+        memory.require(path.stat().st_size, what=path.name)
         lm = stack.enter_context(GgufLM(path, threads=work.threads, **params.kv))
         return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
 
@@ -220,6 +222,7 @@ class CheckpointTasks(_TasksEvaluator):
         """The checkpoint in the model's folder, or its one GGUF file."""
         from qpipe.evaluators.harness.checkpoints import open_checkpoint
 
+        memory.require(memory.of_checkpoint(work.inputs["model"]), what="the checkpoint")
         lm, what = open_checkpoint(work.inputs["model"], threads=work.threads)
         versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"
         return lm, versions

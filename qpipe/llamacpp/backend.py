@@ -77,6 +77,7 @@ class LlamaCppBackend(LlamaCppTokenizer):
         super().__init__(path, n_gpu_layers=n_gpu_layers, vocab_only=False)
         self._kv = kv or {}
         self.threads = threads
+        self._kv = kv or {}
         self.n_ctx_train = self.model.n_ctx_train
         self._context: Context | None = None
 

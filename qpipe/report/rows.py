@@ -301,10 +301,15 @@ def _compare(
         known = (
             {}
             if reference is None or model.references
-            else {_way(m): m for m in row_of[id(reference)]["measurements"]}
+            else _by_way(row_of[id(reference)]["measurements"])
         )
         for measurement in row["measurements"]:
             _compare_one(measurement, known.get(_way(measurement)))
+
+
+def _by_way(measurements: Sequence[Mapping[str, Any]]) -> dict[Any, Mapping[str, Any]]:
+    """Of several of one way, the one that has a perplexity."""
+    return {_way(m): m for m in sorted(measurements, key=lambda m: "ppl" in m["scores"])}
 
 
 def _compare_one(measurement: Mapping[str, Any], reference: Mapping[str, Any] | None) -> None:

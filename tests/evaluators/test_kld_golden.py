@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from qpipe.errors import DataError
+from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
 from qpipe.evaluators.stored import Stored
+from qpipe.stages.base import Order
 from tests.evaluators import measuring
 
 Gguf = Callable[[str, str], Path]
@@ -118,3 +120,18 @@ def test_the_stored_likelihoods_are_the_references(small: Stored) -> None:
     targets = small.tokenized.windows.targets(3)
     stored = rows["codes"][np.arange(31), targets] * rows["scale"] + rows["low"]
     assert np.abs(-stored - small.nll[3 * 31 : 4 * 31]).max() < 1.3e-4
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_what_they_take_on_disk_is_forecast_from_headers(
+    small: Stored, gguf_of: Gguf, tmp_path: Path, checkpoint: bool
+) -> None:
+    small.tokenized.save(tmp_path)
+    model = DATA / "models" / "stories260K"
+    if not checkpoint:
+        model = tmp_path / "model"
+        model.mkdir()
+        (model / "model.gguf").symlink_to(gguf_of("stories260K", "F32"))
+    found = Logprobs.preview(LogprobsParams(), Order({"model": model, "tokens": tmp_path}))
+    written = (small.folder / "distributions.bin").stat().st_size
+    assert found.facts["size_bytes"] == written
