@@ -15,8 +15,8 @@ MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 # Enough to tell a broken model from a quantized one; the same windows for all.
 _COMMON = (
     "model.source=builtin:tinystories-d256",
-    "evaluate.n_ctx=128",
-    "evaluate.chunks=16",
+    "evaluate.n_ctx=256",
+    "evaluate.chunks=40",
     "calibration.samples=8",
     "calibration.length=64",
 )

@@ -86,7 +86,7 @@ def test_from_the_lock_to_a_model(tmp_path: Path) -> None:
     assert config["quantization_config"]["quant_method"] == "awq"
 
     # AWQ moves a scale from each norm into the columns behind it: with that undone the weights are
-    # the original's, but for rounding to 4 bits. A damaged search (on a CPU) is off by far more.
+    # the original's, but for rounding to 4 bits, which moves them by a tenth.
     found = files.load_file(artifact / "model.safetensors")
     original = {k: v.float().numpy() for k, v in load_file(source / "model.safetensors").items()}
     for norm, modules in {
@@ -99,4 +99,4 @@ def test_from_the_lock_to_a_model(tmp_path: Path) -> None:
             name = f"model.layers.0.{module}"
             weights = original[f"{name}.weight"]
             error = np.linalg.norm(unpacked(found, name) * moved - weights)
-            assert error / np.linalg.norm(weights) < 0.2, name
+            assert error / np.linalg.norm(weights) < 0.13, name

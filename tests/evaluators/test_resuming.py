@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ import pytest
 
 from qpipe.core.store import Store
 from tests.cli import qpipe
+from tests.killing import kill_with_workers
 
 STORIES = Path(__file__).parent.parent / "data" / "models" / "stories260K"
 TEXT = Path(__file__).parent.parent / "data" / "texts" / "tinystories_train_head_ascii.txt"
@@ -43,9 +42,7 @@ def _killed_at(cwd: Path, groups: int) -> Path:
             time.sleep(0.01)
         raise AssertionError("no window was kept within a minute")
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        time.sleep(1)  # workers notice within a fifth of a second that they are orphans
+        kill_with_workers(process)
 
 
 def _results(cwd: Path) -> dict[str, Any]:

@@ -24,8 +24,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def hugging_face(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    import torch
     from lm_eval.models.huggingface import HFLM
 
+    torch.set_num_threads(1)  # more would spin on shared cores
     lm = HFLM(pretrained=str(MODEL), device="cpu", dtype="float32", batch_size=8)
     return ask(lm, TASKS, tmp_path_factory.mktemp("hf") / "answers.jsonl", limit=24)[0]
 

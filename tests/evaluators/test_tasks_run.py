@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ import pytest
 
 from tests.cli import environment, qpipe
 from tests.evaluators.tasks import STORIES
+from tests.killing import kill_with_workers
 
 pytestmark = pytest.mark.slow
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -80,11 +79,9 @@ def test_a_killed_evaluation_goes_on_from_the_answers_it_has(tmp_path: Path) -> 
         start_new_session=True,
     )
     journal = answers(tmp_path)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_with_workers(process)
 
-    # The workers die soon after. What was answered is marked, so that it is seen again.
-    time.sleep(1)
+    # What was answered is marked, so that it is seen again.
     kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)
             if line.endswith(b"\n")]  # fmt: skip
     assert kept

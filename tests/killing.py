@@ -1,0 +1,44 @@
+"""Ending a run as a power failure would: it and all of its workers, waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def kill_with_workers(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a run and whatever it started; return when none of it lives."""
+    workers = _below(process.pid)
+    for pid in (process.pid, *workers):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(map(_lives, workers)):
+        assert time.monotonic() < deadline, "a worker survived SIGKILL"
+        time.sleep(0.01)
+    if sys.platform != "linux":
+        time.sleep(2)  # no /proc: workers notice within a fifth of a second that they are orphans
+
+
+def _below(pid: int) -> list[int]:
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+        own = [int(child) for t in threads for child in (t / "children").read_text().split()]
+    except OSError:
+        return []
+    return [*own, *(below for child in own for below in _below(child))]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
