@@ -1,4 +1,4 @@
-"""Ending a run as a power failure would: it and all of its workers, waited for."""
+"""Ending a run as a power failure would, once it has kept something: it and all of its workers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 
@@ -25,6 +26,13 @@ def kill_with_workers(process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.01)
     if sys.platform != "linux":
         time.sleep(2)  # no /proc: workers notice within a fifth of a second that they are orphans
+
+
+def files_below(folder: Path, pattern: str) -> list[Path]:
+    """Files of that name anywhere in a folder that others change meanwhile."""
+    # Unlike glob, os.walk passes over what is gone when it comes to it.
+    found = [Path(at, name) for at, _, names in os.walk(folder) for name in names]
+    return sorted(path for path in found if fnmatch(path.name, pattern))
 
 
 def _below(pid: int) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 
 from qpipe.core.store import Store
 from tests.cli import qpipe
-from tests.killing import kill_with_workers
+from tests.killing import files_below, kill_with_workers
 
 STORIES = Path(__file__).parent.parent / "data" / "models" / "stories260K"
 TEXT = Path(__file__).parent.parent / "data" / "texts" / "tinystories_train_head_ascii.txt"
@@ -35,7 +35,7 @@ def _killed_at(cwd: Path, groups: int) -> Path:
     )
     try:
         for _ in range(6000):
-            found = sorted(cwd.glob("outputs/store/**/group-*.npz"))
+            found = files_below(cwd / "outputs" / "store", "group-*.npz")
             if len(found) >= groups:
                 return found[0].parent
             assert process.poll() is None, "it ended before it could be killed"

@@ -7,13 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.cli import environment, qpipe
 from tests.evaluators.tasks import STORIES
-from tests.killing import kill_with_workers
+from tests.killing import files_below, kill_with_workers
 
 pytestmark = pytest.mark.slow
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -78,8 +77,10 @@ def test_a_killed_evaluation_goes_on_from_the_answers_it_has(tmp_path: Path) -> 
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    journal = answers(tmp_path)
-    kill_with_workers(process)
+    try:
+        journal = answers(tmp_path)
+    finally:
+        kill_with_workers(process)
 
     # What was answered is marked, so that it is seen again.
     kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)
@@ -104,10 +105,10 @@ def answers(folder: Path) -> Path:
     """The journal of the first evaluation, once it has something."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
-        found: list[Any] = [
-            path for path in folder.glob("outputs/**/answers.jsonl") if path.stat().st_size > 2000
+        found = [
+            path for path in files_below(folder, "answers.jsonl") if len(path.read_bytes()) > 2000
         ]
         if found:
-            return Path(found[0])
+            return found[0]
         time.sleep(0.005)
     raise AssertionError("no answer came")
