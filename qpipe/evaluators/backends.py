@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
@@ -131,7 +132,7 @@ class Transformers(Opener):
             return None
         return (
             f"evaluating a checkpoint needs {' and '.join(lacking)}, not installed here: "
-            "pip install 'qpipe[hf]' -c constraints.txt"
+            + extras.command("hf")
         )
 
     @staticmethod

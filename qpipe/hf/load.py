@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qpipe.core import extras
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.hf import mixed
 
@@ -100,7 +101,7 @@ def _missing(folder: Path, method: str | None, error: ImportError) -> str:
     extra = _EXTRAS.get(method or "", "hf")
     return (
         f"{folder}: a checkpoint of method {method or 'none'} needs packages that are not here "
-        f"({_words(error)}): pip install 'qpipe[{extra}]' -c constraints.txt"
+        f"({_words(error)}): {extras.command(extra)}"
     )
 
 

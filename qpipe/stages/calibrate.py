@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.stages import base
@@ -64,7 +65,7 @@ class Calibrate(base.Stage):
         """Whether transformers is installed."""
         if base.installed("transformers") != "missing":
             return None
-        return "transformers is not installed; pip install 'qpipe[hf]' -c constraints.txt"
+        return f"transformers is not installed: {extras.command('hf')}"
 
     def run(self, params: CalibrateParams, work: base.Work) -> Mapping[str, Json]:
         """Raises DataError for a text that cannot be read or is too short for one sample."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
@@ -91,10 +92,7 @@ class CheckpointEngine(Engine):
         missing = [name for name in cls.PACKAGES if base.installed(name) == "missing"]
         if not missing:
             return None
-        return (
-            f"{cls.PACKAGES[0]}: {', '.join(missing)} not installed; "
-            f"pip install 'qpipe[{cls.EXTRA}]' -c constraints.txt"
-        )
+        return f"{cls.PACKAGES[0]}: {', '.join(missing)} not installed: {extras.command(cls.EXTRA)}"
 
     def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for

@@ -67,7 +67,8 @@ def test_engines(tmp_path: Path) -> None:
     }
     assert {("quantize", "gguf", None), ("evaluate", None, "perplexity")} <= found
     assert ("download", None, None) in found
-    perplexity = next(r for r in records if r["chosen_by"].get("metric") == "perplexity")
+    measure = {"metric": "perplexity", "backend": "llama.cpp"}
+    perplexity = next(r for r in records if r["chosen_by"] == measure)
     assert perplexity["usable"] is True
     assert perplexity["tools"]["xllamacpp"].startswith("20")
 

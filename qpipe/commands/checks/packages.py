@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 from importlib import metadata
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from packaging.requirements import Requirement
 
 from qpipe import __version__
 from qpipe.commands.checks.check import Check
+from qpipe.core import extras
 from qpipe.stages.base import installed
 
 _SELF = "qpipe"
@@ -33,11 +30,11 @@ def checks() -> list[Check]:
             )
         ]
     wanted = [Requirement(text) for text in own.requires or ()]
-    extras = [e for e in own.metadata.get_all("Provides-Extra") or () if e not in _NO_EXTRAS]
+    names = [e for e in own.metadata.get_all("Provides-Extra") or () if e not in _NO_EXTRAS]
     return [
         Check(_SELF, "ok", __version__),
         *(_dependency(requirement) for requirement in _of(wanted, "")),
-        *(_extra(extra, wanted, _command(own, extra)) for extra in extras),
+        *(_extra(extra, wanted, extras.command(extra)) for extra in names),
     ]
 
 
@@ -83,15 +80,3 @@ def _extra(extra: str, wanted: list[Requirement], command: str) -> Check:
         versions = ", ".join(f"{r.name} {installed(r.name)}" for r in requirements)
         return Check(f"extra {extra}", "ok", versions)
     return Check(f"extra {extra}", "absent", "; ".join(problems), command)
-
-
-def _command(own: metadata.Distribution, extra: str) -> str:
-    """What installs an extra; from the folder that qpipe came from, if it did (PEP 610)."""
-    origin = json.loads(own.read_text("direct_url.json") or "{}")
-    if "dir_info" not in origin:
-        return f"pip install '{_SELF}[{extra}]=={own.version}'"
-    folder = Path(unquote(urlsplit(origin["url"]).path))
-    editable = "-e " if origin["dir_info"].get("editable") else ""
-    constraints = folder / "constraints.txt"
-    pins = f" -c {shlex.quote(str(constraints))}" if constraints.is_file() else ""
-    return f"pip install {editable}{shlex.quote(f'{folder}[{extra}]')}{pins}"
