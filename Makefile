@@ -26,7 +26,7 @@ demo: $(BASE)
 
 # The kill and race tests want real processes beside each other: two workers, no more.
 test: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2 --cov=qpipe.core --cov-fail-under=95 $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --cov=qpipe.core --cov-fail-under=95 $(ARGS)
 
 # A million superblocks of each compiled type against ggml: minutes, so no part of `make test`.
 soak: $(DEV)

@@ -11,7 +11,8 @@ import pytest
 
 from tests.engines.running import MODEL, Bench
 
-pytestmark = pytest.mark.slow
+# One worker, one store: each way of quantizing is run once for all tests.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 
 RTN = ("quantize=rtn",)
 LEARN = "quantize.iters=8"
