@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 2048
 # Logits of one decode beyond this are asked for in several (256 rows of 150,000 words are 150 MB).
 _LOGITS_BYTES = 512 << 20
+# What a context takes at most (src/llama-cparams.h, LLAMA_MAX_SEQ).
+_SEQUENCES = 256
 
 
 class LlamaCppTokenizer:
@@ -84,7 +86,7 @@ class LlamaCppBackend(LlamaCppTokenizer):
     def together(self, width: int, rows: int) -> int:
         """How many windows of ``width`` tokens are decoded together, ``rows`` logits of each."""
         by_memory = _LOGITS_BYTES // (rows * self.n_vocab * 4)
-        return max(1, min(_BATCH_TOKENS // width, by_memory))
+        return max(1, min(_BATCH_TOKENS // width, by_memory, _SEQUENCES))
 
     def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
         """Logits that predict tokens first+1 … of each window, in blocks.

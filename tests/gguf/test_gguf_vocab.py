@@ -101,6 +101,15 @@ def test_bpe_with_more_tokens_than_embeddings(bpe_folder: Path) -> None:
         vocab.metadata(bpe_folder, 258)
 
 
+def test_sentencepiece_with_more_tokens_than_embeddings() -> None:
+    folder = samples.MODELS["tinystories-d256"]
+    with pytest.raises(errors.CheckpointError, match=r"tokenizer.model: has 1024 .* has 1000 rows"):
+        vocab.metadata(folder, 1000)
+    tokens = values.decode(vocab.metadata(folder, 1030)["tokenizer.ggml.tokens"])
+    assert isinstance(tokens, list)
+    assert tokens[-1] == "[PAD1029]"
+
+
 def test_unknown_pretokenizer(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=bpe_tokenizer(pattern=r"\w+"))
     with pytest.raises(errors.CheckpointError, match=r"none of gpt-2, llama-bpe, qwen2; give"):

@@ -20,13 +20,17 @@ _KINDS = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: To
 
 
 def metadata(folder: Path, n_vocab: int, *, added_tokens: bool = False) -> values.Metadata:
-    """The vocabulary in ``folder`` as ``tokenizer.*``, padded or cut to ``n_vocab`` tokens.
+    """The vocabulary in ``folder`` as ``tokenizer.*``, padded to ``n_vocab`` tokens.
 
-    ``added_tokens`` also lays tokenizer.json's over it, where only what is declared special
-    controls (conversion/phi.py, Phi3MiniModel.set_vocab).
+    Raises `CheckpointError` for a file that is damaged or has more tokens than the embedding has
+    rows; added tokens without a row are passed over, as by the converter. ``added_tokens`` also
+    lays tokenizer.json's over it, where only what is declared special controls (conversion/phi.py,
+    Phi3MiniModel.set_vocab).
     """
     tokens = Tokens.unused(n_vocab)
-    for i, piece in enumerate(_pieces(folder / FILE)[:n_vocab]):
+    pieces = _pieces(folder / FILE)
+    _refuse_more(pieces[n_vocab:], folder / FILE, n_vocab)
+    for i, piece in enumerate(pieces[:n_vocab]):
         tokens.put(i, piece.text, piece.score, _KINDS.get(piece.kind, TokenType.NORMAL))
     _put_added(tokens, folder / "added_tokens.json")
     _put_decoder(tokens, folder / "tokenizer_config.json", declared=added_tokens)
@@ -43,6 +47,18 @@ def _pieces(path: Path) -> list[protobuf.Piece]:
         raise errors.CheckpointError(
             f"{path}: no SentencePiece model: {error}; download it again"
         ) from None
+
+
+def _refuse_more(beyond: list[protobuf.Piece], path: Path, n_vocab: int) -> None:
+    # The converter cuts them off; whoever then meets one in a text is given another.
+    used = [piece for piece in beyond if _KINDS.get(piece.kind) is not TokenType.UNUSED]
+    if used:
+        last = used[-1].text.decode(errors="replace")
+        raise errors.CheckpointError(
+            f"{path}: has {n_vocab + len(beyond)} tokens up to {last!r}, and the embedding in "
+            f"model.safetensors has {n_vocab} rows (vocab_size in config.json); they belong to "
+            "different models: download both again"
+        )
 
 
 def _put_added(tokens: Tokens, path: Path) -> None:
