@@ -13,6 +13,7 @@ from qpipe import errors
 from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, rope, stream, values, vocab
 from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
 from qpipe.gguf.checkpoint import Checkpoint
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.config import Config
 from qpipe.gguf.prepared import Facts, Prepared
 from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
@@ -87,7 +88,7 @@ def precision(opened: Checkpoint) -> str:
 
 def plan(
     opened: Checkpoint, architecture: Architecture, dims: Dims, ftype: ftypes.FileType
-) -> list[stream.Output]:
+) -> list[Output]:
     """The tensors to write, in the checkpoint's order.
 
     Raises `CheckpointError` for a tensor that is missing, unexpected or of a shape or dtype that
@@ -107,12 +108,10 @@ def plan(
     return _implied(config, dims) + list(_stored(opened, architecture, dims, specs, ftype))
 
 
-def _implied(config: Config, dims: Dims) -> list[stream.Output]:
+def _implied(config: Config, dims: Dims) -> list[Output]:
     """Tensors that the converter computes, in front of the checkpoint's."""
     return [
-        stream.Output(
-            name, vector.shape, GGMLType.F32, ArrayRows(f"{config.path}: RoPE factors", vector)
-        )
+        Output(name, vector.shape, GGMLType.F32, ArrayRows(f"{config.path}: RoPE factors", vector))
         for name, vector in rope.tensors(config, dims.head_dim).items()
     ]
 
@@ -123,7 +122,7 @@ def _stored(
     dims: Dims,
     specs: dict[str, Spec],
     ftype: ftypes.FileType,
-) -> Iterator[stream.Output]:
+) -> Iterator[Output]:
     """What the checkpoint holds; a layer's experts where the last of them lies."""
     names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
     layers = [architecture.stacks(i, dims) for i in range(dims.layers)]
@@ -145,9 +144,9 @@ def _stored(
             kind = GGMLType.F32 if vector else ftype.default
             gguf_name = str(names.get_name(stack.merged, (".weight", ".bias")))
             if layer is None:
-                yield stream.Output(gguf_name, shape, kind, parts[0])
+                yield Output(gguf_name, shape, kind, parts[0])
             else:
-                yield stream.Output(gguf_name, (len(parts), *shape), kind, StackedRows(parts))
+                yield Output(gguf_name, (len(parts), *shape), kind, StackedRows(parts))
 
 
 def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> SafetensorsRows:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe.gguf import stream, values
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.imatrix import COUNTS, SUMS
 from qpipe.gguf.types import GGMLType
 
@@ -41,8 +42,8 @@ def write(
     datasets: Sequence[str],
     chunks: int,
     chunk_size: int,
-) -> int:
-    """Write ``out`` and return its size; the same arguments give the same bytes.
+) -> None:
+    """Write ``out``; the same arguments give the same bytes.
 
     ``entries`` holds (sums of squares, counts) by tensor name: one count, or one for each matrix of
     a tensor of experts, whose sums come in that order. On any error nothing is left under ``out``.
@@ -53,12 +54,12 @@ def write(
         "imatrix.chunk_count": values.u32(chunks),
         "imatrix.chunk_size": values.u32(chunk_size),
     }
-    return stream.write(out, metadata, list(_outputs(out, entries)))
+    stream.write([stream.File(out, metadata, list(_outputs(out, entries)))])
 
 
 def _outputs(
     out: Path, entries: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
-) -> Iterator[stream.Output]:
+) -> Iterator[Output]:
     for name in sorted(entries):
         sums, counts = (np.asarray(part, np.float32).ravel() for part in entries[name])
         assert sums.size % counts.size == 0, (name, sums.size, counts.size)
@@ -67,4 +68,4 @@ def _outputs(
             # ggml counts no dimensions of 1 at the end, which is the front here.
             shape = rows.shape if len(rows) > 1 else rows.shape[1:]
             origin = f"{out}: tensor {name + suffix!r}"
-            yield stream.Output(name + suffix, shape, GGMLType.F32, _Rows(origin, rows))
+            yield Output(name + suffix, shape, GGMLType.F32, _Rows(origin, rows))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from qpipe.gguf import stream, values
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.types import GGMLType
 
 
@@ -37,7 +38,7 @@ class Prepared:
     architecture: str
     file_type: str
     metadata: values.Metadata
-    outputs: list[stream.Output]
+    outputs: list[Output]
     notes: tuple[str, ...] = ()
 
     @property
@@ -65,5 +66,9 @@ class Prepared:
         self, out: Path, *, threads: int = 1, progress: stream.Progress | None = None
     ) -> Facts:
         """Write it to ``out``; the bytes do not depend on ``threads``. Raises as `stream.write`."""
-        stream.write(out, self.metadata, self.outputs, threads=threads, progress=progress)
+        stream.write([self.file(out, progress=progress)], threads=threads)
         return self.facts
+
+    def file(self, out: Path, *, progress: stream.Progress | None = None) -> stream.File:
+        """It, to be written to ``out`` beside others of the same source."""
+        return stream.File(out, self.metadata, self.outputs, progress)

@@ -15,6 +15,7 @@ from typing import TypeVar
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
 from qpipe.gguf import mixture, reader, stream, types, values, weighting
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.mixture import Wanted
@@ -94,13 +95,13 @@ def read(source: Path) -> Prepared:
             "llama-gguf-split --merge and give the joined file"
         )
     outputs = [
-        stream.Output(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
+        Output(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
         for tensor in file.tensors.values()
     ]
     return Prepared(file.architecture, file.file_type, file.metadata, outputs)
 
 
-def _typed(given: Prepared, wanted: Wanted, weights: IMatrix | None) -> list[stream.Output]:
+def _typed(given: Prepared, wanted: Wanted, weights: IMatrix | None) -> list[Output]:
     """The tensors to write, in llama-quantize's order, each with its type."""
     ordered = by_layer(given.outputs)
     model = Model.of(given.metadata, given.types)

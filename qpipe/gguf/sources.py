@@ -16,7 +16,9 @@ from qpipe.gguf.types import GGMLType
 
 def bf16_to_f32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     """BF16 bit patterns as float32, exactly."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+    wide = bits.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
 
 
 @dataclass(frozen=True)

@@ -1,119 +1,78 @@
-"""Write a GGUF file in one pass: header first, then each tensor chunk by chunk.
+"""Write GGUF files in one pass over their source: headers first, then each tensor chunk by chunk.
+
+Files of the same tensors in other types share what they have in common: a chunk is read, checked
+and rounded once, and quantized once for all files that give the tensor the same type.
 
 Every size is known from names, shapes and types, so nothing is buffered but the chunks in
-flight; memory is bounded by ``CHUNK_WEIGHTS`` and the number of threads, not by the model.
+flight; memory is bounded by `chunks.WEIGHTS` and the number of threads, not by the model.
 The bytes depend on the input alone: no time stamp, no order of completion.
 """
 
 from __future__ import annotations
 
 import errno
-import functools
-import math
 import struct
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.gguf import quantizers, types, values
-from qpipe.gguf.quantizers import floats
+from qpipe.gguf import chunks, values
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
-from qpipe.gguf.types import GGMLType
 
 VERSION = 3
-CHUNK_WEIGHTS = 1 << 20
 
 Progress = Callable[[int, int], None]
 """Called with (bytes written, bytes to write) of tensor data after every chunk."""
 
-Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
-
-
-class Rows(Protocol):
-    """Where the rows of one tensor come from; a 3-D tensor is its rows in order."""
-
-    @property
-    def origin(self) -> str:
-        """The tensor and file to blame, for messages."""
-
-    @property
-    def type(self) -> GGMLType | None:
-        """The type that `raw` delivers; None where there are only floats."""
-
-    def floats(self, start: int, stop: int) -> Floats:
-        """Rows as float32 [stop - start, n_per_row]."""
-
-    def raw(self, start: int, stop: int) -> Bytes:
-        """Rows as they are stored [stop - start, bytes per row]."""
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Output:
-    """One tensor to write: shape in numpy order.
+class File:
+    """A file to write; ``progress`` may be told of it."""
 
-    ``via`` is the precision through which weights go before they are written. ``imatrix``
-    [matrices, n_per_row] weighs the columns, of each expert's matrix its own.
+    out: Path
+    metadata: Mapping[str, bytes]
+    outputs: Sequence[Output]
+    progress: Progress | None = None
+
+
+def write(files: Sequence[File], *, threads: int = 1) -> None:
+    """Write files of the same source; on any error nothing is left under their names.
+
+    Tensors of one name have the same rows in all files. Raises `CheckpointError` for a weight that
+    is no finite number, `OutOfSpaceError` for a full disk.
     """
-
-    name: str
-    shape: tuple[int, ...]
-    type: GGMLType
-    rows: Rows
-    via: GGMLType = GGMLType.F32
-    imatrix: Floats | None = None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of data, without padding."""
-        return self.type.tensor_bytes(self.shape)
-
-    @property
-    def matrix_rows(self) -> int:
-        """The number of rows that share one line of ``imatrix``."""
-        rows = math.prod(self.shape[:-1])
-        return rows if self.imatrix is None else rows // len(self.imatrix)
-
-
-def write(
-    out: Path,
-    metadata: Mapping[str, bytes],
-    outputs: Sequence[Output],
-    *,
-    threads: int = 1,
-    progress: Progress | None = None,
-) -> int:
-    """Write ``out`` and return its size in bytes; on any error nothing is left under that name.
-
-    Raises `CheckpointError` for a weight that is no finite number, `OutOfSpaceError` for a full
-    disk.
-    """
-    total = sum(output.nbytes for output in outputs)
-    written = 0
-    with _replacing(out) as file, ThreadPoolExecutor(max(1, threads)) as pool:
-        file.write(header(metadata, outputs))
-        for output in outputs:
-            for chunk in _in_order(pool, _chunks(output), ahead=2 * max(1, threads)):
-                file.write(chunk.data)
-                written += chunk.nbytes
-                if progress:
-                    progress(written, total)
-            file.write(bytes(-output.nbytes % DEFAULT_ALIGNMENT))
-        return file.tell()
+    with ExitStack() as stack:
+        opened = [_Opened(file, stack.enter_context(_replacing(file.out))) for file in files]
+        pool = stack.enter_context(ThreadPoolExecutor(max(1, threads)))
+        for output in files[0].outputs:
+            kinds = _kinds([(file, file.outputs[output.name]) for file in opened])
+            parts_of = chunks.chunks([kind.output for kind in kinds])
+            for parts in _in_order(pool, parts_of, ahead=2 * max(1, threads)):
+                for kind, part in zip(kinds, parts, strict=True):
+                    for file in kind.files:
+                        file.append(output.name, part)
 
 
 def size(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> int:
     """The bytes of the file that `write` would write."""
-    data = sum(output.nbytes + -output.nbytes % DEFAULT_ALIGNMENT for output in outputs)
+    data = sum(_padded(output.nbytes) for output in outputs)
     return len(header(metadata, outputs)) + data
+
+
+def _padded(nbytes: int) -> int:
+    return nbytes + -nbytes % DEFAULT_ALIGNMENT
 
 
 def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
@@ -126,59 +85,67 @@ def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
         dims = tuple(reversed(output.shape))
         parts.append(values.pack_string(output.name.encode()))
         parts.append(struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, output.type.number, offset))
-        offset += output.nbytes + -output.nbytes % DEFAULT_ALIGNMENT
+        offset += _padded(output.nbytes)
     joined = b"".join(parts)
     return joined + bytes(-len(joined) % DEFAULT_ALIGNMENT)
 
 
-def _chunks(output: Output) -> Iterator[Callable[[], Bytes]]:
-    rows, matrix = math.prod(output.shape[:-1]), output.matrix_rows
-    make: Callable[[int, int], Bytes]
-    step = max(1, CHUNK_WEIGHTS // output.shape[-1])
-    if output.rows.type == output.type and output.type not in types.FLOATS:
-        make = output.rows.raw
-    else:
-        make = _encoder(output)
-    for first in range(0, rows, matrix):
-        for start in range(first, first + matrix, step):
-            stop = min(start + step, first + matrix)
-            yield functools.partial(make, start, stop)
+class _Opened:
+    """A file while it is written: its header is, and each tensor has its place."""
+
+    def __init__(self, file: File, stream: BinaryIO) -> None:
+        self._stream, self._progress = stream, file.progress
+        self.outputs = {output.name: output for output in file.outputs}
+        self._written, self._total = 0, sum(output.nbytes for output in file.outputs)
+        self._at: dict[str, int] = {}
+        stream.write(header(file.metadata, file.outputs))
+        end = stream.tell()
+        for output in file.outputs:
+            self._at[output.name] = end
+            end += _padded(output.nbytes)
+        stream.truncate(end)
+
+    def append(self, tensor: str, chunk: Bytes) -> None:
+        """Write a chunk of a tensor behind those before it."""
+        if self._stream.tell() != self._at[tensor]:
+            self._stream.seek(self._at[tensor])
+        self._stream.write(chunk.data)
+        self._at[tensor] += chunk.nbytes
+        self._written += chunk.nbytes
+        if self._progress:
+            self._progress(self._written, self._total)
 
 
-def _encoder(output: Output) -> Callable[[int, int], Bytes]:
-    """A function of row ranges that lie within one matrix."""
-    quantize = quantizers.quantizer(output.type)
+@dataclass(frozen=True)
+class _Kind:
+    """A tensor in one type, and the files that want it so."""
 
-    def encode(start: int, stop: int) -> Bytes:
-        weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
-        try:
-            exact = output.rows.floats(start, stop)
-            _check_finite(exact, start, output.rows.origin)
-            return quantize(floats.rounded(exact, output.via), imatrix=weights)
-        except OverflowError as error:
-            raise errors.CheckpointError(
-                f"{output.rows.origin}: {error}; choose BF16 or F32 for this model"
-            ) from None
+    output: Output
+    files: list[_Opened]
 
-    return encode
+    def serves(self, output: Output) -> bool:
+        """Whether the bytes of ``output`` are these."""
+        mine, its = self.output.imatrix, output.imatrix
+        same = mine is its or (mine is not None and its is not None and np.array_equal(mine, its))
+        return same and (self.output.type, self.output.via) == (output.type, output.via)
 
 
-def _check_finite(weights: Floats, first_row: int, origin: str) -> None:
-    finite = np.isfinite(weights)
-    if not finite.all():
-        row, column = (int(i) for i in np.argwhere(~finite)[0])
-        raise errors.CheckpointError(
-            f"{origin}: the weight in row {first_row + row}, column {column} is "
-            f"{weights[row, column]}; a model with such weights cannot be quantized: "
-            "download it again, or take another revision"
-        )
+def _kinds(wanted: Iterable[tuple[_Opened, Output]]) -> list[_Kind]:
+    kinds: list[_Kind] = []
+    for file, output in wanted:
+        kind = next((kind for kind in kinds if kind.serves(output)), None)
+        if kind is None:
+            kinds.append(_Kind(output, [file]))
+        else:
+            kind.files.append(file)
+    return kinds
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], Bytes]], *, ahead: int
-) -> Iterator[Bytes]:
+    pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], _T]], *, ahead: int
+) -> Iterator[_T]:
     """Results of ``jobs`` in their order, at most ``ahead`` of them in memory."""
-    pending: deque[Future[Bytes]] = deque()
+    pending: deque[Future[_T]] = deque()
     try:
         for job in jobs:
             pending.append(pool.submit(job))

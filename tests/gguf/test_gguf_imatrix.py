@@ -129,7 +129,7 @@ def test_each_expert_has_weights_of_its_own(
     kind: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where chunks end within an expert; what lacks an entry or tokens is told by name."""
-    monkeypatch.setattr("qpipe.gguf.stream.CHUNK_WEIGHTS", 3 * 256)
+    monkeypatch.setattr("qpipe.gguf.chunks.WEIGHTS", 3 * 256)
     random = np.random.default_rng(5)
     rows = random.standard_normal((3, 8, 256), np.float32)
     sums = random.gamma(0.5, size=(3, 256)).astype(np.float32)

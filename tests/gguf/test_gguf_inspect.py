@@ -11,6 +11,7 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import reader, stream, values
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.convert import convert
 from qpipe.gguf.inspect import inspect
 from qpipe.gguf.quantize import quantize
@@ -91,10 +92,8 @@ def test_foreign_file_without_file_type(q4: Path, tmp_path: Path) -> None:
     file = reader.read(q4)
     metadata = {k: v for k, v in file.metadata.items() if k != "general.file_type"}
     metadata |= {"qpipe.key": values.string("abc"), "general.source.url": values.string("u")}
-    outputs = [
-        stream.Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()
-    ]
-    stream.write(tmp_path / "x.gguf", metadata, outputs)
+    outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]
+    stream.write([stream.File(tmp_path / "x.gguf", metadata, outputs)])
     found = inspect(tmp_path / "x.gguf")
     assert found["file_type"] == "Q4_0"
     assert found["provenance"]["qpipe.key"] == "abc"

@@ -52,7 +52,7 @@ def test_same_bytes_whatever_the_threads(
     f16: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quantize(f16, tmp_path / "one.gguf", ftype="Q5_0")
-    monkeypatch.setattr("qpipe.gguf.stream.CHUNK_WEIGHTS", 5000)
+    monkeypatch.setattr("qpipe.gguf.chunks.WEIGHTS", 5000)
     quantize(f16, tmp_path / "many.gguf", ftype="Q5_0", threads=4)
     assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "many.gguf").read_bytes()
 
@@ -125,13 +125,13 @@ def test_weight_that_is_no_number(f32: Path, tmp_path: Path, value: float) -> No
 
 def test_split_files_are_refused(f32: Path, tmp_path: Path) -> None:
     from qpipe.gguf import stream, values
+    from qpipe.gguf.chunks import Output
     from qpipe.gguf.sources import GGUFRows
 
     file = reader.read(f32)
-    outputs = [
-        stream.Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()
-    ]
-    stream.write(tmp_path / "s.gguf", file.metadata | {"split.count": values.u32(2)}, outputs)
+    outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]
+    metadata = file.metadata | {"split.count": values.u32(2)}
+    stream.write([stream.File(tmp_path / "s.gguf", metadata, outputs)])
     with pytest.raises(errors.CheckpointError, match="one part of a split GGUF model"):
         quantize(tmp_path / "s.gguf", tmp_path / "q.gguf", ftype="Q8_0")
 

@@ -10,6 +10,8 @@ import numpy.typing as npt
 from qpipe.gguf.quantizers import Bytes, Floats, _compiled
 from qpipe.gguf.types import GGMLType
 
+_F16_OVERFLOWS = 65520.0  # halfway between F16's largest number and infinity: rounds to infinity
+
 
 def f32(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     """The floats themselves, little endian."""
@@ -47,15 +49,21 @@ def bf16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
 def rounded(rows: Floats, through: GGMLType, /) -> Floats:
     """Finite ``rows`` as they would be read again from a file in F32, F16 or BF16.
 
-    `OverflowError` as the types raise it. F16 is compiled: a fifth of the time of numpy's casts.
+    `OverflowError` as the types raise it. F16 is compiled: a fortieth of the time of numpy's casts.
     """
     if through == GGMLType.F32:
         return rows
     if through == GGMLType.BF16:
         return (bf16(rows).view("<u2").astype(np.uint32) << 16).view(np.float32)
-    halves = _compiled.run("through_f16", rows, block=1, block_bytes=4).view(np.float32)
-    _check_range(halves.reshape(rows.shape), rows)
-    return halves.reshape(rows.shape)
+    if largest(rows) >= _F16_OVERFLOWS:
+        f16(rows)  # which says for which weight
+    halves = _compiled.run("through_f16", rows, block=1, block_bytes=4)
+    return halves.view(np.float32).reshape(rows.shape)
+
+
+def largest(rows: Floats, /) -> float:
+    """The largest size of a weight; infinite or NaN if any is, 0 if there is none."""
+    return float(max(rows.max(initial=0), -rows.min(initial=0)))
 
 
 QUANTIZERS = {GGMLType.F32: f32, GGMLType.F16: f16, GGMLType.BF16: bf16}

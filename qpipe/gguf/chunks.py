@@ -1,0 +1,124 @@
+"""Tensors to write: where their rows come from, and their bytes, made chunk by chunk.
+
+A chunk can be made in several types at once: it is then read, checked and rounded once.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe import errors
+from qpipe.gguf import quantizers, types
+from qpipe.gguf.quantizers import floats
+from qpipe.gguf.types import GGMLType
+
+WEIGHTS = 1 << 20
+"""Weights in a chunk, at most; a row is never cut."""
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+
+
+class Rows(Protocol):
+    """Where the rows of one tensor come from; a 3-D tensor is its rows in order."""
+
+    @property
+    def origin(self) -> str:
+        """The tensor and file to blame, for messages."""
+
+    @property
+    def type(self) -> GGMLType | None:
+        """The type that `raw` delivers; None where there are only floats."""
+
+    def floats(self, start: int, stop: int) -> Floats:
+        """Rows as float32 [stop - start, n_per_row]."""
+
+    def raw(self, start: int, stop: int) -> Bytes:
+        """Rows as they are stored [stop - start, bytes per row]."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One tensor to write: shape in numpy order.
+
+    ``via`` is the precision through which weights go before they are written. ``imatrix``
+    [matrices, n_per_row] weighs the columns, of each expert's matrix its own.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: GGMLType
+    rows: Rows
+    via: GGMLType = GGMLType.F32
+    imatrix: Floats | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of data, without padding."""
+        return self.type.tensor_bytes(self.shape)
+
+    @property
+    def matrix_rows(self) -> int:
+        """The number of rows that share one line of ``imatrix``."""
+        rows = math.prod(self.shape[:-1])
+        return rows if self.imatrix is None else rows // len(self.imatrix)
+
+
+def chunks(outputs: Sequence[Output]) -> Iterator[Callable[[], list[Bytes]]]:
+    """What makes each chunk of one tensor, whose rows ``outputs`` share, in the type of each.
+
+    A chunk lies within one matrix. Making one raises `CheckpointError` for a weight that is no
+    finite number, or too large for a type.
+    """
+    one = outputs[0]
+    rows, matrix = math.prod(one.shape[:-1]), min(output.matrix_rows for output in outputs)
+    step = max(1, WEIGHTS // one.shape[-1])
+    for first in range(0, rows, matrix):
+        for start in range(first, first + matrix, step):
+            stop = min(start + step, first + matrix)
+            yield functools.partial(_encode, outputs, start, stop)
+
+
+def _encode(outputs: Sequence[Output], start: int, stop: int) -> list[Bytes]:
+    """Rows of one tensor in every type; what types have in common is computed once."""
+    rows = outputs[0].rows
+
+    @functools.cache
+    def exact() -> Floats:
+        weights = rows.floats(start, stop)
+        _check_finite(weights, start, rows.origin)
+        return weights
+
+    @functools.cache
+    def through(via: GGMLType) -> Floats:
+        return floats.rounded(exact(), via)
+
+    def encoded(output: Output) -> Bytes:
+        if rows.type == output.type and output.type not in types.FLOATS:
+            return rows.raw(start, stop)
+        weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
+        return quantizers.quantizer(output.type)(through(output.via), imatrix=weights)
+
+    try:
+        return [encoded(output) for output in outputs]
+    except OverflowError as error:
+        raise errors.CheckpointError(
+            f"{rows.origin}: {error}; choose BF16 or F32 for this model"
+        ) from None
+
+
+def _check_finite(weights: Floats, first_row: int, origin: str) -> None:
+    if not math.isfinite(floats.largest(weights)):
+        row, column = (int(i) for i in np.argwhere(~np.isfinite(weights))[0])
+        raise errors.CheckpointError(
+            f"{origin}: the weight in row {first_row + row}, column {column} is "
+            f"{weights[row, column]}; a model with such weights cannot be quantized: "
+            "download it again, or take another revision"
+        )
