@@ -1,6 +1,7 @@
 """Safetensors to quantized GGUF in one process, the one that `bench.quantizing` measures.
 
-`python -m bench.onepass CHECKPOINT OUT TYPE [IMATRIX]` prints the most memory it had, in bytes.
+`python -m bench.onepass CHECKPOINT OUT=TYPE[=IMATRIX]…` writes all files in one pass and prints the
+most memory it had, in bytes.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ import sys
 from pathlib import Path
 
 from qpipe.core.machine import peak_rss
-from qpipe.gguf import convert, quantize
+from qpipe.gguf import convert, quantize, stream
 
 THREADS = 2
 
 
-def main(checkpoint: str, out: str, ftype: str, imatrix: str | None = None) -> None:
+def main(checkpoint: str, *wanted: str) -> None:
     """Quantize by way of F16, as the usual path does."""
-    quantize.quantize(
-        convert.prepare(Path(checkpoint), outtype="F16"),
-        Path(out),
-        ftype=ftype,
-        imatrix=None if imatrix is None else Path(imatrix),
-        threads=THREADS,
-    )
+    given = convert.prepare(Path(checkpoint), outtype="F16")
+    files = []
+    for one in wanted:
+        out, ftype, *imatrix = one.split("=")
+        weights = Path(imatrix[0]) if imatrix else None
+        files.append(quantize.prepare(given, ftype, imatrix=weights).file(Path(out)))
+    stream.write(files, threads=THREADS)
     print(peak_rss())
 
 

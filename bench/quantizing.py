@@ -1,7 +1,7 @@
 """Safetensors to quantized GGUF in one pass, beside llama.cpp's own way, both with two threads.
 
-The usual path converts once in a round, which is counted for each of its levels. What the two write
-is compared tensor by tensor first.
+The usual path converts once in a round, which is counted for each of its levels, and once for a
+sweep, whose levels are one pass of ours. What the two write is compared tensor by tensor first.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ class Pair(NamedTuple):
     theirs: Spent
 
 
+class Round(NamedTuple):
+    """What each level took, the conversion in it, and ours of all levels of the sweep at once."""
+
+    levels: dict[Level, Pair]
+    converted: Spent
+    sweep: Spent
+
+
 LEVELS = (
     Level("Q4_K_M", cpu=0.25, wall=0.3),
     Level("Q6_K", cpu=0.4),
@@ -51,6 +59,8 @@ LEVELS = (
     Level("Q4_K_M", cpu=0.35, weighted=True),
 )
 
+SWEEP = [level for level in LEVELS if level.type != "Q3_K_M" and not level.weighted]
+
 
 def rows(bench: Bench) -> list[Row]:
     """CPU and wall time of each level, memory of one model and of a deeper one, bytes written."""
@@ -61,9 +71,10 @@ def rows(bench: Bench) -> list[Row]:
     model.compare()  # which compiles the kernels too
     rounds = [model.round() for _ in range(bench.rounds)]
     return [
-        *(row for level in LEVELS for row in _times(level, [pairs[level] for pairs in rounds])),
+        *(row for level in LEVELS for row in _times(level, [r.levels[level] for r in rounds])),
+        *_sweep(rounds),
         *_memory(model, _Model(bench, 2 * qwen2.LAYERS)),
-        *_written(model, rounds[-1][LEVELS[0]]),
+        *_written(model, rounds[-1].levels[LEVELS[0]]),
     ]
 
 
@@ -74,10 +85,26 @@ def _times(level: Level, pairs: Sequence[Pair]) -> Iterator[Row]:
         yield Row(f"{level}, {what}", ours, "s", llamacpp.NAME, theirs, limit)
 
 
+def _sweep(rounds: Sequence[Round]) -> Iterator[Row]:
+    """All levels of the sweep in one pass, beside a pass for each, and beside the usual path."""
+    what, alone = f"{len(SWEEP)} levels in one pass", "a pass for each of them"
+    for of in ("cpu", "wall"):
+        ours = median(getattr(one.sweep, of) for one in rounds)
+        passes = median(sum(getattr(one.levels[x].ours, of) for x in SWEEP) for one in rounds)
+        theirs = median(
+            sum(getattr(one.levels[x].theirs, of) for x in SWEEP)
+            - (len(SWEEP) - 1) * getattr(one.converted, of)
+            for one in rounds
+        )
+        yield Row(f"{what}, {of}", ours, "s", alone, passes, limit=1.0)
+        yield Row(f"{what}, {of}", ours, "s", llamacpp.NAME, theirs)
+
+
 def _memory(model: _Model, deeper: _Model) -> Iterator[Row]:
     peaks = {level: model.ours(level) / 1e6 for level in LEVELS}
     level = max(LEVELS, key=peaks.__getitem__)
     yield Row(f"peak memory, {level}, which takes most", peaks[level], "MB", limit=700)
+    yield Row(f"the same, {len(SWEEP)} levels", model.ours(*SWEEP) / 1e6, "MB", limit=700)
     what, peer = (f"{one.layers} layers" for one in (deeper, model))
     yield Row(f"the same, {what}", deeper.ours(level) / 1e6, "MB", peer, peaks[level], limit=1.1)
 
@@ -104,11 +131,14 @@ class _Model:
     def out(self, way: str, level: Level) -> Path:
         return self._folder / f"{way}-{level.type}.gguf"
 
-    def ours(self, level: Level) -> int:
-        """Quantize; the most memory that this took, in bytes."""
-        out = self.out("ours", level)
-        command = [self._python, "-m", "bench.onepass", self._checkpoint, out, level.type]
-        return int(call([*command, *self._weights(level)], cwd=_ROOT))
+    def ours(self, *levels: Level) -> int:
+        """Quantize in one pass; the most memory that this took, in bytes."""
+        wanted = [
+            "=".join(map(str, (self.out("ours", level), level.type, *self._weights(level))))
+            for level in levels
+        ]
+        command = [self._python, "-m", "bench.onepass", self._checkpoint, *wanted]
+        return int(call(command, cwd=_ROOT))
 
     def theirs(self, level: Level) -> None:
         """Quantize what was converted."""
@@ -117,14 +147,14 @@ class _Model:
     def _weights(self, level: Level) -> list[Path]:
         return [self._checkpoint / qwen2.IMATRIX] if level.weighted else []
 
-    def round(self) -> dict[Level, Pair]:
+    def round(self) -> Round:
         """What every level takes, in turn on our way and on the other."""
         converted = spent(self._usual.convert)
         taken = {}
         for level in LEVELS:
             ours = spent(partial(self.ours, level))
             taken[level] = Pair(ours, converted + spent(partial(self.theirs, level)))
-        return taken
+        return Round(taken, converted, spent(partial(self.ours, *SWEEP)))
 
     def compare(self) -> None:
         """Raise RuntimeError unless all levels are the same on both ways, byte for byte."""

@@ -64,6 +64,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         source=False,
         entry="bench.toy:nothing",
         python=None,
+        reads_once=None,
         timeout=None,
         resources=asdict(Resources()),
     )
@@ -83,8 +84,8 @@ class ToyExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self._jobs) < 8
 
-    def submit(self, job: Job) -> str | None:
-        self._jobs.append(job)
+    def submit(self, *jobs: Job) -> str | None:
+        self._jobs.extend(jobs)
         return None
 
     def wait(self, timeout: float) -> Sequence[Done | Progress]:

@@ -1,4 +1,6 @@
-"""`python -m qpipe.worker FOLDER`: read job.json, run the stage, write result.json.
+"""`python -m qpipe.worker FOLDER…`: read job.json, run the stage, write result.json.
+
+Several folders are jobs of one stage that read an input once for all.
 
 Nothing but the folder is shared with whoever started it: ``job.json`` says what to do,
 ``progress.jsonl`` grows while it works, and ``result.json`` appears whole at the end, with either
@@ -22,7 +24,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qpipe import __version__
 from qpipe.core import lock
@@ -31,6 +33,15 @@ from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
+
+if TYPE_CHECKING:
+    from qpipe.stages.base import Stage, Work
+
+Job = Mapping[str, Any]
+"""The content of job.json (qpipe/executors/record.py)."""
+
+Report = Callable[[int, int, str], None]
+"""Called with (done, total, unit)."""
 
 JOB, PROGRESS, RESULT = "job.json", "progress.jsonl", "result.json"
 
@@ -41,19 +52,20 @@ NO_ROOM = 73
 _PROGRESS_EVERY = 0.1
 
 
-def main(folder: Path) -> int:
-    """Run the job in ``folder``; 0 if it succeeded."""
+def main(*folders: Path) -> int:
+    """Run the jobs in ``folders``; 0 if they succeeded."""
     _leave_the_current_folder()
-    job = json.loads((folder / JOB).read_bytes())
-    _die_with(job["parent"])
-    result = perform_safely(job, _reporter(folder / PROGRESS))
+    jobs = [json.loads((folder / JOB).read_bytes()) for folder in folders]
+    _die_with(jobs[0]["parent"])
+    results = perform_all(jobs, [_reporter(folder / PROGRESS) for folder in folders])
     try:
-        lock.write_atomic(folder / RESULT, json.dumps(result).encode(), sync=False)
+        for folder, result in zip(folders, results, strict=True):
+            lock.write_atomic(folder / RESULT, json.dumps(result).encode(), sync=False)
     except OSError as error:
         if error.errno not in FULL:
             raise
         return NO_ROOM
-    return 1 if "error" in result else 0
+    return 1 if any("error" in result for result in results) else 0
 
 
 def _leave_the_current_folder() -> None:
@@ -62,12 +74,27 @@ def _leave_the_current_folder() -> None:
         del sys.path[0]
 
 
-def perform_safely(
-    job: Mapping[str, Any], progress: Callable[[int, int, str], None]
-) -> dict[str, Any]:
+def perform_all(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, Any]]:
+    """The record of each job, an error record for one that fails.
+
+    Several are made in one pass. If that fails, each is made by itself: so it shows which of them
+    was to blame, and the others get done.
+    """
+    if len(jobs) > 1:
+        try:
+            return perform(jobs, reporters)
+        except Exception:  # noqa: BLE001  raised again by the one it belongs to
+            traceback.print_exc()
+            for job in jobs:
+                _empty(Path(job["out"]))
+    return [_perform_safely(*one) for one in zip(jobs, reporters, strict=True)]
+
+
+def _perform_safely(job: Job, report: Report) -> dict[str, Any]:
     """`perform`, with every exception turned into an error record; its traceback goes to stderr."""
     try:
-        return perform(job, progress)
+        (record,) = perform([job], [report])
+        return record
     except QpipeError as error:
         failure: QpipeError = error
     except OSError as error:
@@ -86,40 +113,51 @@ def perform_safely(
     return {"error": {"type": type(failure).__name__, "message": str(failure)}}
 
 
-def perform(job: Mapping[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
-    """Run a job's stage in this process; the result record. Raises what the stage raises."""
+def perform(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, Any]]:
+    """Run the stage of the jobs in this process; their records. Raises what the stage raises."""
+    started, cpu = time.monotonic(), cpu_seconds()
+    module, _, name = jobs[0]["entry"].partition(":")
+    stage = getattr(importlib.import_module(module), name)
+    # As JSON, so that strict models take a list for a tuple and a string for an enum.
+    params = [stage.Params.model_validate_json(json.dumps(job["params"])) for job in jobs]
+    works = [_work(*one) for one in zip(jobs, reporters, strict=True)]
+    facts = stage().run_all(list(zip(params, works, strict=True)))
+    files = [_finished(stage, *one) for one in zip(params, works, strict=True)]
+    seconds, cpu = ((time.monotonic() - started) / len(jobs), (cpu_seconds() - cpu) / len(jobs))
+    usage = Usage(seconds, cpu, peak_rss(), len(jobs))
+    return [
+        {
+            "files": [asdict(entry) for entry in made],
+            "facts": _plain(job["name"], found),
+            "usage": asdict(usage),
+            "tools": {"qpipe": __version__, "python": platform.python_version()},
+            "machine": machine(),
+        }
+        for job, made, found in zip(jobs, files, facts, strict=True)
+    ]
+
+
+def _work(job: Job, report: Report) -> Work:
     from qpipe.stages.base import Work
 
-    started, cpu = time.monotonic(), cpu_seconds()
-    module, _, name = job["entry"].partition(":")
-    stage = getattr(importlib.import_module(module), name)
-    out = Path(job["out"])
-    # As JSON, so that strict models take a list for a tuple and a string for an enum.
-    params = stage.Params.model_validate_json(json.dumps(job["params"]))
-    facts = stage().run(
-        params,
-        Work(
-            inputs={role: Path(path) for role, path in job["inputs"].items()},
-            out=out,
-            partial=Path(job["partial"]),
-            threads=job["threads"],
-            progress=progress,
-            where=job["where"],
-            key=job["key"],
-            origins=job["origins"],
-        ),
+    return Work(
+        inputs={role: Path(path) for role, path in job["inputs"].items()},
+        out=Path(job["out"]),
+        partial=Path(job["partial"]),
+        threads=job["threads"],
+        progress=report,
+        where=job["where"],
+        key=job["key"],
+        origins=job["origins"],
     )
-    files = scan(out)
+
+
+def _finished(stage: type[Stage], params: Any, work: Work) -> Sequence[FileEntry]:
+    """What a stage made, checked and on its way to the disk."""
+    files = scan(work.out)
     stage.confirm(params, files)
-    _make_durable(out, files)
-    usage = Usage(time.monotonic() - started, cpu_seconds() - cpu, peak_rss())
-    return {
-        "files": [asdict(entry) for entry in files],
-        "facts": _plain(job["name"], facts),
-        "usage": asdict(usage),
-        "tools": {"qpipe": __version__, "python": platform.python_version()},
-        "machine": machine(),
-    }
+    _make_durable(work.out, files)
+    return files
 
 
 def _plain(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,7 +178,12 @@ def _make_durable(out: Path, files: Sequence[FileEntry]) -> None:
         raise error
 
 
-def _explain(job: Mapping[str, Any], error: OSError) -> QpipeError:
+def _empty(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        remove_tree(path)
+
+
+def _explain(job: Job, error: OSError) -> QpipeError:
     if error.errno == errno.ENOMEM:
         return OutOfMemoryError(f"{job['name']}: memory ran out ({error})")
     if error.errno not in FULL:
@@ -148,8 +191,7 @@ def _explain(job: Mapping[str, Any], error: OSError) -> QpipeError:
         return WorkerCrashError(f"{job['name']}: {type(error).__name__}: {error}")
     # Make room first, so that this very message can be written.
     with contextlib.suppress(OSError):
-        for path in list(Path(job["out"]).iterdir()):
-            remove_tree(path)
+        _empty(Path(job["out"]))
     return OutOfSpaceError(
         f"{job['name']}: the disk is full (writing {error.filename or job['out']}); "
         "free some space, or take old artifacts away with `qpipe gc --max-size SIZE`; "
@@ -157,7 +199,7 @@ def _explain(job: Mapping[str, Any], error: OSError) -> QpipeError:
     )
 
 
-def _reporter(path: Path) -> Callable[[int, int, str], None]:
+def _reporter(path: Path) -> Report:
     fd = -1
     last = 0.0
 
@@ -192,4 +234,4 @@ def _die_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*map(Path, sys.argv[1:])))

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qpipe import errors
@@ -48,6 +48,22 @@ class Write(Stage):
         print(f"wrote {text!r}")
         work.progress(len(text), len(text), "bytes")
         return {"length": len(text), "numbers": params.numbers, "threads": work.threads}
+
+
+class WriteOnce(Write):
+    """Notes all nodes of a pass in one line; one whose text is ``bad`` spoils it."""
+
+    kind = "write_once"
+    reads_once = "model"
+
+    def run_all(self, tasks: Sequence[tuple[WriteParams, Work]]) -> Sequence[Mapping[str, Json]]:
+        note(tasks[0][1].where["passes"], "+".join(params.text for params, _ in tasks))
+        facts = [self.run(params, work) for params, work in tasks]
+        if any(params.text == "bad" for params, _ in tasks):
+            raise errors.CheckpointError("a bad text")
+        if any(params.text == "deadly" for params, _ in tasks):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return facts
 
 
 class SleepParams(Params):

@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
                 (
                     "took",
                     f"{numbers.duration(usage.seconds)} ({numbers.duration(usage.cpu_seconds)} of "
-                    f"CPU, {numbers.size(usage.peak_rss)} of memory at most)",
+                    f"CPU, {numbers.size(usage.peak_rss)} of memory at most)"
+                    + (f", an equal share of a pass over {usage.nodes}" * (usage.nodes > 1)),
                 ),
                 ("parameters", _lines(manifest.params)),
                 ("engine", _lines(manifest.engine)),

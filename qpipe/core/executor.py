@@ -71,8 +71,11 @@ class Executor(Protocol):
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met here, or None."""
 
-    def submit(self, job: Job) -> str | None:
-        """Start a job; the path of its log, if it has one."""
+    def submit(self, *jobs: Job) -> str | None:
+        """Start one worker on a job, or on several that read an input once for all.
+
+        Their needs are the same and are met once. The path of the log, if there is one.
+        """
 
     def wait(self, timeout: float) -> Sequence[Done | Progress]:
         """What has happened, waiting up to ``timeout`` seconds for something to happen."""

@@ -50,7 +50,8 @@ class Runtime:
 
     ``entry`` names the code, as ``module:attribute``; it comes from the installed stages, never
     from a recipe. ``python`` is the interpreter (None: this one). ``where`` holds what locates a
-    pinned source here (paths, endpoints). ``timeout`` is in seconds.
+    pinned source here (paths, endpoints). ``timeout`` is in seconds. ``reads_once`` is the role of
+    an input that one pass reads for several nodes of this ``entry``.
     """
 
     entry: str
@@ -58,6 +59,7 @@ class Runtime:
     python: str | None = None
     timeout: float | None = None
     where: Mapping[str, Json] = field(default_factory=dict)
+    reads_once: str | None = None
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,15 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Usage:
-    """What making an artifact took: wall seconds, CPU seconds, peak resident bytes."""
+    """What making an artifact took: wall seconds, CPU seconds, peak resident bytes.
+
+    Of a pass that made several ``nodes``, seconds are an equal share, and bytes those of it all.
+    """
 
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_rss: int = 0
+    nodes: int = 1
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,20 @@ from qpipe.core.events import (
     Warned,
 )
 from qpipe.core.executor import Done, Executor, Job, Output, Progress
-from qpipe.core.graph import Graph, Node, Resources
+from qpipe.core.graph import Graph, Node
 from qpipe.core.manifest import Manifest, intact
+from qpipe.core.pending import Miss, Pending
 from qpipe.core.store import Artifact, Claim, Store
-from qpipe.errors import EngineMissingError, InterruptedRunError, QpipeError, StageError, StoreError
+from qpipe.errors import (
+    EngineMissingError,
+    InterruptedRunError,
+    OutOfMemoryError,
+    QpipeError,
+    StageError,
+    StageTimeoutError,
+    StoreError,
+    WorkerCrashError,
+)
 
 Status = Literal["ran", "cached", "failed", "skipped"]
 
@@ -36,6 +46,9 @@ Lacks = Callable[[Node], str | None]
 """Why a node cannot run on this machine, or None."""
 
 _EARLIER = "an earlier failure"
+
+# How a worker ends that takes all of its pass along, whichever node is to blame.
+_ENDS = (OutOfMemoryError, StageTimeoutError, WorkerCrashError)
 
 # Seconds between looks at a lock that another process holds.
 _POLL = 0.1
@@ -93,16 +106,6 @@ def run(
     return _Run(graph, store, executor, emit, keep_going, lacks).run()
 
 
-@dataclass(frozen=True)
-class _Miss:
-    """A node that is not in the store, and all that starting it takes."""
-
-    node: Node
-    key: str
-    inputs: Mapping[str, Artifact]
-    needs: Resources
-
-
 @dataclass
 class _Run:
     graph: Graph
@@ -115,11 +118,13 @@ class _Run:
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
     """Nodes whose inputs are there, not yet looked up."""
-    misses: dict[Resources, deque[_Miss]] = field(default_factory=dict)
-    """Nodes to be made, by what they need, so that one look tells whether any of a kind fits."""
+    pending: Pending = field(default_factory=Pending)
+    """Nodes to be made, once there is room."""
     contended: dict[str, Node] = field(default_factory=dict)
     """Nodes whose artifact is being made, by another process or for another node of this run."""
     running: dict[str, Claim] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    """Nodes that run in a pass with others."""
     refused: bool = False
     """Whether it was asked what cannot run here."""
     stopping: bool = False
@@ -189,9 +194,9 @@ class _Run:
             self._end(Outcome(node, "cached", artifact))
             return
         sizes = {role: made.manifest.size for role, made in inputs.items()}
-        miss = _Miss(node, key, inputs, node.runtime.resources.with_inputs(sizes))
+        miss = Miss(node, key, inputs, node.runtime.resources.with_inputs(sizes))
         if node.id not in self.contended:
-            self.misses.setdefault(miss.needs, deque()).append(miss)
+            self.pending.add(miss)
         elif self.executor.has_room(miss.needs):
             self._start(miss)
 
@@ -209,10 +214,10 @@ class _Run:
         return key is not None and os.path.lexists(self.store.paths.artifact(key))
 
     def _start_what_fits(self) -> None:
-        if self.misses and not self.refused:
+        if self.pending and not self.refused:
             self.refused = True
             self._refuse()
-        for needs, misses in list(self.misses.items()):
+        for needs, misses in self.pending.kinds():
             why = self.executor.check(needs)
             while misses and (self.stopping or why or self.executor.has_room(needs)):
                 miss = misses.popleft()
@@ -224,53 +229,52 @@ class _Run:
                     self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
                 else:
                     self._start(miss)
-            if not misses:  # needs that depend on sizes make a kind of almost every node
-                del self.misses[needs]
 
-    def _start(self, miss: _Miss) -> None:
-        """Submit a node, or note that another process is making it or has just made it."""
-        node, key = miss.node, miss.key
+    def _start(self, miss: Miss) -> None:
+        """Submit a node, and those that can be made in one pass with it."""
         if self.stopping:
-            self._skip(node)
+            self._skip(miss.node)
             return
+        together = [one for one in self.pending.one_pass(miss) if one.node.id not in self.outcomes]
+        jobs = [job for job in map(self._claimed, together) if job is not None]
+        if not jobs:
+            return
+        try:
+            log = self.executor.submit(*jobs)
+        except QpipeError as error:
+            for job in jobs:
+                self._let_go(job.node)
+                self._fail(job.node, error)
+            return
+        if len(jobs) > 1:
+            self.shared.update(job.node.id for job in jobs)
+        for job in jobs:
+            self.emit(NodeStarted(job.node.id, job.node.name, job.key, log))
+
+    def _claimed(self, miss: Miss) -> Job | None:
+        """A node's job; None if another process is making it or has just made it."""
+        node, key = miss.node, miss.key
         try:
             claim = self.store.claim(key)
         except QpipeError as error:
             self._fail(node, error)
-            return
+            return None
         if claim is None:
             if node.id not in self.contended:
                 self.contended[node.id] = node
                 if all(claim.key != key for claim in self.running.values()):
                     self.emit(NodeWaiting(node.id, node.name, key))
-            return
+            return None
         self.contended.pop(node.id, None)
         self.running[node.id] = claim
         if os.path.lexists(self.store.paths.artifact(key)):
             # Whoever had the lock finished between our lookup and our claim.
             self._let_go(node)
             self.ready.append(node)
-            return
+            return None
         paths = {role: artifact.path for role, artifact in miss.inputs.items()}
         origins = {role: artifact.manifest.origin for role, artifact in miss.inputs.items()}
-        try:
-            log = self.executor.submit(
-                Job(
-                    node,
-                    key,
-                    paths,
-                    claim.folder,
-                    claim.partial,
-                    claim.fd,
-                    miss.needs,
-                    origins,
-                )
-            )
-        except QpipeError as error:
-            self._let_go(node)
-            self._fail(node, error)
-            return
-        self.emit(NodeStarted(node.id, node.name, key, log))
+        return Job(node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins)
 
     def _made(self, node: str) -> Artifact:
         artifact = self.outcomes[node].artifact
@@ -291,10 +295,22 @@ class _Run:
                 )
             elif error := self._changed_input(node) or _error(event):
                 self._let_go(node)
-                self._fail(node, error)
+                if node.id in self.shared and isinstance(error, _ENDS):
+                    self._make_alone(node, error)
+                else:
+                    self._fail(node, error)
             elif isinstance(event.outcome, Output):
                 made.append((node, self._manifest(event.job, event.outcome)))
         self._commit(made)
+
+    def _make_alone(self, node: Node, error: QpipeError) -> None:
+        """Try again what may only have been in the company of the one to blame."""
+        self.shared.discard(node.id)
+        self.pending.alone.add(node.id)
+        self.ready.append(node)
+        self.emit(
+            Warned(f"{node.name}: made again by itself, as its pass with others ended: {error}")
+        )
 
     def _commit(self, made: Sequence[tuple[Node, Manifest]]) -> None:
         results = self.store.commit_all([(self.running[n.id], manifest) for n, manifest in made])

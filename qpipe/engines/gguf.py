@@ -1,8 +1,12 @@
-"""GGUF quantization in this process: byte for byte what llama-quantize writes."""
+"""GGUF quantization in this process: byte for byte what llama-quantize writes.
+
+Levels of one model that are to be made at the same time are made in one pass over it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,11 +26,15 @@ class NativeParams(gguf.GgufParams):
     engine: Literal["native"] = "native"
 
 
+Task = tuple[NativeParams, base.Work]
+
+
 class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/: from a checkpoint in one pass, without a file in between."""
 
     version = 4
     optional_roles = ("imatrix",)
+    reads_once = "model"
     Params = NativeParams
 
     @classmethod
@@ -57,17 +65,47 @@ class NativeGguf(Engine):
 
         A GGUF file that is of the wanted type already passes through as it is.
         """
-        source = gguf.source(params, work)
+        (facts,) = self.run_all([(params, work)])
+        return facts
+
+    def run_all(self, tasks: Sequence[Task]) -> Sequence[Mapping[str, Json]]:
+        """In one pass over the model, as far as it is to be read in the same way."""
+        passes: dict[object, list[int]] = {}
+        for number, task in enumerate(tasks):
+            passes.setdefault(_reading(*task), []).append(number)
+        facts: dict[int, Mapping[str, Json]] = {}
+        for numbers in passes.values():
+            facts.update(zip(numbers, _one_pass([tasks[n] for n in numbers]), strict=True))
+        return [facts[number] for number in range(len(tasks))]
+
+
+def _reading(params: NativeParams, work: base.Work) -> object:
+    """What the weights that are quantized depend on."""
+    return work.inputs["model"], params.via, params.name, params.pretokenizer
+
+
+def _one_pass(tasks: Sequence[Task]) -> list[Mapping[str, Json]]:
+    from qpipe.gguf import stream
+
+    source = gguf.source(*tasks[0])
+    facts: list[Mapping[str, Json]] = []
+    files: list[stream.File] = []
+    for params, work in tasks:
+        out = work.out / GGUF_FILE
         if isinstance(source, Path) and _finished(params, source):
-            link(source, work.out / GGUF_FILE)
-            return file_facts(source)
+            link(source, out)
+            facts.append(file_facts(source))
+            continue
         prepared = _prepared(params, work, source)
-        facts = prepared.write(
-            work.out / GGUF_FILE,
-            threads=work.threads,
-            progress=lambda done, total: work.progress(done, total, "bytes"),
-        )
-        return {**model_facts(**facts), "notes": list(prepared.notes)}
+        files.append(prepared.file(out, progress=partial(_report, work)))
+        facts.append({**model_facts(**prepared.facts), "notes": list(prepared.notes)})
+    if files:
+        stream.write(files, threads=tasks[0][1].threads)
+    return facts
+
+
+def _report(work: base.Work, done: int, total: int) -> None:
+    work.progress(done, total, "bytes")
 
 
 def _finished(params: NativeParams, file: Path) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qpipe.core.executor import Done, Job, Progress
 from qpipe.core.graph import Resources
 from qpipe.executors.record import to_outcome, to_record
-from qpipe.worker import perform_safely
+from qpipe.worker import perform_all
 
 
 class InlineExecutor:
@@ -17,7 +17,7 @@ class InlineExecutor:
 
     def __init__(self) -> None:
         """No job is held yet."""
-        self._jobs: deque[Job] = deque()
+        self._passes: deque[tuple[Job, ...]] = deque()
 
     def check(self, needs: Resources) -> str | None:
         """Everything fits, one at a time."""
@@ -25,27 +25,28 @@ class InlineExecutor:
 
     def has_room(self, needs: Resources) -> bool:
         """Whether no job is held."""
-        return not self._jobs
+        return not self._passes
 
-    def submit(self, job: Job) -> str | None:
-        """Take a job; it runs in `wait`."""
-        self._jobs.append(job)
+    def submit(self, *jobs: Job) -> str | None:
+        """Take a job, or a pass of several; it runs in `wait`."""
+        self._passes.append(jobs)
         return None
 
     def wait(self, timeout: float) -> Sequence[Done | Progress]:
-        """Run the held job to its end."""
-        if not self._jobs:
+        """Run what is held to its end."""
+        if not self._passes:
             time.sleep(timeout)
             return []
-        job = self._jobs.popleft()
+        jobs = self._passes.popleft()
         events: list[Done | Progress] = []
 
-        def progress(done: int, total: int, unit: str) -> None:
-            events.append(Progress(job, done, total, unit))
+        def reporter(job: Job) -> Callable[[int, int, str], None]:
+            return lambda *progress: events.append(Progress(job, *progress))
 
-        events.append(Done(job, to_outcome(perform_safely(to_record(job), progress))))
-        return events
+        results = perform_all(list(map(to_record, jobs)), list(map(reporter, jobs)))
+        ends = [Done(job, to_outcome(result)) for job, result in zip(jobs, results, strict=True)]
+        return [*events, *ends]
 
     def cancel(self) -> None:
-        """Forget the held job."""
-        self._jobs.clear()
+        """Forget what is held."""
+        self._passes.clear()

@@ -1,4 +1,4 @@
-"""Run each job in a worker process of its own on this machine.
+"""Run each job, or pass of jobs, in a worker process of its own on this machine.
 
 CPU cores, memory and GPUs are booked before a worker starts, and never twice. A worker is a
 process group of its own, so that a stop reaches what it started too. How it ended is told apart:
@@ -59,21 +59,44 @@ class Capacity:
 
 
 @dataclass
-class _Worker:
+class _Task:
+    """A job of a worker, and the folder that they share."""
+
     job: Job
-    process: subprocess.Popen[bytes]
     folder: Path
+    progress: IO[bytes] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.job.node.name
+
+
+@dataclass
+class _Worker:
+    tasks: Sequence[_Task]
+    process: subprocess.Popen[bytes]
     log: Path
     gpus: Sequence[str]
     started: float
     oom_kills: int
-    progress: IO[bytes] | None = None
     over_memory: int = 0
 
+    @property
+    def needs(self) -> Resources:
+        """What the jobs need, which share it."""
+        return self.tasks[0].job.needs
+
+    @property
+    def timeout(self) -> float | None:
+        """The seconds that the jobs may take one after another."""
+        one = self.tasks[0].job.node.runtime.timeout
+        return None if one is None else one * len(self.tasks)
+
     def close(self) -> None:
-        """Close the progress file."""
-        if self.progress is not None:
-            self.progress.close()
+        """Close the progress files."""
+        for task in self.tasks:
+            if task.progress is not None:
+                task.progress.close()
 
 
 @dataclass
@@ -103,7 +126,7 @@ class LocalExecutor:
         """Whether cores, memory and GPUs are free; more cores than there are means all of them."""
         if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
             return False  # jobs that book no core are many processes all the same
-        booked = [worker.job.needs for worker in self.workers]
+        booked = [worker.needs for worker in self.workers]
         cpus = sum(min(b.cpus, self.capacity.cpus) for b in booked)
         memory = sum(b.memory for b in booked)
         gpus = sum(b.gpus for b in booked)
@@ -113,39 +136,47 @@ class LocalExecutor:
             and (self.capacity.memory is None or memory + needs.memory <= self.capacity.memory)
         )
 
-    def submit(self, job: Job) -> str | None:
+    def submit(self, *jobs: Job) -> str | None:
         """Start a worker; the path of its log."""
         try:
-            worker = self._start(job)
+            worker = self._start(jobs)
         except OSError as error:
-            raise _explain(job, error) from error
+            raise _explain(jobs[0], error) from error
         self.workers.append(worker)
         return str(worker.log)
 
-    def _start(self, job: Job) -> _Worker:
+    def _start(self, jobs: Sequence[Job]) -> _Worker:
+        tasks = [self._task(job) for job in jobs]
+        needs, runtime = jobs[0].needs, jobs[0].node.runtime
+        log = self.paths.logs / f"{tasks[0].folder.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        gpus = self._free_gpus()[: needs.gpus]
+        kills = oom_kills()
+        folders = [str(task.folder) for task in tasks]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [runtime.python or sys.executable, "-m", "qpipe.worker", *folders],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment(self._threads(needs), gpus),
+                pass_fds=[job.lock_fd for job in jobs],
+                start_new_session=True,
+            )
+        return _Worker(tasks, process, log, gpus, time.monotonic(), kills)
+
+    def _task(self, job: Job) -> _Task:
         slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", job.node.name)[:_SLUG] + "-" + job.key[:8]
         folder = self.paths.jobs / slug
         folder.mkdir(parents=True, exist_ok=True)
         for name in (PROGRESS, RESULT):
             (folder / name).unlink(missing_ok=True)
-        record = to_record(job)
-        record["threads"] = min(record["threads"], self.capacity.cpus)
+        record = {**to_record(job), "threads": self._threads(job.needs)}
         lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
-        log = self.paths.logs / f"{slug}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
-        gpus = self._free_gpus()[: job.needs.gpus]
-        kills = oom_kills()
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [job.node.runtime.python or sys.executable, "-m", "qpipe.worker", str(folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment(record["threads"], gpus),
-                pass_fds=(job.lock_fd,),
-                start_new_session=True,
-            )
-        return _Worker(job, process, folder, log, gpus, time.monotonic(), kills)
+        return _Task(job, folder)
+
+    def _threads(self, needs: Resources) -> int:
+        return min(max(1, needs.cpus), self.capacity.cpus)
 
     def _free_gpus(self) -> list[str]:
         """The names of the GPUs that no worker has, in the words of CUDA_VISIBLE_DEVICES."""
@@ -193,16 +224,21 @@ class LocalExecutor:
 
     def _look(self, worker: _Worker) -> list[Done | Progress]:
         ended = worker.process.poll() is not None
-        events: list[Done | Progress] = list(_new_progress(worker))
-        timeout = worker.job.node.runtime.timeout
+        events: list[Done | Progress] = [
+            event for task in worker.tasks for event in _new_progress(task)
+        ]
+        timeout = worker.timeout
         if ended:
-            outcome = self._outcome(worker)
+            outcomes = [self._outcome(worker, task) for task in worker.tasks]
         elif timeout is not None and time.monotonic() - worker.started > timeout:
             _stop(worker)
-            outcome = StageTimeoutError(
-                f"{worker.job.node.name}: stopped after {timeout:g} s, its time limit; "
-                "raise run.timeout (or the stage's own timeout) if it only needs longer"
-            )
+            outcomes = [
+                StageTimeoutError(
+                    f"{task.name}: stopped after {timeout:g} s, its time limit; "
+                    "raise run.timeout (or the stage's own timeout) if it only needs longer"
+                )
+                for task in worker.tasks
+            ]
         else:
             self._watch_memory(worker)
             return events
@@ -210,22 +246,22 @@ class LocalExecutor:
         # What the worker started and left behind must not go on.
         signal_group(worker.process.pid, signal.SIGKILL)
         worker.close()
-        events.append(Done(worker.job, outcome))
-        return events
+        ends = [Done(task.job, end) for task, end in zip(worker.tasks, outcomes, strict=True)]
+        return [*events, *ends]
 
     def _watch_memory(self, worker: _Worker) -> None:
-        allowed = worker.job.needs.memory
+        allowed = worker.needs.memory
         if self.enforce_memory and allowed:
             used = memory_in_use(worker.process.pid)
             if used > allowed:
                 worker.over_memory = used
                 _stop(worker)
 
-    def _outcome(self, worker: _Worker) -> Output | QpipeError:
-        name, code = worker.job.node.name, worker.process.returncode
-        result = worker.folder / RESULT
+    def _outcome(self, worker: _Worker, task: _Task) -> Output | QpipeError:
+        name, code = task.name, worker.process.returncode
+        result = task.folder / RESULT
         if worker.over_memory:
-            allowed = worker.job.needs.memory
+            allowed = worker.needs.memory
             return OutOfMemoryError(
                 f"{name}: stopped, it used {worker.over_memory / 1e6:.0f} MB of memory and may use "
                 f"{allowed / 1e6:.0f} MB; raise the stage's resources.memory"
@@ -237,7 +273,7 @@ class LocalExecutor:
             return outcome
         if code == NO_ROOM:
             return OutOfSpaceError(
-                f"{name}: the disk of the run folder {worker.folder} is full; free some space, "
+                f"{name}: the disk of the run folder {task.folder} is full; free some space, "
                 "and run the same command again"
             )
         if code == -signal.SIGKILL and oom_kills() > worker.oom_kills:
@@ -255,18 +291,18 @@ class LocalExecutor:
         )
 
 
-def _new_progress(worker: _Worker) -> list[Progress]:
-    if worker.progress is None:
+def _new_progress(task: _Task) -> list[Progress]:
+    if task.progress is None:
         try:
-            worker.progress = (worker.folder / PROGRESS).open("rb")
+            task.progress = (task.folder / PROGRESS).open("rb")
         except FileNotFoundError:
             return []
     last = None
-    while (line := worker.progress.readline()).endswith(b"\n"):
+    while (line := task.progress.readline()).endswith(b"\n"):
         last = json.loads(line)
     if line:  # half a line: come back for the whole of it
-        worker.progress.seek(-len(line), os.SEEK_CUR)
-    return [Progress(worker.job, *last)] if last else []
+        task.progress.seek(-len(line), os.SEEK_CUR)
+    return [Progress(task.job, *last)] if last else []
 
 
 def _stop(worker: _Worker) -> None:

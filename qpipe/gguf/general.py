@@ -18,9 +18,9 @@ from qpipe import errors
 from qpipe.gguf import jsonfile, rope, values
 from qpipe.gguf.arch.base import Architecture, Dims
 from qpipe.gguf.checkpoint import Checkpoint
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.config import Config
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.chunks import Output
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from qpipe import errors
 from qpipe.gguf import ggml, mixture, types
 from qpipe.gguf.categories import Category, category_of
+from qpipe.gguf.chunks import Output
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
-from qpipe.gguf.chunks import Output
 from qpipe.gguf.types import GGMLType
 
 # Written in one way, whatever the weights (ggml-quants.c, quantize_* with quant_weights unused).

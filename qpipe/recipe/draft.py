@@ -28,6 +28,7 @@ class StageDraft(TypedDict):
     source: bool
     entry: str
     python: str | None
+    reads_once: str | None
     timeout: float | None
     resources: dict[str, Any]
 

@@ -121,6 +121,7 @@ def _stage(
             source=stage.given() is not stage.Params,
             entry=entry(stage),
             python=stage.python(params),
+            reads_once=stage.reads_once,
             timeout=spec.timeout or recipe.run.timeout,
             resources=asdict(_wanted(needed, spec.resources)),
         ),
@@ -194,6 +195,7 @@ def _source(value: str, parameter: str) -> StageDraft:
         source=True,
         entry=entry(Download),
         python=None,
+        reads_once=None,
         timeout=None,
         resources=asdict(Resources()),
     )

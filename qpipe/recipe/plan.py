@@ -82,6 +82,7 @@ class _Builder:
                 python=stage["python"],
                 timeout=stage["timeout"],
                 where=where,
+                reads_once=stage["reads_once"],
             ),
         )
 

@@ -89,6 +89,7 @@ class Stage(abc.ABC):
     ``roles`` are the inputs that a recipe must wire with ``needs``, ``optional_roles`` those that
     it may; one that is also a file parameter is wired or given as a file, not both.
     ``accepts`` lists, by role, the formats of a model that can be read, where not all can.
+    ``reads_once`` is the role of an input that `run_all` reads once for several nodes.
     """
 
     kind: ClassVar[str]
@@ -96,6 +97,7 @@ class Stage(abc.ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     optional_roles: ClassVar[tuple[str, ...]] = ()
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    reads_once: ClassVar[str | None] = None
     Params: ClassVar[ParamsModel]
 
     @classmethod
@@ -145,6 +147,13 @@ class Stage(abc.ABC):
     @abc.abstractmethod
     def run(self, params: Any, work: Work) -> Mapping[str, Json]:
         """Fill ``work.out``; the facts found out, which go into the manifest."""
+
+    def run_all(self, tasks: Sequence[tuple[Any, Work]]) -> Sequence[Mapping[str, Json]]:
+        """`run` for each of several nodes whose input in the role `reads_once` is the same.
+
+        What it raises may concern any of them: each is then run by itself.
+        """
+        return [self.run(params, work) for params, work in tasks]
 
 
 @cache

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpipe.core.executor import Done, Executor, Job, Output, Progress
-from qpipe.core.graph import Node, Resources, Runtime
+from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json
 from qpipe.core.store import Claim, Store
 from qpipe.errors import QpipeError
@@ -31,6 +31,19 @@ def toy(
         f"tests.toys:{stage}", resources or Resources(), python, timeout, dict(where or {})
     )
     return node(name, params=params, runtime=runtime)
+
+
+def sharing(passes: Path, *texts: str) -> Graph:
+    """A model, and what writes each of ``texts`` in one pass over it."""
+    model = toy("Write", {"text": "model"})
+    runtime = Runtime(
+        "tests.toys:WriteOnce", Resources(cpus=1), where={"passes": str(passes)}, reads_once="model"
+    )
+    users = [
+        node(text, inputs={"model": model}, params={"text": text}, runtime=runtime)
+        for text in texts
+    ]
+    return Graph([model, *users])
 
 
 @dataclass

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qpipe.core import runner
-from qpipe.core.events import Event, NodeStarted
+from qpipe.core.events import Event, NodeProgress, NodeStarted
 from qpipe.core.executor import Output
 from qpipe.core.graph import Graph, Node, Resources
 from qpipe.core.layout import RunPaths
@@ -23,7 +24,7 @@ from qpipe.errors import (
     WorkerCrashError,
 )
 from qpipe.executors.make import NAMES, make
-from tests.contract.running import Bench, toy
+from tests.contract.running import Bench, sharing, toy
 from tests.core.synthetic import node
 
 FITS = Resources(cpus=1)
@@ -96,8 +97,6 @@ def test_facts_that_no_manifest_can_hold(bench: Bench, value: str) -> None:
 
 @pytest.mark.parametrize("entry", ["tests.nowhere:Stage", "tests.toys:Nothing"])
 def test_code_that_is_not_there(bench: Bench, entry: str) -> None:
-    from dataclasses import replace
-
     n = toy("Write", {"text": "x"})
     outcome = bench.outcome(replace(n, runtime=replace(n.runtime, entry=entry)))
     assert isinstance(outcome, WorkerCrashError)
@@ -181,6 +180,40 @@ def test_the_same_bytes_and_facts_everywhere(tmp_path: Path) -> None:
         bench.close()
     assert digests[1:] == digests[:-1]
     assert facts[1:] == facts[:-1]
+
+
+def test_what_reads_an_input_once_is_one_pass(bench: Bench, tmp_path: Path) -> None:
+    events: list[Event] = []
+    result = runner.run(
+        sharing(tmp_path / "passes.txt", "a", "b", "c"),
+        store=bench.store,
+        executor=bench.executor,
+        emit=events.append,
+    )
+    assert result.counts == {"ran": 4}
+    assert (tmp_path / "passes.txt").read_text() == "a+b+c\n"
+    for outcome in list(result.outcomes.values())[1:]:
+        assert outcome.artifact is not None
+        text = (outcome.artifact.path / "out.txt").read_text()
+        assert text == f"{outcome.node.name}|model"
+        assert outcome.artifact.manifest.usage.nodes == 3
+    assert {e.name for e in events if isinstance(e, NodeProgress)} >= {"a", "b", "c"}
+
+
+def test_one_bad_node_fails_alone(bench: Bench, tmp_path: Path) -> None:
+    passes = tmp_path / "passes.txt"
+    result = runner.run(
+        sharing(passes, "a", "bad", "c"),
+        store=bench.store,
+        executor=bench.executor,
+        emit=lambda _: None,
+        keep_going=True,
+    )
+    ends = {o.node.name: o.status for o in result.outcomes.values()}
+    assert ends == {"toy": "ran", "a": "ran", "bad": "failed", "c": "ran"}
+    (error,) = [o.error for o in result.outcomes.values() if o.error]
+    assert str(error) == "a bad text"
+    assert passes.read_text().splitlines() == ["a+bad+c", "a", "bad", "c"]
 
 
 def test_signals_are_numbers() -> None:

@@ -70,13 +70,15 @@ def write(job: Job) -> Output | QpipeError:
 
 @dataclass
 class InstantExecutor:
-    """Does all submitted jobs at once in `wait`, in this process; ``calls`` are nodes' names."""
+    """Does all submitted jobs at once in `wait`, in this process; ``calls`` are nodes' names,
+    ``passes`` those of each worker."""
 
     work: Callable[[Job], Output | QpipeError] = write
     room: int = 64
     calls: list[str] = field(default_factory=list)
     cancelled: bool = False
     jobs: list[Job] = field(default_factory=list)
+    passes: list[list[str]] = field(default_factory=list)
 
     def check(self, needs: Resources) -> str | None:
         return f"it needs {needs.gpus} GPUs" if needs.gpus else None
@@ -84,8 +86,9 @@ class InstantExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self.jobs) < self.room
 
-    def submit(self, job: Job) -> str | None:
-        self.jobs.append(job)
+    def submit(self, *jobs: Job) -> str | None:
+        self.jobs.extend(jobs)
+        self.passes.append([job.node.name for job in jobs])
         return None
 
     def wait(self, timeout: float) -> Sequence[Done | Progress]:

@@ -189,10 +189,10 @@ def test_what_was_made_before_is_not_refused(store: Store) -> None:
 
 def test_an_executor_that_cannot_start_a_job_fails_its_node(store: Store) -> None:
     class Broken(InstantExecutor):
-        def submit(self, job: Job) -> str | None:
-            if job.node.name == "b":
+        def submit(self, *jobs: Job) -> str | None:
+            if jobs[0].node.name == "b":
                 raise EngineMissingError("no such interpreter")
-            return super().submit(job)
+            return super().submit(*jobs)
 
     result, _ = run(Graph(diamond()), store, Broken(), keep_going=True)
     assert by_name(result) == {"a": "ran", "b": "failed", "c": "ran", "d": "skipped"}

@@ -146,7 +146,7 @@ def test_half_a_line_is_read_once_it_is_whole(local: MakeBench) -> None:
     job = bench.submit(toy("Sleep", {"seconds": 30.0}))
     executor = bench.executor
     assert isinstance(executor, LocalExecutor)
-    path = executor.workers[0].folder / PROGRESS
+    path = executor.workers[0].tasks[0].folder / PROGRESS
     with path.open("ab", buffering=0) as file:
         file.write(b'[1, 9, "bytes"]\n[2, 9')
         (event,) = executor.wait(1.0)
@@ -182,7 +182,7 @@ def test_an_orphan_takes_what_it_started_along(local: MakeBench, tmp_path: Path)
     until(lambda: len(pids_in(path)) == 2)
     executor = bench.executor
     assert isinstance(executor, LocalExecutor)
-    folder = executor.workers[0].folder
+    folder = executor.workers[0].tasks[0].folder
     record = json.loads((folder / "job.json").read_text())
     executor.cancel()
     path.unlink()

@@ -1,0 +1,70 @@
+"""Nodes that wait to be made, and which of them one worker can make in one pass."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from qpipe.core.graph import Node, Resources
+from qpipe.core.store import Artifact
+
+# Nodes of one pass, at most: a worker that is killed takes all of its pass along.
+_PASS = 12
+
+
+@dataclass(frozen=True)
+class Miss:
+    """A node that is not in the store, and all that starting it takes."""
+
+    node: Node
+    key: str
+    inputs: Mapping[str, Artifact]
+    needs: Resources
+
+    @property
+    def read(self) -> tuple[str, str | None, float | None, str] | None:
+        """What nodes of one pass have in common; None for a node that works by itself."""
+        runtime = self.node.runtime
+        if runtime.reads_once is None:
+            return None
+        artifact = self.inputs[runtime.reads_once]
+        return runtime.entry, runtime.python, runtime.timeout, artifact.key
+
+
+@dataclass
+class Pending:
+    """Misses by what they need, so that one look tells whether any of a kind fits.
+
+    Nodes in ``alone`` share no pass.
+    """
+
+    alone: set[str] = field(default_factory=set)
+    _misses: dict[Resources, deque[Miss]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._misses)
+
+    def add(self, miss: Miss) -> None:
+        """Have a node wait behind those that need the same."""
+        self._misses.setdefault(miss.needs, deque()).append(miss)
+
+    def kinds(self) -> Iterator[tuple[Resources, deque[Miss]]]:
+        """Each kind of needs with those that wait; a kind of which nothing is left goes."""
+        for needs, misses in list(self._misses.items()):
+            yield needs, misses
+            if not misses:  # needs that depend on sizes make a kind of almost every node
+                del self._misses[needs]
+
+    def one_pass(self, miss: Miss) -> list[Miss]:
+        """``miss``, and those taken from the waiting that read the same input with it."""
+        misses = self._misses.get(miss.needs, deque())
+        if miss.read is None or miss.node.id in self.alone:
+            return [miss]
+        same = [
+            other for other in misses if other.read == miss.read and other.node.id not in self.alone
+        ][: _PASS - 1]
+        for other in same:
+            misses.remove(other)
+        return [miss, *same]
