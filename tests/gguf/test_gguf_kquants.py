@@ -1,4 +1,4 @@
-"""The compiled K-quants against ggml's own C code: every byte of many superblocks of all kinds."""
+"""The compiled types against ggml's own C code: every byte of many superblocks of all kinds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from qpipe.gguf import ggml
-from qpipe.gguf.quantizers import kquants, quantizer
+from qpipe.gguf.quantizers import kquants, legacy, quantizer
 from qpipe.gguf.types import GGMLType
 
 Floats = npt.NDArray[np.float32]
@@ -24,6 +24,7 @@ Numbers = npt.NDArray[np.floating[Any]]
 Make = Callable[[np.random.Generator, Numbers], Numbers]
 
 KQUANTS = tuple(kquants.QUANTIZERS)
+COMPILED = (*KQUANTS, *legacy.QUANTIZERS)
 ROWS, N = 50, 1024
 BLOCKS = ROWS * N // 256
 
@@ -129,13 +130,13 @@ def compare(kind: GGMLType, superblocks: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KQUANTS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", COMPILED, ids=lambda kind: kind.name)
 def test_bit_identical_to_ggml(kind: GGMLType) -> None:
     compare(kind, 100_000)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("kind", KQUANTS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", COMPILED, ids=lambda kind: kind.name)
 def test_bit_identical_to_ggml_for_long(kind: GGMLType) -> None:
     compare(kind, 1_000_000)
 
