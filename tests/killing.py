@@ -7,8 +7,43 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import TypeVar
+
+from tests.cli import environment
+
+Found = TypeVar("Found")
+
+
+def killed_when(
+    found: Callable[[], Found | None],
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 90,
+) -> Found:
+    """Start the command line, and kill it as soon as ``found`` tells something: what it told."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "qpipe", *arguments],
+        cwd=cwd,
+        env=environment(env),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + timeout
+    try:
+        while time.monotonic() < deadline:
+            told = found()
+            if told is not None:
+                return told
+            assert process.poll() is None, "it ended before it could be killed"
+            time.sleep(0.01)
+        raise AssertionError(f"nothing was kept within {timeout} s")
+    finally:
+        kill_with_workers(process)
 
 
 def kill_with_workers(process: subprocess.Popen[bytes]) -> None:

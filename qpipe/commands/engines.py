@@ -10,23 +10,24 @@ from typing import TYPE_CHECKING, Any
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json
 from qpipe.errors import UsageError, nearest
-from qpipe.report import text
+from qpipe.report import numbers, text
 
 if TYPE_CHECKING:
     from qpipe.environments.environment import Environment
+    from qpipe.environments.removing import Installed
     from qpipe.stages.base import Stage
 
 _CHOICES = ("method", "metric", "engine", "backend", "to")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``[install|lock NAME…]``, ``--python``, ``--json``."""
+    """``[install|remove|lock NAME…]``, ``--python``, ``--json``."""
     parser.add_argument(
         "do",
         nargs="?",
-        metavar="install|lock",
-        help="install: make the environments of these engines; lock: choose their versions anew "
-        "(for developers; needs uv)",
+        metavar="install|remove|lock",
+        help="install: make the environments of these engines; remove: take them away, older ones "
+        "too; lock: choose their versions anew (for developers; needs uv)",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="engines with one of their own")
     parser.add_argument(
@@ -39,21 +40,53 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List them; what is missing here is no failure. Raises EngineMissingError for an environment
-    that cannot be made."""
+    that cannot be made, UsageError for one in use that is to be removed."""
     if args.do is None:
         return _list(args.json)
-    if args.do not in ("install", "lock"):
-        raise UsageError(f"qpipe engines {args.do}: it is install or lock, or nothing for the list")
-    environments = [_environment(name) for name in args.names]
-    if not environments:
+    if args.do not in ("install", "remove", "lock"):
+        raise UsageError(
+            f"qpipe engines {args.do}: it is install, remove or lock, or nothing for the list"
+        )
+    if not args.names:
         raise UsageError(f"qpipe engines {args.do} NAME: {', '.join(sorted(_environments()))}")
-    records = [_install(e, args.python) if args.do == "install" else _lock(e) for e in environments]
+    records = _removed(args.names) if args.do == "remove" else _made(args)
     if args.json:
         print_json({"environments": records})
     else:
         for record in records:
-            print(f"{record['name']}: {record['path']}")
+            size = f", {numbers.size(record['bytes'])} removed" if args.do == "remove" else ""
+            print(f"{record['name']}: {record['path']}{size}")
     return 0
+
+
+def _made(args: argparse.Namespace) -> list[dict[str, Any]]:
+    environments = [_environment(name) for name in args.names]
+    return [_install(e, args.python) if args.do == "install" else _lock(e) for e in environments]
+
+
+def _removed(names: list[str]) -> list[dict[str, Any]]:
+    from qpipe.environments.removing import installed, remove
+
+    found = installed(_environments().values())
+    for name in names:
+        if name not in {environment.name for environment in found}:
+            _environment(name)  # whose name may be wrong
+            print(f"{name}: nothing is installed", file=sys.stderr)
+    records = []
+    for environment in found:
+        if environment.name in names:
+            records.append(_on_disk(environment))
+            remove(environment)
+    return records
+
+
+def _on_disk(environment: Installed) -> dict[str, Any]:
+    return {
+        "name": environment.name,
+        "path": str(environment.home),
+        "bytes": environment.bytes,
+        "current": environment.current,
+    }
 
 
 def _environments() -> dict[str, Environment]:
@@ -92,12 +125,14 @@ def _lock(environment: Environment) -> dict[str, Any]:
 
 
 def _list(as_json: bool) -> int:
+    from qpipe.environments.removing import installed
     from qpipe.stages.find import all_stages
 
     records = [_record(stage) for stages in all_stages().values() for stage in stages]
+    environments = [_on_disk(found) for found in installed(_environments().values())]
     records.sort(key=lambda record: (record["stage"], sorted(record["chosen_by"].items())))
     if as_json:
-        print_json({"engines": records})
+        print_json({"engines": records, "environments": environments})
         return 0
     rows = [
         [
@@ -112,6 +147,13 @@ def _list(as_json: bool) -> int:
     for record in records:
         if record["problem"]:
             print(f"\n{_name(record)}: {record['problem']}")
+    if environments:
+        rows = [
+            [e["name"], numbers.size(e["bytes"]), "" if e["current"] else "older", e["path"]]
+            for e in environments
+        ]
+        print("\n" + text.table(("ENVIRONMENT", "SIZE", "", "PATH"), rows, right="lrll"))
+        print("\nqpipe engines remove NAME takes them away")
     return 0
 
 

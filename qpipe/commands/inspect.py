@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.gguf.inspect import inspect
 
     path = _find(args.path, Path(args.store))
-    found = inspect(path)
+    found = _unpacked(path, inspect(path))
     made_by = _made_by(path)
     if args.json:
         print_json({**found, "made_by": made_by})
@@ -62,6 +62,15 @@ def _find(given: str, store: Path) -> Path:
     return found.paths.artifact(found.find(given))
 
 
+def _unpacked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """With packed matrices as what they stand for."""
+    if not (path.is_dir() and found["metadata"].get("quantization_config")):
+        return {**found, "quantization": None}
+    from qpipe.packed.inspect import inspect
+
+    return {**found, **inspect(path)}
+
+
 def _made_by(path: Path) -> dict[str, Any] | None:
     """Stage, parameters, engine and inputs from the manifest beside the checkpoint."""
     from qpipe.core.manifest import Manifest
@@ -87,11 +96,38 @@ def _summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         "tensors": f"{len(found['tensors']):,}, {numbers.size(found['tensor_bytes'])}",
         "file size": f"{numbers.size(found['file_bytes'])} ({found['file_bytes']:,} bytes)",
         "bits per weight": _if(found["bits_per_weight"], lambda bpw: f"{bpw:.4f}"),
+        **_quantization(found["quantization"]),
         "context length": _if(found["context_length"], numbers.count),
         "tokenizer": _if(found["tokenizer"], _inline),
         "provenance": _if(found["provenance"] or None, _inline),
     }
     return [(name, "unknown" if value is None else str(value)) for name, value in shown.items()]
+
+
+def _quantization(packed: Mapping[str, Any] | None) -> dict[str, str]:
+    if packed is None:
+        return {}
+    if "format" not in packed:
+        return {"quantized": f"by a method that qpipe does not know: {packed['method']}"}
+    groups = [_group(size) for size in packed["group_sizes"]]
+    tool, matrices = packed["tool"], packed["modules"] + len(packed["kept"])
+    each = f"{_listed(packed['bits'])} bits" + (f", {_listed(groups)}" if groups else "")
+    return {
+        "quantized": f"{packed['method']}, {each}" + (f"; by {tool}" if tool else ""),
+        "packed": f"{packed['modules']} of {matrices} matrices, "
+        f"{numbers.count(packed['weights'])} weights, "
+        f"{packed['bits_per_weight']:.4f} bits each with scales and zero points",
+        "not packed": _listed(packed["kept"][:4])
+        + (f" and {len(packed['kept']) - 4} more" if len(packed["kept"]) > 4 else ""),
+    }
+
+
+def _group(size: int) -> str:
+    return "a scale a row" if size == -1 else f"groups of {size}"
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values)) or "no matrix"
 
 
 def _if(value: Any, show: Any) -> str | None:
@@ -107,10 +143,16 @@ def _inline(values: Mapping[str, Any]) -> str:
 
 def _types(types: Mapping[str, Mapping[str, int]]) -> str:
     rows = [
-        [name, f"{of['tensors']:,}", f"{of['parameters']:,}", numbers.size(of["bytes"])]
+        [
+            name,
+            f"{of['tensors']:,}",
+            f"{of['parameters']:,}",
+            numbers.size(of["bytes"]),
+            f"{of['bytes'] * 8 / of['parameters']:.4f}" if of["parameters"] else "",
+        ]
         for name, of in types.items()
     ]
-    return text.table(("TYPE", "TENSORS", "PARAMETERS", "SIZE"), rows, right="lrrr")
+    return text.table(("TYPE", "TENSORS", "PARAMETERS", "SIZE", "BITS EACH"), rows, right="lrrrr")
 
 
 def _tensors(tensors: list[dict[str, Any]]) -> str:

@@ -80,6 +80,14 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Hold a shared lock on a file that is there: reading it is all that this needs."""
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
 def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
     """Replace ``path`` by ``data`` as a whole: readers see the old bytes or the new ones."""
     temporary = path.with_name(f".{path.name[:100]}.{unique()}")

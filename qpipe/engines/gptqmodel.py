@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
 from qpipe.core.key import Json
+from qpipe.errors import StageError
 from qpipe.stages.checkpoint import CheckpointEngine, Task
 from qpipe.stages.methods import AwqParams, GptqParams
 
@@ -65,27 +68,27 @@ class _Gptqmodel(CheckpointEngine):
             dynamic=_dynamic(task) or None,
             offload_to_disk=resumable,
         )
-        if resumable:
-            from gptqmodel.looper.checkpoint_store import CheckpointConfig
-
-            how["checkpoint"] = CheckpointConfig(path=task.partial)
         model = GPTQModel.load(str(task.source), wishes)
-        told = model.quantize(
-            [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
-            batch_size=task.batch,
-            calibration_data_min_length=1,
-            **how,
-        )
+        with _resuming(task) if resumable else nullcontext((None, 0)) as (checkpoint, layers):
+            told = model.quantize(
+                [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
+                batch_size=task.batch,
+                calibration_data_min_length=1,
+                checkpoint=checkpoint,
+                **how,
+            )
+        _in_order(model.model)
         # Before anything else: a forward pass on a CPU repacks the weights in place.
         model.save(str(task.out))
         _tidy(task.out)
-        return _told([row for rows in told.values() for row in rows], task)
+        return {**_told([row for rows in told.values() for row in rows], task),
+                "resumed_layers": layers}  # fmt: skip
 
 
 class GptqmodelGptq(_Gptqmodel):
     """GPTQ in the layout of AutoGPTQ."""
 
-    version = 1
+    version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = GptqmodelGptqParams
     EXTRA = "gptq"
@@ -106,7 +109,7 @@ class GptqmodelGptq(_Gptqmodel):
 class GptqmodelAwq(_Gptqmodel):
     """AWQ in the layouts of AutoAWQ."""
 
-    version = 1
+    version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = GptqmodelAwqParams
     EXTRA = "awq"
@@ -135,13 +138,47 @@ def _dynamic(task: Task) -> dict[str, dict[str, int]]:
 
 
 def _resumable(config: Mapping[str, Any], task: Task) -> bool:
+    """Whether GPTQModel can. AWQ it cannot: it looks for scales in FP16 where it wrote BF16."""
     kind = json.loads((task.source / "config.json").read_bytes()).get("model_type")
     return (
         task.partial is not None
+        and config["quant_method"] == "gptq"
         and kind in _RESUMABLE
         and not task.rules
-        and config.get("true_sequential", True)
+        and config["true_sequential"]
     )
+
+
+@contextmanager
+def _resuming(task: Task) -> Iterator[tuple[Any, int]]:
+    """GPTQModel's setting, and how many layers an earlier attempt left whole.
+
+    Raises StageError if they cannot be gone on from, and takes them away.
+    """
+    from gptqmodel.looper.checkpoint_store import CheckpointConfig, CheckpointError, CheckpointStore
+
+    assert task.partial is not None
+    checkpoint = CheckpointConfig(path=task.partial)
+    begun = (task.partial / "CURRENT").exists()
+    try:
+        with CheckpointStore(checkpoint, identity_projection=lambda identity: {}) as store:
+            published = store.load({})
+        yield checkpoint, published["cursor"] if published else 0
+    except CheckpointError as error:
+        if not begun:
+            raise
+        shutil.rmtree(task.partial)
+        raise StageError(
+            f"GPTQModel cannot go on from the layers that an earlier attempt finished ({error}); "
+            "they are removed: give the same command again, and it begins anew"
+        ) from error
+
+
+def _in_order(model: Any) -> None:
+    """A layer that was gone on from has its tensors in another order than one just made, and the
+    file's follows it."""
+    for module in model.modules():
+        module._buffers = dict(sorted(module._buffers.items()))
 
 
 def _tidy(out: Path) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+from qpipe.core import lock
 from qpipe.core.ends import oom_kills, signal_name
 from qpipe.core.key import Json
 from qpipe.environments import plain
@@ -56,7 +57,10 @@ def call(environment: Environment, asked: Call) -> dict[str, Any]:
     """
     if why := environment.problem():
         raise EngineMissingError(f"{environment.name}: {why}")
-    with TemporaryDirectory(prefix=f"qpipe-{environment.name}-") as name:
+    with (
+        lock.in_use(environment.lock_path),
+        TemporaryDirectory(prefix=f"qpipe-{environment.name}-") as name,
+    ):
         folder = Path(name)
         (folder / plain.JOB).write_text(json.dumps(_record(environment, asked)))
         kills = oom_kills()

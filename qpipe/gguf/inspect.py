@@ -26,7 +26,7 @@ _PROVENANCE_PREFIXES = ("general.source.", "general.base_model.", "qpipe.")
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """One tensor as it is shown."""
 
     name: str
@@ -66,19 +66,18 @@ def _folder(folder: Path) -> dict[str, Any]:
 def _gguf(file: GGUFFile) -> dict[str, Any]:
     arch = file.architecture
     entries = [
-        _Entry(t.name, t.type.name, list(reversed(t.shape)), t.nbytes)
-        for t in file.tensors.values()
+        Entry(t.name, t.type.name, list(reversed(t.shape)), t.nbytes) for t in file.tensors.values()
     ]
     return {
         "path": str(file.path),
         "format": f"GGUF v{file.version}",
         "architecture": arch,
         "file_type": file.file_type,
-        **_sizes(entries, file.path.stat().st_size),
+        **sizes(entries, file.path.stat().st_size),
         "context_length": _optional(file, f"{arch}.context_length"),
         "tokenizer": _gguf_tokenizer(file),
         "provenance": values.decoded(file.metadata, filter(_is_provenance, file.metadata)),
-        "types": _types(entries),
+        "types": types(entries),
         "metadata": {key: _shortened(value) for key, value in file.metadata.items()},
         "tensors": [vars(entry) for entry in entries],
     }
@@ -156,24 +155,25 @@ def _tokenizer(folder: Path) -> dict[str, Any] | None:
 
 
 def _safetensors(path: Path, tensors: list[StoredTensor]) -> dict[str, Any]:
-    entries = [_Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in tensors]
+    entries = [Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in tensors]
     files = {tensor.path for tensor in tensors} or {path}
     return {
         "path": str(path),
         "format": "safetensors",
         "architecture": None,
         "file_type": None,
-        **_sizes(entries, sum(file.stat().st_size for file in files)),
+        **sizes(entries, sum(file.stat().st_size for file in files)),
         "context_length": None,
         "tokenizer": None,
         "provenance": {},
-        "types": _types(entries),
+        "types": types(entries),
         "metadata": {},
         "tensors": [vars(entry) for entry in entries],
     }
 
 
-def _sizes(entries: Iterable[_Entry], file_bytes: int) -> dict[str, Any]:
+def sizes(entries: Iterable[Entry], file_bytes: int) -> dict[str, Any]:
+    """Weights, bytes, and bits per weight of all tensors together."""
     entries = list(entries)
     parameters = sum(math.prod(entry.shape) for entry in entries)
     tensor_bytes = sum(entry.bytes for entry in entries)
@@ -185,7 +185,7 @@ def _sizes(entries: Iterable[_Entry], file_bytes: int) -> dict[str, Any]:
     }
 
 
-def _types(entries: Iterable[_Entry]) -> dict[str, dict[str, int]]:
+def types(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:
     """Tensors by type, the type with most bytes first."""
     found: dict[str, dict[str, int]] = {}
     for entry in entries:

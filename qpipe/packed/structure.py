@@ -27,14 +27,32 @@ _NAMES = {"F32": "FP32", "F16": "FP16"}
 
 @dataclass(frozen=True)
 class Structure:
-    """What a folder holds. ``plain`` are the tensors that belong to no packed matrix."""
+    """What a folder holds: all ``tensors``, and the matrices that some of them are packed forms of.
+
+    ``tool`` packed them, as far as is known.
+    """
 
     folder: Path
     config: Mapping[str, Any]
     label: str
+    tool: str | None
     modules: Mapping[str, Packed]
-    plain: Mapping[str, StoredTensor]
-    tensor_bytes: int
+    tensors: Mapping[str, StoredTensor]
+
+    @cached_property
+    def plain(self) -> Mapping[str, StoredTensor]:
+        """The tensors that belong to no packed matrix."""
+        parts = {part for module in self.modules.values() for part in module.parts}
+        return {name: tensor for name, tensor in self.tensors.items() if name not in parts}
+
+    @cached_property
+    def tensor_bytes(self) -> int:
+        """Of all tensors."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def packed_bytes(self, module: Packed) -> int:
+        """Of all its parts."""
+        return sum(self.tensors[part].nbytes for part in module.parts)
 
     @cached_property
     def facts(self) -> dict[str, Any]:
@@ -70,22 +88,24 @@ def read(folder: Path) -> Structure:
     config = opened.config.fields
     quantization = config.get("quantization_config")
     modules: dict[str, Packed] = {}
-    label = _plain_label(opened.tensors)
+    label, tool = _plain_label(opened.tensors), None
     if quantization is not None:
         form = _format(folder, quantization)
         try:
             modules = {item.name: item for item in form.modules(opened.tensors, quantization)}
-            label = form.label(quantization)
+            label, tool = form.label(quantization), form.tool(quantization)
         except (KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(
                 f"{folder / 'config.json'}: quantization_config says too little ({error!r})"
             ) from None
         if not modules:
             raise CheckpointError(f"{folder}: says that it is {label}, and no module is packed")
-    parts = {part for module in modules.values() for part in module.parts}
-    plain = {name: tensor for name, tensor in opened.tensors.items() if name not in parts}
-    size = sum(tensor.nbytes for tensor in opened.tensors.values())
-    return Structure(folder, config, label, modules, plain, size)
+    return Structure(folder, config, label, tool, modules, opened.tensors)
+
+
+def is_known(method: object) -> bool:
+    """Whether checkpoints of this ``quant_method`` can be read."""
+    return method in _formats()
 
 
 def compare(found: Structure, source: Path) -> None:

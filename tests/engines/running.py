@@ -13,7 +13,9 @@ from tests.cli import qpipe
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 
 # Enough to tell a broken model from a quantized one; the same windows for all.
-_COMMON = (
+ASKED = (
+    "run",
+    "local",
     "model.source=builtin:tinystories-d256",
     "evaluate.n_ctx=256",
     "evaluate.chunks=40",
@@ -32,7 +34,7 @@ class Bench:
     def run(self, *overrides: str) -> dict[str, Any]:
         """The document of a run that must succeed."""
         answer = qpipe(
-            "run", "local", *_COMMON, *overrides, "--json",
+            *ASKED, *overrides, "--json",
             cwd=self.folder, env={"HF_HUB_OFFLINE": "1"}, timeout=900,
         )  # fmt: skip
         assert answer.code == 0, answer.stderr[-3000:]

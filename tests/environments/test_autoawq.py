@@ -54,6 +54,17 @@ def unpacked(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> Matrix:
     return ((levels - zeros.repeat(size, axis=0)) * scales.repeat(size, axis=0)).T
 
 
+def rounded(weights: Matrix) -> Matrix:
+    """To the nearest of 16 levels between the least and the greatest of each 128 of a row."""
+    blocks = weights.reshape(len(weights), -1, 128)
+    least, greatest = blocks.min(axis=-1, keepdims=True), blocks.max(axis=-1, keepdims=True)
+    scale = (greatest - least) / 15
+    zero = np.round(-least / scale)
+    levels = np.clip(np.round(blocks / scale) + zero, 0, 15)
+    nearest: Matrix = ((levels - zero) * scale).reshape(weights.shape)
+    return nearest
+
+
 def run(folder: Path, engines: Path, *overrides: str) -> Answer:
     return qpipe(
         "run", "local", f"model.source={folder / 'model'}", "quantize=awq",
@@ -86,7 +97,8 @@ def test_from_the_lock_to_a_model(tmp_path: Path) -> None:
     assert config["quantization_config"]["quant_method"] == "awq"
 
     # AWQ moves a scale from each norm into the columns behind it: with that undone the weights are
-    # the original's, but for rounding to 4 bits, which moves them by a tenth.
+    # the original's but for one rounding to the nearest. A search that keeps no copy of the weights
+    # rounds them again with every scale that it tries, and loses a tenth more.
     found = files.load_file(artifact / "model.safetensors")
     original = {k: v.float().numpy() for k, v in load_file(source / "model.safetensors").items()}
     for norm, modules in {
@@ -99,4 +111,5 @@ def test_from_the_lock_to_a_model(tmp_path: Path) -> None:
             name = f"model.layers.0.{module}"
             weights = original[f"{name}.weight"]
             error = np.linalg.norm(unpacked(found, name) * moved - weights)
-            assert error / np.linalg.norm(weights) < 0.13, name
+            least = np.linalg.norm(rounded(weights / moved) * moved - weights)
+            assert error < 1.01 * least, name

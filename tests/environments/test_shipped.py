@@ -92,7 +92,7 @@ def test_the_table(tmp_path: Path) -> None:
     [
         (("install", "autoawk"), "did you mean 'autoawq'?"),
         (("install",), "auto-gptq, autoawq, exllamav2"),
-        (("remove", "autoawq"), "it is install or lock"),
+        (("upgrade", "autoawq"), "it is install, remove or lock"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

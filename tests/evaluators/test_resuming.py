@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import pytest
 
 from qpipe.core.store import Store
 from tests.cli import qpipe
-from tests.killing import files_below, kill_with_workers
+from tests.killing import files_below, killed_when
 
 STORIES = Path(__file__).parent.parent / "data" / "models" / "stories260K"
 TEXT = Path(__file__).parent.parent / "data" / "texts" / "tinystories_train_head_ascii.txt"
@@ -24,25 +21,10 @@ ASKED = (
 )
 
 
-def _killed_at(cwd: Path, groups: int) -> Path:
-    """Start the run, and kill its workers and itself once a measurement has kept so many groups."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qpipe", *ASKED],
-        cwd=cwd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(6000):
-            found = files_below(cwd / "outputs" / "store", "group-*.npz")
-            if len(found) >= groups:
-                return found[0].parent
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.01)
-        raise AssertionError("no window was kept within a minute")
-    finally:
-        kill_with_workers(process)
+def _kept(cwd: Path, groups: int) -> Path | None:
+    """The folder of a measurement that has kept so many groups."""
+    found = files_below(cwd / "outputs" / "store", "group-*.npz")
+    return found[0].parent if len(found) >= groups else None
 
 
 def _results(cwd: Path) -> dict[str, Any]:
@@ -60,7 +42,7 @@ def test_a_killed_evaluation_goes_on_from_what_it_has(tmp_path: Path) -> None:
     broken, whole = tmp_path / "broken", tmp_path / "whole"
     broken.mkdir()
     whole.mkdir()
-    kept = _killed_at(broken, 5)
+    kept = killed_when(lambda: _kept(broken, 5), *ASKED, cwd=broken)
     first = kept / "group-000000.npz"
     before = first.stat()
     again = qpipe(*ASKED, cwd=broken)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.cli import environment, qpipe
+from tests.cli import qpipe
 from tests.evaluators.tasks import STORIES
-from tests.killing import files_below, kill_with_workers
+from tests.killing import files_below, killed_when
 
 pytestmark = pytest.mark.slow
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -69,18 +66,7 @@ def test_without_a_network_one_task_fails_and_the_rest_goes_on(tmp_path: Path) -
 
 def test_a_killed_evaluation_goes_on_from_the_answers_it_has(tmp_path: Path) -> None:
     command = ("run", *ALONE, *TASKS, "evaluate.tasks=stories", "executor.cpus=1")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qpipe", *command],
-        cwd=tmp_path,
-        env=environment(OFFLINE),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        journal = answers(tmp_path)
-    finally:
-        kill_with_workers(process)
+    journal = killed_when(lambda: answers(tmp_path), *command, cwd=tmp_path, env=OFFLINE)
 
     # What was answered is marked, so that it is seen again.
     kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)
@@ -101,14 +87,7 @@ def test_a_killed_evaluation_goes_on_from_the_answers_it_has(tmp_path: Path) -> 
     assert not journal.exists()
 
 
-def answers(folder: Path) -> Path:
-    """The journal of the first evaluation, once it has something."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        found = [
-            path for path in files_below(folder, "answers.jsonl") if len(path.read_bytes()) > 2000
-        ]
-        if found:
-            return found[0]
-        time.sleep(0.005)
-    raise AssertionError("no answer came")
+def answers(folder: Path) -> Path | None:
+    """The journal of the first evaluation, if it has something."""
+    found = [path for path in files_below(folder, "answers.jsonl") if len(path.read_bytes()) > 2000]
+    return found[0] if found else None

@@ -39,11 +39,11 @@ class Awq(Format):
     def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
         """Raises CheckpointError."""
         read = _gemv if _version(config) == "gemv" else _gemm
+        bits, size = _bits(config), _size(config)
         for name in named(tensors, "qweight"):
-            shape = read(name, tensors, _bits(config), _size(config))
+            shape = read(name, tensors, bits, size)
             parts = tuple(f"{name}.{suffix}" for suffix in ("qweight", "scales", "qzeros"))
-            kind = f"AWQ-{_bits(config)}bit-{group_label(_size(config))}"
-            yield Packed(name, shape, kind, parts)
+            yield Packed(name, shape, f"AWQ-{bits}bit-{group_label(size)}", parts, bits, size)
 
 
 def _bits(config: Mapping[str, Any]) -> int:

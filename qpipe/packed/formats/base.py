@@ -16,12 +16,18 @@ Tensors = Mapping[str, StoredTensor]
 @dataclass(frozen=True)
 class Packed:
     """A matrix in packed form: ``shape`` is (rows, columns) of what it stands for, ``type`` its
-    name in reports, ``parts`` the tensors that it is made of."""
+    name in reports, ``parts`` the tensors that it is made of.
+
+    ``bits`` are each weight's own, without scales and zero points; ``group_size`` weights of a row
+    share a scale: -1 all of them, None a number that differs.
+    """
 
     name: str
     shape: tuple[int, ...]
     type: str
     parts: tuple[str, ...]
+    bits: float
+    group_size: int | None
 
 
 class Format(abc.ABC):
@@ -32,6 +38,13 @@ class Format(abc.ABC):
     @abc.abstractmethod
     def label(self, config: Mapping[str, Any]) -> str:
         """The name of the format in reports, such as ``GPTQ-4bit-g128``."""
+
+    def tool(self, config: Mapping[str, Any]) -> str | None:
+        """What packed it, with its version, if the ``quantization_config`` says so."""
+        if "autoround_version" in config:
+            return f"auto-round {config['autoround_version']}"
+        said = (config.get("meta") or {}).get("quantizer") or []
+        return ", ".join(name.replace(":", " ") for name in said) or None
 
     @abc.abstractmethod
     def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:

@@ -48,7 +48,7 @@ def _int8(name: str, tensors: Tensors) -> Packed:
     parts = [f"{name}.weight", f"{name}.SCB"]
     if f"{name}.weight_format" in tensors:
         parts.append(f"{name}.weight_format")
-    return Packed(name, weights.shape, "bnb-INT8", tuple(parts))
+    return Packed(name, weights.shape, "bnb-INT8", tuple(parts), 8, -1)
 
 
 def _four_bits(name: str, tensors: Tensors, kind: str) -> Packed:
@@ -63,4 +63,4 @@ def _four_bits(name: str, tensors: Tensors, kind: str) -> Packed:
     expect(part(tensors, name, "weight", ("U8",)), (-(-count // 2), 1), why)
     expect(part(tensors, name, "weight.absmax", ("F32", "U8")), (-(-count // block),), why)
     parts = tuple(key for key in tensors if key.startswith(f"{name}.weight"))
-    return Packed(name, shape, f"bnb-{kind.upper()}", parts)
+    return Packed(name, shape, f"bnb-{kind.upper()}", parts, 4, block)

@@ -39,6 +39,11 @@ class Compressed(Format):
         first, *others = (_label(group) for group in config["config_groups"].values())
         return first + ("-mixed" if any(other != first for other in others) else "")
 
+    def tool(self, config: Mapping[str, Any]) -> str | None:
+        """The library's version; llm-compressor does not name itself."""
+        version = config.get("version")
+        return f"compressed-tensors {version}" if version else super().tool(config)
+
     def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
         """Raises CheckpointError."""
         for name in named(tensors, "weight_packed"):
@@ -84,7 +89,8 @@ def _packed(name: str, tensors: Tensors) -> Packed:
     if f"{name}.weight_g_idx" in tensors:
         expect(part(tensors, name, "weight_g_idx", ("I32",)), (columns,), why)
         parts.append(f"{name}.weight_g_idx")
-    return Packed(name, (rows, columns), f"INT{bits}-{group_label(size)}", tuple(parts))
+    kind = f"INT{bits}-{group_label(size)}"
+    return Packed(name, (rows, columns), kind, tuple(parts), bits, size)
 
 
 def _integers(name: str, tensors: Tensors) -> Packed:
@@ -98,4 +104,5 @@ def _integers(name: str, tensors: Tensors) -> Packed:
     parts = [weights.name, scale.name]
     if f"{name}.weight_zero_point" in tensors:
         parts.append(f"{name}.weight_zero_point")
-    return Packed(name, (rows, columns), "INT8", tuple(parts))
+    size = -1 if scale.shape[1] == 1 else columns // scale.shape[1]
+    return Packed(name, (rows, columns), "INT8", tuple(parts), 8, size)

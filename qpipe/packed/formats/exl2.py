@@ -50,6 +50,8 @@ def _module(name: str, tensors: Tensors) -> Packed:
         (rows, columns),
         f"EXL2-{'/'.join(map(str, sorted(set(kinds))))}bit",
         tuple(f"{name}.{suffix}" for suffix in suffixes),
+        bits=words * 32 / columns,
+        group_size=None,
     )
 
 

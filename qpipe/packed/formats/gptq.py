@@ -70,4 +70,5 @@ def _module(name: str, tensors: Tensors, *, bits: int, size: int) -> Packed:
     if f"{name}.g_idx" in tensors:
         expect(part(tensors, name, "g_idx", ("I32",)), (columns,), why)
         parts.append(f"{name}.g_idx")
-    return Packed(name, (rows, columns), f"GPTQ-{bits}bit-{group_label(size)}", tuple(parts))
+    kind = f"GPTQ-{bits}bit-{group_label(size)}"
+    return Packed(name, (rows, columns), kind, tuple(parts), bits, size)

@@ -32,4 +32,4 @@ class TorchAo(Format):
             scale = part(tensors, name, "_weight_scale", ("F32", "BF16", "F16"))
             expect(scale, (weights.shape[0], 1), "a scale for each row")
             parts = tuple(key for key in tensors if key.startswith(f"{name}._weight_"))
-            yield Packed(name, weights.shape, "INT8", parts)
+            yield Packed(name, weights.shape, "INT8", parts, 8, -1)

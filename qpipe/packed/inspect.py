@@ -1,0 +1,55 @@
+"""What a checkpoint folder with packed matrices holds, read from its headers alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from qpipe.gguf.inspect import Entry, sizes, types
+from qpipe.packed import structure
+from qpipe.packed.structure import Structure
+
+
+def inspect(folder: Path) -> dict[str, Any]:
+    """What `qpipe.gguf.inspect.inspect` cannot tell of a folder whose config.json has a
+    ``quantization_config``: the same keys, with packed matrices as what they stand for.
+
+    ``quantization`` has ``method, format, tool, bits, group_sizes, modules, weights, bytes,
+    bits_per_weight`` (scales and zero points too) and ``kept``, the matrices that are not packed.
+    For a method that is not known it has ``method`` alone. Raises CheckpointError for damage.
+    """
+    from qpipe.gguf.checkpoint import open_checkpoint
+
+    quantization = open_checkpoint(folder).config.fields["quantization_config"]
+    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    if not structure.is_known(method):
+        return {"quantization": {"method": method}}
+    found = structure.read(folder)
+    entries = [
+        Entry(m.name, m.type, list(m.shape), found.packed_bytes(m)) for m in found.modules.values()
+    ]
+    entries += [Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in found.plain.values()]
+    return {
+        **sizes(entries, found.facts["file_bytes"]),
+        "types": types(entries),
+        "file_type": found.label,
+        "quantization": {"method": method, **_packed(found)},
+    }
+
+
+def _packed(found: Structure) -> dict[str, Any]:
+    modules = found.modules.values()
+    weights = sum(math.prod(module.shape) for module in modules)
+    size = sum(map(found.packed_bytes, modules))
+    return {
+        "format": found.label,
+        "tool": found.tool,
+        "bits": sorted({module.bits for module in modules}),
+        "group_sizes": sorted({m.group_size for m in modules if m.group_size is not None}),
+        "modules": len(modules),
+        "weights": weights,
+        "bytes": size,
+        "bits_per_weight": size * 8 / weights,
+        "kept": [name for name, tensor in found.plain.items() if len(tensor.shape) == 2],
+    }

@@ -1,0 +1,82 @@
+"""What `qpipe inspect` says of packed checkpoints: bits and groups, and bits per weight by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.packed.inspect import inspect
+from tests.cli import qpipe
+from tests.packed.checkpoints import around, checkpoint, plain
+from tests.packed.test_structure import FORMATS, gptq, state
+
+STATE = state(64, 128).nbytes
+# Of each weight of a matrix of 64 rows and 128 columns: its own bits, and those of what it shares.
+EXPECTED: dict[str, tuple[list[float], list[int], float]] = {
+    "GPTQ-4bit-g32-actorder": ([4], [32], 4 + 16 / 32 + 4 / 32 + 32 / 64),
+    "AWQ-4bit-g64": ([4], [64], 4 + 16 / 64 + 4 / 64),
+    "AWQ-4bit-g64-GEMV": ([4], [64], 4 + 16 * 16 / 128 + 2 * 32 / 128),
+    "W4A16-g64": ([4], [64], 4 + 16 / 64 + 4 / 64 + 2 * 64 / 8192),
+    "W8A8": ([8], [-1], 8 + 16 / 128),
+    "bnb-NF4": ([4], [64], 4 + 32 / 64 + (16 * 32 + STATE * 8) / 8192),
+    "bnb-INT8": ([8], [-1], 8 + 32 / 128),
+    "ao-W8A16": ([8], [-1], 8 + 32 / 128),
+}
+
+
+@pytest.mark.parametrize("label", FORMATS)
+def test_bits_and_groups(tmp_path: Path, label: str) -> None:
+    parts, config = FORMATS[label]()
+    found = inspect(checkpoint(tmp_path, around(parts), quantization_config=config))
+    packed = found["quantization"]
+    bits, groups, each = EXPECTED[label]
+    assert (packed["bits"], packed["group_sizes"]) == (bits, groups)
+    assert packed["bits_per_weight"] == pytest.approx(each, rel=1e-12)
+    assert (packed["modules"], packed["weights"]) == (1, 64 * 128)
+    assert packed["kept"] == ["model.embed_tokens.weight"]
+    assert packed["format"] == found["file_type"] == label
+    assert packed["method"] == config["quant_method"]
+    assert found["parameters"] == 32 * 128 + 128 + 64 * 128
+    assert found["tensor_bytes"] == sum(array.nbytes for array in around(parts).values())
+
+
+@pytest.mark.parametrize(
+    ("said", "tool"),
+    [
+        ({}, None),
+        ({"meta": {"quantizer": ["gptqmodel:7.6.0"]}}, "gptqmodel 7.6.0"),
+        ({"autoround_version": "0.15.1"}, "auto-round 0.15.1"),
+    ],
+)
+def test_the_tool_is_named_where_it_named_itself(
+    tmp_path: Path, said: dict[str, Any], tool: str | None
+) -> None:
+    parts, config = gptq()
+    made = checkpoint(tmp_path, around(parts), quantization_config={**config, **said})
+    assert inspect(made)["quantization"]["tool"] == tool
+
+
+def test_the_command_shows_it(tmp_path: Path) -> None:
+    parts, config = gptq()
+    checkpoint(tmp_path / "made", around(parts), quantization_config=config)
+    answer = qpipe("inspect", "made", cwd=tmp_path)
+    assert answer.code == 0, answer.stderr
+    said = dict(line.split("  ", 1) for line in answer.stdout.splitlines() if "  " in line)
+    assert said["quantized"].strip() == "gptq, 4 bits, groups of 32"
+    assert said["packed"].strip() == (
+        "1 of 2 matrices, 8,192 weights, 5.1250 bits each with scales and zero points"
+    )
+    assert said["not packed"].strip() == "model.embed_tokens.weight"
+
+
+def test_an_unknown_method_is_shown_as_it_is_stored(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "made", plain(), quantization_config={"quant_method": "fp8"})
+    document = json.loads(qpipe("inspect", "made", "--json", cwd=tmp_path).stdout)
+    assert document["quantization"] == {"method": "fp8"}
+    assert document["bits_per_weight"] is None
+    said = qpipe("inspect", "made", cwd=tmp_path).stdout
+    assert "by a method that qpipe does not know: fp8" in said
+    assert len(document["tensors"]) == 3
