@@ -115,6 +115,12 @@ class Stage(abc.ABC):
         return None
 
     @classmethod
+    def bits(cls, params: Any) -> float | None:
+        """About how many bits a weight takes in the model that comes out, from the parameters
+        alone, None if they do not tell: what the levels of a sweep are put in order by."""
+        return None
+
+    @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
         """What the stage occupies on a machine with ``cores`` CPU cores."""
         return Resources()

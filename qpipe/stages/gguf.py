@@ -92,6 +92,12 @@ class GgufParams(EngineParams):
     pretokenizer: str | None = None
     provenance: bool = True
 
+    def bits_per_weight(self) -> float:
+        """Of a typical model."""
+        from qpipe.gguf.typical import bits
+
+        return bits(self.wanted())
+
     def wanted(self) -> Wanted:
         """The names of types, checked once more."""
         from qpipe.gguf.mixture import Wanted

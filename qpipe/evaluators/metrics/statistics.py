@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def root_mean_square(values: Nll) -> Mean:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval ``value`` ± ``half`` for what the whole text would give."""
+    """An interval ``value`` ± ``half`` for what the whole text would give."""
 
     value: float
     half: float
@@ -76,28 +77,35 @@ class Interval:
 
 
 def over_windows(parts: Sequence[Nll], *, available: int) -> Interval:
-    """The interval of the mean over all tokens of ``available`` windows, from some at random.
+    """The 95 % interval of the mean over all tokens of ``available`` windows, from those of some
+    windows at random."""
+    sums = np.array([part.sum() for part in parts])
+    counts = np.array([len(part) for part in parts], np.float64)
+    return of_sums(sums, counts, available=available)
+
+
+def of_sums(sums: Nll, counts: Nll, *, available: int, below: float = 0.975) -> Interval:
+    """`over_windows` from each window's sum and number of tokens; the true value lies under the
+    upper end with probability ``below``, and over the lower end with the same.
 
     Windows are what is drawn, without replacement: tokens of one window are no independent draws.
     Mean as a ratio of sums, variance of its residuals (Cochran, Sampling Techniques, 2.11 and 6.3)
     with the finite population correction; Student's quantile.
     """
-    sums = np.array([part.sum() for part in parts])
-    counts = np.array([len(part) for part in parts], np.float64)
     value = float(sums.sum() / counts.sum())
-    n = len(parts)
+    n = len(sums)
     if n == available:
         return Interval(value, 0.0)
     if n < 2:
         return Interval(value, math.inf)
     spread = float(np.square(sums - value * counts).sum()) / (n - 1)
     stderr = math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
-    return Interval(value, student(n - 1) * stderr)
+    return Interval(value, student(n - 1, below) * stderr)
 
 
-def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (Abramowitz and Stegun, 26.7.5); 1 % off at 3."""
-    z = 1.959963985
+def student(freedom: int, below: float = 0.975) -> float:
+    """A quantile of Student's t (Abramowitz and Stegun, 26.7.5); of 97.5 %, 1 % off at 3."""
+    z = NormalDist().inv_cdf(below)
     terms = (
         z,
         (z**3 + z) / 4,
