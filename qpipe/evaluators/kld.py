@@ -130,7 +130,7 @@ def measure(
     count = len(windows.tokens)
     order = range(count) if precision is None and rival is None else _shuffled(count)
     enough = Enough(stored, order, precision, params.precision_of, rival)
-    work = Pass(backend, windows, order=order, kept=Kept(partial))
+    work = Pass(backend, windows, order=order, kept=Kept(partial), filled=True)
     computed = work.run(scorer, progress=progress, enough=enough)
     by_window = sorted(zip(order, work.found, strict=False), key=lambda pair: pair[0])
     return Measured(

@@ -42,7 +42,7 @@ class Logprobs(LogitsEvaluator):
     what was stored of the first. Nothing nearer to the reference can be told from it.
     """
 
-    version = 2
+    version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
 
@@ -111,7 +111,7 @@ def store(
         shutil.rmtree(partial, ignore_errors=True)  # an attempt that had moved it already
     aside.mkdir(parents=True, exist_ok=True)
     scorer = StoringScorer(windows, aside / DISTRIBUTIONS, form_of(backend.n_vocab, top_k))
-    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
+    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial), filled=True)
     try:
         computed = work.run(scorer, progress=progress)
     finally:
@@ -155,6 +155,6 @@ class TransformersLogprobsParams(LogprobsParams):
 class TransformersLogprobs(Logprobs):
     """The same of a checkpoint, by transformers in the worker's process."""
 
-    version = 2
+    version = 3
     Params: ClassVar[ParamsModel] = TransformersLogprobsParams
     backend = Transformers

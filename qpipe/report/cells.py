@@ -124,11 +124,12 @@ def _delta(row: Row, field: str) -> str:
 
 def _dominated(name: str, measurement: Mapping[str, Any]) -> str:
     by, (low, high) = measurement["dominated_by"], measurement["interval"]
+    better = f"{_number(by['difference'])} nats a token"
+    surely = f"{_number(by['difference_at_least'])} or more with {by['confidence']:.0%} confidence"
     return (
         f"≈ {name}, {measurement['metric']}: {measurement['sampling']} as dominated by "
-        f"{by['name']}, which is no larger and better by {_number(by['difference'])} nats a token "
-        f"(with {by['confidence'] * 100:.0f} % confidence by {_number(by['difference_at_least'])} or "
-        f"more); its scores are estimates, kld from {_number(low)} to {_number(high)} (95 %)"
+        f"{by['name']}, which is no larger and better by {better} ({surely}); its scores are "
+        f"estimates, kld from {_number(low)} to {_number(high)} (95%)"
     )
 
 

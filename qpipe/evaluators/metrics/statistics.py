@@ -84,9 +84,8 @@ def over_windows(parts: Sequence[Nll], *, available: int) -> Interval:
     return of_sums(sums, counts, available=available)
 
 
-def of_sums(sums: Nll, counts: Nll, *, available: int, below: float = 0.975) -> Interval:
-    """`over_windows` from each window's sum and number of tokens; the true value lies under the
-    upper end with probability ``below``, and over the lower end with the same.
+def of_sums(sums: Nll, counts: Nll, *, available: int) -> Interval:
+    """`over_windows` from each window's sum and number of tokens.
 
     Windows are what is drawn, without replacement: tokens of one window are no independent draws.
     Mean as a ratio of sums, variance of its residuals (Cochran, Sampling Techniques, 2.11 and 6.3)
@@ -98,9 +97,31 @@ def of_sums(sums: Nll, counts: Nll, *, available: int, below: float = 0.975) -> 
         return Interval(value, 0.0)
     if n < 2:
         return Interval(value, math.inf)
-    spread = float(np.square(sums - value * counts).sum()) / (n - 1)
-    stderr = math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
-    return Interval(value, student(n - 1, below) * stderr)
+    stderr = _stderr(sums - value * counts, counts, available=available)
+    return Interval(value, student(n - 1) * stderr)
+
+
+def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> float:
+    """What the mean over all windows falls short of with probability ``mistaken``, from at least
+    two of them at random but not all.
+
+    As `of_sums`, with a wider margin where few windows far below the others would pull the mean
+    down: the quantile of t for skewed values (Hall, The Bootstrap and Edgeworth Expansion, 2.6).
+    """
+    n = len(sums)
+    value = float(sums.sum() / counts.sum())
+    residuals = sums - value * counts
+    quantile = student(n - 1, 1 - mistaken)
+    spread = math.sqrt(float(np.square(residuals).mean()))
+    skew = float((residuals**3).mean()) / spread**3 if spread else 0.0
+    quantile += max(0.0, -skew) * (1 + 2 * quantile**2) / (6 * math.sqrt(n))
+    return value - quantile * _stderr(residuals, counts, available=available)
+
+
+def _stderr(residuals: Nll, counts: Nll, *, available: int) -> float:
+    n = len(residuals)
+    spread = float(np.square(residuals).sum()) / (n - 1)
+    return math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
 
 
 def student(freedom: int, below: float = 0.975) -> float:
