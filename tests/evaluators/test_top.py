@@ -141,6 +141,8 @@ def test_the_size_is_forecast(gguf_of: Gguf, tmp_path: Path) -> None:
     stored.tokenized.save(tmp_path)
     model = DATA / "models" / "stories260K"
     found = Logprobs.preview(LogprobsParams(top_k=32), Order({"model": model, "tokens": tmp_path}))
+    assert found is not None
+    assert not found.at_most
     assert found.facts["size_bytes"] == (stored.folder / "distributions.bin").stat().st_size
 
 
