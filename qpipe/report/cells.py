@@ -92,7 +92,7 @@ def _number(value: float, field: str = "") -> str:
         return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:#.3g}"
 
 
 def _score(row: Row, field: str) -> str:
@@ -143,5 +143,7 @@ def _how(measurement: Mapping[str, Any]) -> str:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
     if measurement.get("items"):
         words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")
+    if measurement["metric"] == "logprobs":
+        words.append("its kld is the reference's own noise")
     words += [measurement[name] for name in ("backend", "machine") if measurement[name]]
     return "; ".join(words)
