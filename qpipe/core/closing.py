@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+_C = TypeVar("_C", bound="Closing")
 
 
 class Closing(abc.ABC):
@@ -16,7 +15,7 @@ class Closing(abc.ABC):
     def close(self) -> None:
         """Let it go."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self: _C) -> _C:
         return self
 
     def __exit__(self, *failure: object) -> None:
