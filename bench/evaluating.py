@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from bench.measure import Bench, Row, call, interleaved
-from qpipe.evaluators.kld import KldParams, interval, measure
+from qpipe.evaluators.kld import KldParams, measure
 from qpipe.evaluators.logprobs import store
 from qpipe.evaluators.perplexity import measure as measure_perplexity
 from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.stopping import interval
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import Tokenized, tokenize
 from qpipe.gguf.convert import convert
@@ -123,8 +124,8 @@ def _precision(folder: Path) -> Iterator[Row]:
     text = _STORIES / "texts" / "tinystories_train_head_ascii.txt"
     stored = _reference(models["F32"], folder / "reference", text, n_ctx=512)
     with LlamaCppBackend(models["Q4_0"], threads=THREADS) as backend:
-        full, _ = measure(backend, stored, KldParams())
-        some, _ = measure(backend, stored, KldParams(precision=0.05))
+        full = measure(backend, stored, KldParams()).values
+        some = measure(backend, stored, KldParams(precision=0.05)).values
     whole, found = (interval(parts, stored, "kld") for parts in (full, some))
     yield Row(
         "tokens for mean KLD ± 5 %, stories260K Q4_0",

@@ -50,7 +50,7 @@ def _job(number: int, depth: int) -> JobDraft:
     for level in range(depth):
         needs = {"text": "text", **({"model": stages[-1]["name"]} if level else {})}
         stages.append(_stage(f"level{level}", number, needs))
-    return JobDraft(label=str(number), overrides=[], stages=stages, reference=None)
+    return JobDraft(label=str(number), overrides=[], stages=stages, reference=None, levels={})
 
 
 def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:

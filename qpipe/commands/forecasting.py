@@ -142,7 +142,7 @@ def _preview_record(preview: Preview | QpipeError | None) -> dict[str, Json]:
         return {}
     if isinstance(preview, QpipeError):
         return {"error": str(preview)}
-    return {"facts": preview.facts, "tensors": preview.tensors}
+    return {"facts": preview.facts, "tensors": preview.tensors, "at_most": preview.at_most}
 
 
 def _short(value: Json) -> str:

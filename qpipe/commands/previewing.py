@@ -28,7 +28,7 @@ _SOME_KEY = "0" * 64
 def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
     """By node id, what each node that is not in the store would make, or why it would fail.
 
-    Nodes are left out whose inputs have to be made first, and those that foresee nothing.
+    Nodes are left out that foresee nothing, most of them where an input has to be made first.
     """
     made: dict[str, Preview | QpipeError] = {}
     with TemporaryDirectory(prefix="qpipe-plan-") as temporary:
@@ -36,10 +36,10 @@ def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
         known = {item.node.id: item for item in found}
         for item in found:
             node = item.node
-            if item.state == "cached" or not folders.keys() >= set(node.inputs.values()):
+            if item.state == "cached":
                 continue
             try:
-                preview = _preview(item, folders, known)
+                preview = _preview(item, folders, known, made)
             except QpipeError as error:
                 made[node.id] = error
             else:
@@ -50,7 +50,12 @@ def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
 def lines(preview: Preview) -> Iterator[str]:
     """Size, bits per weight, and below them the tensors of each type; of no model, the size."""
     facts = preview.facts
-    words = f"{facts['format']}, {facts['size_bytes']:,} bytes"
+    amount = (
+        f"{facts['size_bytes']:,} bytes"
+        if "size_bytes" in facts
+        else f"{facts['tokens_scored']:,} tokens scored"
+    )
+    words = f"{facts['format']}, {'at most ' if preview.at_most else ''}{amount}"
     if not preview.tensors:
         yield words
         return
@@ -118,16 +123,25 @@ def _make(node: Node, folder: Path) -> None:
 
 
 def _preview(
-    item: Forecast, folders: Mapping[str, Path], known: Mapping[str, Forecast]
+    item: Forecast,
+    folders: Mapping[str, Path],
+    known: Mapping[str, Forecast],
+    made: Mapping[str, Preview | QpipeError],
 ) -> Preview | None:
-    from qpipe.stages.base import Order
+    from qpipe.stages.base import Order, Preview
 
+    stage = stage_of(item.node.runtime.entry)
+    there = {role: node for role, node in item.node.inputs.items() if node in folders}
+    if there != item.node.inputs and not stage.foresees:
+        return None
+    foreseen = {role: made.get(node) for role, node in item.node.inputs.items()}
     order = Order(
-        {role: folders[source] for role, source in item.node.inputs.items()},
+        {role: folders[node] for role, node in there.items()},
         key=item.key or _SOME_KEY,
-        origins={role: _origin(known[source]) for role, source in item.node.inputs.items()},
+        origins={role: _origin(known[node]) for role, node in there.items()},
+        foreseen={role: p for role, p in foreseen.items() if isinstance(p, Preview)},
     )
-    return stage_of(item.node.runtime.entry).preview(_params(item.node), order)
+    return stage.preview(_params(item.node), order)
 
 
 def _origin(item: Forecast) -> Mapping[str, Json]:

@@ -51,7 +51,9 @@ class Runtime:
     ``entry`` names the code, as ``module:attribute``; it comes from the installed stages, never
     from a recipe. ``python`` is the interpreter (None: this one). ``where`` holds what locates a
     pinned source here (paths, endpoints). ``timeout`` is in seconds. ``reads_once`` is the role of
-    an input that one pass reads for several nodes of this ``entry``.
+    an input that one pass reads for several nodes of this ``entry``. ``dispensable`` are roles
+    without which the node runs where what fills them could not be made; its key is then without
+    them too.
     """
 
     entry: str
@@ -60,6 +62,7 @@ class Runtime:
     timeout: float | None = None
     where: Mapping[str, Json] = field(default_factory=dict)
     reads_once: str | None = None
+    dispensable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,11 @@ class Node:
             engine=self.engine,
             inputs=self.inputs,
         )
+
+    def needs(self, source: str) -> bool:
+        """Whether it cannot run without the output of the node ``source``, one of its inputs."""
+        roles = {role for role, node in self.inputs.items() if node == source}
+        return not roles <= self.runtime.dispensable
 
     def key(self, digests: Mapping[str, str]) -> str:
         """The artifact key, given the content digest of each input by role."""
@@ -130,14 +138,17 @@ class Graph(Mapping[str, Node]):
         return users
 
     def downstream(self, node: str, *, stop: Container[str] = ()) -> list[str]:
-        """The ids of everything that needs ``node``, directly or not, in graph order.
+        """The ids of everything that cannot do without ``node``, directly or not, in graph order.
 
         What is in ``stop`` is left out, and so is what only it leads to.
         """
         found: set[str] = set()
         front = [node]
         while front:
-            users = [user for user in self.users[front.pop()] if user not in stop]
+            source = front.pop()
+            users = [
+                user for user in self.users[source] if user not in stop and self[user].needs(source)
+            ]
             front.extend(user for user in users if user not in found)
             found.update(users)
         return sorted(found, key=self._positions.__getitem__)

@@ -1,8 +1,8 @@
 """Run a graph: lookup → submit → commit → emit, each node at most once, inputs first.
 
 The runner decides; the executor that is passed in works; the store remembers. A failed node
-makes everything below it ``skipped``. Without ``keep_going`` nothing new starts after a failure;
-what runs already is finished and kept.
+makes everything that cannot do without it ``skipped``. Without ``keep_going`` nothing new starts
+after a failure; what runs already is finished and kept.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class _Run:
     # -- starting -------------------------------------------------------------------------------
 
     def _look_up(self, node: Node) -> None:
-        inputs = {role: self._made(source) for role, source in node.inputs.items()}
+        inputs = self._inputs(node)
         key = node.key({role: artifact.manifest.digest for role, artifact in inputs.items()})
         try:
             artifact, damage = self.store.lookup(key)
@@ -276,10 +276,10 @@ class _Run:
         origins = {role: artifact.manifest.origin for role, artifact in miss.inputs.items()}
         return Job(node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins)
 
-    def _made(self, node: str) -> Artifact:
-        artifact = self.outcomes[node].artifact
-        assert artifact is not None
-        return artifact
+    def _inputs(self, node: Node) -> dict[str, Artifact]:
+        """By role, without those that could not be made and that the node does without."""
+        made = {role: self.outcomes[source].artifact for role, source in node.inputs.items()}
+        return {role: artifact for role, artifact in made.items() if artifact is not None}
 
     # -- ending ---------------------------------------------------------------------------------
 
@@ -328,8 +328,7 @@ class _Run:
 
     def _changed_input(self, node: Node) -> StoreError | None:
         """What was made from an input that is no longer what its digest says is worth nothing."""
-        for source in node.inputs.values():
-            artifact = self._made(source)
+        for artifact in self._inputs(node).values():
             for entry in artifact.manifest.files:
                 if problem := intact(artifact.path, entry):
                     return StoreError(
@@ -341,8 +340,8 @@ class _Run:
     def _manifest(self, job: Job, output: Output) -> Manifest:
         node = job.node
         inputs = {}
-        for role, source in node.inputs.items():
-            made = self._made(source).manifest
+        for role, artifact in self._inputs(node).items():
+            made = artifact.manifest
             inputs[role] = {"key": made.key, "digest": made.digest, "name": made.name}
         return Manifest(
             key=job.key,
@@ -389,9 +388,9 @@ class _Run:
                 error=str(outcome.error) if outcome.error else outcome.blocked_by,
             )
         )
-        if artifact is None:
-            return
         for user in self.graph.users[node.id]:
+            if artifact is None and self.graph[user].needs(node.id):
+                continue
             self.missing_inputs[user] -= 1
             if self.missing_inputs[user] == 0 and user not in self.outcomes:
                 self.ready.append(self.graph[user])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -11,8 +12,12 @@ from pydantic import Field
 
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.frontier import name_and_size
 from qpipe.evaluators.kv import KvParams, NoKvParams, departing
+from qpipe.evaluators.levels import RIVALS, SUMS, Level, best
+from qpipe.evaluators.levels import load as load_levels
 from qpipe.evaluators.reporting import about, facts
+from qpipe.evaluators.stopping import Enough, extent
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import load
 from qpipe.stages.base import ParamsModel, Work
@@ -22,16 +27,6 @@ if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
     from qpipe.evaluators.metrics.passing import Progress
     from qpipe.evaluators.metrics.scores import Values
-    from qpipe.evaluators.metrics.statistics import Interval
-
-# Windows before which nothing is called precise: the spread of fewer is not known well enough, and
-# the chance that it looks small too early is what biases a measurement that stops by itself.
-LEAST = 16
-# Intervals are this much wider than those of as many windows chosen beforehand: stopping at the
-# first that is tight enough favours those that are so by chance. With it they cover what all
-# windows give in 94 to 97 of 100 orders (tests/evaluators/test_precision.py; without, in 92 to
-# 94).
-WIDER = 1.1
 
 
 class KldParams(KvParams):
@@ -46,10 +41,15 @@ class KldParams(KvParams):
 
 
 class Kld(LogitsEvaluator):
-    """Measured against the distributions that a stage of metric ``logprobs`` stored."""
+    """Measured against the distributions that a stage of metric ``logprobs`` stored.
 
-    version = 1
+    With levels in role ``rivals`` (`qpipe.evaluators.frontier`) it ends early once the best one
+    that is no larger is clearly better. ``sums.npy`` is what larger levels are compared with.
+    """
+
+    version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
+    optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
     Params: ClassVar[ParamsModel] = KldParams
 
     def run(self, params: KldParams, work: Work) -> Mapping[str, Json]:
@@ -60,21 +60,55 @@ class Kld(LogitsEvaluator):
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             stored.require_same(n_vocab=backend.n_vocab, model="this model")
             started = time.perf_counter()
-            found, computed = measure(
+            found = measure(
                 backend,
                 stored,
                 params,
+                rival=_rival(work),
                 progress=lambda done, total: work.progress(done, total, "tokens"),
                 partial=work.partial,
             )
             seconds = time.perf_counter() - started
             described = departing(about(tokenized, backend), params)
-        width = tokenized.windows.tokens.shape[1]
-        described |= _extent(found, stored, params, width=width)
-        scores = scores_of(found, stored)
+        described |= found.extent
+        scores = scores_of(found.values, stored)
         described |= _bounded(described, scores, stored)
         write_result(work.out, {**described, **scores, "params": params.model_dump()})
-        return facts(described, scores, seconds, computed * width / seconds if computed else None)
+        found.save_sums(work.out)
+        done = found.computed * tokenized.windows.tokens.shape[1]
+        return facts(described, scores, seconds, done / seconds if done else None)
+
+
+def _rival(work: Work) -> Level | None:
+    """What the model is compared with on the way: the best known level that is no larger."""
+    if RIVALS not in work.inputs:
+        return None
+    _, size = name_and_size(work.origins["model"])
+    return best(load_levels(work.inputs[RIVALS]), size=size)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``values`` of each of ``windows``, in the order of the text; ``computed`` windows were not
+    kept from an earlier attempt. ``extent`` says how much was enough, if less was asked for."""
+
+    windows: Sequence[int]
+    values: Sequence[Values]
+    computed: int
+    available: int
+    extent: Mapping[str, Json]
+
+    def save_sums(self, folder: Path) -> None:
+        """Write the sums of each window, as `qpipe.evaluators.levels` says."""
+        import numpy as np
+
+        from qpipe.evaluators.metrics.distributions import KLD, KLD_AT_MOST
+
+        sums = np.full((self.available, 2), np.nan, "<f8")
+        most = KLD_AT_MOST if self.values[0].shape[1] > KLD_AT_MOST else KLD
+        for window, values in zip(self.windows, self.values, strict=True):
+            sums[window] = values[:, KLD].sum(), values[:, most].sum()
+        np.save(folder / SUMS, sums)
 
 
 def measure(
@@ -82,80 +116,37 @@ def measure(
     stored: Stored,
     params: KldParams,
     *,
+    rival: Level | None = None,
     progress: Progress | None = None,
     partial: Path | None = None,
-) -> tuple[list[Values], int]:
-    """The values of each window that was needed, and how many were computed here."""
+) -> Measured:
+    """The values of each window that was needed."""
     from qpipe.evaluators.metrics.distributions import DivergenceScorer
     from qpipe.evaluators.metrics.passing import Kept, Pass
 
     windows = stored.tokenized.windows
     scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)
-    order = _order(len(windows.tokens), params)
-    work = Pass(backend, windows, order=order, kept=Kept(partial))
-    computed = work.run(scorer, progress=progress, enough=_enough(stored, params))
-    return work.found, computed
+    precision = None if params.precision == "full" else params.precision
+    count = len(windows.tokens)
+    order = range(count) if precision is None and rival is None else _shuffled(count)
+    enough = Enough(stored, order, precision, params.precision_of, rival)
+    work = Pass(backend, windows, order=order, kept=Kept(partial), filled=True)
+    computed = work.run(scorer, progress=progress, enough=enough)
+    by_window = sorted(zip(order, work.found, strict=False), key=lambda pair: pair[0])
+    return Measured(
+        windows=[window for window, _ in by_window],
+        values=[values for _, values in by_window],
+        computed=computed,
+        available=count,
+        extent=extent(work.found, enough),
+    )
 
 
-def _order(count: int, params: KldParams) -> Sequence[int]:
-    """The text's own order, or one at random that is the same for every model."""
+def _shuffled(count: int) -> Sequence[int]:
+    """A random order of so many windows, the same for every model."""
     import numpy as np
 
-    if params.precision == "full":
-        return range(count)
     return [int(window) for window in np.random.default_rng(count).permutation(count)]
-
-
-def _enough(stored: Stored, params: KldParams) -> Callable[[Sequence[Values]], bool]:
-    precision = params.precision
-
-    def enough(found: Sequence[Values]) -> bool:
-        if precision == "full" or len(found) < LEAST:
-            return False
-        return interval(found, stored, params.precision_of).relative <= precision
-
-    return enough
-
-
-def interval(found: Sequence[Values], stored: Stored, what: str) -> Interval:
-    """The 95 % interval for what all windows would give: of mean kld, or of ppl's difference."""
-    from qpipe.evaluators.metrics.distributions import KLD, NLL, REFERENCE_NLL
-    from qpipe.evaluators.metrics.statistics import Interval, over_windows, perplexity
-
-    available = len(stored.tokenized.windows.tokens)
-    if what == "kld":
-        kld = over_windows([part[:, KLD] for part in found], available=available)
-        return Interval(kld.value, WIDER * kld.half)
-    moved = over_windows(
-        [part[:, NLL] - part[:, REFERENCE_NLL] for part in found], available=available
-    )
-    ours = perplexity(stored.nll + moved.value).value
-    return Interval(ours - perplexity(stored.nll).value, WIDER * ours * moved.half)
-
-
-def _extent(
-    found: Sequence[Values], stored: Stored, params: KldParams, *, width: int
-) -> dict[str, Json]:
-    """How much of the text was enough; a precision that was not reached took all of it."""
-    windows = stored.tokenized.windows
-    if params.precision == "full":
-        return {}
-    reached = interval(found, stored, params.precision_of)
-    scored = sum(map(len, found))
-    words = (
-        f"{scored:,} of {windows.scored:,} tokens were enough for {params.precision_of} "
-        f"± {params.precision:.3g} of its value"
-        if len(found) < len(windows.tokens)
-        else f"no fewer than all {scored:,} tokens give {params.precision_of} "
-        f"± {params.precision:.3g} of its value"
-    )
-    return {
-        "tokens": len(found) * width,
-        "tokens_scored": scored,
-        "chunks": len(found),
-        "interval": [reached.value - reached.half, reached.value + reached.half],
-        "sampling": words,
-    }
 
 
 def _bounded(
@@ -235,6 +226,6 @@ class TransformersKldParams(KldParams, NoKvParams):
 class TransformersKld(Kld):
     """The same of a checkpoint, plain or quantized, by transformers in the worker's process."""
 
-    version = 1
+    version = 2
     Params: ClassVar[ParamsModel] = TransformersKldParams
     backend = Transformers

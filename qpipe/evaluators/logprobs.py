@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -42,17 +42,28 @@ class Logprobs(LogitsEvaluator):
     what was stored of the first. Nothing nearer to the reference can be told from it.
     """
 
-    version = 2
+    version = 3
+    foresees = True
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
 
     @classmethod
-    def preview(cls, params: LogprobsParams, order: Order) -> Preview:
-        """What the distributions will take on disk: no model, but often larger than one."""
-        scored = load(order.inputs["tokens"]).windows.scored
-        form = form_of(_n_vocab(order.inputs["model"]), params.top_k)
+    def preview(cls, params: LogprobsParams, order: Order) -> Preview | None:
+        """What the distributions will take on disk: no model, but often larger than one. At most,
+        while the text is not tokenized."""
+        n_vocab = _n_vocab(order)
+        if n_vocab is None:
+            return None
+        form, at_most = form_of(n_vocab, params.top_k), "tokens" not in order.inputs
+        if not at_most:
+            scored = load(order.inputs["tokens"]).windows.scored
+        elif tokens := order.foreseen.get("tokens"):
+            scored = cast(int, tokens.facts["tokens_scored"])
+        else:
+            return None
         size = form.row_type.itemsize * scored
-        return Preview({"format": "log-probabilities", "size_bytes": size, "tokens": scored}, {})
+        facts: dict[str, Json] = {"format": "log-probabilities", "size_bytes": size}
+        return Preview({**facts, "tokens": scored}, {}, at_most=at_most)
 
     def run(self, params: LogprobsParams, work: Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (tokens of another model, its logits),
@@ -77,10 +88,15 @@ class Logprobs(LogitsEvaluator):
         return facts(described, scores, seconds, speed)
 
 
-def _n_vocab(model: Path) -> int:
-    """Logits a token, from headers alone. Raises CheckpointError."""
+def _n_vocab(order: Order) -> int | None:
+    """Logits a token, from headers alone, None if not even they are there. Raises
+    CheckpointError."""
     from qpipe.gguf.inspect import inspect
 
+    if "model" not in order.inputs:
+        foreseen = order.foreseen.get("model")
+        return None if foreseen is None else foreseen.n_vocab
+    model = order.inputs["model"]
     found = inspect(model)
     if any(model.glob("*.gguf")):
         return int(found["tokenizer"]["tokens"])
@@ -111,7 +127,7 @@ def store(
         shutil.rmtree(partial, ignore_errors=True)  # an attempt that had moved it already
     aside.mkdir(parents=True, exist_ok=True)
     scorer = StoringScorer(windows, aside / DISTRIBUTIONS, form_of(backend.n_vocab, top_k))
-    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
+    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial), filled=True)
     try:
         computed = work.run(scorer, progress=progress)
     finally:
@@ -155,6 +171,6 @@ class TransformersLogprobsParams(LogprobsParams):
 class TransformersLogprobs(Logprobs):
     """The same of a checkpoint, by transformers in the worker's process."""
 
-    version = 2
+    version = 3
     Params: ClassVar[ParamsModel] = TransformersLogprobsParams
     backend = Transformers

@@ -6,7 +6,7 @@ named protocol, so that no variant can be taken for the real thing. Standard lib
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -65,6 +65,22 @@ class Protocol:
             if getattr(self, name) != getattr(base, name)
         ]
         return " ".join(parts)
+
+    def most_scored(self, sizes: Sequence[int]) -> int:
+        """How many tokens are scored at most, of documents of so many bytes.
+
+        A token is taken for a byte at least, but for BOS and a space that a SentencePiece
+        vocabulary may put first; and windows for full of the text.
+        """
+        most = sum(size + 2 for size in sizes)
+        if self.scored == "rolling":
+            return most
+        width = self.n_ctx - (self.bos == "prepend")
+        stride = self.stride or width
+        windows = (most - width) // stride + 1 if most >= width else 0
+        if self.chunks is not None:
+            windows = min(windows, self.chunks)
+        return windows * (self.n_ctx - 1 - self.first)
 
     def with_overrides(self, *, n_ctx: int | None = None, chunks: int | None = None) -> Protocol:
         """This protocol with another context or fewer windows; None keeps what there is.

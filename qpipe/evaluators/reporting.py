@@ -81,7 +81,7 @@ def _notes(tokenized: Tokenized, backend: Source) -> list[str]:
 # Of what `about` says, what the manifest repeats for reports.
 _IN_FACTS = (
     *("text", "protocol", "tokens", "tokens_scored", "tokens_sha256"),
-    *("backend", "notes", "sampling"),
+    *("backend", "notes", "sampling", "interval", "dominated_by"),
 )
 
 

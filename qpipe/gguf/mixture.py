@@ -128,6 +128,12 @@ def choose(
     return chosen
 
 
+def forecast(tensors: Sequence[Typed], model: Model, wanted: Wanted) -> dict[str, GGMLType]:
+    """`choose` for a model that may be another: wishes that none of its tensors hears are none."""
+    chooser = _Chooser(tensors, model, wanted, has_imatrix=False)
+    return {tensor.name: chooser.type_of(tensor) for tensor in tensors}
+
+
 def fallback(wanted: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
     """``wanted``, or what takes its place in rows of this length (tensor_type_fallback).
 

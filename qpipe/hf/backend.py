@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from qpipe.core.closing import Closing
 from qpipe.hf.load import load
 from qpipe.hf.tokenizer import TokenArray, Tokenizer
 
@@ -22,7 +22,7 @@ _BATCH_TOKENS = 2048
 _LOGITS_BYTES = 512 << 20
 
 
-class TransformersBackend:
+class TransformersBackend(Closing):
     """A checkpoint folder, or the one GGUF file in it, dequantized; a context manager."""
 
     name = "transformers"
@@ -99,14 +99,3 @@ class TransformersBackend:
     def close(self) -> None:
         """Let the model's memory go."""
         del self._loaded
-
-    def __enter__(self) -> TransformersBackend:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

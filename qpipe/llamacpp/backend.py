@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpipe.core.closing import Closing
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.context import Context, ContextOptions, LogitsArray
 from qpipe.llamacpp.model import Model, TokenArray
 from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    pass
 
 # llama-perplexity's default --batch-size; more tokens at once were not faster.
 _BATCH_TOKENS = 2048
@@ -25,7 +25,7 @@ _LOGITS_BYTES = 512 << 20
 _SEQUENCES = 256
 
 
-class LlamaCppTokenizer:
+class LlamaCppTokenizer(Closing):
     """The tokenizer in a GGUF file; a context manager.
 
     ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none;
@@ -49,17 +49,6 @@ class LlamaCppTokenizer:
     def close(self) -> None:
         """Free the model."""
         self.model.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class LlamaCppBackend(LlamaCppTokenizer):

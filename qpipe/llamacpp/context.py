@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from qpipe.core.closing import Closing
 from qpipe.errors import DataError, StageError, UsageError, nearest
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.model import Model
@@ -67,7 +67,7 @@ _DECODE_ERRORS = {
 }
 
 
-class Context:
+class Context(Closing):
     """A KV cache and buffers for one model; a context manager. Close it before its model.
 
     ``watch`` is shown what every decode computes; what its observer raises, ``decode`` raises.
@@ -151,17 +151,6 @@ class Context:
         if self._pointer:
             self._c.llama_free(self._pointer)
             self._pointer = None
-
-    def __enter__(self) -> Context:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _params(params: ContextParams, options: ContextOptions) -> ContextParams:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import functools
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
+from qpipe.core.closing import Closing
 from qpipe.errors import CheckpointError, DataError
 from qpipe.llamacpp import library
 from qpipe.llamacpp.coverage import require_coverage
@@ -81,7 +81,7 @@ class Vocab:
         return stored.decode("utf-8", "replace")
 
 
-class Model:
+class Model(Closing):
     """A loaded model; a context manager, because its memory lies outside Python.
 
     With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers. With
@@ -140,17 +140,6 @@ class Model:
         if self._pointer:
             self.lib.c.llama_model_free(self._pointer)
             self._pointer = None
-
-    def __enter__(self) -> Model:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _encode(text: str) -> bytes:

@@ -33,13 +33,25 @@ class StageDraft(TypedDict):
     resources: dict[str, Any]
 
 
+class LevelDraft(TypedDict):
+    """A measurement that may end early: about how many bits a weight of its model takes, and the
+    stage that hands its result on to larger levels."""
+
+    bits: float
+    frontier: StageDraft
+
+
 class JobDraft(TypedDict):
-    """One job: its label in a sweep, its stages in order, and which stage is the reference."""
+    """One job: its label in a sweep, its stages in order, and which stage is the reference.
+
+    ``levels`` are those of its stages that may end early, by name.
+    """
 
     label: str
     overrides: list[str]
     stages: list[StageDraft]
     reference: str | None
+    levels: dict[str, LevelDraft]
 
 
 class ExecutorDraft(TypedDict):

@@ -6,11 +6,19 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qpipe.core.graph import Resources, order
+from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, nearest
-from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft, describe
+from qpipe.recipe.draft import (
+    ExecutorDraft,
+    JobDraft,
+    LevelDraft,
+    RunDraft,
+    StageDraft,
+    describe,
+)
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, validate
 from qpipe.stages.base import InputFile, Params, Stage
@@ -18,6 +26,18 @@ from qpipe.stages.find import chosen, entry, find, refused, settled
 
 # What stands in a node's parameters for a file that has become an input.
 FILE_INPUT = "(input)"
+
+
+class _Known(NamedTuple):
+    """A stage of a job, with its parameters as they were given."""
+
+    stage: type[Stage]
+    params: Params
+
+    @property
+    def format(self) -> str | None:
+        """That of the model which it makes."""
+        return self.stage.makes(self.params)
 
 
 def draft(recipe: str, jobs: Sequence[Job]) -> RunDraft:
@@ -49,11 +69,14 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
 
 def _job(job: Job, recipe: Recipe) -> JobDraft:
     stages: dict[str, StageDraft] = {}
-    formats: dict[str, str | None] = {}
+    known: dict[str, _Known] = {}
+    levels: dict[str, LevelDraft] = {}
     specs = _needed(recipe.stages)
     for name in order({name: spec.needs.values() for name, spec in specs.items()}):
-        for made in _stage(name, specs[name], job, recipe, formats):
+        for made in _stage(name, specs[name], job, recipe, known):
             stages.setdefault(made["name"], made)
+        if specs[name].stop_dominated:
+            levels |= _level(name, specs[name], job, known)
     reference = recipe.run.reference
     if reference is not None and reference not in recipe.stages:
         raise RecipeError(
@@ -65,7 +88,31 @@ def _job(job: Job, recipe: Recipe) -> JobDraft:
         overrides=list(job.overrides),
         stages=list(stages.values()),
         reference=reference if reference in stages else None,
+        levels=levels,
     )
+
+
+def _level(
+    name: str, spec: StageSpec, job: Job, known: Mapping[str, _Known]
+) -> dict[str, LevelDraft]:
+    """The measurement as one that may end early; nothing where its model's size is not foreseen.
+
+    Raises RecipeError for a stage that cannot end early.
+    """
+    from qpipe.evaluators.frontier import Frontier
+    from qpipe.evaluators.levels import MODEL, RIVALS
+
+    stage = known[name].stage
+    if RIVALS not in stage.optional_roles:
+        where = job.origins.origin(f"stages.{name}.stop_dominated")
+        raise RecipeError(
+            f"stages.{name}.stop_dominated ({where}): {describe(chosen(stage))} measures to its "
+            "end; leave it out (metric kld can stop early)"
+        )
+    model = known[spec.needs[MODEL]]
+    bits = model.stage.bits(model.params)
+    frontier = _plain(f"{name}_frontier", Frontier, {})
+    return {} if bits is None else {name: LevelDraft(bits=bits, frontier=frontier)}
 
 
 def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
@@ -76,21 +123,21 @@ def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
 
 
 def _stage(
-    name: str, spec: StageSpec, job: Job, recipe: Recipe, formats: dict[str, str | None]
+    name: str, spec: StageSpec, job: Job, recipe: Recipe, known: dict[str, _Known]
 ) -> list[StageDraft]:
     """The draft of a stage, after those of the files that its parameters name.
 
-    ``formats`` are of the models that the stages before it make; its own is added.
+    ``known`` are the stages before it; it is added.
     """
     field = f"stages.{name}"
     raw = spec.with_ or {}
-    given = {role: formats.get(source) for role, source in spec.needs.items()}
+    given = {role: known[source].format for role, source in spec.needs.items()}
     try:
         stage = find(spec.uses, raw, field=field, formats=given)
     except RecipeError as error:
         raise RecipeError(f"{error} ({job.origins.origin(field)})") from None
     params = checked(stage.given(), settled(stage, raw), job, at=f"{field}.with")
-    formats[name] = stage.makes(params)
+    known[name] = _Known(stage, params)
     needs = dict(spec.needs)
     _check_roles(field, stage, needs, job)
     _check_formats(field, stage, needs, given, job)
@@ -185,15 +232,20 @@ def _source(value: str, parameter: str) -> StageDraft:
     """A download of the file that a parameter names; named after both, so that jobs share it."""
     from qpipe.stages.download import Download
 
+    return _plain(f"{parameter}:{value}", Download, {"source": value, "revision": None})
+
+
+def _plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft:
+    """A stage that no recipe names, wired by whoever adds it."""
     return StageDraft(
-        name=f"{parameter}:{value}",
-        stage=Download.kind,
-        version=Download.version,
-        params={"source": value, "revision": None},
+        name=name,
+        stage=stage.kind,
+        version=stage.version,
+        params=params,
         engine={},
         needs={},
-        source=True,
-        entry=entry(Download),
+        source=stage.given() is not stage.Params,
+        entry=entry(stage),
         python=None,
         reads_once=None,
         timeout=None,

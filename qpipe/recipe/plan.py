@@ -9,18 +9,13 @@ from dataclasses import dataclass
 
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json
+from qpipe.recipe import levels
 from qpipe.recipe.draft import JobDraft, RunDraft, StageDraft
+from qpipe.recipe.jobs import PlannedJob
+from qpipe.recipe.levels import Level
 from qpipe.stages.sources import Pinner
 
-
-@dataclass(frozen=True)
-class PlannedJob:
-    """One job of a plan: its label, its nodes' ids by stage name, and the reference's id."""
-
-    label: str
-    overrides: Sequence[str]
-    nodes: Mapping[str, str]
-    reference: str | None
+__all__ = ["Plan", "PlannedJob", "plan"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,8 @@ def plan(draft: RunDraft, pinner: Pinner) -> Plan:
     """Pin the sources and build the merged graph. Raises SourceError for a missing source."""
     builder = _Builder(pinner)
     jobs = [builder.job(job) for job in draft["jobs"]]
-    graph = Graph(builder.nodes.values())
-    return Plan(graph.renamed(_names(jobs)), jobs)
+    nodes, jobs = levels.wired(builder.nodes, jobs, builder.levels)
+    return Plan(Graph(nodes).renamed(_names(jobs)), jobs)
 
 
 class _Builder:
@@ -45,6 +40,7 @@ class _Builder:
     def __init__(self, pinner: Pinner) -> None:
         self.pinner = pinner
         self.nodes: dict[str, Node] = {}
+        self.levels: list[Level] = []
         self._built: dict[str, Node] = {}
         self._pins: dict[str, tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
 
@@ -55,6 +51,9 @@ class _Builder:
             node = self._node(stage, inputs)
             self.nodes[node.id] = node
             ids[stage["name"]] = node.id
+        for name, level in job["levels"].items():
+            frontier = self._node(level["frontier"], {})
+            self.levels.append(Level(level["bits"], self.nodes[ids[name]], frontier))
         reference = ids[job["reference"]] if job["reference"] is not None else None
         return PlannedJob(job["label"], job["overrides"], ids, reference)
 

@@ -37,13 +37,15 @@ class ResourcesSpec(Params):
 class StageSpec(Params):
     """A named stage: what it ``uses``, which stages fill its roles, and its parameters.
 
-    One that is ``optional`` is left out where no other stage needs it.
+    One that is ``optional`` is left out where no other stage needs it. ``stop_dominated`` lets a
+    measurement end early where a smaller level of the sweep is clearly better.
     """
 
     uses: str
     needs: dict[str, str] = Field(default_factory=dict)
     with_: dict[str, Any] | None = Field(None, alias="with")
     optional: bool = False
+    stop_dominated: bool = False
     resources: ResourcesSpec = ResourcesSpec()
     timeout: float | None = Field(None, gt=0)
 

@@ -56,9 +56,15 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
 
 
 def footnotes(rows: Sequence[Row]) -> list[str]:
-    """How the rows were measured, a line for each way; then warnings, and what failed."""
+    """How the rows were measured, a line for each way; what ended early; warnings; failures."""
     measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
-    lines = list(dict.fromkeys(map(_how, measurements)))
+    lines = list(dict.fromkeys(_how(m) for m in measurements if not m.get("dominated_by")))
+    lines += [
+        _dominated(row["name"], m)
+        for row in rows
+        for m in row["measurements"]
+        if m.get("dominated_by")
+    ]
     notes = dict.fromkeys(
         note
         for source in (*rows, *measurements)  # older reports have none in rows
@@ -86,14 +92,14 @@ def _number(value: float, field: str = "") -> str:
         return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:.3g}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:#.3g}"
 
 
 def _score(row: Row, field: str) -> str:
     if row[field] is None:
         return ""
     stderr, *_, iqr, _ = companions(field)
-    shown = _number(row[field], field)
+    shown = ("≈ " if field in row.get("cut_short", ()) else "") + _number(row[field], field)
     if (error := row.get(stderr)) is not None:
         return f"{shown} ± {_number(error, field)}"
     return shown if (spread := row.get(iqr)) is None else f"{shown} ({_number(spread, field)})"
@@ -109,10 +115,22 @@ def _delta(row: Row, field: str) -> str:
     if row.get(low) is not None:
         return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
     if row.get(stderr) is not None:
-        return f"{difference:+.4f} ± {_number(row[stderr])}"
+        about = "≈ " if delta in row.get("cut_short", ()) else ""
+        return f"{about}{difference:+.4f} ± {_number(row[stderr])}"
     reference = row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"
+
+
+def _dominated(name: str, measurement: Mapping[str, Any]) -> str:
+    by, (low, high) = measurement["dominated_by"], measurement["interval"]
+    better = f"{_number(by['difference'])} nats a token"
+    surely = f"{_number(by['difference_at_least'])} or more with {by['confidence']:.0%} confidence"
+    return (
+        f"≈ {name}, {measurement['metric']}: {measurement['sampling']} as dominated by "
+        f"{by['name']}, which is no larger and better by {better} ({surely}); its scores are "
+        f"estimates, kld from {_number(low)} to {_number(high)} (95%)"
+    )
 
 
 def _how(measurement: Mapping[str, Any]) -> str:
@@ -125,5 +143,7 @@ def _how(measurement: Mapping[str, Any]) -> str:
         words.append(f"{measurement['tokens_scored']:,} tokens scored")
     if measurement.get("items"):
         words.append(f"{measurement['items']:,} items; Δ with its 95 % interval, item by item")
+    if measurement["metric"] == "logprobs":
+        words.append("its kld is the reference's own noise")
     words += [measurement[name] for name in ("backend", "machine") if measurement[name]]
     return "; ".join(words)

@@ -23,11 +23,11 @@ _PAGE = """\
 @media (prefers-color-scheme: dark) {{ :root {{ --ink: #e6e9ec; --paper: #15181b; --rule: #363c43;
   --soft: #9aa5b1; --mark: #1e2328; --bad: #ff8a80; --good: #6fd09b; }} }}
 body {{ font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }}
+  max-width: 96rem; margin: 2rem auto; padding: 0 1rem; }}
 h1 {{ font-size: 1.4rem; font-weight: 600; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .35rem .8rem; text-align: left; white-space: nowrap; }}
+th, td {{ padding: .35rem .6rem; text-align: left; white-space: nowrap; }}
 th {{ color: var(--soft); font-weight: 600; border-bottom: 2px solid var(--rule); }}
 td {{ border-bottom: 1px solid var(--rule); }}
 .r {{ text-align: right; }}

@@ -30,7 +30,7 @@ TASKS = "tasks"
 # score, and ``X_stderr`` is the standard error of the score ``X``.
 ABOUT = frozenset(
     {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend", "notes",
-     "sampling", "seconds", "tokens_per_second"}
+     "sampling", "interval", "dominated_by", "seconds", "tokens_per_second"}
 )  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
         for model in models
     ]
     _name(made, models, stages)
+    _name_rivals(made, models, result)
     _compare(made, models, by_node)
     return flatten(made)
 
@@ -285,6 +286,23 @@ def _name(
         row["name"] = name
 
 
+def _name_rivals(
+    made: Sequence[dict[str, Any]], models: Sequence[_Model], result: RunResult
+) -> None:
+    """Say by which row a level is dominated: measurements know the content of its model."""
+    names = {
+        artifact.manifest.digest: row["name"]
+        for row, model in zip(made, models, strict=True)
+        for node in model.nodes
+        if (artifact := result.outcomes[node].artifact) is not None
+    }
+    for row in made:
+        for measurement in row["measurements"]:
+            if by := measurement["dominated_by"]:
+                name = names.get(by["digest"], by["format"])
+                measurement["dominated_by"] = {**by, "name": name}
+
+
 def _common(labels: Sequence[str]) -> str:
     """What all the labels say."""
     first, *others = [label.split(" ") for label in labels] or [[]]
@@ -299,17 +317,22 @@ def _compare(
     for row, model in zip(made, models, strict=True):
         reference = by_node.get(model.compared_with or "")
         known = (
-            {}
-            if reference is None or model.references
-            else _by_way(row_of[id(reference)]["measurements"])
+            [] if reference is None or model.references else row_of[id(reference)]["measurements"]
         )
         for measurement in row["measurements"]:
-            _compare_one(measurement, known.get(_way(measurement)))
+            _compare_one(measurement, _like(measurement, known))
 
 
-def _by_way(measurements: Sequence[Mapping[str, Any]]) -> dict[Any, Mapping[str, Any]]:
-    """Of several of one way, the one that has a perplexity."""
-    return {_way(m): m for m in sorted(measurements, key=lambda m: "ppl" in m["scores"])}
+def _like(
+    measurement: Mapping[str, Any], known: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """What was measured in the same way; of several, by the same backend, and with a perplexity."""
+    alike = [other for other in known if _way(other) == _way(measurement)]
+    return max(
+        alike,
+        key=lambda other: (other["backend"] == measurement["backend"], "ppl" in other["scores"]),
+        default=None,
+    )
 
 
 def _compare_one(measurement: Mapping[str, Any], reference: Mapping[str, Any] | None) -> None:

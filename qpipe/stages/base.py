@@ -45,15 +45,28 @@ GGUF, CHECKPOINT = "gguf", "checkpoint"
 
 
 @dataclass(frozen=True)
+class Preview:
+    """What a stage would make: its facts, as `Stage.run` gives them, and of a model the type of
+    each tensor and the number of logits a token. ``at_most``: sizes and counts are upper bounds."""
+
+    facts: Mapping[str, Json]
+    tensors: Mapping[str, str]
+    n_vocab: int | None = field(default=None, kw_only=True)
+    at_most: bool = field(default=False, kw_only=True)
+
+
+@dataclass(frozen=True)
 class Order:
     """What is asked of a stage: the artifact with this ``key``, from ``inputs`` by role.
 
-    ``origins`` say how each input was made (`Manifest.origin`).
+    ``origins`` say how each input was made (`Manifest.origin`). ``foreseen`` are inputs that are
+    not made yet, where a stage is asked for a preview and ``foresees``.
     """
 
     inputs: Mapping[str, Path]
     key: str = field(default="", kw_only=True)
     origins: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, kw_only=True)
+    foreseen: Mapping[str, Preview] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -73,15 +86,6 @@ class Work(Order):
     partial: Path | None = field(default=None, kw_only=True)
 
 
-@dataclass(frozen=True)
-class Preview:
-    """A model that a stage would make: its facts, as `Stage.run` gives them, and the type of each
-    tensor."""
-
-    facts: Mapping[str, Json]
-    tensors: Mapping[str, str]
-
-
 class Stage(abc.ABC):
     """A kind of work. Subclasses declare; only ``run`` does anything heavy.
 
@@ -90,6 +94,7 @@ class Stage(abc.ABC):
     it may; one that is also a file parameter is wired or given as a file, not both.
     ``accepts`` lists, by role, the formats of a model that can be read, where not all can.
     ``reads_once`` is the role of an input that `run_all` reads once for several nodes.
+    ``foresees`` is whether ``preview`` can do with inputs that are not all there.
     """
 
     kind: ClassVar[str]
@@ -98,6 +103,7 @@ class Stage(abc.ABC):
     optional_roles: ClassVar[tuple[str, ...]] = ()
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     reads_once: ClassVar[str | None] = None
+    foresees: ClassVar[bool] = False
     Params: ClassVar[ParamsModel]
 
     @classmethod
@@ -117,6 +123,12 @@ class Stage(abc.ABC):
         return None
 
     @classmethod
+    def bits(cls, params: Any) -> float | None:
+        """About how many bits a weight takes in the model that comes out, from the parameters
+        alone, None if they do not tell: what the levels of a sweep are put in order by."""
+        return None
+
+    @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
         """What the stage occupies on a machine with ``cores`` CPU cores."""
         return Resources()
@@ -133,7 +145,7 @@ class Stage(abc.ABC):
 
     @classmethod
     def preview(cls, params: Any, order: Order) -> Preview | None:
-        """The model that ``run`` would make, without making it; None if only that would tell.
+        """What ``run`` would make, without making it; None if only that would tell.
 
         Raises what ``run`` would raise, as far as it is known beforehand.
         """

@@ -92,6 +92,12 @@ class GgufParams(EngineParams):
     pretokenizer: str | None = None
     provenance: bool = True
 
+    def bits_per_weight(self) -> float:
+        """Of a typical model."""
+        from qpipe.gguf.typical import bits
+
+        return bits(self.wanted())
+
     def wanted(self) -> Wanted:
         """The names of types, checked once more."""
         from qpipe.gguf.mixture import Wanted
@@ -129,7 +135,9 @@ def imatrix(order: Order) -> Path | None:
 def preview(prepared: Prepared) -> Preview:
     """What is known of a file before it is written."""
     types = {name: kind.name for name, kind in prepared.types.items()}
-    return Preview(model_facts(**prepared.facts), types)
+    shapes = {output.name: output.shape for output in prepared.outputs}
+    n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
+    return Preview(model_facts(**prepared.facts), types, n_vocab=n_vocab)
 
 
 def provenance(

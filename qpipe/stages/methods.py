@@ -68,6 +68,13 @@ class MethodParams(EngineParams):
         return rules
 
 
+def _grouped(bits: int, group_size: int, *, zeros: bool) -> float:
+    """Bits a weight with a 16-bit scale, and a zero point of ``bits``, for each group."""
+    if group_size <= 0:
+        return bits
+    return bits + (16 + bits * zeros) / group_size
+
+
 def _able(rules: tuple[str, ...]) -> str:
     return f"only {' and '.join(rules)}" if rules else "nothing"
 
@@ -104,6 +111,10 @@ class GptqParams(MethodParams):
     true_sequential: bool = True
     lm_head: bool = False
 
+    def bits_per_weight(self) -> float:
+        """Of a matrix, with what is stored for each group."""
+        return _grouped(self.bits, self.group_size, zeros=True)
+
 
 class AwqParams(MethodParams):
     """AWQ (Lin et al. 2023): salient channels are scaled up before ``bits`` are rounded to.
@@ -120,6 +131,10 @@ class AwqParams(MethodParams):
     zero_point: bool = True
     version: Literal["GEMM", "GEMV"] = "GEMM"
 
+    def bits_per_weight(self) -> float:
+        """Of a matrix, with what is stored for each group."""
+        return _grouped(self.bits, self.group_size, zeros=self.zero_point)
+
     @field_validator("version", mode="before")
     @classmethod
     def _upper(cls, given: object) -> object:
@@ -134,6 +149,10 @@ class Int8Params(MethodParams):
 
     method: Literal["int8"] = "int8"
     scheme: Literal["w8a16", "w8a8"] = "w8a8"
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix."""
+        return 8
 
     @field_validator("scheme", mode="before")
     @classmethod
@@ -162,6 +181,12 @@ class BnbParams(MethodParams):
     compute_dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
     threshold: float = Field(6.0, ge=0)
 
+    def bits_per_weight(self) -> float:
+        """Of a matrix: blocks of 64 have a 32-bit scale, or 8 bits of which 256 share another."""
+        if self.type == "int8":
+            return 8
+        return 4 + (8 + 32 / 256 if self.double_quant else 32) / 64
+
 
 class RtnParams(MethodParams):
     """Rounding to the nearest: no data, no search; what every other method has to beat."""
@@ -172,6 +197,10 @@ class RtnParams(MethodParams):
     bits: Literal[2, 3, 4, 8] = 4
     group_size: GroupSize = 128
     sym: bool = True
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix, with what is stored for each group."""
+        return _grouped(self.bits, self.group_size, zeros=not self.sym)
 
 
 class AutoRoundParams(MethodParams):
@@ -197,6 +226,10 @@ class AutoRoundParams(MethodParams):
         """Whether a GGUF file comes out."""
         return self.format.startswith("gguf:")
 
+    def bits_per_weight(self) -> float | None:
+        """Of a matrix, with what is stored for each group; of a GGUF file its name says it."""
+        return None if self.gguf else _grouped(self.bits, self.group_size, zeros=True)
+
 
 class Exl2Params(MethodParams):
     """EXL2 (exllamav2): bits are dealt out to modules by a measurement, ``bits`` on average.
@@ -211,6 +244,10 @@ class Exl2Params(MethodParams):
     bits: float = Field(4.0, ge=2, le=8)
     head_bits: Literal[2, 3, 4, 6, 8] = 6
     measurement: SourceFile | None = None
+
+    def bits_per_weight(self) -> float:
+        """On average."""
+        return self.bits
 
     @field_validator("bits", mode="before")
     @classmethod

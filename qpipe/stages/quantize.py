@@ -18,6 +18,10 @@ class EngineParams(base.Params):
     method: str
     engine: str
 
+    def bits_per_weight(self) -> float | None:
+        """About how many bits a weight takes; None if that is not known before."""
+        return None
+
 
 class Engine(base.Stage):
     """A tool that makes a smaller model of the one in role ``model``.
@@ -32,6 +36,11 @@ class Engine(base.Stage):
     def makes(cls, params: EngineParams) -> str:
         """A GGUF file if that is the method, else a checkpoint folder."""
         return base.GGUF if params.method == "gguf" else base.CHECKPOINT
+
+    @classmethod
+    def bits(cls, params: EngineParams) -> float | None:
+        """What the method says."""
+        return params.bits_per_weight()
 
 
 def model_facts(

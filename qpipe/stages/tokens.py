@@ -42,12 +42,30 @@ class TokensParams(base.Params):
         return find_protocol(self.protocol).with_overrides(n_ctx=self.n_ctx, chunks=self.chunks)
 
 
-class LlamaCppTokens(base.Stage):
-    """By llama.cpp's tokenizer, from a GGUF file."""
+class Tokens(base.Stage):
+    """A text in windows; subclasses have a tokenizer."""
 
     kind = "tokens"
     version = 2
     roles = ("model",)
+    foresees = True
+
+    @classmethod
+    def preview(cls, params: TokensParams, order: base.Order) -> base.Preview | None:
+        """How many tokens will be scored at most, from the text alone."""
+        from qpipe.evaluators.texts import PREPARATIONS
+
+        if "text" not in order.inputs:
+            return None
+        protocol = params.cutting()
+        documents = PREPARATIONS[protocol.text](read_text(only_file(order.inputs["text"])))
+        scored = protocol.most_scored([len(d.text.encode()) for d in documents])
+        return base.Preview({"format": "tokens", "tokens_scored": scored}, {}, at_most=True)
+
+
+class LlamaCppTokens(Tokens):
+    """By llama.cpp's tokenizer, from a GGUF file."""
+
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.GGUF,)}
     Params: ClassVar[base.ParamsModel] = TokensParams
 
@@ -88,12 +106,9 @@ class TransformersTokensParams(TokensParams):
     backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]
 
 
-class TransformersTokens(base.Stage):
+class TransformersTokens(Tokens):
     """By the tokenizer of a checkpoint folder."""
 
-    kind = "tokens"
-    version = 2
-    roles = ("model",)
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params: ClassVar[base.ParamsModel] = TransformersTokensParams
 

@@ -83,6 +83,41 @@ def test_an_importance_matrix_that_is_not_made_yet_leaves_types_open(tmp_path: P
     assert "tensors" in nodes["convert"]
 
 
+KLD = ("evaluate=kld", "evaluate.n_ctx=64")
+
+
+def test_what_a_reference_takes_is_forecast_before_there_is_one(tmp_path: Path) -> None:
+    """At most, from the bytes of the text; exactly, once it is tokenized."""
+    cold = planned(tmp_path, *KLD)
+    assert cold["tokens"]["at_most"]
+    assert cold["kld_reference"]["at_most"]
+    most, row = cold["tokens"]["facts"]["tokens_scored"], 2 * 1024 + 8
+    assert cold["kld_reference"]["facts"]["size_bytes"] == most * row
+    some = planned(tmp_path, *KLD, "evaluate.chunks=3")
+    assert some["tokens"]["facts"]["tokens_scored"] == 3 * 31
+    assert some["kld_reference"]["facts"]["size_bytes"] == 3 * 31 * row
+    source = f"model.source={MODEL}"
+    words = qpipe("plan", "local", source, *KLD, "evaluate.chunks=3", cwd=tmp_path).stdout
+    assert f"\nkld_reference: log-probabilities, at most {3 * 31 * row:,} bytes\n" in words
+    answer = qpipe("run", "local", source, *KLD, "evaluate.chunks=3", "--json", cwd=tmp_path)
+    nodes = {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
+    made = Path(nodes["kld_reference"]["artifact"]) / "distributions.bin"
+    assert made.stat().st_size == 3 * 31 * row
+    answer = qpipe("run", "local", source, "evaluate=perplexity", KLD[1], "--json", cwd=tmp_path)
+    tokens = Path(
+        next(n["artifact"] for n in json.loads(answer.stdout)["nodes"] if n["name"] == "tokens")
+    )
+    scored = 31 * json.loads((tokens / "tokens.json").read_bytes())["available"]
+    warm = planned(tmp_path, *KLD)["kld_reference"]
+    assert not warm["at_most"]
+    assert warm["facts"]["size_bytes"] == scored * row < most * row
+
+
+def test_a_top_k_that_saves_nothing_is_said_before_anything_runs(tmp_path: Path) -> None:
+    node = planned(tmp_path, *KLD, "evaluate.top_k=700", code=2)["kld_reference"]
+    assert "leave top_k out, or give a smaller one" in node["error"]
+
+
 def test_layers_in_short() -> None:
     names = ["token_embd.weight", *(f"blk.{n}.attn_q.weight" for n in (0, 1, 2, 5, 7, 8))]
     assert shortened(names) == ["token_embd.weight", "blk.{0-2,5,7-8}.attn_q.weight"]

@@ -521,3 +521,24 @@ def test_workers_of_a_killed_run_end_and_hold_their_locks_until_then(tmp_path: P
     for key in keys:
         claimed(store, key).release()
     assert list(store.paths.aside.iterdir()) == []
+
+
+def test_a_node_does_without_what_is_dispensable_to_it(store: Store) -> None:
+    a, b = node("a"), node("b")
+    runtime = Runtime(entry="tests.toys:Write", dispensable=frozenset({"x"}))
+    sum_ = node("sum", inputs={"x": a, "y": b}, runtime=runtime)
+    after = node("after", inputs={"x": sum_})
+    graph = Graph([a, b, sum_, after])
+    result, _ = run(graph, store, failing("a"), keep_going=True)
+    assert by_name(result) == {"a": "failed", "b": "ran", "sum": "ran", "after": "ran"}
+    made = result.outcomes[sum_.id].artifact
+    assert made is not None
+    assert list(made.manifest.inputs) == ["y"]
+    assert made.key == sum_.key({"y": made.manifest.inputs["y"]["digest"]})
+    # Once it is there, the node is made with it: that is another key.
+    again, _ = run(graph, store, keep_going=True)
+    assert by_name(again) == {"a": "ran", "b": "cached", "sum": "ran", "after": "cached"}
+    # What it cannot do without is another matter.
+    other = node("other", inputs={"x": node("c"), "y": node("d")}, runtime=runtime)
+    failed, _ = run(Graph([node("c"), node("d"), other]), store, failing("d"), keep_going=True)
+    assert by_name(failed) == {"c": "ran", "d": "failed", "other": "skipped"}

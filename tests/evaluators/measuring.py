@@ -32,5 +32,5 @@ def reference(
 def against(stored: Stored, model: Path, params: KldParams | None = None) -> dict[str, float]:
     """The scores of a GGUF file against a reference."""
     with LlamaCppBackend(model, threads=2) as backend:
-        found, _ = measure(backend, stored, params or KldParams())
-    return scores_of(found, stored)
+        found = measure(backend, stored, params or KldParams())
+    return scores_of(found.values, stored)

@@ -134,4 +134,6 @@ def test_what_they_take_on_disk_is_forecast_from_headers(
         (model / "model.gguf").symlink_to(gguf_of("stories260K", "F32"))
     found = Logprobs.preview(LogprobsParams(), Order({"model": model, "tokens": tmp_path}))
     written = (small.folder / "distributions.bin").stat().st_size
+    assert found is not None
+    assert not found.at_most
     assert found.facts["size_bytes"] == written

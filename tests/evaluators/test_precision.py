@@ -9,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qpipe.evaluators.kld import LEAST, WIDER, KldParams, interval, measure
+from qpipe.evaluators.kld import KldParams, measure
 from qpipe.evaluators.metrics.distributions import KLD
 from qpipe.evaluators.metrics.statistics import Interval, over_windows
+from qpipe.evaluators.stopping import LEAST, WIDER, interval
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
@@ -53,12 +54,13 @@ def test_a_precise_kld_is_that_of_the_whole_text(
         chunks=200,
     )
     with LlamaCppBackend(gguf_of("stories260K", "Q4_0"), threads=2) as backend:
-        full, _ = measure(backend, stored, KldParams())
-        some, computed = measure(backend, stored, KldParams(precision=0.15))
-        by_ppl, _ = measure(backend, stored, KldParams(precision=0.5, precision_of="ppl"))
+        full = measure(backend, stored, KldParams()).values
+        precise = measure(backend, stored, KldParams(precision=0.15))
+        by_ppl = measure(backend, stored, KldParams(precision=0.5, precision_of="ppl")).values
+    some = precise.values
     whole = float(np.concatenate(full)[:, KLD].mean())
     found = interval(some, stored, "kld")
-    assert LEAST <= len(some) == computed < 120
+    assert LEAST <= len(some) == precise.computed < 120
     assert found.relative <= 0.15
     assert abs(found.value - whole) <= found.half
     assert interval(full, stored, "kld").half == 0

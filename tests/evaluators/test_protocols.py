@@ -52,3 +52,21 @@ def test_values_that_score_nothing_are_refused(n_ctx: int | None, chunks: int | 
 
 def test_the_registry_is_keyed_by_name() -> None:
     assert all(known.name == name for name, known in PROTOCOLS.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "n_ctx", "chunks", "expected"),
+    [
+        # 1,000 bytes are 1,002 tokens at most: 15 windows of 64, each with 31 scored tokens.
+        ("llamacpp-512", 64, None, 15 * 31),
+        ("llamacpp-512", 64, 4, 4 * 31),
+        ("llamacpp-512", None, None, 256 - 1),
+        ("gptq-2048", None, None, 0),
+        ("gptq-2048", 100, None, 10 * 99),
+        ("bytes", None, None, 1002),
+    ],
+)
+def test_the_most_tokens_that_a_text_can_have_scored(
+    name: str, n_ctx: int | None, chunks: int | None, expected: int
+) -> None:
+    assert protocol(name).with_overrides(n_ctx=n_ctx, chunks=chunks).most_scored([1000]) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from qpipe.evaluators.metrics import statistics
@@ -77,3 +78,29 @@ def test_all_windows_leave_nothing_open_and_one_leaves_all() -> None:
 @pytest.mark.parametrize(("freedom", "quantile"), [(5, 2.5706), (9, 2.2622), (30, 2.0423)])
 def test_students_quantiles(freedom: int, quantile: float) -> None:
     assert statistics.student(freedom) == pytest.approx(quantile, rel=5e-4)
+
+
+def test_what_a_mean_is_at_least_by_hand() -> None:
+    # Four windows of two tokens, of many: sums 1, 3, 3, 5, so a mean of 1.5, residuals -2, 0, 0, 2
+    # (not skewed), and an error of sqrt(8 / 3 / 4) / 2. Student's 90 % at 3 is 1.638.
+    sums, counts = np.array([1.0, 3.0, 3.0, 5.0]), np.full(4, 2.0)
+    found = statistics.at_least(sums, counts, available=10**9, mistaken=0.1)
+    assert found == pytest.approx(1.5 - 1.638 * math.sqrt(2 / 3) / 2, abs=1e-3)
+
+
+def test_a_window_far_below_the_others_widens_the_margin_and_one_above_does_not() -> None:
+    below, above = np.array([2.0, 3.0, 3.0, -8.0]), np.array([-2.0, -3.0, -3.0, 8.0])
+
+    def margin(sums: npt.NDArray[np.float64]) -> float:
+        found = statistics.at_least(sums, np.ones(4), available=10**9, mistaken=0.1)
+        return float(sums.mean()) - found
+
+    # Sums about 0, mean square 21.5, mean cube -112.5 to the spread's 99.7: skew -1.1285.
+    by = 1.1285 * (1 + 2 * 1.638**2) / (6 * 2) * math.sqrt(86 / 3) / 2
+    assert margin(below) - margin(above) == pytest.approx(by, rel=2e-3)
+
+
+def test_students_quantiles_by_the_table() -> None:
+    assert statistics.student(15) == pytest.approx(2.1314, abs=1e-4)
+    assert statistics.student(15, 0.9995) == pytest.approx(4.0728, abs=2e-4)
+    assert statistics.student(30, 0.9995) == pytest.approx(3.6460, abs=1e-4)

@@ -57,7 +57,13 @@ def text(name: str = "text") -> Node:
 
 
 def perplexity(
-    model: Node, ppl: float, on: Node, *, protocol: str = "llamacpp-512", **more: Any
+    model: Node,
+    ppl: float,
+    on: Node,
+    *,
+    protocol: str = "llamacpp-512",
+    backend: str = "llama.cpp 1",
+    **more: Any,
 ) -> Node:
     facts: dict[str, Json] = {
         "ppl": ppl,
@@ -66,13 +72,13 @@ def perplexity(
         "text": f"{on.name}.txt",
         "tokens": 600,
         "tokens_scored": 300,
-        "backend": "llama.cpp 1",
+        "backend": backend,
         "notes": [],
         "seconds": 3.0,
         "tokens_per_second": 200.0,
     }
     inputs = {"model": model, "text": on}
-    name = f"perplexity[{model.name} {protocol} {on.name}]"
+    name = f"perplexity[{model.name} {protocol} {on.name} {backend}]"
     return node(name, "evaluate", facts, inputs=inputs, metric="perplexity", **more)
 
 

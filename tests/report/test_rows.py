@@ -103,6 +103,51 @@ def test_two_texts_are_never_one_column(tmp_path: Path) -> None:
     assert row["ppl[llamacpp-512, other.txt]"] == 9.0
 
 
+TORCH = "transformers 5 (torch 2)"
+
+
+def test_one_model_by_two_backends_has_two_columns(tmp_path: Path) -> None:
+    f16, on = gguf("F16", size=2000, bpw=16.0), text()
+    q4 = gguf("Q4_0", size=500, bpw=4.5, source=f16)
+    jobs = [
+        job(
+            backend,
+            {
+                "text": on,
+                "convert": f16,
+                "quantize": q4,
+                "perplexity": perplexity(q4, ppl, on, backend=backend),
+                "perplexity_reference": perplexity(f16, reference, on, backend=backend),
+            },
+            reference=f16,
+        )
+        for backend, ppl, reference in (("llama.cpp 1", 12.0, 10.0), (TORCH, 12.5, 11.0))
+    ]
+    planned = plan(*jobs)
+    first, row = rows(planned, carry_out(planned, tmp_path))
+    assert (first["ppl[llama.cpp]"], first["ppl[transformers]"]) == (10.0, 11.0)
+    assert (row["ppl[llama.cpp]"], row["ppl[transformers]"]) == (12.0, 12.5)
+    # Each against the reference as its own backend has it.
+    assert (row["ppl_delta[llama.cpp]"], row["ppl_delta[transformers]"]) == (2.0, 1.5)
+    assert "ppl" not in row
+
+
+def test_two_models_by_a_backend_each_share_a_column(tmp_path: Path) -> None:
+    f16, on = gguf("F16", size=2000, bpw=16.0), text()
+    gptq = node("gptq", "quantize", {"format": "GPTQ", "size_bytes": 600}, inputs={"model": f16})
+    stages = {
+        "text": on,
+        "convert": f16,
+        "quantize": gptq,
+        "perplexity": perplexity(gptq, 12.0, on, backend=TORCH),
+        "perplexity_reference": perplexity(f16, 10.0, on),
+    }
+    planned = plan(job("", stages, reference=f16))
+    made = rows(planned, carry_out(planned, tmp_path))
+    assert [row["ppl"] for row in made] == [10.0, 12.0]
+    assert [row["ppl_delta"] for row in made] == [None, 2.0]
+
+
 def test_a_failure_and_what_it_skips(tmp_path: Path) -> None:
     reference, on = gguf("F16", size=2, bpw=16.0), text()
     bad = gguf("Q4_0", size=1, bpw=4.5, source=reference, fails="tensor a holds NaN")

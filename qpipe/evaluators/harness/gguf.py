@@ -11,6 +11,7 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from qpipe.core.closing import Closing
 from qpipe.errors import CheckpointError, DataError
 from qpipe.evaluators.harness.continuations import Asked, Scored, score
 from qpipe.evaluators.harness.generation import Wanted, Writer
@@ -19,8 +20,6 @@ from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, cells
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from lm_eval.api.instance import Instance
 
 # Tokens that are new in one decode: with more, attention over all of them costs more than the
@@ -32,7 +31,7 @@ _GENERATION_CELLS = 16384
 _MOST_NEW_TOKENS = 256
 
 
-class GgufLM(TemplateLM):  # type: ignore[misc]  # lm_eval is untyped
+class GgufLM(TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
     """lm-eval's model interface on one GGUF file; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions. ``max_length``
@@ -221,14 +220,3 @@ class GgufLM(TemplateLM):  # type: ignore[misc]  # lm_eval is untyped
     def close(self) -> None:
         """Free the model."""
         self.model.close()
-
-    def __enter__(self) -> GgufLM:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

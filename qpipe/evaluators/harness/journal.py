@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from lm_eval.api.model import CacheHook, hash_args
+
+from qpipe.core.closing import Closing
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 
-class Journal:
+class Journal(Closing):
     """A file of answers, one a line; a last line that was cut short is left out.
 
     A context manager. ``add`` writes through, so that a killed process loses one answer at most.
@@ -42,15 +43,8 @@ class Journal:
         self._file.write(json.dumps([asked, answer]).encode() + b"\n")
         self._file.flush()
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 

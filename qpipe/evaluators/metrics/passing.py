@@ -61,16 +61,26 @@ class Pass:
     """A model going over windows in ``order``, as many at a time as it computes together.
 
     The grouping depends on the model and the windows alone, so that one that goes on from what is
-    ``kept`` computes exactly what the first attempt would have.
+    ``kept`` computes exactly what the first attempt would have. ``filled`` computes a last group
+    that is smaller with windows once more, for nothing but its size: what llama.cpp finds of a
+    window depends on how many it computes together, if not on which (quantized activations round
+    otherwise), and so a window gives the same values in every order.
     """
 
     def __init__(
-        self, backend: Backend, windows: Windows, *, order: Sequence[int], kept: Kept
+        self,
+        backend: Backend,
+        windows: Windows,
+        *,
+        order: Sequence[int],
+        kept: Kept,
+        filled: bool = False,
     ) -> None:
         windows.require_within(backend.n_vocab, model=f"this model ({backend.name})")
         width = windows.tokens.shape[1]
         size = backend.together(width, width - 1 - windows.first)
         self.backend, self.windows, self.kept = backend, windows, kept
+        self.least = size if filled else 1
         self.groups = [order[at : at + size] for at in range(0, len(order), size)]
         self.found: list[Values] = []
         """The values of each window that is done, in ``order``."""
@@ -108,9 +118,12 @@ class Pass:
         windows = self.windows
         parts: list[list[Values]] = [[] for _ in group]
         at = [0] * len(group)
+        more = [group[0]] * (self.least - len(group))
         for index, start, block in self.backend.logits(
-            windows.tokens[list(group)], first=windows.first
+            windows.tokens[[*group, *more]], first=windows.first
         ):
+            if index >= len(group):
+                continue
             window = group[index]
             first, end = (int(bound) for bound in windows.spans[window])
             logits = block[max(0, first - start) : max(0, end - start)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def root_mean_square(values: Nll) -> Mean:
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval ``value`` ± ``half`` for what the whole text would give."""
+    """An interval ``value`` ± ``half`` for what the whole text would give."""
 
     value: float
     half: float
@@ -76,28 +77,56 @@ class Interval:
 
 
 def over_windows(parts: Sequence[Nll], *, available: int) -> Interval:
-    """The interval of the mean over all tokens of ``available`` windows, from some at random.
+    """The 95 % interval of the mean over all tokens of ``available`` windows, from those of some
+    windows at random."""
+    sums = np.array([part.sum() for part in parts])
+    counts = np.array([len(part) for part in parts], np.float64)
+    return of_sums(sums, counts, available=available)
+
+
+def of_sums(sums: Nll, counts: Nll, *, available: int) -> Interval:
+    """`over_windows` from each window's sum and number of tokens.
 
     Windows are what is drawn, without replacement: tokens of one window are no independent draws.
     Mean as a ratio of sums, variance of its residuals (Cochran, Sampling Techniques, 2.11 and 6.3)
     with the finite population correction; Student's quantile.
     """
-    sums = np.array([part.sum() for part in parts])
-    counts = np.array([len(part) for part in parts], np.float64)
     value = float(sums.sum() / counts.sum())
-    n = len(parts)
+    n = len(sums)
     if n == available:
         return Interval(value, 0.0)
     if n < 2:
         return Interval(value, math.inf)
-    spread = float(np.square(sums - value * counts).sum()) / (n - 1)
-    stderr = math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
+    stderr = _stderr(sums - value * counts, counts, available=available)
     return Interval(value, student(n - 1) * stderr)
 
 
-def student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t (Abramowitz and Stegun, 26.7.5); 1 % off at 3."""
-    z = 1.959963985
+def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> float:
+    """What the mean over all windows falls short of with probability ``mistaken``, from at least
+    two of them at random but not all.
+
+    As `of_sums`, with a wider margin where few windows far below the others would pull the mean
+    down: the quantile of t for skewed values (Hall, The Bootstrap and Edgeworth Expansion, 2.6).
+    """
+    n = len(sums)
+    value = float(sums.sum() / counts.sum())
+    residuals = sums - value * counts
+    quantile = student(n - 1, 1 - mistaken)
+    spread = math.sqrt(float(np.square(residuals).mean()))
+    skew = float((residuals**3).mean()) / spread**3 if spread else 0.0
+    quantile += max(0.0, -skew) * (1 + 2 * quantile**2) / (6 * math.sqrt(n))
+    return value - quantile * _stderr(residuals, counts, available=available)
+
+
+def _stderr(residuals: Nll, counts: Nll, *, available: int) -> float:
+    n = len(residuals)
+    spread = float(np.square(residuals).sum()) / (n - 1)
+    return math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
+
+
+def student(freedom: int, below: float = 0.975) -> float:
+    """A quantile of Student's t (Abramowitz and Stegun, 26.7.5); of 97.5 %, 1 % off at 3."""
+    z = NormalDist().inv_cdf(below)
     terms = (
         z,
         (z**3 + z) / 4,

@@ -1,0 +1,55 @@
+"""frontier: of the levels of a sweep measured so far, those worth comparing a larger one with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar
+
+from qpipe.core.key import Json
+from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS, SUMS, Level, load, save, unbeaten
+from qpipe.stages import base
+from qpipe.stages.evaluate import RESULT
+
+
+class Frontier(base.Stage):
+    """The levels in role ``rivals`` and the one that was ``measured``, without those beaten.
+
+    One that was stopped as dominated adds nothing, so what depends on this is not measured again.
+    """
+
+    kind = "frontier"
+    version = 1
+    roles: ClassVar[tuple[str, ...]] = (MEASURED, MODEL)
+    optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
+    Params: ClassVar[base.ParamsModel] = base.Params
+
+    def run(self, params: base.Params, work: base.Work) -> Mapping[str, Json]:
+        """Fill the folder as `qpipe.evaluators.levels` says."""
+        levels = load(work.inputs[RIVALS]) if RIVALS in work.inputs else []
+        found = unbeaten([*levels, *_measured(work)])
+        save(work.out, found)
+        return {"levels": [level.format for level in found]}
+
+
+def _measured(work: base.Work) -> list[Level]:
+    """The level that was measured, none if that failed or ended early."""
+    import numpy as np
+
+    if MEASURED not in work.inputs:
+        return []
+    result = json.loads((work.inputs[MEASURED] / RESULT).read_bytes())
+    if "dominated_by" in result:
+        return []
+    made = work.origins[MODEL]
+    sums = np.load(work.inputs[MEASURED] / SUMS)
+    return [Level(str(made["digest"]), *name_and_size(made), kld=float(result["kld"]), sums=sums)]
+
+
+def name_and_size(made: Mapping[str, Json]) -> tuple[str, int]:
+    """What reports call a model, and its bytes; ``made`` is its origin (`Manifest.origin`)."""
+    facts = made["facts"]
+    assert isinstance(facts, Mapping), made
+    size = facts["size_bytes"]
+    assert isinstance(size, int), facts
+    return str(facts["format"]), size
