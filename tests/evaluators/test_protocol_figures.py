@@ -35,13 +35,18 @@ PAGES = "\n".join(
 
 
 @pytest.mark.slow
-def test_the_fp32_figure_of_the_fixtures() -> None:
-    """5.4161 per token: windows that do not overlap, BOS in front of each; by other code."""
-    changed = replace(protocol("llamacpp-512"), scored="all", bos="prepend", text_bos=False)
-    with TransformersBackend(MODELS / "stories260K", threads=2) as backend:
+@pytest.mark.parametrize(
+    ("model", "n_ctx", "ppl"), [("stories260K", 512, 5.4161), ("stories-tok105", 256, 2.6498)]
+)
+def test_the_fp32_figures_of_the_fixtures(model: str, n_ctx: int, ppl: float) -> None:
+    """Per token: windows that do not overlap, BOS in front of each; by other code."""
+    changed = replace(
+        protocol("llamacpp-512"), n_ctx=n_ctx, scored="all", bos="prepend", text_bos=False
+    )
+    with TransformersBackend(MODELS / model, threads=2) as backend:
         tokenized = tokenize(TEXT, backend, changed, name="")
         found = scores_of(tokenized, measure(backend, tokenized).nll)
-    assert found["ppl"] == pytest.approx(5.4161, abs=0.0005)
+    assert found["ppl"] == pytest.approx(ppl, abs=0.0005)
 
 
 @pytest.mark.slow
