@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -10,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from qpipe.core.key import Json
+from qpipe.engines._autoround_layers import resuming
 from qpipe.errors import CheckpointError
 from qpipe.stages import base
 from qpipe.stages.checkpoint import CheckpointEngine, Task
@@ -41,7 +41,7 @@ class AutoroundParams(AutoRoundParams):
 class Autoround(CheckpointEngine):
     """Rounding and clipping learned layer by layer; 0 steps round to the nearest."""
 
-    version = 1
+    version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = AutoroundParams
     PACKAGES = ("auto-round", "torch", "transformers")
@@ -72,7 +72,26 @@ class Autoround(CheckpointEngine):
             super().allow(params, task)
 
     def make(self, params: AutoroundParams, task: Task) -> Mapping[str, Json]:
-        """Writes into a folder below, whose files are moved up."""
+        """Goes on from the last finished layer, where layers are learned and written one by one."""
+        learned = params.iters > 0 and not params.gguf
+        folder, layers = task.out, [0]
+        if task.partial is None or not learned:
+            self._quantize(params, task, folder)
+        else:
+            with resuming(task.partial) as (folder, layers):
+                self._quantize(params, task, folder)
+        _move_up(folder, task.out)
+        if params.gguf:
+            return {}
+        from qpipe.packed.restore import restore
+
+        restore(task.out, task.source)
+        # Under the name by which runtimes of GPTQ and AWQ look for it.
+        (task.out / "quantization_config.json").rename(task.out / "quantize_config.json")
+        return {"resumed_layers": layers[0]}
+
+    def _quantize(self, params: AutoroundParams, task: Task, folder: Path) -> None:
+        """Writes into a folder below ``folder``."""
         import torch
         from auto_round import AutoRound
         from transformers import AutoTokenizer
@@ -95,15 +114,7 @@ class Autoround(CheckpointEngine):
             device_map="cuda:0" if torch.cuda.is_available() else "cpu",
             enable_torch_compile=False,
         )
-        made.quantize_and_save(output_dir=str(task.out), format=params.format)
-        _move_up(task.out)
-        if not params.gguf:
-            from qpipe.packed.restore import restore
-
-            restore(task.out, task.source)
-            # Under the name by which runtimes of GPTQ and AWQ look for it.
-            (task.out / "quantization_config.json").rename(task.out / "quantize_config.json")
-        return {}
+        made.quantize_and_save(output_dir=str(folder), format=params.format)
 
 
 def _scheme(params: AutoroundParams) -> dict[str, Any]:
@@ -122,11 +133,11 @@ def _layers(params: AutoroundParams, task: Task) -> dict[str, dict[str, Any]]:
     }
 
 
-def _move_up(out: Path) -> None:
-    folders = [path for path in out.iterdir() if path.is_dir()]
+def _move_up(folder: Path, out: Path) -> None:
+    folders = [path for path in folder.iterdir() if path.is_dir()]
     if len(folders) > 1:
-        raise CheckpointError(f"{out}: auto-round wrote {len(folders)} folders instead of one")
-    for folder in folders:
-        for path in folder.iterdir():
+        raise CheckpointError(f"{folder}: auto-round wrote {len(folders)} folders instead of one")
+    for below in folders:
+        for path in below.iterdir():
             path.rename(out / path.name)
-        shutil.rmtree(folder)
+        below.rmdir()

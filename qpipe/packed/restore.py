@@ -1,42 +1,75 @@
-"""Tensors that a tool left alone, but wrote in another precision, as they were in the source.
+"""What auto-round wrote, as a checkpoint usually is.
 
-auto-round computes on a CPU in float32 and writes embeddings and norms so: twice their size, for
-the same numbers.
+On a CPU it computes in float32 and writes embeddings and norms so: twice their size, for the same
+numbers. And it writes a file a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from qpipe.gguf.checkpoint import read_tensors
+from qpipe.gguf.checkpoint import INDEX, read_tensors
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.packed.cast import as_floats
 from qpipe.packed.write import Entry, stored, write
 
 _WIDER = {"F32": ("F16", "BF16")}
+# As checkpoints on the hub mostly have it.
+_FULL = 5_000_000_000
 
 
-def restore(folder: Path, source: Path) -> list[str]:
-    """Rewrite the files of ``folder`` in which a tensor is only wider than in ``source``.
+def restore(folder: Path, source: Path, *, full: int = _FULL) -> list[str]:
+    """Rewrite ``folder``'s tensors into files of ``full`` bytes at most, or one tensor.
 
-    Only tensors whose every number is the source's are changed; their names are returned.
+    Those of which every number is the source's, but wider, get the source's precision; their names
+    are returned.
     """
     original = read_tensors(source)
-    files: dict[Path, list[StoredTensor]] = {}
-    for tensor in read_tensors(folder).values():
-        files.setdefault(tensor.path, []).append(tensor)
-    changed: list[str] = []
-    for path, tensors in files.items():
-        alike = {t.name: original[t.name] for t in tensors if _only_wider(t, original)}
-        if alike:
-            beside = path.with_name(f".{path.name}")
-            write(beside, [Entry.copy(alike.get(t.name, t)) for t in tensors])
-            beside.replace(path)
-            changed += alike
-    return changed
+    tensors = list(read_tensors(folder).values())
+    alike = {t.name: original[t.name] for t in tensors if _only_wider(t, original)}
+    files = list(_files([alike.get(t.name, t) for t in tensors], full))
+    lies = {tensor.name: tensor.path for tensor in tensors}
+    last = {lies[t.name]: number for number, members in enumerate(files) for t in members}
+    (folder / INDEX).unlink(missing_ok=True)
+    for number, members in enumerate(files):
+        write(folder / f".{number}", [Entry.copy(tensor) for tensor in members])
+        for path in (path for path, at in last.items() if at == number):
+            path.unlink()
+    names = _names(len(files))
+    for number, name in enumerate(names):
+        (folder / f".{number}").replace(folder / name)
+    if len(files) > 1:
+        _index(folder, dict(zip(names, files, strict=True)))
+    return list(alike)
+
+
+def _files(tensors: Sequence[StoredTensor], full: int) -> Iterator[list[StoredTensor]]:
+    """In the order given, each file's sorted by name: what was in how many files has no say."""
+    members: list[StoredTensor] = []
+    for tensor in tensors:
+        if members and sum(t.nbytes for t in members) + tensor.nbytes > full:
+            yield sorted(members, key=lambda t: t.name)
+            members = []
+        members.append(tensor)
+    yield sorted(members, key=lambda t: t.name)
+
+
+def _names(count: int) -> list[str]:
+    if count == 1:
+        return ["model.safetensors"]
+    return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+
+
+def _index(folder: Path, files: Mapping[str, Sequence[StoredTensor]]) -> None:
+    """Source: transformers' modeling_utils.py, save_pretrained."""
+    size = sum(tensor.nbytes for members in files.values() for tensor in members)
+    places = {tensor.name: name for name, members in files.items() for tensor in members}
+    found = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / INDEX).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
 
 
 def _only_wider(tensor: StoredTensor, original: Mapping[str, StoredTensor]) -> bool:

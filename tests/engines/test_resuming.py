@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,42 +16,72 @@ from tests.engines.running import ASKED, Bench
 from tests.killing import files_below, killed_when
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
-GPTQ = "quantize=gptq"
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 # Of the model; and the matrices of each layer.
 LAYERS, MODULES = 4, 7
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was killed once GPTQModel had finished a layer."""
-    folder = tmp_path_factory.mktemp("killed")
-    killed_when(lambda: kept(folder), *ASKED, GPTQ, cwd=folder, env=OFFLINE, timeout=600)
-    return folder
+@dataclass(frozen=True)
+class Engine:
+    """How to ask for it; the file that it leaves once a layer is finished; and the files of all
+    finished layers, ``parts`` of each: it goes on from nothing else."""
+
+    name: str
+    how: tuple[str, ...]
+    leaves: str
+    parts: int
+    layer_files: Callable[[Path], list[Path]]
+
+    def kept(self, folder: Path) -> Path | None:
+        """What is gone on from, if a layer is finished."""
+        found = files_below(folder / "outputs" / "store" / "partial", self.leaves)
+        return found[0].parent if found else None
 
 
-def kept(folder: Path) -> Path | None:
-    """What is gone on from, if a layer is finished."""
-    found = files_below(folder / "outputs" / "store" / "partial", "CURRENT")
-    return found[0].parent if found else None
-
-
-def layer_files(partial: Path) -> list[Path]:
-    """The matrices that GPTQModel has published: it goes on from nothing else."""
+def of_gptqmodel(partial: Path) -> list[Path]:
     (newest, *_) = json.loads((partial / "CURRENT").read_bytes())["generations"]
     published = json.loads((partial / "objects" / newest).read_bytes())
     return [partial / "objects" / name for name in published["artifacts"].values()]
 
 
-def test_gptqmodel_goes_on_from_the_layers_it_has(
-    bench: Bench, killed: Path, tmp_path: Path
+def of_autoround(partial: Path) -> list[Path]:
+    import torch
+
+    names = torch.load(partial / "layers.pt")["shards"]
+    return [path for path in sorted(partial.rglob("*.safetensors")) if path.name in names]
+
+
+ENGINES = [
+    Engine("GPTQModel", ("quantize=gptq",), "CURRENT", MODULES, of_gptqmodel),
+    Engine("AutoRound", ("quantize=autoround", "quantize.iters=32"), "layers.pt", 1, of_autoround),
+]
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def killed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed once the engine had finished a layer."""
+    folder = tmp_path_factory.mktemp("killed")
+    killed_when(
+        lambda: engine.kept(folder), *ASKED, *engine.how, cwd=folder, env=OFFLINE, timeout=600
+    )
+    return folder
+
+
+def test_it_goes_on_from_the_layers_it_has(
+    engine: Engine, bench: Bench, killed: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(killed, tmp_path / "again", symlinks=True)
-    partial = kept(folder)
+    partial = engine.kept(folder)
     assert partial is not None
-    finished = len(layer_files(partial)) // MODULES
+    finished = len(engine.layer_files(partial)) // engine.parts
 
-    again, whole = (Manifest.load(b.artifact(GPTQ)) for b in (Bench(folder), bench))
+    again, whole = (Manifest.load(b.artifact(*engine.how)) for b in (Bench(folder), bench))
     assert 1 <= finished < LAYERS
     assert again.facts["resumed_layers"] == finished
     assert not partial.exists(), "what was kept goes once the artifact is finished"
@@ -58,13 +90,16 @@ def test_gptqmodel_goes_on_from_the_layers_it_has(
     assert again.digest == whole.digest
 
 
-def test_layers_that_got_damaged_are_not_gone_on_from(killed: Path, tmp_path: Path) -> None:
+def test_layers_that_got_damaged_are_not_gone_on_from(
+    engine: Engine, killed: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(killed, tmp_path / "damaged", symlinks=True)
-    partial = kept(folder)
+    partial = engine.kept(folder)
     assert partial is not None
-    layer_files(partial)[0].write_bytes(b"")
-    answer = qpipe(*ASKED, GPTQ, cwd=folder, env=OFFLINE, timeout=600)
+    engine.layer_files(partial)[0].write_bytes(b"")
+    answer = qpipe(*ASKED, *engine.how, cwd=folder, env=OFFLINE, timeout=600)
     assert answer.code == 1
-    assert "cannot go on from the layers that an earlier attempt finished" in answer.stderr
+    told = f"{engine.name} cannot go on from the layers that an earlier attempt finished"
+    assert told in answer.stderr
     assert "give the same command again" in answer.stderr
     assert not partial.exists()

@@ -9,6 +9,7 @@ import pytest
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf.checkpoint import read_tensors
+from qpipe.gguf.safetensors import read_header
 from qpipe.packed import first_layer, structure
 from qpipe.packed.cast import cast
 from qpipe.packed.restore import restore
@@ -64,6 +65,20 @@ def test_only_what_is_merely_wider_is_restored(tmp_path: Path) -> None:
     assert kinds == {"model.same": "F16", "model.other": "F32", "model.new": "F32"}
     assert content(out)["model.same"] == half.tobytes()
     assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("full", "sizes"), [(10**9, [8]), (4096, [2, 2, 2, 2]), (9000, [4, 4])])
+def test_files_are_joined_and_never_too_large(tmp_path: Path, full: int, sizes: list[int]) -> None:
+    matrices = {f"model.{i}": np.full((32, 16), i, np.float32) for i in range(8)}
+    source = checkpoint(tmp_path / "s", matrices)
+    out = checkpoint(tmp_path / "o", matrices)
+    before = content(out)
+    restore(out, source, full=5000)
+    assert len(list(out.glob("*.safetensors"))) == 4
+    restore(out, source, full=full)
+    assert content(out) == before
+    parts = sorted(out.glob("*.safetensors"))
+    assert [len(read_header(path)) for path in parts] == sizes
 
 
 def test_the_first_layer_is_a_model(tmp_path: Path) -> None:
