@@ -43,6 +43,18 @@ def awq() -> tuple[Arrays, dict[str, Any]]:
     return parts, {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemm"}
 
 
+def autoround() -> tuple[Arrays, dict[str, Any]]:
+    parts, _ = gptq()
+    own = {"model.layers.0.mlp.up_proj": {"group_size": 32}}
+    config = {"bits": 4, "group_size": 128, "packing_format": "auto_round:auto_gptq"}
+    return parts, {"quant_method": "auto-round", **config, "extra_config": own}
+
+
+def autoround_with_zeros() -> tuple[Arrays, dict[str, Any]]:
+    parts, config = awq()
+    return parts, {**config, "quant_method": "auto-round", "packing_format": "auto_round:auto_awq"}
+
+
 def gemv() -> tuple[Arrays, dict[str, Any]]:
     # Two groups of 64 columns need one word of zero points, padded to two.
     parts = {
@@ -103,6 +115,7 @@ def torchao() -> tuple[Arrays, dict[str, Any]]:
 FORMATS = {
     "GPTQ-4bit-g32-actorder": gptq, "AWQ-4bit-g64": awq, "AWQ-4bit-g64-GEMV": gemv,
     "W4A16-g64": packed, "W8A8": w8a8, "bnb-NF4": nf4, "bnb-INT8": int8, "ao-W8A16": torchao,
+    "AutoRound-4bit-g128": autoround, "AutoRound-4bit-g64": autoround_with_zeros,
 }  # fmt: skip
 Maker = Callable[[], tuple[Arrays, dict[str, Any]]]
 
