@@ -14,11 +14,11 @@ from typing import Any
 
 from qpipe.core.machine import peak_rss
 
-THREADS = 2
+THREADS = os.cpu_count() or 1
 
 
 def gptqmodel(source: str, samples: list[dict[str, Any]], out: str) -> None:
-    os.environ["GPTQMODEL_CPU_WORKERS"] = str(THREADS)
+    os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, THREADS))
     from gptqmodel import GPTQModel, QuantizeConfig
 
     config = QuantizeConfig(bits=4, group_size=128, desc_act=False)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench.engine_script import SCRIPTS
+from bench.engine_script import SCRIPTS, THREADS
 from bench.measure import Bench, Row, Spent, call, spent
 
 _ROOT = Path(__file__).parents[1]
@@ -24,6 +24,9 @@ _HOW = {
     "bitsandbytes": ("quantize=bnb",),
 }
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+# As qpipe starts its workers (`qpipe.executors.local`). Without it threads that wait for each other
+# spin, which on a shared machine takes more than the work.
+_THREADS = {"OMP_NUM_THREADS": str(THREADS), "OMP_WAIT_POLICY": "passive"}
 
 
 def rows(bench: Bench) -> list[Row]:
@@ -113,6 +116,6 @@ class _Engine:
         printed = call(
             [self.bench.python, "-m", "bench.engine_script", self.name, _MODEL,
              self.calibration, out],
-            cwd=_ROOT, env=self._env(),
+            cwd=_ROOT, env={**self._env(), **_THREADS},
         )  # fmt: skip
         self.peak["theirs"] = max(self.peak["theirs"], int(printed.split()[-1]))
