@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
@@ -69,7 +70,8 @@ class _Gptqmodel(CheckpointEngine):
             offload_to_disk=resumable,
         )
         model = GPTQModel.load(str(task.source), wishes)
-        with _resuming(task) if resumable else nullcontext((None, 0)) as (checkpoint, layers):
+        going_on = _resuming(task) if resumable else nullcontext((None, 0))
+        with _logs_aside(), going_on as (checkpoint, layers):
             told = model.quantize(
                 [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
                 batch_size=task.batch,
@@ -147,6 +149,16 @@ def _resumable(config: Mapping[str, Any], task: Task) -> bool:
         and not task.rules
         and config["true_sequential"]
     )
+
+
+@contextmanager
+def _logs_aside() -> Iterator[None]:
+    """Keep its logs of modules, which go to ``logs`` in the user's current folder, out of there."""
+    from gptqmodel.looper import loop_processor
+
+    with TemporaryDirectory(prefix="qpipe-") as folder:
+        loop_processor._PROJECT_LOG_DIR = Path(folder)
+        yield
 
 
 @contextmanager
