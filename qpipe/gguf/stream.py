@@ -58,8 +58,8 @@ def write(files: Sequence[File], *, threads: int = 1) -> None:
         pool = stack.enter_context(ThreadPoolExecutor(max(1, threads)))
         for output in files[0].outputs:
             kinds = _kinds([(file, file.outputs[output.name]) for file in opened])
-            parts_of = chunks.chunks([kind.output for kind in kinds])
-            for parts in _in_order(pool, parts_of, ahead=2 * max(1, threads)):
+            jobs = chunks.chunks([kind.output for kind in kinds])
+            for parts in _in_order(pool, jobs, ahead=2 * max(1, threads)):
                 for kind, part in zip(kinds, parts, strict=True):
                     for file in kind.files:
                         file.append(output.name, part)

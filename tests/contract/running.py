@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qpipe.core import runner
+from qpipe.core.events import Event
 from qpipe.core.executor import Done, Executor, Job, Output, Progress
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json
@@ -55,7 +57,18 @@ class Bench:
     claims: list[Claim] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     done: list[Done] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
     coming: deque[Done | Progress] = field(default_factory=deque)
+
+    def share(self, passes: Path, *texts: str) -> runner.RunResult:
+        """Run `sharing` to its end, whatever fails."""
+        return runner.run(
+            sharing(passes, *texts),
+            store=self.store,
+            executor=self.executor,
+            emit=self.events.append,
+            keep_going=True,
+        )
 
     def submit(self, job_node: Node, inputs: Mapping[str, Path] | None = None) -> Job:
         """Claim and start a node; the job. ``log`` is kept in ``logs``."""

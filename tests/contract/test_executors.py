@@ -24,7 +24,7 @@ from qpipe.errors import (
     WorkerCrashError,
 )
 from qpipe.executors.make import NAMES, make
-from tests.contract.running import Bench, sharing, toy
+from tests.contract.running import Bench, toy
 from tests.core.synthetic import node
 
 FITS = Resources(cpus=1)
@@ -183,13 +183,7 @@ def test_the_same_bytes_and_facts_everywhere(tmp_path: Path) -> None:
 
 
 def test_what_reads_an_input_once_is_one_pass(bench: Bench, tmp_path: Path) -> None:
-    events: list[Event] = []
-    result = runner.run(
-        sharing(tmp_path / "passes.txt", "a", "b", "c"),
-        store=bench.store,
-        executor=bench.executor,
-        emit=events.append,
-    )
+    result = bench.share(tmp_path / "passes.txt", "a", "b", "c")
     assert result.counts == {"ran": 4}
     assert (tmp_path / "passes.txt").read_text() == "a+b+c\n"
     for outcome in list(result.outcomes.values())[1:]:
@@ -197,18 +191,12 @@ def test_what_reads_an_input_once_is_one_pass(bench: Bench, tmp_path: Path) -> N
         text = (outcome.artifact.path / "out.txt").read_text()
         assert text == f"{outcome.node.name}|model"
         assert outcome.artifact.manifest.usage.nodes == 3
-    assert {e.name for e in events if isinstance(e, NodeProgress)} >= {"a", "b", "c"}
+    assert {e.name for e in bench.events if isinstance(e, NodeProgress)} >= {"a", "b", "c"}
 
 
 def test_one_bad_node_fails_alone(bench: Bench, tmp_path: Path) -> None:
     passes = tmp_path / "passes.txt"
-    result = runner.run(
-        sharing(passes, "a", "bad", "c"),
-        store=bench.store,
-        executor=bench.executor,
-        emit=lambda _: None,
-        keep_going=True,
-    )
+    result = bench.share(passes, "a", "bad", "c")
     ends = {o.node.name: o.status for o in result.outcomes.values()}
     assert ends == {"toy": "ran", "a": "ran", "bad": "failed", "c": "ran"}
     (error,) = [o.error for o in result.outcomes.values() if o.error]

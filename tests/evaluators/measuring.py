@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from qpipe.evaluators.kld import KldParams, measure, scores_of
@@ -10,6 +11,8 @@ from qpipe.evaluators.protocols import protocol
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
+
+STORIES = Path(__file__).parents[1] / "data" / "texts" / "tinystories_train_head_ascii.txt"
 
 
 def reference(
@@ -27,6 +30,14 @@ def reference(
         chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=chunks)
         tokenized = tokenize(text, backend, chosen, name="")
         return store(backend, tokenized, out, top_k=top_k)[0]
+
+
+def stories(
+    gguf_of: Callable[[str, str], Path], out: Path, *, chunks: int, top_k: int | None = None
+) -> Stored:
+    """Those of stories260K in F32, on short windows of the text that it may have seen."""
+    model, text = gguf_of("stories260K", "F32"), STORIES.read_text()
+    return reference(model, text, out, n_ctx=64, chunks=chunks, top_k=top_k)
 
 
 def against(stored: Stored, model: Path, params: KldParams | None = None) -> dict[str, float]:

@@ -70,13 +70,7 @@ def test_every_figure_of_a_level_is_met(model: str, gguf_of: Gguf, tmp_path: Pat
 
 @pytest.fixture(scope="module")
 def small(gguf_of: Gguf, tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    return measuring.reference(
-        gguf_of("stories260K", "F32"),
-        _text("tinystories_train_head_ascii.txt"),
-        tmp_path_factory.mktemp("small") / "reference",
-        n_ctx=64,
-        chunks=40,
-    )
+    return measuring.stories(gguf_of, tmp_path_factory.mktemp("small") / "reference", chunks=40)
 
 
 def test_the_reference_is_hardly_any_way_from_itself(small: Stored, gguf_of: Gguf) -> None:
@@ -103,13 +97,7 @@ def test_a_reference_of_another_vocabulary_is_refused(small: Stored, gguf_of: Gg
 def test_a_reference_on_other_tokens_is_refused(
     small: Stored, gguf_of: Gguf, tmp_path: Path
 ) -> None:
-    other = measuring.reference(
-        gguf_of("stories260K", "F32"),
-        _text("tinystories_train_head_ascii.txt"),
-        tmp_path / "reference",
-        n_ctx=64,
-        chunks=2,
-    )
+    other = measuring.stories(gguf_of, tmp_path / "reference", chunks=2)
     mixed = Stored(other.folder, small.tokenized)
     with pytest.raises(DataError, match="another tokenizer, text or protocol"):
         mixed.require_same(n_vocab=512, model="this model")

@@ -16,8 +16,6 @@ from qpipe.evaluators.stopping import LEAST, WIDER, interval
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
-TEXT = Path(__file__).parent.parent / "data" / "texts" / "tinystories_train_head_ascii.txt"
-
 
 def _stopped(
     values: npt.NDArray[np.float64], order: npt.NDArray[np.int64], precision: float
@@ -46,13 +44,7 @@ def test_intervals_cover_the_whole_in_nearly_all_orders(spread: float) -> None:
 def test_a_precise_kld_is_that_of_the_whole_text(
     gguf_of: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
-    stored = measuring.reference(
-        gguf_of("stories260K", "F32"),
-        TEXT.read_text(),
-        tmp_path / "reference",
-        n_ctx=64,
-        chunks=200,
-    )
+    stored = measuring.stories(gguf_of, tmp_path / "reference", chunks=200)
     with LlamaCppBackend(gguf_of("stories260K", "Q4_0"), threads=2) as backend:
         full = measure(backend, stored, KldParams()).values
         precise = measure(backend, stored, KldParams(precision=0.15))

@@ -18,7 +18,6 @@ from qpipe.evaluators.stored import Stored
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
-TEXT = Path(__file__).parent.parent / "data" / "texts" / "tinystories_train_head_ascii.txt"
 Floats = npt.NDArray[np.float64]
 
 
@@ -130,13 +129,7 @@ def test_a_real_level_is_compared_in_pairs(
     gguf_of: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
     """Q8_0 as the rival of Q4_0, and the other way about."""
-    stored = measuring.reference(
-        gguf_of("stories260K", "F32"),
-        TEXT.read_text(),
-        tmp_path / "reference",
-        n_ctx=64,
-        chunks=200,
-    )
+    stored = measuring.stories(gguf_of, tmp_path / "reference", chunks=200)
     with LlamaCppBackend(gguf_of("stories260K", "Q8_0"), threads=2) as backend:
         better = measure(backend, stored, KldParams())
     with LlamaCppBackend(gguf_of("stories260K", "Q4_0"), threads=2) as backend:

@@ -22,7 +22,6 @@ from tests.evaluators import measuring
 
 Gguf = Callable[[str, str], Path]
 DATA = Path(__file__).parent.parent / "data"
-TEXT = DATA / "texts" / "tinystories_train_head_ascii.txt"
 LN2 = math.log(2)
 # What 16 bits a log-probability may cost a divergence of this size.
 ROUNDING = 2.5e-4
@@ -107,14 +106,7 @@ def test_bounds_hold_whatever_the_distributions(spread: float, k: int) -> None:
 def test_a_level_is_within_what_is_stated(gguf_of: Gguf, tmp_path: Path) -> None:
     found = {}
     for top_k in (None, 64):
-        stored = measuring.reference(
-            gguf_of("stories260K", "F32"),
-            TEXT.read_text(),
-            tmp_path / str(top_k),
-            n_ctx=64,
-            chunks=12,
-            top_k=top_k,
-        )
+        stored = measuring.stories(gguf_of, tmp_path / str(top_k), chunks=12, top_k=top_k)
         size = (stored.folder / "distributions.bin").stat().st_size
         assert size == 12 * 31 * (8 + 2 * 512 if top_k is None else 12 + 4 * top_k)
         with LlamaCppBackend(gguf_of("stories260K", "Q4_0"), threads=2) as backend:
@@ -130,14 +122,7 @@ def test_a_level_is_within_what_is_stated(gguf_of: Gguf, tmp_path: Path) -> None
 
 
 def test_the_size_is_forecast(gguf_of: Gguf, tmp_path: Path) -> None:
-    stored = measuring.reference(
-        gguf_of("stories260K", "F32"),
-        TEXT.read_text(),
-        tmp_path / "reference",
-        n_ctx=64,
-        chunks=2,
-        top_k=32,
-    )
+    stored = measuring.stories(gguf_of, tmp_path / "reference", chunks=2, top_k=32)
     stored.tokenized.save(tmp_path)
     model = DATA / "models" / "stories260K"
     found = Logprobs.preview(LogprobsParams(top_k=32), Order({"model": model, "tokens": tmp_path}))
@@ -147,14 +132,7 @@ def test_the_size_is_forecast(gguf_of: Gguf, tmp_path: Path) -> None:
 
 
 def test_the_result_states_the_bound(gguf_of: Gguf, tmp_path: Path) -> None:
-    stored = measuring.reference(
-        gguf_of("stories260K", "F32"),
-        TEXT.read_text(),
-        tmp_path / "reference",
-        n_ctx=64,
-        chunks=2,
-        top_k=32,
-    )
+    stored = measuring.stories(gguf_of, tmp_path / "reference", chunks=2, top_k=32)
     for made in ("tokens", "model", "out"):
         (tmp_path / made).mkdir()
     stored.tokenized.save(tmp_path / "tokens")

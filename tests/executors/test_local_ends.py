@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import runner
 from qpipe.core.executor import Output
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
@@ -26,7 +25,7 @@ from qpipe.errors import (
 )
 from qpipe.executors.local import Capacity, LocalExecutor
 from qpipe.executors.processes import log_end
-from tests.contract.running import Bench, sharing, toy
+from tests.contract.running import Bench, toy
 from tests.executors.conftest import MakeBench
 
 MB = 1 << 20
@@ -46,14 +45,8 @@ def test_a_crash_by_signal(local: MakeBench, number: int, name: str) -> None:
 
 
 def test_a_pass_that_is_killed_is_made_node_by_node(local: MakeBench, tmp_path: Path) -> None:
-    bench, passes = local(), tmp_path / "passes.txt"
-    result = runner.run(
-        sharing(passes, "a", "deadly", "c"),
-        store=bench.store,
-        executor=bench.executor,
-        emit=lambda _: None,
-        keep_going=True,
-    )
+    passes = tmp_path / "passes.txt"
+    result = local().share(passes, "a", "deadly", "c")
     ends = {o.node.name: o.status for o in result.outcomes.values()}
     assert ends == {"toy": "ran", "a": "ran", "deadly": "failed", "c": "ran"}
     assert sorted(passes.read_text().splitlines()) == ["a", "a+deadly+c", "c", "deadly"]
