@@ -39,9 +39,24 @@ from tests.gguf.arch_checkpoints import (
 Case = tuple[dict[str, Any], Shapes]
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 512,
+}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 
 CASES: dict[str, Case] = {
+    "llama": (
+        config("LlamaForCausalLM", "llama", rope_scaling=LLAMA3, rope_theta=5e5),
+        model(attention(64) | feed_forward() | LLAMA_NORMS),
+    ),
+    "qwen2": (
+        config("Qwen2ForCausalLM", "qwen2", rope_theta=1e6, tie_word_embeddings=True),
+        model(attention(64, bias=True) | feed_forward() | LLAMA_NORMS, tied=True),
+    ),
     "qwen3": (
         config("Qwen3ForCausalLM", "qwen3", head_dim=96, tie_word_embeddings=True),
         model(attention(96, norms=True) | feed_forward() | LLAMA_NORMS, tied=True),
