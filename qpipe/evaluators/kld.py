@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from qpipe.evaluators.kv import KvParams, NoKvParams, departing
 from qpipe.evaluators.levels import RIVALS, SUMS, Level, best
 from qpipe.evaluators.levels import load as load_levels
 from qpipe.evaluators.reporting import about, facts
-from qpipe.evaluators.stopping import Enough, extent
+from qpipe.evaluators.stopping import Enough, extent, interval
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import load
 from qpipe.stages.base import ParamsModel, Work
@@ -47,7 +48,7 @@ class Kld(LogitsEvaluator):
     that is no larger is clearly better. ``sums.npy`` is what larger levels are compared with.
     """
 
-    version = 2
+    version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
     optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
     Params: ClassVar[ParamsModel] = KldParams
@@ -172,8 +173,9 @@ def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
     """All scores, as llama-perplexity --kl-divergence names and computes them.
 
     With a reference of the likeliest tokens alone kld and its quantiles are of the least that it
-    can be, and kld_at_most is the mean of the most. ppl is of the whole text: the reference's
-    there, moved by what the model's likelihoods differ from it on the windows that were evaluated.
+    can be, and kld_at_most is the mean of the most. kld and ppl are of the whole text, as
+    `qpipe.evaluators.stopping.interval` estimates them from the windows that were evaluated; the
+    rest is of those windows.
     """
     import numpy as np
 
@@ -196,12 +198,16 @@ def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
     kld, same = mean(values[:, KLD]), mean(values[:, SAME_TOP])
     dp = root_mean_square(np.exp(-nll) - np.exp(-theirs))
     reference = perplexity(stored.nll)
-    ppl = perplexity(stored.nll + float((nll - theirs).mean()))
-    whole = len(nll) == len(stored.nll)
-    bounded = values.shape[1] > KLD_AT_MOST
+    if len(nll) == len(stored.nll):
+        of_whole, ppl = kld.value, perplexity(nll)
+    else:
+        of_whole = interval(found, stored, "kld").value
+        moved = 1 + interval(found, stored, "ppl").value / reference.value
+        ppl = perplexity(stored.nll + math.log(moved))
+    gap = values[:, KLD_AT_MOST:] - values[:, KLD : KLD + 1]
     return {
-        **({"kld_at_most": mean(values[:, KLD_AT_MOST]).value} if bounded else {}),
-        "kld": kld.value,
+        **({"kld_at_most": of_whole + float(gap.mean())} if gap.size else {}),
+        "kld": of_whole,
         "kld_stderr": kld.stderr,
         "kld_median": float(np.median(values[:, KLD])),
         "kld_p99": float(np.quantile(values[:, KLD], 0.99)),
@@ -211,7 +217,7 @@ def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
         "rms_dp_pct": 100 * dp.value,
         "rms_dp_pct_stderr": 100 * dp.stderr,
         "ppl": ppl.value,
-        "ppl_stderr": perplexity(nll).stderr if whole else ppl.stderr,
+        "ppl_stderr": ppl.stderr,
         "ppl_delta": ppl.value - reference.value,
         "ppl_delta_stderr": paired_difference(nll, theirs).stderr,
     }
@@ -226,6 +232,6 @@ class TransformersKldParams(KldParams, NoKvParams):
 class TransformersKld(Kld):
     """The same of a checkpoint, plain or quantized, by transformers in the worker's process."""
 
-    version = 2
+    version = 3
     Params: ClassVar[ParamsModel] = TransformersKldParams
     backend = Transformers

@@ -42,7 +42,7 @@ class Logprobs(LogitsEvaluator):
     what was stored of the first. Nothing nearer to the reference can be told from it.
     """
 
-    version = 3
+    version = 4
     foresees = True
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams

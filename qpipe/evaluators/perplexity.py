@@ -107,7 +107,7 @@ class PerplexityParams(KvParams):
 class Perplexity(LogitsEvaluator):
     """Perplexity by llama.cpp in the worker's own process."""
 
-    version = 2
+    version = 3
     optional_roles: ClassVar[tuple[str, ...]] = ("tokens",)
     Params: ClassVar[ParamsModel] = PerplexityParams
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -73,6 +73,10 @@ class TransformersBackend(Closing):
     def together(self, width: int, rows: int) -> int:
         """How many windows of ``width`` tokens go through the model at a time."""
         return max(1, min(_BATCH_TOKENS // width, _LOGITS_BYTES // (rows * self.n_vocab * 4)))
+
+    def lanes(self, width: int, rows: int, *, most: int) -> Sequence[TransformersBackend]:
+        """Itself: torch shares a batch out among all threads."""
+        return [self]
 
     def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
         """A block for each window of ``windows`` [n_windows, n_ctx]: (window, first, logits).

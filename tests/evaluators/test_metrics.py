@@ -6,8 +6,9 @@ import hashlib
 import math
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -38,12 +39,16 @@ class Letters:
     poison: float = 0.0
     prefix: int = 9
     at_once: int = 1
+    n_lanes: int = 1
 
     def tokenize(self, text: str) -> Tokens:
         return np.array([ord(char) - ord("a") for char in text], np.int32)
 
     def together(self, width: int, rows: int) -> int:
         return self.at_once
+
+    def lanes(self, width: int, rows: int, *, most: int) -> list[Letters]:
+        return [replace(self) for _ in range(min(self.n_lanes, most))]
 
     def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
         n_windows, n_ctx = windows.shape
@@ -149,8 +154,10 @@ def _measured(backend: Letters, text: str, protocol: Protocol) -> tuple[Tokenize
     return tokenized, measure(backend, tokenized)
 
 
-@pytest.mark.parametrize("backend", [Letters(rows_per_block=99), Letters(at_once=2)])
-def test_the_size_of_blocks_and_groups_changes_nothing(backend: Letters) -> None:
+@pytest.mark.parametrize(
+    "backend", [Letters(rows_per_block=99), Letters(at_once=2), Letters(n_lanes=3)]
+)
+def test_the_size_of_blocks_and_groups_and_lanes_changes_nothing(backend: Letters) -> None:
     text = "abcdefghihgfedcbaabcdefg"
     _, one = _measured(Letters(rows_per_block=1), text, _protocol(8))
     _, other = _measured(backend, text, _protocol(8))
@@ -209,8 +216,28 @@ def test_a_short_document_is_padded_and_scored_to_its_end() -> None:
     )
 
 
-def test_what_is_kept_is_not_computed_again(tmp_path: Path) -> None:
-    text, backend = "abcdefghihgfedcbaabcdefg", Letters(at_once=2)
+@dataclass
+class Meeting(Letters):
+    """Computes a window only while another lane computes one too."""
+
+    barrier: Barrier = field(default_factory=lambda: Barrier(2))
+
+    def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
+        self.barrier.wait(timeout=30)
+        yield from super().logits(windows, first=first)
+
+
+def test_lanes_compute_at_the_same_time_and_one_that_fails_ends_the_pass() -> None:
+    _, found = _measured(Meeting(n_lanes=2), "abcdefghihgfedcbaabcdefg", _protocol(4))
+    _, alone = _measured(Letters(), "abcdefghihgfedcbaabcdefg", _protocol(4))
+    assert found.nll.tolist() == alone.nll.tolist()
+    with pytest.raises(DataError, match="9 NaN of 10 logits at position 2 of window 0"):
+        _measured(Letters(poison=math.nan, n_lanes=2), "abcdefghihgfedcbaabcdefg", _protocol(4))
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_is_kept_is_not_computed_again(lanes: int, tmp_path: Path) -> None:
+    text, backend = "abcdefghihgfedcbaabcdefg", Letters(at_once=2, n_lanes=lanes)
     tokenized = tokenize(text, backend, _protocol(4), name="")
     windows = tokenized.windows
     order = [3, 0, 5, 1, 4, 2]

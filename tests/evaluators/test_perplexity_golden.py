@@ -59,11 +59,11 @@ def test_perplexity_equals_llama_perplexitys(row: dict[str, str], gguf_of: Gguf)
 def test_windows_decoded_together_in_parts_or_alone_are_one(
     n_ctx: int, most_chunks: int, gguf_of: Gguf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """96 tokens: 21 windows a batch, then one, against each alone; 2048: one or four."""
+    """96 tokens: five windows a batch, then two, against each alone; 2048: one or four."""
     text = _text("tinystories_train_head_ascii.txt")[:20_000]
     found = []
     for room in (512 << 20, 1):
-        monkeypatch.setattr("qpipe.llamacpp.backend._LOGITS_BYTES", room)
+        monkeypatch.setattr("qpipe.llamacpp.lane._LOGITS_BYTES", room)
         with LlamaCppBackend(gguf_of("stories260K", "F32"), threads=2) as backend:
             chosen = protocol("llamacpp-512").with_overrides(n_ctx=n_ctx, chunks=most_chunks)
             windows = cut(text, backend, chosen)

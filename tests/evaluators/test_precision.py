@@ -16,29 +16,52 @@ from qpipe.evaluators.stopping import LEAST, WIDER, interval
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
+_Array = npt.NDArray[np.float64]
+
 
 def _stopped(
-    values: npt.NDArray[np.float64], order: npt.NDArray[np.int64], precision: float
-) -> Interval:
-    """What `Kld` stops at, for windows of one token each."""
-    for count in range(LEAST, len(values) + 1, 4):
-        found = over_windows([values[i : i + 1] for i in order[:count]], available=len(values))
+    values: _Array, known: _Array, order: npt.NDArray[np.int64], precision: float
+) -> tuple[Interval, int]:
+    """What `Kld` stops at, and after how many windows, for windows of one token each."""
+    for count in range(LEAST, len(values), 2):
+        found = over_windows(
+            [values[i : i + 1] for i in order[:count]],
+            available=len(values),
+            known=[known[i : i + 1] for i in order[:count]],
+            whole=float(known.mean()),
+        )
         found = Interval(found.value, WIDER * found.half)
         if found.relative <= precision:
-            return found
-    return Interval(float(values.mean()), 0.0)
+            return found, count
+    return Interval(float(values.mean()), 0.0), len(values)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [0.12, 0.21])
-def test_intervals_cover_the_whole_in_nearly_all_orders(spread: float) -> None:
-    """Windows as skewed as those of stories260K: a log-normal of that relative spread."""
+@pytest.mark.parametrize("alike", [0.0, 0.5])
+def test_intervals_cover_the_whole_in_nearly_all_orders(spread: float, alike: float) -> None:
+    """Windows as skewed as those of stories260K: a log-normal of that relative spread; what is
+    known of them is correlated as a reference's nll is, or not at all, and saves windows."""
     rng = np.random.default_rng(7)
-    values = rng.lognormal(0, spread, 182)
-    found = [_stopped(values, rng.permutation(182), 0.05) for _ in range(400)]
+    normal = rng.normal(size=(2, 182))
+    values = np.exp(spread * normal[0])
+    known = 3 + 0.3 * (alike * normal[0] + np.sqrt(1 - alike**2) * normal[1])
+    stops = [_stopped(values, known, rng.permutation(182), 0.05) for _ in range(400)]
+    found = [interval for interval, _ in stops]
     covered = np.mean([abs(f.value - values.mean()) <= f.half + 1e-12 for f in found])
     assert covered >= 0.93
     assert abs(np.mean([f.value for f in found]) / values.mean() - 1) < 0.01
+
+
+def test_what_is_known_of_the_text_saves_windows() -> None:
+    rng = np.random.default_rng(7)
+    normal = rng.normal(size=(2, 182))
+    values = np.exp(0.2 * normal[0])
+    alike = 3 + 0.3 * (0.5 * normal[0] + np.sqrt(0.75) * normal[1])
+    order = [rng.permutation(182) for _ in range(50)]
+    with_it = np.mean([_stopped(values, alike, one, 0.05)[1] for one in order])
+    without = np.mean([_stopped(values, np.ones(182), one, 0.05)[1] for one in order])
+    assert with_it < 0.9 * without
 
 
 def test_a_precise_kld_is_that_of_the_whole_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,18 +62,31 @@ def test_root_mean_square_by_hand() -> None:
 
 
 def test_an_interval_over_windows_by_hand() -> None:
-    # Window means 1, 2, 3 of two tokens each, of 12 windows: s² = 1, corrected by 1 - 3/12.
+    """Three of 12 windows of two tokens each. Sums are 2, 4, 6; of what is known 0, 2, 10, whose
+    mean of a token is 2 here and 3 in the whole text."""
     parts = [np.array([value, value]) for value in (1.0, 2.0, 3.0)]
-    found = statistics.over_windows(parts, available=12)
+    known = [np.array(pair) for pair in ((0.0, 0.0), (1.0, 1.0), (2.0, 8.0))]
+    found = statistics.over_windows(parts, available=12, known=known, whole=3.0)
+    # Residuals -2, 0, 2 on -4, -2, 6: slope 20/56, and 6/7 of squares left for one degree.
+    assert found.value == pytest.approx(2 + 20 / 56)
+    variance = 6 / 7 * ((1 - 3 / 12) / 3 + 2**2 / 56)
+    assert found.half == pytest.approx(statistics.student(1) * math.sqrt(variance) / 2)
+    assert found.relative == found.half / found.value
+
+
+def test_what_is_the_same_everywhere_moves_nothing() -> None:
+    parts = [np.array([value, value]) for value in (1.0, 2.0, 3.0)]
+    known = [np.array([5.0, 5.0])] * 3
+    found = statistics.over_windows(parts, available=12, known=known, whole=5.0)
     assert found.value == 2.0
-    assert found.half == pytest.approx(statistics.student(2) * math.sqrt(1 / 3 * 0.75))
-    assert found.relative == found.half / 2
+    assert found.half == pytest.approx(statistics.student(1) * math.sqrt(8 * 0.75 / 3) / 2)
 
 
-def test_all_windows_leave_nothing_open_and_one_leaves_all() -> None:
+def test_all_windows_leave_nothing_open_and_two_leave_all() -> None:
     parts = [np.array([1.0, 5.0]), np.array([2.0])]
-    assert statistics.over_windows(parts, available=2) == statistics.Interval(8 / 3, 0.0)
-    assert statistics.over_windows(parts[:1], available=2).half == math.inf
+    beside: dict[str, Any] = {"known": parts, "whole": 3.0}
+    assert statistics.over_windows(parts, available=2, **beside) == statistics.Interval(8 / 3, 0.0)
+    assert statistics.over_windows(parts, available=3, **beside).half == math.inf
 
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(5, 2.5706), (9, 2.2622), (30, 2.0423)])

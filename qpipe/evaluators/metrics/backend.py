@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -33,7 +33,17 @@ class TokenSource(Protocol):
         """Token ids of the text alone: no BOS, no EOS."""
 
 
-class Backend(TokenSource, Protocol):
+class Lane(Protocol):
+    """A part of a backend that computes by itself, in any one thread."""
+
+    def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
+        """Blocks, in order, for positions first … width-2 of each window [n_windows, width].
+
+        A block may be overwritten when the next one is asked for.
+        """
+
+
+class Backend(TokenSource, Lane, Protocol):
     """A loaded model."""
 
     @property
@@ -55,8 +65,8 @@ class Backend(TokenSource, Protocol):
     def together(self, width: int, rows: int) -> int:
         """How many windows of ``width`` tokens are computed together, ``rows`` logits of each."""
 
-    def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
-        """Blocks, in order, for positions first … width-2 of each window [n_windows, width].
+    def lanes(self, width: int, rows: int, *, most: int) -> Sequence[Lane]:
+        """What may compute groups of such windows at the same time, ``most`` at most.
 
-        A block may be overwritten when the next one is asked for.
+        Good until lanes or logits are asked for again. All give the same values, as `logits` does.
         """

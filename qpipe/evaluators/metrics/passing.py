@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 
-from qpipe.evaluators.metrics.backend import Backend, Logits
+from qpipe.evaluators.metrics.backend import Backend, Lane, Logits
 from qpipe.evaluators.metrics.scores import Values, require_finite
 from qpipe.evaluators.metrics.windows import Windows
 
@@ -17,7 +20,7 @@ Progress = Callable[[int, int], None]
 
 
 class Scorer(Protocol):
-    """What is found of a token, from the logits that predict it."""
+    """What is found of a token, from the logits that predict it. Called from several threads."""
 
     def __call__(self, window: int, at: int, logits: Logits) -> Values:
         """Of the ``at``-th scored token of a window and those after it: [len(logits), columns]."""
@@ -77,8 +80,9 @@ class Pass:
         filled: bool = False,
     ) -> None:
         windows.require_within(backend.n_vocab, model=f"this model ({backend.name})")
-        width = windows.tokens.shape[1]
-        size = backend.together(width, width - 1 - windows.first)
+        self.width = windows.tokens.shape[1]
+        self.rows = self.width - 1 - windows.first
+        size = backend.together(self.width, self.rows)
         self.backend, self.windows, self.kept = backend, windows, kept
         self.least = size if filled else 1
         self.groups = [order[at : at + size] for at in range(0, len(order), size)]
@@ -91,35 +95,69 @@ class Pass:
         *,
         progress: Progress | None = None,
         enough: Callable[[Sequence[Values]], bool] = lambda found: False,
-        after: Callable[[], None] = lambda: None,
     ) -> int:
         """Go on to the end, or until ``enough``; how many windows were computed here, not kept.
 
-        ``after`` is called before a group is kept. Raises DataError for logits that are no numbers
-        and tokens of another model.
+        ``scorer`` is called from as many threads as the backend has lanes. Raises DataError for
+        logits that are no numbers and tokens of another model.
         """
         done = self.kept.load()[: len(self.groups)]
         self.found += [values for group in done for values in group]
         resumed = len(self.found)
         total = sum(map(len, self.groups))
-        for number in range(len(done), len(self.groups)):
-            if self.found and enough(self.found):
-                break
-            group = self._group(self.groups[number], scorer)
-            after()
+        if self.found and enough(self.found):
+            return 0
+        for number, group in enumerate(self._computed(len(done), scorer), start=len(done)):
             self.kept.add(number, group)
             self.found += group
             if progress:
-                width = self.windows.tokens.shape[1]
-                progress(len(self.found) * width, total * width)
+                progress(len(self.found) * self.width, total * self.width)
+            if enough(self.found):
+                break
         return len(self.found) - resumed
 
-    def _group(self, group: Sequence[int], scorer: Scorer) -> list[Values]:
+    def _computed(self, first: int, scorer: Scorer) -> Iterator[list[Values]]:
+        """The values of each group from the ``first`` on, in order, computed by all lanes.
+
+        What lanes have begun when nobody asks for more is lost.
+        """
+        groups = self.groups[first:]
+        if not groups:
+            return
+        lanes = self.backend.lanes(self.width, self.rows, most=len(groups))
+        if len(lanes) == 1:
+            for group in groups:
+                yield self._group(lanes[0], group, scorer)
+            return
+        idle: SimpleQueue[Lane] = SimpleQueue()
+        for lane in lanes:
+            idle.put(lane)
+
+        def compute(group: Sequence[int]) -> list[Values]:
+            lane = idle.get()
+            try:
+                return self._group(lane, group, scorer)
+            finally:
+                idle.put(lane)
+
+        pool = ThreadPoolExecutor(len(lanes), thread_name_prefix="lane")
+        try:
+            ahead: deque[Future[list[Values]]] = deque()
+            for group in groups:
+                if len(ahead) == len(lanes):
+                    yield ahead.popleft().result()
+                ahead.append(pool.submit(compute, group))
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _group(self, lane: Lane, group: Sequence[int], scorer: Scorer) -> list[Values]:
         windows = self.windows
         parts: list[list[Values]] = [[] for _ in group]
         at = [0] * len(group)
         more = [group[0]] * (self.least - len(group))
-        for index, start, block in self.backend.logits(
+        for index, start, block in lane.logits(
             windows.tokens[[*group, *more]], first=windows.first
         ):
             if index >= len(group):

@@ -76,37 +76,49 @@ class Interval:
         return self.half / abs(self.value) if self.value else math.inf
 
 
-def over_windows(parts: Sequence[Nll], *, available: int) -> Interval:
+def over_windows(
+    parts: Sequence[Nll], *, available: int, known: Sequence[Nll], whole: float
+) -> Interval:
     """The 95 % interval of the mean over all tokens of ``available`` windows, from those of some
-    windows at random."""
-    sums = np.array([part.sum() for part in parts])
-    counts = np.array([len(part) for part in parts], np.float64)
-    return of_sums(sums, counts, available=available)
-
-
-def of_sums(sums: Nll, counts: Nll, *, available: int) -> Interval:
-    """`over_windows` from each window's sum and number of tokens.
+    windows at random.
 
     Windows are what is drawn, without replacement: tokens of one window are no independent draws.
-    Mean as a ratio of sums, variance of its residuals (Cochran, Sampling Techniques, 2.11 and 6.3)
-    with the finite population correction; Student's quantile.
+    Of the same tokens another value is ``known``, and its mean over the whole text: what is found
+    is moved by what the windows drawn have too much or too little of that. It is the regression
+    estimator (Cochran, Sampling Techniques, chapter 7) of a ratio of sums (2.11 and 6.3), its
+    variance that of a linear regression's prediction at ``whole``, with the finite population
+    correction, and Student's quantile.
     """
-    value = float(sums.sum() / counts.sum())
-    n = len(sums)
+    sums, counts = _sums(parts)
+    n, value = len(sums), float(sums.sum() / counts.sum())
     if n == available:
         return Interval(value, 0.0)
-    if n < 2:
+    if n < 3:
         return Interval(value, math.inf)
-    stderr = _stderr(sums - value * counts, counts, available=available)
-    return Interval(value, student(n - 1) * stderr)
+    beside, _ = _sums(known)
+    drawn = float(beside.sum() / counts.sum())
+    residuals, moves = sums - value * counts, beside - drawn * counts
+    spread = float(np.square(moves).sum())
+    slope = float(residuals @ moves) / spread if spread else 0.0
+    variance = float(np.square(residuals - slope * moves).sum()) / (n - 2)
+    far = float(counts.mean()) * (whole - drawn)
+    share = (1 - n / available) / n + (far**2 / spread if spread else 0.0)
+    half = student(n - 2) * math.sqrt(variance * share) / float(counts.mean())
+    return Interval(value + slope * (whole - drawn), half)
+
+
+def _sums(parts: Sequence[Nll]) -> tuple[Nll, Nll]:
+    """Of each window the sum and the number of tokens."""
+    return np.array([part.sum() for part in parts]), np.array([len(p) for p in parts], np.float64)
 
 
 def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> float:
     """What the mean over all windows falls short of with probability ``mistaken``, from at least
     two of them at random but not all.
 
-    As `of_sums`, with a wider margin where few windows far below the others would pull the mean
-    down: the quantile of t for skewed values (Hall, The Bootstrap and Edgeworth Expansion, 2.6).
+    The variance of a ratio of sums (Cochran, 2.11 and 6.3) with a wider margin where few windows
+    far below the others would pull the mean down: the quantile of t for skewed values (Hall, The
+    Bootstrap and Edgeworth Expansion, 2.6).
     """
     n = len(sums)
     value = float(sums.sum() / counts.sum())
@@ -115,13 +127,8 @@ def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> floa
     spread = math.sqrt(float(np.square(residuals).mean()))
     skew = float((residuals**3).mean()) / spread**3 if spread else 0.0
     quantile += max(0.0, -skew) * (1 + 2 * quantile**2) / (6 * math.sqrt(n))
-    return value - quantile * _stderr(residuals, counts, available=available)
-
-
-def _stderr(residuals: Nll, counts: Nll, *, available: int) -> float:
-    n = len(residuals)
-    spread = float(np.square(residuals).sum()) / (n - 1)
-    return math.sqrt(spread / n * (1 - n / available)) / float(counts.mean())
+    variance = float(np.square(residuals).sum()) / (n - 1) / n * (1 - n / available)
+    return value - quantile * math.sqrt(variance) / float(counts.mean())
 
 
 def student(freedom: int, below: float = 0.975) -> float:
