@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "llama-perplexity"
 _PROTOCOL = "llamacpp-512"
-# Its default --batch-size; it takes whole windows, or parts of one.
+# Its default --batch-size, for windows that do not fit into it.
 _BATCH_TOKENS = 2048
 _READ = 1 << 20
 # A thread writes its log, and its end does not wait for that (common/log.cpp, `common_log_main`):
@@ -59,7 +59,7 @@ class ProgramPerplexityParams(KvParams):
 class ProgramPerplexity(Evaluator):
     """By llama-perplexity, which uses a GPU where it was built for one."""
 
-    version = 1
+    version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
     Params: ClassVar[ParamsModel] = ProgramPerplexityParams
@@ -145,10 +145,12 @@ class _Source:
 def _options(
     params: ProgramPerplexityParams, tokenized: Tokenized, *, threads: int
 ) -> Iterator[str | int]:
+    from qpipe.llamacpp.lane import filling
+
     n_ctx = tokenized.about.n_ctx
     yield from ("-c", n_ctx, "--chunks", len(tokenized.windows.tokens))
-    whole = _BATCH_TOKENS // n_ctx * n_ctx
-    yield from ("-b", whole or _BATCH_TOKENS)
+    # As many windows together as in the worker's process: what is found of one depends on that.
+    yield from ("-b", min(filling(n_ctx) * n_ctx, _BATCH_TOKENS))
     yield from ("-t", threads, "--ppl-output-type", 1)  # 1: a line for each chunk
     yield from ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
 

@@ -72,10 +72,14 @@ class Lane(Closing):
             self._context = None
 
 
+def filling(width: int) -> int:
+    """How many windows of ``width`` tokens are decoded together where their logits find room."""
+    return max(1, min(max(2, _TOGETHER // width), _TOKENS // width, _SEQUENCES))
+
+
 def together(width: int, rows: int, *, n_vocab: int) -> int:
     """How many windows of ``width`` tokens are decoded together, ``rows`` logits of each."""
-    fill = max(2, _TOGETHER // width)
-    return max(1, min(fill, _TOKENS // width, _at_a_time(rows, n_vocab), _SEQUENCES))
+    return max(1, min(filling(width), _at_a_time(rows, n_vocab)))
 
 
 def shares(threads: int, width: int, rows: int, *, n_vocab: int, most: int) -> list[int]:
