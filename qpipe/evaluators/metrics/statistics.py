@@ -108,8 +108,10 @@ def over_windows(
 
 
 def _sums(parts: Sequence[Nll]) -> tuple[Nll, Nll]:
-    """Of each window the sum and the number of tokens."""
-    return np.array([part.sum() for part in parts]), np.array([len(p) for p in parts], np.float64)
+    """Of each window, none of which is empty, the sum and the number of tokens."""
+    counts = np.array([len(part) for part in parts])
+    sums: Nll = np.add.reduceat(np.concatenate(parts), np.cumsum(counts) - counts)
+    return sums, counts.astype(np.float64)
 
 
 def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> float:
