@@ -9,6 +9,7 @@ Nothing but the folder is shared with whoever started it: ``job.json`` says what
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import importlib
@@ -24,7 +25,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from qpipe import __version__
 from qpipe.core import lock
@@ -233,5 +234,15 @@ def _die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
+def _leave(code: int) -> NoReturn:
+    """End now that all is written: taking torch and the models apart, object by object, is a second
+    that nobody needs. What asked to be called at the end (temporary folders, …) is."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # a full disk under the log
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(*map(Path, sys.argv[1:])))
+    _leave(main(*map(Path, sys.argv[1:])))

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -39,6 +40,8 @@ from qpipe.executors.processes import log_end, memory_in_use, signal_group
 from qpipe.executors.record import to_outcome, to_record
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 
+# Seconds between two looks at what workers tell, and where the system does not say that one ended.
+_LOOK = 0.1
 _TICK = 0.02
 _GRACE = 3.0
 
@@ -79,6 +82,8 @@ class _Worker:
     gpus: Sequence[str]
     started: float
     oom_kills: int
+    end: int | None
+    """What becomes readable when the process ends; None where there is no such thing."""
     over_memory: int = 0
 
     @property
@@ -93,7 +98,9 @@ class _Worker:
         return None if one is None else one * len(self.tasks)
 
     def close(self) -> None:
-        """Close the progress files."""
+        """Close the progress files, and what told of the end."""
+        if self.end is not None:
+            os.close(self.end)
         for task in self.tasks:
             if task.progress is not None:
                 task.progress.close()
@@ -163,7 +170,7 @@ class LocalExecutor:
                 pass_fds=[job.lock_fd for job in jobs],
                 start_new_session=True,
             )
-        return _Worker(tasks, process, log, gpus, time.monotonic(), kills)
+        return _Worker(tasks, process, log, gpus, time.monotonic(), kills, _end_of(process.pid))
 
     def _task(self, job: Job) -> _Task:
         slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", job.node.name)[:_SLUG] + "-" + job.key[:8]
@@ -203,7 +210,18 @@ class LocalExecutor:
             events = [event for worker in list(self.workers) for event in self._look(worker)]
             if events or time.monotonic() >= until:
                 return events
+            self._pause(until - time.monotonic())
+
+    def _pause(self, seconds: float) -> None:
+        """Until a worker ends, or the next look is due; ``seconds`` at most."""
+        ends = [worker.end for worker in self.workers if worker.end is not None]
+        if self.enforce_memory or len(ends) < len(self.workers):
             time.sleep(_TICK)
+            return
+        ended = select.poll()
+        for end in ends:
+            ended.register(end, select.POLLIN)
+        ended.poll(1000 * max(0.0, min(_LOOK, seconds)))
 
     def cancel(self) -> None:
         """Ask all workers to stop, then make them."""
@@ -303,6 +321,16 @@ def _new_progress(task: _Task) -> list[Progress]:
     if line:  # half a line: come back for the whole of it
         task.progress.seek(-len(line), os.SEEK_CUR)
     return [Progress(task.job, *last)] if last else []
+
+
+def _end_of(pid: int) -> int | None:
+    """A file descriptor that is readable once the process has ended, under Linux."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # a kernel before 5.3, a sandbox, too many open files
+        return None
 
 
 def _stop(worker: _Worker) -> None:
