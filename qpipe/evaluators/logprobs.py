@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
+from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.reporting import about, facts, scores_of
@@ -46,6 +48,11 @@ class Logprobs(LogitsEvaluator):
     foresees = True
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
+
+    @classmethod
+    def resources(cls, params: LogprobsParams, *, cores: int) -> Resources:
+        """The backend's, and all cores: every level waits for this."""
+        return replace(super().resources(params, cores=cores), cpus=cores)
 
     @classmethod
     def preview(cls, params: LogprobsParams, order: Order) -> Preview | None:

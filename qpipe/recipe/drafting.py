@@ -155,7 +155,10 @@ def _stage(
             sources.append(source)
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
-    needed = stage.resources(params, cores=os.cpu_count() or 1)
+    cores = os.cpu_count() or 1
+    needed = stage.resources(params, cores=cores)
+    if spec.stop_dominated:  # one level after another: there is nobody to leave cores for
+        needed = replace(needed, cpus=cores)
     return [
         *sources,
         StageDraft(

@@ -139,6 +139,22 @@ def test_a_draft_says_how_large_a_level_is(quantize: dict[str, Any], expected: f
     assert drafted["levels"]["measure"]["bits"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_what_others_wait_for_is_given_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference, and levels in a chain; levels that may run side by side leave each other
+    some."""
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    recipe = _recipe("kld", method="gguf", type="Q4_K_M")
+
+    def cpus(own: dict[str, Any]) -> dict[str, int]:
+        recipe["stages"]["measure"] |= own
+        (drafted,) = draft("r", [job(recipe)])["jobs"]
+        return {stage["name"]: stage["resources"]["cpus"] for stage in drafted["stages"]}
+
+    assert (cpus({})["logprobs"], cpus({})["measure"]) == (8, 8)
+    assert cpus({"resources": {"cpus": 3}})["measure"] == 3
+    assert cpus({"resources": {}, "stop_dominated": False})["measure"] == 4
+
+
 def test_a_measurement_that_cannot_end_early_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"stages\.measure\.stop_dominated .*metric kld can"):
         draft("r", [job(_recipe("perplexity", method="gguf", type="Q4_0"))])
