@@ -116,6 +116,6 @@ class _Engine:
         printed = call(
             [self.bench.python, "-m", "bench.engine_script", self.name, _MODEL,
              self.calibration, out],
-            cwd=_ROOT, env={**self._env(), **_THREADS},
+            cwd=self.folder, env={**self._env(), **_THREADS, "PYTHONPATH": str(_ROOT)},
         )  # fmt: skip
         self.peak["theirs"] = max(self.peak["theirs"], int(printed.split()[-1]))

@@ -68,10 +68,10 @@ class LlamaCpp(Opener):
     @staticmethod
     def resources(*, cores: int) -> Resources:
         """Half the cores, so that one evaluates while another loads; the model, its buffers and the
-        logits of a batch in memory."""
+        logits of a batch, once as computed and once as handed out, in memory."""
         return Resources(
             cpus=max(1, cores // 2),
-            memory=512 << 20,
+            memory=1 << 30,
             memory_per_input_byte=1.0,
             sized_by="model",
         )

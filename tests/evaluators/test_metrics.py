@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -233,6 +234,34 @@ def test_lanes_compute_at_the_same_time_and_one_that_fails_ends_the_pass() -> No
     assert found.nll.tolist() == alone.nll.tolist()
     with pytest.raises(DataError, match="9 NaN of 10 logits at position 2 of window 0"):
         _measured(Letters(poison=math.nan, n_lanes=2), "abcdefghihgfedcbaabcdefg", _protocol(4))
+
+
+@dataclass
+class Busy(Letters):
+    """Counts the windows that are being computed."""
+
+    now: list[int] = field(default_factory=list)
+
+    def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
+        self.now.append(0)
+        time.sleep(0.05)
+        yield from super().logits(windows, first=first)
+        self.now.pop()
+
+
+def test_no_lane_computes_after_a_pass_that_failed() -> None:
+    """Or a model would be freed under it."""
+    backend = Busy(n_lanes=2)
+    windows = tokenize("abcdefghihgfedcbaabcdefg", backend, _protocol(4), name="").windows
+
+    def disk_is_full(done: int, total: int) -> None:
+        raise OSError("no space left on device")
+
+    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(None))
+    with pytest.raises(OSError, match="no space") as failed:
+        work.run(NllScorer(windows), progress=disk_is_full)
+    assert failed.tb is not None  # what holds the frames, and with them the pass
+    assert backend.now == []
 
 
 @pytest.mark.parametrize("lanes", [1, 2])

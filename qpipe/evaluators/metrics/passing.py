@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
@@ -107,19 +108,20 @@ class Pass:
         total = sum(map(len, self.groups))
         if self.found and enough(self.found):
             return 0
-        for number, group in enumerate(self._computed(len(done), scorer), start=len(done)):
-            self.kept.add(number, group)
-            self.found += group
-            if progress:
-                progress(len(self.found) * self.width, total * self.width)
-            if enough(self.found):
-                break
+        with closing(self._computed(len(done), scorer)) as computed:
+            for number, group in enumerate(computed, start=len(done)):
+                self.kept.add(number, group)
+                self.found += group
+                if progress:
+                    progress(len(self.found) * self.width, total * self.width)
+                if enough(self.found):
+                    break
         return len(self.found) - resumed
 
-    def _computed(self, first: int, scorer: Scorer) -> Iterator[list[Values]]:
+    def _computed(self, first: int, scorer: Scorer) -> Generator[list[Values], None, None]:
         """The values of each group from the ``first`` on, in order, computed by all lanes.
 
-        What lanes have begun when nobody asks for more is lost.
+        Closed, it waits for what lanes have begun, which is lost: no lane is used after that.
         """
         groups = self.groups[first:]
         if not groups:
