@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
+from qpipe.core.ahead import in_order
 from qpipe.gguf import chunks, values
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
@@ -34,7 +34,6 @@ Progress = Callable[[int, int], None]
 """Called with (bytes written, bytes to write) of tensor data after every chunk."""
 
 Bytes = npt.NDArray[np.uint8]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def write(files: Sequence[File], *, threads: int = 1) -> None:
         for output in files[0].outputs:
             kinds = _kinds([(file, file.outputs[output.name]) for file in opened])
             jobs = chunks.chunks([kind.output for kind in kinds])
-            for parts in _in_order(pool, jobs, ahead=2 * max(1, threads)):
+            for parts in in_order(pool, jobs, ahead=2 * max(1, threads)):
                 for kind, part in zip(kinds, parts, strict=True):
                     for file in kind.files:
                         file.append(output.name, part)
@@ -139,23 +138,6 @@ def _kinds(wanted: Iterable[tuple[_Opened, Output]]) -> list[_Kind]:
         else:
             kind.files.append(file)
     return kinds
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], _T]], *, ahead: int
-) -> Iterator[_T]:
-    """Results of ``jobs`` in their order, at most ``ahead`` of them in memory."""
-    pending: deque[Future[_T]] = deque()
-    try:
-        for job in jobs:
-            pending.append(pool.submit(job))
-            if len(pending) >= ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        for future in pending:
-            future.cancel()
 
 
 @contextmanager

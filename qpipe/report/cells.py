@@ -57,8 +57,9 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
 
 def footnotes(rows: Sequence[Row]) -> list[str]:
     """How the rows were measured, a line for each way; what ended early; warnings; failures."""
-    measurements = [m for row in rows for m in row["measurements"] if m["scores"]]
-    lines = list(dict.fromkeys(_how(m) for m in measurements if not m.get("dominated_by")))
+    named = [(row["name"], m) for row in rows for m in row["measurements"] if m["scores"]]
+    measurements = [m for _, m in named]
+    lines = list(dict.fromkeys(_how(*each) for each in named if not each[1].get("dominated_by")))
     lines += [
         _dominated(row["name"], m)
         for row in rows
@@ -133,8 +134,11 @@ def _dominated(name: str, measurement: Mapping[str, Any]) -> str:
     )
 
 
-def _how(measurement: Mapping[str, Any]) -> str:
-    words = [f"{measurement['metric'] or measurement['stage']}: {measurement['protocol'] or ''}"]
+def _how(name: str, measurement: Mapping[str, Any]) -> str:
+    """The same for all models, but for one that was measured on a part of the text."""
+    of = f"{name}, " if measurement.get("sampling") else ""
+    what = measurement["metric"] or measurement["stage"]
+    words = [f"{of}{what}: {measurement['protocol'] or ''}"]
     if measurement["text"]:
         words[0] += f" on {measurement['text']}"
     if measurement.get("sampling"):

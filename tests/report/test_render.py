@@ -47,6 +47,18 @@ def test_plain_table(made: list[dict[str, Any]]) -> None:
     assert "\x1b" not in out.getvalue()
 
 
+def test_a_model_measured_on_a_part_of_the_text_is_named(made: list[dict[str, Any]]) -> None:
+    """Each takes what it needs, and its line would not tell whose it is."""
+    sampled = json.loads(json.dumps(made))
+    for row, taken in zip(sampled, (100, 200), strict=False):
+        row["measurements"][0]["sampling"] = f"{taken} of 300 tokens were enough"
+    out = io.StringIO()
+    to_terminal(sampled, out)
+    names = [row["name"] for row in sampled]
+    for name, taken in zip(names, (100, 200), strict=False):
+        assert f"{name}, perplexity: llamacpp-512 on text.txt; {taken} of 300" in out.getvalue()
+
+
 def test_terminal_table_has_the_same_cells(
     made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Protocol
 
 import numpy as np
 
+from qpipe.core.ahead import in_order
 from qpipe.evaluators.metrics.backend import Backend, Lane, Logits
 from qpipe.evaluators.metrics.scores import Values, require_finite
 from qpipe.evaluators.metrics.windows import Windows
@@ -142,17 +143,9 @@ class Pass:
             finally:
                 idle.put(lane)
 
-        pool = ThreadPoolExecutor(len(lanes), thread_name_prefix="lane")
-        try:
-            ahead: deque[Future[list[Values]]] = deque()
-            for group in groups:
-                if len(ahead) == len(lanes):
-                    yield ahead.popleft().result()
-                ahead.append(pool.submit(compute, group))
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+        jobs = (partial(compute, group) for group in groups)
+        with ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as pool:
+            yield from in_order(pool, jobs, ahead=len(lanes))
 
     def _group(self, lane: Lane, group: Sequence[int], scorer: Scorer) -> list[Values]:
         windows = self.windows
