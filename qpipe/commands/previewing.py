@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from qpipe.commands.at_hand import AtHand
 from qpipe.commands.lacking import stage_of
 from qpipe.core.forecast import Forecast
-from qpipe.core.graph import Node
-from qpipe.core.key import Json
 from qpipe.errors import QpipeError
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 100
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
-# Stands for a key that depends on an input's content: as long as all keys.
-_SOME_KEY = "0" * 64
 
 
 def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
@@ -32,14 +29,13 @@ def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
     """
     made: dict[str, Preview | QpipeError] = {}
     with TemporaryDirectory(prefix="qpipe-plan-") as temporary:
-        folders = dict(_folders(found, Path(temporary)))
-        known = {item.node.id: item for item in found}
+        there = AtHand(found, Path(temporary))
         for item in found:
             node = item.node
             if item.state == "cached":
                 continue
             try:
-                preview = _preview(item, folders, known, made)
+                preview = _preview(item, there, made)
             except QpipeError as error:
                 made[node.id] = error
             else:
@@ -102,55 +98,17 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def _folders(found: Sequence[Forecast], temporary: Path) -> Iterator[tuple[str, Path]]:
-    """Where the artifact of a node is, by id; that of a local source is linked together here."""
-    for item in found:
-        node = item.node
-        if item.artifact is not None:
-            yield node.id, item.artifact.path
-        elif "path" in node.runtime.where:
-            folder = temporary / node.id
-            folder.mkdir()
-            _make(node, folder)
-            yield node.id, folder
-
-
-def _make(node: Node, folder: Path) -> None:
-    from qpipe.stages.base import Work
-
-    work = Work({}, folder, 1, lambda done, total, unit: None, node.runtime.where)
-    stage_of(node.runtime.entry)().run(_params(node), work)
-
-
 def _preview(
-    item: Forecast,
-    folders: Mapping[str, Path],
-    known: Mapping[str, Forecast],
-    made: Mapping[str, Preview | QpipeError],
+    item: Forecast, there: AtHand, made: Mapping[str, Preview | QpipeError]
 ) -> Preview | None:
-    from qpipe.stages.base import Order, Preview
+    from qpipe.stages.base import Preview
 
     stage = stage_of(item.node.runtime.entry)
-    there = {role: node for role, node in item.node.inputs.items() if node in folders}
-    if there != item.node.inputs and not stage.foresees:
+    order, params = there.order(item), there.params(item.node)
+    if not item.made_before:
+        stage.refuse(params, order)
+    if order.inputs.keys() != item.node.inputs.keys() and not stage.foresees:
         return None
-    foreseen = {role: made.get(node) for role, node in item.node.inputs.items()}
-    order = Order(
-        {role: folders[node] for role, node in there.items()},
-        key=item.key or _SOME_KEY,
-        origins={role: _origin(known[node]) for role, node in there.items()},
-        foreseen={role: p for role, p in foreseen.items() if isinstance(p, Preview)},
-    )
-    return stage.preview(_params(item.node), order)
-
-
-def _origin(item: Forecast) -> Mapping[str, Json]:
-    if item.artifact is not None:
-        return item.artifact.manifest.origin
-    node = item.node  # a local source: its digest is what it was pinned by
-    params = node.params
-    return {"stage": node.stage, "params": params, "digest": params["tree"], "facts": {}}
-
-
-def _params(node: Node) -> object:
-    return stage_of(node.runtime.entry).Params.model_validate_json(json.dumps(node.params))
+    coming = {role: made.get(node) for role, node in item.node.inputs.items()}
+    foreseen = {role: p for role, p in coming.items() if isinstance(p, Preview)}
+    return stage.preview(params, replace(order, foreseen=foreseen))

@@ -14,6 +14,7 @@ from pathlib import Path
 from qpipe.commands.lacking import lacks
 from qpipe.commands.options import Options
 from qpipe.commands.preparing import Objective, each_plan
+from qpipe.commands.refusing import refused
 from qpipe.core import gc, lock, runner
 from qpipe.core.events import Emit, fan_out
 from qpipe.core.graph import merge
@@ -65,6 +66,7 @@ class _Session:
         """Run one batch of jobs; the objective of each."""
         if self.paths is None:
             self.paths = self._open()
+        errors = refused(plan.graph, self.store)
         result = runner.run(
             plan.graph,
             store=self.store,
@@ -72,6 +74,7 @@ class _Session:
             emit=fan_out(self.listeners),
             keep_going=self.options.keep_going or draft["keep_going"],
             lacks=lacks,
+            refuses=lambda node: errors.get(node.id),
         )
         self.plans.append(plan)
         self.outcomes.update(result.outcomes)

@@ -45,6 +45,9 @@ Status = Literal["ran", "cached", "failed", "skipped"]
 Lacks = Callable[[Node], str | None]
 """Why a node cannot run on this machine, or None."""
 
+Refuses = Callable[[Node], "QpipeError | None"]
+"""What a node would fail with, as far as that is known before anything runs, or None."""
+
 _EARLIER = "an earlier failure"
 
 # How a worker ends that takes all of its pass along, whichever node is to blame.
@@ -95,15 +98,16 @@ def run(
     emit: Emit,
     keep_going: bool = False,
     lacks: Lacks = lambda node: None,
+    refuses: Refuses = lambda node: None,
 ) -> RunResult:
     """Bring every node of the graph into the store.
 
-    Before the first node starts, those that the executor or ``lacks`` refuse fail.
+    Before the first node starts, those fail that the executor, ``lacks`` or ``refuses`` refuse.
 
     Raises InterruptedRunError on KeyboardInterrupt, after stopping the workers; what was finished
     by then is kept.
     """
-    return _Run(graph, store, executor, emit, keep_going, lacks).run()
+    return _Run(graph, store, executor, emit, keep_going, lacks, refuses).run()
 
 
 @dataclass
@@ -114,6 +118,7 @@ class _Run:
     emit: Emit
     keep_going: bool
     lacks: Lacks
+    refuses: Refuses
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
@@ -201,12 +206,14 @@ class _Run:
             self._start(miss)
 
     def _refuse(self) -> None:
-        """Fail what cannot run here, before hours are spent on what leads there."""
+        """Fail what cannot run, or not here, before hours are spent on what leads there."""
         for node in self.graph.values():
             if node.id in self.outcomes or self._was_made(node):
                 continue
             if why := self.executor.check(node.runtime.resources) or self.lacks(node):
                 self._fail(node, EngineMissingError(f"{node.name}: {why}"))
+            elif error := self.refuses(node):
+                self._fail(node, error)
 
     def _was_made(self, node: Node) -> bool:
         """Whether its artifact is there if its inputs come out as they did before."""

@@ -12,7 +12,7 @@ from qpipe.core.key import Json
 from qpipe.engines._autoround_layers import resuming
 from qpipe.errors import CheckpointError
 from qpipe.stages import base
-from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
 from qpipe.stages.methods import AutoRoundParams
 from qpipe.stages.quantize import GGUF_FILE, EngineParams, file_facts
 
@@ -66,10 +66,11 @@ class Autoround(CheckpointEngine):
                 path.unlink()
         return {**file_facts(task.out / GGUF_FILE), "calibration_tokens": task.tokens}
 
-    def allow(self, params: AutoroundParams, task: Task) -> None:
+    @classmethod
+    def allow(cls, params: AutoroundParams, asked: Asked) -> None:
         """A GGUF file's type has groups of its own, and falls back where they do not fit."""
         if not params.gguf:
-            super().allow(params, task)
+            super().allow(params, asked)
 
     def make(self, params: AutoroundParams, task: Task) -> Mapping[str, Json]:
         """Goes on from the last finished layer, where layers are learned and written one by one."""

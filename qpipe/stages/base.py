@@ -144,6 +144,15 @@ class Stage(abc.ABC):
         return None
 
     @classmethod
+    def refuse(cls, params: Any, order: Order) -> None:
+        """Raise what ``run`` would, as far as headers of the inputs in ``order`` say it.
+
+        Asked in a plan, and before a run starts anything: of inputs, those are there that the store
+        has or that are local files. Reads no weights.
+        """
+        return
+
+    @classmethod
     def preview(cls, params: Any, order: Order) -> Preview | None:
         """What ``run`` would make, without making it; None if only that would tell.
 

@@ -33,25 +33,40 @@ _ALONG = (
 
 
 @dataclass(frozen=True)
-class Task:
-    """One quantization, ready to be done: nothing about it is left to find out.
+class Asked:
+    """What is to be quantized, by config.json and headers alone: all that a plan knows.
 
-    ``modules`` are the matrices of ``source`` that can be quantized, with (rows, columns);
-    ``rules`` those of single ones among them; ``samples`` the calibration's token ids.
+    ``config`` is the source's config.json; ``modules`` are the matrices of ``source`` that can be
+    quantized, with (rows, columns); ``rules`` those of single ones among them.
     """
 
     source: Path
-    out: Path
+    config: Mapping[str, Any]
     modules: Mapping[str, tuple[int, int]]
     rules: Mapping[str, ModuleRule]
-    samples: list[list[int]]
-    threads: int
-    partial: Path | None
 
     @property
     def skipped(self) -> list[str]:
         """The modules that a rule leaves alone."""
         return [name for name, rule in self.rules.items() if rule.skip]
+
+    @property
+    def quantized(self) -> Mapping[str, tuple[int, int]]:
+        """The modules that no rule leaves alone, with (rows, columns)."""
+        return {name: shape for name, shape in self.modules.items() if name not in self.skipped}
+
+
+@dataclass(frozen=True)
+class Task(Asked):
+    """One quantization, ready to be done: nothing about it is left to find out.
+
+    ``samples`` are the calibration's token ids.
+    """
+
+    out: Path
+    samples: list[list[int]]
+    threads: int
+    partial: Path | None
 
     @property
     def tokens(self) -> int:
@@ -104,6 +119,13 @@ class CheckpointEngine(Engine):
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
         return {**self.facts(params, task), **delivered, **found, "notes": notes}
 
+    @classmethod
+    def refuse(cls, params: Any, order: base.Order) -> None:
+        """Raises RecipeError for rules without effect and for settings that the model's
+        architecture or shapes do not allow, CheckpointError for a model that is damaged."""
+        if "model" in order.inputs:
+            cls.allow(params, asked(params, order))
+
     def begin(self, params: Any, work: base.Work) -> Task:
         """The task, after all that can be known to fail before it, for the cost of a layer."""
         from qpipe.stages import preflight
@@ -114,13 +136,15 @@ class CheckpointEngine(Engine):
             preflight.run(type(self), params, work)
         return task
 
-    def allow(self, params: Any, task: Task) -> None:
-        """Raise RecipeError for what the shapes of the model's matrices do not allow."""
+    @classmethod
+    def allow(cls, params: Any, asked: Asked) -> None:
+        """Raise RecipeError for what the architecture or the shapes of the matrices do not allow.
+
+        Called in a plan if the source is at hand, and again before the work.
+        """
         size = getattr(params, "group_size", -1)
-        for name, (_, columns) in task.modules.items():
-            rule = task.rules.get(name)
-            if rule is not None and rule.skip:
-                continue
+        for name, (_, columns) in asked.quantized.items():
+            rule = asked.rules.get(name)
             own = rule.group_size if rule is not None and rule.group_size is not None else size
             if own > 0 and columns % own:
                 raise RecipeError(
@@ -137,15 +161,25 @@ class CheckpointEngine(Engine):
         return facts(task.out, source=task.source)
 
 
+def asked(params: Any, order: base.Order) -> Asked:
+    """What is asked of the model in ``order``. Raises RecipeError for a rule without effect,
+    CheckpointError for a model that is damaged."""
+    from qpipe.gguf.config import Config
+
+    source = order.inputs["model"]
+    modules = quantizable(source)
+    return Asked(source, Config.read(source).fields, modules, resolve(params.modules, modules))
+
+
 def prepare(params: Any, work: base.Work) -> Task:
     """What ``work`` asks for. Raises RecipeError for a rule without effect."""
-    source = work.inputs["model"]
-    modules = quantizable(source)
+    known = asked(params, work)
     return Task(
-        source=source,
+        source=known.source,
+        config=known.config,
+        modules=known.modules,
+        rules=known.rules,
         out=work.out,
-        modules=modules,
-        rules=resolve(params.modules, modules),
         samples=calibration(work) if "calibration" in work.inputs else [],
         threads=work.threads,
         partial=work.partial,

@@ -35,6 +35,7 @@ from qpipe.errors import (
     EngineMissingError,
     InterruptedRunError,
     QpipeError,
+    RecipeError,
     StoreError,
 )
 from tests.core.beside import finish, kill, ready, start, until
@@ -175,6 +176,16 @@ def test_what_cannot_run_here_is_refused_before_anything_starts(
     assert executor.calls == (["a", "c"] if keep_going else [])
     first = next(e for e in events if isinstance(e, NodeFinished))
     assert (first.name, first.error) == ("b", "b: no such engine here")
+
+
+def test_what_would_fail_is_refused_before_anything_starts(store: Store) -> None:
+    executor, error = InstantExecutor(), RecipeError("no such groups")
+    result, _ = run(
+        Graph(diamond()), store, executor, refuses=lambda n: error if n.name == "b" else None
+    )
+    assert by_name(result) == {"a": "skipped", "b": "failed", "c": "skipped", "d": "skipped"}
+    assert executor.calls == []
+    assert result.outcomes[diamond()[1].id].error is error
 
 
 def test_what_was_made_before_is_not_refused(store: Store) -> None:

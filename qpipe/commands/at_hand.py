@@ -1,0 +1,70 @@
+"""What is there of a node's inputs before anything runs: artifacts, and local sources."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpipe.commands.lacking import stage_of
+from qpipe.core.forecast import Forecast
+from qpipe.core.graph import Node
+from qpipe.core.key import Json
+
+if TYPE_CHECKING:
+    from qpipe.stages.base import Order
+
+# Stands for a key that depends on an input's content: as long as all keys.
+_SOME_KEY = "0" * 64
+
+
+class AtHand:
+    """The artifacts of ``found`` that the store has; a local source is linked together below
+    ``temporary`` once it is asked for."""
+
+    def __init__(self, found: Sequence[Forecast], temporary: Path) -> None:
+        self._known = {item.node.id: item for item in found}
+        self._temporary = temporary
+
+    def order(self, item: Forecast) -> Order:
+        """What a node's stage is asked, with those inputs alone that are at hand.
+
+        Raises SourceError for a local source that cannot be read.
+        """
+        from qpipe.stages.base import Order
+
+        inputs = {role: self._known[source] for role, source in item.node.inputs.items()}
+        folders = {role: self._folder(source) for role, source in inputs.items()}
+        there = {role: folder for role, folder in folders.items() if folder is not None}
+        origins = {role: _origin(inputs[role]) for role in there}
+        return Order(there, key=item.key or _SOME_KEY, origins=origins)
+
+    def params(self, node: Node) -> Any:
+        """A node's parameters as its stage has them."""
+        return stage_of(node.runtime.entry).Params.model_validate_json(json.dumps(node.params))
+
+    def _folder(self, item: Forecast) -> Path | None:
+        if item.artifact is not None:
+            return item.artifact.path
+        if "path" not in item.node.runtime.where:
+            return None
+        folder = self._temporary / item.node.id
+        if not folder.exists():
+            folder.mkdir()
+            self._link(item.node, folder)
+        return folder
+
+    def _link(self, node: Node, folder: Path) -> None:
+        from qpipe.stages.base import Work
+
+        work = Work({}, folder, 1, lambda done, total, unit: None, node.runtime.where)
+        stage_of(node.runtime.entry)().run(self.params(node), work)
+
+
+def _origin(item: Forecast) -> Mapping[str, Json]:
+    if item.artifact is not None:
+        return item.artifact.manifest.origin
+    node = item.node  # a local source: its digest is what it was pinned by
+    params = node.params
+    return {"stage": node.stage, "params": params, "digest": params["tree"], "facts": {}}

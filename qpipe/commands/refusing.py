@@ -1,0 +1,39 @@
+"""What would fail by the inputs that are at hand already: asked before a run starts anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from qpipe.commands.at_hand import AtHand
+from qpipe.commands.lacking import stage_of
+from qpipe.core.forecast import forecast
+from qpipe.core.graph import Graph, Node
+from qpipe.core.store import Store
+from qpipe.errors import QpipeError
+
+
+def refused(graph: Graph, store: Store) -> dict[str, QpipeError]:
+    """By node id, what each node that is not in the store would fail with (`Stage.refuse`)."""
+    if not any(_refuses(node) for node in graph.values()):
+        return {}
+    errors: dict[str, QpipeError] = {}
+    found = forecast(graph, store)
+    with TemporaryDirectory(prefix="qpipe-run-") as temporary:
+        there = AtHand(found, Path(temporary))
+        for item in found:
+            if item.state == "cached" or not _refuses(item.node):
+                continue
+            try:
+                order = there.order(item)
+                stage_of(item.node.runtime.entry).refuse(there.params(item.node), order)
+            except QpipeError as error:
+                errors[item.node.id] = error
+    return errors
+
+
+def _refuses(node: Node) -> bool:
+    from qpipe.stages.base import Stage
+
+    own: object = stage_of(node.runtime.entry).refuse
+    return getattr(own, "__func__", own) is not Stage.refuse.__func__  # type: ignore[attr-defined]

@@ -1,0 +1,39 @@
+"""What headers decide is said before anything runs, by `qpipe plan` and `qpipe run` alike."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli import qpipe
+
+SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
+RECIPE = ("local", f"model.source={SMALL}", "evaluate=none", "quantize=rtn")
+WRONG = {
+    "quantize.group_size=128": "rows of model.layers.0.mlp.down_proj have 172 weights",
+    "quantize.modules={k_porj: skip}": "'k_porj' matches none of the 35 modules",
+}
+
+
+@pytest.mark.parametrize(("wrong", "told"), WRONG.items(), ids=WRONG)
+def test_nothing_runs_for_a_model_that_the_settings_do_not_fit(
+    wrong: str, told: str, tmp_path: Path
+) -> None:
+    planned = qpipe("plan", *RECIPE, wrong, cwd=tmp_path)
+    assert planned.code == 2
+    assert told in planned.stdout
+    ran = qpipe("run", *RECIPE, wrong, "--json", cwd=tmp_path)
+    assert ran.code == 2
+    nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
+    assert nodes["quantize"]["error"]["type"] == "RecipeError"
+    assert told in nodes["quantize"]["error"]["message"]
+    assert nodes["download"]["status"] == "skipped"
+
+
+def test_of_a_sweep_only_those_fail_that_do_not_fit(tmp_path: Path) -> None:
+    answer = qpipe("plan", *RECIPE, "-m", "quantize.group_size=-1,128", "--json", cwd=tmp_path)
+    assert answer.code == 2
+    nodes = [node for node in json.loads(answer.stdout)["nodes"] if node["stage"] == "quantize"]
+    assert ["error" in node for node in nodes] == [False, True]
