@@ -155,7 +155,7 @@ def _work(job: Job, report: Report) -> Work:
 
 def _finished(stage: type[Stage], params: Any, work: Work) -> Sequence[FileEntry]:
     """What a stage made, checked and on its way to the disk."""
-    files = scan(work.out)
+    files = scan(work.out, hashed=work.hashed)
     stage.confirm(params, files)
     _make_durable(work.out, files)
     return files

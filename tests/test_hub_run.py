@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli import qpipe
-from tests.hub_server import COMMIT, serve
+from tests.hub_server import COMMIT, etag, serve
 
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
 SHORT = ("evaluate.n_ctx=64", "evaluate.chunks=2")
@@ -39,3 +41,23 @@ def test_download_lock_and_go_on_without_a_network(tmp_path: Path) -> None:
     status = {node["name"]: node["status"] for node in json.loads(again.stdout)["nodes"]}
     assert status["download"] == status["convert"] == "cached"
     assert status["quantize"] == "ran"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer_config.json"])
+def test_damaged_bytes_of_the_right_length_are_fetched_again_and_then_refused(
+    tmp_path: Path, name: str
+) -> None:
+    asked = ("run", "local", "model.source=someone/stories", "quantize=none", "evaluate=none")
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    with serve({"someone/stories": STORIES}) as hub:
+        hub.damaged[name] = 2
+        refused = qpipe(*asked, cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
+        assert refused.code == 1
+        assert f"{name} came damaged, twice" in refused.stderr
+        digest = etag(name, (STORIES / name).read_bytes())
+        assert f"the hub names {digest}" in refused.stderr
+        hub.damaged[name] = 1
+        run = qpipe(*asked, "--json", cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
+        assert run.code == 0, run
+    (download,) = (n for n in json.loads(run.stdout)["nodes"] if n["name"] == "download")
+    assert Path(download["artifact"], name).read_bytes() == (STORIES / name).read_bytes()

@@ -13,6 +13,7 @@ from pathlib import Path
 from qpipe.core import key
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
+from qpipe.core.stamp import Stamp, stamp
 from qpipe.errors import StageError, StoreError
 
 SCHEMA = 1
@@ -153,8 +154,8 @@ class Manifest:
         return manifest
 
 
-def scan(folder: Path) -> list[FileEntry]:
-    """Hash every file below ``folder``, in order of path.
+def scan(folder: Path, *, hashed: Mapping[Stamp, str] | None = None) -> list[FileEntry]:
+    """Hash every file below ``folder``, in order of path, but for those of a stamp in ``hashed``.
 
     A link to a file elsewhere, symbolic or hard, is recorded with its mtime: see FileEntry.
     Raises StageError for what cannot be part of an artifact: a link to a folder, into nothing or
@@ -173,7 +174,8 @@ def scan(folder: Path) -> list[FileEntry]:
             mtime = stat.st_mtime_ns
             # A write within the clock's tick would leave the mtime as it is.
             time.sleep(max(0.0, min(_TICK, mtime / 1e9 + _TICK - time.time())))
-        entries.append(FileEntry(name, stat.st_size, key.file_sha256(path), mtime))
+        sha256 = (hashed or {}).get(stamp(stat)) or key.file_sha256(path)
+        entries.append(FileEntry(name, stat.st_size, sha256, mtime))
     return entries
 
 

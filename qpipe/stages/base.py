@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.manifest import FileEntry
+from qpipe.core.stamp import Stamp
 
 
 class Params(BaseModel):
@@ -77,6 +78,7 @@ class Work(Order):
     if this one is killed or fails: whole files, or lines of which the last may be cut. It goes
     once the artifact is finished. None: nothing is kept.
     ``progress`` takes (done, total, unit); ``where`` locates pinned sources on this machine.
+    ``hashed`` takes the SHA-256 of files in ``out`` that the stage has read anyway, by stamp.
     """
 
     out: Path
@@ -84,6 +86,7 @@ class Work(Order):
     progress: Callable[[int, int, str], None]
     where: Mapping[str, Json]
     partial: Path | None = field(default=None, kw_only=True)
+    hashed: dict[Stamp, str] = field(default_factory=dict, kw_only=True)
 
 
 class Stage(abc.ABC):

@@ -9,8 +9,9 @@ from typing import Literal
 from qpipe.core.key import Json, content_digest
 from qpipe.core.link import link
 from qpipe.core.manifest import FileEntry
+from qpipe.core.stamp import stamp
 from qpipe.errors import SourceError
-from qpipe.stages import base, hub
+from qpipe.stages import base, hub, received
 from qpipe.stages.sources import HubSource, wanted_files
 
 
@@ -58,31 +59,67 @@ class Download(base.Stage):
             )
 
     def run(self, params: Pinned, work: base.Work) -> Mapping[str, Json]:
-        """Raises SourceError if the source cannot be had or changed since it was pinned."""
-        files = self._local(work) if params.kind == "local" else self._hub(params, work)
+        """Raises SourceError if the source cannot be had, changed since it was pinned, or is not
+        what the hub says that it is."""
+        if params.kind == "local":
+            files = self._local(work)
+        else:
+            files = _received(params, work)
         total = sum(path.stat().st_size for path in files)
-        root = self._root(params, work)
-        for path in files:
-            target = work.out / (path.relative_to(root) if root else path.name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            link(path, target)
         work.progress(total, total, "bytes")
         return {"size_bytes": total, "files": len(files)}
-
-    def _root(self, params: Pinned, work: base.Work) -> Path | None:
-        """The folder below which files keep their places; None: they have none."""
-        if params.kind != "local":
-            return None
-        path = Path(str(work.where["path"]))
-        return path if path.is_dir() else None
 
     def _local(self, work: base.Work) -> list[Path]:
         path = Path(str(work.where["path"]))
         if not path.exists():
             raise SourceError(f"{path}: it was there when the run began, and is gone")
-        return [path] if path.is_file() else wanted_files(path)
+        files = [path] if path.is_file() else wanted_files(path)
+        root = path.parent if path.is_file() else path
+        return [_link(file, work.out / file.relative_to(root)) for file in files]
 
-    def _hub(self, params: Pinned, work: base.Work) -> list[Path]:
-        assert params.repo is not None and params.commit is not None
-        source = HubSource(params.repo, params.kind, params.commit, params.file)
-        return hub.fetch(source, work.progress)
+
+def _link(source: Path, target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link(source, target)
+    return target
+
+
+def _received(params: Pinned, work: base.Work) -> list[Path]:
+    """The files of a repository in ``work.out``, each with the bytes that the hub names."""
+    assert params.repo is not None and params.commit is not None
+    source = HubSource(params.repo, params.kind, params.commit, params.file)
+    linked = []
+    for file in hub.fetch(source, work.progress):
+        target = work.out / file.name
+        problem = _take(file, target, work)
+        if problem is not None:
+            target.unlink()
+            problem = _take(_again(source, file, problem), target, work)
+        if problem is not None:
+            received.discard(file)
+            raise SourceError(
+                f"{source.label}: {file.name} came damaged, twice: {problem}; it was removed from "
+                "the hub's cache. Try again later, or by another way (HF_ENDPOINT, a mirror or a "
+                "proxy may be to blame)"
+            )
+        linked.append(target)
+    return linked
+
+
+def _again(source: HubSource, file: Path, problem: str) -> Path:
+    try:
+        return hub.fetch_again(source, file)
+    except SourceError as error:
+        raise SourceError(
+            f"{source.label}: {file.name} in the hub's cache was damaged ({problem}) and is removed; "
+            f"it could not be fetched again: {error}"
+        ) from None
+
+
+def _take(file: Path, target: Path, work: base.Work) -> str | None:
+    """Link a file of the hub's cache; what is wrong with it, or None."""
+    name = received.named(file)
+    link(file, target)
+    sha256, problem = received.digests(target, name)
+    work.hashed[stamp(target.stat())] = sha256
+    return problem

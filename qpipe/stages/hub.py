@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qpipe.errors import OutOfSpaceError, SourceError
+from qpipe.stages import received
 from qpipe.stages.sources import WANTED, HubSource
 
 Progress: TypeAlias = Callable[[int, int, str], None]
@@ -85,6 +86,18 @@ def fetch(source: HubSource, progress: Progress = lambda done, total, unit: None
     return files
 
 
+def fetch_again(source: HubSource, file: Path) -> Path:
+    """A file of a snapshot once more, its blob removed first. Raises SourceError."""
+    from huggingface_hub import hf_hub_download
+
+    name = source.file or file.name
+    received.discard(file)
+    with _our_errors(source):
+        return Path(
+            hf_hub_download(source.repo, name, revision=source.revision, repo_type=source.kind)
+        )
+
+
 def _bar(progress: Progress) -> Any:
     """A tqdm class that draws nothing and reports bytes.
 
@@ -135,9 +148,9 @@ def _our_errors(source: HubSource) -> Iterator[None]:
             f"{source.label}: there is no such repository at {endpoint}, or it is private; "
             "check the spelling, or set HF_TOKEN to a token that may read it"
         ) from None
+    except errors.LocalEntryNotFoundError:
+        raise _unreachable(source, endpoint, "it is not in the local cache") from None
     except errors.EntryNotFoundError:
-        if source.file is None:
-            raise _unreachable(source, endpoint, "it is not in the local cache") from None
         raise SourceError(
             f"{source.label}: the repository has no file {source.file!r} at this revision"
         ) from None

@@ -1,0 +1,54 @@
+"""Whether a file from the hub is the one that the hub names: huggingface_hub checks its size alone
+(1.33.0; its issue 3643 tells of wrong bytes of the right size).
+
+The hub names a file in its ETag: of one in LFS or Xet the SHA-256, of any other the SHA-1 that git
+gives it. In the cache that name is the blob's, to which the snapshot's file is a link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from qpipe.core.key import file_sha256
+
+_NAMES = {40: "SHA-1 (of git)", 64: "SHA-256"}
+_CHUNK = 1 << 20
+
+
+def named(file: Path) -> str | None:
+    """The digest (hex) that the hub named for a file of a snapshot in its cache; None where the
+    cache does not keep it (no symbolic links here), or the hub's name is none."""
+    if not file.is_symlink():
+        return None
+    name = os.path.basename(os.readlink(file))  # noqa: PTH115, PTH119  the blob may be a link too
+    return name if len(name) in _NAMES and re.fullmatch("[0-9a-f]+", name) else None
+
+
+def digests(file: Path, name: str | None) -> tuple[str, str | None]:
+    """The SHA-256 of a file, and what is wrong with it where the hub named ``name``, or None."""
+    sha256 = file_sha256(file)
+    if name is None:
+        return sha256, None
+    digest = sha256 if len(name) == 64 else _git_sha1(file)
+    if digest == name:
+        return sha256, None
+    return sha256, f"its bytes have the {_NAMES[len(name)]} {digest}, and the hub names {name}"
+
+
+def _git_sha1(file: Path) -> str:
+    """Of a blob as git stores it: a header in front of the bytes."""
+    digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+    with file.open("rb", buffering=0) as opened:
+        while chunk := opened.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def discard(file: Path) -> None:
+    """Remove a file of a snapshot and the blob behind it, so that it is fetched anew."""
+    behind = [file.parent / file.readlink(), file.resolve()] if file.is_symlink() else []
+    for path in (file, *behind):
+        path.unlink(missing_ok=True)
