@@ -115,6 +115,15 @@ def _tree(root: type[QpipeError]) -> Iterable[type[QpipeError]]:
         yield from _tree(child)
 
 
+def quoted(value: object, *, most: int = 120) -> str:
+    """``value`` as a message shows what a file holds: as `repr`, its middle cut if it is long."""
+    shown = repr(value)
+    if len(shown) <= most:
+        return shown
+    side = most // 2
+    return f"{shown[:side]} … {shown[-side:]} ({len(shown):,} characters)"
+
+
 def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
     """Half a sentence for an unknown name: the near misses, else the list (cut after ``most``)."""
     names = sorted(known)

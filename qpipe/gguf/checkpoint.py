@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from qpipe import errors
+from qpipe.core.files import is_file
+from qpipe.errors import quoted
 from qpipe.gguf import jsonfile, safetensors
 from qpipe.gguf.config import Config
 from qpipe.gguf.safetensors import StoredTensor
@@ -38,11 +41,8 @@ def read_tensors(folder: Path) -> dict[str, StoredTensor]:
     weight_map = _weight_map(folder / INDEX) if (folder / INDEX).is_file() else None
     names = sorted(set(weight_map.values())) if weight_map is not None else _part_names(folder)
     for name in names:
-        if not (folder / name).is_file():
-            raise errors.CheckpointError(
-                f"{folder / name}: missing; it is one of the {len(names)} files of this "
-                "checkpoint: download it again"
-            )
+        if not is_file(folder / name):
+            raise errors.CheckpointError(_missing(folder / name, len(names)))
     tensors: dict[str, StoredTensor] = {}
     for name in names:
         for tensor in safetensors.read_header(folder / name).values():
@@ -68,8 +68,8 @@ def _weight_map(index: Path) -> dict[str, str]:
     for tensor, name in found.items():
         if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]+\.safetensors", name):
             raise errors.CheckpointError(
-                f"{index}: field 'weight_map' puts tensor {tensor!r} into {name!r:.80}, which is "
-                "no name of a safetensors file beside it; download it again"
+                f"{index}: field 'weight_map' puts tensor {quoted(tensor)} into {quoted(name)}, "
+                "which is no name of a safetensors file beside it; download it again"
             )
     return found
 
@@ -83,20 +83,34 @@ def _part_names(folder: Path) -> list[str]:
         )
         fix = f"convert {other[0]} to safetensors" if other else "download the checkpoint again"
         raise errors.CheckpointError(f"{folder}: no model.safetensors and no {INDEX}; {fix}")
-    if parts := re.fullmatch(r"model-\d+-of-(\d+)\.safetensors", names[0]):
-        total = parts[1]
-        return [
-            f"model-{i:0{len(total)}d}-of-{total}.safetensors" for i in range(1, int(total) + 1)
-        ]
+    if parts := re.fullmatch(r"model-[0-9]+-of-([0-9]+)\.safetensors", names[0]):
+        return _all_parts(folder, names, parts[1])
     return names
+
+
+def _all_parts(folder: Path, names: list[str], total: str) -> list[str]:
+    """The parts that a name with ``total`` in it promises, `CheckpointError` for the first missing.
+
+    Counted up to what is there: the number is a name's, and may be any.
+    """
+    wanted = (f"model-{i:0{len(total)}d}-of-{total}.safetensors" for i in itertools.count(1))
+    found = list(itertools.takewhile(set(names).__contains__, wanted))
+    if str(len(found)).zfill(len(total)) != total:
+        missing = f"model-{len(found) + 1:0{len(total)}d}-of-{total}.safetensors"
+        raise errors.CheckpointError(_missing(folder / missing, total.lstrip("0") or "0"))
+    return found
+
+
+def _missing(path: Path, count: int | str) -> str:
+    return f"{path}: missing; it is one of the {count} files of this checkpoint: download it again"
 
 
 def _check_index(index: Path, weight_map: dict[str, str], tensors: dict[str, StoredTensor]) -> None:
     for name, file in weight_map.items():
         if name not in tensors:
             raise errors.CheckpointError(
-                f"{index.parent / file}: tensor {name!r} is missing, though {index.name} lists it "
-                "there; download that file again"
+                f"{index.parent / file}: tensor {quoted(name)} is missing, though {index.name} "
+                "lists it there; download that file again"
             )
     for name, tensor in tensors.items():
         if name not in weight_map:

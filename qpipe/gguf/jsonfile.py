@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from qpipe import errors
+from qpipe.core import strictjson
+from qpipe.core.files import read_file
+from qpipe.core.strictjson import DuplicateKeyError
 
-
-class DuplicateKeyError(ValueError):
-    """An object names the same key twice."""
+__all__ = ["DuplicateKeyError", "load", "parse"]
 
 
 def load(path: Path) -> dict[str, Any]:
     """The object in ``path``; `CheckpointError` if it is missing, no JSON or no object."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         raise errors.CheckpointError(
             f"{path}: missing; a Hugging Face checkpoint has this file: download it again"
-        ) from None
+        )
+    text = read_file(path, errors.CheckpointError, most=strictjson.MOST)
     try:
         return parse(text)
     except ValueError as error:
@@ -31,19 +31,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def parse(text: bytes) -> dict[str, Any]:
     """The JSON object ``text``; `ValueError` for anything else, a duplicate key included."""
-    try:
-        value = json.loads(text.decode(), object_pairs_hook=_unique)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    value = strictjson.parse(text)
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
     return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DuplicateKeyError(f"the key {twice!r} appears twice")
-    return found

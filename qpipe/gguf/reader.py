@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import mmap
+import os
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe import errors
+from qpipe.core.files import open_file
+from qpipe.errors import quoted
 from qpipe.gguf import ftypes, types, values
 from qpipe.gguf.types import GGMLType
 
@@ -26,6 +29,8 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 MAX_DIMS = 4
+MAX_METADATA = 1 << 28
+"""Bytes of the metadata that is read; the largest vocabularies with their merges take 20 MB."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +60,22 @@ class GGUFFile:
 
     @property
     def architecture(self) -> str:
-        """The value of ``general.architecture``."""
-        return str(self.value("general.architecture"))
+        """The value of ``general.architecture``; `CheckpointError` where it is no text."""
+        value = self.value("general.architecture")
+        if not isinstance(value, str):
+            raise _broken(self.path, f"general.architecture is {quoted(value)}, no name", _AGAIN)
+        return value
 
     @property
     def file_type(self) -> str:
         """The quantization name; without ``general.file_type``, the type with most bytes."""
         if "general.file_type" in self.metadata:
-            return ftypes.name_of(values.decode(self.metadata["general.file_type"]))
+            number = values.decode(self.metadata["general.file_type"], limit=1)
+            if not isinstance(number, int):
+                raise _broken(
+                    self.path, f"general.file_type is {quoted(number)}, no number", _AGAIN
+                )
+            return ftypes.name_of(number)
         bytes_of: Counter[str] = Counter()
         for tensor in self.tensors.values():
             bytes_of[tensor.type.name] += tensor.nbytes
@@ -71,7 +84,9 @@ class GGUFFile:
     def value(self, key: str) -> values.Value:
         """One decoded metadata value; `CheckpointError` if the file has none of that name."""
         if key not in self.metadata:
-            raise _broken(self.path, f"it has no metadata key {key!r}", "convert the model again")
+            raise _broken(
+                self.path, f"it has no metadata key {quoted(key)}", "convert the model again"
+            )
         return values.decode(self.metadata[key])
 
     def data(self, tensor: Tensor) -> npt.NDArray[np.uint8]:
@@ -87,14 +102,11 @@ class GGUFFile:
 
 def read(path: Path) -> GGUFFile:
     """Open ``path``; `CheckpointError` where it is cut short, contradictory or no GGUF at all."""
-    try:
-        size = path.stat().st_size
+    with open_file(path, errors.CheckpointError) as file:
+        size = os.fstat(file.fileno()).st_size
         if size < 24:
             raise _broken(path, f"it is {size} bytes long, too short for a header", _AGAIN)
-        with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise errors.CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     return _Parser(path, memoryview(mapped)).parse()
 
 
@@ -145,9 +157,12 @@ class _Parser:
             try:
                 self.at = values.skip(self.buffer, start)
             except ValueError as error:
-                raise _broken(self.path, f"metadata {key!r} has {error}", _AGAIN) from None
+                raise _broken(self.path, f"metadata {quoted(key)} has {error}", _AGAIN) from None
             if key in metadata:
-                raise _broken(self.path, f"metadata {key!r} appears twice", _AGAIN)
+                raise _broken(self.path, f"metadata {quoted(key)} appears twice", _AGAIN)
+            if self.at > MAX_METADATA:
+                what = f"its metadata takes more than {MAX_METADATA:,} bytes"
+                raise _broken(self.path, what, "leave out what is no metadata of a model")
             metadata[key] = bytes(self.buffer[start : self.at])
         return metadata
 
@@ -155,13 +170,15 @@ class _Parser:
         name = self._string(f"the name of tensor {index} of {count}")
         (n_dims,) = self._unpack("<I")
         if not 1 <= n_dims <= MAX_DIMS:
-            raise _broken(self.path, f"tensor {name!r} has {n_dims} dimensions, not 1–4", _AGAIN)
+            raise _broken(
+                self.path, f"tensor {quoted(name)} has {n_dims} dimensions, not 1–4", _AGAIN
+            )
         shape = tuple(reversed(self._unpack(f"<{n_dims}Q")))
         kind, offset = self._unpack("<IQ")
         try:
             return name, shape, types.BY_NUMBER[kind], offset
         except KeyError:
-            what = f"tensor {name!r} has the unknown type number {kind}"
+            what = f"tensor {quoted(name)} has the unknown type number {kind}"
             raise _broken(self.path, what, "a newer version of qpipe or gguf may know it") from None
 
     def _placed(
@@ -173,19 +190,19 @@ class _Parser:
         expected = 0
         for name, shape, kind, offset in entries:
             if name in tensors:
-                raise _broken(self.path, f"tensor {name!r} appears twice", _AGAIN)
+                raise _broken(self.path, f"tensor {quoted(name)} appears twice", _AGAIN)
             if 0 in shape or not kind.fits(shape[-1]):
-                what = f"tensor {name!r} of type {kind.name} cannot have the shape {shape}"
+                what = f"tensor {quoted(name)} of type {kind.name} cannot have the shape {shape}"
                 raise _broken(self.path, what, _AGAIN)
             nbytes = kind.tensor_bytes(shape)
             if offset != expected:
-                what = f"tensor {name!r} starts at byte {offset} of the data instead of {expected}"
+                where = f"byte {offset} of the data instead of {expected}"
+                what = f"tensor {quoted(name)} starts at {where}"
                 raise _broken(self.path, what, _AGAIN)
             if start + offset + nbytes > len(self.buffer):
-                what = (
-                    f"tensor {name!r} needs bytes {start + offset}–{start + offset + nbytes}, "
-                    f"but the file ends after {len(self.buffer)}"
-                )
+                needed = f"{start + offset}–{start + offset + nbytes}"
+                ends = f"but the file ends after {len(self.buffer)}"
+                what = f"tensor {quoted(name)} needs bytes {needed}, {ends}"
                 raise _broken(self.path, what, _AGAIN)
             tensors[name] = Tensor(name, shape, kind, start + offset, nbytes)
             expected = _padded(offset + nbytes, alignment)
@@ -194,9 +211,11 @@ class _Parser:
     def _alignment(self, metadata: values.Metadata) -> int:
         if "general.alignment" not in metadata:
             return DEFAULT_ALIGNMENT
-        value = values.decode(metadata["general.alignment"])
+        value = values.decode(metadata["general.alignment"], limit=1)
         if not isinstance(value, int) or value < 1 or value & (value - 1):
-            raise _broken(self.path, f"general.alignment is {value!r}, no power of two", _AGAIN)
+            raise _broken(
+                self.path, f"general.alignment is {quoted(value)}, no power of two", _AGAIN
+            )
         return value
 
     def _string(self, what: str) -> str:

@@ -9,15 +9,19 @@ messages that name tensor, numbers and fix, and to map rows instead of loading t
 from __future__ import annotations
 
 import math
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qpipe import errors
+from qpipe.core.files import open_file
+from qpipe.errors import quoted
 from qpipe.gguf import jsonfile
 
 MAX_HEADER = 100_000_000  # safetensors/src/tensor.rs, MAX_HEADER_SIZE
+MAX_DIMS = 64  # as numpy and torch have at most
 
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
@@ -41,7 +45,7 @@ class StoredTensor:
     @property
     def origin(self) -> str:
         """The tensor and file to blame."""
-        return f"{self.path}: tensor {self.name!r}"
+        return f"{self.path}: tensor {quoted(self.name)}"
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -61,16 +65,13 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
 
 def _raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
     """(the JSON header, where the data starts, the size of the file)."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            prefix = file.read(8)
-            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            text = file.read(length) if 0 < length <= min(size - 8, MAX_HEADER) else None
-    except FileNotFoundError:
-        raise errors.CheckpointError(f"{path}: missing; download the checkpoint again") from None
-    except OSError as error:
-        raise errors.CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if not os.path.lexists(path):
+        raise errors.CheckpointError(f"{path}: missing; download the checkpoint again")
+    with open_file(path, errors.CheckpointError) as file:
+        size = os.fstat(file.fileno()).st_size
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+        text = file.read(length) if 0 < length <= min(size - 8, MAX_HEADER) else None
     if text is None:
         what = f"its header claims {length} bytes, the file has {size}"
         raise _broken(path, what if len(prefix) == 8 else f"it is only {size} bytes long")
@@ -83,7 +84,7 @@ def _raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
 
 
 def _tensor(path: Path, name: str, entry: Any, start: int) -> StoredTensor:
-    where = f"tensor {name!r}"
+    where = f"tensor {quoted(name)}"
     if not isinstance(entry, dict):
         raise _broken(path, f"{where} is described by {entry!r:.60}, not by an object")
     dtype: Any = entry.get("dtype")
@@ -106,7 +107,11 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> StoredTensor:
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(n) is int and 0 <= n < 1 << 63 for n in value)
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_DIMS
+        and all(type(n) is int and 0 <= n < 1 << 63 for n in value)
+    )
 
 
 def _check_layout(path: Path, tensors: list[StoredTensor], start: int, size: int) -> None:
@@ -117,15 +122,15 @@ def _check_layout(path: Path, tensors: list[StoredTensor], start: int, size: int
             kind = "overlaps the tensor before it" if tensor.offset < expected else "leaves a gap"
             raise _broken(
                 path,
-                f"tensor {tensor.name!r} {kind}: it starts at byte {tensor.offset - start} of the "
-                f"data instead of {expected - start}",
+                f"tensor {quoted(tensor.name)} {kind}: it starts at byte {tensor.offset - start} "
+                f"of the data instead of {expected - start}",
             )
         expected += tensor.nbytes
         if expected > size:
             raise _broken(
                 path,
-                f"it is truncated: tensor {tensor.name!r} needs bytes {tensor.offset}–{expected}, "
-                f"the file ends after {size}",
+                f"it is truncated: tensor {quoted(tensor.name)} needs bytes "
+                f"{tensor.offset}–{expected}, the file ends after {size}",
             )
     if expected != size:
         raise _broken(path, f"{size - expected} bytes follow the last tensor")

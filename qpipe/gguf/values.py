@@ -29,6 +29,9 @@ class ValueType(IntEnum):
     FLOAT64 = 12
 
 
+MAX_STRINGS = 1 << 22
+"""Texts in one array, which can only be passed over one by one: vocabularies have a tenth."""
+
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar]
 Metadata = dict[str, bytes]
@@ -108,6 +111,8 @@ def skip(buffer: memoryview, at: int) -> int:
         raise ValueError("an array of arrays")
     if item != ValueType.STRING:
         return _within(buffer, at + count * struct.calcsize(_FORMATS[item]))
+    if count > MAX_STRINGS:
+        raise ValueError(f"an array of {count:,} texts, more than {MAX_STRINGS:,}")
     for _ in range(count):
         at = _skip(buffer, at, item)
     return at

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,34 @@ def test_missing_shard(sharded: Path, with_index: bool) -> None:
         (sharded / "model.safetensors.index.json").unlink()
     with pytest.raises(errors.CheckpointError, match=rf"{PARTS[1]}: missing; .*of the 2 files"):
         read_tensors(sharded)
+
+
+@pytest.mark.parametrize("total", ["99999999999", "9" * 110, "00003", "00000", "00001"])
+def test_as_many_parts_as_a_name_likes(sharded: Path, total: str) -> None:
+    """The number stands in a name: nothing is counted up to it."""
+    (sharded / "model.safetensors.index.json").unlink()
+    for i, part in enumerate(PARTS, 1):
+        name = f"model-{i:0{len(total)}d}-of-{total}.safetensors"
+        (sharded / part).rename(sharded / name)
+    with pytest.raises(errors.CheckpointError, match=r"missing; it is one of the [0-9]+ files"):
+        read_tensors(sharded)
+
+
+def test_a_name_that_no_file_can_have(sharded: Path) -> None:
+    write_index(sharded, {"a": "x" * 300 + ".safetensors"})
+    with pytest.raises(errors.CheckpointError, match=r"x.safetensors: missing; it is one of the 1"):
+        read_tensors(sharded)
+
+
+def test_pipes_and_folders_are_no_files(sharded: Path) -> None:
+    (sharded / PARTS[0]).unlink()
+    os.mkfifo(sharded / PARTS[0])
+    with pytest.raises(errors.CheckpointError, match=rf"{PARTS[0]}: missing"):
+        read_tensors(sharded)
+    (sharded / "config.json").unlink()
+    os.mkfifo(sharded / "config.json")
+    with pytest.raises(errors.CheckpointError, match=r"config.json: cannot be read: it is a pipe"):
+        open_checkpoint(sharded)
 
 
 def test_tensor_in_two_shards(sharded: Path) -> None:

@@ -64,6 +64,9 @@ def test_sound(tmp_path: Path) -> None:
         ([ARCH], [A, tensor(b"\xff", (32,), Q8_0, 64)], r"name of tensor 1 of 2 is no UTF-8"),
         ([("k", struct.pack("<IQ", 8, 1 << 40))], [A, B], r"in the middle of its header"),
         ([("k", struct.pack("<IIQ", 9, 4, 1 << 62))], [A, B], r"in the middle of its header"),
+        ([("k", struct.pack("<IIQ", 9, 8, 10**8))], [A, B], r"an array of 100,000,000 texts, more"),
+        ([ARCH], [A, tensor(b"b" * 999, (), F32, 64)], r"'bbb.*bb' \(1,001 characters\) has 0 dim"),
+        ([("general.alignment", values.f32s([1] * 9))], [A, B], r"alignment is \[1.0\], no power"),
     ],
 )
 def test_contradictions(
@@ -73,6 +76,25 @@ def test_contradictions(
     with pytest.raises(errors.CheckpointError, match=message) as caught:
         reader.read(path)
     assert str(caught.value).startswith(f"{path}: not a usable GGUF file: ")
+
+
+@pytest.mark.parametrize("value", [values.u32(3), values.strings([b"llama"]), values.f32(1.0)])
+def test_fields_that_all_files_have_are_of_their_type(tmp_path: Path, value: bytes) -> None:
+    file = reader.read(write(tmp_path / "x.gguf", [("general.architecture", value)], [A, B]))
+    with pytest.raises(errors.CheckpointError, match=r"general.architecture is .*, no name"):
+        _ = file.architecture
+    wrong = values.string("7") if value == values.u32(3) else value
+    file = reader.read(write(tmp_path / "x.gguf", [("general.file_type", wrong)], [A, B]))
+    with pytest.raises(errors.CheckpointError, match=r"general.file_type is .*, no number"):
+        _ = file.file_type
+
+
+def test_metadata_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MAX_METADATA", 1000)
+    metadata = [ARCH, ("a", values.f32s([1.0] * 100)), ("b", values.f32s([1.0] * 200))]
+    reader.read(write(tmp_path / "x.gguf", metadata[:2], [A, B]))
+    with pytest.raises(errors.CheckpointError, match=r"metadata takes more than 1,000 bytes"):
+        reader.read(write(tmp_path / "x.gguf", metadata, [A, B]))
 
 
 def test_unreadable(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Files that somebody else made: opened without waiting for them, and read up to a bound.
+
+A fifo waits for a writer, a device has no end, a name may be longer than any file's, and a file may
+hold more than there is memory for: all of that is said in the words of the room that asked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from qpipe.errors import QpipeError
+
+TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+
+def open_file(path: Path, error: type[QpipeError]) -> BinaryIO:
+    """``path`` for reading, a regular file. Raises ``error`` for whatever else it is."""
+    try:
+        # Without O_NONBLOCK a fifo would wait until somebody writes to it.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}") from None
+    except ValueError:
+        raise error(f"{path}: cannot be read: no file has such a name") from None
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(fd, "rb")
+    os.close(fd)
+    raise error(f"{path}: cannot be read: it is {_kind(mode)}, not a file")
+
+
+def read_file(path: Path, error: type[QpipeError], *, most: int) -> bytes:
+    """The bytes of the regular file ``path``. Raises ``error``, also for more than ``most``."""
+    with open_file(path, error) as file:
+        try:
+            data = file.read(most + 1)
+        except OSError as problem:
+            raise error(f"{path}: cannot be read: {problem.strerror}") from None
+    if len(data) > most:
+        raise error(f"{path}: it is larger than the {most:,} bytes that such a file may have")
+    return data
+
+
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a regular file; False where that cannot be known.
+
+    `Path.is_file` raises OSError for a name that is too long, or in a folder that may not be read.
+    """
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path) -> bool:
+    """Whether ``path`` is a folder; False where that cannot be known, as in `is_file`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything at ``path``; False where that cannot be known, as in `is_file`."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
