@@ -27,6 +27,12 @@ def explain(root: Path, error: OSError) -> OutOfSpaceError | StoreError:
             f"the store {root} cannot be written ({error.strerror}); "
             "name another with --store DIR or QPIPE_STORE, or make it writable"
         )
+    if error.errno == errno.ENOLCK:
+        return StoreError(
+            f"the store {root} lies where files cannot be locked ({error.strerror}): a network "
+            "file system without locks, or with none left; name a folder on a local disk with "
+            "--store DIR or QPIPE_STORE"
+        )
     return StoreError(f"the store {root} failed: {error}")
 
 

@@ -141,18 +141,20 @@ def _weigh(store: Store, key: str) -> _Weighed | None:
     """Look at an artifact; None if it went away under our eyes."""
     folder = store.paths.artifact(key)
     try:
-        used, inodes = folder.stat().st_mtime, _inodes(folder)
+        used, inodes = folder.lstat().st_mtime, _inodes(folder)
         manifest = Manifest.load(folder)
     except FileNotFoundError:
         return None
     except StoreError:
         # Damaged: `qpipe verify` is for that; gc only weighs it.
         damaged = Candidate(key, "(damaged)", 0, used, 0.0)
-        return _Weighed(damaged, inodes) if folder.exists() else None
+        return _Weighed(damaged, inodes) if os.path.lexists(folder) else None
     return _Weighed(Candidate(key, manifest.name, 0, used, manifest.usage.seconds), inodes)
 
 
 def _inodes(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
+    if folder.is_symlink():
+        return {}
     stats = [p.lstat() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
     return {(s.st_dev, s.st_ino): (s.st_size, s.st_nlink) for s in stats}
 
@@ -255,7 +257,7 @@ def _remove_unmade(store: Store, folder: Path) -> None:
 def _changed(*paths: Path) -> float:
     """When the last of these was changed; never, if another process is removing them."""
     try:
-        return max(path.stat().st_mtime for path in paths)
+        return max(path.lstat().st_mtime for path in paths)
     except FileNotFoundError:
         return math.inf
 

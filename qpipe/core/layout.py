@@ -11,7 +11,7 @@
       active/PID-N               the keys a living run uses (flock held while it lives)
       pins/RUN                   the keys of a pinned run, kept from gc
       quarantine/abcd….N/        damaged artifacts, moved away and never used
-      hashes/abcd…               SHA-256 of a user's own files, by path, size and mtime
+      hashes/1a2b3c              SHA-256 of the file with this inode, by size, mtime and ctime
       plans/abcd…                composed plans, with the files that they were made from
       gc.lock                    shared by lookups, exclusive while gc takes artifacts away
     runs/RUN/
@@ -92,7 +92,7 @@ class StorePaths(_Below):
 
     @property
     def hashes(self) -> Path:
-        """Remembered digests of files outside the store."""
+        """Remembered digests of files in and outside the store."""
         return self.root / "hashes"
 
     @property

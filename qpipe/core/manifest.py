@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from qpipe.core import key
+from qpipe.core.digests import TICK
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.core.stamp import Stamp, stamp
@@ -24,9 +26,6 @@ _BLANK = "0" * 64
 # A line an item, without `indent`: only so is json's C encoder used, some ten times as fast.
 _LINES = json.JSONEncoder(allow_nan=False, separators=(",\n ", ": "))
 
-# Seconds within which a file system may give two writes the same mtime.
-_TICK = 0.05
-
 
 class DamagedError(StoreError):
     """An artifact is there, and is not what it should be."""
@@ -37,7 +36,7 @@ class FileEntry:
     """One file of an artifact: POSIX path inside it, bytes, SHA-256 (hex).
 
     ``mtime_ns`` is set for a file that lies in the artifact as a link to one outside the store
-    (a user's checkpoint, the hub's cache): it must not have been written to since.
+    (a user's checkpoint, the hub's cache), and is that of the bytes that were hashed.
     """
 
     path: str
@@ -132,6 +131,10 @@ class Manifest:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise DamagedError(f"{path}: there is no such manifest") from None
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            raise DamagedError(f"{path}: a link on the way there leads back to itself") from None
         try:
             record = json.loads(data)
             schema, sha256, digest = (record.pop(name) for name in ("qpipe", "sha256", "digest"))
@@ -173,7 +176,7 @@ def scan(folder: Path, *, hashed: Mapping[Stamp, str] | None = None) -> list[Fil
         if path.is_symlink() or stat.st_nlink > names[stat.st_ino]:
             mtime = stat.st_mtime_ns
             # A write within the clock's tick would leave the mtime as it is.
-            time.sleep(max(0.0, min(_TICK, mtime / 1e9 + _TICK - time.time())))
+            time.sleep(max(0.0, min(TICK, mtime / 1e9 + TICK - time.time())))
         sha256 = (hashed or {}).get(stamp(stat)) or key.file_sha256(path)
         entries.append(FileEntry(name, stat.st_size, sha256, mtime))
     return entries
@@ -189,14 +192,20 @@ def _unfit(folder: Path, path: Path, name: str) -> str | None:
     return None
 
 
-def intact(folder: Path, entry: FileEntry) -> str | None:
-    """What a look at the file's size and mtime shows to be wrong with it, or None."""
+def misfit(folder: Path, entry: FileEntry) -> str | None:
+    """What a look at the file shows to be wrong with it, or None; no byte of it is read."""
     try:
-        stat = (folder / entry.path).stat()
+        size = (folder / entry.path).stat().st_size
     except OSError as error:
         return f"{entry.path} cannot be read ({error.strerror})"
-    if stat.st_size != entry.size:
-        return f"{entry.path} has {stat.st_size} bytes, not {entry.size}"
-    if entry.mtime_ns is not None and stat.st_mtime_ns != entry.mtime_ns:
+    return None if size == entry.size else f"{entry.path} has {size} bytes, not {entry.size}"
+
+
+def moved_on(folder: Path, entry: FileEntry) -> str | None:
+    """`misfit` of a file that was hashed a moment ago: a link must not have been written to since,
+    or None."""
+    if problem := misfit(folder, entry):
+        return problem
+    if entry.mtime_ns not in (None, (folder / entry.path).stat().st_mtime_ns):
         return f"{entry.path} was written to since (it links to a file outside the store)"
     return None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qpipe.core import descent
 from qpipe.core.events import (
     Emit,
     NodeFinished,
@@ -25,10 +26,11 @@ from qpipe.core.events import (
     Warned,
 )
 from qpipe.core.executor import Done, Executor, Job, Output, Progress
+from qpipe.core.finishing import changed_input, manifest
 from qpipe.core.graph import Graph, Node
-from qpipe.core.manifest import Manifest, intact
+from qpipe.core.manifest import Manifest
 from qpipe.core.pending import Miss, Pending
-from qpipe.core.store import Artifact, Claim, Store
+from qpipe.core.store import Artifact, Claim, Damage, Store
 from qpipe.errors import (
     EngineMissingError,
     InterruptedRunError,
@@ -36,7 +38,6 @@ from qpipe.errors import (
     QpipeError,
     StageError,
     StageTimeoutError,
-    StoreError,
     WorkerCrashError,
 )
 
@@ -191,9 +192,7 @@ class _Run:
             self._fail(node, error)
             return
         if damage is not None and damage.moved_to is not None:
-            self.emit(
-                Warned(f"{node.name}: {damage.problem}; moved to {damage.moved_to}, made again")
-            )
+            self._warn_of(node, damage)
         if artifact is not None:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
@@ -204,6 +203,15 @@ class _Run:
             self.pending.add(miss)
         elif self.executor.has_room(miss.needs):
             self._start(miss)
+
+    def _warn_of(self, node: Node, damage: Damage) -> None:
+        """Tell of what was moved to quarantine, and move what was made from wrong bytes along."""
+        self.emit(Warned(f"{node.name}: {damage.problem}; moved to {damage.moved_to}, made again"))
+        if damage.since is None:
+            return
+        for other in descent.set_aside(self.store, damage, since=damage.since):
+            if other.moved_to is not None:
+                self.emit(Warned(f"{other.key[:12]}: {other.problem}; moved to {other.moved_to}"))
 
     def _refuse(self) -> None:
         """Fail what cannot run, or not here, before hours are spent on what leads there."""
@@ -300,14 +308,14 @@ class _Run:
                         node.id, node.name, event.done, event.total, event.unit, event.note
                     )
                 )
-            elif error := self._changed_input(node) or _error(event):
+            elif error := changed_input(self.store, event, self._inputs(node)) or _error(event):
                 self._let_go(node)
                 if node.id in self.shared and isinstance(error, _ENDS):
                     self._make_alone(node, error)
                 else:
                     self._fail(node, error)
             elif isinstance(event.outcome, Output):
-                made.append((node, self._manifest(event.job, event.outcome)))
+                made.append((node, manifest(event.job, event.outcome, self._inputs(node))))
         self._commit(made)
 
     def _make_alone(self, node: Node, error: QpipeError) -> None:
@@ -332,40 +340,6 @@ class _Run:
         # Out of `running` last: an interrupt in between releases it once more, which does nothing.
         self.running[node.id].release()
         del self.running[node.id]
-
-    def _changed_input(self, node: Node) -> StoreError | None:
-        """What was made from an input that is no longer what its digest says is worth nothing."""
-        for artifact in self._inputs(node).values():
-            for entry in artifact.manifest.files:
-                if problem := intact(artifact.path, entry):
-                    return StoreError(
-                        f"{node.name}: its input {artifact.path} changed while it was in use: "
-                        f"{problem}; run the same command again, it is made anew"
-                    )
-        return None
-
-    def _manifest(self, job: Job, output: Output) -> Manifest:
-        node = job.node
-        inputs = {}
-        for role, artifact in self._inputs(node).items():
-            made = artifact.manifest
-            inputs[role] = {"key": made.key, "digest": made.digest, "name": made.name}
-        return Manifest(
-            key=job.key,
-            id=node.id,
-            name=node.name,
-            stage=node.stage,
-            version=node.version,
-            params=node.params,
-            engine=node.engine,
-            inputs=inputs,
-            files=output.files,
-            facts=output.facts,
-            usage=output.usage,
-            tools=output.tools,
-            machine=output.machine,
-            created=time.time(),
-        )
 
     def _fail(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))

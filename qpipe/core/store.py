@@ -9,6 +9,8 @@ Invariants:
 - Damage is moved to ``quarantine/``, never used and never deleted at once. Only who could make
   the artifact moves it, and only the very folder that was seen to be damaged: a good one that
   another process has put there meanwhile stays.
+- What is looked up for use has the bytes of its manifest: a file whose stamp (`core/stamp.py`) is
+  not that with which it was read last is read again.
 - Whoever looks up or commits does so under a shared ``gc.lock``, having noted the key in its own
   ``active/`` file first; gc takes the lock exclusively and spares every noted key.
 """
@@ -24,11 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from qpipe.core import lock
+from qpipe.core import lock, whole
+from qpipe.core.digests import Digests
 from qpipe.core.folders import explain, listed, move_out, remove_tree
-from qpipe.core.key import file_sha256
 from qpipe.core.layout import MANIFEST, StorePaths
-from qpipe.core.manifest import DamagedError, Manifest, intact
+from qpipe.core.manifest import DamagedError, FileEntry, Manifest, misfit, moved_on
+from qpipe.core.stamp import stamp
 from qpipe.core.sync import sync_all
 from qpipe.core.use import Use
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
@@ -79,11 +82,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Damage:
-    """An artifact that is not what its manifest says, and where it was moved."""
+    """An artifact that is not what its manifest says, and where it was moved.
+
+    ``since``: its bytes are so since then at the latest (seconds since the epoch); None: not known.
+    """
 
     key: str
     problem: str
     moved_to: Path | None
+    since: float | None = None
 
 
 class Store:
@@ -92,6 +99,7 @@ class Store:
     def __init__(self, root: Path) -> None:
         """Nothing is created before something is written."""
         self.paths = StorePaths(root)
+        self.digests = Digests(self.paths.hashes)
         self._use = Use(self.paths)
         self._unsynced: set[Path] = set()
         self._synced = 0.0
@@ -99,7 +107,8 @@ class Store:
     # -- asking ---------------------------------------------------------------------------------
 
     def peek(self, key: str) -> Artifact | None:
-        """The artifact if it is there and looks whole, without taking note of the use.
+        """The artifact if it is there and looks whole, without taking note of the use; none of its
+        files is read.
 
         Raises DamagedError (a StoreError) if it is there and damaged, StoreError if it cannot be
         read.
@@ -118,14 +127,15 @@ class Store:
         if manifest.key != key:
             raise DamagedError(f"{folder / MANIFEST}: the manifest is that of {manifest.key[:12]}")
         for entry in manifest.files:
-            if problem := intact(folder, entry):
+            if problem := misfit(folder, entry):
                 raise DamagedError(f"{folder}: the artifact is damaged: {problem}")
         return Artifact(folder, manifest)
 
     def lookup(self, key: str) -> tuple[Artifact | None, Damage | None]:
         """The artifact for use by this process: gc spares it from now on.
 
-        A damaged one is moved to quarantine and reported, as if it were not there.
+        A damaged one is moved to quarantine and reported, as if it were not there. Files that were
+        touched since they were read last are read again.
         """
         with self._use.noting(key):
             seen = self._identity(key)
@@ -133,11 +143,30 @@ class Store:
                 artifact = self.peek(key)
             except DamagedError as error:
                 return None, self._set_aside(key, str(error), seen)
-        if artifact is not None:
-            # The folder's mtime is the last use, for gc. A store of somebody else's is only read.
-            with contextlib.suppress(OSError):
-                os.utime(artifact.path)
+        if artifact is None:
+            return None, None
+        try:
+            problem, since = whole.changed(artifact.path, artifact.manifest, self.digests)
+        except OSError as error:
+            raise StoreError(f"{artifact.path} cannot be read: {error}") from error
+        if problem is not None:
+            return None, self._set_aside(key, problem, seen, since)
+        # The folder's mtime is the last use, for gc. A store of somebody else's is only read.
+        with contextlib.suppress(OSError):
+            os.utime(artifact.path)
         return artifact, None
+
+    def changed(self, artifact: Artifact) -> str | None:
+        """What is wrong with the bytes of an artifact, as far as its files were touched since they
+        were read last. Raises OSError."""
+        return whole.changed(artifact.path, artifact.manifest, self.digests)[0]
+
+    def learn(self, folder: Path, files: Sequence[FileEntry]) -> None:
+        """Take the digests of files that were hashed a moment ago for known."""
+        for entry in files:
+            with contextlib.suppress(OSError):
+                if moved_on(folder, entry) is None:
+                    self.digests.note(stamp((folder / entry.path).stat()), entry.sha256)
 
     def _identity(self, key: str) -> int | None:
         """What tells an artifact's folder from another one put in its place."""
@@ -237,6 +266,7 @@ class Store:
             final.chmod(0o555)
         with contextlib.suppress(OSError):  # gc takes it if it stays
             remove_tree(claim.partial)
+        self.learn(final, manifest.files)
         self._unsynced.add(final.parent)
         self._remember(manifest.id, claim.key)
         return Artifact(final, manifest)
@@ -272,7 +302,7 @@ class Store:
             raise ValueError(f"a manifest of {manifest.key} for a claim on {claim.key}")
         durable = []
         for entry in manifest.files:
-            if problem := intact(folder, entry):
+            if problem := moved_on(folder, entry):
                 raise StoreError(
                     f"{manifest.name}: the stage's output changed under way: {problem}"
                 )
@@ -308,22 +338,31 @@ class Store:
 
     # -- damage ---------------------------------------------------------------------------------
 
-    def _set_aside(self, key: str, problem: str, seen: int | None) -> Damage:
+    def set_aside(self, key: str, problem: str) -> Damage:
+        """Move an artifact to quarantine for a reason that it does not show itself.
+
+        Raises StoreError if the store cannot be written.
+        """
+        return self._set_aside(key, problem, self._identity(key))
+
+    def _set_aside(
+        self, key: str, problem: str, seen: int | None, since: float | None = None
+    ) -> Damage:
         """Move the damaged folder ``seen`` to quarantine, if it is still there."""
         target = self.paths.quarantine / f"{key}.{lock.unique()}"
         with self._writing():
             fd = lock.acquire(self.paths.lock(key), wait=False)
             if fd is None:
-                return Damage(key, problem, None)  # another process is at it
+                return Damage(key, problem, None, since)  # another process is at it
             try:
                 if seen is None or self._identity(key) != seen:
-                    return Damage(key, problem, None)  # another process was quicker
+                    return Damage(key, problem, None, since)  # another process was quicker
                 target.parent.mkdir(parents=True, exist_ok=True)
                 move_out(self.paths.artifact(key), target)
-                os.utime(target)
+                os.utime(target, follow_symlinks=False)
             finally:
                 os.close(fd)
-        return Damage(key, problem, target)
+        return Damage(key, problem, target, since)
 
     def verify(self, key: str) -> Damage | None:
         """Read every byte of an artifact again; move it to quarantine if anything differs.
@@ -336,7 +375,7 @@ class Store:
             artifact = self.peek(key)
             if artifact is None:
                 raise StoreError(f"there is no artifact {key} in {self.paths.root}")
-            problem = _misfit(artifact)
+            problem = whole.reread(artifact.path, artifact.manifest, self.digests)
         except DamagedError as error:
             problem = str(error)
         except OSError as error:
@@ -356,17 +395,3 @@ class Store:
             f"{len(found)} keys in {self.paths.root} begin with {prefix!r} "
             f"({', '.join(k[:16] for k in found[:4])}, …); give more digits"
         )
-
-
-def _misfit(artifact: Artifact) -> str | None:
-    """What reading every byte shows to be wrong with an artifact, or None."""
-    listed = {entry.path for entry in artifact.manifest.files}
-    for entry in artifact.manifest.files:
-        found = file_sha256(artifact.path / entry.path)
-        if found != entry.sha256:
-            return f"{entry.path} has SHA-256 {found[:12]}…, not {entry.sha256[:12]}…"
-    for path in artifact.path.rglob("*"):
-        name = path.relative_to(artifact.path).as_posix()
-        if path.is_file() and name != MANIFEST and name not in listed:
-            return f"{name} is in the artifact but not in its manifest"
-    return None

@@ -37,7 +37,10 @@ class Use:
         if self._fd < 0:
             yield
             return
-        fcntl.flock(self._gc_lock, fcntl.LOCK_SH)
+        try:
+            fcntl.flock(self._gc_lock, fcntl.LOCK_SH)
+        except OSError as error:
+            raise explain(self._paths.root, error) from error
         try:
             if key not in self._noted:
                 self._note(self._fd, key)

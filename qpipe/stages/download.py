@@ -61,10 +61,7 @@ class Download(base.Stage):
     def run(self, params: Pinned, work: base.Work) -> Mapping[str, Json]:
         """Raises SourceError if the source cannot be had, changed since it was pinned, or is not
         what the hub says that it is."""
-        if params.kind == "local":
-            files = self._local(work)
-        else:
-            files = _received(params, work)
+        files = self._local(work) if params.kind == "local" else _received(params, work)
         total = sum(path.stat().st_size for path in files)
         work.progress(total, total, "bytes")
         return {"size_bytes": total, "files": len(files)}
@@ -111,8 +108,8 @@ def _again(source: HubSource, file: Path, problem: str) -> Path:
         return hub.fetch_again(source, file)
     except SourceError as error:
         raise SourceError(
-            f"{source.label}: {file.name} in the hub's cache was damaged ({problem}) and is removed; "
-            f"it could not be fetched again: {error}"
+            f"{source.label}: {file.name} in the hub's cache was damaged ({problem}) and is "
+            f"removed; it could not be fetched again: {error}"
         ) from None
 
 

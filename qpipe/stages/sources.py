@@ -8,18 +8,14 @@ say what it is (the digest of a local tree, the commit of a repository), which e
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
-import hashlib
-import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qpipe.core import lock
-from qpipe.core.key import Json, content_digest, file_sha256
+from qpipe.core.digests import Digests
+from qpipe.core.key import Json, content_digest
 from qpipe.errors import SourceError
 
 # The parts of a checkpoint folder or repository that mean something to us.
@@ -60,7 +56,7 @@ class HubSource:
 
 @dataclass
 class Pinner:
-    """Pins sources; remembers the digests of local files by size, mtime and inode.
+    """Pins sources; ``hashes`` is where the digests of local files are remembered.
 
     ``folders`` are searched for relative paths, in order. ``locked`` maps `HubSource.label` to a
     commit. ``resolve`` asks the hub for the commit of a revision. ``notes`` collects what was
@@ -108,8 +104,9 @@ class Pinner:
                 f"(looked for {', '.join(WANTED)}), and it holds no tasks (*.yaml) either"
             )
         root = path.parent if path.is_file() else path
+        digests = Digests(self.hashes)
         entries = [
-            (file.relative_to(root).as_posix(), file.stat().st_size, self._sha256(file))
+            (file.relative_to(root).as_posix(), file.stat().st_size, digests.of(file))
             for file in files
         ]
         return Pinned(
@@ -124,24 +121,6 @@ class Pinner:
             self.notes[hub.label] = commit
         params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
         return Pinned({**params, "file": hub.file}, {})
-
-    def _sha256(self, path: Path) -> str:
-        stat = path.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
-        note = self.hashes / hashlib.sha256(os.fsencode(path)).hexdigest()
-        try:
-            known = json.loads(note.read_bytes())
-            if known["state"] == state:
-                return str(known["sha256"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not remembered: hash it
-        digest = file_sha256(path)
-        # A store that cannot be written only costs the next run a second hashing.
-        with contextlib.suppress(OSError):
-            lock.write_atomic(
-                note, json.dumps({"state": state, "sha256": digest}).encode(), sync=False
-            )
-        return digest
 
 
 def parse_hub(source: str, revision: str | None) -> HubSource | None:

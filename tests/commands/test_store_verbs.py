@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,31 @@ def test_verify_of_one(tmp_path: Path) -> None:
     assert answer.code == 1
     assert answer.stdout.splitlines()[0].startswith(bad[:12])
     assert "moved to" in answer.stdout
+
+
+def test_verify_moves_what_was_made_of_it_away_too(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    model = make(store, "model")
+    entry = {"key": model, "digest": "d" * 64, "name": "model"}
+    ppl = make(store, "ppl", stage="evaluate", inputs={"model": entry})
+    good = make(store, "good")
+    flip(path_of(store, model) / "model.gguf")
+    answer = ask(tmp_path, "verify", model[:10])
+    assert answer.code == 1
+    assert f"{ppl[:12]}  it was made from {model[:12]}, which is damaged" in answer.stdout
+    assert "0 of 1 artifact(s) are whole, 2 moved away" in answer.stdout
+    assert [e["key"] for e in ask_json(tmp_path, "ls")["artifacts"]] == [good]
+
+
+def test_verify_finds_a_folder_that_links_to_itself(tmp_path: Path) -> None:
+    folder = path_of(tmp_path / "store", make(tmp_path / "store", "a"))
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+    folder.symlink_to(folder)
+    answer = ask(tmp_path, "verify")
+    assert answer.code == 1
+    assert "leads back to itself" in answer.stdout
+    assert ask(tmp_path, "verify").stdout == "0 of 0 artifact(s) are whole\n"
 
 
 # -- gc -------------------------------------------------------------------------------------------

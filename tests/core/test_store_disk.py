@@ -238,3 +238,18 @@ def test_a_slow_disk_is_waited_for_at_once(tmp_path: Path, monkeypatch: pytest.M
     begun = time.monotonic()
     assert list(sync.sync_all(paths)) == [paths[-1]]
     assert time.monotonic() - begun < 0.5 * 39 * 0.02
+
+
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS answers whose lock daemon does not run."""
+    key = put(Store(tmp_path), "a").key
+
+    def none_left(fd: int, mode: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", none_left)
+    for use in (Store(tmp_path).claim, Store(tmp_path).lookup):
+        with pytest.raises(StoreError, match=r"cannot be locked .* local disk with --store"):
+            use(key)

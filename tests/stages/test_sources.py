@@ -51,16 +51,26 @@ def test_what_is_no_part_of_a_checkpoint_does_not_count(checkpoint: Path, tmp_pa
     assert pinner(tmp_path).pin("model", None).params != before
 
 
-def test_digests_are_remembered_until_the_file_changes(checkpoint: Path, tmp_path: Path) -> None:
+def test_digests_are_remembered_until_the_file_changes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights = checkpoint / "model.safetensors"
     before = pinner(tmp_path).pin("model", None).params
+    read: list[Path] = []
+
+    def noticed(path: Path) -> str:
+        read.append(path)
+        return "0" * 64
+
+    monkeypatch.setattr("qpipe.core.digests.file_sha256", noticed)
+    assert pinner(tmp_path).pin("model", None).params == before
+    assert read == []
     stat = weights.stat()
     weights.write_bytes(b"WEIGHTS")
     os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    # Same size, mtime and inode: the remembered digest stands, so nothing was hashed again.
-    assert pinner(tmp_path).pin("model", None).params == before
-    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    # Same size, mtime and inode, as after an edit whose tool puts the time back.
     assert pinner(tmp_path).pin("model", None).params != before
+    assert read == [weights]
 
 
 def test_damaged_notes_are_hashed_anew(checkpoint: Path, tmp_path: Path) -> None:

@@ -90,14 +90,21 @@ def _file_system(folder: Path) -> Check:
             how = "hard links (no reflinks here)"
         else:
             how = "reflinks"
-        try:
-            with lock.held(Path(name, "lock")):
-                pass
-        except OSError as error:
-            return Check(
-                "file system",
-                "broken",
-                f"files cannot be locked: {error.strerror}",
-                "put the store on a local disk: --store DIR or QPIPE_STORE",
-            )
+        problem = _locking(Path(name, "lock"))
+    if problem is not None:
+        fix = "put the store on a local disk: --store DIR or QPIPE_STORE"
+        return Check("file system", "broken", problem, fix)
     return Check("file system", "ok", f"{how}; locks work")
+
+
+def _locking(path: Path) -> str | None:
+    """Why locks on a file cannot be relied on, or None."""
+    try:
+        with lock.held(path):
+            second = lock.acquire(path, wait=False)
+    except OSError as error:
+        return f"files cannot be locked: {error.strerror}"
+    if second is None:
+        return None
+    os.close(second)
+    return "locks do nothing: a file was locked twice at a time, so two runs would make the same"

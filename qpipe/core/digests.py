@@ -1,0 +1,71 @@
+"""SHA-256 of files, remembered by their stamps, so that bytes are read again only when in doubt.
+
+A note lies under the file's inode, one for each, so that files which share their bytes (a user's
+checkpoint and its hard links in the store) share what is known of them. Deleting notes is always
+safe, and a store that was copied has none that fits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+
+from qpipe.core.key import file_sha256
+from qpipe.core.stamp import Stamp, stamp
+
+# Seconds within which a file system may give two writes the same times.
+TICK = 0.05
+
+
+class Digests:
+    """The notes in ``folder``, which is made when the first is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[int, tuple[Stamp, str]] = {}
+
+    def known(self, found: Stamp) -> str | None:
+        """The SHA-256 (hex) of a file with this stamp, if it was read."""
+        *_, inode = found
+        noted = self._known.get(inode)
+        if noted is None or noted[0] != found:
+            noted = self._noted(inode)
+        return noted[1] if noted is not None and noted[0] == found else None
+
+    def of(self, path: Path) -> str:
+        """The SHA-256 of a file, read only if its stamp is not known. Raises OSError."""
+        return self.known(stamp(path.stat())) or self.read(path)
+
+    def read(self, path: Path) -> str:
+        """The SHA-256 of a file's bytes as they are now, noted if they stand still."""
+        before = path.stat()
+        # A write within the clock's tick would leave the times as they are.
+        time.sleep(max(0.0, min(TICK, before.st_ctime + TICK - time.time())))
+        sha256 = file_sha256(path)
+        if stamp(path.stat()) == stamp(before):
+            self.note(stamp(before), sha256)
+        return sha256
+
+    def note(self, found: Stamp, sha256: str) -> None:
+        """Remember a digest; a disk that cannot be written costs the next process a reading."""
+        size, mtime, ctime, inode = found
+        self._known[inode] = found, sha256
+        text = f"{sha256} {size} {mtime} {ctime} {inode}\n"
+        path = self._folder / f"{inode:x}"
+        with contextlib.suppress(OSError):
+            try:
+                path.write_text(text)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text)
+
+    def _noted(self, inode: int) -> tuple[Stamp, str] | None:
+        """What the disk knows of an inode: a note whose end is missing is none."""
+        try:
+            text = (self._folder / f"{inode:x}").read_text()
+            sha256, size, mtime, ctime, own = text.split()
+            found = int(size), int(mtime), int(ctime), int(own)
+        except (OSError, ValueError):
+            return None
+        return (found, sha256) if text.endswith("\n") and own == str(inode) else None

@@ -1,0 +1,43 @@
+"""Whether an artifact's files are those of its manifest: by their stamps, or by every byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qpipe.core.digests import Digests
+from qpipe.core.layout import MANIFEST
+from qpipe.core.manifest import FileEntry, Manifest, misfit
+
+
+def changed(folder: Path, manifest: Manifest, digests: Digests) -> tuple[str | None, float | None]:
+    """What is wrong with an artifact's bytes (None: nothing), and since when at the latest.
+
+    Only files that were touched since they were read last are read. Raises OSError.
+    """
+    for entry in manifest.files:
+        path = folder / entry.path
+        if problem := misfit(folder, entry):
+            return problem, None
+        found = digests.of(path)
+        if found != entry.sha256:
+            return _differs(entry, found), path.stat().st_ctime
+    return None, None
+
+
+def reread(folder: Path, manifest: Manifest, digests: Digests) -> str | None:
+    """What reading every byte of an artifact shows to be wrong with it, or None. Raises OSError."""
+    listed = {entry.path for entry in manifest.files}
+    for entry in manifest.files:
+        found = digests.read(folder / entry.path)
+        if found != entry.sha256:
+            return _differs(entry, found)
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        inner = path.is_dir() and not path.is_symlink()
+        if not inner and name != MANIFEST and name not in listed:
+            return f"{name} is in the artifact but not in its manifest"
+    return None
+
+
+def _differs(entry: FileEntry, sha256: str) -> str:
+    return f"{entry.path} has SHA-256 {sha256[:12]}…, not {entry.sha256[:12]}…"
