@@ -137,7 +137,9 @@ def _fail(error: QpipeError, as_json: bool) -> int:
 
         record = {"error": {"type": type(error).__name__, "message": str(error)}}
         print(json.dumps(record, indent=1), flush=True)
-    print(f"qpipe: {error}", file=sys.stderr)
+    from qpipe.report import text
+
+    print(f"qpipe: {text.message(str(error))}", file=sys.stderr)
     return error.exit_code
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.commands.lacking import refusals
 from qpipe.commands.options import Options
+from qpipe.commands.output import say
 from qpipe.commands.preparing import Objective, each_plan
 from qpipe.commands.previewing import lines, previews
 from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
@@ -43,7 +44,7 @@ def plan(request: Request, options: Options) -> int:
     width = max(len(f.node.name) for f in found)
     for item in found:
         key = item.key[:12] if item.key else "-" * 12
-        print(f"{_MARKS[item.state]:<10} {item.node.name:<{width}}  {key}  {item.why}")
+        say(f"{_MARKS[item.state]:<10} {item.node.name:<{width}}  {key}  {item.why}")
     counts = _counts(found)
     print(
         f"{len(found)} nodes: {counts['cached']} cached, {counts['run']} to run, "
@@ -71,7 +72,7 @@ def graph(request: Request, options: Options) -> int:
         ]
         _print_json({"nodes": nodes})
     else:
-        print("\n".join(_FORMATS[options.format or "text"](merged)))
+        say("\n".join(_FORMATS[options.format or "text"](merged)))
     return 0
 
 
@@ -118,23 +119,23 @@ def _graph(
 
 
 def _print_explanation(item: Forecast, nearest: tuple[object, list[Difference]] | None) -> None:
-    print(f"{item.node.name}: {item.why}")
+    say(f"{item.node.name}: {item.why}")
     if nearest is None:
-        print(f"  no {item.node.stage} is in the store yet")
+        say(f"  no {item.node.stage} is in the store yet")
         return
     manifest, differences = nearest
-    print(f"  nearest in the store: {manifest.name} {manifest.key[:12]}")  # type: ignore[attr-defined]
+    say(f"  nearest in the store: {manifest.name} {manifest.key[:12]}")  # type: ignore[attr-defined]
     for difference in differences:
         here, there = _short(difference.here), _short(difference.there)
-        print(f"    {difference.field}: here {here}, there {there}")
+        say(f"    {difference.field}: here {here}, there {there}")
 
 
 def _print_preview(item: Forecast, preview: Preview | QpipeError | None) -> None:
     if isinstance(preview, QpipeError):
-        print(f"{item.node.name} would fail: {preview}")
+        say(f"{item.node.name} would fail: {preview}")
     elif preview is not None:
         first, *others = lines(preview)
-        print("\n".join([f"{item.node.name}: {first}", *others]))
+        say("\n".join([f"{item.node.name}: {first}", *others]))
 
 
 def _preview_record(preview: Preview | QpipeError | None) -> dict[str, Json]:

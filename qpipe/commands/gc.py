@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.commands.output import print_json
+from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_store
 from qpipe.core.quantities import parse_age, parse_size
 from qpipe.errors import UsageError
@@ -91,7 +91,7 @@ def _print(found: Collection, *, dry_run: bool, max_size: int | None) -> None:
     )
     reasons = Counter(c.spared for c in found.kept if c.spared)
     for reason, count in sorted(reasons.items()):
-        print(f"spared {count}: {reason}")
+        say(f"spared {count}: {reason}")
     if max_size is not None and kept > max_size:
         print(
             f"still above --max-size by {numbers.size(kept - max_size)}: what is left is spared; "

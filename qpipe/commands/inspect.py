@@ -11,9 +11,13 @@ from typing import Any
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
+from qpipe.core.files import exists, expanded, is_file, is_folder
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import StoreError
 from qpipe.report import numbers, text
+
+_LONGEST = 400
+"""Characters of a value that are shown; --json has all of them."""
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -53,8 +57,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _find(given: str, store: Path) -> Path:
     """The path, or the artifact whose key begins so."""
-    path = Path(given).expanduser()
-    if path.exists() or not re.fullmatch(r"[0-9a-f]{4,64}", given):
+    path = expanded(given)
+    if exists(path) or not re.fullmatch(r"[0-9a-f]{4,64}", given):
         return path  # what is not there, inspect says
     from qpipe.core.store import Store
 
@@ -64,7 +68,7 @@ def _find(given: str, store: Path) -> Path:
 
 def _unpacked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     """With packed matrices as what they stand for."""
-    if not (path.is_dir() and found["metadata"].get("quantization_config")):
+    if not (is_folder(path) and found["metadata"].get("quantization_config")):
         return {**found, "quantization": None}
     from qpipe.packed.inspect import inspect
 
@@ -75,8 +79,8 @@ def _made_by(path: Path) -> dict[str, Any] | None:
     """Stage, parameters, engine and inputs from the manifest beside the checkpoint."""
     from qpipe.core.manifest import Manifest
 
-    folder = path if path.is_dir() else path.parent
-    if not (folder / MANIFEST).is_file():
+    folder = path if is_folder(path) else path.parent
+    if not is_file(folder / MANIFEST):
         return None
     try:
         manifest = Manifest.load(folder)
@@ -90,8 +94,8 @@ def _summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     shown = {
         "path": found["path"],
         "format": found["format"],
-        "architecture": found["architecture"],
-        "type": found["file_type"],
+        "architecture": _if(found["architecture"], _line),
+        "type": _if(found["file_type"], _line),
         "parameters": _if(found["parameters"], numbers.count),
         "tensors": f"{len(found['tensors']):,}, {numbers.size(found['tensor_bytes'])}",
         "file size": f"{numbers.size(found['file_bytes'])} ({found['file_bytes']:,} bytes)",
@@ -108,7 +112,7 @@ def _quantization(packed: Mapping[str, Any] | None) -> dict[str, str]:
     if packed is None:
         return {}
     if "format" not in packed:
-        return {"quantized": f"by a method that qpipe does not know: {packed['method']}"}
+        return {"quantized": f"by a method that qpipe does not know: {_line(packed['method'])}"}
     groups = [_group(size) for size in packed["group_sizes"]]
     tool, matrices = packed["tool"], packed["modules"] + len(packed["kept"])
     each = f"{_listed(packed['bits'])} bits" + (f", {_listed(groups)}" if groups else "")
@@ -135,10 +139,14 @@ def _if(value: Any, show: Any) -> str | None:
 
 
 def _inline(values: Mapping[str, Any]) -> str:
-    return "\n".join(
-        f"{name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-        for name, value in values.items()
-    )
+    return "\n".join(f"{_line(name)}: {_line(value)}" for name, value in values.items())
+
+
+def _line(value: Any) -> str:
+    """What a file says, on one line whatever it is, and cut if it is long."""
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    shown = text.printable(shown[: _LONGEST + 1])
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
 
 
 def _types(types: Mapping[str, Mapping[str, int]]) -> str:

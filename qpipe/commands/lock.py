@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from qpipe.commands.options import Options
+from qpipe.commands.output import say
 from qpipe.commands.preparing import Objective, each_draft, pinner
 from qpipe.recipe import locking
 from qpipe.recipe.draft import RunDraft
@@ -32,6 +33,6 @@ def lock(request: Request, options: Options) -> int:
         print(json.dumps({"lock": str(path), "sources": asking.notes}))
     else:
         for label, commit in asking.notes.items():
-            print(f"{label} = {commit}")
+            say(f"{label} = {commit}")
         print(f"written to {path}; runs of this recipe need no network to resolve them now")
     return 0

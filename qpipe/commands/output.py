@@ -1,10 +1,37 @@
-"""Answers on stdout."""
+"""Answers on stdout, and words on either stream."""
 
 from __future__ import annotations
 
 import json
 
+from qpipe.report import text
+
+TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
+if TYPE_CHECKING:
+    from typing import IO, Any
+
 
 def print_json(document: object) -> None:
-    """Print the one JSON document of an answer."""
-    print(json.dumps(document, indent=1, allow_nan=False))
+    """Print the one JSON document of an answer.
+
+    JSON has no NaN and no infinity: what a file has of them is told as a string.
+    """
+    try:
+        print(json.dumps(document, indent=1, allow_nan=False))
+    except ValueError:
+        print(json.dumps(_finite(document), indent=1, allow_nan=False))
+
+
+def say(words: str, *, file: IO[str] | None = None) -> None:
+    """Print words with names in them that came from elsewhere: see `text.printable`."""
+    print(text.printable(words, lines=True), file=file)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else json.dumps(value)
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpipe.commands.output import print_json
+from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs, add_store
 from qpipe.errors import StoreError
 
@@ -49,7 +49,7 @@ def _pin(args: argparse.Namespace, store: Store) -> int:
     if args.json:
         print_json({"run": name, "pinned": keys, "missing": gone})
     else:
-        print(f"pinned {len(keys) - len(gone)} artifact(s) of run {name}")
+        say(f"pinned {len(keys) - len(gone)} artifact(s) of run {name}")
     if gone:
         print(f"{len(gone)} of its artifacts are no longer in the store", file=sys.stderr)
     return 0
@@ -69,5 +69,5 @@ def _unpin(args: argparse.Namespace, store: Store) -> int:
     if args.json:
         print_json({"run": name, "unpinned": True})
     else:
-        print(f"unpinned run {name}")
+        say(f"unpinned run {name}")
     return 0

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from qpipe.commands.output import print_json
+from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_store
 from qpipe.errors import StoreError
 
@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1 if damaged else 0
     for record in damaged:
-        print(f"{record['key'][:12]}  {record['problem']}")
+        say(f"{record['key'][:12]}  {record['problem']}")
         if record["moved_to"]:
-            print(f"{'':12}  moved to {record['moved_to']}")
+            say(f"{'':12}  moved to {record['moved_to']}")
     summary = f"{whole} of {len(keys)} artifact(s) are whole"
     if damaged:
         summary += f", {len(damaged)} moved away; the next run that needs one makes it again"

@@ -63,6 +63,14 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def expanded(given: str) -> Path:
+    """The path that a user gave, with ``~`` as the shell reads it: ``~NOBODY`` stays as it is.
+
+    `Path.expanduser` raises RuntimeError for it.
+    """
+    return Path(os.path.expanduser(given))  # noqa: PTH111
+
+
 def _kind(mode: int) -> str:
     kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
     return next((name for test, name in kinds if test(mode)), "a device")

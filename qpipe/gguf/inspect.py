@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
+from qpipe.core.files import exists, is_file, is_folder
 from qpipe.gguf import checkpoint, jsonfile, reader, safetensors, values
+from qpipe.gguf.config import Config
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
 
@@ -44,9 +46,9 @@ def inspect(path: Path) -> dict[str, Any]:
     order) and bytes; what a format does not tell is None. Raises `CheckpointError` for anything
     damaged or not understood.
     """
-    if path.is_dir():
+    if is_folder(path):
         return _folder(path)
-    if not path.exists():
+    if not exists(path):
         raise errors.CheckpointError(f"{path}: no such file or folder")
     if path.suffix == ".safetensors":
         return _safetensors(path, list(safetensors.read_header(path).values()))
@@ -57,7 +59,7 @@ def _folder(folder: Path) -> dict[str, Any]:
     files = sorted(folder.glob("*.gguf"))
     if len(files) == 1 and not any(folder.glob("*.safetensors")):
         return _gguf(reader.read(files[0]))
-    if (folder / "config.json").is_file():
+    if is_file(folder / "config.json"):
         return _checkpoint(folder)
     found = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
     raise errors.CheckpointError(f"{folder}: holds {found}; give the path of one checkpoint")
@@ -74,17 +76,27 @@ def _gguf(file: GGUFFile) -> dict[str, Any]:
         "architecture": arch,
         "file_type": file.file_type,
         **sizes(entries, file.path.stat().st_size),
-        "context_length": _optional(file, f"{arch}.context_length"),
+        "context_length": _count(file, f"{arch}.context_length"),
         "tokenizer": _gguf_tokenizer(file),
-        "provenance": values.decoded(file.metadata, filter(_is_provenance, file.metadata)),
+        "provenance": {
+            key: _shortened(file.metadata[key]) for key in filter(_is_provenance, file.metadata)
+        },
         "types": types(entries),
         "metadata": {key: _shortened(value) for key, value in file.metadata.items()},
         "tensors": [vars(entry) for entry in entries],
     }
 
 
-def _optional(file: GGUFFile, key: str) -> values.Value | None:
-    return values.decode(file.metadata[key]) if key in file.metadata else None
+def _count(file: GGUFFile, key: str) -> int | None:
+    if key not in file.metadata:
+        return None
+    value = _shortened(file.metadata[key])
+    if not isinstance(value, int):
+        raise errors.CheckpointError(
+            f"{file.path}: metadata {errors.quoted(key)} is {errors.quoted(value)}, no number; "
+            "convert the model again"
+        )
+    return value
 
 
 def _is_provenance(key: str) -> bool:
@@ -120,20 +132,51 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
     opened = checkpoint.open_checkpoint(folder)
     config = opened.config.fields
     quantization = config.get("quantization_config")
+    architectures = config.get("architectures") or [config.get("model_type")]
+    if not _are_names(architectures):
+        raise opened.config.bad("architectures", "a list of names")
     found = _safetensors(folder, list(opened.tensors.values()))
     if quantization is not None:  # packed tensors: their elements are no weights
         found |= {"parameters": None, "bits_per_weight": None}
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     return found | {
-        "architecture": (config.get("architectures") or [config.get("model_type")])[0],
-        "file_type": method or config.get("dtype") or config.get("torch_dtype"),
-        "context_length": config.get("max_position_embeddings"),
+        "architecture": architectures[0],
+        "file_type": _name(method) or _dtype(opened.config),
+        "context_length": _positions(opened.config),
         "tokenizer": _tokenizer(folder),
         "provenance": {
             key: config[key] for key in ("_name_or_path", "transformers_version") if config.get(key)
         },
         "metadata": {key: _cut(value) for key, value in config.items()},
     }
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(map(_is_name, value))
+
+
+def _is_name(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _dtype(config: Config) -> str | None:
+    for field in ("dtype", "torch_dtype"):
+        if config.has(field):
+            if not isinstance(config.fields[field], str):
+                raise config.bad(field, "the name of a type")
+            return str(config.fields[field])
+    return None
+
+
+def _positions(config: Config) -> int | None:
+    value = config.fields.get("max_position_embeddings")
+    if value is not None and type(value) is not int:
+        raise config.bad("max_position_embeddings", "a number of tokens")
+    return value
 
 
 def _cut(value: Any) -> Any:
@@ -143,14 +186,20 @@ def _cut(value: Any) -> Any:
 
 
 def _tokenizer(folder: Path) -> dict[str, Any] | None:
-    files = [n for n in ("tokenizer.model", "tokenizer.json") if (folder / n).is_file()]
+    files = [n for n in ("tokenizer.model", "tokenizer.json") if is_file(folder / n)]
     if not files:
         return None
     found: dict[str, Any] = {"files": files}
     if "tokenizer.json" in files:
         model = jsonfile.load(folder / "tokenizer.json").get("model")
         if isinstance(model, dict):
-            found |= {"model": model.get("type"), "tokens": len(model.get("vocab") or ())}
+            vocab = model.get("vocab") or ()
+            if not isinstance(vocab, (dict, list, tuple)):
+                raise errors.CheckpointError(
+                    f"{folder / 'tokenizer.json'}: model.vocab is {errors.quoted(vocab)}, "
+                    "no list of tokens; download it again"
+                )
+            found |= {"model": model.get("type"), "tokens": len(vocab)}
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from qpipe.report import numbers
 from qpipe.report.columns import COMPANIONS, companions, score_fields
+from qpipe.report.text import printable
 
 Row = Mapping[str, Any]
 
@@ -18,7 +19,10 @@ _SIZES = ("peak_rss", "peak_vram")
 
 
 def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str]:
-    """Titles, cells, and a letter a column for the side on which it is aligned (l or r)."""
+    """Titles, cells, and a letter a column for the side on which it is aligned (l or r).
+
+    All are `printable`, whoever wrote the names in them.
+    """
     names = [row["name"] for row in rows]
     columns: list[tuple[str, str, list[str]]] = []
     if names != [row["format"] for row in rows]:
@@ -50,8 +54,8 @@ def head_and_cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]], str
     ]
     if len({row.get("run") for row in rows}) > 1:
         columns.append(("run", "l", [str(row.get("run") or "") for row in rows]))
-    heads = [title for title, _, _ in columns]
-    cells = [[column[2][number] for column in columns] for number in range(len(rows))]
+    heads = [printable(title) for title, _, _ in columns]
+    cells = [[printable(column[2][number]) for column in columns] for number in range(len(rows))]
     return heads, cells, "".join(side for _, side, _ in columns)
 
 
@@ -77,7 +81,7 @@ def footnotes(rows: Sequence[Row]) -> list[str]:
         for row in rows
         if row["error"]
     ]
-    return lines
+    return list(map(printable, lines))
 
 
 def _of(value: Any, show: Any) -> str:

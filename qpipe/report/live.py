@@ -15,6 +15,7 @@ from typing import IO, Protocol
 from qpipe.core.events import Event, NodeFinished, NodeStarted, NodeWaiting, RunFinished, Warned
 from qpipe.report import numbers
 from qpipe.report.tally import Tally, closing
+from qpipe.report.text import message
 
 MANY = 60
 
@@ -54,14 +55,14 @@ class Live:
         self._view.update()
         for kind, text in self._lines(event):
             if kind in _ALWAYS or not self._quiet:
-                self._view.line(text, kind)
+                self._view.line(message(text), kind)
 
     def close(self) -> None:
         """Sum up. Called again, it does nothing."""
         self._view.close()
         if self._tally.status == "failed" or (self._tally.status and not self._quiet):
             kind = "failed" if self._tally.status == "failed" else "info"
-            self._view.line("\n".join(closing(self._tally, time.time())), kind)
+            self._view.line(message("\n".join(closing(self._tally, time.time()))), kind)
         self._tally.status = ""
 
     def _lines(self, event: Event) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING
 
 from qpipe.report import numbers
 from qpipe.report.tally import Active, Tally, amount
+from qpipe.report.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -115,10 +116,17 @@ def _row(node: Active, now: float) -> list[RenderableType]:
 
     elapsed = numbers.duration(max(0.0, now - node.since))
     if node.waiting:
-        return [Text(node.name), Text("another process is making it", "cyan"), "", "", elapsed]
+        return [
+            Text(printable(node.name)),
+            Text("another process is making it", "cyan"),
+            "",
+            "",
+            elapsed,
+        ]
     bar = ProgressBar(
         total=node.total or None, completed=node.done, width=_BAR, pulse=not node.total
     )
     eta = node.eta(now)
     to_go = "" if eta is None else f"{numbers.duration(eta)} to go"
-    return [Text(node.name), bar, Text(amount(node) or node.note), to_go, elapsed]
+    note = Text(printable(amount(node) or node.note))
+    return [Text(printable(node.name)), bar, note, to_go, elapsed]

@@ -1,13 +1,45 @@
-"""Aligned plain text. Imports nothing."""
+"""Aligned plain text, in which nothing that a file holds can move the cursor. Imports nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+_SPACES = "\u00a0\u2009\u202f\u3000"
+
+_LONGEST = 8000
+"""Characters of an error message that are shown: names in it may be as long as a file."""
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """``text`` as a terminal may show it: what is no visible character as ``\\x1b`` or ``\\u202e``.
+
+    These are control sequences, half characters, and what reverses the order of the others. With
+    ``lines``, line feeds and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    kept = _SPACES + "\n\t" if lines else _SPACES
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def message(text: str) -> str:
+    """An error's words as a terminal may show them, the middle cut out of very long ones."""
+    if len(text) > _LONGEST:
+        side = _LONGEST // 2
+        text = f"{text[:side]} … ({len(text) - _LONGEST:,} characters more) … {text[-side:]}"
+    return printable(text, lines=True)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if number < 0x100:
+        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(character, f"\\x{number:02x}")
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> str:
     """Columns two spaces apart, under ``head``; ``right`` is a letter a column, ``r`` or ``l``."""
-    lines = [list(head), *[list(row) for row in rows]]
+    lines = [list(head), *[[printable(cell) for cell in row] for row in rows]]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     sides = right.ljust(len(head), "l")
     return "\n".join(
@@ -21,6 +53,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = ""
 
 def pairs(entries: Sequence[tuple[str, str]], *, indent: str = "") -> str:
     """``name  value`` lines, the values aligned; later lines of a value keep the column."""
+    entries = [(printable(name), printable(value, lines=True)) for name, value in entries]
     width = max((len(name) for name, _ in entries), default=0)
     lines = []
     for name, value in entries:

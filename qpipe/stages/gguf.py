@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from qpipe import __version__
+from qpipe.core.files import exists, expanded
 from qpipe.core.key import Json
 from qpipe.stages.base import Order, Preview, SourceFile
 from qpipe.stages.evaluate import only_file
@@ -49,8 +50,8 @@ def _pairs_to_rules(value: object) -> object:
 
 def _name_of(source: str | None) -> str | None:
     """The name under which a source is known: a repository's id, or a folder's or file's name."""
-    if source is None or Path(source).expanduser().exists():
-        return Path(source).expanduser().resolve().name if source else None
+    if source is None or exists(expanded(source)):
+        return expanded(source).resolve().name if source else None
     if hub := parse_hub(source, None):
         return hub.repo
     return PurePosixPath(source.removeprefix("builtin:")).name

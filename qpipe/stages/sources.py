@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpipe.core.digests import Digests
+from qpipe.core.files import exists, expanded
 from qpipe.core.key import Json, content_digest
 from qpipe.errors import SourceError
 
@@ -85,14 +86,14 @@ class Pinner:
     def _local(self, source: str) -> Path | None:
         if source.startswith("builtin:"):
             path = DATA / source.removeprefix("builtin:")
-            if not path.exists():
+            if not exists(path):
                 raise SourceError(f"{source}: qpipe ships no such model or text")
             return path
         if source.startswith("hf:"):
             return None
-        given = Path(source).expanduser()
+        given = expanded(source)
         for folder in self.folders:
-            if (folder / given).exists():
+            if exists(folder / given):
                 return (folder / given).resolve()
         return None
 

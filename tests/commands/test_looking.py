@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
+import struct
 from pathlib import Path
 
+import pytest
+
+from qpipe.gguf import values
 from tests.cli import qpipe
 from tests.commands.stores import make
 
@@ -55,6 +61,46 @@ def test_inspect_of_what_is_no_checkpoint(tmp_path: Path) -> None:
         assert answer.code == 1, answer
         assert said in answer.stderr
         assert "Traceback" not in answer.stderr
+
+
+def gguf_file(path: Path, **metadata: bytes) -> Path:
+    """A GGUF file of one tensor with ``general.name`` and the like."""
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, len(metadata) + 1)
+    fields = {"general.architecture": values.string("llama")}
+    fields |= {name.replace("__", "."): value for name, value in metadata.items()}
+    for name, value in fields.items():
+        header += values.pack_string(name.encode()) + value
+    header += values.pack_string(b"a\x1b[2J") + struct.pack("<IQIQ", 1, 8, 0, 0)
+    path.write_bytes(header + bytes(-len(header) % 32) + bytes(32))
+    return path
+
+
+def test_inspect_shows_control_sequences_instead_of_sending_them(tmp_path: Path) -> None:
+    name = b"\x1b[2J\x1b]0;pwn\x07\nbits per weight  1.0"
+    gguf_file(tmp_path / "x.gguf", general__name=values.string(name.decode()))
+    answer = qpipe("inspect", "x.gguf", "--tensors", cwd=tmp_path)
+    assert answer.code == 0
+    assert r"general.name: \x1b[2J\x1b]0;pwn\x07\nbits per weight  1.0" in answer.stdout
+    assert r"a\x1b[2J" in answer.stdout
+    assert "\x1b" not in answer.stdout + answer.stderr
+
+
+def test_inspect_says_in_json_what_json_has_no_number_for(tmp_path: Path) -> None:
+    gguf_file(tmp_path / "x.gguf", a=values.f32(math.nan), b=values.f32s([math.inf, 1, -math.inf]))
+    answer = qpipe("inspect", "x.gguf", "--json", cwd=tmp_path)
+    metadata = json.loads(answer.stdout, parse_constant=lambda name: pytest.fail(name))["metadata"]
+    assert metadata == {"general.architecture": "llama", "a": "NaN"} | {
+        "b": ["Infinity", 1.0, "-Infinity"]
+    }
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a" * 64, "fifo", "~nobody/x", "\x1b[31mred"])
+def test_inspect_of_what_can_be_no_file(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    answer = qpipe("inspect", name, cwd=tmp_path, timeout=20)
+    assert answer.code == 1
+    assert answer.stderr.startswith("qpipe: ")
+    assert "Traceback" not in answer.stderr and "\x1b" not in answer.stderr
 
 
 def test_engines(tmp_path: Path) -> None:

@@ -41,6 +41,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
             assert words in str(caught.value)
 
 
+def test_home_folders_as_the_shell_reads_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert files.expanded("~/x") == Path("/home/me/x")
+    assert files.expanded("~nobody-of-this-name/x") == Path("~nobody-of-this-name/x")
+
+
 def test_asking_never_raises(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     assert files.is_file(tmp_path / "x") and not files.is_folder(tmp_path / "x")

@@ -116,6 +116,69 @@ def test_refusals(tmp_path: Path) -> None:
         inspect(tmp_path / "x.gguf")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("architectures", {"x": ["LlamaForCausalLM"]}, "a list of names"),
+        ("architectures", float("inf"), "a list of names"),
+        ("architectures", [["LlamaForCausalLM"]], "a list of names"),
+        ("architectures", "LlamaForCausalLM", "a list of names"),
+        ("dtype", ["float16"], "the name of a type"),
+        ("max_position_embeddings", "256", "a number of tokens"),
+    ],
+)
+def test_fields_of_another_type(tmp_path: Path, field: str, value: object, words: str) -> None:
+    folder = samples.copy_model("stories260K", tmp_path / "m")
+    samples.edit_config(folder, **{field: value})
+    with pytest.raises(errors.CheckpointError, match=rf"config.json: field '{field}' .*{words}"):
+        inspect(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"a": ' * 500 + "1" + "}" * 500, "nested too deeply"),
+        (r'{"architectures": ["\ud800"]}', "half of a character"),
+    ],
+)
+def test_a_config_that_is_no_usable_json(tmp_path: Path, text: str, words: str) -> None:
+    folder = samples.copy_model("stories260K", tmp_path / "m")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(
+        errors.CheckpointError, match=rf"config.json: not usable as JSON: .*{words}"
+    ):
+        inspect(folder)
+
+
+def test_a_vocabulary_that_is_none(tmp_path: Path) -> None:
+    folder = samples.copy_model("qwen2-r", tmp_path / "m")
+    (folder / "tokenizer.json").write_text('{"model": {"vocab": 7}}')
+    with pytest.raises(errors.CheckpointError, match=r"tokenizer.json: model.vocab is 7, no list"):
+        inspect(folder)
+
+
+def with_metadata(q4: Path, path: Path, **more: bytes) -> Path:
+    """The file with other fields, ``__`` in their names for a dot."""
+    file = reader.read(q4)
+    metadata = file.metadata | {name.replace("__", "."): value for name, value in more.items()}
+    outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]
+    stream.write([stream.File(path, metadata, outputs)])
+    return path
+
+
+def test_a_context_length_that_is_no_number(q4: Path, tmp_path: Path) -> None:
+    path = with_metadata(q4, tmp_path / "x.gguf", llama__context_length=values.string("long"))
+    with pytest.raises(errors.CheckpointError, match=r"'llama.context_length' is 'long', no num"):
+        inspect(path)
+
+
+def test_long_values_are_shortened_wherever_they_stand(q4: Path, tmp_path: Path) -> None:
+    many = values.strings([b"u"] * 1000)
+    found = inspect(with_metadata(q4, tmp_path / "x.gguf", general__source__url=many))
+    short = {"type": "array of string", "length": 1000, "head": ["u"] * 8}
+    assert found["provenance"]["general.source.url"] == short
+
+
 def test_needs_neither_numpy_nor_gguf(q4: Path) -> None:
     """Planning and looking must stay light."""
     code = (
