@@ -117,12 +117,12 @@ def _delta(row: Row, field: str) -> str:
     difference = row[delta]
     if difference is None:
         return ""
-    if row.get(low) is not None:
+    if row.get(low) is not None and row.get(high) is not None:
         return f"{difference:+.4f} [{row[low]:+.4f}, {row[high]:+.4f}]"
     if row.get(stderr) is not None:
         about = "≈ " if delta in row.get("cut_short", ()) else ""
         return f"{about}{difference:+.4f} ± {_number(row[stderr])}"
-    reference = row[field] - difference
+    reference = None if row[field] is None else row[field] - difference
     percent = f" ({difference / reference:+.2%})" if reference else ""
     return f"{difference:+.4f}{percent}"
 

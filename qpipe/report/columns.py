@@ -28,6 +28,9 @@ _BACK = (
     "artifact", "file", "overrides", "notes", "error", "measurements",
 )  # fmt: skip
 
+FIELDS = frozenset({*_FRONT, *_BACK})
+"""All of them: no score may be called so."""
+
 # Those of them that are made of the measurements.
 _MADE = ("dominated_by", "cut_short", "protocol")
 

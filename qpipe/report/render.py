@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any
 
 from qpipe.report import cells, text
@@ -14,6 +15,12 @@ from qpipe.report import cells, text
 Row = Mapping[str, Any]
 
 _WIDE = 1000
+
+# What Markdown reads as more than itself anywhere (underscores inside a word are none of it), and
+# at the beginning of a line.
+_MARKUP = re.compile(r"[\\`*<>&|~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]")
+_LEADING = re.compile(r"^[\[#+=-]")
+_ESCAPE = r"\\\g<0>"
 
 
 def render(rows: Sequence[Row], form: str, *, title: str = "Comparison") -> str:
@@ -56,14 +63,20 @@ def _rich(rows: Sequence[Row], stream: IO[str]) -> None:
 def _markdown(rows: Sequence[Row], title: str) -> str:
     head, body, sides = cells.head_and_cells(rows)
     rules = ["---:" if side == "r" else "---" for side in sides]
-    lines = [f"# {title}", ""]
-    lines += ["| " + " | ".join(map(_pipe, line)) + " |" for line in (head, rules, *body)]
-    lines += ["", *(f"- {_pipe(line)}" for line in cells.footnotes(rows))]
+    lines = [f"# {_plain(title)}", ""]
+    lines += [_piped(map(_plain, head)), _piped(rules)]
+    lines += [_piped(map(_plain, line)) for line in body]
+    lines += ["", *(f"- {_LEADING.sub(_ESCAPE, _plain(line))}" for line in cells.footnotes(rows))]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _pipe(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", " ")
+def _plain(words: str) -> str:
+    """Words in which Markdown finds no table, no HTML, no link and no emphasis."""
+    return _MARKUP.sub(_ESCAPE, text.printable(words))
+
+
+def _piped(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _csv(rows: Sequence[Row], title: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from qpipe.core import strictjson
+from qpipe.core.files import is_file, is_folder
 from qpipe.core.layout import RunPaths
 from qpipe.errors import UsageError, nearest
+from qpipe.report.checked import summary
 
 LATEST = "latest"
 
@@ -20,9 +22,9 @@ def find_run(name: str, runs: Path) -> RunPaths:
     if name == LATEST:
         return RunPaths(runs / _newest(runs))
     for folder in (runs / name, Path(name)):
-        if RunPaths(folder).summary.is_file():
+        if is_file(RunPaths(folder).summary):
             return RunPaths(folder)
-    if (runs / name).is_dir():
+    if is_folder(runs / name):
         raise UsageError(
             f"run {name}: {RunPaths(runs / name).summary} is not there; the run was interrupted or "
             "is still going on (run its command again to finish it)"
@@ -33,24 +35,18 @@ def find_run(name: str, runs: Path) -> RunPaths:
 
 
 def read_summary(run: RunPaths) -> dict[str, Any]:
-    """A run's run.json. Raises UsageError if it is damaged."""
-    try:
-        document = json.loads(run.summary.read_bytes())
-        rows, nodes = document["rows"], document["nodes"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{run.summary}: it cannot be read as the summary of a run ({type(error).__name__}: "
-            f"{error}); run its command again: what is cached is not made again"
-        ) from None
-    if not (isinstance(rows, list) and isinstance(nodes, list)):
-        raise UsageError(f"{run.summary}: rows and nodes must be lists; run its command again")
-    return dict(document)
+    """What `checked.summary` takes of a run's run.json. Raises UsageError for anything else."""
+    return summary(strictjson.load(run.summary, UsageError), run.summary)
 
 
 def _names(runs: Path) -> list[str]:
-    if not runs.is_dir():
+    if not is_folder(runs):
         return []
-    return [folder.name for folder in runs.iterdir() if RunPaths(folder).summary.is_file()]
+    try:
+        folders = list(runs.iterdir())
+    except OSError as error:
+        raise UsageError(f"{runs}: this folder cannot be read ({error.strerror})") from None
+    return [folder.name for folder in folders if is_file(RunPaths(folder).summary)]
 
 
 def _newest(runs: Path) -> str:

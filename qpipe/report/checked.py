@@ -1,0 +1,142 @@
+"""A run's run.json, field by field: whoever wrote it, what comes out is what tables need.
+
+A field that an older qpipe did not write is None; one that nobody here reads is left out.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qpipe.errors import UsageError, quoted
+from qpipe.report.columns import FIELDS
+
+_STATUSES = ("ran", "cached", "failed", "skipped")
+_LONGEST_NAME, _LONGEST_TEXT = 1000, 1_000_000
+_MOST_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What a field may hold, in words, and the test of it."""
+
+    what: str
+    fits: Callable[[Any], bool]
+
+    def __or__(self, other: _Kind) -> _Kind:
+        return _Kind(
+            f"{self.what} or {other.what}", lambda value: self.fits(value) or other.fits(value)
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest
+
+
+_NULL = _Kind("null", lambda value: value is None)
+_BOOL = _Kind("true or false", lambda value: isinstance(value, bool))
+_NAME = _Kind("a name", lambda value: _is_text(value, _LONGEST_NAME))
+_TEXT = _Kind("text", lambda value: _is_text(value, _LONGEST_TEXT))
+_NUMBER = _Kind("a number", _is_number)
+_COUNT = _Kind("a count", lambda value: type(value) is int and 0 <= value < 1 << 63)
+_STATUS = _Kind("one of " + ", ".join(_STATUSES), lambda value: value in _STATUSES)
+_KEY = _Kind("a key", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)))
+_LIST = _Kind("a list", lambda value: isinstance(value, list))
+_TEXTS = _Kind(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(map(_TEXT.fits, value)),
+)
+_INTERVAL = _Kind(
+    "two numbers",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
+)
+_OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
+
+_NODE = {"name": _NAME, "stage": _NAME, "key": _KEY | _NULL, "status": _STATUS}
+_ROW = {
+    "name": _NAME, "format": _NAME | _NULL, "reference": _BOOL, "size_bytes": _COUNT | _NULL,
+    "bits_per_weight": _NUMBER | _NULL, "weights": _COUNT | _NULL, "seconds": _NUMBER | _NULL,
+    "evaluate_seconds": _NUMBER | _NULL, "status": _STATUS, "key": _KEY | _NULL,
+    "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "overrides": _TEXTS | _NULL,
+    "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST,
+}  # fmt: skip
+_MEASUREMENT = {
+    "stage": _NAME, "metric": _NAME | _NULL, "status": _STATUS, "key": _KEY | _NULL,
+    "artifact": _TEXT | _NULL, "protocol": _NAME | _NULL, "text": _NAME | _NULL,
+    "text_digest": _NAME | _NULL, "tokens": _COUNT | _NULL, "tokens_scored": _COUNT | _NULL,
+    "tokens_sha256": _NAME | _NULL, "items": _COUNT | _NULL, "backend": _NAME | _NULL,
+    "machine": _NAME | _NULL, "notes": _TEXTS | _NULL, "sampling": _NAME | _NULL,
+    "interval": _INTERVAL | _NULL, "dominated_by": _OBJECT | _NULL, "seconds": _NUMBER | _NULL,
+    "tokens_per_second": _NUMBER | _NULL, "scores": _OBJECT,
+}  # fmt: skip
+_RIVAL = {
+    "digest": _NAME | _NULL, "format": _NAME | _NULL, "name": _NAME, "difference": _NUMBER,
+    "difference_at_least": _NUMBER, "confidence": _NUMBER,
+}  # fmt: skip
+
+
+def summary(document: Any, file: Path) -> dict[str, Any]:
+    """``run``, ``nodes`` and ``rows`` of the run.json ``file`` that holds ``document``.
+
+    Raises UsageError, naming file and field, for anything that qpipe does not write.
+    """
+    reader = _Reader(file)
+    top = reader.fields(document, {"run": _NAME, "nodes": _LIST, "rows": _LIST}, "")
+    rows = [reader.row(row, f"rows[{n}]") for n, row in enumerate(top["rows"])]
+    scores = {score for row in rows for m in row["measurements"] for score in m["scores"]}
+    if len(rows) * len(scores) > _MOST_CELLS:
+        raise reader.wrong("rows", f"{len(rows)} times {len(scores)} scores", "a table to be read")
+    nodes = [reader.fields(n, _NODE, f"nodes[{i}]") for i, n in enumerate(top["nodes"])]
+    return {"run": top["run"], "nodes": nodes, "rows": rows}
+
+
+@dataclass(frozen=True)
+class _Reader:
+    file: Path
+
+    def wrong(self, where: str, shown: str, what: str) -> UsageError:
+        return UsageError(
+            f"{self.file}: {where or 'it'} is {shown}, not {what}; no such run.json is written by "
+            "this version of qpipe: run its command again (what is cached is not made again)"
+        )
+
+    def fields(self, value: Any, kinds: Mapping[str, _Kind], where: str) -> dict[str, Any]:
+        """The fields of an object that are known."""
+        if not isinstance(value, dict):
+            raise self.wrong(where, quoted(value), "an object")
+        for name, kind in kinds.items():
+            if not kind.fits(value.get(name)):
+                shown = quoted(value[name]) if name in value else "missing"
+                raise self.wrong(f"{where}.{name}".lstrip("."), shown, kind.what)
+        return {name: value.get(name) for name in kinds}
+
+    def row(self, value: Any, where: str) -> dict[str, Any]:
+        row = self.fields(value, _ROW, where)
+        measured = [
+            self.measurement(m, f"{where}.measurements[{n}]")
+            for n, m in enumerate(row["measurements"])
+        ]
+        lists = {name: row[name] or [] for name in ("overrides", "notes")}
+        return {**row, **lists, "measurements": measured}
+
+    def measurement(self, value: Any, where: str) -> dict[str, Any]:
+        measured = self.fields(value, _MEASUREMENT, where)
+        if measured["dominated_by"] is not None:
+            by = self.fields(measured["dominated_by"], _RIVAL, f"{where}.dominated_by")
+            if measured["interval"] is None:
+                raise self.wrong(f"{where}.interval", "null", _INTERVAL.what)
+            measured["dominated_by"] = by
+        for name, score in measured["scores"].items():
+            if name in FIELDS or len(name) > _LONGEST_NAME:
+                raise self.wrong(f"{where}.scores", f"{quoted(name)}: …", "scores by their names")
+            if not (_NUMBER | _NULL).fits(score):
+                raise self.wrong(f"{where}.scores[{quoted(name)}]", quoted(score), "a number")
+        return measured

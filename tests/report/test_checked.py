@@ -1,0 +1,198 @@
+"""run.json of somebody else: every field is of its type, or named; and every text is only text."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.core.layout import RunPaths
+from qpipe.errors import UsageError
+from qpipe.report.checked import summary
+from qpipe.report.merge import merge
+from qpipe.report.render import FORMS, render, to_terminal
+from qpipe.report.runs import read_summary
+from tests.commands.stores import finished_run
+
+FILE = Path("run.json")
+# What JSON can have in any place, and what Python's reader makes of more than JSON.
+VALUES: tuple[Any, ...] = (
+    *(None, True, 0, -1, 1 << 63, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "a", "\0"),
+    *([], [1, 2], [[]], ["a"], {}, {"x": 1}, "x" * 2000),
+)
+
+
+@pytest.fixture(scope="module")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Of a real run, with all that a measurement may have."""
+    paths = finished_run(tmp_path_factory.mktemp("run"))
+    found: dict[str, Any] = json.loads(paths.summary.read_bytes())
+    measured = found["rows"][2]["measurements"][0]
+    by = {"digest": "d", "format": "Q8_0", "name": "Q8_0", "confidence": 0.95}
+    by |= {"difference": 0.5, "difference_at_least": 0.25}
+    measured |= {"sampling": "stopped", "interval": [0.1, 0.2], "dominated_by": by, "items": 7}
+    measured["scores"] |= {"acc[t]": 0.5, "acc_delta[t]": 0.1, "acc_delta_low[t]": 0.0}
+    measured["scores"] |= {"acc_delta_high[t]": 0.2, "pp": 100.0, "pp_iqr": 2.0, "pp_ratio": 1.5}
+    return found
+
+
+def places(value: Any, where: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The way to each value inside, itself included."""
+    yield where
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(item, (*where, key))
+
+
+def changed(document: dict[str, Any], where: tuple[Any, ...], value: Any) -> Any:
+    if not where:
+        return value
+    made = copy.deepcopy(document)
+    inner: Any = made
+    for key in where[:-1]:
+        inner = inner[key]
+    if value is ...:
+        del inner[where[-1]]
+    else:
+        inner[where[-1]] = value
+    return made
+
+
+def drawn(document: Any) -> dict[str, str]:
+    """In every format."""
+    rows = merge([summary(document, FILE)])
+    out = io.StringIO()
+    to_terminal(rows, out)
+    return {form: render(rows, form, title="t") for form in FORMS} | {"terminal": out.getvalue()}
+
+
+def test_what_qpipe_writes_is_kept(tmp_path: Path) -> None:
+    paths = finished_run(tmp_path)
+    written = json.loads(paths.summary.read_bytes())
+    rows = read_summary(paths)["rows"]
+    made = ("dominated_by", "cut_short", "protocol")
+    for row, original in zip(rows, written["rows"], strict=True):
+        assert row == {name: original[name] for name in row}
+        lost = original.keys() - row.keys() - original["measurements"][0]["scores"].keys()
+        assert lost == set(made), "columns.py makes these anew"
+        assert row["measurements"] == original["measurements"]
+    assert merge([written]) == merge([read_summary(paths)])
+
+
+def test_any_value_anywhere_is_drawn_or_named(document: dict[str, Any]) -> None:
+    refused = 0
+    rows = [(), ("run",), ("rows",), ("nodes",)]
+    ways = [w for w in places(document) if w[:2] in (("rows", 2), ("nodes", 0))]
+    for where in (*rows, *ways):
+        for value in (*VALUES, ...):
+            if value is ... and not where:
+                continue
+            try:
+                drawn(changed(document, where, value))
+            except UsageError as error:
+                refused += 1
+                assert str(error).startswith("run.json: ")
+                assert len(str(error)) < 500
+    assert refused > len(ways) * len(VALUES) // 3
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "words"),
+    [
+        (("rows", 0, "status"), '"><script>', r"rows\[0\].status is '\"><script>', not one of ran"),
+        (("nodes", 0, "key"), "../../etc", r"nodes\[0\].key is '../../etc', not a key or null"),
+        (("rows", 1, "seconds"), ..., "ok"),
+        (("rows", 1, "measurements", 0, "scores", "name"), 1.0, r"scores is 'name': …, not scores"),
+        (("rows", 1, "name"), ..., r"rows\[1\].name is missing, not a name"),
+        (("rows", 1, "size_bytes"), 10**400, r"rows\[1\].size_bytes is 1000.* \(401 characters\)"),
+        (("rows", 2, "measurements", 0, "interval"), None, r"interval is null, not two numbers"),
+    ],
+)
+def test_what_is_wrong_is_named(
+    document: dict[str, Any], where: tuple[Any, ...], value: Any, words: str
+) -> None:
+    if words == "ok":
+        drawn(changed(document, where, value))
+        return
+    with pytest.raises(UsageError, match=words):
+        drawn(changed(document, where, value))
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.classes: set[str | None] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.classes |= {value for name, value in attrs if name == "class"}
+        assert {name for name, _ in attrs} <= {
+            "lang",
+            "charset",
+            "name",
+            "content",
+            "scope",
+            "class",
+        }
+
+
+HOSTILE = "x<b onclick=a>\"'&amp;|`c`*e*[l](u)![i](u)\x1b[2J\r\n\n# h\u202e"
+
+
+def test_text_is_only_text(document: dict[str, Any]) -> None:
+    """Every text of a row, and every score's name, replaced by markup of all kinds."""
+    hostile = copy.deepcopy(document)
+    row = hostile["rows"][2]
+    row |= dict.fromkeys(("name", "format", "error", "artifact", "file"), HOSTILE)
+    row |= {"notes": [HOSTILE], "overrides": [HOSTILE]}
+    measured = row["measurements"][0]
+    texts = ("stage", "metric", "protocol", "text", "backend", "machine", "sampling")
+    measured |= dict.fromkeys(texts, HOSTILE)
+    measured["dominated_by"] |= {"name": HOSTILE}
+    measured["scores"] |= {HOSTILE: 1.0}
+    pages = drawn(hostile)
+    tags = Tags()
+    tags.feed(pages["html"])
+    assert "b" not in tags.tags and "script" not in tags.tags
+    assert tags.classes <= {"wide", "r", "ran", "reference"}
+    assert not re.search(r"(?<!\\)[<&`*]|\]\(", pages["md"])
+    lines = pages["md"].splitlines()
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines[2:7]} == {
+        len(re.findall(r"(?<!\\)\|", lines[2]))
+    }
+    assert sum(line.startswith("#") for line in lines) == 1
+    for form in ("html", "md", "terminal", "json"):
+        assert not re.search("[\x1b\r\u202e]", pages[form]), form
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    paths = RunPaths(tmp_path)
+    for data, words in (
+        (b'{"run": "\\ud800"}', "half of a character"),
+        (b"[" * 5000, "nested too deeply"),
+        (b"[]", r"run.json: it is \[\], not an object"),
+        (b"", "not usable as JSON"),
+    ):
+        paths.summary.write_bytes(data)
+        with pytest.raises(UsageError, match=words):
+            read_summary(paths)
+
+
+def test_more_cells_than_anybody_can_read(document: dict[str, Any]) -> None:
+    """Each row with scores of its own: as many columns as rows, and the square of that as cells."""
+    large = copy.deepcopy(document)
+    row = large["rows"][1]
+    large["rows"] = [
+        row | {"measurements": [row["measurements"][0] | {"scores": {f"s{n}": 1.0}}]}
+        for n in range(3000)
+    ]
+    with pytest.raises(UsageError, match=r"rows is 3000 times 3000 scores"):
+        drawn(large)
