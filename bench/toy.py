@@ -39,6 +39,8 @@ def _drafts(count: int) -> RunDraft:
     return RunDraft(
         recipe="toy",
         jobs=jobs,
+        invalid=[],
+        skip_invalid=False,
         executor=ExecutorDraft(name="inline", cpus=None, memory=None, enforce_memory=False),
         keep_going=False,
         objective=["ppl"],

@@ -70,12 +70,14 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     add_store(parser)
     add_runs(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only the answer")
-    if verb == "run":
+    if verb in ("run", "plan"):
         parser.add_argument(
             "--keep-going",
             action="store_true",
-            help="after a failure, go on with all that does not need it",
+            help="after a failure, go on with all that does not need it; leave out jobs of a sweep "
+            "whose settings do not go together",
         )
+    if verb == "run":
         parser.add_argument("--pin", action="store_true", help="keep the artifacts from gc")
     if verb == "graph":
         parser.add_argument(

@@ -35,11 +35,14 @@ def plan(request: Request, options: Options) -> int:
     drafts: list[RunDraft] = []
     found = forecast(_graph(request, options, drafts.append), store)
     executor = make(paths=RunPaths(options.runs), **drafts[0]["executor"])
+    invalid = [job for draft in drafts for job in draft["invalid"]]
     coming = previews(found) | refusals(found, executor)
     failing = [problem for problem in coming.values() if isinstance(problem, QpipeError)]
     if options.json:
         nodes: list[Json] = [_record(f) | _preview_record(coming.get(f.node.id)) for f in found]
-        _print_json({"nodes": nodes, "counts": _counts(found)})
+        left_out: list[Json] = [{"name": job["name"], "error": job["error"]} for job in invalid]
+        answer: dict[str, Json] = {"nodes": nodes, "counts": _counts(found)}
+        _print_json(answer | ({"invalid": left_out} if invalid else {}))
         return failing[0].exit_code if failing else 0
     width = max(len(f.node.name) for f in found)
     for item in found:
@@ -52,6 +55,8 @@ def plan(request: Request, options: Options) -> int:
     )
     for item in found:
         _print_preview(item, coming.get(item.node.id))
+    for job in invalid:
+        print(f"left out: {job['name']}: {job['error']}")
     return failing[0].exit_code if failing else 0
 
 
@@ -167,7 +172,7 @@ def _record(item: Forecast) -> dict[str, Json]:
     }
 
 
-def _counts(found: Iterable[Forecast]) -> dict[str, int]:
+def _counts(found: Iterable[Forecast]) -> dict[str, Json]:
     states = [item.state for item in found]
     return {state: states.count(state) for state in ("cached", "run", "unknown")}
 

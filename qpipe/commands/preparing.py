@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.commands.options import Options
 from qpipe.core.layout import StorePaths
+from qpipe.errors import RecipeError
 from qpipe.recipe import locking, remember
 from qpipe.recipe.draft import RunDraft
 from qpipe.recipe.plan import Plan, plan
@@ -17,7 +18,7 @@ from qpipe.recipe.request import Request
 from qpipe.stages.sources import HubSource, Pinner
 
 if TYPE_CHECKING:
-    from qpipe.recipe.request import Job
+    from qpipe.recipe.request import InvalidJob, Job
 
 Objective = float | Sequence[float] | None
 Handler = Callable[[RunDraft], Sequence[Objective]]
@@ -35,18 +36,32 @@ def each_draft(
     plans = StorePaths(options.store).plans
     remembered = remember.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
+        _refuse_invalid(remembered, options)
         handle(remembered)
         return
     from qpipe.recipe import load
 
-    def batch(jobs: Sequence[Job]) -> Sequence[Objective]:
+    def batch(jobs: Sequence[Job | InvalidJob]) -> Sequence[Objective]:
         from qpipe.recipe.drafting import draft
 
         drafted = draft(request.recipe, jobs)
         load.remember_batch(plans, request, jobs, drafted)
-        return handle(drafted)
+        _refuse_invalid(drafted, options)
+        objectives = list(handle(drafted))
+        for job in drafted["invalid"]:
+            objectives.insert(job["index"], None)
+        return objectives
 
     load.drive(request, batch, folder=folder)
+
+
+def _refuse_invalid(draft: RunDraft, options: Options) -> None:
+    """Raise RecipeError for jobs that cannot be run, unless they may be left out."""
+    invalid = draft["invalid"]
+    if invalid and not (options.keep_going or draft["skip_invalid"]):
+        from qpipe.recipe.wording import invalid_jobs
+
+        raise RecipeError(invalid_jobs(invalid, len(invalid) + len(draft["jobs"])))
 
 
 def each_plan(

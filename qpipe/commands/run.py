@@ -21,8 +21,9 @@ from qpipe.core.graph import merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.runner import Outcome, RunResult
 from qpipe.core.store import Store
+from qpipe.errors import UsageError
 from qpipe.executors.make import make
-from qpipe.recipe.draft import RunDraft
+from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.plan import Plan, PlannedJob
 from qpipe.recipe.request import Request
 
@@ -52,6 +53,10 @@ class _Session:
     folder: Path = field(init=False)
     paths: RunPaths | None = None
     plans: list[Plan] = field(default_factory=list)
+    invalid: list[InvalidJobDraft] = field(default_factory=list)
+    """Jobs that were left out."""
+    failed: bool = False
+    """Whether leaving them out is a failure: nobody said beforehand that it may be done."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     listeners: list[Emit] = field(default_factory=list)
     closers: list[object] = field(default_factory=list)
@@ -77,6 +82,8 @@ class _Session:
             refuses=lambda node: errors.get(node.id),
         )
         self.plans.append(plan)
+        self.invalid += draft["invalid"]
+        self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
         self.outcomes.update(result.outcomes)
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
 
@@ -104,7 +111,9 @@ class _Session:
         assert self.paths is not None
         plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
         result = RunResult({node: self.outcomes[node] for node in plan.graph})
-        document = summary.document(self.paths.root.name, plan, result, rows.rows(plan, result))
+        document = summary.document(
+            self.paths.root.name, plan, result, rows.rows(plan, result), invalid=self.invalid
+        )
         lock.write_atomic(
             self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
         )
@@ -119,13 +128,19 @@ class _Session:
             print()
         else:
             render.to_terminal(document["rows"], sys.stdout)
+            for job in self.invalid:
+                print(f"left out: {job['name']}: {job['error']}")
             print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
-        return _exit_code(result)
+        return _exit_code(result) or int(self.failed)
 
 
 def _exit_code(result: RunResult) -> int:
-    """What the failures have in common, else 1; 0 if there are none."""
-    codes = {o.error.exit_code for o in result.outcomes.values() if o.error is not None}
+    """What the failures have in common, else 1; 0 if there are none.
+
+    A stage that finds its settings wrong while it works has failed: 2 is for what never ran.
+    """
+    errors = [o.error for o in result.outcomes.values() if o.error is not None]
+    codes = {1 if isinstance(error, UsageError) else error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else min(len(codes), 1)
 
 

@@ -54,6 +54,15 @@ class JobDraft(TypedDict):
     levels: dict[str, LevelDraft]
 
 
+class InvalidJobDraft(TypedDict):
+    """A job of a sweep that is left out: its place among all jobs, the overrides that set it apart
+    and what is wrong with it."""
+
+    index: int
+    name: str
+    error: str
+
+
 class ExecutorDraft(TypedDict):
     """How to run: executor name, cores and bytes to use (None: all), memory limits enforced."""
 
@@ -64,10 +73,16 @@ class ExecutorDraft(TypedDict):
 
 
 class RunDraft(TypedDict):
-    """All jobs of a command, and the settings of the run that they share."""
+    """All jobs of a command, and the settings of the run that they share.
+
+    ``invalid`` are jobs that cannot be run; ``skip_invalid`` says that the others may be run
+    without them.
+    """
 
     recipe: str
     jobs: list[JobDraft]
+    invalid: list[InvalidJobDraft]
+    skip_invalid: bool
     executor: ExecutorDraft
     keep_going: bool
     objective: list[str]

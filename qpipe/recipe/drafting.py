@@ -10,16 +10,19 @@ from typing import Any, NamedTuple
 
 from qpipe.core.graph import Resources, order
 from qpipe.core.key import Json
-from qpipe.errors import GraphError, RecipeError, nearest
+from qpipe.errors import GraphError, RecipeError, UsageError, nearest
+from qpipe.recipe import wording
 from qpipe.recipe.draft import (
     ExecutorDraft,
+    InvalidJobDraft,
     JobDraft,
     LevelDraft,
     RunDraft,
     StageDraft,
     describe,
 )
-from qpipe.recipe.request import Job
+from qpipe.recipe.labels import distinct
+from qpipe.recipe.request import InvalidJob, Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, validate
 from qpipe.stages.base import InputFile, Params, Stage
 from qpipe.stages.find import chosen, entry, find, refused, settled
@@ -40,24 +43,64 @@ class _Known(NamedTuple):
         return self.stage.makes(self.params)
 
 
-def draft(recipe: str, jobs: Sequence[Job]) -> RunDraft:
-    """The draft of a whole command. Raises RecipeError or GraphError, naming the field."""
-    recipes = [validate(job) for job in jobs]
-    first = recipes[0]
-    for job, other in zip(jobs, recipes, strict=True):
-        if other.executor != first.executor:
-            raise RecipeError(
-                f"executor: job {job.label!r} of the sweep asks for another executor; one sweep is "
-                "one graph and runs on one"
-            )
+class _Drafted(NamedTuple):
+    """A valid job of a sweep."""
+
+    recipe: Recipe
+    draft: JobDraft
+
+
+def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
+    """The draft of a whole command.
+
+    Raises RecipeError or GraphError, naming the field, for a single job that is wrong and where all
+    jobs of a sweep are; else the wrong ones are in ``invalid``.
+    """
+    tried = [_tried(job) for job in jobs]
+    valid = [one for one in tried if isinstance(one, _Drafted)]
+    names = distinct([job.overrides for job in jobs])
+    invalid = [
+        InvalidJobDraft(index=index, name=names[index], error=str(one))
+        for index, one in enumerate(tried)
+        if not isinstance(one, _Drafted)
+    ]
+    if not valid:
+        first_error = next(one for one in tried if isinstance(one, UsageError))
+        raise (
+            first_error if len(jobs) == 1 else RecipeError(wording.invalid_jobs(invalid, len(jobs)))
+        )
+    first = valid[0].recipe
+    _refuse_two_executors(valid)
     objective = first.run.objective
     return RunDraft(
         recipe=first.name or Path(recipe).stem,
-        jobs=[_job(job, checked_) for job, checked_ in zip(jobs, recipes, strict=True)],
+        jobs=[one.draft for one in valid],
+        invalid=invalid,
+        skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
         executor=_executor(first),
-        keep_going=any(other.run.keep_going for other in recipes),
+        keep_going=any(one.recipe.run.keep_going for one in valid),
         objective=[objective] if isinstance(objective, str) else list(objective),
     )
+
+
+def _tried(job: Job | InvalidJob) -> _Drafted | UsageError:
+    if isinstance(job, InvalidJob):
+        return job.error
+    try:
+        recipe = validate(job)
+        return _Drafted(recipe, _job(job, recipe))
+    except (RecipeError, GraphError) as error:
+        return error
+
+
+def _refuse_two_executors(jobs: Sequence[_Drafted]) -> None:
+    first = jobs[0].recipe.executor
+    for job in jobs:
+        if job.recipe.executor != first:
+            raise RecipeError(
+                f"executor: job {job.draft['label']!r} of the sweep asks for another executor; one "
+                "sweep is one graph and runs on one"
+            )
 
 
 def _executor(recipe: Recipe) -> ExecutorDraft:
@@ -72,10 +115,11 @@ def _job(job: Job, recipe: Recipe) -> JobDraft:
     known: dict[str, _Known] = {}
     levels: dict[str, LevelDraft] = {}
     specs = _needed(recipe.stages)
-    for name in order({name: spec.needs.values() for name, spec in specs.items()}):
+    for name in order({name: _sources(spec).values() for name, spec in specs.items()}):
+        _refuse_absent(name, specs[name], known, job)
         for made in _stage(name, specs[name], job, recipe, known):
             stages.setdefault(made["name"], made)
-        if specs[name].stop_dominated:
+        if specs[name].stop_dominated and name in known:
             levels |= _level(name, specs[name], job, known)
     reference = recipe.run.reference
     if reference is not None and reference not in recipe.stages:
@@ -109,7 +153,7 @@ def _level(
             f"stages.{name}.stop_dominated ({where}): {describe(chosen(stage))} measures to its "
             "end; leave it out (metric kld can stop early)"
         )
-    model = known[spec.needs[MODEL]]
+    model = known[_sources(spec)[MODEL]]
     bits = model.stage.bits(model.params)
     frontier = _plain(f"{name}_frontier", Frontier, {})
     return {} if bits is None else {name: LevelDraft(bits=bits, frontier=frontier)}
@@ -122,23 +166,43 @@ def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
     return kept if len(kept) == len(specs) else _needed(kept)
 
 
+def _sources(spec: StageSpec) -> dict[str, str]:
+    """The stages that fill roles."""
+    return {role: source for role, source in spec.needs.items() if source is not None}
+
+
+def _refuse_absent(name: str, spec: StageSpec, known: Mapping[str, _Known], job: Job) -> None:
+    """Raise for a stage that takes what another would make if its own input were not null."""
+    for role, source in _sources(spec).items():
+        if source not in known:
+            field = f"stages.{name}.needs.{role}"
+            raise RecipeError(
+                f"{field} ({job.origins.origin(field)}): stage {source!r} has nothing to work "
+                f"on, for run.reference is null ({job.origins.origin('run.reference')}); "
+                "name a stage as run.reference"
+            )
+
+
 def _stage(
     name: str, spec: StageSpec, job: Job, recipe: Recipe, known: dict[str, _Known]
 ) -> list[StageDraft]:
     """The draft of a stage, after those of the files that its parameters name.
 
-    ``known`` are the stages before it; it is added.
+    ``known`` are the stages before it; it is added. Nothing where a role that it cannot do without
+    is null.
     """
     field = f"stages.{name}"
     raw = spec.with_ or {}
-    given = {role: known[source].format for role, source in spec.needs.items()}
+    needs = _sources(spec)
+    given = {role: known[source].format for role, source in needs.items()}
     try:
         stage = find(spec.uses, raw, field=field, formats=given)
     except RecipeError as error:
         raise RecipeError(f"{error} ({job.origins.origin(field)})") from None
+    if any(role in stage.roles and spec.needs[role] is None for role in spec.needs):
+        return []
     params = checked(stage.given(), settled(stage, raw), job, at=f"{field}.with")
     known[name] = _Known(stage, params)
-    needs = dict(spec.needs)
     _check_roles(field, stage, needs, job)
     _check_formats(field, stage, needs, given, job)
     values = params.model_dump(mode="json")

@@ -22,6 +22,12 @@ def labels(jobs: Sequence[Sequence[str]], *, fixed: Collection[str], whole: bool
     return [_label(job, short) for job in split]
 
 
+def distinct(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """For each job its overrides, whole, without those that all jobs have."""
+    common = set(jobs[0]).intersection(*jobs[1:]) if len(jobs) > 1 else set()
+    return [" ".join(text for text in job if text not in common) for job in jobs]
+
+
 def _label(job: dict[str, str], short: dict[str, str]) -> str:
     if len(short) == 1:
         return " ".join(job[key] or key for key in short if key in job)

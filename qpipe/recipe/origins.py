@@ -69,7 +69,11 @@ class Origins:
     def _find(self, parts: list[str]) -> _Found | None:
         """The deepest answer; among equals the last to be composed."""
         answers = [_in_override(text, parts) for text in reversed(self.overrides)]
-        answers += [self._in_layer(layer, parts) for layer in reversed(self.layers)]
+        below = [_below(text, parts) for text in reversed(self.overrides)]
+        layers = [self._in_layer(layer, parts) for layer in reversed(self.layers)]
+        if any(found is not None and found.raw is not None for found in layers):
+            answers += below  # it made a mapping of what a file has as a single value
+        answers += layers
         return max((a for a in answers if a is not None), key=lambda a: a.depth, default=None)
 
     def _in_layer(self, layer: Layer, parts: list[str]) -> _Found | None:
@@ -164,6 +168,13 @@ def _step(node: yaml.Node, parts: list[str]) -> tuple[int, yaml.Node, yaml.Node]
 
 def _items(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
+
+
+def _below(text: str, parts: list[str]) -> _Found | None:
+    """An override of a field inside the one at ``parts``."""
+    key = _parts(text.lstrip("+~").partition("=")[0])
+    inside = len(key) > len(parts) and key[: len(parts)] == parts
+    return _Found(len(parts), f"the override {text!r}", None) if inside else None
 
 
 def _in_override(text: str, parts: list[str]) -> _Found | None:

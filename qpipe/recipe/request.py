@@ -49,6 +49,14 @@ class Job:
     witnesses: Witnesses | None
 
 
+@dataclass(frozen=True)
+class InvalidJob:
+    """A job of a sweep that cannot be composed; ``error`` says why."""
+
+    overrides: tuple[str, ...]
+    error: RecipeError
+
+
 def shipped_recipes() -> Path:
     """The folder of the recipes that come with qpipe: inside the wheel, or beside a checkout."""
     package = Path(__file__).resolve().parents[1]

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from qpipe.core.quantities import parse_size
 from qpipe.errors import RecipeError, UsageError, nearest
+from qpipe.recipe.wording import as_pairs
 from qpipe.stages.base import Params
 
 
@@ -34,15 +35,27 @@ class ResourcesSpec(Params):
     gpus: int | None = Field(None, ge=0)
 
 
+def _first_named(value: object) -> object:
+    """Of alternatives for a role, the first that is not null."""
+    if not isinstance(value, list):
+        return value
+    return next((name for name in value if name is not None), None)
+
+
+StageName = Annotated[str | None, BeforeValidator(_first_named)]
+
+
 class StageSpec(Params):
     """A named stage: what it ``uses``, which stages fill its roles, and its parameters.
 
+    A role is filled by a stage, or by the first of a list that is not null. With null alone it is
+    left empty, and the stage left out if it cannot do without (``run.reference: null``).
     One that is ``optional`` is left out where no other stage needs it. ``stop_dominated`` lets a
     measurement end early where a smaller level of the sweep is clearly better.
     """
 
     uses: str
-    needs: dict[str, str] = Field(default_factory=dict)
+    needs: dict[str, StageName] = Field(default_factory=dict)
     with_: dict[str, Any] | None = Field(None, alias="with")
     optional: bool = False
     stop_dominated: bool = False
@@ -62,11 +75,13 @@ class ExecutorSpec(Params):
 class RunSpec(Params):
     """The run block. ``timeout`` is seconds per stage; ``objective`` is what a sweeper minimises.
 
-    ``reference`` names the stage whose output the others are compared with.
+    ``reference`` names the stage whose output the others are compared with. ``skip_invalid`` runs
+    a sweep without those of its jobs whose settings do not go together.
     """
 
     reference: str | None = None
     keep_going: bool = False
+    skip_invalid: bool = False
     timeout: float | None = Field(None, gt=0)
     objective: str | list[str] = "ppl"
 
@@ -174,7 +189,11 @@ def _line(model: type[BaseModel], problem: Any, job: Composed, at: str) -> str:
     if problem["type"] == "value_error":  # one of our own validators: its words say it all
         return f"{field} ({where}): {problem['ctx']['error']}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    return f"{field} ({where}): {shown} is not right: {message}"
+    advice = ""
+    given = problem["input"]
+    if problem["type"] == "dict_type" and str(given).startswith("{"):
+        advice = f". Inside quotes {{…}} is a text; {as_pairs(f'{field}={given}')}"
+    return f"{field} ({where}): {shown} is not right: {message}{advice}"
 
 
 def resolve_alias(field: str, aliases: Mapping[str, str]) -> str:

@@ -6,11 +6,15 @@ Plain text in, plain text out; load/errors.py is where the foreign errors are ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qpipe.errors import nearest
+from qpipe.recipe.draft import InvalidJobDraft
 from qpipe.recipe.origins import Origins, shown
+
+# Of the wrong jobs of a sweep, how many a message tells of.
+_MOST_JOBS = 8
 
 _LINK = re.compile(r"\n?.*https?://\S+.*")
 
@@ -53,13 +57,25 @@ def bad_syntax(override: str, message: str) -> str:
         return f"{override!r}: an override is written key=value"
     reason, place = _reason(override, message)
     mark = f"\n  {override}\n  {' ' * place}^" if place is not None else ""
-    if re.search(r"\{\s*[\"']", override):
-        advice = "the keys in {…} take no quotes: put a \\ before each special character instead"
-        return f"the override {override!r} cannot be read{reason}{mark}\n{advice}"
+    if re.fullmatch(r"[^=]*=\s*\{.*\}\s*", override, re.DOTALL):
+        return f"the override {override!r} cannot be read{reason}{mark}\n{as_pairs(override)}"
     return (
         f"the override {override!r} cannot be read{reason}{mark}\n"
         "put quotes around a value with special characters, and once more for the shell: "
         f"'{key}=\"…\"'"
+    )
+
+
+def as_pairs(override: str) -> str:
+    """How to write ``field={…}`` whose keys Hydra's grammar has no way to write (1.3)."""
+    key, _, value = override.partition("=")
+    items = [item.partition(":") for item in value.strip().strip("{}").split(",")]
+    pairs = [(name.strip().strip("\"'"), worth.strip()) for name, _, worth in items]
+    written = ",".join(f'["{name}",{worth}]' for name, worth in pairs if name and worth)
+    return (
+        "keys in {…} are letters, digits and a few signs without quotes; regular expressions "
+        f"(quantize.modules, quantize.tensor_types) are written as pairs: '{key}=[{written}]'. "
+        "Anything else goes into a recipe file"
     )
 
 
@@ -106,7 +122,8 @@ def unknown_field(
     if isinstance(level, str) and "${" in level:
         return f"the override {override!r}: {above} is {level!r}; change what it refers to"
     if not isinstance(level, Mapping):
-        return f"the override {override!r}: {above} is {level!r} and has no fields"
+        add = f"; to give it one: +{override}" if level is None and override[:1] not in "+~" else ""
+        return f"the override {override!r}: {above} is {level!r} and has no fields{add}"
     known = {str(name) for name in level} | set(groups if depth == 0 else ())
     missing = parts[depth]
     place = f"{above} has no field {missing!r}" if above else f"there is no field {missing!r}"
@@ -181,6 +198,28 @@ def sweep_without_multirun(override: str) -> str:
     return (
         f"the override {override!r} gives several values: add -m to sweep over them, "
         f"or write {key}=[{value}] for a list, '{key}=\"{value}\"' for one text"
+    )
+
+
+def invalid_jobs(jobs: Sequence[InvalidJobDraft], total: int) -> str:
+    """Jobs of a sweep that cannot be run, the first few in full."""
+    lines = [f"{job['name']}: {job['error']}" for job in jobs[:_MOST_JOBS]]
+    if len(jobs) > _MOST_JOBS:
+        lines.append(f"and {len(jobs) - _MOST_JOBS} more")
+    head = f"{len(jobs)} of the {total} jobs of the sweep cannot be run"
+    tail = (
+        []
+        if len(jobs) == total
+        else ["--keep-going, or run.skip_invalid=true, leaves such jobs out and runs the others"]
+    )
+    return "\n".join([head, *lines, *tail])
+
+
+def too_many_jobs(most: int) -> str:
+    """A sweep that comes to more jobs than may be meant."""
+    return (
+        f"the sweep comes to more than {most:,} jobs; name fewer values, or raise the limit: "
+        "hydra.sweeper.max_jobs=NUMBER"
     )
 
 

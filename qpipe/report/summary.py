@@ -10,15 +10,26 @@ from qpipe.recipe.plan import Plan
 
 
 def document(
-    run: str, plan: Plan, result: RunResult, rows: Sequence[Mapping[str, Any]]
+    run: str,
+    plan: Plan,
+    result: RunResult,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    invalid: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """``{"run", "status", "nodes", "rows"}``, nodes in graph order."""
-    return {
+    """``{"run", "status", "nodes", "rows"}``, nodes in graph order.
+
+    ``invalid``, of jobs of a sweep that were left out, is there if there are any.
+    """
+    document: dict[str, Any] = {
         "run": run,
         "status": result.status,
         "nodes": [_node(result.outcomes[node]) for node in plan.graph],
         "rows": [dict(row) for row in rows],
     }
+    if invalid:
+        document["invalid"] = [{"name": job["name"], "error": job["error"]} for job in invalid]
+    return document
 
 
 def _node(outcome: Outcome) -> dict[str, Any]:

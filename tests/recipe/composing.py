@@ -7,7 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 
 from qpipe.recipe.load import drive
-from qpipe.recipe.request import Job, Request
+from qpipe.recipe.request import InvalidJob, Job, Request
 
 
 def write(path: Path, text: str) -> str:
@@ -21,12 +21,19 @@ def batches(recipe: str, *overrides: str, multirun: bool = False) -> list[list[J
     """Every batch that a request comes to; the objective of each job is its number."""
     seen: list[list[Job]] = []
 
-    def handle(jobs: Sequence[Job]) -> list[float]:
-        seen.append(list(jobs))
-        return [float(job.number) for job in jobs]
+    def handle(jobs: Sequence[Job | InvalidJob]) -> list[float]:
+        seen.append([composed(job) for job in jobs])
+        return [float(job.number) for job in seen[-1]]
 
     drive(Request(recipe, overrides, multirun), handle)
     return seen
+
+
+def composed(job: Job | InvalidJob) -> Job:
+    """The job. Raises what is wrong with it."""
+    if isinstance(job, InvalidJob):
+        raise job.error
+    return job
 
 
 def single(recipe: str, *overrides: str) -> Job:

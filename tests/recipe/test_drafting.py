@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.errors import QpipeError
+from qpipe.errors import QpipeError, RecipeError
 from qpipe.recipe.drafting import draft
 from qpipe.recipe.plan import Plan, plan
 from qpipe.stages.sources import Pinner
@@ -141,3 +141,31 @@ def test_sizes(written: object, size: int) -> None:
     config = pipeline()
     config["executor"] = {"memory": written}
     assert draft("recipe", [job(config)])["executor"]["memory"] == size
+
+
+def test_a_text_where_a_mapping_belongs_is_told_how_to_be_written() -> None:
+    with pytest.raises(RecipeError, match=r'quantize.*=\[\["\^a\$",Q8_0\]\]'):
+        planned(pipeline(tensor_types="{^a$: Q8_0}"))
+
+
+def test_no_reference_measures_the_quantized_model_alone() -> None:
+    config = pipeline()
+    config["stages"]["reference"]["needs"] = {"model": None}
+    config["stages"]["tokens"] = {
+        "uses": "tokens",
+        "needs": {"model": [None, "quantize"]},
+        "with": {"text": TEXT},
+    }
+    config["run"] = {"reference": None}
+    made = planned(config)
+    names = {node.name: node for node in made.graph.values()}
+    assert "reference" not in names
+    assert names["tokens"].inputs["model"] == names["quantize"].id
+    assert made.jobs[0].reference is None
+
+
+def test_what_a_reference_would_make_is_missed() -> None:
+    config = pipeline()
+    config["stages"]["convert"]["needs"] = {"checkpoint": None}
+    with pytest.raises(RecipeError, match=r"needs.model .*'convert' has nothing to work on"):
+        planned(config)

@@ -25,8 +25,8 @@ from qpipe.recipe.load import drive
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.repository import Loader
 from qpipe.recipe.load.sweep import register
-from qpipe.recipe.request import Job, Request, shipped_recipes
-from tests.recipe.composing import batches, single, sweep, write
+from qpipe.recipe.request import InvalidJob, Job, Request, shipped_recipes
+from tests.recipe.composing import batches, composed, single, sweep, write
 
 WHOLE = """
     defaults:
@@ -143,7 +143,7 @@ def test_any_overrides_do_what_they_do_alone(recipe: str, jobs: list[list[str]])
     composer = Composer(Path(recipe), ())
     for job in jobs:
         try:
-            outcome: Any = composer.batch([job], [""], first=0, whole=False)[0].config
+            outcome: Any = composed(composer.batch([job], [""], first=0, whole=False)[0]).config
         except RecipeError:
             outcome = "refused"
         assert outcome == _alone_or_refused(recipe, job), job
@@ -285,9 +285,10 @@ def test_a_sweeper_plugin_gets_the_objectives(recipe: str, tmp_path: Path) -> No
     losses = {"Q4_0": 3.0, "Q8_0": 1.0, "Q5_0": 2.0}
     labels: list[str] = []
 
-    def handle(jobs: Sequence[Job]) -> list[float]:
-        labels.extend(job.label for job in jobs)
-        return [losses[job.config["quantize"]["type"]] for job in jobs]
+    def handle(jobs: Sequence[Job | InvalidJob]) -> list[float]:
+        made = [composed(job) for job in jobs]
+        labels.extend(job.label for job in made)
+        return [losses[job.config["quantize"]["type"]] for job in made]
 
     overrides = (
         "hydra/sweeper=optuna",
@@ -316,7 +317,7 @@ def test_what_a_sweeper_plugin_refuses(recipe: str) -> None:
 def test_the_handlers_errors_come_through(
     recipe: str, error: BaseException, *, multirun: bool
 ) -> None:
-    def handle(jobs: Sequence[Job]) -> list[float]:
+    def handle(jobs: Sequence[Job | InvalidJob]) -> list[float]:
         raise error
 
     with pytest.raises(type(error)) as caught:
@@ -340,7 +341,7 @@ def test_the_process_is_left_as_it_was(
 
     before = state()
 
-    def handle(jobs: Sequence[Job]) -> list[float]:
+    def handle(jobs: Sequence[Job | InvalidJob]) -> list[float]:
         seen.append(state()[:3])
         return [0.0] * len(jobs)
 

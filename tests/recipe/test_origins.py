@@ -130,3 +130,10 @@ def test_what_load_supplies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert origins.origin("run.keep_going") == "the override 'run.keep_going=true'"
     assert origins.raw("vars.a") == "12e4567"
     assert re.search(r"recipes/config\.yaml:\d+$", origins.origin("run.timeout"))
+
+
+def test_an_override_below_a_single_value_answers_for_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "r.yaml", "quantize: {type: Q8_0}")
+    origins = Origins(path, (Layer(path),), ("+quantize.type.x=null",))
+    assert origins.origin("quantize.type") == "the override '+quantize.type.x=null'"
+    assert origins.origin("quantize").endswith("r.yaml:1")

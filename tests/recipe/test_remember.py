@@ -18,7 +18,7 @@ import qpipe
 from qpipe.core import lock
 from qpipe.recipe import remember
 from qpipe.recipe.load import drive, remember_batch
-from qpipe.recipe.request import Job, Request
+from qpipe.recipe.request import InvalidJob, Job, Request
 from tests.recipe.composing import write
 
 PAYLOAD = {"jobs": [{"a": 1.5, "b": [None, True, "ü"]}]}
@@ -45,10 +45,10 @@ def plans(tmp_path: Path) -> Path:
     return tmp_path / "plans"
 
 
-def composed(request: Request) -> list[Job]:
-    found: list[Job] = []
+def composed(request: Request) -> list[Job | InvalidJob]:
+    found: list[Job | InvalidJob] = []
 
-    def handle(jobs: Sequence[Job]) -> list[float]:
+    def handle(jobs: Sequence[Job | InvalidJob]) -> list[float]:
         found.extend(jobs)
         return [0.0 for _ in jobs]
 

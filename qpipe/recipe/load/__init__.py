@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from qpipe.recipe import remember as memory
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.sweep import Handler, register, sweep
-from qpipe.recipe.request import Job, Request, find_recipe
+from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
 
 __all__ = ["Handler", "drive", "remember_batch"]
 
@@ -46,10 +46,11 @@ def drive(request: Request, handle: Handler, *, folder: Path | None = None) -> N
 
 
 def remember_batch(
-    folder: Path, request: Request, jobs: Sequence[Job], payload: Mapping[str, Any]
+    folder: Path, request: Request, jobs: Sequence[Job | InvalidJob], payload: Mapping[str, Any]
 ) -> bool:
     """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.remember`."""
-    return memory.remember(folder, request, jobs[0].witnesses, payload)
+    composed = next(job for job in jobs if isinstance(job, Job))
+    return memory.remember(folder, request, composed.witnesses, payload)
 
 
 @contextlib.contextmanager

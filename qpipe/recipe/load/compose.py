@@ -33,7 +33,7 @@ from qpipe.recipe.load.errors import our_errors
 from qpipe.recipe.load.repository import Loader
 from qpipe.recipe.origins import Origins
 from qpipe.recipe.references import references, resolve
-from qpipe.recipe.request import Job, shipped_recipes
+from qpipe.recipe.request import InvalidJob, Job, shipped_recipes
 
 
 class Composer:
@@ -86,6 +86,11 @@ class Composer:
         parsed = [self.parse(text) for text in self.task]
         return [override for override in parsed if not override.is_sweep_override()]
 
+    def swept(self) -> list[str]:
+        """The keys of the overrides that differ between the jobs of a sweep."""
+        parsed = [self.parse(text) for text in self.task]
+        return [override.key_or_group for override in parsed if override.is_sweep_override()]
+
     def master(self, *, multirun: bool) -> Base:
         """The composition that says how to run.
 
@@ -128,15 +133,28 @@ class Composer:
 
     def batch(
         self, jobs: Sequence[Sequence[str]], names: Sequence[str], *, first: int, whole: bool
-    ) -> list[Job]:
-        """Compose jobs, each given by its overrides. ``whole``: they are all of the request."""
+    ) -> list[Job | InvalidJob]:
+        """Compose jobs, each given by its overrides. ``whole``: they are all of the request.
+
+        Raises RecipeError for a single job; of several, those that are wrong are `InvalidJob`.
+        """
         numbered = enumerate(zip(jobs, names, strict=True), first)
-        made = [self._job(number, name, overrides) for number, (overrides, name) in numbered]
+        compose = self._job if len(jobs) == 1 else self._tried
+        made = [compose(number, name, overrides) for number, (overrides, name) in numbered]
         if not whole:
             return made
         texts = dict.fromkeys(text for job in jobs for text in job)
         witnesses = self.loader.trail.witnesses([*self.hydra, *texts])
-        return [dataclasses.replace(job, witnesses=witnesses) for job in made]
+        return [
+            dataclasses.replace(job, witnesses=witnesses) if isinstance(job, Job) else job
+            for job in made
+        ]
+
+    def _tried(self, number: int, label: str, overrides: Sequence[str]) -> Job | InvalidJob:
+        try:
+            return self._job(number, label, overrides)
+        except RecipeError as error:
+            return InvalidJob(tuple(overrides), error)
 
     def _job(self, number: int, label: str, overrides: Sequence[str]) -> Job:
         parsed = [self.parse(text) for text in overrides]
@@ -164,10 +182,13 @@ class Composer:
         """Whether it leaves the defaults list alone (defaults_list.py: Overrides.__init__)."""
         if override.is_hydra_override():
             return False
-        group = override.key_or_group
-        if group not in self._groups:
-            self._groups[group] = self._repository.group_exists(group)
-        return not self._groups[group] or isinstance(override.value(), dict)
+        return not self.is_group(override.key_or_group) or isinstance(override.value(), dict)
+
+    def is_group(self, name: str) -> bool:
+        """Whether there is a config group of that name."""
+        if name not in self._groups:
+            self._groups[name] = self._repository.group_exists(name)
+        return self._groups[name]
 
     def _groups_of(self, overrides: Sequence[Override]) -> tuple[str, ...]:
         groups = [override for override in overrides if not self._is_value(override)]

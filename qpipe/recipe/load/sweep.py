@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import itertools
+import math
 import pickle
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from hydra import version
 from hydra._internal.callbacks import Callbacks
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, RangeSweep
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.errors import HydraException, OverrideParseException
@@ -36,10 +37,15 @@ from qpipe.recipe.load.base import Base
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.errors import our_errors
 from qpipe.recipe.references import targets
-from qpipe.recipe.request import Job
+from qpipe.recipe.request import InvalidJob, Job
 
-Handler: TypeAlias = "Callable[[Sequence[Job]], Sequence[float | Sequence[float] | None]]"
+Handler: TypeAlias = (
+    "Callable[[Sequence[Job | InvalidJob]], Sequence[float | Sequence[float] | None]]"
+)
 """Takes a batch of jobs; gives the objective of each (None: it has none), for sweepers."""
+
+# More jobs than this are a slip of the pen, unless hydra.sweeper.max_jobs says otherwise.
+_MOST_JOBS = 10_000
 
 _PLUGINS = "hydra_plugins"
 _HOME = f"{_PLUGINS}.qpipe"
@@ -74,9 +80,15 @@ class QpipeSweeper(Sweeper):
 
     __module__ = _HOME
 
-    def __init__(self, max_batch_size: int | None, params: Mapping[str, str] | None) -> None:
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: Mapping[str, str] | None,
+        max_jobs: int = _MOST_JOBS,
+    ) -> None:
         self.max_batch_size = max_batch_size
         self.params = params or {}
+        self.max_jobs = max_jobs
         self.launcher: Launcher | None = None
 
     def setup(
@@ -92,9 +104,13 @@ class QpipeSweeper(Sweeper):
         """Launch all jobs, in one batch unless ``max_batch_size`` says less."""
         assert self.launcher is not None
         params = [f"{name}={value}" for name, value in self.params.items()]
+        asked = self.parser.parse_overrides(arguments)
+        _refuse_two_sweeps_of_a_key(asked)
         choices: dict[str, list[str]] = {}
-        for override in self.parser.parse_overrides([*params, *arguments]):
-            choices[override.get_key_element()] = _choices(override)
+        for override in [*self.parser.parse_overrides(params), *asked]:
+            choices[override.get_key_element()] = _choices(override, self.max_jobs)
+        if math.prod(map(len, choices.values())) > self.max_jobs:
+            raise RecipeError(wording.too_many_jobs(self.max_jobs))
         jobs = list(itertools.product(*choices.values()))
         size = len(jobs) if self.max_batch_size is None else self.max_batch_size
         if size < 1:
@@ -103,7 +119,21 @@ class QpipeSweeper(Sweeper):
             self.launcher.launch(jobs[first : first + size], first)
 
 
-def _choices(override: Override) -> list[str]:
+def _refuse_two_sweeps_of_a_key(overrides: Sequence[Override]) -> None:
+    """The later would take the place of the earlier, and a dimension would be lost in silence."""
+    seen: dict[str, Override] = {}
+    for override in overrides:
+        earlier = seen.setdefault(override.get_key_element(), override)
+        if earlier is not override and (
+            earlier.is_sweep_override() or override.is_sweep_override()
+        ):
+            raise RecipeError(
+                f"the overrides {earlier.input_line!r} and {override.input_line!r} are of one key; "
+                "write all of its values into one of them"
+            )
+
+
+def _choices(override: Override, most: int) -> list[str]:
     if not override.is_sweep_override():
         return [str(override.input_line)]
     if not override.is_discrete_sweep():
@@ -111,13 +141,24 @@ def _choices(override: Override) -> list[str]:
             f"the override {override.input_line!r}: an interval has no end of values; list some, "
             "or choose a sweeper that searches, such as hydra/sweeper=optuna"
         )
+    if override.is_range_sweep():
+        asked = override.value()
+        if isinstance(asked, RangeSweep) and _length(asked) > most:
+            raise RecipeError(wording.too_many_jobs(most))
     try:
-        values = list(override.sweep_string_iterator())
+        values = list(itertools.islice(override.sweep_string_iterator(), most + 1))
     except (HydraException, ValueError) as error:
         raise RecipeError(f"the override {override.input_line!r}: {error}") from error
     if not values:
         raise RecipeError(f"the override {override.input_line!r}: it comes to no value at all")
     return [f"{override.get_key_element()}={value}" for value in values]
+
+
+def _length(asked: RangeSweep) -> float:
+    """About how many values a range has: its own iterator may hold them all at once."""
+    assert asked.start is not None and asked.stop is not None
+    step = float(asked.step) or 1.0
+    return (float(asked.stop) - float(asked.start)) / step
 
 
 @dataclass
@@ -129,6 +170,7 @@ class _LauncherConf:
 class _SweeperConf:
     _target_: str = f"{_HOME}.{QpipeSweeper.__name__}"
     max_batch_size: int | None = None
+    max_jobs: int = _MOST_JOBS
     params: dict[str, str] | None = None
 
 
@@ -205,7 +247,12 @@ def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | N
 def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     """What sweepers get to see: a job without the swept overrides, and Hydra's own settings."""
     config: DictConfig = pickle.loads(pickle.dumps(master.config))
-    composer.apply_values(composer.fixed(), config, master)
+    params = OmegaConf.select(config, "hydra.sweeper.params") or {}
+    groups = any(map(composer.is_group, [*composer.swept(), *map(str, params)]))
+    for override in composer.fixed():
+        # With another option of a group that is swept it may fit: each job tells.
+        with contextlib.suppress(*([RecipeError] if groups else [])):
+            composer.apply_values([override], config, master)
     hydra = config.hydra
     launcher = _target(hydra.launcher)
     if launcher not in (_LauncherConf._target_, f"{_BASIC}launcher.BasicLauncher"):
