@@ -16,7 +16,9 @@ from pathlib import Path
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
+from qpipe.core.files import open_regular
 from qpipe.core.layout import MANIFEST, StorePaths
+from qpipe.errors import StoreError
 from qpipe.report import numbers, text
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 _HEAD = ("KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED")
 _SIDES = "llllrrrrrr"
+
+# Bytes of the longest manifest that is read, and what no figure in one can reach.
+_MOST = 200_000_000
+_LARGEST = 1e18
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -76,6 +82,8 @@ def _folders(path: str) -> list[os.DirEntry[str]]:
             return [entry for entry in found if entry.is_dir()]
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _entry(artifact: os.DirEntry[str]) -> dict[str, Any]:
@@ -90,30 +98,43 @@ def _entry(artifact: os.DirEntry[str]) -> dict[str, Any]:
         "ppl": None,
         "seconds": None,
         "created": None,
-        "last_used": artifact.stat().st_mtime,
+        "last_used": 0.0,
         "path": artifact.path,
     }
     try:
-        with open(f"{artifact.path}/{MANIFEST}", "rb") as file:  # noqa: PTH123
-            manifest = json.load(file)
+        entry["last_used"] = artifact.stat().st_mtime
+        with open_regular(f"{artifact.path}/{MANIFEST}") as file:
+            manifest = json.loads(file.read(_MOST))
         facts = manifest["facts"]
         entry.update(
-            stage=manifest["stage"],
-            name=manifest["name"],
-            size_bytes=sum(int(listed["size"]) for listed in manifest["files"]),
-            seconds=float(manifest["usage"]["seconds"]),
-            created=float(manifest["created"]),
-            format=facts.get("format"),
-            bits_per_weight=_number(facts.get("bits_per_weight")),
-            ppl=_number(facts.get("ppl")),
+            stage=_text(manifest["stage"]),
+            name=_text(manifest["name"]),
+            size_bytes=sum(int(_number(listed["size"])) for listed in manifest["files"]),
+            seconds=_number(manifest["usage"]["seconds"]),
+            created=_number(manifest["created"]),
+            format=None if facts.get("format") is None else _text(facts["format"]),
+            bits_per_weight=_optional(facts.get("bits_per_weight")),
+            ppl=_optional(facts.get("ppl")),
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         entry.update(status="damaged", problem=f"{type(error).__name__}: {error}")
     return entry
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is no text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not (type(value) in (int, float) and abs(value) < _LARGEST):
+        raise TypeError(f"{value!r:.80} is no number")
+    return float(value)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _row(entry: dict[str, Any], now: float) -> list[str]:

@@ -6,6 +6,7 @@ hold more than there is memory for: all of that is said in the words of the room
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -17,20 +18,26 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 
-def open_file(path: Path, error: type[QpipeError]) -> BinaryIO:
-    """``path`` for reading, a regular file. Raises ``error`` for whatever else it is."""
+def open_regular(path: str | Path) -> BinaryIO:
+    """``path`` for reading, a regular file. Raises OSError for whatever else it is."""
     try:
         # Without O_NONBLOCK a fifo would wait until somebody writes to it.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as problem:
-        raise error(f"{path}: cannot be read: {problem.strerror}") from None
-    except ValueError:
-        raise error(f"{path}: cannot be read: no file has such a name") from None
+    except ValueError:  # half a character, or a null
+        raise OSError(errno.EINVAL, "no file has such a name", str(path)) from None
     mode = os.fstat(fd).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(fd, "rb")
     os.close(fd)
-    raise error(f"{path}: cannot be read: it is {_kind(mode)}, not a file")
+    raise OSError(errno.EISDIR, f"it is {_kind(mode)}, not a file", str(path))
+
+
+def open_file(path: Path, error: type[QpipeError]) -> BinaryIO:
+    """`open_regular`, but raises ``error`` where there is no such file, naming it."""
+    try:
+        return open_regular(path)
+    except OSError as problem:
+        raise error(f"{path}: cannot be read: {problem.strerror}") from None
 
 
 def read_file(path: Path, error: type[QpipeError], *, most: int) -> bytes:

@@ -111,11 +111,13 @@ def _spared(store: Store) -> dict[str, str]:
     """Why each protected key is protected."""
     spared: dict[str, str] = {}
     for path in _files(store.paths.pins):
-        spared.update(dict.fromkeys(path.read_text().split(), f"pinned by run {path.name}"))
+        spared.update(
+            dict.fromkeys(path.read_text(errors="replace").split(), f"pinned by run {path.name}")
+        )
     for path in _files(store.paths.active):
         if lock.is_held(path):
             reason = f"in use by process {path.name.split('-')[0]}"
-            spared.update(dict.fromkeys(path.read_text().split(), reason))
+            spared.update(dict.fromkeys(path.read_text(errors="replace").split(), reason))
     return spared
 
 

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 
-from qpipe.core import key
+from qpipe.core import key, wellformed
 from qpipe.core.digests import TICK
+from qpipe.core.files import open_regular
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.core.stamp import Stamp, stamp
@@ -25,6 +27,10 @@ _BLANK = "0" * 64
 
 # A line an item, without `indent`: only so is json's C encoder used, some ten times as fast.
 _LINES = json.JSONEncoder(allow_nan=False, separators=(",\n ", ": "))
+
+
+# Bytes of the longest manifest that is read; one of 100,000 files takes a tenth.
+_MOST = 200_000_000
 
 
 class DamagedError(StoreError):
@@ -128,7 +134,8 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            data = path.read_bytes()
+            with open_regular(path) as file:
+                data = file.read(_MOST + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise DamagedError(f"{path}: there is no such manifest") from None
         except OSError as error:
@@ -136,13 +143,16 @@ class Manifest:
                 raise
             raise DamagedError(f"{path}: a link on the way there leads back to itself") from None
         try:
-            record = json.loads(data)
+            if len(data) > _MOST:
+                raise ValueError(f"it has more than {_MOST:,} bytes")
+            record = wellformed.parse(data)
             schema, sha256, digest = (record.pop(name) for name in ("qpipe", "sha256", "digest"))
             if schema != SCHEMA:
                 raise StoreError(
-                    f"{path}: written by another qpipe (manifest schema {schema}, "
+                    f"{path}: written by another qpipe (manifest schema {schema!r:.20}, "
                     f"this one reads {SCHEMA}); use that version, or remove the artifact"
                 )
+            wellformed.check(record)
             record["files"] = [FileEntry(**entry) for entry in record["files"]]
             record["usage"] = Usage(**record["usage"])
             manifest = cls(**record)
@@ -195,9 +205,12 @@ def _unfit(folder: Path, path: Path, name: str) -> str | None:
 def misfit(folder: Path, entry: FileEntry) -> str | None:
     """What a look at the file shows to be wrong with it, or None; no byte of it is read."""
     try:
-        size = (folder / entry.path).stat().st_size
+        found = (folder / entry.path).stat()
     except OSError as error:
         return f"{entry.path} cannot be read ({error.strerror})"
+    size = found.st_size
+    if not S_ISREG(found.st_mode):
+        return f"{entry.path} is no file"
     return None if size == entry.size else f"{entry.path} has {size} bytes, not {entry.size}"
 
 

@@ -28,6 +28,7 @@ from typing import TypeVar
 
 from qpipe.core import lock, whole
 from qpipe.core.digests import Digests
+from qpipe.core.files import is_folder
 from qpipe.core.folders import explain, listed, move_out, remove_tree
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.core.manifest import DamagedError, FileEntry, Manifest, misfit, moved_on
@@ -185,10 +186,13 @@ class Store:
 
     def all_keys(self) -> Iterator[str]:
         """The keys of all artifacts, in order."""
-        if not self.paths.artifacts.is_dir():
+        if not is_folder(self.paths.artifacts):
             return
-        for shard in sorted(path for path in self.paths.artifacts.iterdir() if path.is_dir()):
-            yield from sorted(e.name for e in shard.iterdir() if _KEY.fullmatch(e.name))
+        try:
+            for shard in sorted(filter(is_folder, self.paths.artifacts.iterdir())):
+                yield from sorted(e.name for e in shard.iterdir() if _KEY.fullmatch(e.name))
+        except OSError as error:
+            raise StoreError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
     # -- making ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qpipe.commands import ls
 from tests.cli import Answer, qpipe
 from tests.commands.stores import flip, make, overwrite, path_of
 
@@ -84,6 +86,47 @@ def test_a_corrupt_manifest_is_listed_as_damaged(data: bytes, tmp_path: Path) ->
     assert "1 damaged: `qpipe verify`" in answer.stderr
     states = {e["key"]: e["status"] for e in ask_json(tmp_path, "ls")["artifacts"]}
     assert states == {good: "ok", bad: "damaged"}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ["a"]), ("stage", {"x": 1}), ("created", "now"), ("created", 10**400),
+        ("files", [{"size": float("inf")}]), ("files", [{"size": "7"}]), ("facts", {"ppl": [1]}),
+        ("facts", {"format": 7}), ("usage", {"seconds": float("nan")}), ("facts", {"ppl": "8"}),
+    ],
+)  # fmt: skip
+def test_a_manifest_of_other_types_is_listed_as_damaged(
+    field: str, value: object, tmp_path: Path
+) -> None:
+    bad = make(tmp_path / "store", "bad")
+    file = path_of(tmp_path / "store", bad) / "manifest.json"
+    overwrite(file, json.dumps(json.loads(file.read_bytes()) | {field: value}).encode())
+    (entry,) = ls._entries(str(tmp_path / "store"))
+    assert (entry["status"], entry["name"]) == ("damaged", None)
+    json.dumps(entry, allow_nan=False)
+
+
+def test_ls_of_what_is_no_store_of_ours(tmp_path: Path) -> None:
+    """Folders and names of all kinds, a pipe and a link to itself where a manifest should be."""
+    shard = tmp_path / "store" / "artifacts" / "ab"
+    names = (b"\x1b[2J", b"caf\xe9", b"x" * 255, b"piped", b"looped", b"nested")
+    for name in names:
+        (shard / os.fsdecode(name)).mkdir(parents=True)
+    os.mkfifo(shard / "piped" / "manifest.json")
+    (shard / "looped" / "manifest.json").symlink_to("manifest.json")
+    (shard / "nested" / "manifest.json").write_text("[" * 10**6)
+    (shard / "gone").symlink_to("nowhere")
+    (shard.parent / "file").touch()
+    answer = ask(tmp_path, "ls")
+    assert (answer.code, answer.stdout.count("(damaged)")) == (0, len(names))
+    assert "\x1b" not in answer.stdout
+    assert len(ask_json(tmp_path, "ls")["artifacts"]) == len(names)
+    (tmp_path / "other").touch()
+    for store in ("other", "x" * 300):
+        refused = qpipe("ls", "--store", store, cwd=tmp_path)
+        assert (refused.code, refused.stdout) == (1, "")
+        assert "cannot be read" in refused.stderr
 
 
 def test_a_store_that_is_not_there(tmp_path: Path) -> None:

@@ -237,10 +237,10 @@ def test_a_file_in_the_place_of_an_artifact(store: Store) -> None:
 def test_an_unreadable_manifest_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = put(store, "a")
 
-    def fail(self: Path) -> bytes:
+    def fail(path: Path) -> object:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr("qpipe.core.manifest.open_regular", fail)
     with pytest.raises(StoreError, match=r"cannot be read \(Too many open files\)"):
         store.lookup(made.key)
     monkeypatch.undo()
