@@ -93,13 +93,17 @@ def _one_pass(tasks: Sequence[Task]) -> list[Mapping[str, Json]]:
     files: list[stream.File] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
+        notes: list[str] = []
+        try_to_load = partial(gguf.try_to_load, notes)
         if isinstance(source, Path) and _finished(params, source):
             link(source, out)
-            facts.append(file_facts(source))
+            try_to_load(out)
+            facts.append({**file_facts(source), "notes": notes})
             continue
         prepared = _prepared(params, work, source)
-        files.append(prepared.file(out, progress=partial(_report, work)))
-        facts.append({**model_facts(**prepared.facts), "notes": list(prepared.notes)})
+        notes += prepared.notes
+        files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
+        facts.append({**model_facts(**prepared.facts), "notes": notes})
     if files:
         stream.write(files, threads=tasks[0][1].threads)
     return facts

@@ -94,7 +94,7 @@ class LlamaQuantize(Engine):
         source, out = only_file(work.inputs["model"], suffix=".gguf"), work.out / GGUF_FILE
         if not params.wanted().changes(str(file_facts(source)["format"])):
             link(source, out)
-            return file_facts(source)
+            return {**file_facts(source), "notes": _opened(out)}
         prepared = _prepared(params, work)
         _check_room(prepared, out)
         noted = gguf.provenance(params, work, self.fingerprint(params))
@@ -103,7 +103,13 @@ class LlamaQuantize(Engine):
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
         _compare(prepared, out)
         facts = {**prepared.facts, "file_bytes": out.stat().st_size}
-        return {**model_facts(**facts), "notes": list(prepared.notes)}  # type: ignore[arg-type]
+        return {**model_facts(**facts), "notes": [*prepared.notes, *_opened(out)]}  # type: ignore[arg-type]
+
+
+def _opened(out: Path) -> list[Json]:
+    notes: list[str] = []
+    gguf.try_to_load(notes, out)
+    return [*notes]
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -63,12 +64,23 @@ class Prepared:
         )
 
     def write(
-        self, out: Path, *, threads: int = 1, progress: stream.Progress | None = None
+        self,
+        out: Path,
+        *,
+        threads: int = 1,
+        progress: stream.Progress | None = None,
+        check: Callable[[Path], None] | None = None,
     ) -> Facts:
         """Write it to ``out``; the bytes do not depend on ``threads``. Raises as `stream.write`."""
-        stream.write([self.file(out, progress=progress)], threads=threads)
+        stream.write([self.file(out, progress=progress, check=check)], threads=threads)
         return self.facts
 
-    def file(self, out: Path, *, progress: stream.Progress | None = None) -> stream.File:
+    def file(
+        self,
+        out: Path,
+        *,
+        progress: stream.Progress | None = None,
+        check: Callable[[Path], None] | None = None,
+    ) -> stream.File:
         """It, to be written to ``out`` beside others of the same source."""
-        return stream.File(out, self.metadata, self.outputs, progress)
+        return stream.File(out, self.metadata, self.outputs, progress, check)

@@ -38,19 +38,21 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class File:
-    """A file to write; ``progress`` may be told of it."""
+    """A file to write; ``progress`` may be told of it. ``check`` is shown the file once all of it
+    but the weights is written."""
 
     out: Path
     metadata: Mapping[str, bytes]
     outputs: Sequence[Output]
     progress: Progress | None = None
+    check: Callable[[Path], None] | None = None
 
 
 def write(files: Sequence[File], *, threads: int = 1) -> None:
     """Write files of the same source; on any error nothing is left under their names.
 
     Tensors of one name have the same rows in all files. Raises `CheckpointError` for a weight that
-    is no finite number, `OutOfSpaceError` for a full disk.
+    is no finite number, `OutOfSpaceError` for a full disk, and what a file's ``check`` raises.
     """
     with ExitStack() as stack:
         opened = [_Opened(file, stack.enter_context(_replacing(file.out))) for file in files]
@@ -103,6 +105,9 @@ class _Opened:
             self._at[output.name] = end
             end += _padded(output.nbytes)
         stream.truncate(end)
+        stream.flush()
+        if file.check:
+            file.check(Path(stream.name))
 
     def append(self, tensor: str, chunk: Bytes) -> None:
         """Write a chunk of a tensor behind those before it."""

@@ -10,6 +10,7 @@ Linux and macOS. Structs pass by value there, so their layout must be the librar
 ``log``        keeps llama.cpp's last complaints for error messages
 ``coverage``   which characters a vocabulary cannot write (llama.cpp dies of them)
 ``model``      a GGUF file and its vocabulary
+``opening``    whether a GGUF file can be loaded, tried in a process of its own
 ``batch``      tokens for one decode
 ``context``    a KV cache: batches in, logits out
 ``prefixes``   prompts decoded together, each token that they share once

@@ -5,7 +5,13 @@ from __future__ import annotations
 import ctypes
 from typing import Any
 
-from qpipe.llamacpp.structs import BatchStruct, ContextParams, LogCallback, ModelParams
+from qpipe.llamacpp.structs import (
+    BatchStruct,
+    ContextParams,
+    GgufParams,
+    LogCallback,
+    ModelParams,
+)
 
 _POINTER = ctypes.c_void_p
 _I32 = ctypes.c_int32
@@ -48,6 +54,9 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "llama_memory_seq_cp": (None, [_POINTER, _I32, _I32, _I32, _I32]),
     "llama_n_ctx_seq": (_U32, [_POINTER]),
     "llama_decode": (_I32, [_POINTER, BatchStruct]),
+    "gguf_init_from_file": (_POINTER, [_STR, GgufParams]),
+    "gguf_get_data_offset": (ctypes.c_size_t, [_POINTER]),
+    "gguf_free": (None, [_POINTER]),
     "ggml_tensor_overhead": (ctypes.c_size_t, []),
     "ggml_op_name": (_STR, [ctypes.c_int]),
     "ggml_nbytes": (ctypes.c_size_t, [_POINTER]),

@@ -46,12 +46,14 @@ def load() -> Library:
     """The library, checked, loaded and initialized once in this process.
 
     Sets OMP_WAIT_POLICY=passive in the environment unless it is set already: OpenMP reads it
-    when the library is loaded, and its default, spinning, ruins timings on shared cores.
+    when the library is loaded, and its default, spinning, ruins timings on shared cores. Sets
+    GGML_NO_BACKTRACE=1 too: else a debugger's pages follow ggml's last words into a worker's log.
 
     Raises EngineMissingError where the library is missing or not the one that is known.
     """
     path = find()
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
         c = ctypes.CDLL(str(path))
     except OSError as error:

@@ -13,6 +13,7 @@ from qpipe.core.closing import Closing
 from qpipe.errors import CheckpointError, DataError
 from qpipe.llamacpp import library
 from qpipe.llamacpp.coverage import require_coverage
+from qpipe.llamacpp.structs import BUFFER_ALIGNMENT, LOAD_NONE, GgufParams
 
 TokenArray = npt.NDArray[np.int32]
 
@@ -85,7 +86,8 @@ class Model(Closing):
     """A loaded model; a context manager, because its memory lies outside Python.
 
     With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers. With
-    ``vocab_only`` there are no weights: it can tokenize, and no more.
+    ``vocab_only`` there are no weights: it can tokenize, and no more. The file is mapped into
+    memory, or read where llama.cpp cannot map it.
     Raises CheckpointError with llama.cpp's reason if the file cannot be loaded.
     """
 
@@ -99,6 +101,8 @@ class Model(Closing):
         params.vocab_only = vocab_only
         if not path.is_file():
             raise CheckpointError(f"{path} is not a file: give the path of a GGUF file")
+        if not vocab_only and not _mappable(self.lib, path):
+            params.load_mode = LOAD_NONE
         self.lib.log.clear()
         self._pointer: int | None = c.llama_model_load_from_file(bytes(path), params)
         if not self._pointer:
@@ -140,6 +144,18 @@ class Model(Closing):
         if self._pointer:
             self.lib.c.llama_model_free(self._pointer)
             self._pointer = None
+
+
+def _mappable(lib: library.Library, path: Path) -> bool:
+    """Whether llama.cpp can map the file. It ends the process at weights that begin at no multiple
+    of 32 bytes (0.6.0-dev, ggml_backend_cpu_buffer_from_ptr), which is where a file with a smaller
+    general.alignment may have them."""
+    header = lib.c.gguf_init_from_file(bytes(path), GgufParams(no_alloc=True))
+    if not header:
+        return True  # loading says why
+    offset: int = lib.c.gguf_get_data_offset(header)
+    lib.c.gguf_free(header)
+    return offset % BUFFER_ALIGNMENT == 0
 
 
 def _encode(text: str) -> bytes:

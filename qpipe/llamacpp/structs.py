@@ -18,6 +18,7 @@ LLAMA_VERSION = "0.6.0-dev"
 # Enums are C ints; the values in use.
 LOG_WARN, LOG_ERROR, LOG_CONTINUED = 3, 4, 5
 VOCAB_SPM, VOCAB_BPE = 1, 2
+LOAD_NONE = 0
 FLASH_ATTENTION: Mapping[str, int] = {"auto": -1, "off": 0, "on": 1}
 # ggml.h, enum ggml_type: what a KV cache can be made of.
 CACHE_TYPES: Mapping[str, int] = {
@@ -36,6 +37,8 @@ UNQUANTIZED_CACHE_TYPES = frozenset({"f32", "f16", "bf16"})
 # ggml.h, enum ggml_type and ggml_op: what an observer of a computation meets.
 TYPE_F32, TYPE_I32 = 0, 26
 OPERATIONS: Mapping[str, int] = {"MUL_MAT": 29, "MUL_MAT_ID": 30}
+# ggml-backend.cpp: where a buffer made of memory that is there already may begin.
+BUFFER_ALIGNMENT = 32
 # ggml_tensor_overhead(): sizeof(ggml_object) + sizeof(ggml_tensor).
 TENSOR_OVERHEAD = 32 + 336
 
@@ -66,6 +69,12 @@ class ModelParams(ctypes.Structure):
         ("no_alloc", ctypes.c_bool),
         ("load_mtp", ctypes.c_bool),
     ]
+
+
+class GgufParams(ctypes.Structure):
+    """``gguf_init_params`` (ggml/include/gguf.h)."""
+
+    _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
 
 
 class ContextParams(ctypes.Structure):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -70,14 +71,20 @@ class Convert(base.Stage):
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
         checkpoint = work.inputs["checkpoint"]
         source = gguf.origin(work.origins["checkpoint"])
+        out = work.out / GGUF_FILE
+        notes: list[str] = []
+        try_to_load = partial(gguf.try_to_load, notes)
         if files := sorted(checkpoint.glob("*.gguf")):
-            return {**_pass_through(files, work.out / GGUF_FILE), "source": source}
+            found = _pass_through(files, out)
+            try_to_load(out)
+            return {**found, "source": source, "notes": [*notes]}
         facts = _prepared(params, checkpoint).write(
-            work.out / GGUF_FILE,
+            out,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
+            check=try_to_load,
         )
-        return {**model_facts(**facts), "source": source}
+        return {**model_facts(**facts), "source": source, "notes": [*notes]}
 
 
 class PydistParams(ConvertParams):
@@ -138,7 +145,10 @@ class PydistConvert(base.Stage):
         source = params.outtype == "source"
         outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
         pydist.convert(checkpoint, out, outtype=outtype, name=params.name)
-        return {**file_facts(out), "source": gguf.origin(work.origins["checkpoint"])}
+        notes: list[str] = []
+        gguf.try_to_load(notes, out)
+        made = gguf.origin(work.origins["checkpoint"])
+        return {**file_facts(out), "source": made, "notes": [*notes]}
 
 
 def _prepared(params: ConvertParams, checkpoint: Path) -> Prepared:

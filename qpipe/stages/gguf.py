@@ -133,6 +133,17 @@ def imatrix(order: Order) -> Path | None:
     return None if folder is None else only_file(folder)
 
 
+def try_to_load(notes: list[str], file: Path) -> None:
+    """Have llama.cpp load all of ``file`` but its weights; ``notes`` get why that was not possible.
+
+    Raises CheckpointError for a file that it cannot load.
+    """
+    from qpipe.llamacpp.opening import require_loadable
+
+    if note := require_loadable(file):
+        notes.append(note)
+
+
 def preview(prepared: Prepared) -> Preview:
     """What is known of a file before it is written."""
     types = {name: kind.name for name, kind in prepared.types.items()}
