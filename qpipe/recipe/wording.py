@@ -231,6 +231,19 @@ def not_launchable(launcher: str) -> str:
     )
 
 
+def not_a_folder(path: str) -> str:
+    """An entry of hydra.searchpath that is a package."""
+    return (
+        f"hydra.searchpath: {path}: only folders are searched: a recipe is data, and a package is "
+        "code"
+    )
+
+
+def names_code(field: str, value: object) -> str:
+    """A setting of a sweeper that would import what it names."""
+    return f"{field}: {value!r} is not allowed: a recipe is data and runs no code"
+
+
 def holds_target(where: str) -> str:
     """A ``_target_``, which Hydra would call."""
     return (

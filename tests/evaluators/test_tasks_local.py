@@ -51,6 +51,8 @@ def test_a_folder_of_data_is_fine(folder: Path) -> None:
         ("include: /etc/hosts\n", "include: /etc/hosts is outside"),
         ("include: ../other.yaml\n", "outside of the folder"),
         ("include: absent.yaml\n", "there is no absent.yaml beside it"),
+        ("include: stories.yaml\n", "leads back to this file"),
+        ("include: [3]\n", "include: 3 is not the name of a file"),
         ("use_prompt: 'a.yaml:b'\n", "prompts from elsewhere"),
         ("x: !!python/object/apply:os.system [ls]\n", "not a task file"),
         ("x: [\n", "not a task file"),
@@ -61,6 +63,44 @@ def test_what_is_refused(folder: Path, text: str, words: str) -> None:
     with pytest.raises(DataError, match=re.escape(words)) as caught:
         check(folder, trusted=None, metrics=METRICS)
     assert "stories.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["base.txt", "base.yml", "deep/base", "base.yaml"])
+def test_what_is_included_is_checked_whatever_its_name(folder: Path, name: str) -> None:
+    base = folder / name
+    base.parent.mkdir(exist_ok=True)
+    base.write_text("process_docs: !function utils.process\n")
+    change(folder, f"include: [{name}]\n")
+    with pytest.raises(DataError, match=re.escape(f"{name}: process_docs is code")):
+        check(folder, trusted=None, metrics=METRICS)
+
+
+def test_lm_eval_is_given_what_was_checked(folder: Path) -> None:
+    (folder / "base.txt").write_text("num_fewshot: 2\ndoc_to_choice: []\ntask_list: [a]\n")
+    change(folder, "include: base.txt\n")
+    config = check(folder, trusted=None, metrics=METRICS).configs[folder / "stories.yaml"]
+    own = yaml.safe_load((folder / "stories.yaml").read_text())
+    assert config == {"num_fewshot": 2, "doc_to_choice": []} | {
+        name: value for name, value in own.items() if name != "include"
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_folder_here_is_not_taken_for_a_data_set_of_the_hub(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "owner" / "name"
+    local.mkdir(parents=True)
+    shutil.copy(folder / "test.jsonl", local / "test.jsonl")
+    file = folder / "stories.yaml"
+    config = yaml.safe_load(file.read_text()) | {"dataset_path": "owner/name"}
+    config.pop("dataset_kwargs", None)
+    file.write_text(yaml.safe_dump(config))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match="its data set owner/name is also a folder here"):
+        ask(None, ["stories"], tmp_path / "answers.jsonl", folder=folder)
 
 
 def test_code_runs_only_if_this_very_folder_is_trusted(folder: Path) -> None:

@@ -175,6 +175,33 @@ def test_a_target_can_not_be_smuggled_into_a_sweeper(here: Path) -> None:
     assert "hydra.sweeper (builtins.print): _target_" in text
 
 
+@pytest.mark.parametrize("entry", ["pkg://there", "structured://there"])
+@pytest.mark.parametrize("where", ["override", "file"])
+def test_no_package_is_searched(
+    here: Path, monkeypatch: pytest.MonkeyPatch, entry: str, where: str
+) -> None:
+    write(here / "there.py", f"open({str(here / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(str(here))
+    write(here / "r.yaml", f"{GOOD}hydra: {{searchpath: ['{entry}']}}\n")
+    asked = ("r.yaml",) if where == "file" else ("ok.yaml", f"hydra.searchpath=['{entry}']")
+    assert f"hydra.searchpath: {entry}: only folders" in message(*asked)
+    assert not (here / "ran").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("hydra.sweeper.custom_search_space=there.f", "custom_search_space: 'there.f' is not"),
+        ("hydra.sweeper.storage='redis://localhost'", "a file, sqlite:///PATH"),
+    ],
+)
+def test_a_sweeper_imports_nothing_that_a_recipe_names(setting: str, words: str) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    asked = ("hydra/sweeper=optuna", setting, "vars.x=1,2")
+    assert words in message("ok.yaml", *asked, multirun=True)
+
+
 def test_other_launchers_are_refused(here: Path) -> None:
     write(
         here / "hydra" / "launcher" / "mine.yaml",

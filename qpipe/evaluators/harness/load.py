@@ -61,6 +61,7 @@ def load(
 
         folder = local.check(include_path, trusted=trusted, metrics=set(metric_registry.keys()))
     manager = _manager(names, folder)
+    _refuse_folders_here(names, manager)
     with _our_errors(names):
         tasks = manager.load(list(names))
     for name, task in tasks["tasks"].items():
@@ -149,7 +150,7 @@ def _make_own(manager: Any, folder: local.TaskFolder) -> None:
         path = entry.yaml_path
         if path is None or not path.is_relative_to(folder.path):
             continue
-        config = load_yaml(path, resolve_func=True) if folder.trusted else entry.cfg
+        config = load_yaml(path, resolve_func=True) if folder.trusted else folder.configs[path]
         located = local.with_data_of(config, path.parent, folder.path)
         # Without its path lm-eval does not read the file again.
         index[name] = replace(entry, cfg=located, yaml_path=None)
@@ -162,6 +163,34 @@ def _refuse_unsafe(name: str, task: Any) -> None:
         )
     if getattr(task, "MULTIMODAL", False):
         raise DataError(f"task {name} wants images or sound, and only text is given: leave it out")
+
+
+def _refuse_folders_here(names: Sequence[str], manager: Any) -> None:
+    """`datasets` takes a folder OWNER/NAME of the current one for the data set of that name."""
+    for name in names:
+        entry = manager.task_index[name]
+        for path in local.data_sets(entry.cfg or {}):
+            if path not in local.READERS and Path(path).is_dir():
+                raise DataError(
+                    f"task {name}: its data set {path} is also a folder here "
+                    f"({Path(path).absolute()}), which would be read in its place and is no part "
+                    "of the result's key: run qpipe in another folder, or put the data into a task "
+                    "folder of your own (evaluate.include_path)"
+                )
+        _refuse_folders_here(_members(name, manager), manager)
+
+
+def _members(name: str, manager: Any) -> list[str]:
+    """The tasks and groups of the index that a group names, or that bear a tag."""
+    entry = manager.task_index[name]
+    if entry.cfg is None:
+        return sorted(entry.tags)  # of a tag lm-eval keeps its tasks there (0.4.13)
+    tasks = entry.cfg.get("task")
+    members = [
+        one.get("group") or one.get("task") if isinstance(one, Mapping) else one
+        for one in (tasks if isinstance(tasks, list) else [])
+    ]
+    return [one for one in members if isinstance(one, str) and one in manager.task_index]
 
 
 def _refuse_random(name: str, task: Any) -> None:

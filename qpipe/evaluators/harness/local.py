@@ -8,6 +8,7 @@ Templates are rendered in a sandbox (``load``).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
 
 # Readers of `datasets` that only parse; others (pandas: pickles, sql, …) may run what they read.
-_READERS = ("json", "csv", "parquet", "text")
+READERS = ("json", "csv", "parquet", "text")
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a task may hand to `datasets.load_dataset`.
 _DATA_SETTINGS = (
@@ -43,11 +44,16 @@ _Loader.add_constructor("!function", lambda loader, node: _Code(loader.construct
 
 @dataclass(frozen=True)
 class TaskFolder:
-    """A folder that was checked; ``trusted`` if its code may run. ``digest`` names its content."""
+    """A folder that was checked; ``trusted`` if its code may run. ``digest`` names its content.
+
+    ``configs`` is what each task file says together with all that it includes: what was checked,
+    and so what lm-eval is given, which would read the files by itself.
+    """
 
     path: Path
     digest: str
     trusted: bool
+    configs: Mapping[Path, Mapping[str, Any]]
 
 
 def check(folder: Path, *, trusted: str | None, metrics: Set[str]) -> TaskFolder:
@@ -64,18 +70,44 @@ def check(folder: Path, *, trusted: str | None, metrics: Set[str]) -> TaskFolder
     files = sorted(folder.rglob("*.yaml"))
     if not files:
         raise DataError("the folder of tasks (evaluate.include_path) holds no *.yaml file")
-    for file in files:
-        name = file.relative_to(folder).as_posix()
+    reader = _Reader(folder, digest, None if trusted else metrics)
+    return TaskFolder(
+        folder, digest, trusted is not None, {file: reader.whole(file, ()) for file in files}
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads task files of ``root``, whatever their names. ``metrics`` are None in a folder whose
+    code is trusted."""
+
+    root: Path
+    digest: str
+    metrics: Set[str] | None
+
+    def whole(self, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+        """A file with what it includes under it, as lm-eval's `load_yaml` puts them together."""
+        name = file.relative_to(self.root).as_posix()
         given = _read(file, name)
         for field, value in _fields(given):
-            _refuse_reaching_out(name, field, value, file.parent, folder)
-            if trusted is None and (code := _runs_code(field, value, metrics)):
+            _refuse_reaching_out(name, field, value, file.parent, self.root)
+            if self.metrics is not None and (code := _runs_code(field, value, self.metrics)):
                 raise DataError(
                     f"{name}: {field} {code}, and a recipe runs no code that comes with a task. "
                     "Do without; or read the folder's files and, if you trust them, set "
-                    f"evaluate.trust_task_code={digest}"
+                    f"evaluate.trust_task_code={self.digest}"
                 )
-    return TaskFolder(folder, digest, trusted is not None)
+        includes = given.pop("include", [])
+        merged: dict[str, Any] = {}
+        for include in includes if isinstance(includes, list) else [includes]:
+            if not isinstance(include, str):
+                raise DataError(f"{name}: include: {include!r} is not the name of a file beside it")
+            target = Path(os.path.normpath(file.parent / include))
+            if target in (*above, file):
+                raise DataError(f"{name}: include: {include} leads back to this file")
+            merged |= self.whole(target, (*above, file))
+            merged.pop("task_list", None)
+        return merged | given
 
 
 def with_data_of(config: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
@@ -90,6 +122,12 @@ def with_data_of(config: Mapping[str, Any], folder: Path, root: Path) -> dict[st
             for one in made["task"]
         ]
     return made
+
+
+def data_sets(config: Mapping[str, Any]) -> list[str]:
+    """Every ``dataset_path`` of a task's configuration, or of those in a group's."""
+    fields = _fields(config)
+    return [str(value) for name, value in fields if name.split(".")[-1] == "dataset_path" and value]
 
 
 def _is_local(config: Mapping[str, Any]) -> bool:
@@ -152,11 +190,11 @@ def _runs_code(field: str, value: Any, metrics: Set[str]) -> str | None:
     if last == "metric" and str(value) not in metrics:
         return f"is {value!r}, no metric of lm-eval's own, so that its code would be looked for"
     if last == "dataset_path" and not (
-        value in _READERS or value is None or _ON_THE_HUB.fullmatch(str(value))
+        value in READERS or value is None or _ON_THE_HUB.fullmatch(str(value))
     ):
         return (
             f"is {value!r}, whose reader may run what it reads (known to be data alone: "
-            f"{', '.join(_READERS)}, and OWNER/NAME on the hub)"
+            f"{', '.join(READERS)}, and OWNER/NAME on the hub)"
         )
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,6 +36,15 @@ class Repository(CachingConfigRepository):
         super().__init__(delegate)
         self.trail = trail
         self.trusted = trusted
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Take over a search path. Raises RecipeError for an entry that is no folder: Hydra imports
+        packages (``pkg://``) and modules (``structured://``) to search them, which runs code."""
+        for entry in config_search_path.get_path():
+            path, provider = str(entry.path), str(entry.provider)
+            if provider.startswith("hydra.searchpath") and re.match(r"(?!file://)\w+:", path):
+                raise RecipeError(wording.not_a_folder(path))
+        super().initialize_sources(config_search_path)
 
     def _roots(self) -> list[Path]:
         users = [source for source in self.get_sources() if is_users(source.provider)]

@@ -268,7 +268,20 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
         named = targets(OmegaConf.to_container(hydra.sweeper, resolve=True))
     for target in named - composer.loader.trusted - {_SweeperConf._target_}:
         raise RecipeError(wording.holds_target(f"hydra.sweeper ({target})"))
+    _refuse_code(hydra.sweeper)
     return config
+
+
+def _refuse_code(settings: DictConfig) -> None:
+    """Raise for what a sweeper plugin would import (hydra-optuna-sweeper 1.2: a function of a
+    module, and a storage whose URL chooses a database driver; Redis would unpickle)."""
+    custom = OmegaConf.select(settings, "custom_search_space")
+    if custom is not None:
+        raise RecipeError(wording.names_code("hydra.sweeper.custom_search_space", custom))
+    storage = OmegaConf.select(settings, "storage")
+    if storage is not None and not str(storage).startswith("sqlite:///"):
+        message = wording.names_code("hydra.sweeper.storage", storage)
+        raise RecipeError(f"{message}; give null or a file, sqlite:///PATH")
 
 
 def _target(plugin: Any) -> str:
