@@ -11,11 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
-import yaml  # gguf reads the model card with it
 from gguf.gguf_writer import GGUFValue
 
-from qpipe import errors
-from qpipe.gguf import jsonfile, rope, values
+from qpipe.gguf import card, jsonfile, rope, values
 from qpipe.gguf.arch.base import Architecture, Dims
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import Output
@@ -34,9 +32,9 @@ def description(
     take size, version and fine-tune from it.
     """
     total, shared, expert, n_experts = _weights(outputs)
-    card = _model_card(checkpoint.folder)
-    fields = dict(checkpoint.config.fields)
-    meta = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), card, fields, Path(name), total)
+    front = card.read(checkpoint.folder)
+    fields = _named(checkpoint.config)
+    meta = gguf.Metadata.apply_metadata_heuristic(gguf.Metadata(), front, fields, Path(name), total)
     _sampling(meta, checkpoint.folder)
     meta.name = meta.name or name
     meta.size_label = meta.size_label or gguf.size_label(total, shared, expert, n_experts)
@@ -98,23 +96,27 @@ def _sampling(meta: gguf.Metadata, folder: Path) -> None:
     path = folder / "generation_config.json"
     if not path.is_file():
         return
-    config = jsonfile.load(path)
+    config = Config(path, jsonfile.load(path))
     for field in ("top_k", "top_p", "min_p", "temperature", "repetition_penalty"):
         target = {"temperature": "temp", "repetition_penalty": "penalty_repeat"}.get(field, field)
-        if isinstance(config.get(field), int | float):
-            setattr(meta, f"sampling_{target}", config[field])
+        if config.has(field):
+            setattr(meta, f"sampling_{target}", _default(config, field))
 
 
-def _model_card(folder: Path) -> dict[str, object]:
-    """The YAML front matter of README.md, empty if there is none."""
-    path = folder / "README.md"
-    if not path.is_file():
+def _default(config: Config, field: str) -> float:
+    """A number that GGUF has room for: int32 for top_k, float32 for the others."""
+    value = config.fields[field]
+    whole = field == "top_k"
+    fits = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (fits and abs(value) < (1 << 31 if whole else 3.4e38) and (not whole or value % 1 == 0)):
+        raise config.bad(field, "a whole number" if whole else "a number")
+    return int(value) if whole else float(value)
+
+
+def _named(config: Config) -> dict[str, str]:
+    """What the gguf package's heuristics look at of config.json."""
+    if not config.has("_name_or_path"):
         return {}
-    try:
-        card = gguf.Metadata.load_model_card(folder)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise errors.CheckpointError(
-            f"{path}: the front matter is no YAML ({reason}); correct or remove the file"
-        ) from None
-    return dict(card)
+    if not isinstance(config.fields["_name_or_path"], str):
+        raise config.bad("_name_or_path", "a name")
+    return {"_name_or_path": config.fields["_name_or_path"]}
