@@ -68,7 +68,7 @@ def _find(given: str, store: Path) -> Path:
 
 def _unpacked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
     """With packed matrices as what they stand for."""
-    if not (is_folder(path) and found["metadata"].get("quantization_config")):
+    if not is_folder(path) or found["format"] != "safetensors":
         return {**found, "quantization": None}
     from qpipe.packed.inspect import inspect
 
@@ -111,8 +111,10 @@ def _summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _quantization(packed: Mapping[str, Any] | None) -> dict[str, str]:
     if packed is None:
         return {}
-    if "format" not in packed:
-        return {"quantized": f"by a method that qpipe does not know: {_line(packed['method'])}"}
+    if "unread" in packed:
+        return {"quantized": f"{packed['unread']}, which qpipe does not read"}
+    if not packed["modules"]:
+        return {"quantized": f"{packed['method']}, no matrix is packed"}
     groups = [_group(size) for size in packed["group_sizes"]]
     tool, matrices = packed["tool"], packed["modules"] + len(packed["kept"])
     each = f"{_listed(packed['bits'])} bits" + (f", {_listed(groups)}" if groups else "")

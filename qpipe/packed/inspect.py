@@ -6,35 +6,40 @@ import math
 from pathlib import Path
 from typing import Any
 
+from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.inspect import Entry, sizes, types
+from qpipe.hf.quantized import settings
 from qpipe.packed import structure
 from qpipe.packed.structure import Structure
 
 
 def inspect(folder: Path) -> dict[str, Any]:
-    """What `qpipe.gguf.inspect.inspect` cannot tell of a folder whose config.json has a
-    ``quantization_config``: the same keys, with packed matrices as what they stand for.
+    """What `qpipe.gguf.inspect.inspect` cannot tell of a folder whose weights are quantized: the
+    same keys, with packed matrices as what they stand for.
 
     ``quantization`` has ``method, format, tool, bits, group_sizes, modules, weights, bytes,
     bits_per_weight`` (scales and zero points too) and ``kept``, the matrices that are not packed.
-    For a method that is not known it has ``method`` alone. Raises CheckpointError for damage.
+    Of a method or a form of one that is not known it has ``method`` and ``unread``, which says so;
+    it is None where nothing is quantized. Raises CheckpointError for damage.
     """
-    from qpipe.gguf.checkpoint import open_checkpoint
-
-    quantization = open_checkpoint(folder).config.fields["quantization_config"]
-    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    if not structure.is_known(method):
-        return {"quantization": {"method": method}}
+    said = settings(folder, open_checkpoint(folder).config.fields)
+    if said is None:
+        return {"quantization": None}
+    if (why := structure.unread(said)) is not None:
+        # Elements of packed tensors are no weights.
+        unknown = {"parameters": None, "bits_per_weight": None, "file_type": said.method}
+        return {**unknown, "quantization": {"method": said.method, "unread": why}}
     found = structure.read(folder)
     entries = [
         Entry(m.name, m.type, list(m.shape), found.packed_bytes(m)) for m in found.modules.values()
     ]
     entries += [Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in found.plain.values()]
+    aside = [Entry(n, found.tensors[n].dtype, [0], found.tensors[n].nbytes) for n in found.aside]
     return {
-        **sizes(entries, found.facts["file_bytes"]),
+        **sizes([*entries, *sorted(aside, key=lambda e: e.name)], found.facts["file_bytes"]),
         "types": types(entries),
         "file_type": found.label,
-        "quantization": {"method": method, **_packed(found)},
+        "quantization": {"method": said.method, **_packed(found)},
     }
 
 
@@ -50,6 +55,6 @@ def _packed(found: Structure) -> dict[str, Any]:
         "modules": len(modules),
         "weights": weights,
         "bytes": size,
-        "bits_per_weight": size * 8 / weights,
+        "bits_per_weight": size * 8 / weights if weights else None,
         "kept": [name for name, tensor in found.plain.items() if len(tensor.shape) == 2],
     }

@@ -19,7 +19,9 @@ from typing import Any
 from qpipe.errors import CheckpointError, nearest
 from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.hf.quantized import Settings, settings
 from qpipe.packed import formats
+from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import Format, Packed
 
 _NAMES = {"F32": "FP32", "F16": "FP16"}
@@ -29,7 +31,7 @@ _NAMES = {"F32": "FP32", "F16": "FP16"}
 class Structure:
     """What a folder holds: all ``tensors``, and the matrices that some of them are packed forms of.
 
-    ``tool`` packed them, as far as is known.
+    ``tool`` packed them, as far as is known. ``aside`` are tensors that stand for no weights.
     """
 
     folder: Path
@@ -38,11 +40,12 @@ class Structure:
     tool: str | None
     modules: Mapping[str, Packed]
     tensors: Mapping[str, StoredTensor]
+    aside: frozenset[str] = frozenset()
 
     @cached_property
     def plain(self) -> Mapping[str, StoredTensor]:
-        """The tensors that belong to no packed matrix."""
-        parts = {part for module in self.modules.values() for part in module.parts}
+        """The tensors that belong to no packed matrix and hold weights."""
+        parts = {part for module in self.modules.values() for part in module.parts} | self.aside
         return {name: tensor for name, tensor in self.tensors.items() if name not in parts}
 
     @cached_property
@@ -64,6 +67,8 @@ class Structure:
         shapes = [packed.shape for packed in self.modules.values()]
         shapes += [tensor.shape for tensor in self.plain.values()]
         weights = sum(map(math.prod, shapes))
+        if weights == 0:
+            raise CheckpointError(f"{self.folder}: its tensors hold no number")
         types = Counter(module.type for module in self.modules.values())
         types.update(Counter(tensor.dtype for tensor in self.plain.values()))
         return {
@@ -72,10 +77,16 @@ class Structure:
             "tensor_bytes": self.tensor_bytes,
             "n_weights": weights,
             "bits_per_weight": self.tensor_bytes * 8 / weights,
-            "architecture": (self.config.get("architectures") or ["unknown"])[0],
+            "architecture": self._architecture,
             "types": dict(types),
             "n_tensors": len(self.modules) + len(self.plain),
         }
+
+    @property
+    def _architecture(self) -> str:
+        named = self.config.get("architectures")
+        first = named[0] if isinstance(named, list) and named else None
+        return first if isinstance(first, str) else "unknown"
 
 
 def read(folder: Path) -> Structure:
@@ -86,26 +97,38 @@ def read(folder: Path) -> Structure:
     """
     opened = open_checkpoint(folder)
     config = opened.config.fields
-    quantization = config.get("quantization_config")
-    modules: dict[str, Packed] = {}
-    label, tool = _plain_label(opened.tensors), None
-    if quantization is not None:
-        form = _format(folder, quantization)
-        try:
-            modules = {item.name: item for item in form.modules(opened.tensors, quantization)}
-            label, tool = form.label(quantization), form.tool(quantization)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(
-                f"{folder / 'config.json'}: quantization_config says too little ({error!r})"
-            ) from None
-        if not modules:
-            raise CheckpointError(f"{folder}: says that it is {label}, and no module is packed")
-    return Structure(folder, config, label, tool, modules, opened.tensors)
+    said = settings(folder, config)
+    label = _plain_label(opened.tensors)
+    if said is None:
+        return Structure(folder, config, label, None, {}, opened.tensors)
+    if (why := unread(said)) is not None:
+        raise CheckpointError(f"{folder}: quantized {why}, which qpipe does not read")
+    form, fields = _format(said), Fields(said.path, said.where, said.fields)
+    tensors = opened.tensors
+    modules = {item.name: item for item in form.modules(tensors, fields)}
+    if not modules and form.packs(fields):
+        raise CheckpointError(
+            f"{folder}: says that it is {form.label(fields)}, and no module is packed"
+        )
+    said_label = form.label(fields) if modules else f"{label}-{form.label(fields)}"
+    aside = frozenset(form.aside(tensors, fields))
+    return Structure(folder, config, said_label, form.tool(fields), modules, tensors, aside)
 
 
-def is_known(method: object) -> bool:
-    """Whether checkpoints of this ``quant_method`` can be read."""
-    return method in _formats()
+def unread(said: Settings) -> str | None:
+    """What cannot be read of a checkpoint with these settings, after the word "quantized"; None if
+    all can.
+
+    Raises CheckpointError for a field of a wrong type.
+    """
+    if said.method is None:
+        return "by a method that it does not name"
+    if said.method not in _formats():
+        near = nearest(said.method, _formats())
+        meant = f" ({near})" if near.startswith("did you mean") else ""
+        return f"by the method {said.method!r:.80}{meant}"
+    form = _format(said).unread(Fields(said.path, said.where, said.fields))
+    return None if form is None else f"by {said.method} in {form}"
 
 
 def compare(found: Structure, source: Path) -> None:
@@ -118,7 +141,7 @@ def compare(found: Structure, source: Path) -> None:
         module = found.modules.get(name.removesuffix(".weight"))
         shape = module.shape if module else name in found.plain and found.plain[name].shape
         if shape is False:
-            if name == "lm_head.weight" and found.config.get("tie_word_embeddings"):
+            if name == "lm_head.weight" and found.config.get("tie_word_embeddings") is True:
                 continue  # a copy of the embeddings that need not be written
             raise CheckpointError(f"{found.folder}: {name!r} of the original is missing")
         if shape != tensor.shape:
@@ -140,15 +163,8 @@ def _formats() -> Mapping[str, Format]:
     return found
 
 
-def _format(folder: Path, quantization: Any) -> Format:
-    method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    known = _formats()
-    if not isinstance(method, str) or method not in known:
-        raise CheckpointError(
-            f"{folder / 'config.json'}: quantization_config.quant_method is {method!r}; "
-            + nearest(str(method), known)
-        )
-    return known[method]
+def _format(said: Settings) -> Format:
+    return _formats()[str(said.method)]
 
 
 def _plain_label(tensors: Mapping[str, StoredTensor]) -> str:

@@ -15,11 +15,11 @@ from qpipe.packed.write import Entry, write
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 _NAMES = {"float32": "F32", "float16": "F16", "int32": "I32", "int8": "I8", "uint8": "U8",
-          "int64": "I64", "uint16": "BF16"}  # fmt: skip
+          "int64": "I64", "uint32": "U32", "uint16": "BF16", "bool": "F8_E4M3"}  # fmt: skip
 
 
 def checkpoint(folder: Path, tensors: Arrays, **config: Any) -> Path:
-    """A folder with these tensors; uint16 stands for bf16."""
+    """A folder with these tensors; uint16 stands for bf16, bool for FP8."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.safetensors").unlink(missing_ok=True)
     write(folder / "model.safetensors", [entry(name, array) for name, array in tensors.items()])

@@ -26,6 +26,25 @@ EXPECTED: dict[str, tuple[list[float], list[int], float]] = {
     "AutoRound-4bit-g128": ([4], [32], 4 + 16 / 32 + 4 / 32 + 32 / 64),
     "AutoRound-4bit-g64": ([4], [64], 4 + 16 / 64 + 4 / 64),
     "ao-W8A16": ([8], [-1], 8 + 32 / 128),
+    "FP8-dynamic": ([8], [-1], 8 + 16 / 128),
+    "FP8": ([8], [], 8 + 2 * 16 / 8192),
+    "FP8-block": ([8], [], 8 + 4 * 16 / 8192),
+    "MXFP8A16": ([8], [32], 8 + 8 / 32),
+    "NVFP4A16": ([4], [16], 4 + 8 / 16 + 32 / 8192),
+    "MXFP4": ([4], [32], 4 + 8 / 32),
+    "W8A16": ([8], [], 8 + 16 / 8192),
+    "W3A16-g64": ([3], [64], 3 + 16 / 64 + 3 / 64 + 2 * 64 / 8192),
+    "W6A16-g64": ([6], [64], 6 + 16 / 64 + 6 / 64 + 2 * 64 / 8192),
+    "W3A16-g64 loosely": ([3], [64], 13 * 32 / 128 + 16 / 64 + 14 * 32 / 8192 + 2 * 64 / 8192),
+    "bnb-NF4 in bf16": ([4], [64], 4 + 32 / 64 + (16 * 32 + STATE * 8) / 8192),
+    "FP8-block deepseek": ([8], [], 8 + 6 * 32 / 8192),
+    "FP8 whole": ([8], [], 8 + 32 / 8192),
+    "ao-FP8A16": ([8], [-1], 8 + 32 / 128),
+    "ao-W4A16-g32": ([4], [32], 8 + 16 / 32 + 8 / 32),
+    "AutoRound-NVFP4": ([4], [16], 4 + 8 / 16 + 32 / 8192),
+    "AutoRound-MXFP8": ([8], [32], 8 + 8 / 32),
+    "AutoRound-FP8": ([8], [-1], 8 + 16 / 128 + 16 / 8192),
+    "AutoRound-FP8-block": ([8], [], 8 + 6 * 32 / 8192),
 }
 
 
@@ -39,7 +58,7 @@ def test_bits_and_groups(tmp_path: Path, label: str) -> None:
     assert packed["bits_per_weight"] == pytest.approx(each, rel=1e-12)
     assert (packed["modules"], packed["weights"]) == (1, 64 * 128)
     assert packed["kept"] == ["model.embed_tokens.weight"]
-    assert packed["format"] == found["file_type"] == label
+    assert packed["format"] == found["file_type"] == label.split()[0]
     assert packed["method"] == config["quant_method"]
     assert found["parameters"] == 32 * 128 + 128 + 64 * 128
     assert found["tensor_bytes"] == sum(array.nbytes for array in around(parts).values())
@@ -74,11 +93,34 @@ def test_the_command_shows_it(tmp_path: Path) -> None:
     assert said["not packed"].strip() == "model.embed_tokens.weight"
 
 
-def test_an_unknown_method_is_shown_as_it_is_stored(tmp_path: Path) -> None:
-    checkpoint(tmp_path / "made", plain(), quantization_config={"quant_method": "fp8"})
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"quant_method": "hqq"}, "by the method 'hqq', which qpipe does not read"),
+        (
+            {"quant_method": "compressed-tensors", "format": "marlin-24"},
+            "by compressed-tensors in the format marlin-24, which qpipe does not read",
+        ),
+    ],
+)
+def test_what_is_not_read_is_shown_as_it_is_stored(
+    tmp_path: Path, config: dict[str, Any], words: str
+) -> None:
+    checkpoint(tmp_path / "made", plain(), quantization_config=config)
     document = json.loads(qpipe("inspect", "made", "--json", cwd=tmp_path).stdout)
-    assert document["quantization"] == {"method": "fp8"}
+    assert document["quantization"]["method"] == config["quant_method"]
+    assert f"{document['quantization']['unread']}, which qpipe does not read" == words
     assert document["bits_per_weight"] is None
-    said = qpipe("inspect", "made", cwd=tmp_path).stdout
-    assert "by a method that qpipe does not know: fp8" in said
+    answer = qpipe("inspect", "made", cwd=tmp_path)
+    assert (answer.code, words in answer.stdout) == (0, True)
     assert len(document["tensors"]) == 3
+
+
+def test_old_settings_are_not_taken_for_plain_weights(tmp_path: Path) -> None:
+    """Once such a checkpoint was called BF16, at 20 bits a weight."""
+    parts, config = gptq()
+    checkpoint(tmp_path, around(parts))
+    (tmp_path / "quantize_config.json").write_text(json.dumps(config))
+    found = inspect(tmp_path)
+    assert found["quantization"]["bits_per_weight"] == 4 + 16 / 32 + 4 / 32 + 32 / 64
+    assert found["file_type"] == "GPTQ-4bit-g32-actorder"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from qpipe.errors import CheckpointError
 from qpipe.packed import structure
+from qpipe.packed.inspect import inspect
 from tests.packed.checkpoints import around, checkpoint, plain
 
 Arrays = dict[str, Any]
@@ -112,10 +113,158 @@ def torchao() -> tuple[Arrays, dict[str, Any]]:
     return parts, {"quant_method": "torchao", "quant_type": kind}
 
 
+def scheme(kind: str, bits: int, **more: Any) -> dict[str, Any]:
+    """compressed-tensors' settings for one group of modules, as version 0.19 writes them."""
+    activations = more.pop("activations", None)
+    weights = {"type": kind, "num_bits": bits, "symmetric": True, "dynamic": False, **more}
+    made = {"targets": ["Linear"], "weights": weights, "input_activations": activations}
+    return {"quant_method": "compressed-tensors", "config_groups": {"group_0": made}}
+
+
+DYNAMIC = {"num_bits": 8, "type": "float", "dynamic": True}
+
+
+def fp8(scale: Any, **more: Any) -> tuple[Arrays, dict[str, Any]]:
+    parts = {"weight": np.zeros((64, 128), np.bool_), "weight_scale": scale}
+    return parts, scheme("float", 8, **more)
+
+
+def fp8_rows() -> tuple[Arrays, dict[str, Any]]:
+    return fp8(np.zeros((64, 1), np.uint16), strategy="channel", activations=DYNAMIC)
+
+
+def fp8_tensor() -> tuple[Arrays, dict[str, Any]]:
+    parts, config = fp8(np.zeros(1, np.uint16), strategy="tensor",
+                        activations={**DYNAMIC, "dynamic": False})  # fmt: skip
+    return {**parts, "input_scale": np.zeros(1, np.uint16)}, config
+
+
+def fp8_blocks() -> tuple[Arrays, dict[str, Any]]:
+    # A row of blocks of 48 is not full: ceil(64 / 48), 128 / 64.
+    return fp8(np.zeros((2, 2), np.uint16), strategy="block", block_structure=[48, 64])
+
+
+def mxfp8() -> tuple[Arrays, dict[str, Any]]:
+    more = {"strategy": "group", "group_size": 32, "scale_dtype": "torch.uint8"}
+    return fp8(np.zeros((64, 4), np.uint8), **more)
+
+
+def nvfp4() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "weight_packed": np.zeros((64, 64), np.uint8),
+        "weight_scale": np.zeros((64, 8), np.bool_),
+        "weight_global_scale": np.zeros(1, np.float32),
+    }
+    return parts, scheme("float", 4, strategy="tensor_group", group_size=16)
+
+
+def mxfp4() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "weight_packed": np.zeros((64, 64), np.uint8), "weight_scale": np.zeros((64, 4), np.uint8),
+    }  # fmt: skip
+    return parts, scheme("float", 4, strategy="group", group_size=32, activations=DYNAMIC)
+
+
+def int8_tensor() -> tuple[Arrays, dict[str, Any]]:
+    parts = {"weight": np.zeros((64, 128), np.int8), "weight_scale": np.zeros(1, np.uint16)}
+    return parts, scheme("int", 8, strategy="tensor")
+
+
+def densely(bits: int) -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "weight_packed": np.zeros((64, 128 * bits // 32), np.int32),
+        "weight_scale": np.zeros((64, 2), np.uint16),
+        "weight_shape": np.array([64, 128], np.int64),
+        "weight_zero_point": np.zeros((64 * bits // 32, 2), np.int32),
+    }
+    return parts, scheme("int", bits, strategy="group", group_size=64)
+
+
+def loosely() -> tuple[Arrays, dict[str, Any]]:
+    """Ten values of three bits in a word, as compressed-tensors had it before 0.13."""
+    parts, config = densely(3)
+    return {**parts, "weight_packed": np.zeros((64, 13), np.int32),
+            "weight_zero_point": np.zeros((7, 2), np.int32)}, config  # fmt: skip
+
+
+def nf4_in_bf16() -> tuple[Arrays, dict[str, Any]]:
+    parts, config = nf4()
+    return {**parts, "weight": np.zeros((64 * 128 // 4, 1), np.uint16)}, config
+
+
+def deepseek() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "weight": np.zeros((64, 128), np.bool_), "weight_scale_inv": np.zeros((2, 3), np.float32),
+    }  # fmt: skip
+    return parts, {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [32, 48]}
+
+
+def fp8_whole() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "weight": np.zeros((64, 128), np.bool_), "weight_scale_inv": np.zeros((), np.float32),
+    }  # fmt: skip
+    return parts, {"quant_method": "fp8", "activation_scheme": "dynamic"}
+
+
+def ao(kind: str, data: dict[str, Any] | None = None) -> dict[str, Any]:
+    inside = {"_type": kind, "_version": 2, "_data": data or {}}
+    return {"quant_method": "torchao", "quant_type": {"default": inside}}
+
+
+def ao_float8() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "_weight_qdata": np.zeros((64, 128), np.bool_),
+        "_weight_scale": np.zeros((64, 1), np.float32),
+    }
+    return parts, ao("Float8WeightOnlyConfig")
+
+
+def ao_intx() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "_weight_qdata": np.zeros((64, 128), np.int8),
+        "_weight_scale": np.zeros((64, 4), np.uint16),
+        "_weight_zero_point": np.zeros((64, 4), np.int8),
+    }
+    grouped = {"_type": "PerGroup", "_data": {"group_size": 32}}
+    kind = {"_type": "torch.dtype", "_data": "int4"}
+    return parts, ao("IntxWeightOnlyConfig", {"granularity": grouped, "weight_dtype": kind})
+
+
+def rounded(parts: Arrays, **more: Any) -> tuple[Arrays, dict[str, Any]]:
+    config = {"packing_format": "auto_round:llm_compressor", "group_size": 16, **more}
+    return parts, {"quant_method": "auto-round", "autoround_version": "0.15.1", **config}
+
+
+def autoround_nvfp4() -> tuple[Arrays, dict[str, Any]]:
+    return rounded(nvfp4()[0], bits=4, data_type="nv_fp", act_data_type="nv_fp4_with_static_gs")
+
+
+def autoround_mxfp8() -> tuple[Arrays, dict[str, Any]]:
+    return rounded(mxfp8()[0], bits=8, data_type="mx_fp", group_size=32)
+
+
+def autoround_fp8() -> tuple[Arrays, dict[str, Any]]:
+    parts = {"weight": np.zeros((64, 128), np.bool_), "weight_scale": np.zeros(64, np.uint16),
+             "input_scale": np.zeros(1, np.uint16)}  # fmt: skip
+    return rounded(parts, bits=8, data_type="fp", group_size=-1)
+
+
+def autoround_blocks() -> tuple[Arrays, dict[str, Any]]:
+    sizes = {"group_size": [32, 48], "weight_block_size": [32, 48]}
+    return rounded(deepseek()[0], bits=8, data_type="fp", **sizes)
+
+
 FORMATS = {
     "GPTQ-4bit-g32-actorder": gptq, "AWQ-4bit-g64": awq, "AWQ-4bit-g64-GEMV": gemv,
     "W4A16-g64": packed, "W8A8": w8a8, "bnb-NF4": nf4, "bnb-INT8": int8, "ao-W8A16": torchao,
     "AutoRound-4bit-g128": autoround, "AutoRound-4bit-g64": autoround_with_zeros,
+    "FP8-dynamic": fp8_rows, "FP8": fp8_tensor, "FP8-block": fp8_blocks, "MXFP8A16": mxfp8,
+    "NVFP4A16": nvfp4, "MXFP4": mxfp4, "W8A16": int8_tensor,
+    "W3A16-g64": lambda: densely(3), "W6A16-g64": lambda: densely(6), "W3A16-g64 loosely": loosely,
+    "bnb-NF4 in bf16": nf4_in_bf16, "FP8-block deepseek": deepseek, "FP8 whole": fp8_whole,
+    "ao-FP8A16": ao_float8, "ao-W4A16-g32": ao_intx,
+    "AutoRound-NVFP4": autoround_nvfp4, "AutoRound-MXFP8": autoround_mxfp8,
+    "AutoRound-FP8": autoround_fp8, "AutoRound-FP8-block": autoround_blocks,
 }  # fmt: skip
 Maker = Callable[[], tuple[Arrays, dict[str, Any]]]
 
@@ -126,7 +275,7 @@ def test_what_is_whole_is_read(tmp_path: Path, label: str, make: Maker) -> None:
     made = checkpoint(tmp_path / "made", around(parts), quantization_config=config)
     found = structure.read(made)
     structure.compare(found, checkpoint(tmp_path / "source", plain()))
-    assert found.label == label
+    assert found.label == label.split()[0]
     weights = 32 * 128 + 128 + 64 * 128
     stored = sum(array.nbytes for array in around(parts).values())
     assert found.facts["n_weights"] == weights
@@ -135,17 +284,21 @@ def test_what_is_whole_is_read(tmp_path: Path, label: str, make: Maker) -> None:
     assert found.facts["n_tensors"] == 3
 
 
+OPTIONAL = ("g_idx", "weight_zero_point", "weight.quant_map", "_weight_qdata", "input_scale",
+            "_weight_zero_point")  # fmt: skip
+
+
 @pytest.mark.parametrize("make", FORMATS.values(), ids=FORMATS)
 def test_each_part_is_checked(tmp_path: Path, make: Maker) -> None:
     """A part that is missing, cut, or of another type: each alone is refused, by name."""
     parts, config = make()
     source = checkpoint(tmp_path / "source", plain())
     for name, array in parts.items():
-        if name in ("g_idx", "weight_zero_point", "weight.quant_map", "_weight_qdata"):
+        if name in OPTIONAL:
             continue  # may be absent, or without it nothing says that the module is packed
         others = {other: kept for other, kept in parts.items() if other != name}
         wrong_type = array.astype(np.int32 if array.dtype == np.int64 else np.int64)
-        for wrong in (None, array[:-1], wrong_type):
+        for wrong in (None, np.atleast_1d(array)[:-1], wrong_type):
             changed = others if wrong is None else {**others, name: wrong}
             made = checkpoint(tmp_path / "made", around(changed), quantization_config=config)
             with pytest.raises(CheckpointError, match=r"up_proj|no module is packed"):
@@ -189,9 +342,143 @@ def test_an_unknown_method_and_an_empty_config_are_named(tmp_path: Path) -> None
         structure.read(made)
     parts, _ = gptq()
     made = checkpoint(tmp_path, around(parts), quantization_config={"quant_method": "gptq"})
-    with pytest.raises(CheckpointError, match="says too little"):
+    with pytest.raises(
+        CheckpointError, match=r"config\.json: field 'quantization_config\.bits' is mis"
+    ):
         structure.read(made)
 
 
 def test_a_plain_checkpoint_is_called_by_its_precision(tmp_path: Path) -> None:
     assert structure.read(checkpoint(tmp_path, plain())).label == "FP16"
+
+
+def mlx(**more: Any) -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "weight": np.zeros((64, 128 * 6 // 32), np.uint32),
+        "scales": np.zeros((64, 4), np.uint16),
+        "biases": np.zeros((64, 4), np.uint16),
+    }
+    return parts, {"group_size": 32, "bits": 6, **more}
+
+
+def test_mlx_is_named_by_what_it_writes(tmp_path: Path) -> None:
+    """mlx-lm gives no quant_method; newer versions write the same under two names."""
+    parts, said = mlx()
+    source = checkpoint(tmp_path / "source", plain())
+    own = {"model.layers.0.mlp.up_proj": {"bits": 6, "group_size": 32}}
+    mixed = {"group_size": 64, "bits": 4, "mode": "affine", **own, "lm_head": False}
+    for config in ({"quantization": said}, {"quantization": said, "quantization_config": said},
+                   {"quantization": mixed}):  # fmt: skip
+        found = structure.read(checkpoint(tmp_path / "made", around(parts), **config))
+        structure.compare(found, source)
+        (module,) = found.modules.values()
+        assert (module.type, found.label[:4]) == ("MLX-6bit-g32", "MLX-")
+        assert found.packed_bytes(module) * 8 / (64 * 128) == 6 + 2 * 16 / 32
+
+
+def test_settings_in_other_places_are_found(tmp_path: Path) -> None:
+    """compression_config, a text model inside another, and the files of AutoGPTQ and AutoAWQ."""
+    parts, config = packed()
+    for fields in (
+        {"compression_config": config},
+        {"text_config": {"quantization_config": config}},
+    ):
+        assert structure.read(checkpoint(tmp_path, around(parts), **fields)).label == "W4A16-g64"
+    sparse = {**config, "quant_method": "sparseml"}
+    made = checkpoint(tmp_path, around(parts), quantization_config=sparse)
+    assert structure.read(made).label == "W4A16-g64"
+
+    parts, config = gptq()
+    del config["quant_method"]
+    checkpoint(tmp_path, around(parts))
+    (tmp_path / "quantize_config.json").write_text(json.dumps(config))
+    assert structure.read(tmp_path).label == "GPTQ-4bit-g32-actorder"
+    # What a tool left lying beside a checkpoint that is not packed says nothing of it.
+    assert structure.read(checkpoint(tmp_path, plain())).label == "FP16"
+    (tmp_path / "quantize_config.json").unlink()
+    parts, _ = awq()
+    checkpoint(tmp_path, around(parts))
+    old = {"zero_point": True, "q_group_size": 64, "w_bit": 4, "version": "GEMM"}
+    (tmp_path / "quant_config.json").write_text(json.dumps(old))
+    assert structure.read(tmp_path).label == "AWQ-4bit-g64"
+
+
+def test_a_quantized_cache_alone_is_no_damage(tmp_path: Path) -> None:
+    scales = {f"model.layers.0.self_attn.{name}_scale": np.zeros(1, np.uint16) for name in "kv"}
+    cache = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
+    config = {"quant_method": "compressed-tensors", "format": "dense", "config_groups": {},
+              "kv_cache_scheme": cache}  # fmt: skip
+    made = checkpoint(tmp_path / "made", {**plain(), **scales}, quantization_config=config)
+    found = structure.read(made)
+    structure.compare(found, checkpoint(tmp_path / "source", plain()))
+    assert (found.label, dict(found.modules)) == ("FP16-KV-FP8", {})
+    assert found.facts["n_weights"] == 32 * 128 + 128 + 64 * 128
+    parts, both = nvfp4()
+    both = {**both, "kv_cache_scheme": cache}
+    made = checkpoint(tmp_path / "made", {**around(parts), **scales}, quantization_config=both)
+    assert structure.read(made).label == "NVFP4A16-KV-FP8"
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({**packed()[1], "format": "marlin-24"}, "by compressed-tensors in the format marlin-24"),
+        ({**awq()[1], "version": "GEMV_FAST"}, "by awq in the version gemv_fast"),
+        (ao("Int4WeightOnlyConfig"), "by torchao in the scheme Int4WeightOnlyConfig"),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"},
+         "by torchao in the scheme int8_weight_only"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "af4"},
+         "by bitsandbytes in the type af4"),
+        (rounded({}, bits=4, data_type="gguf")[1], "by auto-round in the data type gguf"),
+        ({"quant_method": "hqq"}, "by the method 'hqq'"),
+        ({"some": "words"}, "by a method that it does not name"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_is_no_damage(tmp_path: Path, config: Any, words: str) -> None:
+    made = checkpoint(tmp_path, plain(), quantization_config=config)
+    with pytest.raises(CheckpointError, match=f"quantized {words}, which qpipe does not read"):
+        structure.read(made)
+
+
+def test_a_state_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    """Once gigabytes were read of a tensor that holds a line of JSON."""
+    parts, config = nf4()
+    parts["weight.quant_state.bitsandbytes__nf4"] = np.zeros((1 << 20) + 1, np.uint8)
+    made = checkpoint(tmp_path, around(parts), quantization_config=config)
+    with pytest.raises(CheckpointError, match="has 1,048,577 bytes, which should be a few hundred"):
+        structure.read(made)
+
+
+EDGES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 2, 1 << 31, 10**30, -(1 << 63), 0.5, float("inf"), float("nan")),
+    *("", "a", "\ud800", "${x}"),
+    *([], [1], [[]], {}, {"x": 1}, {"_type": 5}, {"default": []}),
+)
+
+
+@pytest.mark.parametrize("label", [*FORMATS, "MLX"])
+def test_values_of_any_kind_are_answered_in_words(tmp_path: Path, label: str) -> None:
+    """Each field of the settings, at any depth, as JSON of every kind; and the same in config.json:
+    read, or a CheckpointError."""
+    parts, config = mlx(mode="affine") if label == "MLX" else FORMATS[label]()
+    checkpoint(tmp_path, around(parts))
+    for place in ("quantization_config", "architectures", "tie_word_embeddings"):
+        base = {"architectures": ["LlamaForCausalLM"], "quantization_config": config}
+        for changed in _changes(base, place):
+            (tmp_path / "config.json").write_text(json.dumps(changed))
+            for use in (structure.read, inspect):
+                try:
+                    use(tmp_path)
+                except CheckpointError as error:
+                    assert str(tmp_path) in str(error)
+
+
+def _changes(base: dict[str, Any], place: str) -> Iterator[dict[str, Any]]:
+    for edge in EDGES:
+        yield {**base, place: edge}
+    inside = base.get(place)
+    if isinstance(inside, dict):
+        for name in inside:
+            for changed in _changes(inside, name):
+                yield {**base, place: changed}
+        yield {**base, place: {}}

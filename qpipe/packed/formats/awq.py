@@ -9,9 +9,9 @@ Source: AutoAWQ, awq/modules/linear/gemm.py and gemv.py, ``from_linear`` and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
+from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
     Format,
     Packed,
@@ -19,6 +19,7 @@ from qpipe.packed.formats.base import (
     expect,
     group_label,
     groups,
+    matrix,
     named,
     part,
 )
@@ -31,12 +32,16 @@ class Awq(Format):
 
     METHODS = ("awq",)
 
-    def label(self, config: Mapping[str, Any]) -> str:
+    def unread(self, config: Fields) -> str | None:
+        """Another version, such as GEMV_FAST."""
+        return None if _version(config) in ("gemm", "gemv") else f"the version {_version(config)}"
+
+    def label(self, config: Fields) -> str:
         """``AWQ-4bit-g128``; GEMV is named, GEMM the usual."""
         version = "-GEMV" if _version(config) == "gemv" else ""
         return f"AWQ-{_bits(config)}bit-{group_label(_size(config))}{version}"
 
-    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+    def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
         """Raises CheckpointError."""
         read = _gemv if _version(config) == "gemv" else _gemm
         bits, size = _bits(config), _size(config)
@@ -46,20 +51,20 @@ class Awq(Format):
             yield Packed(name, shape, f"AWQ-{bits}bit-{group_label(size)}", parts, bits, size)
 
 
-def _bits(config: Mapping[str, Any]) -> int:
-    return int(config["bits"] if "bits" in config else config["w_bit"])
+def _bits(config: Fields) -> int:
+    return config.bits("bits", "w_bit")
 
 
-def _size(config: Mapping[str, Any]) -> int:
-    return int(config["group_size"] if "group_size" in config else config["q_group_size"])
+def _size(config: Fields) -> int:
+    return config.group_size("group_size", "q_group_size")
 
 
-def _version(config: Mapping[str, Any]) -> str:
-    return str(config.get("version") or config.get("format") or "gemm").lower()
+def _version(config: Fields) -> str:
+    return config.text("version", "format", default="gemm").lower()
 
 
 def _gemm(name: str, tensors: Tensors, bits: int, size: int) -> tuple[int, int]:
-    columns, words = part(tensors, name, "qweight", ("I32",)).shape
+    _, columns, words = matrix(tensors, name, "qweight", ("I32",))
     rows, count = words * 32 // bits, groups(columns, size)
     why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"
     expect(part(tensors, name, "qzeros", ("I32",)), (count, words), why)
@@ -68,7 +73,7 @@ def _gemm(name: str, tensors: Tensors, bits: int, size: int) -> tuple[int, int]:
 
 
 def _gemv(name: str, tensors: Tensors, bits: int, size: int) -> tuple[int, int]:
-    rows, words = part(tensors, name, "qweight", ("I32",)).shape
+    _, rows, words = matrix(tensors, name, "qweight", ("I32",))
     columns = words * 32 // bits
     width = _zeros_width(columns, bits, size)
     why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.packed.fields import Fields
 
 Tensors = Mapping[str, StoredTensor]
+
+# Bytes of a tensor that says something of others: the longest are group tables of EXL2.
+_MOST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,26 +35,49 @@ class Packed:
 
 
 class Format(abc.ABC):
-    """One way to pack. ``METHODS`` are the values of ``quant_method`` in config.json."""
+    """One way to pack. ``METHODS`` are the values of ``quant_method`` in config.json.
+
+    ``config`` is the ``quantization_config`` everywhere.
+    """
 
     METHODS: ClassVar[tuple[str, ...]]
 
-    @abc.abstractmethod
-    def label(self, config: Mapping[str, Any]) -> str:
-        """The name of the format in reports, such as ``GPTQ-4bit-g128``."""
+    def unread(self, config: Fields) -> str | None:
+        """What the config says that this reader does not know, None if it knows all.
 
-    def tool(self, config: Mapping[str, Any]) -> str | None:
+        Raises CheckpointError for a field of a wrong type.
+        """
+        return None
+
+    @abc.abstractmethod
+    def label(self, config: Fields) -> str:
+        """The name of the format in reports, such as ``GPTQ-4bit-g128``.
+
+        Raises CheckpointError for a field that is missing or of a wrong type.
+        """
+
+    def tool(self, config: Fields) -> str | None:
         """What packed it, with its version, if the ``quantization_config`` says so."""
-        if "autoround_version" in config:
-            return f"auto-round {config['autoround_version']}"
-        said = (config.get("meta") or {}).get("quantizer") or []
+        if config.has("autoround_version"):
+            return f"auto-round {config.text('autoround_version')}"
+        said = config.section("meta").texts("quantizer")
         return ", ".join(name.replace(":", " ") for name in said) or None
 
-    @abc.abstractmethod
-    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
-        """The packed matrices, each checked. ``config`` is the ``quantization_config``.
+    def packs(self, config: Fields) -> bool:
+        """Whether any matrix must be packed: not so where the KV cache alone is quantized."""
+        return True
 
-        Raises CheckpointError for a part that is missing, or of a wrong type or shape.
+    def aside(self, tensors: Tensors, config: Fields) -> Iterator[str]:
+        """The tensors that belong to no matrix and stand for no weights, such as the KV cache's
+        scales."""
+        return iter(())
+
+    @abc.abstractmethod
+    def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
+        """The packed matrices, each checked.
+
+        Raises CheckpointError for a part that is missing, or of a wrong type or shape, and for a
+        field that is missing or of a wrong type.
         """
 
 
@@ -69,6 +96,16 @@ def part(tensors: Tensors, module: str, suffix: str, dtypes: tuple[str, ...]) ->
     return tensor
 
 
+def matrix(
+    tensors: Tensors, module: str, suffix: str, dtypes: tuple[str, ...]
+) -> tuple[StoredTensor, int, int]:
+    """`part` with its two dimensions, none of them 0. Raises CheckpointError for other ranks."""
+    tensor = part(tensors, module, suffix, dtypes)
+    if len(tensor.shape) != 2 or 0 in tensor.shape:
+        raise CheckpointError(f"{tensor.origin} is {list(tensor.shape)}, no matrix")
+    return tensor, *tensor.shape
+
+
 def expect(tensor: StoredTensor, shape: tuple[int, ...], why: str) -> None:
     """Raises CheckpointError unless the tensor has this shape."""
     if tensor.shape != shape:
@@ -78,7 +115,12 @@ def expect(tensor: StoredTensor, shape: tuple[int, ...], why: str) -> None:
 
 
 def content(tensor: StoredTensor) -> bytes:
-    """The bytes of a small tensor that says something of others."""
+    """The bytes of a small tensor that says something of others. Raises CheckpointError for one
+    that is not small."""
+    if tensor.nbytes > _MOST:
+        raise CheckpointError(
+            f"{tensor.origin} has {tensor.nbytes:,} bytes, which should be a few hundred"
+        )
     with tensor.path.open("rb") as file:
         file.seek(tensor.offset)
         return file.read(tensor.nbytes)

@@ -1,19 +1,21 @@
 """compressed-tensors, which llm-compressor writes and vLLM reads first of all.
 
-``pack-quantized``: ``weight_packed`` (rows, words) with 32 // bits values in each word of a row,
-``weight_scale`` (rows, groups), ``weight_shape`` (2), and where there are zero points
-``weight_zero_point`` (words of rows, groups). ``int-quantized``: ``weight`` I8 (rows, columns) and
-``weight_scale`` (rows, groups).
-Source: compressed_tensors, compressors/pack_quantized and naive_quantized.
+``pack-quantized``: ``weight_packed`` I32 (rows, words), ``weight_scale`` (rows, groups),
+``weight_shape`` (2), and where there are zero points ``weight_zero_point`` (words of rows, groups).
+Values lie densely, the bits of a row one after the other; versions before 0.13 left those of a word
+empty that hold no whole value, which makes a difference for 3, 5, 6 and 7 bits.
+The other formats are those of `qpipe.packed.formats.scaled`.
+Source: compressed_tensors 0.19, compressors/pack_quantized/helpers.py and config/base.py.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from qpipe.errors import CheckpointError
+from qpipe.packed.fields import Fields
+from qpipe.packed.formats import scaled
 from qpipe.packed.formats.base import (
     Format,
     Packed,
@@ -22,87 +24,144 @@ from qpipe.packed.formats.base import (
     expect,
     group_label,
     groups,
+    matrix,
     named,
     part,
 )
 
 _SCALES = ("F16", "BF16", "F32")
+_READ = (
+    "dense", "pack-quantized", "int-quantized", "float-quantized", "naive-quantized",
+    "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized", "mixed-precision",
+)  # fmt: skip
 
 
 class Compressed(Format):
-    """Integers, packed or not."""
+    """Integers and floats, packed or not; the KV cache alone too."""
 
     METHODS = ("compressed-tensors",)
 
-    def label(self, config: Mapping[str, Any]) -> str:
-        """``W4A16-g128`` or ``W8A8``, as vLLM's documentation names schemes."""
-        first, *others = (_label(group) for group in config["config_groups"].values())
-        return first + ("-mixed" if any(other != first for other in others) else "")
+    def unread(self, config: Fields) -> str | None:
+        """A format that is not among those above, of weights or of zeros left out."""
+        sparse = config.section("sparsity_config").text("format", default="dense")
+        said = [config.text("format", default="dense"), sparse]
+        said += [group.text("format", default="dense") for group in _groups(config)]
+        return next((f"the format {name}" for name in said if name not in _READ), None)
 
-    def tool(self, config: Mapping[str, Any]) -> str | None:
+    def label(self, config: Fields) -> str:
+        """``W4A16-g128``, ``W8A8``, ``FP8-dynamic``, ``NVFP4``, …, after the names of schemes in
+        vLLM and llm-compressor; ``KV-FP8`` for the cache."""
+        labels = [_label(group) for group in _groups(config)]
+        named = labels[:1] + (["mixed"] if any(label != labels[0] for label in labels) else [])
+        cache = config.section("kv_cache_scheme")
+        if cache.values:
+            named.append(f"KV-{_number(cache)}{cache.bits('num_bits')}")
+        return "-".join(named) or "dense"
+
+    def tool(self, config: Fields) -> str | None:
         """The library's version; llm-compressor does not name itself."""
-        version = config.get("version")
-        return f"compressed-tensors {version}" if version else super().tool(config)
+        if config.has("version"):
+            return f"compressed-tensors {config.text('version')}"
+        return super().tool(config)
 
-    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+    def packs(self, config: Fields) -> bool:
+        """Not where there is no group of modules."""
+        return any(True for _ in _groups(config))
+
+    def aside(self, tensors: Tensors, config: Fields) -> Iterator[str]:
+        """The KV cache's scales."""
+        yield from scaled.of_cache(tensors)
+
+    def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
         """Raises CheckpointError."""
+        weights = [group.section("weights") for group in _groups(config)]
+        sizes = [w.group_size(default=-1) for w in weights]
+        bits = [w.bits("num_bits") for w in weights]
+        block = next((found for w in weights if (found := blocks(w, "block_structure"))), None)
         for name in named(tensors, "weight_packed"):
-            yield _packed(name, tensors)
+            if tensors[f"{name}.weight_packed"].dtype == "U8":
+                yield scaled.half_byte(name, tensors)
+            else:
+                yield _packed(name, tensors, bits, sizes)
         for name in named(tensors, "weight_scale"):
             if f"{name}.weight" in tensors:
-                yield _integers(name, tensors)
+                yield scaled.one_byte(name, tensors, sizes=sizes, block=block)
 
 
-def _label(group: Mapping[str, Any]) -> str:
-    weights, activations = group["weights"], group.get("input_activations")
-    size = weights.get("group_size") or -1
-    suffix = "" if size == -1 else f"-{group_label(size)}"
-    return f"W{weights['num_bits']}A{activations['num_bits'] if activations else 16}{suffix}"
+def blocks(config: Fields, name: str) -> tuple[int, int] | None:
+    """Rows and columns that share a scale, None where none are named. Raises CheckpointError."""
+    value = config.values.get(name)
+    if value is None:
+        return None
+    if not (isinstance(value, list) and len(value) == 2):
+        raise config.bad(name, "two numbers")
+    if not all(type(size) is int and 0 < size < 1 << 31 for size in value):
+        raise config.bad(name, "two numbers")
+    return value[0], value[1]
 
 
-def _packed(name: str, tensors: Tensors) -> Packed:
-    weights = part(tensors, name, "weight_packed", ("I32",))
+def _groups(config: Fields) -> Iterator[Fields]:
+    """The groups of modules that say how their weights are."""
+    for _, group in config.sections("config_groups"):
+        if group.section("weights").values:
+            yield group
+
+
+def _label(group: Fields) -> str:
+    weights, activations = group.section("weights"), group.section("input_activations")
+    bits, size = weights.bits("num_bits"), weights.group_size(default=-1)
+    if _number(weights) == "FP":
+        return _float_label(bits, size, weights, activations)
+    inputs = activations.bits("num_bits") if activations.values else 16
+    return f"W{bits}A{inputs}" + ("" if size == -1 else f"-{group_label(size)}")
+
+
+def _float_label(bits: int, size: int, weights: Fields, activations: Fields) -> str:
+    """llm-compressor's names: FP8, FP8_DYNAMIC, FP8_BLOCK, NVFP4, NVFP4A16, …"""
+    micro = "uint8" in weights.text("scale_dtype", default="") or (bits == 4 and size == 32)
+    kind = ("MXFP" if micro else "NVFP" if bits == 4 else "FP") + str(bits)
+    if weights.text("strategy", default="") == "block":
+        return f"{kind}-block"
+    if not activations.values:
+        return f"{kind}A16"
+    return f"{kind}-dynamic" if kind == "FP8" and activations.values.get("dynamic") else kind
+
+
+def _number(weights: Fields) -> str:
+    return "FP" if weights.text("type", default="int") == "float" else "INT"
+
+
+def _packed(name: str, tensors: Tensors, known: list[int], sizes: list[int]) -> Packed:
+    weights, _, words = matrix(tensors, name, "weight_packed", ("I32",))
     stated = part(tensors, name, "weight_shape", ("I64",))
     expect(stated, (2,), "the shape of a matrix")
     rows, columns = struct.unpack("<2q", content(stated))
-    scale = part(tensors, name, "weight_scale", _SCALES)
-    if weights.shape[0] != rows or scale.shape[0] != rows or columns < 1:
+    scale, _, count = matrix(tensors, name, "weight_scale", _SCALES)
+    if weights.shape[0] != rows or scale.shape[0] not in (rows, 1) or columns < 1:
         raise CheckpointError(
             f"{weights.origin} is {list(weights.shape)} and its scales {list(scale.shape)}, for a "
             f"matrix of {rows} × {columns}"
         )
-    bits = next((b for b in (2, 4, 8) if -(-columns // (32 // b)) == weights.shape[1]), None)
-    if bits is None:
+    bits = next((b for b in (*known, 4, 8, 2, 3, 5, 6, 7, 1) if words in _words(columns, b)), None)
+    size = scaled.of_groups(columns, count, sizes)
+    if bits is None or size is None:
         raise CheckpointError(
-            f"{weights.origin}: {weights.shape[1]} words do not hold {columns} values of 2, 4 or 8 "
-            "bits"
+            f"{weights.origin}: {words} words of 32 bits and {count} scales a row do not hold "
+            f"{columns} values of 1 to 8 bits"
         )
-    count = scale.shape[1]
-    size = -1 if count == 1 else columns // count
     why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"
-    expect(scale, (rows, groups(columns, size)), why)
+    expect(scale, (scale.shape[0], groups(columns, size)), why)
     parts = [f"{name}.{suffix}" for suffix in ("weight_packed", "weight_shape", "weight_scale")]
     if f"{name}.weight_zero_point" in tensors:
-        zeros = part(tensors, name, "weight_zero_point", ("I32",))
-        expect(zeros, (-(-rows // (32 // bits)), count), why)
-        parts.append(zeros.name)
+        zeros, high, wide = matrix(tensors, name, "weight_zero_point", ("I32",))
+        if high not in _words(rows, bits) or wide != count:
+            expect(zeros, (_words(rows, bits)[0], count), why)
     if f"{name}.weight_g_idx" in tensors:
         expect(part(tensors, name, "weight_g_idx", ("I32",)), (columns,), why)
-        parts.append(f"{name}.weight_g_idx")
     kind = f"INT{bits}-{group_label(size)}"
-    return Packed(name, (rows, columns), kind, tuple(parts), bits, size)
+    return Packed(name, (rows, columns), kind, (*parts, *scaled.beside(name, tensors)), bits, size)
 
 
-def _integers(name: str, tensors: Tensors) -> Packed:
-    weights = part(tensors, name, "weight", ("I8",))
-    rows, columns = weights.shape
-    scale = part(tensors, name, "weight_scale", _SCALES)
-    if scale.shape[0] != rows or len(scale.shape) != 2 or columns % scale.shape[1]:
-        raise CheckpointError(
-            f"{scale.origin} is {list(scale.shape)}, for a matrix of {rows} × {columns}"
-        )
-    parts = [weights.name, scale.name]
-    if f"{name}.weight_zero_point" in tensors:
-        parts.append(f"{name}.weight_zero_point")
-    size = -1 if scale.shape[1] == 1 else columns // scale.shape[1]
-    return Packed(name, (rows, columns), "INT8", tuple(parts), 8, size)
+def _words(count: int, bits: int) -> tuple[int, int]:
+    """Words of 32 bits for ``count`` values: packed densely, and whole values in each."""
+    return -(-count * bits // 32), -(-count // (32 // bits))

@@ -7,13 +7,14 @@
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf.safetensors import StoredTensor
-from qpipe.packed.formats.base import Format, Packed, Tensors, content, expect, named, part
+from qpipe.packed.fields import Fields
+from qpipe.packed.formats.base import Format, Packed, Tensors, content, expect, matrix, named, part
 
 _BITS = (2, 3, 4, 5, 6, 8)
 
@@ -23,27 +24,31 @@ class Exl2(Format):
 
     METHODS = ("exl2",)
 
-    def label(self, config: Mapping[str, Any]) -> str:
+    def label(self, config: Fields) -> str:
         """``EXL2-4.0bpw-h6``."""
-        return f"EXL2-{config['bits']}bpw-h{config['head_bits']}"
+        bits = config.number("bits", least=1, most=16)
+        return f"EXL2-{bits}bpw-h{config.integer('head_bits', least=1, most=16)}"
 
-    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+    def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
         """Raises CheckpointError."""
         for name in named(tensors, "q_weight"):
             yield _module(name, tensors)
 
 
 def _module(name: str, tensors: Tensors) -> Packed:
-    (columns,) = part(tensors, name, "q_invperm", ("I32",)).shape
-    words, padded = part(tensors, name, "q_weight", ("I32",)).shape
+    weights, words, padded = matrix(tensors, name, "q_weight", ("I32",))
+    order = part(tensors, name, "q_invperm", ("I32",))
+    columns = math.prod(order.shape)
+    expect(order, (max(columns, 1),), f"a matrix of {padded} padded rows")
     numbers = part(tensors, name, "q_groups", ("I16",))
-    groups = numbers.shape[0] // 2
+    groups = math.prod(numbers.shape) // 2
     why = f"a matrix of {columns} columns and {padded} padded rows in {groups} groups"
     expect(numbers, (2 * groups,), why)
     expect(part(tensors, name, "q_scale", ("I32",)), (groups, padded // 8), why)
     expect(part(tensors, name, "q_scale_max", ("F16",)), (groups,), why)
     kinds = _bits(numbers, words)
-    rows = tensors[f"{name}.bias"].shape[0] if f"{name}.bias" in tensors else padded
+    bias = tensors.get(f"{name}.bias", weights)
+    rows = bias.shape[0] if len(bias.shape) == 1 else padded
     suffixes = ("q_weight", "q_invperm", "q_groups", "q_scale", "q_scale_max")
     return Packed(
         name,

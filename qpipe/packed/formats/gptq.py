@@ -9,10 +9,10 @@ Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, ``QuantLinea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from qpipe.errors import CheckpointError
+from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
     Format,
     Packed,
@@ -20,6 +20,7 @@ from qpipe.packed.formats.base import (
     expect,
     group_label,
     groups,
+    matrix,
     named,
     part,
 )
@@ -32,31 +33,48 @@ class Gptq(Format):
 
     METHODS = ("gptq",)
 
-    def label(self, config: Mapping[str, Any]) -> str:
+    def label(self, config: Fields) -> str:
         """``GPTQ-4bit-g128-actorder``, as such models are named on the hub."""
-        order = "-actorder" if config.get("desc_act") else ""
-        return f"GPTQ-{config['bits']}bit-{group_label(config['group_size'])}{order}"
+        order = "-actorder" if config.flag("desc_act") else ""
+        return f"GPTQ-{config.bits()}bit-{group_label(config.group_size())}{order}"
 
-    def modules(self, tensors: Tensors, config: Mapping[str, Any]) -> Iterator[Packed]:
+    def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
         """Raises CheckpointError."""
         for name in named(tensors, "qweight"):
             bits, size = of_module(name, config)
             yield _module(name, tensors, bits=bits, size=size)
 
 
-def of_module(name: str, config: Mapping[str, Any]) -> tuple[int, int]:
+def of_module(name: str, config: Fields) -> tuple[int, int]:
     """Bits and group size of a module: its rule's in ``dynamic`` (of which the first that matches
     from the beginning counts: GPTQModel, quantization/config.py, ``dynamic_get``), or all
-    modules'."""
-    for pattern, rule in (config.get("dynamic") or {}).items():
-        if not pattern.startswith("-:") and re.match(pattern.removeprefix("+:"), name):
-            return rule.get("bits", config["bits"]), rule.get("group_size", config["group_size"])
-    return config["bits"], config["group_size"]
+    modules'. Raises CheckpointError."""
+    for pattern, rule in config.sections("dynamic"):
+        if not pattern.startswith("-:") and _matches(pattern.removeprefix("+:"), name, config):
+            return own(rule, config)
+    return config.bits(), config.group_size()
+
+
+def own(rule: Fields, config: Fields) -> tuple[int, int]:
+    """Bits and group size of a rule for single modules, where it has them, else the config's.
+
+    Raises CheckpointError.
+    """
+    bits = rule.bits() if rule.has("bits") else config.bits()
+    return bits, rule.group_size() if rule.has("group_size") else config.group_size()
+
+
+def _matches(pattern: str, name: str, config: Fields) -> bool:
+    try:
+        return re.match(pattern, name) is not None
+    except re.error as error:
+        raise CheckpointError(
+            f"{config.path}: field 'dynamic' has {pattern!r:.80}, no regular expression ({error})"
+        ) from None
 
 
 def _module(name: str, tensors: Tensors, *, bits: int, size: int) -> Packed:
-    weights = part(tensors, name, "qweight", ("I32",))
-    words, rows = weights.shape
+    weights, words, rows = matrix(tensors, name, "qweight", ("I32",))
     columns = words * 32 // bits
     if columns * bits != words * 32:
         raise CheckpointError(

@@ -1,0 +1,147 @@
+"""How a checkpoint says that its weights are quantized: one reading for all who must know it.
+
+Most tools write ``quantization_config`` into config.json. Others are about too:
+
+===========================  ======================================================
+config.json                  compression_config (compressed-tensors until 2024), quantization (MLX),
+                             text_config.quantization_config (models of text and images)
+quantize_config.json         AutoGPTQ, GPTQModel before 1.0
+quant_config.json            AutoAWQ before transformers 4.35
+===========================  ======================================================
+
+Files beside config.json count where tensors are packed indeed: tools leave them lying about.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qpipe.errors import CheckpointError
+
+CONFIG = "config.json"
+# By file, the method that its tool meant without saying so, and the names that it has for fields.
+_FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "quantize_config.json": ("gptq", {"checkpoint_format": "format"}),
+    "quant_config.json": ("awq", {"w_bit": "bits", "q_group_size": "group_size"}),
+}
+_PACKED = b'.qweight"'
+_MOST = 100_000_000  # bytes of a header: safetensors/src/tensor.rs, MAX_HEADER_SIZE
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``fields`` as they are in ``where``, a dotted field of ``path`` or the whole file ("").
+
+    ``method`` is the tool's own word, None where nothing says it.
+    """
+
+    path: Path
+    where: str
+    method: str | None
+    fields: Mapping[str, Any]
+
+    @property
+    def words(self) -> str:
+        """``gptq, 4 bits``, for messages."""
+        method = self.method or "by a method that it does not name"
+        bits = self.fields.get("bits", self.fields.get("w_bit"))
+        plain = isinstance(bits, (int, float)) and not isinstance(bits, bool)
+        return f"{method}, {bits} bits" if plain else method
+
+    @property
+    def for_transformers(self) -> dict[str, Any] | None:
+        """What config.json's ``quantization_config`` would have to be; None if it is that."""
+        if self.path.name == CONFIG and self.where.endswith("quantization_config"):
+            return None
+        _, names = _FILES.get(self.path.name, ("", {}))
+        fields = {names.get(name, name): value for name, value in self.fields.items()}
+        return {**fields, "quant_method": self.method}
+
+
+def settings(folder: Path, config: Mapping[str, Any]) -> Settings | None:
+    """What the checkpoint in ``folder`` with this config.json says, None if it is not quantized.
+
+    Raises CheckpointError for settings that are no object.
+    """
+    for where, found in _in_config(folder / CONFIG, config):
+        return Settings(folder / CONFIG, where, _method(folder / CONFIG, where, found), found)
+    for name, (method, _) in _FILES.items():
+        path = folder / name
+        if path.is_file() and _is_packed(folder):
+            fields = read_object(path)
+            return Settings(path, "", _method(path, "", fields) or method, fields)
+    return None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``. Raises CheckpointError for a file that holds none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read ({error}); give a whole checkpoint folder"
+        ) from error
+    if not isinstance(found, dict):
+        raise CheckpointError(f"{path}: holds no JSON object; give a whole checkpoint folder")
+    return found
+
+
+def _in_config(path: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    text = config.get("text_config")
+    inner = text.get("quantization_config") if isinstance(text, dict) else None
+    candidates = {
+        "quantization_config": config.get("quantization_config"),
+        "compression_config": config.get("compression_config"),
+        "text_config.quantization_config": inner,
+        "quantization": _of_mlx(config.get("quantization")),
+    }
+    for where, found in candidates.items():
+        if found is None or found == {}:
+            continue
+        if not isinstance(found, dict):
+            raise CheckpointError(f"{path}: field {where!r} is {found!r:.60}, not an object")
+        yield where, found
+
+
+def _of_mlx(found: object) -> object:
+    """mlx-lm writes {"group_size", "bits"} under this name, and as ``quantization_config`` too."""
+    return found if isinstance(found, dict) and {"bits", "group_size"} <= found.keys() else None
+
+
+def _method(path: Path, where: str, found: Mapping[str, Any]) -> str | None:
+    method = found.get("quant_method")
+    if method is None:
+        return _unsaid(where, found)
+    if not isinstance(method, str):
+        named = f"{where}.quant_method" if where else "quant_method"
+        raise CheckpointError(f"{path}: field {named!r} is {method!r:.60}, not a method's name")
+    # Older compressed-tensors: quantization_config.py of transformers 4.45 took both for one.
+    return "compressed-tensors" if method == "sparseml" else method
+
+
+def _unsaid(where: str, found: Mapping[str, Any]) -> str | None:
+    """Tools that wrote no ``quant_method``, by what they did write."""
+    if found.get("load_in_4bit") is True or found.get("load_in_8bit") is True:
+        return "bitsandbytes"
+    if where == "compression_config":
+        return "compressed-tensors"
+    mlx = where.startswith("quantization") and {"bits", "group_size"} <= found.keys()
+    return "mlx" if mlx else None
+
+
+def _is_packed(folder: Path) -> bool:
+    return any(_PACKED in head for head in _heads(folder))
+
+
+def _heads(folder: Path) -> Iterator[bytes]:
+    """The header of each safetensors file; nothing of one that has none."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
+            yield file.read(min(length, _MOST))
