@@ -11,6 +11,7 @@ from typing import Any
 from qpipe.core import extras
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.hf import mixed
+from qpipe.hf.implementations import attention
 
 # The extra of qpipe that brings what reads a quantization method's checkpoints.
 _EXTRAS = {
@@ -41,16 +42,21 @@ def quantization(folder: Path) -> str | None:
 
     Raises CheckpointError if there is no readable config.json.
     """
+    config = _config(folder)
+    found: Mapping[str, Any] = config.get("quantization_config") or {}
+    method = found.get("quant_method")
+    return None if method is None else str(method)
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
     path = folder / "config.json"
     try:
-        config = json.loads(path.read_bytes())
+        config: Mapping[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{path}: cannot be read ({error}); give a whole checkpoint folder"
         ) from error
-    found: Mapping[str, Any] = config.get("quantization_config") or {}
-    method = found.get("quant_method")
-    return None if method is None else str(method)
+    return config
 
 
 def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
@@ -71,7 +77,9 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     method = None if gguf_file is not None else quantization(folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     own = method is not None and device == "cuda"
-    options: dict[str, Any] = {} if gguf_file is None else {"gguf_file": gguf_file}
+    options: dict[str, Any] = {"gguf_file": gguf_file}
+    if gguf_file is None:
+        options = attention(_config(folder), folder / "config.json")
     info: Mapping[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
     try:
         if method is not None and mixed.has_rules(folder):
@@ -93,8 +101,20 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
             f"{folder}: transformers cannot load this checkpoint: {_words(error)}"
         ) from error
     _refuse_gaps(folder, info)
+    _compute_plainly(model)
     model.eval()
     return Loaded(model, method, str(model.dtype).removeprefix("torch."), device)
+
+
+def _compute_plainly(model: Any) -> None:
+    """Let bitsandbytes (0.50.2) dequantize 4-bit weights and multiply in float32 on every CPU.
+
+    On one with AVX-512 BF16 it packs them anew for a kernel in bfloat16: other figures than
+    elsewhere, and an AssertionError for matrices whose rows 32 does not divide.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _missing(folder: Path, method: str | None, error: ImportError) -> str:

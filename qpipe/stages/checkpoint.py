@@ -165,10 +165,13 @@ def asked(params: Any, order: base.Order) -> Asked:
     """What is asked of the model in ``order``. Raises RecipeError for a rule without effect,
     CheckpointError for a model that is damaged."""
     from qpipe.gguf.config import Config
+    from qpipe.hf.implementations import refuse_code
 
     source = order.inputs["model"]
+    config = Config.read(source).fields
+    refuse_code(config, source / "config.json")
     modules = quantizable(source)
-    return Asked(source, Config.read(source).fields, modules, resolve(params.modules, modules))
+    return Asked(source, config, modules, resolve(params.modules, modules))
 
 
 def prepare(params: Any, work: base.Work) -> Task:

@@ -99,6 +99,16 @@ def test_quantized_checkpoints_are_loaded_as_they_are(tmp_path: Path) -> None:
     assert on == also_on
     assert 1.01 < nf4["ppl"] / plain["ppl"] < 1.2
 
+    # In float32 whatever the CPU: with AVX-512 BF16 bitsandbytes would compute in bfloat16.
+    import torch
+    from bitsandbytes.functional import dequantize_4bit
+
+    layer = load(tmp_path).model.model.layers[0].mlp.gate_proj
+    with torch.no_grad():
+        x = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+        expected = x @ dequantize_4bit(layer.weight.data, layer.weight.quant_state).float().T
+        torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-6)
+
 
 def _copy(folder: Path) -> Path:
     return Path(shutil.copytree(STORIES, folder / "model"))

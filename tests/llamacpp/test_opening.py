@@ -57,7 +57,9 @@ def test_a_missing_tensor(prepared: Prepared, tmp_path: Path) -> None:
 def test_where_llama_cpp_ends_its_process(prepared: Prepared, tmp_path: Path) -> None:
     """Experts in use where there are none: an assertion of load_hparams."""
     file = header(prepared, tmp_path / "m.gguf", llama_0_expert_used_count=values.u32(3))
-    with pytest.raises(errors.CheckpointError, match=r"GGML_ASSERT\(n_expert_used_max <= hparams.n_expert"):
+    with pytest.raises(
+        errors.CheckpointError, match=r"GGML_ASSERT\(n_expert_used_max <= hparams.n_expert"
+    ):
         require_loadable(file)
 
 
