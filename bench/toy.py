@@ -67,6 +67,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         entry="bench.toy:nothing",
         python=None,
         reads_once=None,
+        unread={},
         timeout=None,
         resources=asdict(Resources()),
     )

@@ -67,4 +67,5 @@ def _origin(item: Forecast) -> Mapping[str, Json]:
         return item.artifact.manifest.origin
     node = item.node  # a local source: its digest is what it was pinned by
     params = node.params
-    return {"stage": node.stage, "params": params, "digest": params["tree"], "facts": {}}
+    facts = {"name": node.runtime.where["name"]}
+    return {"stage": node.stage, "params": params, "digest": params["tree"], "facts": facts}

@@ -86,12 +86,13 @@ def explain(request: Request, options: Options) -> int:
     store = Store(options.store)
     merged = _graph(request, options)
     found = forecast(merged, store)
-    digests = {f.node.id: f.artifact.manifest.digest for f in found if f.artifact}
+    made = {f.node.id: f.artifact.manifest for f in found if f.artifact}
     records: list[Json] = []
     for item in found:
         if item.state == "cached":
             continue
-        inputs = {r: digests[s] for r, s in item.node.inputs.items() if s in digests}
+        known = {role: made[s] for role, s in item.node.inputs.items() if s in made}
+        inputs = item.node.digests(known)
         nearest = nearest_cached(item.node, inputs, store)
         records.append(
             {

@@ -31,6 +31,7 @@ def changed_input(store: Store, done: Done, inputs: Mapping[str, Artifact]) -> S
 def manifest(job: Job, output: Output, inputs: Mapping[str, Artifact]) -> Manifest:
     """The manifest of what a job made, finished now."""
     node = job.node
+    digests = node.digests({role: made.manifest for role, made in inputs.items()})
     return Manifest(
         key=job.key,
         id=node.id,
@@ -40,7 +41,7 @@ def manifest(job: Job, output: Output, inputs: Mapping[str, Artifact]) -> Manife
         params=node.params,
         engine=node.engine,
         inputs={
-            role: {"key": made.key, "digest": made.manifest.digest, "name": made.manifest.name}
+            role: {"key": made.key, "digest": digests[role], "name": made.manifest.name}
             for role, made in inputs.items()
         },
         files=output.files,

@@ -44,13 +44,11 @@ def _look(node: Node, found: Mapping[str, Forecast], store: Store) -> Forecast:
     if pending:
         why = f"unknown until {', '.join(dict.fromkeys(pending))} has run"
         before = store.key_of(node.id)
-        made = before is not None and store.paths.artifact(before).is_dir()
-        why += "; cached if that comes out as it did before" if made else ""
-        return Forecast(node, "unknown", why, made_before=made)
-    digests = {
-        role: source.artifact.manifest.digest for role, source in inputs.items() if source.artifact
-    }
-    key = node.key(digests)
+        there = before is not None and store.paths.artifact(before).is_dir()
+        why += "; cached if that comes out as it did before" if there else ""
+        return Forecast(node, "unknown", why, made_before=there)
+    made = {role: source.artifact.manifest for role, source in inputs.items() if source.artifact}
+    key = node.key(node.digests(made))
     try:
         artifact = store.peek(key)
     except StoreError as error:

@@ -10,10 +10,14 @@ import graphlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from qpipe.core import key
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, nearest
+
+if TYPE_CHECKING:
+    from qpipe.core.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ class Runtime:
     pinned source here (paths, endpoints). ``timeout`` is in seconds. ``reads_once`` is the role of
     an input that one pass reads for several nodes of this ``entry``. ``dispensable`` are roles
     without which the node runs where what fills them could not be made; its key is then without
-    them too.
+    them too. ``unread`` are, by role, patterns of the files of an input that make no difference to
+    the node, and ``nameless`` the roles of which a single file's name makes none: its key is
+    without them.
     """
 
     entry: str
@@ -63,6 +69,8 @@ class Runtime:
     where: Mapping[str, Json] = field(default_factory=dict)
     reads_once: str | None = None
     dispensable: frozenset[str] = frozenset()
+    unread: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    nameless: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,15 @@ class Node:
         """Whether it cannot run without the output of the node ``source``, one of its inputs."""
         roles = {role for role, node in self.inputs.items() if node == source}
         return not roles <= self.runtime.dispensable
+
+    def digests(self, inputs: Mapping[str, Manifest]) -> dict[str, str]:
+        """The content digest of each input, by role, as far as it makes a difference here."""
+        return {
+            role: made.digest_but(
+                self.runtime.unread.get(role, ()), nameless=role in self.runtime.nameless
+            )
+            for role, made in inputs.items()
+        }
 
     def key(self, digests: Mapping[str, str]) -> str:
         """The artifact key, given the content digest of each input by role."""

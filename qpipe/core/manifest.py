@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISREG
 
 from qpipe.core import key, wellformed
@@ -101,6 +102,20 @@ class Manifest:
         """The content digest of the artifact's files."""
         return key.content_digest((f.path, f.size, f.sha256) for f in self.files)
 
+    def digest_but(self, unread: Sequence[str], *, nameless: bool = False) -> str:
+        """The content digest for somebody who reads no file that fits a pattern in ``unread``.
+
+        With ``nameless`` a file that is alone counts by its suffixes and not by its name. Where
+        nothing would be left, everything counts.
+        """
+        if not unread and not nameless:
+            return self.digest
+        files = [f for f in self.files if not any(fnmatch(f.path, pattern) for pattern in unread)]
+        files = files or list(self.files)
+        if nameless and len(files) == 1:
+            return key.content_digest((_suffixes(f.path), f.size, f.sha256) for f in files)
+        return key.content_digest((f.path, f.size, f.sha256) for f in files)
+
     @property
     def origin(self) -> dict[str, Json]:
         """What a stage may know of the making of its input."""
@@ -165,6 +180,12 @@ class Manifest:
                 "`qpipe verify` moves the artifact away, and the next run makes it again"
             ) from None
         return manifest
+
+
+def _suffixes(name: str) -> str:
+    """``.txt``, and of a compressed file the suffix before it too."""
+    *_, last = ["", *PurePosixPath(name).suffixes]
+    return "".join(PurePosixPath(name).suffixes[-2:]) if last == ".gz" else last
 
 
 def scan(folder: Path, *, hashed: Mapping[Stamp, str] | None = None) -> list[FileEntry]:

@@ -185,7 +185,7 @@ class _Run:
 
     def _look_up(self, node: Node) -> None:
         inputs = self._inputs(node)
-        key = node.key({role: artifact.manifest.digest for role, artifact in inputs.items()})
+        key = node.key(_digests(node, inputs))
         try:
             artifact, damage = self.store.lookup(key)
         except QpipeError as error:
@@ -288,7 +288,11 @@ class _Run:
             self.ready.append(node)
             return None
         paths = {role: artifact.path for role, artifact in miss.inputs.items()}
-        origins = {role: artifact.manifest.origin for role, artifact in miss.inputs.items()}
+        digests = _digests(node, miss.inputs)
+        origins = {
+            role: {**artifact.manifest.origin, "digest": digests[role]}
+            for role, artifact in miss.inputs.items()
+        }
         return Job(node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins)
 
     def _inputs(self, node: Node) -> dict[str, Artifact]:
@@ -375,6 +379,10 @@ class _Run:
             self.missing_inputs[user] -= 1
             if self.missing_inputs[user] == 0 and user not in self.outcomes:
                 self.ready.append(self.graph[user])
+
+
+def _digests(node: Node, inputs: Mapping[str, Artifact]) -> Mapping[str, str]:
+    return node.digests({role: artifact.manifest for role, artifact in inputs.items()})
 
 
 def _error(done: Done) -> QpipeError | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
@@ -34,6 +34,7 @@ class NativeGguf(Engine):
 
     version = 4
     optional_roles = ("imatrix",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
     Params = NativeParams
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
@@ -59,6 +59,7 @@ class LlamaQuantize(Engine):
 
     version = 1
     optional_roles = ("imatrix",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     accepts: Mapping[str, tuple[str, ...]] = {"model": (base.GGUF,)}  # type: ignore[misc]
     Params = LlamaQuantizeParams
 

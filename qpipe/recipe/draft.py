@@ -29,6 +29,7 @@ class StageDraft(TypedDict):
     entry: str
     python: str | None
     reads_once: str | None
+    unread: dict[str, list[str]]
     timeout: float | None
     resources: dict[str, Any]
 

@@ -236,6 +236,7 @@ def _stage(
             entry=entry(stage),
             python=stage.python(params),
             reads_once=stage.reads_once,
+            unread={role: list(patterns) for role, patterns in stage.unread.items()},
             timeout=spec.timeout or recipe.run.timeout,
             resources=asdict(_wanted(needed, spec.resources)),
         ),
@@ -315,6 +316,7 @@ def _plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft
         entry=entry(stage),
         python=None,
         reads_once=None,
+        unread={role: list(patterns) for role, patterns in stage.unread.items()},
         timeout=None,
         resources=asdict(Resources()),
     )

@@ -46,24 +46,28 @@ class _Builder:
 
     def job(self, job: JobDraft) -> PlannedJob:
         ids: dict[str, str] = {}
+        sources = {stage["name"] for stage in job["stages"] if stage["source"]}
         for stage in job["stages"]:
             inputs = {role: ids[name] for role, name in stage["needs"].items()}
-            node = self._node(stage, inputs)
+            node = self._node(
+                stage, inputs, frozenset(r for r, n in stage["needs"].items() if n in sources)
+            )
             self.nodes[node.id] = node
             ids[stage["name"]] = node.id
         for name, level in job["levels"].items():
-            frontier = self._node(level["frontier"], {})
+            frontier = self._node(level["frontier"], {}, frozenset())
             self.levels.append(Level(level["bits"], self.nodes[ids[name]], frontier))
         reference = ids[job["reference"]] if job["reference"] is not None else None
         return PlannedJob(job["label"], job["overrides"], ids, reference)
 
-    def _node(self, stage: StageDraft, inputs: dict[str, str]) -> Node:
+    def _node(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
+        """A stage as a node; ``sources`` are the roles that a source fills as it is."""
         same = json.dumps([stage, inputs], sort_keys=True)
         if same not in self._built:
-            self._built[same] = self._build(stage, inputs)
+            self._built[same] = self._build(stage, inputs, sources)
         return self._built[same]
 
-    def _build(self, stage: StageDraft, inputs: dict[str, str]) -> Node:
+    def _build(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
         params: Mapping[str, Json] = stage["params"]
         where: Mapping[str, Json] = {}
         if stage["source"]:
@@ -82,6 +86,8 @@ class _Builder:
                 timeout=stage["timeout"],
                 where=where,
                 reads_once=stage["reads_once"],
+                unread=stage["unread"],
+                nameless=sources,
             ),
         )
 

@@ -91,6 +91,7 @@ class ModelSpec(Params):
 
     source: str
     revision: str | None = None
+    name: str | None = None
     trust_remote_code: bool = False
     pretokenizer: str | None = None
     converter: str = "native"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qpipe.core.graph import Graph
+from qpipe.core.graph import Graph, Node
 from qpipe.core.manifest import Manifest
 from qpipe.core.runner import Outcome, RunResult
 from qpipe.recipe.plan import Plan, PlannedJob
@@ -22,7 +22,8 @@ from qpipe.report.paired import differences
 
 QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
 # The roles of what a model is measured on.
-TEXTS = ("text", "include_path")
+TEXT, TOKENS = "text", "tokens"
+TEXTS = (TEXT, "include_path")
 # The metric whose items are compared one by one.
 TASKS = "tasks"
 
@@ -53,11 +54,12 @@ def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
     by_node = {node: model for model in models for node in model.nodes}
     made = [
-        _row(model, result, evaluations, stages) | {"notes": _notes(model, plan.graph, result)}
+        _row(model, result, evaluations, stages, plan.graph)
+        | {"notes": _notes(model, plan.graph, result)}
         for model in models
     ]
     _name(made, models, stages)
-    _name_rivals(made, models, result)
+    _name_rivals(made, models, result, plan.graph)
     _compare(made, models, by_node)
     return flatten(made)
 
@@ -124,6 +126,7 @@ def _row(
     result: RunResult,
     evaluations: Mapping[str, Sequence[Outcome]],
     stages: Mapping[str, str],
+    graph: Graph,
 ) -> dict[str, Any]:
     outcomes = [result.outcomes[node] for node in model.nodes]
     best = next((o for o in outcomes if o.artifact is not None), outcomes[0])
@@ -147,7 +150,7 @@ def _row(
         "file": _file(best),
         "overrides": list(jobs[0].overrides) if len({j.label for j in jobs}) == 1 else [],
         "error": _error(every),
-        "measurements": [_measurement(o, stages[o.node.id]) for o in measured],
+        "measurements": [_measurement(o, stages[o.node.id], graph) for o in measured],
     }
 
 
@@ -223,7 +226,7 @@ def _error(outcomes: Sequence[Outcome]) -> str | None:
     return f"because of {blockers[0]}" if blockers else None
 
 
-def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:
+def _measurement(outcome: Outcome, stage: str, graph: Graph) -> dict[str, Any]:
     manifest = outcome.artifact.manifest if outcome.artifact else None
     facts: Mapping[str, Any] = manifest.facts if manifest else {}
     return {
@@ -233,6 +236,7 @@ def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:
         "key": manifest.key if manifest else None,
         "artifact": str(outcome.artifact.path) if outcome.artifact else None,
         **{name: facts.get(name) for name in sorted(ABOUT)},
+        "text": _text_name(outcome.node, graph) or facts.get("text"),
         "seconds": outcome.seconds if manifest else None,
         "text_digest": _text_digest(manifest) if manifest else None,
         "machine": _machine(manifest) if manifest else None,
@@ -242,6 +246,16 @@ def _measurement(outcome: Outcome, stage: str) -> dict[str, Any]:
             if name not in ABOUT and isinstance(value, (int, float)) and not isinstance(value, bool)
         },
     }
+
+
+def _text_name(node: Node, graph: Graph) -> Any:
+    """What this run calls the text that was measured on: its name is no part of what was measured,
+    and may have been another when that was."""
+    for role in (TEXT, TOKENS):
+        if role in node.inputs:
+            source = graph[node.inputs[role]]
+            return source.runtime.where.get("name") if role == TEXT else _text_name(source, graph)
+    return None
 
 
 def _text_digest(manifest: Manifest) -> Any:
@@ -287,14 +301,15 @@ def _name(
 
 
 def _name_rivals(
-    made: Sequence[dict[str, Any]], models: Sequence[_Model], result: RunResult
+    made: Sequence[dict[str, Any]], models: Sequence[_Model], result: RunResult, graph: Graph
 ) -> None:
     """Say by which row a level is dominated: measurements know the content of its model."""
     names = {
-        artifact.manifest.digest: row["name"]
+        artifact.manifest.digest_but(graph[user].runtime.unread.get(MODEL, ())): row["name"]
         for row, model in zip(made, models, strict=True)
         for node in model.nodes
         if (artifact := result.outcomes[node].artifact) is not None
+        for user in [node, *graph.users[node]]
     }
     for row in made:
         for measurement in row["measurements"]:

@@ -41,6 +41,11 @@ SourceFile: TypeAlias = Annotated[str, InputFile()]
 """A local path, ``builtin:NAME`` or ``hf:[datasets/]OWNER/NAME[@REVISION]/FILE``."""
 
 
+# Files beside a model that no tool computes with. Terms go along with what is made of it, and the
+# metadata of its card into GGUF files.
+TERMS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*")
+DOCUMENTS = (*TERMS, "README*")
+
 # What an artifact that holds a model is.
 GGUF, CHECKPOINT = "gguf", "checkpoint"
 
@@ -96,6 +101,8 @@ class Stage(abc.ABC):
     ``roles`` are the inputs that a recipe must wire with ``needs``, ``optional_roles`` those that
     it may; one that is also a file parameter is wired or given as a file, not both.
     ``accepts`` lists, by role, the formats of a model that can be read, where not all can.
+    ``unread`` lists, by role, patterns of the files of an input that make no difference to what
+    comes out: adding one or changing it makes nothing anew.
     ``reads_once`` is the role of an input that `run_all` reads once for several nodes.
     ``foresees`` is whether ``preview`` can do with inputs that are not all there.
     """
@@ -105,6 +112,7 @@ class Stage(abc.ABC):
     roles: ClassVar[tuple[str, ...]] = ()
     optional_roles: ClassVar[tuple[str, ...]] = ()
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     reads_once: ClassVar[str | None] = None
     foresees: ClassVar[bool] = False
     Params: ClassVar[ParamsModel]

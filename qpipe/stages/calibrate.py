@@ -46,6 +46,7 @@ class Calibrate(base.Stage):
     kind = "calibrate"
     version = 1
     roles = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params = CalibrateParams
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -42,6 +42,7 @@ class Convert(base.Stage):
     kind = "convert"
     version = 2
     roles = ("checkpoint",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     Params = ConvertParams
 
     @classmethod
@@ -65,7 +66,7 @@ class Convert(base.Stage):
         checkpoint = order.inputs["checkpoint"]
         if any(checkpoint.glob("*.gguf")):
             return None
-        return gguf.preview(_prepared(params, checkpoint))
+        return gguf.preview(_prepared(params, order))
 
     def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
@@ -78,7 +79,7 @@ class Convert(base.Stage):
             found = _pass_through(files, out)
             try_to_load(out)
             return {**found, "source": source, "notes": [*notes]}
-        facts = _prepared(params, checkpoint).write(
+        facts = _prepared(params, work).write(
             out,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
@@ -108,6 +109,7 @@ class PydistConvert(base.Stage):
     kind = "convert"
     version = 1
     roles = ("checkpoint",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     Params = PydistParams
 
     @classmethod
@@ -144,20 +146,21 @@ class PydistConvert(base.Stage):
         checkpoint, out = work.inputs["checkpoint"], work.out / GGUF_FILE
         source = params.outtype == "source"
         outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
-        pydist.convert(checkpoint, out, outtype=outtype, name=params.name)
+        name = gguf.named(params.name, work.origins["checkpoint"])
+        pydist.convert(checkpoint, out, outtype=outtype, name=name)
         notes: list[str] = []
         gguf.try_to_load(notes, out)
         made = gguf.origin(work.origins["checkpoint"])
         return {**file_facts(out), "source": made, "notes": [*notes]}
 
 
-def _prepared(params: ConvertParams, checkpoint: Path) -> Prepared:
+def _prepared(params: ConvertParams, order: base.Order) -> Prepared:
     from qpipe.gguf.convert import prepare
 
     return prepare(
-        checkpoint,
+        order.inputs["checkpoint"],
         outtype=params.outtype.upper(),
-        name=params.name,
+        name=gguf.named(params.name, order.origins["checkpoint"]),
         pretokenizer=params.pretokenizer,
     )
 

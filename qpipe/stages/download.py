@@ -11,8 +11,8 @@ from qpipe.core.link import link
 from qpipe.core.manifest import FileEntry
 from qpipe.core.stamp import stamp
 from qpipe.errors import SourceError
-from qpipe.stages import base, hub, received
-from qpipe.stages.sources import HubSource, wanted_files
+from qpipe.stages import base, card, hub, received
+from qpipe.stages.sources import HubSource, is_card, wanted_files
 
 
 class Given(base.Params):
@@ -23,10 +23,12 @@ class Given(base.Params):
 
 
 class Pinned(base.Params):
-    """What a node holds of it: the digest of a local tree, or a repository's commit."""
+    """What a node holds of it: the digest of a local tree (``form``: `sources.FORM`), or a
+    repository's commit."""
 
     kind: Literal["local", "model", "dataset"]
     tree: str | None = None
+    form: int | None = None
     repo: str | None = None
     commit: str | None = None
     file: str | None = None
@@ -64,7 +66,7 @@ class Download(base.Stage):
         files = self._local(work) if params.kind == "local" else _received(params, work)
         total = sum(path.stat().st_size for path in files)
         work.progress(total, total, "bytes")
-        return {"size_bytes": total, "files": len(files)}
+        return {"size_bytes": total, "files": len(files), "name": work.where["name"]}
 
     def _local(self, work: base.Work) -> list[Path]:
         path = Path(str(work.where["path"]))
@@ -72,13 +74,16 @@ class Download(base.Stage):
             raise SourceError(f"{path}: it was there when the run began, and is gone")
         files = [path] if path.is_file() else wanted_files(path)
         root = path.parent if path.is_file() else path
-        return [_link(file, work.out / file.relative_to(root)) for file in files]
-
-
-def _link(source: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    link(source, target)
-    return target
+        made = []
+        for file in files:
+            target = work.out / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not is_card(file, path):
+                link(file, target)
+            elif (head := card.head(file)) is not None:
+                target.write_bytes(head)
+            made += [target] if target.exists() else []
+        return made
 
 
 def _received(params: Pinned, work: base.Work) -> list[Path]:
@@ -100,7 +105,18 @@ def _received(params: Pinned, work: base.Work) -> list[Path]:
                 "proxy may be to blame)"
             )
         linked.append(target)
-    return linked
+    return [file for file in linked if _is_kept(file)]
+
+
+def _is_kept(file: Path) -> bool:
+    """Whether a file of a repository is part of the artifact; of a card, the metadata is."""
+    if file.name != card.CARD:
+        return True
+    head = card.head(file)
+    file.unlink()
+    if head is not None:
+        file.write_bytes(head)
+    return head is not None
 
 
 def _again(source: HubSource, file: Path, problem: str) -> Path:

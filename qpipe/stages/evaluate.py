@@ -30,6 +30,10 @@ class Evaluator(base.Stage):
 
     kind: ClassVar[str] = "evaluate"
     roles: ClassVar[tuple[str, ...]] = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "model": base.DOCUMENTS,
+        "reference": base.DOCUMENTS,
+    }
 
 
 def write_result(folder: Path, result: Mapping[str, Json]) -> None:

@@ -67,7 +67,8 @@ Rules = Annotated[
 TensorType = Annotated[str, AfterValidator(_known_tensor_type)]
 
 ModelName = Annotated[str | None, AfterValidator(_name_of)]
-"""A model's name, or its source, of which the last part is taken."""
+"""A model's name, or its source, of which the last part is taken. None: what the source was called
+when it was first used, which is in no key (`named`)."""
 
 
 class GgufParams(EngineParams):
@@ -123,8 +124,20 @@ def source(params: GgufParams, order: Order) -> Path | Prepared:
     from qpipe.gguf.convert import prepare
 
     return prepare(
-        folder, outtype=params.via.upper(), name=params.name, pretokenizer=params.pretokenizer
+        folder,
+        outtype=params.via.upper(),
+        name=named(params.name, order.origins["model"]),
+        pretokenizer=params.pretokenizer,
     )
+
+
+def named(given: str | None, made: Mapping[str, Json]) -> str | None:
+    """A model's name for ``general.name``: as given, else what its source was called, by how the
+    model was ``made`` (`Order.origins`): a repository's id or a folder's name."""
+    params, facts = made["params"], made["facts"]
+    assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
+    name = given or params.get("repo") or facts.get("name")
+    return None if name is None else str(name)
 
 
 def imatrix(order: Order) -> Path | None:

@@ -31,6 +31,7 @@ class Engine(base.Stage):
 
     kind: ClassVar[str] = "quantize"
     roles: ClassVar[tuple[str, ...]] = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
 
     @classmethod
     def makes(cls, params: EngineParams) -> str:

@@ -12,12 +12,13 @@ import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from qpipe.core.digests import Digests
 from qpipe.core.files import exists, expanded
-from qpipe.core.key import Json, content_digest
+from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.errors import SourceError
+from qpipe.stages import card
 
 # The parts of a checkpoint folder or repository that mean something to us.
 WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
@@ -29,6 +30,9 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HF = re.compile(
     r"hf:(?P<type>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
 )
+# How a local source becomes an artifact; 2: without a card's prose, and its name is noted.
+FORM = 2
+
 DATA = Path(__file__).parents[1] / "data"
 
 
@@ -106,13 +110,17 @@ class Pinner:
             )
         root = path.parent if path.is_file() else path
         digests = Digests(self.hashes)
-        entries = [
-            (file.relative_to(root).as_posix(), file.stat().st_size, digests.of(file))
-            for file in files
-        ]
+        entries = []
+        for file in files:
+            name = file.relative_to(root).as_posix()
+            text = card.head(file) if is_card(file, path) else None
+            if text is not None:
+                entries.append((name, len(text), bytes_sha256(text)))
+            elif not is_card(file, path):
+                entries.append((name, file.stat().st_size, digests.of(file)))
         return Pinned(
-            {"kind": "local", "tree": content_digest(entries)},
-            {"path": str(path), "bytes": sum(size for _, size, _ in entries)},
+            {"kind": "local", "tree": content_digest(entries), "form": FORM},
+            {"path": str(path), "name": path.name, "bytes": sum(size for _, size, _ in entries)},
         )
 
     def _pin_hub(self, hub: HubSource) -> Pinned:
@@ -121,7 +129,8 @@ class Pinner:
             commit = self.locked.get(hub.label) or self.resolve(hub)
             self.notes[hub.label] = commit
         params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
-        return Pinned({**params, "file": hub.file}, {})
+        name = hub.repo if hub.file is None else PurePosixPath(hub.file).name
+        return Pinned({**params, "file": hub.file}, {"name": name})
 
 
 def parse_hub(source: str, revision: str | None) -> HubSource | None:
@@ -146,13 +155,23 @@ def wanted_files(folder: Path) -> list[Path]:
     Of a checkpoint those of the folder itself. A folder with *.yaml and no config.json is one of
     tasks: all of them and their data, below it too, but for what is hidden or compiled.
     """
-    if any(folder.glob("*.yaml")) and not (folder / "config.json").exists():
+    if holds_tasks(folder):
         return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
     return sorted(
         path
         for path in folder.iterdir()
         if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in WANTED)
     )
+
+
+def is_card(file: Path, source: Path) -> bool:
+    """Whether a file of the folder ``source`` is the model card of a checkpoint."""
+    return file.name == card.CARD and file.parent == source and not holds_tasks(source)
+
+
+def holds_tasks(folder: Path) -> bool:
+    """Whether a folder is one of lm-eval tasks."""
+    return any(folder.glob("*.yaml")) and not (folder / "config.json").exists()
 
 
 def _is_of_tasks(path: Path, folder: Path) -> bool:

@@ -48,6 +48,7 @@ class Tokens(base.Stage):
     kind = "tokens"
     version = 2
     roles = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     foresees = True
 
     @classmethod

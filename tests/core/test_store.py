@@ -501,3 +501,21 @@ def test_removing_beside_another_remover(tmp_path: Path) -> None:
 def test_file_entries_know_their_record() -> None:
     entry = FileEntry("a", 1, "ab", 5)
     assert FileEntry(**entry.record()) == entry  # type: ignore[arg-type]
+
+
+def test_what_is_not_read_does_not_count() -> None:
+    """Nor does the name of a file that is alone."""
+    weights, terms = FileEntry("model.bin", 1, "ab"), FileEntry("LICENSE.txt", 2, "cd")
+    both = manifest(key_of("a"), [terms, weights])
+    alone = manifest(key_of("a"), [weights])
+    assert both.digest_but(("LICENSE*",)) == alone.digest == alone.digest_but(())
+    assert both.digest_but(()) == both.digest != alone.digest
+    only_terms = manifest(key_of("a"), [terms])
+    assert only_terms.digest_but(("LICENSE*",)) == only_terms.digest
+
+    def text(name: str) -> str:
+        return manifest(key_of("a"), [FileEntry(name, 1, "ab")]).digest_but((), nameless=True)
+
+    assert text("a.txt") == text("other.v2.txt") != text("a.jsonl")
+    assert text("a.jsonl.gz") == text("b.jsonl.gz") != text("a.gz")
+    assert both.digest_but((), nameless=True) == both.digest
