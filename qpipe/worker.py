@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from qpipe import __version__
 from qpipe.core import lock
+from qpipe.core.env_values import reveal
 from qpipe.core.folders import FULL, remove_tree
 from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
@@ -120,7 +121,7 @@ def perform(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, 
     module, _, name = jobs[0]["entry"].partition(":")
     stage = getattr(importlib.import_module(module), name)
     # As JSON, so that strict models take a list for a tuple and a string for an enum.
-    params = [stage.Params.model_validate_json(json.dumps(job["params"])) for job in jobs]
+    params = [stage.Params.model_validate_json(json.dumps(reveal(job["params"]))) for job in jobs]
     works = [_work(*one) for one in zip(jobs, reporters, strict=True)]
     facts = stage().run_all(list(zip(params, works, strict=True)))
     files = [_finished(stage, *one) for one in zip(params, works, strict=True)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.lacking import stage_of
+from qpipe.core.env_values import reveal
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
@@ -42,7 +43,9 @@ class AtHand:
 
     def params(self, node: Node) -> Any:
         """A node's parameters as its stage has them."""
-        return stage_of(node.runtime.entry).Params.model_validate_json(json.dumps(node.params))
+        return stage_of(node.runtime.entry).Params.model_validate_json(
+            json.dumps(reveal(node.params))
+        )
 
     def _folder(self, item: Forecast) -> Path | None:
         if item.artifact is not None:

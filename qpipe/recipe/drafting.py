@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qpipe.core import env_values
 from qpipe.core.graph import Resources, order
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
@@ -22,8 +23,9 @@ from qpipe.recipe.draft import (
     describe,
 )
 from qpipe.recipe.labels import distinct
+from qpipe.recipe.references import variables
 from qpipe.recipe.request import InvalidJob, Job
-from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, validate
+from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, resolve_alias, validate
 from qpipe.stages.base import InputFile, Params, Stage
 from qpipe.stages.find import chosen, entry, find, refused, settled
 
@@ -44,10 +46,11 @@ class _Known(NamedTuple):
 
 
 class _Drafted(NamedTuple):
-    """A valid job of a sweep."""
+    """A valid job of a sweep, and what its recipe is called."""
 
     recipe: Recipe
     draft: JobDraft
+    name: str | None
 
 
 def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
@@ -73,7 +76,7 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     _refuse_two_executors(valid)
     objective = first.run.objective
     return RunDraft(
-        recipe=first.name or Path(recipe).stem,
+        recipe=valid[0].name or Path(recipe).stem,
         jobs=[one.draft for one in valid],
         invalid=invalid,
         skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
@@ -88,7 +91,8 @@ def _tried(job: Job | InvalidJob) -> _Drafted | UsageError:
         return job.error
     try:
         recipe = validate(job)
-        return _Drafted(recipe, _job(job, recipe))
+        name = None if recipe.name is None else str(_hidden(recipe.name, job, "name"))
+        return _Drafted(recipe, _job(job, recipe), name)
     except (RecipeError, GraphError) as error:
         return error
 
@@ -219,6 +223,8 @@ def _stage(
             sources.append(source)
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
+    if stage.given() is stage.Params:  # a source is what is looked at, and shown for what it is
+        values = {n: _hidden(value, job, f"{field}.with.{n}") for n, value in values.items()}
     cores = os.cpu_count() or 1
     needed = stage.resources(params, cores=cores)
     if spec.stop_dominated:  # one level after another: there is nobody to leave cores for
@@ -241,6 +247,13 @@ def _stage(
             resources=asdict(_wanted(needed, spec.resources)),
         ),
     ]
+
+
+def _hidden(value: Json, job: Job, field: str) -> Json:
+    """The value of a field without those of environment variables, which may be secrets."""
+    names = variables(job.environment, resolve_alias(field, job.aliases))
+    there = {name: os.environ[name] for name in names if name in os.environ}
+    return env_values.hide(value, there)
 
 
 def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:

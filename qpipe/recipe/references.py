@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from qpipe.errors import RecipeError
+
 Path: TypeAlias = "tuple[str | int, ...]"
 
 # Names that OmegaConf's grammar reads as values are left to it.
@@ -81,6 +83,51 @@ def environment(text: str) -> set[str] | None:
     names = _ENVIRONMENT.findall(text)
     calls = [name for name in _RESOLVER.findall(text) if name == "oc.env"]
     return set(names) if len(names) == len(calls) else None
+
+
+def from_environment(raw: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """The variables that each field's value hangs on, by dotted field: its own, and those of fields
+    that it refers to.
+
+    Raises RecipeError for a variable whose name is itself computed, so that its value could not be
+    kept out of what is written down.
+    """
+    own: dict[str, frozenset[str]] = {}
+    uses: dict[str, set[str]] = {}
+    for path, text in interpolated(raw):
+        field = ".".join(map(str, path))
+        names = environment(text)
+        if names is None:
+            raise RecipeError(f"{field}: {text!r}: write out the name of the variable in oc.env")
+        if names:
+            own[field] = frozenset(names)
+        found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
+        uses[field] = {_absolute(path, match[1], match[2]) for match in found}
+    while own and (more := _inherited(own, uses)):
+        own |= more
+    return own
+
+
+def _inherited(
+    own: Mapping[str, frozenset[str]], uses: Mapping[str, set[str]]
+) -> dict[str, frozenset[str]]:
+    """What fields have from those that they refer to, as far as that is not known yet."""
+    more = {}
+    for field, targets in uses.items():
+        names = frozenset[str]().union(*(variables(own, target) for target in targets))
+        if not names <= own.get(field, frozenset()):
+            more[field] = names | own.get(field, frozenset())
+    return more
+
+
+def variables(own: Mapping[str, frozenset[str]], field: str) -> frozenset[str]:
+    """The variables that a field, what is inside it or what it is inside of, hangs on."""
+    near = (
+        names
+        for other, names in own.items()
+        if other == field or other.startswith(f"{field}.") or field.startswith(f"{other}.")
+    )
+    return frozenset[str]().union(*near)
 
 
 def resolve(raw: Mapping[str, Any], ask: Callable[[Path], Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import qpipe
-from qpipe.core import lock
+from qpipe.core import env_values, lock
 from qpipe.core.key import Json, composition_key
 from qpipe.errors import RecipeError
 from qpipe.recipe.request import Request, find_recipe
@@ -30,8 +30,8 @@ class Witnesses:
     """What a composition looked at.
 
     ``files`` maps a path to the SHA-256 of its bytes (None: not there); ``folders`` to whether
-    it is one; ``listings`` to the names in a folder (None: not there); ``environment`` to the value
-    of a variable (None: not set).
+    it is one; ``listings`` to the names in a folder (None: not there); ``environment`` to the
+    digest of a variable's value (None: not set).
     """
 
     files: Mapping[str, str | None] = field(default_factory=dict)
@@ -43,10 +43,16 @@ class Witnesses:
         """Whether everything is as it was."""
         return (
             all(os.path.isdir(path) is there for path, there in self.folders.items())  # noqa: PTH112
-            and all(os.environ.get(name) == was for name, was in self.environment.items())
+            and all(variable_digest(name) == was for name, was in self.environment.items())
             and all(listing(path) == was for path, was in self.listings.items())
             and all(file_digest(path) == was for path, was in self.files.items())
         )
+
+
+def variable_digest(name: str) -> str | None:
+    """SHA-256 (hex) of the value of an environment variable, None if it is not set."""
+    value = os.environ.get(name)
+    return None if value is None else env_values.digest(value)
 
 
 def file_digest(path: str) -> str | None:

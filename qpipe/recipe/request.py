@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,8 @@ class Job:
 
     ``label`` is what sets it apart in its sweep ("Q4_0", "type=Q4_0 via=source"), empty for a
     single run. ``config`` is resolved plain data. ``aliases`` maps each field whose whole value is
-    one interpolation to the field that it refers to; ``used`` are all fields that any refers to.
+    one interpolation to the field that it refers to; ``used`` are all fields that any refers to;
+    ``environment`` are the variables that fields hang on (`references.from_environment`).
     ``witnesses`` are None if the batch must be composed anew each time.
     """
 
@@ -47,6 +48,7 @@ class Job:
     used: frozenset[str]
     origins: Origins
     witnesses: Witnesses | None
+    environment: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

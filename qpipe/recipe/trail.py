@@ -16,13 +16,9 @@ _WITNESSED |= {"oc.dict.keys", "oc.dict.values"}
 
 
 class Trail:
-    """The files and folders that were read, or looked for in vain.
-
-    ``unseen`` is set when something took part that cannot be watched.
-    """
+    """The files and folders that were read, or looked for in vain."""
 
     def __init__(self) -> None:
-        self.unseen = False
         self._files: dict[str, str | None] = {}
         self._folders: dict[str, bool] = {}
         self._listings: dict[str, list[str] | None] = {}
@@ -46,8 +42,6 @@ class Trail:
 
     def witnesses(self, overrides: Sequence[str]) -> Witnesses | None:
         """All that must stay as it is for the same outcome; None if that cannot be said."""
-        if self.unseen:
-            return None
         read = [Path(path) for path, digest in self._files.items() if digest is not None]
         texts = [path.read_text(encoding="utf-8", errors="replace") for path in read]
         variables: dict[str, str | None] = {}
@@ -55,7 +49,7 @@ class Trail:
             names = environment(text)
             if names is None or "${hydra" in text or not resolvers(text) <= _WITNESSED:
                 return None
-            variables |= {name: os.environ.get(name) for name in names}
-        if any("${" in (value or "") for value in variables.values()):
-            return None
+            if any("${" in os.environ.get(name, "") for name in names):
+                return None
+            variables |= {name: remember.variable_digest(name) for name in names}
         return Witnesses(self._files, self._folders, self._listings, variables)

@@ -57,6 +57,7 @@ def message(recipe: str, *overrides: str, multirun: bool = False) -> str:
         ("quantize.tensor_types.a=Q8_0", ["to give it one: +quantize.tensor_types.a=Q8_0"]),
         ("evaluate.text=foo(1)", ["Unknown function 'foo'"]),
         ("evaluate.text", ["key=value"]),
+        ("+vars.a='${oc.env:${model.source},x}'", ["vars.a", "write out the name"]),
         ("=x", ["key=value"]),
         ("", ["key=value"]),
         ("+evaluate.text=x", ["evaluate.text is there already", ": evaluate.text=x"]),

@@ -154,11 +154,6 @@ def test_a_search_path_of_the_recipes_own(plans: Path, here: Path, tmp_path: Pat
     assert recalled(plans, REQUEST) is None
 
 
-def test_a_search_path_in_a_package_cannot_be_watched(plans: Path) -> None:
-    request = Request("r.yaml", ("hydra.searchpath=[pkg://hydra.conf]",))
-    assert not kept(plans, request)
-
-
 def test_the_environment(plans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = Request("r.yaml", ("model.source='${oc.env:QPIPE_SOURCE}'",))
     monkeypatch.setenv("QPIPE_SOURCE", "a")
@@ -177,7 +172,7 @@ def test_the_environment(plans: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["${now:%S}", "${hydra:runtime.cwd}", "${hydra.job.num}", "${oc.env:${model.source},x}"],
+    ["${now:%S}", "${hydra:runtime.cwd}", "${hydra.job.num}"],
 )
 def test_what_cannot_be_watched_is_not_remembered(plans: Path, here: Path, text: str) -> None:
     assert not kept(plans, Request("r.yaml", (f"+vars.a='{text}'",)))

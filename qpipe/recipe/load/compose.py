@@ -32,7 +32,7 @@ from qpipe.recipe.load.base import Base, ask, plain, with_scalars
 from qpipe.recipe.load.errors import our_errors
 from qpipe.recipe.load.repository import Loader
 from qpipe.recipe.origins import Origins
-from qpipe.recipe.references import references, resolve
+from qpipe.recipe.references import from_environment, references, resolve
 from qpipe.recipe.request import InvalidJob, Job, shipped_recipes
 
 
@@ -176,6 +176,7 @@ class Composer:
             used=found.used,
             origins=origins,
             witnesses=None,
+            environment=from_environment(raw) if "oc.env" in found.resolvers else {},
         )
 
     def _is_value(self, override: Override) -> bool:

@@ -48,9 +48,7 @@ class Repository(CachingConfigRepository):
 
     def _roots(self) -> list[Path]:
         users = [source for source in self.get_sources() if is_users(source.provider)]
-        if any(source.scheme() != "file" for source in users):
-            self.trail.unseen = True
-        return [Path(source.path).resolve() for source in users if source.scheme() == "file"]
+        return [Path(source.path).resolve() for source in users]
 
     def load_config(self, config_path: str) -> ConfigResult | None:
         """Raises RecipeError for a file that OmegaConf refuses or that names a ``_target_``."""
