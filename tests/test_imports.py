@@ -31,6 +31,7 @@ HEIGHTS = {
     "hf": 2,
     "environments": 2,
     "core": 1,
+    "yamlbounds": 0,
     "errors": 0,
     "": 0,  # qpipe itself: the version
 }

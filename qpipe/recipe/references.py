@@ -44,13 +44,28 @@ def references(raw: Mapping[str, Any]) -> References:
     used: set[str] = set()
     called: set[str] = set()
     for path, text in interpolated(raw):
-        found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
-        targets = [_absolute(path, match[1], match[2]) for match in found]
+        targets = targets_of(path, text)
         used.update(targets)
         called |= resolvers(text)
         if len(targets) == 1 and _ALIAS.fullmatch(text):
             aliases[".".join(map(str, path))] = targets[0]
     return References(aliases, frozenset(used), frozenset(called))
+
+
+def targets_of(path: Path, text: str) -> list[str]:
+    """The fields that the text at ``path`` refers to, once for each time, as far as their names
+    are written out."""
+    found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
+    return [_absolute(path, match[1], match[2]) for match in found]
+
+
+def nested(text: str) -> int:
+    """How many interpolations of a text hold another one, which computes their name."""
+    depth = count = 0
+    for token in re.findall(r"\$\{|\}", text):
+        count += token == "${" and depth == 1
+        depth = max(0, depth + (1 if token == "${" else -1))
+    return count
 
 
 def interpolated(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -101,8 +116,7 @@ def from_environment(raw: Mapping[str, Any]) -> dict[str, frozenset[str]]:
             raise RecipeError(f"{field}: {text!r}: write out the name of the variable in oc.env")
         if names:
             own[field] = frozenset(names)
-        found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
-        uses[field] = {_absolute(path, match[1], match[2]) for match in found}
+        uses[field] = set(targets_of(path, text))
     while own and (more := _inherited(own, uses)):
         own |= more
     return own

@@ -56,6 +56,7 @@ def test_a_folder_of_data_is_fine(folder: Path) -> None:
         ("use_prompt: 'a.yaml:b'\n", "prompts from elsewhere"),
         ("x: !!python/object/apply:os.system [ls]\n", "not a task file"),
         ("x: [\n", "not a task file"),
+        ("x: " + "[" * 200_000 + "]" * 200_000, "more than 100 levels deep"),
     ],
 )
 def test_what_is_refused(folder: Path, text: str, words: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from qpipe import yamlbounds
 from qpipe.core.key import content_digest, file_sha256
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
@@ -29,6 +30,11 @@ _DATA_SETTINGS = (
     "data_files", "field", "delimiter", "sep", "column_names", "encoding", "quotechar", "revision",
     "data_dir", "trust_remote_code",
 )  # fmt: skip
+
+
+# Of a task file, its anchors expanded; lm-eval's own have some hundred at most.
+_MOST_VALUES = 200_000
+_MOST_DEPTH = 100
 
 
 class _Code(str):
@@ -156,8 +162,10 @@ def _digest(folder: Path) -> str:
 
 def _read(file: Path, name: str) -> dict[str, Any]:
     try:
-        given = yaml.load(file.read_bytes(), Loader=_Loader)
-    except yaml.YAMLError as error:
+        text = file.read_bytes()
+        yamlbounds.check(text, most_values=_MOST_VALUES, most_depth=_MOST_DEPTH)
+        given = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, yamlbounds.TooLargeError) as error:
         raise DataError(f"{name}: not a task file: {error}") from None
     if not isinstance(given, dict):
         raise DataError(f"{name}: a task file is a mapping, not a {type(given).__name__}")

@@ -28,10 +28,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
 from qpipe.recipe import wording
+from qpipe.recipe.bounds import check_expansion
 from qpipe.recipe.load.base import Base, ask, plain, with_scalars
 from qpipe.recipe.load.errors import our_errors
 from qpipe.recipe.load.repository import Loader
-from qpipe.recipe.origins import Origins
+from qpipe.recipe.origins import Origins, shown
 from qpipe.recipe.references import from_environment, references, resolve
 from qpipe.recipe.request import InvalidJob, Job, shipped_recipes
 
@@ -164,6 +165,7 @@ class Composer:
         raw, found = with_scalars(base.raw, values), base.references
         if raw is None:
             raw = plain(self.changed(base, values))
+            check_expansion(raw, shown(str(self.file)))
             found = references(raw)
         whole = functools.cache(lambda: self._whole(number, parsed, ask_hydra=found.ask_hydra))
         origins = Origins(str(self.file), base.layers, tuple(str(o.input_line) for o in values))
@@ -218,6 +220,7 @@ class Composer:
             # A copy loses the flag by which an unknown field is refused.
             OmegaConf.set_struct(task, True)
             raw = plain(task)
+            check_expansion(raw, shown(str(self.file)))
             layers = self.loader.layers
             self._bases[key] = Base(config, pickle.dumps(task), raw, references(raw), layers)
         return self._bases[key]

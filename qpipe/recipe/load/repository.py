@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
 from qpipe.recipe import wording
+from qpipe.recipe.bounds import check_file
 from qpipe.recipe.origins import Layer, Origins, line_of, shown
 from qpipe.recipe.references import targets
 from qpipe.recipe.trail import Trail
@@ -54,6 +55,7 @@ class Repository(CachingConfigRepository):
         """Raises RecipeError for a file that OmegaConf refuses or that names a ``_target_``."""
         if f"config_path={config_path}" not in self.cache:
             self.trail.file(_yaml(config_path), self._roots())
+            self._check_size(config_path)
         try:
             found = super().load_config(config_path)
         except (OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
@@ -65,6 +67,12 @@ class Repository(CachingConfigRepository):
         if found is not None:
             self._check_targets(found, config_path)
         return found
+
+    def _check_size(self, config_path: str) -> None:
+        files = (root / _yaml(config_path) for root in self._roots())
+        file = next((file for file in files if file.is_file()), None)
+        if file is not None:
+            check_file(file)
 
     def _check_targets(self, found: ConfigResult, config_path: str) -> None:
         named = targets(OmegaConf.to_container(found.config, resolve=False))
