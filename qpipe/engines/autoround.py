@@ -95,13 +95,12 @@ class Autoround(CheckpointEngine):
         """Writes into a folder below ``folder``."""
         import torch
         from auto_round import AutoRound
-
-        from qpipe.hf import reading
+        from transformers import AutoTokenizer
 
         torch.set_num_threads(task.threads)
         made = AutoRound(
             str(task.source),
-            reading.read(task.source).tokenizer,
+            AutoTokenizer.from_pretrained(task.source, local_files_only=True),
             scheme=params.format if params.gguf else _scheme(params),
             layer_config=_layers(params, task) or None,
             dataset=[

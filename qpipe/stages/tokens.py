@@ -46,7 +46,7 @@ class Tokens(base.Stage):
     """A text in windows; subclasses have a tokenizer."""
 
     kind = "tokens"
-    version: ClassVar[int] = 2
+    version = 2
     roles = ("model",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     foresees = True
@@ -98,7 +98,7 @@ class LlamaCppTokens(Tokens):
 
         with LlamaCppTokenizer(only_file(work.inputs["model"], suffix=".gguf")) as tokenizer:
             by = f"{tokenizer.name} {tokenizer.version}"
-            return _write(params, work, tokenizer, by=by, note=None)
+            return _write(params, work, tokenizer, by=by)
 
 
 class TransformersTokensParams(TokensParams):
@@ -110,7 +110,6 @@ class TransformersTokensParams(TokensParams):
 class TransformersTokens(Tokens):
     """By the tokenizer of a checkpoint folder."""
 
-    version: ClassVar[int] = 3
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params: ClassVar[base.ParamsModel] = TransformersTokensParams
 
@@ -139,11 +138,11 @@ class TransformersTokens(Tokens):
 
         tokenizer = Tokenizer(work.inputs["model"])
         by = f"transformers {base.installed('transformers')}"
-        return _write(params, work, tokenizer, by=by, note=tokenizer.note)
+        return _write(params, work, tokenizer, by=by)
 
 
 def _write(
-    params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str, note: str | None
+    params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str
 ) -> Mapping[str, Json]:
     from qpipe.evaluators.texts import PREPARATIONS
     from qpipe.evaluators.tokenized import TEXT, tokenize
@@ -166,5 +165,4 @@ def _write(
         "windows": len(windows.tokens),
         "available": windows.available,
         "tokenizer": by,
-        "notes": [] if note is None else [note],
     }
