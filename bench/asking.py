@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _open(way: str, folder: Path) -> Any:
         return GgufLM(next(folder.glob("*.gguf")), threads=THREADS)
     from qpipe.evaluators.harness.checkpoints import open_checkpoint
 
-    return open_checkpoint(folder, threads=THREADS)[0]
+    return open_checkpoint(folder, threads=THREADS, date=None, stack=ExitStack())[0]
 
 
 if __name__ == "__main__":

@@ -3,78 +3,113 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qpipe.errors import DataError, nearest
 
 _FIELDS = ("text", "content", "messages", "conversations")
+# Names that a message lists of a record with very many; more are no help.
+_NAMES = 50
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SHAREGPT = ("from", "value")
+_ROLES = {"human": "user", "gpt": "assistant"}
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text, or the messages of a conversation."""
+    """A text, or the messages of a conversation, with the tools that it was about if it names any.
+
+    A message is as chat templates take it: ``role``, ``content`` (a text, a list of parts, or None
+    beside ``tool_calls``), and whatever else it has.
+    """
 
     text: str = ""
-    messages: list[dict[str, str]] | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
+    tools: Sequence[Any] | None = None
 
     @property
     def plain(self) -> str:
         """Its words, without a template."""
-        return "\n".join(m["content"] for m in self.messages) if self.messages else self.text
+        if not self.messages:
+            return self.text
+        return "\n".join(words for m in self.messages if (words := _words(m.get("content"))))
 
 
 def read(path: Path, *, field: str | None) -> Iterator[Document]:
     """The documents of a .jsonl, .ndjson, .json or .parquet file, also with .gz behind; any other
     file is one document.
 
-    ``field`` names a record's text or messages; None: the first of text, content, messages and
-    conversations that it has. Raises DataError, naming the record.
+    A .json file is a list of records, or JSON lines under that name. ``field`` names a record's
+    text or messages; None: the first of text, content, messages and conversations in which there is
+    something. A byte order mark is passed over. Raises DataError, naming the record.
     """
-    name = path.name.removesuffix(".gz")
-    suffix = Path(name).suffix.lower()
+    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix == ".parquet":
         yield from _documents(_parquet(path), field, path)
         return
-    data = _text(path)
-    if suffix in (".jsonl", ".ndjson"):
-        yield from _documents(_lines(data, path), field, path)
-    elif suffix == ".json":
-        yield from _documents(_array(data, path), field, path)
-    else:
-        yield Document(data)
-
-
-def _text(path: Path) -> str:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return data.decode()
-    except (gzip.BadGzipFile, EOFError) as error:
+        with _open(path) as file:
+            if suffix in (".jsonl", ".ndjson"):
+                yield from _documents(_lines(file, path), field, path)
+            elif suffix == ".json":
+                yield from _documents(_json(file, path), field, path)
+            else:
+                yield Document(_valid(file.read(), path.name))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path.name}: no usable gzip file: {error}") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path.name}: not UTF-8 (at offset {error.start})") from None
+        raise DataError(
+            f"{path.name}: not UTF-8 ({error.reason}: byte {error.object[error.start]:#04x}); "
+            "save it as UTF-8"
+        ) from None
 
 
-def _lines(text: str, path: Path) -> Iterator[Any]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            try:
-                yield json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path.name}:{number}: no JSON: {error}") from None
-
-
-def _array(text: str, path: Path) -> Iterable[Any]:
+def _open(path: Path) -> IO[str]:
+    """Its text, in lines that end with a line feed: others, such as U+2028, may stand in JSON."""
     try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{path.name}: no JSON: {error}") from None
+        raw: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+    except OSError as error:
+        raise DataError(f"{path.name}: cannot be read: {error.strerror}") from None
+    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
+
+
+def _lines(lines: Iterable[str], path: Path) -> Iterator[Any]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _parsed(line, f"{path.name}:{number}")
+
+
+def _json(file: IO[str], path: Path) -> Iterable[Any]:
+    """Records of a list, or of lines, such as C4's files on the hub are."""
+    first = next((line for line in file if line.strip()), "")
+    if first.lstrip().startswith("{"):
+        try:
+            json.loads(first)
+        except (ValueError, RecursionError):
+            pass  # one object over several lines
+        else:
+            return _lines(chain([first], file), path)
+    found = _parsed(first + file.read(), path.name)
     if not isinstance(found, list):
         raise DataError(f"{path.name}: holds a {type(found).__name__}, not a list of records")
     return found
+
+
+def _parsed(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise DataError(f"{where}: no JSON: {error}") from None
+    except RecursionError:
+        raise DataError(f"{where}: no usable JSON: nested too deep") from None
 
 
 def _parquet(path: Path) -> Iterator[Any]:
@@ -84,39 +119,92 @@ def _parquet(path: Path) -> Iterator[Any]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches():
                 yield from batch.to_pylist()
-    except ArrowInvalid as error:
+    except (ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name}: no usable Parquet file: {error}") from None
 
 
 def _documents(records: Iterable[Any], field: str | None, path: Path) -> Iterator[Document]:
     for number, record in enumerate(records, 1):
+        where = f"{path.name}: record {number}"
         if isinstance(record, str):
-            yield Document(record)
+            yield Document(_valid(record, where))
             continue
         if not isinstance(record, Mapping):
-            raise DataError(f"{path.name}: record {number} is a {type(record).__name__}")
-        name = field or next((known for known in _FIELDS if known in record), None)
+            raise DataError(f"{where} is a {type(record).__name__}")
+        name = field or _chosen(record)
         if name is None or name not in record:
             wanted = field or " or ".join(_FIELDS)
             raise DataError(
-                f"{path.name}: record {number} has no {wanted}; calibration.field: "
-                + nearest(wanted, map(str, record))
+                f"{where} has no {wanted}; calibration.field: "
+                + nearest(wanted, map(str, islice(record, _NAMES)))
             )
-        yield _document(record[name], f"{path.name}: record {number}, field {name!r}")
+        tools = record.get("tools")
+        yield _document(record[name], tools, f"{where}, field {name!r}", _others(record, name))
 
 
-def _document(value: Any, where: str) -> Document:
+def _chosen(record: Mapping[Any, Any]) -> str | None:
+    """The first known field with something in it, else the first."""
+    there = [known for known in _FIELDS if known in record]
+    return next((name for name in there if record[name]), there[0] if there else None)
+
+
+def _others(record: Mapping[Any, Any], name: str) -> str:
+    """What could be named instead."""
+    found = [known for known in _FIELDS if known != name and record.get(known)]
+    return f"; calibration.field={found[0]} has something" if found else ""
+
+
+def _document(value: Any, tools: Any, where: str, others: str) -> Document:
+    if value is None:
+        raise DataError(f"{where}: is null{others or '; take such records out'}")
     if isinstance(value, str):
-        return Document(value)
+        return Document(_valid(value, where))
     if isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value):
-        return Document(messages=[_turn(turn, where) for turn in value])
-    raise DataError(f"{where}: is a {type(value).__name__}, neither text nor messages")
+        _valid(value, where)
+        messages = [_turn(turn, where) for turn in value]
+        return Document(messages=messages, tools=tools if isinstance(tools, list) else None)
+    raise DataError(f"{where}: is a {type(value).__name__}, neither text nor messages{others}")
 
 
-def _turn(turn: Mapping[str, Any], where: str) -> dict[str, str]:
+def _turn(turn: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """A message, also in ShareGPT's words (from, value)."""
     role = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
-    if not isinstance(role, str) or not isinstance(content, str):
-        raise DataError(f"{where}: a message has no role or no content")
-    return {"role": {"human": "user", "gpt": "assistant"}.get(role, role), "content": content}
+    if not isinstance(role, str):
+        raise DataError(f"{where}: a message has no role")
+    parts = isinstance(content, list) and all(isinstance(part, Mapping) for part in content)
+    if content is None and not turn.get("tool_calls"):
+        raise DataError(f"{where}: the content of a message ({role}) is null; take it out")
+    if not (content is None or isinstance(content, str) or parts):
+        raise DataError(
+            f"{where}: the content of a message ({role}) is a {type(content).__name__}, neither "
+            "text nor a list of parts"
+        )
+    # Parquet gives every message of a column all fields, null where it has none.
+    rest = {n: value for n, value in turn.items() if value is not None and n not in _SHAREGPT}
+    return {**rest, "role": _ROLES.get(role, role), "content": content}
+
+
+def _words(content: Any) -> str:
+    if isinstance(content, list):
+        return "\n".join(part["text"] for part in content if isinstance(part.get("text"), str))
+    return content or ""
+
+
+def _valid(value: Any, where: str) -> Any:
+    """A text, or lists and mappings with texts, if all of it is Unicode: JSON can spell halves of
+    characters that tokenizers cannot take."""
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if found := _SURROGATE.search(one):
+                raise DataError(
+                    f"{where}: has half a character (U+{ord(found[0]):04X}, a lone surrogate) at "
+                    f"character {found.start() + 1}; take the record out, or the half character"
+                )
+        elif isinstance(one, Mapping):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+    return value

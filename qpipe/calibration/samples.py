@@ -8,22 +8,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpipe.calibration.documents import Document, read
+from qpipe.calibration import documents
+from qpipe.calibration.chat import in_template
+from qpipe.calibration.documents import Document
 from qpipe.errors import DataError
 from qpipe.gguf.config import Config
+from qpipe.hf import reading
 
 _POOL = 8
+# The least calibration.length (CalibrateParams).
+_SHORTEST = 8
 
 
 @dataclass(frozen=True)
 class Samples:
     """``available`` tokens were read, of ``documents``; ``context`` is what the model was
-    trained for, if it says so."""
+    trained for, if it says so; ``note`` is the tokenizer's (`qpipe.hf.reading`)."""
 
     samples: list[list[int]]
     available: int
     documents: int
     context: int | None
+    note: str | None
 
     @property
     def tokens(self) -> int:
@@ -37,6 +43,7 @@ def make(
     tokenizer: Path,
     field: str | None,
     chat_template: bool,
+    date: str | None,
     samples: int,
     length: int,
     seed: int,
@@ -44,16 +51,20 @@ def make(
     """At most ``samples`` windows of ``length`` tokens, in the order of the text.
 
     If the text has more, ``seed`` chooses. Of a large data set only the beginning is read, in whole
-    documents: `_POOL` times as many tokens as are wanted. Raises DataError if it has not one.
+    documents: `_POOL` times as many tokens as are wanted. ``date`` is the day that a chat template
+    is told. Raises CheckpointError (the tokenizer), DataError (a text without one window).
     """
-    from transformers import AutoTokenizer
-
-    loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
-    documents = read(text, field=field)
+    opened = reading.read(tokenizer)
+    loaded = opened.tokenizer
+    read = documents.read(text, field=field)
+    if chat_template:
+        pieces = in_template(read, _template(loaded), loaded.special_tokens_map, day=date)
+    else:
+        pieces = _plain(read, text)
     stream: list[int] = []
     count = 0
-    for piece in _tokenized(documents, loaded, text=text, chat_template=chat_template):
-        stream += piece
+    for piece in pieces:
+        stream += loaded(piece, add_special_tokens=False, verbose=False)["input_ids"]
         count += 1
         if len(stream) >= _POOL * samples * length:
             break
@@ -63,7 +74,7 @@ def make(
     if not windows:
         raise DataError(
             f"{text.name}: has {len(stream)} tokens, and one sample needs {width}; give a longer "
-            "text, or set calibration.length to less"
+            "text" + (", or set calibration.length to less" if len(stream) > _SHORTEST else "")
         )
     if len(windows) > samples:
         chosen = sorted(random.Random(seed).sample(range(len(windows)), samples))
@@ -73,27 +84,28 @@ def make(
         available=len(stream),
         documents=count,
         context=_context(tokenizer),
+        note=opened.note,
     )
 
 
-def _tokenized(
-    documents: Iterable[Document], loaded: Any, *, text: Path, chat_template: bool
-) -> Iterator[list[int]]:
-    if chat_template and loaded.chat_template is None:
-        raise DataError(
-            "calibration.chat_template: the model's tokenizer has no chat template; set it to false"
-        )
-    for document in documents:
-        if chat_template:
-            messages = document.messages or [{"role": "user", "content": document.text}]
-            plain = loaded.apply_chat_template(messages, tokenize=False)
-        elif document.messages is not None:
+def _plain(read: Iterable[Document], text: Path) -> Iterator[str]:
+    for document in read:
+        if document.messages is not None:
             raise DataError(
                 f"{text.name}: its records are messages; set calibration.chat_template=true"
             )
-        else:
-            plain = document.text
-        yield loaded(plain, add_special_tokens=False, verbose=False)["input_ids"]
+        yield document.text
+
+
+def _template(loaded: Any) -> str | None:
+    """The default one where a tokenizer has several."""
+    if not loaded.chat_template:
+        return None
+    try:
+        found: str = loaded.get_chat_template()
+    except ValueError as error:  # several, of which none is the default
+        raise DataError(f"calibration.chat_template: {error}") from None
+    return found
 
 
 def _bos(loaded: Any) -> list[int]:

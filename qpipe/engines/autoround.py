@@ -95,12 +95,13 @@ class Autoround(CheckpointEngine):
         """Writes into a folder below ``folder``."""
         import torch
         from auto_round import AutoRound
-        from transformers import AutoTokenizer
+
+        from qpipe.hf import reading
 
         torch.set_num_threads(task.threads)
         made = AutoRound(
             str(task.source),
-            AutoTokenizer.from_pretrained(task.source, local_files_only=True),
+            reading.read(task.source).tokenizer,
             scheme=params.format if params.gguf else _scheme(params),
             layer_config=_layers(params, task) or None,
             dataset=[

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import EngineMissingError
+from qpipe.errors import DataError, EngineMissingError
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.hf.chat import NO_DATE, Day
 from qpipe.stages.base import SourceFile, Work, installed
 from qpipe.stages.evaluate import Evaluator, only_file, write_result
 
@@ -46,6 +48,7 @@ class _TasksParams(KvParams):
 
     ``include_path`` is a folder of task files with their data; ``trust_task_code`` the digest of
     that folder, if the code in it may run. ``limit`` is items a task, or below 1 a share of them.
+    ``date`` is the day that a chat template is told (None: `qpipe.hf.chat.DATE`).
     """
 
     metric: Literal["tasks"] = "tasks"
@@ -57,6 +60,7 @@ class _TasksParams(KvParams):
     num_fewshot: int | None = Field(None, ge=0)
     limit: float | None = Field(None, gt=0)
     chat_template: bool = False
+    date: Day | None = None
     system_instruction: str | None = None
     gen_kwargs: dict[str, Any] | None = None
 
@@ -64,7 +68,29 @@ class _TasksParams(KvParams):
     def _sound(self) -> Any:
         if self.trust_task_code and self.include_path is None:
             raise ValueError("trust_task_code: there is no include_path whose code it would trust")
+        if self.date is not None and not self.chat_template:
+            raise ValueError(NO_DATE)
         return self
+
+    @field_validator("limit")
+    @classmethod
+    def _whole(cls, limit: float | None) -> float | None:
+        if limit is not None and limit > 1 and limit != int(limit):
+            raise ValueError(
+                f"{limit:g} items are none: give a whole number, or a share of them below 1"
+            )
+        return limit
+
+    @field_validator("gen_kwargs")
+    @classmethod
+    def _greedy(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        from qpipe.evaluators.harness import greedy
+
+        try:
+            greedy.refuse(given or {})
+        except DataError as error:
+            raise ValueError(str(error)) from None
+        return given
 
     @property
     def label(self) -> str:
@@ -75,7 +101,7 @@ class _TasksParams(KvParams):
         if self.limit is not None:
             parts.append(f"limit={self.limit:g}")
         if self.chat_template:
-            parts.append("chat template")
+            parts.append("chat template" + (f" on {self.date}" if self.date else ""))
         if self.system_instruction:
             parts.append(f"system={self.system_instruction!r}")
         if self.gen_kwargs:
@@ -86,7 +112,7 @@ class _TasksParams(KvParams):
 class _TasksEvaluator(Evaluator):
     """What both backends share: a subclass opens the model."""
 
-    version = 1
+    version = 2
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
@@ -113,6 +139,7 @@ class _TasksEvaluator(Evaluator):
         """Raises CheckpointError (the model), SourceError (a data set), DataError (a task)."""
         if problem := self.check():
             raise EngineMissingError(problem)
+        from qpipe.evaluators.harness.effects import notes
         from qpipe.evaluators.harness.load import load
         from qpipe.evaluators.harness.results import scores, write_items
         from qpipe.evaluators.harness.run import How, run
@@ -124,10 +151,15 @@ class _TasksEvaluator(Evaluator):
             num_fewshot=params.num_fewshot,
             gen_kwargs=params.gen_kwargs,
         )
+        said = notes(
+            loaded.tasks["tasks"], num_fewshot=params.num_fewshot, gen_kwargs=params.gen_kwargs
+        )
         how = How(params.limit, params.chat_template, params.system_instruction)
         assert work.partial is not None
         with ExitStack() as stack:
             lm, backend = self.open(params, work, stack)
+            if note := getattr(lm, "note", None):
+                said.append(note)
             journal = work.partial / "answers.jsonl"
             found = run(lm, loaded, how, journal=journal, progress=work.progress)
         made = scores(found, loaded.tasks, loaded.reported)
@@ -147,7 +179,8 @@ class _TasksEvaluator(Evaluator):
         )
         facts: dict[str, Json] = {score.field: score.value for score in made}
         facts |= {score.stderr_field: score.stderr for score in made if score.stderr is not None}
-        return {**facts, "protocol": params.label, "items": items, "backend": backend}
+        return {**facts, "protocol": params.label, "items": items, "backend": backend,
+                "notes": [*said]}  # fmt: skip
 
 
 def _scored(found: Mapping[str, Any], name: str) -> bool:
@@ -188,7 +221,7 @@ class Tasks(_TasksEvaluator):
 
         path = only_file(work.inputs["model"], suffix=".gguf")
         memory.require(path.stat().st_size, what=path.name)
-        lm = stack.enter_context(GgufLM(path, threads=work.threads, **params.kv))
+        lm = stack.enter_context(GgufLM(path, threads=work.threads, date=params.date, **params.kv))
         return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
 
 
@@ -221,9 +254,12 @@ class CheckpointTasks(_TasksEvaluator):
 
     def open(self, params: CheckpointTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
         """The checkpoint in the model's folder, or its one GGUF file."""
+        # As qpipe.hf.backend.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from qpipe.evaluators.harness.checkpoints import open_checkpoint
 
         memory.require(memory.of_checkpoint(work.inputs["model"]), what="the checkpoint")
-        lm, what = open_checkpoint(work.inputs["model"], threads=work.threads)
+        folder = work.inputs["model"]
+        lm, what = open_checkpoint(folder, threads=work.threads, date=params.date, stack=stack)
         versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"
         return lm, versions

@@ -2,7 +2,9 @@
 
 ``backend``    windows of tokens in, logits out
 ``load``       a checkpoint folder or a GGUF file as a model in this process
-``tokenizer``  a checkpoint's tokenizer, without its special tokens
+``reading``    a checkpoint's tokenizer as tokenizer.json has it
+``tokenizer``  the same as a source of token ids, without its special tokens
+``chat``       a model's chat template, rendered in ``sandbox``
 
 torch and transformers are imported when a model is opened, never with these modules. Loading a
 GPTQ or AWQ checkpoint imports gptqmodel, which patches transformers: open one model a process.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from qpipe.core.closing import Closing
 from qpipe.hf.load import load
 from qpipe.hf.tokenizer import TokenArray, Tokenizer
+from qpipe.llamacpp.backend import LlamaCppTokenizer
 
 LogitsArray = npt.NDArray[np.float32]
 
@@ -53,8 +54,11 @@ class TransformersBackend(Closing):
         return f"{transformers.__version__} ({', '.join(words)})"
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
-        return Tokenizer(self.folder, gguf_file=self._gguf_file)
+    def _tokenizer(self) -> Tokenizer | LlamaCppTokenizer:
+        if self._gguf_file is None:
+            return Tokenizer(self.folder)
+        # transformers 5.17.0 reads a GGUF file's tokenizer without BOS.
+        return LlamaCppTokenizer(self.folder / self._gguf_file)
 
     @property
     def bos(self) -> int | None:
@@ -103,3 +107,6 @@ class TransformersBackend(Closing):
     def close(self) -> None:
         """Let the model's memory go."""
         del self._loaded
+        # Only a tokenizer that was asked for was opened.
+        if isinstance(opened := self.__dict__.pop("_tokenizer", None), LlamaCppTokenizer):
+            opened.close()

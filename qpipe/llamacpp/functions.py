@@ -42,6 +42,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "llama_vocab_get_text": (_STR, [_POINTER, _I32]),
     "llama_vocab_bos": (_I32, [_POINTER]),
     "llama_vocab_eos": (_I32, [_POINTER]),
+    "llama_vocab_is_eog": (_BOOL, [_POINTER, _I32]),
     "llama_vocab_get_add_bos": (_BOOL, [_POINTER]),
     "llama_vocab_get_add_eos": (_BOOL, [_POINTER]),
     "llama_tokenize": (_I32, [_POINTER, _STR, _I32, _POINTER, _I32, _BOOL, _BOOL]),

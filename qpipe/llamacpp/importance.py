@@ -21,6 +21,8 @@ from qpipe.llamacpp.observe import Watch
 
 # llama-imatrix's default --batch-size.
 _BATCH_TOKENS = 2048
+# The least calibration.length (ImatrixParams).
+_SHORTEST = 16
 # Logits of all tokens of a batch are computed (without them llama.cpp skips most of the last
 # layer); beyond this many bytes the batch is made smaller.
 _LOGITS_BYTES = 512 << 20
@@ -72,18 +74,20 @@ def importance(
     chunks: int | None,
     threads: int,
     with_output: bool = False,
+    parse_special: bool = False,
     progress: Progress | None = None,
 ) -> Importance:
     """The importance matrix of the GGUF file ``model`` on ``text``.
 
-    Takes the first ``chunks`` windows (None: all, as it also does where there are fewer). Raises
+    Takes the first ``chunks`` windows (None: all, as it also does where there are fewer).
+    ``parse_special`` reads the spelling of control tokens as these tokens. Raises
     EngineMissingError, CheckpointError (the file), DataError (the text, or activations that are no
     finite numbers).
     """
     with Model(model) as loaded:
         vocab = loaded.vocab
         bos = vocab.bos if vocab.add_bos else None
-        tokens = vocab.tokenize(text.removesuffix("\n"))
+        tokens = vocab.tokenize(text.removesuffix("\n"), parse_special=parse_special)
         if bos is not None:
             tokens = np.concatenate([np.array([bos], np.int32), tokens])
         windows = _windows(tokens, n_ctx, bos)
@@ -104,9 +108,11 @@ def _windows(tokens: TokenArray, n_ctx: int, bos: int | None) -> TokenArray:
     """[windows, n_ctx] without overlap; BOS replaces the first token of each."""
     count = len(tokens) // n_ctx
     if count < 2:
+        less = len(tokens) // 2
+        remedy = f", or set calibration.length to {less} or less" if less >= _SHORTEST else ""
         raise DataError(
             f"the text has {len(tokens)} tokens, and an importance matrix needs at least two "
-            f"windows of {n_ctx}: give a longer text, or set n_ctx to {len(tokens) // 2} or less"
+            f"windows of {n_ctx}: give a longer text{remedy}"
         )
     windows = tokens[: count * n_ctx].reshape(count, n_ctx).copy()
     if bos is not None:

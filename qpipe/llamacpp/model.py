@@ -81,6 +81,17 @@ class Vocab:
         stored: bytes = self._lib.c.llama_vocab_get_text(self._pointer, token)
         return stored.decode("utf-8", "replace")
 
+    def spelled(self, token: int) -> str:
+        """As `text`; nothing for -1, a token that there is not."""
+        return "" if token < 0 else self.text(token)
+
+    @functools.cached_property
+    def ends(self) -> frozenset[int]:
+        """Every token that ends a turn: EOS, and what else llama.cpp knows by its name or from the
+        file (llama-vocab.cpp, ``special_eog_ids``)."""
+        is_end = self._lib.c.llama_vocab_is_eog
+        return frozenset(t for t in range(self.n_tokens) if is_end(self._pointer, t))
+
 
 class Model(Closing):
     """A loaded model; a context manager, because its memory lies outside Python.
@@ -137,7 +148,13 @@ class Model(Closing):
     def chat_template(self) -> str | None:
         """The Jinja template in which the model was taught to chat, if the file has one."""
         found: bytes | None = self.lib.c.llama_model_chat_template(self.pointer, None)
-        return None if found is None else found.decode("utf-8")
+        try:
+            return None if found is None else found.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{self.path.name}: its chat template is no UTF-8 (at byte {error.start}); make "
+                "the file again"
+            ) from None
 
     def close(self) -> None:
         """Free the model; contexts made from it must be closed before."""

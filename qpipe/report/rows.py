@@ -21,6 +21,7 @@ from qpipe.report.columns import flatten
 from qpipe.report.paired import differences
 
 QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
+TOKENS = "tokens"
 # The roles of what a model is measured on.
 TEXT, TOKENS = "text", "tokens"
 TEXTS = (TEXT, "include_path")
@@ -164,11 +165,13 @@ def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outco
 
 
 def _notes(model: _Model, graph: Graph, result: RunResult) -> list[str]:
-    """What the stages behind a model have to say of it, and what was said of its calibration."""
+    """What the stages behind a model have to say of it, and what was said of its calibration and of
+    the text that it is measured on."""
     behind = _ancestors(model.nodes, graph)
+    every = [node for job in model.jobs for node in job.nodes.values()]
     if any(graph[node].stage not in (QUANTIZE, "download", "convert") for node in behind):
-        every = (node for job in model.jobs for node in job.nodes.values())
         behind += [node for node in every if graph[node].stage == LINT]
+    behind += [node for node in every if graph[node].stage == TOKENS]
     artifacts = [result.outcomes[node].artifact for node in dict.fromkeys(behind)]
     found = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
     return list(dict.fromkeys(str(n) for notes in found if isinstance(notes, list) for n in notes))

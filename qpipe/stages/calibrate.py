@@ -10,11 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
+from qpipe.hf.chat import NO_DATE, Day
 from qpipe.stages import base
 from qpipe.stages.checkpoint import CALIBRATION_FILE
 from qpipe.stages.evaluate import only_file
@@ -28,23 +29,31 @@ class CalibrateParams(base.Params):
 
     ``text`` is a .txt, .md, .jsonl, .json or .parquet file (also with .gz behind), local or of a
     data set on the hub (``hf:datasets/OWNER/NAME/FILE``). ``field`` names a record's text or
-    messages. ``chat_template`` puts each record into the model's own template. Documents are
-    joined and cut into windows, each with BOS in front if the tokenizer adds one.
+    messages. ``chat_template`` puts each record into the model's own template, which is told that
+    it is the day ``date`` (None: `qpipe.hf.chat.DATE`). Documents are joined and cut into windows,
+    each with BOS in front if the tokenizer adds one.
     """
 
     text: base.SourceFile
     field: str | None = None
     chat_template: bool = False
+    date: Day | None = None
     samples: int = Field(128, ge=1)
     length: int = Field(512, ge=8)
     seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> CalibrateParams:
+        if self.date is not None and not self.chat_template:
+            raise ValueError(NO_DATE)
+        return self
 
 
 class Calibrate(base.Stage):
     """By the tokenizer of the model in role ``model``."""
 
     kind = "calibrate"
-    version = 1
+    version = 2
     roles = ("model",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
@@ -78,6 +87,7 @@ class Calibrate(base.Stage):
             tokenizer=work.inputs["model"],
             field=params.field,
             chat_template=params.chat_template,
+            date=params.date,
             samples=params.samples,
             length=params.length,
             seed=params.seed,
@@ -100,7 +110,7 @@ def _facts(made: Samples, params: CalibrateParams) -> dict[str, Json]:
 
 
 def _notes(made: Samples, params: CalibrateParams, asked: int) -> list[Json]:
-    notes: list[Json] = []
+    notes: list[Json] = [] if made.note is None else [made.note]
     if made.tokens < asked:
         notes.append(
             f"the text gave {made.tokens} of the {asked} tokens asked for: give a longer one, or "

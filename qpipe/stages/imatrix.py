@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
+from qpipe.hf.chat import NO_DATE, Day
 from qpipe.stages import base
 from qpipe.stages.evaluate import only_file
 
@@ -24,6 +25,8 @@ class ImatrixParams(base.Params):
     """``chunks`` windows of ``n_ctx`` tokens from the beginning of ``text`` (None: all it has).
 
     The documents of a file of records are joined by line breaks; ``field`` names their text.
+    ``chat_template`` puts each into the template in the GGUF file instead, on the day ``date``, as
+    `CalibrateParams` do. ``seed`` would choose among windows, and is 0, for the first are taken.
     ``with_output`` also weighs the output matrix, as llama-imatrix does with --process-output.
     """
 
@@ -32,6 +35,27 @@ class ImatrixParams(base.Params):
     n_ctx: int = Field(512, ge=16)
     chunks: int | None = Field(None, ge=1)
     with_output: bool = False
+    chat_template: bool = False
+    date: Day | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> ImatrixParams:
+        if self.seed:
+            raise ValueError(
+                f"calibration.seed={self.seed}: an importance matrix is of the first windows of "
+                "the text; leave it at 0, and give another text for other windows"
+            )
+        if self.date is not None and not self.chat_template:
+            raise ValueError(NO_DATE)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without those that came later where they are not used: the keys are as they were."""
+        found: dict[str, Any] = fields(self)
+        later = {"chat_template": False, "date": None, "seed": 0}
+        return {n: v for n, v in found.items() if n not in later or v != later[n]}
 
 
 class Imatrix(base.Stage):
@@ -68,7 +92,6 @@ class Imatrix(base.Stage):
     def run(self, params: ImatrixParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text, or inputs of a weight that are
         no finite numbers)."""
-        from qpipe.calibration import documents
         from qpipe.gguf import imatrix_write
         from qpipe.llamacpp.importance import importance
 
@@ -76,11 +99,12 @@ class Imatrix(base.Stage):
         text = only_file(work.inputs["text"])
         found = importance(
             model,
-            "\n".join(document.plain for document in documents.read(text, field=params.field)),
+            _text(text, params, model),
             n_ctx=params.n_ctx,
             chunks=params.chunks,
             threads=work.threads,
             with_output=params.with_output,
+            parse_special=params.chat_template,
             progress=lambda done, total: work.progress(done, total, "tokens"),
         )
         imatrix_write.write(
@@ -91,6 +115,21 @@ class Imatrix(base.Stage):
             chunk_size=found.n_ctx,
         )
         return {**_facts(found, asked=params.chunks, model=model), "text": text.name}
+
+
+def _text(text: Path, params: ImatrixParams, model: Path) -> str:
+    """All documents, plain or in the template of the GGUF file."""
+    from qpipe.calibration import documents
+    from qpipe.calibration.chat import in_template
+    from qpipe.llamacpp.model import Model
+
+    read = documents.read(text, field=params.field)
+    if not params.chat_template:
+        return "\n".join(document.plain for document in read)
+    with Model(model, vocab_only=True) as loaded:
+        template, vocab = loaded.chat_template, loaded.vocab
+        tokens = {"bos_token": vocab.spelled(vocab.bos), "eos_token": vocab.spelled(vocab.eos)}
+    return "".join(in_template(read, template, tokens, day=params.date))
 
 
 def _facts(found: Importance, *, asked: int | None, model: Path) -> dict[str, Json]:
@@ -129,19 +168,19 @@ def _notes(found: Importance, tokens_asked: int, missing: list[str]) -> list[str
     if found.tokens < tokens_asked:
         notes.append(
             f"the text gave {found.tokens} of the {tokens_asked} tokens asked for: give a longer "
-            f"one, or set chunks to {found.chunks} or less"
+            f"one, or set calibration.samples to {found.chunks} or less"
         )
     if found.n_ctx > found.n_ctx_train:
         notes.append(
             f"windows of {found.n_ctx} tokens exceed the {found.n_ctx_train} that the model was "
-            f"trained for: set n_ctx={found.n_ctx_train}"
+            f"trained for: set calibration.length={found.n_ctx_train}"
         )
     if missing:
         notes.append(f"no importances for {_listed(missing)}: llama.cpp multiplies with none")
     if found.short:
         notes.append(
             f"fewer tokens than given reached {_listed(list(found.short))}: llama.cpp passes over "
-            "batches of fewer than 16; set n_ctx to a power of two"
+            "batches of fewer than 16; set calibration.length to a power of two"
         )
     if found.unseen:
         experts = sum(map(len, found.unseen.values()))

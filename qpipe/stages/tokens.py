@@ -46,7 +46,7 @@ class Tokens(base.Stage):
     """A text in windows; subclasses have a tokenizer."""
 
     kind = "tokens"
-    version = 2
+    version: ClassVar[int] = 2
     roles = ("model",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     foresees = True
@@ -98,7 +98,7 @@ class LlamaCppTokens(Tokens):
 
         with LlamaCppTokenizer(only_file(work.inputs["model"], suffix=".gguf")) as tokenizer:
             by = f"{tokenizer.name} {tokenizer.version}"
-            return _write(params, work, tokenizer, by=by)
+            return _write(params, work, tokenizer, by=by, note=None)
 
 
 class TransformersTokensParams(TokensParams):
@@ -110,6 +110,7 @@ class TransformersTokensParams(TokensParams):
 class TransformersTokens(Tokens):
     """By the tokenizer of a checkpoint folder."""
 
+    version: ClassVar[int] = 3
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params: ClassVar[base.ParamsModel] = TransformersTokensParams
 
@@ -138,11 +139,11 @@ class TransformersTokens(Tokens):
 
         tokenizer = Tokenizer(work.inputs["model"])
         by = f"transformers {base.installed('transformers')}"
-        return _write(params, work, tokenizer, by=by)
+        return _write(params, work, tokenizer, by=by, note=tokenizer.note)
 
 
 def _write(
-    params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str
+    params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str, note: str | None
 ) -> Mapping[str, Json]:
     from qpipe.evaluators.texts import PREPARATIONS
     from qpipe.evaluators.tokenized import TEXT, tokenize
@@ -165,4 +166,5 @@ def _write(
         "windows": len(windows.tokens),
         "available": windows.available,
         "tokenizer": by,
+        "notes": [] if note is None else [note],
     }

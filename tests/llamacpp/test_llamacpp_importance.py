@@ -146,10 +146,15 @@ def test_progress_counts_tokens(gguf_of: Gguf) -> None:
 
 
 def test_a_short_text_is_refused(gguf_of: Gguf) -> None:
-    with pytest.raises(DataError, match=r"two windows of 64: .* set n_ctx to \d+ or less"):
-        importance(
-            gguf_of("stories260K", "F32"), "Once upon a time", n_ctx=64, chunks=None, threads=1
-        )
+    """Only a length that the recipe may have is advised."""
+    model = gguf_of("stories260K", "F32")
+    for text, advice in (
+        ("", "give a longer text$"),
+        ("Once upon a time", "give a longer text$"),
+        ("Once upon a time " * 15, r"longer text, or set calibration\.length to 3\d or less"),
+    ):
+        with pytest.raises(DataError, match=f"two windows of 64: .*{advice}"):
+            importance(model, text, n_ctx=64, chunks=None, threads=1)
 
 
 class Failing:

@@ -118,7 +118,7 @@ def test_parquet_and_conversations(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "x"}\n{"text": ', r"a\.jsonl:2: no JSON"),
         ("a.jsonl", '{"txet": "x"}', "record 1 has no .* did you mean|known: txet"),
         ("a.jsonl", '{"text": 5}', "record 1, field 'text': is a int"),
-        ("a.json", "{}", "holds a dict, not a list"),
+        ("a.json", '{\n"text": "x"}', "holds a dict, not a list"),
         ("a.txt.gz", "x", "no usable gzip file"),
         ("a.parquet", "x", "no usable Parquet file"),
     ],

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qpipe.core.link import link
 from qpipe.engines.gguf import NativeGguf, NativeParams
-from qpipe.errors import GraphError, RecipeError
+from qpipe.errors import DataError, GraphError, RecipeError
 from qpipe.gguf import imatrix, reader
+from qpipe.gguf.convert import convert
 from qpipe.recipe.drafting import draft
 from qpipe.stages.base import Work
 from qpipe.stages.imatrix import Imatrix, ImatrixParams
@@ -74,6 +77,61 @@ def test_too_long_windows_and_lost_tokens_are_noted(gguf_of: Gguf, tmp_path: Pat
     assert len(facts["notes"]) == 2
     assert "exceed the 512" in facts["notes"][0]
     assert "and 32 more" in facts["notes"][1]
+
+
+CHAT = "{% for m in messages %}<s>{{ m.role }} {{ m.content }}</s>{% endfor %}"
+
+
+def chatting(gguf_of: Gguf, tmp_path: Path, template: str) -> Path:
+    """stories260K with a chat template."""
+    folder = samples.copy_model("stories260K", tmp_path / "chatting")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(config | {"chat_template": template}))
+    convert(folder, tmp_path / "chatting.gguf", outtype="F32")
+    return tmp_path / "chatting.gguf"
+
+
+def test_the_chat_template_in_the_file_is_applied(gguf_of: Gguf, tmp_path: Path) -> None:
+    """The figures are those of the same text written out, control tokens read as such."""
+    from qpipe.llamacpp.importance import importance
+
+    story = "once upon a time there was a dog. "
+    turns = [{"role": "user", "content": story * 3}, {"role": "assistant", "content": story}]
+    text = tmp_path / "chat.jsonl"
+    text.write_text("\n".join([json.dumps({"messages": turns})] * 10))
+    model = chatting(gguf_of, tmp_path, CHAT + "{{ strftime_now('%Y') }}")
+    facts = run(tmp_path, model, text, n_ctx=64, chat_template=True, date="1999-12-31")
+
+    written = "".join(f"<s>{turn['role']} {turn['content']}</s>" for turn in turns) + "1999"
+    wanted = importance(model, written * 10, n_ctx=64, chunks=None, threads=2, parse_special=True)
+    assert facts["tokens_in_text"] == wanted.text_tokens
+    found = imatrix.read(tmp_path / "out" / "imatrix.gguf").weights
+    assert found.keys() == wanted.entries.keys()
+    name = "blk.2.ffn_down.weight"
+    given = wanted.entries[name].sums / wanted.entries[name].counts[:, None]
+    np.testing.assert_allclose(np.ravel(found[name]), np.ravel(given), rtol=1e-5)
+
+
+def test_a_chat_template_that_is_not_there(gguf_of: Gguf, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"calibration\.chat_template: the model has no chat"):
+        run(tmp_path, gguf_of("stories260K", "F32"), chat_template=True)
+
+
+def test_settings_without_effect_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"calibration\.seed=3: .* first windows"):
+        ImatrixParams(text="(input)", seed=3)
+    with pytest.raises(ValueError, match="only chat templates are told a day"):
+        ImatrixParams(text="(input)", date="2026-01-01")
+    with pytest.raises(ValueError, match="'1 May' is no day"):
+        ImatrixParams(text="(input)", chat_template=True, date="1 May")
+
+
+def test_keys_are_as_they_were_without_a_template() -> None:
+    assert ImatrixParams(text="(input)").model_dump(mode="json").keys() == {
+        "text", "field", "n_ctx", "chunks", "with_output",
+    }  # fmt: skip
+    given = ImatrixParams(text="(input)", chat_template=True, date="2026-01-01")
+    assert given.model_dump(mode="json")["date"] == "2026-01-01"
 
 
 def test_quantize_takes_it_as_an_input(gguf_of: Gguf, tmp_path: Path) -> None:

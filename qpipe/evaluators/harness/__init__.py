@@ -4,7 +4,9 @@
 ``load``           tasks by name, sandboxed; why one cannot be had
 ``continuations``  log-probabilities of continuations, prompts sharing what they begin with
 ``generation``     greedy texts, many at once
-``gguf``           an lm-eval ``LM`` over both
+``greedy``         which settings of a generation there are
+``words``          what a GGUF file's tokens and prompts are
+``gguf``           an lm-eval ``LM`` over these three
 ``checkpoints``    lm-eval's HFLM on a checkpoint folder
 ``journal``        answers kept as they come, so that a killed evaluation goes on from there
 ``results``        from lm-eval's results to scores, and items one by one

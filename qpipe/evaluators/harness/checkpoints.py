@@ -2,39 +2,157 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qpipe.errors import CheckpointError
-from qpipe.hf.load import load
+import torch
+from lm_eval.models.huggingface import HFLM
+from transformers import AutoTokenizer, GenerationConfig
+
+from qpipe.errors import CheckpointError, DataError
+from qpipe.evaluators.harness import greedy
+from qpipe.evaluators.harness.words import GgufWords
+from qpipe.hf import reading
+from qpipe.hf.chat import Template
+from qpipe.hf.load import Loaded, load
+from qpipe.llamacpp.model import Model
 
 # Logits of one batch take no more than this, for prompts of up to so many tokens.
 _LOGITS_BYTES, _PROMPT_TOKENS = 1 << 30, 2048
 
 
-def open_checkpoint(folder: Path, *, threads: int) -> tuple[Any, str]:
+def open_checkpoint(
+    folder: Path, *, threads: int, date: str | None, stack: ExitStack
+) -> tuple[Any, str]:
     """The model, on the GPU where there is one, and what it computes in.
 
-    No code of its repository is run. Raises what `qpipe.hf.load.load` raises.
+    ``date`` is the day that a chat template is told; ``stack`` closes what is opened. No code of
+    its repository is run. Raises what `qpipe.hf.load.load` and `qpipe.hf.reading.read` raise.
     """
-    # As qpipe.hf.backend.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    import torch
-    from lm_eval.models.huggingface import HFLM
-    from transformers import AutoTokenizer
-
     torch.set_num_threads(threads)
-    gguf_file = next((path.name for path in folder.glob("*.gguf")), None)
-    named = {} if gguf_file is None else {"gguf_file": gguf_file}
-    loaded = load(folder, gguf_file=gguf_file)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, **named
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise CheckpointError(f"transformers cannot load this tokenizer: {error}") from error
-    lm = HFLM(pretrained=loaded.model, tokenizer=tokenizer, backend="causal", batch_size=1)
+    gguf_file = next(folder.glob("*.gguf"), None)
+    loaded = load(folder, gguf_file=None if gguf_file is None else gguf_file.name)
+    if gguf_file is None:
+        lm: Any = CheckpointLM(loaded, reading.read(folder), date=date)
+    else:
+        file = stack.enter_context(Model(gguf_file, vocab_only=True))
+        lm = DequantizedLM(loaded, file, date=date)
     row = 4 * lm.vocab_size * min(lm.max_length, _PROMPT_TOKENS)
     lm.batch_size_per_gpu = max(1, min(16, _LOGITS_BYTES // row))
     return lm, f"{loaded.dtype}, {loaded.device}"
+
+
+class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
+    """HFLM, whose texts are the likeliest alone, as llama.cpp's here are.
+
+    transformers takes what generation_config.json has for granted: a repetition_penalty (1.05 in
+    Qwen2.5's) also where no sampling is asked for, and max_new_tokens before lm-eval's limit.
+    """
+
+    def __init__(self, loaded: Loaded, tokenizer: Any, ends: Iterable[int | None]) -> None:
+        super().__init__(
+            pretrained=loaded.model, tokenizer=tokenizer, backend="causal", batch_size=1
+        )
+        loaded.model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+            eos_token_id=sorted({end for end in ends if end is not None}) or None,
+            pad_token_id=self.tokenizer.pad_token_id,
+        )
+
+    def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+        """Greedy texts. Raises DataError for a task that asks for others."""
+        for request in requests:
+            greedy.refuse(request.args[1])
+        texts: list[str] = super().generate_until(requests, disable_tqdm)
+        return texts
+
+
+class CheckpointLM(_Greedy):
+    """HFLM on a checkpoint, by the tokenizer that tokenizer.json holds."""
+
+    def __init__(self, loaded: Loaded, read: reading.Reading, *, date: str | None) -> None:
+        config = loaded.model.generation_config
+        ends = config.eos_token_id if config is not None else None
+        every = ends if isinstance(ends, list) else [ends]
+        super().__init__(loaded, read.tokenizer, [*every, read.tokenizer.eos_token_id])
+        self.note = read.note
+        self._date = date
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The default template, if there is one."""
+        return self._template.text if chat_template else None
+
+    def apply_chat_template(
+        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
+    ) -> str:
+        """Messages as one prompt. Raises DataError if there is no template, or it fails."""
+        if add_generation_prompt:
+            return self._template.render(chat_history, add_generation_prompt=True)
+        return self._template.render_open(chat_history)
+
+    @cached_property
+    def _template(self) -> Template:
+        if not self.tokenizer.chat_template:
+            raise DataError(
+                "the model's tokenizer has no chat template: set evaluate.chat_template to false"
+            )
+        try:
+            text = self.tokenizer.get_chat_template()
+        except ValueError as error:  # several, of which none is the default
+            raise DataError(f"evaluate.chat_template: {error}") from None
+        return Template(text, self.tokenizer.special_tokens_map, self._date)
+
+
+class DequantizedLM(GgufWords, _Greedy):
+    """HFLM on the weights of a GGUF file; its words are llama.cpp's.
+
+    transformers 5.17.0 reads a SentencePiece vocabulary in a GGUF file without BOS and takes EOS
+    for it, which moved multiple choice by 1.2 nats.
+    """
+
+    note: str | None = None
+
+    def __init__(self, loaded: Loaded, file: Model, *, date: str | None) -> None:
+        self.read_words(file, date=date)
+        super().__init__(loaded, _stand_in(file.path), file.vocab.ends)
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[Any, Any]:
+        """(token ids, which of them are no padding) [texts, longest]."""
+        rows = [self.tok_encode(text, left_truncate_len=left_truncate_len) for text in strings]
+        longest = max(map(len, rows))
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_token_id, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            part = slice(longest - len(row), None) if padding_side == "left" else slice(len(row))
+            ids[number, part] = torch.tensor(row, dtype=torch.long)
+            mask[number, part] = 1
+        return ids, mask
+
+    def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
+        """The text of token ids, up to the one that ends it."""
+        ids = [tokens] if isinstance(tokens, int) else [int(token) for token in tokens]
+        vocab = self._file.vocab
+        if skip_special_tokens:
+            ids = ids[: next((n for n, token in enumerate(ids) if token in vocab.ends), None)]
+        return vocab.detokenize(ids, special=not skip_special_tokens)
+
+
+def _stand_in(path: Path) -> Any:
+    """transformers' tokenizer, by which HFLM recognizes stop texts among what was written."""
+    try:
+        return AutoTokenizer.from_pretrained(
+            path.parent, gguf_file=path.name, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise CheckpointError(
+            f"{path.name}: transformers cannot read its tokenizer ({error}); take "
+            "evaluate.backend=llama.cpp"
+        ) from error

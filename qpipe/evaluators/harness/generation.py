@@ -35,11 +35,12 @@ class _Writing:
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes texts; ``detokenize`` gives the text of token ids, ``end`` is the model's last."""
+    """Writes texts; ``detokenize`` gives the text of token ids, a text is over at one of
+    ``ends``."""
 
     prefixes: Prefixes
     detokenize: Callable[[Sequence[int]], str]
-    end: int
+    ends: frozenset[int]
 
     def write(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, str]]:
         """(number of the request, text without its stop), in the order in which they end.
@@ -90,13 +91,13 @@ class Writer:
             writing.tokens.append(token)
 
     def _ended(self, writing: _Writing) -> bool:
-        if writing.tokens[-1] == self.end or len(writing.tokens) >= writing.wanted.limit:
+        if writing.tokens[-1] in self.ends or len(writing.tokens) >= writing.wanted.limit:
             return True
         text = self.detokenize(writing.tokens)
         return any(stop in text for stop in writing.wanted.stops)
 
     def _text(self, writing: _Writing) -> str:
-        ended = writing.tokens[-1] == self.end
+        ended = writing.tokens[-1] in self.ends
         text = self.detokenize(writing.tokens[:-1] if ended else writing.tokens)
         for stop in writing.wanted.stops:
             text = text.split(stop)[0]

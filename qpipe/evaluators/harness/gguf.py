@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,10 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from qpipe.core.closing import Closing
 from qpipe.errors import CheckpointError, DataError
+from qpipe.evaluators.harness import greedy
 from qpipe.evaluators.harness.continuations import Asked, Scored, score
 from qpipe.evaluators.harness.generation import Wanted, Writer
+from qpipe.evaluators.harness.words import GgufWords
 from qpipe.llamacpp.context import Context, ContextOptions
 from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, cells
@@ -31,15 +32,22 @@ _GENERATION_CELLS = 16384
 _MOST_NEW_TOKENS = 256
 
 
-class GgufLM(TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
+class GgufLM(GgufWords, TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
     """lm-eval's model interface on one GGUF file; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions. ``max_length``
-    is the context that the model was trained for, as HFLM has it, unless given.
+    is the context that the model was trained for, as HFLM has it, unless given. ``date`` is the day
+    that a chat template is told.
     """
 
     def __init__(
-        self, path: Path, *, threads: int, max_length: int | None = None, **kv: Any
+        self,
+        path: Path,
+        *,
+        threads: int,
+        max_length: int | None = None,
+        date: str | None = None,
+        **kv: Any,
     ) -> None:
         """Raises EngineMissingError, CheckpointError (the file)."""
         super().__init__()
@@ -53,65 +61,7 @@ class GgufLM(TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
         self.max_length = max_length or self.model.n_ctx_train
         self._threads = threads
         self._kv = kv
-        vocab = self.model.vocab
-        self._bos = vocab.bos if vocab.bos >= 0 else None
-        self._bos_text = "" if self._bos is None else vocab.text(self._bos)
-        self._encode = functools.lru_cache(maxsize=64)(self._tokens)
-
-    @property
-    def eot_token_id(self) -> int:
-        """The token that ends a text."""
-        return self.model.vocab.eos
-
-    @property
-    def prefix_token_id(self) -> int:
-        """What stands before a text that has no context: BOS, else EOS."""
-        return self.eot_token_id if self._bos is None else self._bos
-
-    @property
-    def tokenizer_name(self) -> str:
-        """By which lm-eval would name a cache of prompts."""
-        return self.model.path.name
-
-    def tok_encode(
-        self, string: str, add_special_tokens: bool | None = None, **_: Any
-    ) -> list[int]:
-        """Token ids; BOS in front where the vocabulary wants one and the text has none.
-
-        Control tokens are read as such, as Hugging Face's tokenizers do. Raises DataError.
-        """
-        return list(self._encode(string, add_special_tokens))
-
-    def _tokens(self, string: str, special: bool | None) -> list[int]:
-        vocab = self.model.vocab
-        spelled = bool(self._bos_text) and string.startswith(self._bos_text)
-        wanted = vocab.add_bos and not spelled if special is None else special and vocab.add_bos
-        front = [vocab.bos] if wanted else []
-        return [*front, *vocab.tokenize(string, parse_special=True).tolist()]
-
-    def chat_template(self, chat_template: bool | str = False) -> str | None:
-        """The model's template; it has one at most."""
-        return self.model.chat_template if chat_template else None
-
-    def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Messages as one prompt. Raises DataError if the file has no template, or it fails."""
-        from qpipe.evaluators.harness.chat import render
-
-        template = self.model.chat_template
-        if template is None:
-            raise DataError(
-                f"{self.model.path.name} has no chat template: set evaluate.chat_template to false"
-            )
-        vocab = self.model.vocab
-        return render(
-            template,
-            chat_history,
-            add_generation_prompt=add_generation_prompt,
-            bos_token=self._bos_text,
-            eos_token=vocab.text(vocab.eos) if vocab.eos >= 0 else "",
-        )
+        self.read_words(self.model, date=date)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Any], disable_tqdm: bool = False, **_: Any
@@ -184,7 +134,8 @@ class GgufLM(TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
         n_cells = cells(longest, batch=_BATCH_TOKENS) + (n_sequences - 1) * each
         with self._context(n_cells, n_sequences) as context:
             prefixes = Prefixes(context, batch=_BATCH_TOKENS)
-            writer = Writer(prefixes, self.model.vocab.detokenize, self.eot_token_id)
+            vocab = self.model.vocab
+            writer = Writer(prefixes, vocab.detokenize, vocab.ends)
             for number, text in writer.write(wanted):
                 texts[number] = text
                 self.cache_hook.add_partial("generate_until", requests[number].args, text)
@@ -194,6 +145,7 @@ class GgufLM(TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
         settings = normalize_gen_kwargs(given, _MOST_NEW_TOKENS)
         if settings["do_sample"]:
             raise DataError(f"random texts were asked for ({given}): this model writes greedily")
+        greedy.refuse(given)
         limit = int(settings["max_gen_toks"])
         if limit >= self.max_length:
             raise DataError(

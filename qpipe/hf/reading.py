@@ -1,0 +1,236 @@
+"""The tokenizer of a checkpoint folder as tokenizer.json has it, whatever class reads it.
+
+transformers 5 builds some tokenizers anew from the vocabulary, by the class that
+tokenizer_config.json names, and passes over tokenizer.json's normalizer and pre-tokenizer
+(5.17.0, ``TokenizersBackend.convert_to_native_format``): a byte-level vocabulary that calls itself
+LlamaTokenizerFast, as many fine-tunes of Llama 3 do, is read without its spaces. So a few lines are
+encoded both ways, and where they differ tokenizer.json has the say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qpipe.errors import CheckpointError
+
+TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
+
+PROBE = (
+    "Once upon a time there was a little girl.",
+    "two  spaces,   three,     five and one at the end ",
+    "lines\nand\n\nempty ones\r\n\ttabs\t\tand no-break\u00a0spaces",
+    "0 1 23 456 7890 12345678, 3.14159e-10, 1,000,000",
+    "naïve café, Übergröße, Ελληνικά, русский, עברית, العربية, हिन्दी, e\u0301",
+    "日本語と中文 한국어",
+    "🙂👩‍👩‍👧🏽 ∑ℝ ½ ﬁ",
+    "def f(x):\n    return {'a': x[0] != 1, \"b\": ~x}  # it's, they'll, WE'RE",
+    '<div class="x">&amp;</div> http://example.org/?q=a%20b ##~~__--',
+)
+"""What two readings of a tokenizer are compared by, beside its special tokens."""
+
+
+# transformers 5.17.0's LlamaTokenizer puts no space before a text that begins with one, nor after a
+# special token, for any SentencePiece vocabulary: put right as well, but not worth a note.
+_EDGE = " one space first "
+# Special tokens in one text; some vocabularies have thousands.
+_TOGETHER = 32
+
+
+@dataclass(frozen=True)
+class Reading:
+    """``tokenizer`` is transformers' object; ``note`` says if it is not what AutoTokenizer gave."""
+
+    tokenizer: Any
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class _Difference:
+    """A text, and the ids that two readings make of it; ``framed``: with BOS and EOS."""
+
+    text: str
+    theirs: Sequence[int]
+    file: Sequence[int]
+    framed: bool
+
+    def __str__(self) -> str:
+        how = " with what is put around it" if self.framed else ""
+        return f"{self.text!r}{how} is {_shown(self.theirs)}, not {_shown(self.file)}"
+
+
+def read(folder: Path) -> Reading:
+    """The tokenizer in ``folder``; where AutoTokenizer and tokenizer.json differ, the latter's.
+
+    What is put around a text is tokenizer.json's too, but for add_bos_token and add_eos_token where
+    tokenizer_config.json has them. Raises CheckpointError if transformers cannot load it, or not so
+    that it gives these ids.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    given = _load(AutoTokenizer, folder)
+    if not (folder / TOKENIZER).is_file():
+        return Reading(given)
+    file = _File.open(folder)
+    first = None
+    if isinstance(given, PreTrainedTokenizerFast):
+        first = file.difference(given)
+        if first is None:
+            return Reading(given)
+    plain = _load(PreTrainedTokenizerFast, folder)
+    file.frame(plain)
+    if (second := file.difference(plain)) is not None:
+        raise CheckpointError(
+            f"{folder}: transformers does not read its {TOKENIZER} as it is ({second}); compare "
+            f"{TOKENIZER} and {CONFIG} with those of the model that it was made from"
+        )
+    if first is not None and first.text.startswith(_EDGE):
+        return Reading(plain)
+    # Such as mistral-common's, which reads tekken.json, if there is no difference.
+    why = "does not use it" if first is None else f"reads it otherwise: {first}"
+    return Reading(
+        plain, f"the ids are those of {TOKENIZER}; transformers' {type(given).__name__} {why}"
+    )
+
+
+def _load(auto: Any, folder: Path) -> Any:
+    try:
+        return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # tokenizers raises bare Exceptions for a tokenizer.json that it cannot read.
+    except Exception as error:
+        raise CheckpointError(
+            f"{folder}: transformers cannot load its tokenizer ({_first_line(error)}); give a "
+            "checkpoint with tokenizer.json or tokenizer.model beside the weights"
+        ) from error
+
+
+@dataclass(frozen=True)
+class _File:
+    """tokenizer.json, and what tokenizer_config.json adds to a text."""
+
+    tokenizer: Any
+    bos: tuple[str, int] | None
+    eos: tuple[str, int] | None
+    add: Mapping[str, bool]
+
+    @classmethod
+    def open(cls, folder: Path) -> _File:
+        """Raises CheckpointError for files that cannot be read."""
+        from tokenizers import Tokenizer
+
+        try:
+            tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # tokenizers has no class of its own for this
+            raise CheckpointError(
+                f"{folder / TOKENIZER}: cannot be read: {_first_line(error)}"
+            ) from error
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        config = _config(folder / CONFIG)
+        add = {
+            kind: value
+            for kind in ("bos", "eos")
+            if isinstance(value := config.get(f"add_{kind}_token"), bool)
+        }
+        bos, eos = (_named(config.get(f"{kind}_token"), tokenizer) for kind in ("bos", "eos"))
+        return cls(tokenizer, bos, eos, add)
+
+    def texts(self) -> Iterator[str]:
+        """`PROBE`, special tokens between words, and what begins with a space."""
+        special = [token.content for token in self.tokenizer.get_added_tokens_decoder().values()]
+        groups = [special[at : at + _TOGETHER] for at in range(0, len(special), _TOGETHER)]
+        yield from PROBE
+        yield from ("a" + "".join(f"{name}b" for name in group) for group in groups)
+        yield from (_EDGE + "".join(f"{name} b " for name in group) for group in groups or [[]])
+
+    def difference(self, other: Any) -> _Difference | None:
+        """The first text that another tokenizer reads otherwise, with special tokens read as such
+        and as plain text."""
+        for text in self.texts():
+            for split in (False, True):
+                self.tokenizer.encode_special_tokens = split
+                file = self.tokenizer.encode(text, add_special_tokens=False).ids
+                theirs = other(
+                    text, add_special_tokens=False, split_special_tokens=split, verbose=False
+                )["input_ids"]
+                if theirs != file:
+                    return _Difference(text, theirs, file, framed=False)
+        framed, theirs = self.framed("a"), other("a", verbose=False)["input_ids"]
+        return None if theirs == framed else _Difference("a", theirs, framed, framed=True)
+
+    def framed(self, text: str) -> list[int]:
+        """Ids with what is put around a text."""
+        before, after = self._around()
+        self.tokenizer.encode_special_tokens = False
+        inner = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return [*(i for _, i in before), *inner, *(i for _, i in after)]
+
+    def frame(self, other: Any) -> None:
+        """Have another tokenizer put the same around a text."""
+        other.backend_tokenizer.post_processor = _around_a_text(*self._around())
+
+    def _around(self) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+        """(token, id) of what comes before a text and after it."""
+        self.tokenizer.encode_special_tokens = False
+        bare = self.tokenizer.encode("a", add_special_tokens=False)
+        whole = self.tokenizer.encode("a")
+        at = next(
+            (n for n in range(len(whole)) if whole.ids[n : n + len(bare)] == bare.ids), len(whole)
+        )
+        pairs = list(zip(whole.tokens, whole.ids, strict=True))
+        before, after = pairs[:at], pairs[at + len(bare) :]
+        if "bos" in self.add and self.bos is not None:
+            before = [self.bos] * self.add["bos"] + [one for one in before if one != self.bos]
+        if "eos" in self.add and self.eos is not None:
+            after = [one for one in after if one != self.eos] + [self.eos] * self.add["eos"]
+        return before, after
+
+
+def _around_a_text(before: Sequence[tuple[str, int]], after: Sequence[tuple[str, int]]) -> Any:
+    """A post-processor; as JSON, for its own syntax has no names with colons in them."""
+    from tokenizers import Tokenizer
+
+    first, last = (
+        [{"SpecialToken": {"id": name, "type_id": 0}} for name, _ in side]
+        for side in (before, after)
+    )
+    one, two = ({"Sequence": {"id": name, "type_id": kind}} for kind, name in enumerate("AB"))
+    template = {
+        "type": "TemplateProcessing",
+        "single": [*first, one, *last],
+        "pair": [*first, one, *last, two],
+        "special_tokens": {
+            name: {"id": name, "ids": [at], "tokens": [name]} for name, at in (*before, *after)
+        },
+    }
+    empty = {"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}
+    made: Any = Tokenizer.from_str(json.dumps({**empty, "post_processor": template}))
+    return made.post_processor
+
+
+def _named(entry: Any, tokenizer: Any) -> tuple[str, int] | None:
+    """A special token of tokenizer_config.json: a text, or a mapping with it."""
+    text = entry.get("content") if isinstance(entry, Mapping) else entry
+    index = tokenizer.token_to_id(text) if isinstance(text, str) else None
+    return None if index is None else (str(text), index)
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path}: no JSON: {error}") from None
+    return found if isinstance(found, Mapping) else {}
+
+
+def _shown(ids: Sequence[int]) -> str:
+    return "[" + ", ".join(map(str, ids[:8])) + (", …]" if len(ids) > 8 else "]")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
