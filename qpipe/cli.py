@@ -7,12 +7,12 @@ goes to stderr. Nothing but the verb that was asked for is imported.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from qpipe import __version__
-from qpipe.commands import streams
 from qpipe.errors import InterruptedRunError, QpipeError, UsageError, nearest
 
 # Verb → (module of qpipe.commands, what it does), in the order of the help.
@@ -56,20 +56,18 @@ _BROKEN_PIPE = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    streams.prepare()
+    _tolerate(sys.stdout)
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
         return code
-    except streams.AnswerLostError as error:
-        streams.give_up_stdout()
-        return _fail(error, as_json=False)
     except QpipeError as error:
         return _fail(error, "--json" in arguments)
     except KeyboardInterrupt:
         return _fail(InterruptedRunError("interrupted"), "--json" in arguments)
     except BrokenPipeError:
-        streams.give_up_stdout()
+        # Python flushes stdout once more at exit; give it somewhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE
     except SystemExit as end:  # argparse's --help
         return end.code if isinstance(end.code, int) else 0
@@ -98,35 +96,26 @@ def _dispatch(arguments: list[str]) -> int:
     return _run(verb, arguments[1:])
 
 
+def _tolerate(stream: object) -> None:
+    """Let a terminal that knows no Δ show something else, instead of failing."""
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+        stream.reconfigure(errors="replace")
+
+
 def _run(verb: str, arguments: list[str]) -> int:
     from qpipe.commands.parser import Parser
 
-    _refuse_lost_folder()
     module = importlib.import_module(f"qpipe.commands.{VERBS[verb][0]}")
     parser = Parser(prog=f"qpipe {verb}", description=_sentence(VERBS[verb][1]))
     module.configure(parser, verb)
     options = parser.parse_intermixed_args(arguments)
-    with _signals():
+    with _sigterm_as_interrupt():
         code: int = module.run(options)
     return code
 
 
-def _refuse_lost_folder() -> None:
-    try:
-        os.getcwd()  # noqa: PTH109  pathlib costs as much as a light verb may
-    except OSError as error:
-        raise UsageError(
-            f"the current folder cannot be used ({error.strerror}): it was deleted or closed to "
-            "you; change to another, as with `cd ~`"
-        ) from None
-
-
-class _signals:  # noqa: N801  contextlib costs as much as this verb may
-    """Within, SIGTERM and SIGHUP end a command as Ctrl-C does: workers stopped, finished work kept.
-
-    SIGHUP that is ignored (nohup) stays so. SIGQUIT ends it at once, as ever, but for the cursor,
-    which comes back.
-    """
+class _sigterm_as_interrupt:  # noqa: N801  contextlib costs as much as this verb may
+    """Within, SIGTERM ends a command as Ctrl-C does: workers stopped, finished work kept."""
 
     def __enter__(self) -> None:
         import signal
@@ -134,24 +123,12 @@ class _signals:  # noqa: N801  contextlib costs as much as this verb may
         def interrupt(number: int, frame: object) -> None:
             raise KeyboardInterrupt
 
-        def quit_now(number: int, frame: object) -> None:
-            if os.isatty(2):
-                os.write(2, b"\x1b[?25h")
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-        wanted = {signal.SIGTERM: interrupt, signal.SIGHUP: interrupt, signal.SIGQUIT: quit_now}
-        self.previous = {
-            number: signal.signal(number, handler)
-            for number, handler in wanted.items()
-            if signal.getsignal(number) != signal.SIG_IGN
-        }
+        self.previous = signal.signal(signal.SIGTERM, interrupt)
 
     def __exit__(self, *error: object) -> None:
         import signal
 
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, self.previous)
 
 
 def _fail(error: QpipeError, as_json: bool) -> int:

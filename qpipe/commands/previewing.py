@@ -56,6 +56,8 @@ def lines(preview: Preview) -> Iterator[str]:
         yield words
         return
     yield f"{words}, {facts['bits_per_weight']:.3f} bits per weight"
+    if isinstance(notes := facts.get("notes"), list):
+        yield from (f"  note: {note}" for note in notes)
     by_type: dict[str, list[str]] = {}
     for name, kind in preview.tensors.items():
         by_type.setdefault(kind, []).append(name)

@@ -32,7 +32,7 @@ Task = tuple[NativeParams, base.Work]
 class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/: from a checkpoint in one pass, without a file in between."""
 
-    version = 4
+    version = 5
     optional_roles = ("imatrix",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"

@@ -57,7 +57,7 @@ class LlamaQuantize(Engine):
     llama-quantize chose are compared with qpipe's when it is done.
     """
 
-    version = 1
+    version = 2
     optional_roles = ("imatrix",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     accepts: Mapping[str, tuple[str, ...]] = {"model": (base.GGUF,)}  # type: ignore[misc]
@@ -152,7 +152,7 @@ def _options(
     if params.tensor_types:
         # There the first match counts, and expressions are C++'s: so each tensor by its name.
         types = folder / "types.txt"
-        types.write_text("".join(_named(params, prepared)), encoding="utf-8")
+        types.write_text("".join(_named(params, prepared)))
         yield from ("--tensor-type-file", types)
 
 

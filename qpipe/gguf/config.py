@@ -10,6 +10,11 @@ from typing import Any
 from qpipe import errors
 from qpipe.gguf import jsonfile
 
+# GGUF's integers are unsigned 32-bit numbers, llama.cpp's own signed ones.
+MOST = 2**31 - 1
+# What a 32-bit float holds.
+_SMALLEST, _LARGEST = 1.1754944e-38, 3.4028234e38
+
 
 @dataclass(frozen=True)
 class Config:
@@ -24,21 +29,23 @@ class Config:
         path = folder / "config.json"
         return cls(path, jsonfile.load(path))
 
-    def integer(self, field: str, default: int | None = None) -> int:
-        """A positive integer."""
+    def integer(self, field: str, default: int | None = None, *, most: int = MOST) -> int:
+        """A positive integer, at most ``most``."""
         value = self._get(field, default)
-        if type(value) is not int or value < 1:
-            raise self.bad(field, "a positive integer")
+        if type(value) is not int or not 1 <= value <= most:
+            limit = "" if type(value) is not int or value < 1 else f" of at most {most}"
+            raise self.bad(field, f"a positive integer{limit}")
         return value
 
-    def number(self, field: str, default: float | None = None) -> float:
-        """A finite number."""
+    def positive(self, field: str, default: float | None = None) -> float:
+        """A positive number that a 32-bit float can hold."""
         value = self._get(field, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 3.4e38:
-            raise self.bad(field, "a number")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not _SMALLEST <= value <= _LARGEST:
+            raise self.bad(field, "a positive number")
         return float(value)
 
-    def flag(self, field: str, default: bool) -> bool:
+    def flag(self, field: str, default: bool | None = None) -> bool:
         """A boolean."""
         value = self._get(field, default)
         if not isinstance(value, bool):
@@ -47,10 +54,10 @@ class Config:
 
     def section(self, field: str) -> Config:
         """An object inside the config; empty where it is missing or null."""
-        value = self.fields.get(field) or {}
-        if not isinstance(value, dict):
+        value = self.fields.get(field)
+        if value is not None and not isinstance(value, dict):
             raise self.bad(field, "an object")
-        return Config(self.path, value)
+        return Config(self.path, value or {})
 
     def has(self, field: str) -> bool:
         """Whether the field is there and not null."""
@@ -58,11 +65,20 @@ class Config:
 
     def bad(self, field: str, wanted: str) -> errors.CheckpointError:
         """The error for a field that should have been ``wanted``."""
-        shown = repr(self.fields[field])[:80] if field in self.fields else "missing"
         return errors.CheckpointError(
-            f"{self.path}: field {field!r} is {shown}, not {wanted}; "
+            f"{self.path}: field {field!r} is {self._shown(field)}, not {wanted}; "
             "correct it or download the checkpoint again"
         )
+
+    def unfit(self, field: str, why: str) -> errors.CheckpointError:
+        """The error for a field that is right but has no place in GGUF; ``why`` ends with what
+        helps."""
+        return errors.CheckpointError(
+            f"{self.path}: field {field!r} is {self._shown(field)}: {why}"
+        )
+
+    def _shown(self, field: str) -> str:
+        return errors.quoted(self.fields[field]) if field in self.fields else "missing"
 
     def _get(self, field: str, default: Any) -> Any:
         value = self.fields.get(field)

@@ -15,10 +15,13 @@ from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import OTHER_METHODS
 from qpipe.gguf.prepared import Facts, Prepared
+from qpipe.gguf.safetensors import same
 from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
 
+EMBEDDINGS = "model.embed_tokens.weight"
 OUTTYPES = ("F32", "F16", "BF16")
 SOURCE = "SOURCE"
 
@@ -66,8 +69,9 @@ def prepare(
             f"outtype {outtype!r} is not one of {', '.join((*OUTTYPES, SOURCE))}"
         )
     architecture = arch.of(opened.config)
-    opened = replace(opened, config=architecture.completed(opened.config))
-    dims = Dims.read(opened.config)
+    config, notes = architecture.completed(opened.config)
+    opened = replace(opened, config=config)
+    dims = Dims.read(config, *architecture.expert_counts)
     outputs = plan(opened, architecture, dims, ftype)
     named = name or source.resolve().name
     metadata = general.description(opened, architecture.name, name=named, outputs=outputs)
@@ -76,7 +80,7 @@ def prepare(
     metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     metadata |= architecture.after_vocabulary(opened.config, dims)
-    return Prepared(architecture.name, ftype.name, metadata, outputs)
+    return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
 
 
 def precision(opened: Checkpoint) -> str:
@@ -97,15 +101,43 @@ def plan(
     config = opened.config
     if config.has("quantization_config"):
         raise config.bad("quantization_config", "absent: give the checkpoint before quantization")
-    specs = architecture.expected(dims, tied=config.flag("tie_word_embeddings", False))
-    for name, spec in specs.items():
+    specs: dict[str, Spec] = {}
+    for name, spec in architecture.expected(dims, config):  # ends at the first that is missing
+        specs[name] = spec
         if not spec.optional and name not in opened.tensors:
             raise errors.CheckpointError(
                 f"{opened.folder}: tensor {name!r} is missing, which {config.path.name} "
                 f"({architecture.hf_names[0]}, {dims.layers} layers) requires; "
                 "download the checkpoint again"
             )
-    return _implied(config, dims) + list(_stored(opened, architecture, dims, specs, ftype))
+    _check_unread(opened, architecture)
+    stored = list(_stored(opened, architecture, dims, specs, ftype))
+    return _implied(config, dims) + stored + _own_head(opened, architecture, stored)
+
+
+def _check_unread(opened: Checkpoint, architecture: Architecture) -> None:
+    """Refuse tensors that transformers passes over and llama.cpp reads, or the other way round."""
+    for name, tensor in opened.tensors.items():
+        spec = architecture.layer.get(name.partition("model.layers.")[2].partition(".")[2])
+        if spec is not None and spec.when is not None and not opened.config.flag(spec.when):
+            raise opened.config.unfit(
+                spec.when,
+                f"yet {tensor.origin} is there, which transformers then passes over; correct the "
+                "field, or remove the tensor from the checkpoint",
+            )
+        if name in architecture.skipped and not same(tensor, opened.tensors[EMBEDDINGS]):
+            raise errors.CheckpointError(
+                f"{tensor.origin} differs from {EMBEDDINGS}, which llama.cpp takes for the head in "
+                f"{architecture.name}{OTHER_METHODS}"
+            )
+
+
+def _own_head(opened: Checkpoint, architecture: Architecture, stored: list[Output]) -> list[Output]:
+    """The embeddings once more, where llama.cpp loads no model whose head is tied to them."""
+    if not architecture.own_head or "lm_head.weight" in opened.tensors:
+        return []
+    embeddings = next(output for output in stored if output.name == "token_embd.weight")
+    return [replace(embeddings, name="output.weight")]
 
 
 def _implied(config: Config, dims: Dims) -> list[Output]:

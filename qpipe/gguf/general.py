@@ -59,7 +59,7 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
         f"{arch}.attention.head_count_kv": values.u32(dims.kv_heads),
     }
     found |= rope.parameters(arch, config)
-    epsilon = values.f32(config.number("rms_norm_eps", 1e-6))
+    epsilon = values.f32(config.positive("rms_norm_eps"))
     found[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon
     if dims.experts:
         found[f"{arch}.expert_count"] = values.u32(dims.experts)

@@ -34,7 +34,11 @@ class Facts(TypedDict):
 
 @dataclass(frozen=True)
 class Prepared:
-    """Known from headers alone; ``notes`` tell what an importance matrix does not cover."""
+    """Known from headers alone.
+
+    ``notes`` tell what of config.json GGUF leaves out, and what an importance matrix does not
+    cover.
+    """
 
     architecture: str
     file_type: str

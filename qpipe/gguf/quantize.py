@@ -82,7 +82,7 @@ def prepare(
         wanted.ftype.name,
         _metadata(given.metadata, wanted.ftype, weights) | _noted(provenance or {}),
         outputs,
-        () if weights is None else weighting.notes(outputs, weights),
+        given.notes + (() if weights is None else weighting.notes(outputs, weights)),
     )
 
 

@@ -1,8 +1,7 @@
-"""Rotary position embedding: base frequency, and the scalings that lengthen the context.
+"""RoPE in GGUF: base frequency, scaling, and Llama 3's factors, of a config that `scalings` read.
 
 Source: llama.cpp, conversion/base.py (TextModel.set_gguf_parameters) and conversion/llama.py
-(generate_extra_tensors). transformers 5 writes ``rope_parameters``, older ones ``rope_scaling``
-and ``rope_theta``.
+(generate_extra_tensors).
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from qpipe import errors
 from qpipe.gguf import values
 from qpipe.gguf.config import Config
-
-DEFAULT_THETA = 10000.0
 
 _YARN_OPTIONS = {
     "extrapolation_factor": "yarn_ext_factor",
@@ -26,27 +22,17 @@ _YARN_OPTIONS = {
 }
 
 
-def require(config: Config, *kinds: str) -> None:
-    """`CheckpointError` for a scaling that is none of ``kinds``."""
-    kind = _kind(_section(config))
-    if kind not in kinds:
-        raise errors.CheckpointError(
-            f"{config.path}: field 'rope_type' names the RoPE scaling {kind!r}, which cannot be "
-            f"converted to GGUF for this architecture; supported: {', '.join(kinds)}"
-        )
-
-
 def parameters(arch: str, config: Config) -> values.Metadata:
-    """The ``ARCH.rope.*`` keys, of a scaling that `require` has let pass."""
+    """The ``ARCH.rope.*`` keys."""
     rope = _section(config)
-    kind = _kind(rope)
+    kind = rope.fields["rope_type"]
     found: values.Metadata = {}
     if kind in ("linear", "yarn"):
-        found |= _scaling(f"{arch}.rope.scaling", str(kind), rope, config)
-    found[f"{arch}.rope.freq_base"] = values.f32(_theta(rope, config))
-    local = _local_theta(config)
-    if local is not None:
-        found[f"{arch}.rope.freq_base_swa"] = values.f32(local)
+        found |= _scaling(f"{arch}.rope.scaling", str(kind), rope)
+    found[f"{arch}.rope.freq_base"] = values.f32(rope.positive("rope_theta"))
+    local = config.section("rope_parameters").section("sliding_attention")
+    if local.fields:
+        found[f"{arch}.rope.freq_base_swa"] = values.f32(local.positive("rope_theta"))
     return found
 
 
@@ -58,7 +44,7 @@ def tensors(config: Config, head_dim: int) -> dict[str, npt.NDArray[np.float32]]
 
 def theta(config: Config) -> float:
     """The base frequency."""
-    return _theta(_section(config), config)
+    return _section(config).positive("rope_theta")
 
 
 def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
@@ -68,13 +54,13 @@ def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
     those between interpolated; float32 throughout, in the converter's order.
     """
     rope = _section(config)
-    if _kind(rope) != "llama3":
+    if rope.fields["rope_type"] != "llama3":
         return None
     one = np.float32(1)
-    theta = np.float32(_theta(rope, config))
-    factor = np.float32(rope.number("factor", 8.0))
-    low, high = (rope.number("low_freq_factor", 1.0), rope.number("high_freq_factor", 4.0))
-    original = _original(rope, config)
+    theta = np.float32(rope.positive("rope_theta"))
+    factor = np.float32(rope.positive("factor"))
+    low, high = (rope.positive("low_freq_factor"), rope.positive("high_freq_factor"))
+    original = rope.integer("original_max_position_embeddings")
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
     # The converter's scalar / tensor is torch's reciprocal times scalar: two roundings.
     wavelengths = one / (one / theta**exponents) * np.float32(2 * math.pi)
@@ -85,50 +71,20 @@ def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
     return np.where(wavelengths < original / high, one, stretched).astype(np.float32)
 
 
-def _kind(rope: Config) -> object:
-    return rope.fields.get("rope_type", rope.fields.get("type")) or "default"
-
-
-def _theta(rope: Config, config: Config) -> float:
-    return rope.number("rope_theta", config.number("rope_theta", DEFAULT_THETA))
-
-
-def _local_theta(config: Config) -> float | None:
-    """The base frequency of layers with a sliding window, where they have their own."""
-    per_layer_type = _given(config).section("sliding_attention")
-    if per_layer_type.has("rope_theta"):
-        return per_layer_type.number("rope_theta")
-    if config.has("rope_local_base_freq"):
-        return config.number("rope_local_base_freq")
-    return None
-
-
-def _original(rope: Config, config: Config) -> int:
-    """The context before it was lengthened; transformers takes the whole one where none is given
-    (modeling_rope_utils.py, standardize_rope_params)."""
-    field = "original_max_position_embeddings"
-    if rope.has(field) or config.has(field):
-        return (rope if rope.has(field) else config).integer(field)
-    return config.integer("max_position_embeddings")
-
-
 def _section(config: Config) -> Config:
-    given = _given(config)
+    given = config.section("rope_parameters")
     return given.section("full_attention") if given.has("full_attention") else given
 
 
-def _given(config: Config) -> Config:
-    return config.section("rope_parameters" if config.has("rope_parameters") else "rope_scaling")
-
-
-def _scaling(prefix: str, kind: str, rope: Config, config: Config) -> values.Metadata:
+def _scaling(prefix: str, kind: str, rope: Config) -> values.Metadata:
     found = {
         f"{prefix}.type": values.string(kind),
-        f"{prefix}.factor": values.f32(rope.number("factor")),
+        f"{prefix}.factor": values.f32(rope.positive("factor")),
     }
     if kind == "yarn":
-        found[f"{prefix}.original_context_length"] = values.u32(_original(rope, config))
+        original = values.u32(rope.integer("original_max_position_embeddings"))
+        found[f"{prefix}.original_context_length"] = original
         for option, key in _YARN_OPTIONS.items():
             if rope.has(option):
-                found[f"{prefix}.{key}"] = values.f32(rope.number(option))
+                found[f"{prefix}.{key}"] = values.f32(rope.positive(option))
     return found

@@ -23,6 +23,8 @@ from qpipe.gguf import jsonfile
 MAX_HEADER = 100_000_000  # safetensors/src/tensor.rs, MAX_HEADER_SIZE
 MAX_DIMS = 64  # as numpy and torch have at most
 
+_CHUNK = 16 << 20
+
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
     "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
@@ -46,6 +48,20 @@ class StoredTensor:
     def origin(self) -> str:
         """The tensor and file to blame."""
         return f"{self.path}: tensor {quoted(self.name)}"
+
+
+def same(one: StoredTensor, other: StoredTensor) -> bool:
+    """Whether two tensors hold the same bytes; reads them as far as they do."""
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    with one.path.open("rb") as left, other.path.open("rb") as right:
+        left.seek(one.offset)
+        right.seek(other.offset)
+        for at in range(0, one.nbytes, _CHUNK):
+            length = min(_CHUNK, one.nbytes - at)
+            if left.read(length) != right.read(length):
+                return False
+    return True
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:

@@ -40,7 +40,7 @@ class Convert(base.Stage):
     """Also takes a GGUF file in F32, F16 or BF16, which passes through as it is."""
 
     kind = "convert"
-    version = 2
+    version = 3
     roles = ("checkpoint",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     Params = ConvertParams
@@ -79,13 +79,14 @@ class Convert(base.Stage):
             found = _pass_through(files, out)
             try_to_load(out)
             return {**found, "source": source, "notes": [*notes]}
-        facts = _prepared(params, work).write(
+        prepared = _prepared(params, work)
+        facts = prepared.write(
             out,
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
             check=try_to_load,
         )
-        return {**model_facts(**facts), "source": source, "notes": [*notes]}
+        return {**model_facts(**facts), "source": source, "notes": [*prepared.notes, *notes]}
 
 
 class PydistParams(ConvertParams):

@@ -162,7 +162,8 @@ def preview(prepared: Prepared) -> Preview:
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
-    return Preview(model_facts(**prepared.facts), types, n_vocab=n_vocab)
+    noted: dict[str, Json] = {"notes": [*prepared.notes]} if prepared.notes else {}
+    return Preview(model_facts(**prepared.facts) | noted, types, n_vocab=n_vocab)
 
 
 def provenance(

@@ -72,6 +72,25 @@ def test_what_would_fail_is_said_before_anything_runs(tmp_path: Path) -> None:
     assert "'Unheard'" in answer.stdout
 
 
+def test_what_a_file_leaves_out_of_config_json_is_noted(tmp_path: Path) -> None:
+    """In plan and in the row; what would be computed otherwise is refused before anything runs."""
+    folder = tmp_path / "edited"
+    shutil.copytree(MODEL, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 64}))
+    source = f"model.source={folder}"
+    note = "config.json: sliding_window 64 has no effect in llama.cpp, which attends to the whole "
+    planned_ = qpipe("plan", "local", source, "evaluate=none", cwd=tmp_path)
+    assert f"  note: {note}" in planned_.stdout
+    made = qpipe("run", "local", source, "evaluate=none", "--json", cwd=tmp_path)
+    (row,) = json.loads(made.stdout)["rows"]
+    assert [text for text in row["notes"] if text.startswith(note)]
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
+    refused = qpipe("plan", "local", source, "evaluate=none", cwd=tmp_path)
+    assert refused.code == 1
+    assert "field 'hidden_act' is 'gelu': llama.cpp computes silu whatever" in refused.stdout
+
+
 def test_an_importance_matrix_that_is_not_made_yet_leaves_types_open(tmp_path: Path) -> None:
     text = samples.ROOT / "tests/data/texts/tinystories_train_head_ascii.txt"
     nodes = planned(

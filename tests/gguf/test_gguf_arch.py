@@ -46,6 +46,7 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 512,
 }
+LONGROPE = {"type": "longrope", "short_factor": [1.0] * 32, "long_factor": [2.0] * 32}
 LINEAR = {"rope_type": "linear", "factor": 2.0}
 
 CASES: dict[str, Case] = {
@@ -121,22 +122,27 @@ CASES |= {
         ),
     ),
     "gemma2": (
-        config("Gemma2ForCausalLM", "gemma2", sliding_window=64, **GEMMA),
+        config("Gemma2ForCausalLM", "gemma2", sliding_window=64, query_pre_attn_scalar=64, **GEMMA),
         model(attention(64) | feed_forward() | GEMMA_NORMS, tied=True),
     ),
     "gemma3": (
         config(
             "Gemma3ForCausalLM", "gemma3_text", sliding_window=64, sliding_window_pattern=6,
-            rope_theta=1e6, rope_local_base_freq=5e3, **GEMMA,
+            rope_theta=1e6, rope_local_base_freq=5e3, query_pre_attn_scalar=64, **GEMMA,
         ),
         model(attention(64, norms=True) | feed_forward() | GEMMA_NORMS, tied=True),
     ),
     "gemma3-scaled": (
-        config("Gemma3ForCausalLM", "gemma3_text", rope_scaling=LINEAR, **GEMMA),
+        config(
+            "Gemma3ForCausalLM", "gemma3_text", rope_scaling=LINEAR, query_pre_attn_scalar=64,
+            **GEMMA,
+        ),
         model(attention(64, norms=True) | feed_forward() | GEMMA_NORMS, tied=True),
     ),
     "qwen3_moe": (
-        config("Qwen3MoeForCausalLM", "qwen3_moe", head_dim=64, **QWEN_EXPERTS),
+        config(
+            "Qwen3MoeForCausalLM", "qwen3_moe", head_dim=64, norm_topk_prob=True, **QWEN_EXPERTS
+        ),
         model(attention(64, norms=True) | QWEN_EXPERT_SHAPES | LLAMA_NORMS),
     ),
     "qwen2_moe": (
@@ -216,13 +222,39 @@ def refused(folder: Path, message: str) -> None:
 @pytest.mark.parametrize(
     ("case", "changes", "message"),
     [
-        ("qwen3", {"rope_scaling": {"rope_type": "llama3"}}, r"'rope_type' .* 'llama3', .*: def"),
-        ("phi", {"rope_scaling": {"type": "longrope"}}, r"'rope_type' .* 'longrope', which"),
-        ("phi", {"partial_rotary_factor": 0.75}, r"'partial_rotary_factor' is 0.75, not 1.0"),
-        ("gemma2", {"rope_scaling": LINEAR}, r"field 'rope_type' .* 'linear', .*: default$"),
-        ("gemma3", {"attn_logit_softcapping": 50.0}, r"'attn_logit_softcapping' is 50.0, not null"),
-        ("qwen3_moe", {"mlp_only_layers": [0]}, r"'mlp_only_layers' is \[0\], not empty"),
-        ("qwen3_moe", {"decoder_sparse_step": 2}, r"'decoder_sparse_step' is 2, not 1"),
+        (
+            "qwen3",
+            {"rope_scaling": {"rope_type": "llama3"}},
+            r"'rope_type' .* 'llama3', which GGUF has no place for",
+        ),
+        (
+            "phi",
+            {"rope_scaling": LONGROPE},
+            r"'longrope', which qpipe does not .*; model.converter=",
+        ),
+        (
+            "phi",
+            {"rope_scaling": LONGROPE | {"factor": 4.0}},
+            r"'longrope', which GGUF has no place",
+        ),
+        ("phi", {"partial_rotary_factor": 0.75}, r"'partial_rotary_factor' is 0.75: .*model.conv"),
+        (
+            "llama",
+            {"rope_scaling": LONGROPE},
+            r"'longrope', which GGUF has no place .*; other meth",
+        ),
+        (
+            "gemma2",
+            {"rope_scaling": LINEAR},
+            r"field 'rope_type' .* 'linear', .* \(it does default",
+        ),
+        (
+            "gemma3",
+            {"attn_logit_softcapping": 50.0},
+            r"'attn_logit_softcapping' is 50.0: llama.cpp",
+        ),
+        ("qwen3_moe", {"mlp_only_layers": [0]}, r"'mlp_only_layers' is \[0\]: llama.cpp computes"),
+        ("qwen3_moe", {"decoder_sparse_step": 2}, r"'decoder_sparse_step' is 2: llama.cpp compute"),
         ("mixtral", {"num_local_experts": 13}, r"experts.12.w1.weight' is missing, which"),
         ("mixtral", {"num_local_experts": 11}, r"experts.11.w1.weight' does not belong to a model"),
     ],
@@ -242,3 +274,20 @@ def test_half_precision_norms_are_shifted_in_half_precision(tmp_path: Path) -> N
     stored = np.frombuffer(samples.load_tensors(folder)["model.norm.weight"][2], "<f2")
     written = file.data(file.tensors["output_norm.weight"]).view("<f4")[0]
     assert written.tolist() == (stored + np.float16(1)).astype(np.float32).tolist()
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_head_beside_the_embeddings_that_stand_for_it(alike: bool, tmp_path: Path) -> None:
+    """llama.cpp takes Gemma 2's embeddings for the head: another one would be lost."""
+    folder = make("gemma2", tmp_path)
+    tensors = samples.load_tensors(folder)
+    dtype, shape, stored = tensors["model.embed_tokens.weight"]
+    head = stored if alike else stored[:-2] + bytes(2)
+    samples.write_safetensors(
+        folder / "model.safetensors", tensors | {"lm_head.weight": (dtype, shape, head)}
+    )
+    if not alike:
+        refused(folder, r"tensor 'lm_head.weight' differs from model.embed_tokens.weight, which")
+        return
+    convert(folder, tmp_path / "out.gguf", outtype="F16")
+    assert described(tmp_path / "out.gguf")["tensors"] == golden("gemma2")["tensors"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import struct
@@ -50,11 +51,23 @@ def test_unsupported_architecture(model: Path) -> None:
         ({"hidden_size": True}, r"'hidden_size' is True, not a positive integer"),
         ({"num_hidden_layers": 0}, r"'num_hidden_layers' is 0, not a positive"),
         ({"vocab_size": None}, r"'vocab_size' is missing, not a positive integer"),
+        ({"head_dim": 7}, r"'head_dim' is 7, not an even number"),
+        ({"num_hidden_layers": 10**7}, r"'num_hidden_layers' is 10000000, .* of at most 512"),
+        ({"head_dim": 2**31}, r"'head_dim' is 2147483648, not a positive integer of at most"),
+        ({"head_dim": 2**31 - 2}, r"has the shape \[32, 64\], but .* \(kv × hidden\)"),
+        ({"num_attention_heads": 0}, r"'num_attention_heads' is 0, not a positive integer"),
+        (
+            {"hidden_size": 60, "head_dim": None},
+            r"'num_attention_heads' is 8, not a divisor of hidden_size \(60\)",
+        ),
         ({"num_key_value_heads": 3}, r"'num_key_value_heads' is 3, not a divisor of .*\(8\)"),
-        ({"rms_norm_eps": "x"}, r"'rms_norm_eps' is 'x', not a number"),
+        ({"rms_norm_eps": "x"}, r"'rms_norm_eps' is 'x', not a positive number"),
         ({"tie_word_embeddings": 1}, r"'tie_word_embeddings' is 1, not true or false"),
-        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2}}, r"RoPE scaling 'dynamic'"),
-        ({"rope_scaling": {"type": "linear"}}, r"'factor' is missing, not a number"),
+        (
+            {"rope_scaling": {"rope_type": "ntk", "factor": 2}},
+            r"RoPE scaling 'ntk', which GGUF has",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, r"'factor' is missing, not a positive number"),
         ({"quantization_config": {"bits": 4}}, r"'quantization_config' is .*before quantization"),
         ({"hidden_size": 32, "head_dim": 8}, r"has the shape \[512, 64\].* \(vocab × hidden\)"),
         ({"num_hidden_layers": 6}, r"'model.layers.5.input_layernorm.weight' is missing, which"),
@@ -65,6 +78,26 @@ def test_unsupported_architecture(model: Path) -> None:
 def test_config_that_is_wrong(model: Path, changes: dict[str, Any], message: str) -> None:
     samples.edit_config(model, **changes)
     refused(model, message)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [*(math.nan, math.inf, -math.inf, 0, -1e-5, 1e-60, 1e60, 10**400, True, "1e-5", [1.0]), {}],
+    ids=str,
+)
+@pytest.mark.parametrize("field", ["rms_norm_eps", "rope_theta"])
+def test_number_that_is_none(model: Path, field: str, value: object) -> None:
+    path = model / "config.json"
+    given = json.dumps(json.loads(path.read_text()) | {field: value})
+    path.write_text(given)
+    refused(model, rf"config.json: field '{field}' is .*, not a positive number; correct it")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 0, -2, True, 3.0, "8", 2**31, [8], {}])
+@pytest.mark.parametrize("field", ["hidden_size", "num_key_value_heads", "max_position_embeddings"])
+def test_integer_that_is_none(model: Path, field: str, value: object) -> None:
+    samples.edit_config(model, **{field: value})
+    refused(model, rf"config.json: field '{field}' is .*, not a positive integer")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -166,11 +199,12 @@ def test_yarn(model: Path) -> None:
 
 
 def test_biases_are_interleaved_like_their_rows(model: Path) -> None:
+    samples.edit_config(model, attention_bias=True)
     tensors = samples.load_tensors(model)
-    bias = np.arange(64, dtype="<f4")
     for i in range(5):
-        name = f"model.layers.{i}.self_attn.q_proj.bias"
-        tensors[name] = ("F32", (64,), bias.tobytes())
+        for kind, rows in {"q": 64, "k": 32, "v": 32, "o": 64}.items():
+            bias = np.arange(rows, dtype="<f4").tobytes()
+            tensors[f"model.layers.{i}.self_attn.{kind}_proj.bias"] = ("F32", (rows,), bias)
     samples.write_safetensors(model / "model.safetensors", tensors)
     convert(model, model.parent / "out.gguf", outtype="F16")
     file = reader.read(model.parent / "out.gguf")
@@ -179,6 +213,14 @@ def test_biases_are_interleaved_like_their_rows(model: Path) -> None:
     written = file.data(tensor).view("<f4")[0]
     assert written[:8].tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
     assert written.tolist() == interleaved(64, 8).tolist()
+
+
+def test_bias_that_transformers_passes_over(model: Path) -> None:
+    tensors = samples.load_tensors(model)
+    name = "model.layers.0.self_attn.q_proj.bias"
+    tensors[name] = ("F32", (64,), bytes(256))
+    samples.write_safetensors(model / "model.safetensors", tensors)
+    refused(model, rf"'attention_bias' is False: yet .*tensor '{name}' is there, which transf")
 
 
 def test_threads_and_progress_change_no_byte(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from qpipe.gguf import reader, rope
 from qpipe.gguf.config import Config
 from qpipe.gguf.convert import convert
 from qpipe.gguf.quantize import quantize
+from qpipe.gguf.scalings import Scalings, standardized
 from tests.gguf import samples
 
 LLAMA3 = {
@@ -24,7 +25,10 @@ LLAMA3 = {
 
 
 def scaled(theta: float, **changes: Any) -> Config:
-    return Config(Path("c"), {"rope_theta": theta, "rope_scaling": LLAMA3 | changes})
+    fields = {"rope_theta": theta, "rope_scaling": LLAMA3 | changes}
+    found, notes = standardized(Config(Path("c"), fields), Scalings(kinds=("default", "llama3")))
+    assert notes == []
+    return found
 
 
 @pytest.mark.parametrize(
@@ -52,7 +56,8 @@ def test_llama3_factors_are_torchs(config: Config, head_dim: int, sha256: str) -
 
 
 def test_no_factors_otherwise() -> None:
-    assert rope.factors(Config(Path("c"), {"rope_theta": 1e6}), 128) is None
+    plain, _ = standardized(Config(Path("c"), {"rope_theta": 1e6}), Scalings())
+    assert rope.factors(plain, 128) is None
 
 
 def test_factors_become_a_tensor(tmp_path: Path) -> None:

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from qpipe.gguf import rope, values
+from qpipe.gguf import fields, scalings, values
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import Field, Fields, Flag, Only, Positive, Whole
+from qpipe.gguf.inert import INERT
+from qpipe.gguf.scalings import Scalings
+
+# llama.cpp, src/llama-hparams.h; the second is LLAMA_MAX_EXPERTS of older versions too.
+MAX_LAYERS, MAX_EXPERTS = 512, 512
+
+ALIKE = "llama.cpp computes all layers alike"
+
+# What all have; sizes have no default here, for no checkpoint is without them.
+BASE: Fields = {
+    **INERT,
+    **scalings.FIELDS,
+    **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads"), Whole()),
+    "num_hidden_layers": Whole(most=MAX_LAYERS),
+    "num_key_value_heads": Whole(null=True),
+    "head_dim": Whole(null=True),
+    "vocab_size": Whole(),
+    "max_position_embeddings": Whole(),
+    "rms_norm_eps": Positive(1e-6),
+    "tie_word_embeddings": Flag(False),
+    "hidden_act": Only("silu", "swish", why="llama.cpp computes silu whatever a file says"),
+    "sliding_window": Whole(null=True),
+    "layer_types": Field(),
+    "is_causal": Only(True, why="llama.cpp computes causal attention"),
+    "per_layer_config": Only(None, {}, why=ALIKE),
+    "attention_chunk_size": Only(None, why="llama.cpp has no chunked attention here"),
+    "num_kv_shared_layers": Only(None, 0, why="llama.cpp shares no keys and values here"),
+}
 
 
 @dataclass(frozen=True)
@@ -47,29 +75,43 @@ class Dims:
         return self.kv_heads * self.head_dim
 
     @classmethod
-    def read(cls, config: Config) -> Dims:
-        """The sizes in ``config``; `CheckpointError` where they contradict each other."""
+    def read(cls, config: Config, *experts: str) -> Dims:
+        """The sizes in ``config``; `CheckpointError` where they contradict each other.
+
+        The first of the fields ``experts`` that is there has the number of experts.
+        """
         hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
         kv_heads = config.integer("num_key_value_heads", heads)
         if not config.has("head_dim") and hidden % heads:
             raise config.bad("num_attention_heads", f"a divisor of hidden_size ({hidden})")
         if heads % kv_heads:
             raise config.bad("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
+        head_dim = config.integer("head_dim", hidden // heads)
+        if head_dim % 2:  # RoPE turns pairs
+            raise config.bad("head_dim", f"an even number (it is {head_dim})")
+        n_experts = _optional(config, *experts)
+        if n_experts:
+            config.integer("num_experts_per_tok", most=n_experts)
         return cls(
             hidden=hidden,
             ffn=config.integer("intermediate_size"),
             layers=config.integer("num_hidden_layers"),
             heads=heads,
             kv_heads=kv_heads,
-            head_dim=config.integer("head_dim", hidden // heads),
+            head_dim=head_dim,
             vocab=config.integer("vocab_size"),
-            experts=_optional(config, *EXPERT_COUNTS),
+            experts=n_experts,
             expert_ffn=_optional(config, "moe_intermediate_size"),
             shared_ffn=_optional(config, "shared_expert_intermediate_size"),
         )
 
 
-EXPERT_COUNTS = ("num_local_experts", "num_experts")
+def plain_heads(config: Config) -> None:
+    """Refuse a head size of its own, where llama.cpp has heads that share the hidden size."""
+    hidden, heads = (config.integer(n) for n in ("hidden_size", "num_attention_heads"))
+    if config.has("head_dim") and config.integer("head_dim") * heads != hidden:
+        why = f"llama.cpp loads heads of hidden_size / num_attention_heads ({hidden} / {heads})"
+        raise config.unfit("head_dim", f"{why} alone{fields.OTHER_METHODS}")
 
 
 def _optional(config: Config, *fields: str) -> int:
@@ -83,7 +125,8 @@ class Spec:
 
     ``rotary`` names the head count by which rotary halves are interleaved: llama.cpp's "norm"
     RoPE turns neighbouring rows, Hugging Face's the two halves of a head. ``shift`` is added to
-    every weight. ``f32`` keeps a matrix in F32 whatever the file's type.
+    every weight. ``f32`` keeps a matrix in F32 whatever the file's type. ``when`` names the field
+    of config.json that says whether it is there at all.
     """
 
     shape: tuple[str, ...]
@@ -91,6 +134,7 @@ class Spec:
     rotary: str | None = None
     shift: float = 0.0
     f32: bool = False
+    when: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,24 +150,26 @@ def _nothing(config: Config, dims: Dims) -> values.Metadata:
     return {}
 
 
-def _complete(config: Config) -> None:
-    return None
+def _complete(config: Config) -> Iterable[str]:
+    return ()
 
 
 @dataclass(frozen=True)
 class Architecture:
     """A family of checkpoints and its name in GGUF.
 
+    ``fields`` says what is made of each field of config.json, ``rope`` what of RoPE in it;
+    ``check`` notes what differs for long contexts, and raises `CheckpointError` for fields that
+    only together cannot be expressed;
     ``model`` and ``layer`` list every tensor, the latter below ``model.layers.N.``;
     ``head_dim_default`` says that the head size is written even where config.json has none;
     ``space_prefix`` that tokenizer_config.json's ``add_prefix_space`` is handed on;
     ``added_tokens`` that tokenizer.json's added tokens go over a SentencePiece vocabulary;
     ``experts`` lists the matrices of one expert, ``{}`` in their names being its number, in the
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
-    ``skipped`` names tensors that are passed over;
-    ``defaults`` are the fields that transformers fills in where config.json is silent;
-    ``scalings`` are the ways of lengthening the context that llama.cpp's converter carries over;
-    ``check`` raises `CheckpointError` for a config that the architecture cannot express;
+    ``expert_counts`` are the fields with their number, the first that is there counts;
+    ``skipped`` names tensors that are passed over; ``own_head`` says that llama.cpp loads no model
+    without a head of its own, so that a tied one is written as a copy of the embeddings;
     ``sizes`` replaces the usual hyperparameters;
     ``after_file_type`` gives the keys that follow ``general.file_type``,
     ``after_vocabulary`` those that close the metadata.
@@ -131,13 +177,15 @@ class Architecture:
 
     name: str
     hf_names: tuple[str, ...]
+    fields: Fields
     model: Mapping[str, Spec]
     layer: Mapping[str, Spec]
+    rope: Scalings = field(default=Scalings())
+    check: Callable[[Config], Iterable[str]] = field(default=_complete)
     experts: Mapping[str, Spec] = field(default_factory=dict)
+    expert_counts: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    scalings: tuple[str, ...] = ("default", "linear", "yarn")
-    check: Callable[[Config], None] = field(default=_complete)
+    own_head: bool = False
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
     head_dim_default: bool = False
     space_prefix: bool = False
@@ -145,24 +193,26 @@ class Architecture:
     after_file_type: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     after_vocabulary: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
 
-    def completed(self, config: Config) -> Config:
-        """``config`` with the defaults in place of what is missing or null, checked."""
-        missing = {key: value for key, value in self.defaults.items() if not config.has(key)}
-        full = Config(config.path, dict(config.fields) | missing)
-        rope.require(full, *self.scalings)
-        self.check(full)
-        return full
+    def completed(self, config: Config) -> tuple[Config, tuple[str, ...]]:
+        """``config`` as transformers completes it, and what there is to note of it.
 
-    def expected(self, dims: Dims, *, tied: bool) -> dict[str, Spec]:
-        """Every tensor that a checkpoint of these sizes may or must have, by name."""
-        specs = dict(self.model)
-        head = specs["lm_head.weight"]
-        specs["lm_head.weight"] = Spec(head.shape, optional=tied or head.optional)
+        Raises `CheckpointError` for a field whose value GGUF or qpipe cannot express.
+        """
+        full, notes = scalings.standardized(fields.completed(config, self.fields), self.rope)
+        notes += [*self.check(full), *fields.unknown(config, self.fields)]
+        return full, tuple(notes)
+
+    def expected(self, dims: Dims, config: Config) -> Iterator[tuple[str, Spec]]:
+        """Every tensor that such a checkpoint may or must have, by name."""
+        tied = config.flag("tie_word_embeddings")
+        for name, spec in self.model.items():
+            yield name, replace(spec, optional=tied) if name == "lm_head.weight" else spec
+        layer = {k: s for k, s in self.layer.items() if s.when is None or config.flag(s.when)}
         for i in range(dims.layers):
-            specs |= {f"model.layers.{i}.{name}": spec for name, spec in self.layer.items()}
+            for name, spec in layer.items():
+                yield f"model.layers.{i}.{name}", spec
             for merged in self.stacks(i, dims):
-                specs |= dict.fromkeys(merged.names, merged.spec)
-        return specs
+                yield from dict.fromkeys(merged.names, merged.spec).items()
 
     def stacks(self, layer: int, dims: Dims) -> list[Stack]:
         """The tensors that the experts of ``layer`` are merged into."""

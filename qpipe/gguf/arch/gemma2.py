@@ -5,9 +5,13 @@ Source: llama.cpp, conversion/gemma.py (Gemma2Model); transformers' Gemma2Config
 
 from __future__ import annotations
 
-from qpipe.gguf import values
-from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from collections.abc import Iterator
+
+from qpipe.gguf import scalings, values, windows
+from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import OTHER_METHODS, Constant, Field, Fields, Only, Positive, Whole
+from qpipe.gguf.scalings import Scalings
 
 NORM = Spec(("hidden",), shift=1.0)
 
@@ -31,6 +35,44 @@ LAYER = {
 }
 
 
+# What both Gemmas have in place of others' fields.
+GEMMA: Fields = {
+    **BASE,
+    "num_key_value_heads": Whole(4),
+    "head_dim": Whole(256),
+    "hidden_act": Field(),
+    "hidden_activation": Only(
+        *("gelu_pytorch_tanh", "gelu_new", "gelu_fast"),
+        why="llama.cpp computes GELU by its tanh form whatever a file says",
+    ),
+    "query_pre_attn_scalar": Whole(256),
+    "sliding_window": Whole(4096),
+    "sliding_window_size": Field(),
+    "attention_bias": Only(False, why="llama.cpp loads no bias of o_proj here"),
+    "use_bidirectional_attention": Only(None, False, why="llama.cpp computes causal attention"),
+}
+
+
+def check_scale(config: Config, *, by_width: int) -> None:
+    """Refuse a ``query_pre_attn_scalar`` that llama.cpp does not take by itself: the head size,
+    but hidden_size / num_attention_heads of models of ``by_width`` layers, its 27B."""
+    scalar = config.integer("head_dim")
+    if config.integer("num_hidden_layers") == by_width:
+        scalar = config.integer("hidden_size") // config.integer("num_attention_heads")
+    if config.integer("query_pre_attn_scalar") != scalar:
+        why = f"llama.cpp computes by {scalar} whatever a file says{OTHER_METHODS}"
+        raise config.unfit("query_pre_attn_scalar", why)
+
+
+def _check(config: Config) -> Iterator[str]:
+    check_scale(config, by_width=46)
+    if windows.layers(config) not in (None, windows.alternating(config, 2)):
+        why = f"llama.cpp gives every other layer a window{OTHER_METHODS}"
+        raise config.unfit("layer_types", why)
+    scalings.check_theta(config, 10000.0)
+    yield from ()
+
+
 def _sizes(config: Config, dims: Dims) -> values.Metadata:
     return {
         "gemma2.context_length": values.u32(config.integer("max_position_embeddings")),
@@ -39,7 +81,7 @@ def _sizes(config: Config, dims: Dims) -> values.Metadata:
         "gemma2.feed_forward_length": values.u32(dims.ffn),
         "gemma2.attention.head_count": values.u32(dims.heads),
         "gemma2.attention.head_count_kv": values.u32(dims.kv_heads),
-        "gemma2.attention.layer_norm_rms_epsilon": values.f32(config.number("rms_norm_eps")),
+        "gemma2.attention.layer_norm_rms_epsilon": values.f32(config.positive("rms_norm_eps")),
         "gemma2.attention.key_length": values.u32(dims.head_dim),
         "gemma2.attention.value_length": values.u32(dims.head_dim),
     }
@@ -47,8 +89,8 @@ def _sizes(config: Config, dims: Dims) -> values.Metadata:
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
     return {
-        "gemma2.attn_logit_softcapping": values.f32(config.number("attn_logit_softcapping")),
-        "gemma2.final_logit_softcapping": values.f32(config.number("final_logit_softcapping")),
+        "gemma2.attn_logit_softcapping": values.f32(config.positive("attn_logit_softcapping")),
+        "gemma2.final_logit_softcapping": values.f32(config.positive("final_logit_softcapping")),
         "gemma2.attention.sliding_window": values.u32(config.integer("sliding_window")),
     }
 
@@ -61,17 +103,16 @@ def no_space_prefix(config: Config, dims: Dims) -> values.Metadata:
 ARCHITECTURE = Architecture(
     name="gemma2",
     hf_names=("Gemma2ForCausalLM",),
-    defaults={
-        "head_dim": 256,
-        "num_key_value_heads": 4,
-        "max_position_embeddings": 8192,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": True,
-        "sliding_window": 4096,
-        "attn_logit_softcapping": 50.0,
-        "final_logit_softcapping": 30.0,
+    fields={
+        **GEMMA,
+        "model_type": Constant("gemma2"),
+        "max_position_embeddings": Whole(8192),
+        "tie_word_embeddings": Only(True, why="llama.cpp takes the embeddings for the head"),
+        "attn_logit_softcapping": Positive(50.0),
+        "final_logit_softcapping": Positive(30.0),
     },
-    scalings=("default",),
+    rope=Scalings(kinds=("default", "dynamic")),
+    check=_check,
     skipped=("lm_head.weight",),
     sizes=_sizes,
     after_file_type=_after_file_type,

@@ -6,23 +6,43 @@ defaults.
 
 from __future__ import annotations
 
-from qpipe.gguf import values
+from collections.abc import Iterator
+
+from qpipe.gguf import values, windows
 from qpipe.gguf.arch import gemma2
 from qpipe.gguf.arch.base import Architecture, Dims, Spec
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import OTHER_METHODS, Constant, Field, Flag, Only, Positive, Whole
+from qpipe.gguf.scalings import Scalings
+
+_PERIOD = 6  # of layers, of which the last attends to all (src/models/gemma3.cpp)
 
 
-def _check(config: Config) -> None:
-    if config.has("attn_logit_softcapping"):
-        raise config.bad("attn_logit_softcapping", "null: Gemma 3 has no such cap in GGUF")
+def _layers(config: Config) -> list[str]:
+    period = config.integer("sliding_window_pattern")
+    return windows.layers(config) or windows.alternating(config, period)
+
+
+def _check(config: Config) -> Iterator[str]:
+    gemma2.check_scale(config, by_width=62)
+    kinds = _layers(config)
+    if windows.SLIDING in kinds:
+        config.integer("sliding_window")
+        if kinds != windows.alternating(config, _PERIOD):
+            raise config.unfit(
+                "layer_types" if config.has("layer_types") else "sliding_window_pattern",
+                f"llama.cpp gives each {_PERIOD}th layer no window, and the others one"
+                f"{OTHER_METHODS}",
+            )
+    yield from ()
 
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
     found: values.Metadata = {}
     if config.has("final_logit_softcapping"):
-        cap = values.f32(config.number("final_logit_softcapping"))
+        cap = values.f32(config.positive("final_logit_softcapping"))
         found["gemma3.final_logit_softcapping"] = cap
-    if config.fields.get("sliding_window_pattern") != 1:
+    if windows.SLIDING in _layers(config):
         found["gemma3.attention.sliding_window"] = values.u32(config.integer("sliding_window"))
     return found
 
@@ -30,17 +50,20 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
 ARCHITECTURE = Architecture(
     name="gemma3",
     hf_names=("Gemma3ForCausalLM",),
-    defaults={
-        "head_dim": 256,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "max_position_embeddings": 131072,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": True,
-        "sliding_window": 4096,
-        "rope_theta": 1e6,
-        "rope_local_base_freq": 1e4,
+    fields={
+        **gemma2.GEMMA,
+        "model_type": Constant("gemma3_text"),
+        "num_attention_heads": Whole(8),
+        "max_position_embeddings": Whole(131072),
+        "tie_word_embeddings": Flag(True),
+        "sliding_window": Whole(4096, null=True),
+        "sliding_window_pattern": Whole(6),
+        "_sliding_window_pattern": Field(),
+        "rope_local_base_freq": Field(),
+        "attn_logit_softcapping": Only(None, why="llama.cpp caps no attention in Gemma 3"),
+        "final_logit_softcapping": Positive(null=True),
     },
+    rope=Scalings(theta=1e6, kinds=("default", "linear", "dynamic"), local=1e4),
     check=_check,
     after_file_type=_after_file_type,
     after_vocabulary=gemma2.no_space_prefix,

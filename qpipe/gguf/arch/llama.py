@@ -1,4 +1,4 @@
-"""Llama and what is built like it: Llama 1–3, Mistral 7B, TinyLlama.
+"""Llama and what is built like it: Llama 1–3, TinyLlama.
 
 Source: llama.cpp, conversion/llama.py (LlamaModel). q and k rows are interleaved for ggml's
 "norm" RoPE; transformers fills in ``head_dim``, so key_length and value_length are always written.
@@ -6,9 +6,11 @@ Source: llama.cpp, conversion/llama.py (LlamaModel). q and k rows are interleave
 
 from __future__ import annotations
 
-from qpipe.gguf import values
-from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from qpipe.gguf import values, windows
+from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import Constant, Flag
+from qpipe.gguf.scalings import Scalings
 
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
@@ -18,10 +20,31 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
     }
 
 
+ATTENTION = {
+    "input_layernorm.weight": Spec(("hidden",)),
+    "self_attn.q_proj.weight": Spec(("q", "hidden"), rotary="heads"),
+    "self_attn.k_proj.weight": Spec(("kv", "hidden"), rotary="kv_heads"),
+    "self_attn.v_proj.weight": Spec(("kv", "hidden")),
+    "self_attn.o_proj.weight": Spec(("hidden", "q")),
+    "post_attention_layernorm.weight": Spec(("hidden",)),
+}
+FEED_FORWARD = {
+    "mlp.gate_proj.weight": Spec(("ffn", "hidden")),
+    "mlp.up_proj.weight": Spec(("ffn", "hidden")),
+    "mlp.down_proj.weight": Spec(("hidden", "ffn")),
+}
+
 ARCHITECTURE = Architecture(
     name="llama",
-    hf_names=("LlamaForCausalLM", "LLaMAForCausalLM", "MistralForCausalLM"),
-    scalings=("default", "linear", "yarn", "llama3"),
+    hf_names=("LlamaForCausalLM", "LLaMAForCausalLM"),
+    fields={
+        **BASE,
+        "model_type": Constant("llama"),
+        "attention_bias": Flag(False),
+        "mlp_bias": Flag(False),
+    },
+    rope=Scalings(kinds=("default", "linear", "dynamic", "yarn", "llama3")),
+    check=windows.everywhere,
     head_dim_default=True,
     space_prefix=True,
     after_file_type=_after_file_type,
@@ -31,21 +54,14 @@ ARCHITECTURE = Architecture(
         "lm_head.weight": Spec(("vocab", "hidden")),
     },
     layer={
-        "input_layernorm.weight": Spec(("hidden",)),
-        "self_attn.q_proj.weight": Spec(("q", "hidden"), rotary="heads"),
-        "self_attn.k_proj.weight": Spec(("kv", "hidden"), rotary="kv_heads"),
-        "self_attn.v_proj.weight": Spec(("kv", "hidden")),
-        "self_attn.o_proj.weight": Spec(("hidden", "q")),
-        "self_attn.q_proj.bias": Spec(("q",), optional=True, rotary="heads"),
-        "self_attn.k_proj.bias": Spec(("kv",), optional=True, rotary="kv_heads"),
-        "self_attn.v_proj.bias": Spec(("kv",), optional=True),
-        "self_attn.o_proj.bias": Spec(("hidden",), optional=True),
-        "post_attention_layernorm.weight": Spec(("hidden",)),
-        "mlp.gate_proj.weight": Spec(("ffn", "hidden")),
-        "mlp.up_proj.weight": Spec(("ffn", "hidden")),
-        "mlp.down_proj.weight": Spec(("hidden", "ffn")),
-        "mlp.gate_proj.bias": Spec(("ffn",), optional=True),
-        "mlp.up_proj.bias": Spec(("ffn",), optional=True),
-        "mlp.down_proj.bias": Spec(("hidden",), optional=True),
+        **ATTENTION,
+        "self_attn.q_proj.bias": Spec(("q",), rotary="heads", when="attention_bias"),
+        "self_attn.k_proj.bias": Spec(("kv",), rotary="kv_heads", when="attention_bias"),
+        "self_attn.v_proj.bias": Spec(("kv",), when="attention_bias"),
+        "self_attn.o_proj.bias": Spec(("hidden",), when="attention_bias"),
+        **FEED_FORWARD,
+        "mlp.gate_proj.bias": Spec(("ffn",), when="mlp_bias"),
+        "mlp.up_proj.bias": Spec(("ffn",), when="mlp_bias"),
+        "mlp.down_proj.bias": Spec(("hidden",), when="mlp_bias"),
     },
 )

@@ -10,20 +10,32 @@ from __future__ import annotations
 from dataclasses import replace
 
 from qpipe.gguf.arch import llama
-from qpipe.gguf.arch.base import Spec
+from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Spec
+from qpipe.gguf.fields import Constant, Field, Positive, Whole
 
 ARCHITECTURE = replace(
     llama.ARCHITECTURE,
     hf_names=("MixtralForCausalLM",),
+    fields={
+        **BASE,
+        "model_type": Constant("mixtral"),
+        "num_key_value_heads": Whole(8, null=True),
+        "rms_norm_eps": Positive(1e-5),
+        "num_local_experts": Whole(8, most=MAX_EXPERTS),
+        "num_experts": Whole(null=True, most=MAX_EXPERTS),
+        "num_experts_per_tok": Whole(2),
+        "router_jitter_noise": Field(),
+    },
+    rope=replace(llama.ARCHITECTURE.rope, theta=1e6),
     head_dim_default=False,
-    defaults={"num_local_experts": 8, "num_experts_per_tok": 2, "rope_theta": 1e6},
     layer={
-        name: spec for name, spec in llama.ARCHITECTURE.layer.items() if not name.startswith("mlp.")
-    }
-    | {"block_sparse_moe.gate.weight": Spec(("experts", "hidden"), f32=True)},
+        **llama.ATTENTION,
+        "block_sparse_moe.gate.weight": Spec(("experts", "hidden"), f32=True),
+    },
     experts={
         "block_sparse_moe.experts.{}.w1.weight": Spec(("ffn", "hidden")),
         "block_sparse_moe.experts.{}.w2.weight": Spec(("hidden", "ffn")),
         "block_sparse_moe.experts.{}.w3.weight": Spec(("ffn", "hidden")),
     },
+    expert_counts=("num_experts", "num_local_experts"),
 )

@@ -1,20 +1,24 @@
 """Phi-3 and Phi-4: Llama with q, k and v, and gate and up, each in one matrix.
 
 Source: llama.cpp, conversion/phi.py (Phi3MiniModel); transformers' Phi3Config for the defaults.
-ggml splits the merged matrices itself. The longrope scaling of the 128k models is refused.
+ggml splits the merged matrices itself. The longrope scaling of the 128k models is refused, and
+llama.cpp computes no window (src/models/phi3.cpp).
 """
 
 from __future__ import annotations
 
-from qpipe.gguf import rope, values
-from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from collections.abc import Iterator
+
+from qpipe.gguf import rope, values, windows
+from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec, plain_heads
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import Constant, Positive, Whole
+from qpipe.gguf.scalings import Scalings
 
 
-def _check(config: Config) -> None:
-    for section in (config, config.section("rope_parameters"), config.section("rope_scaling")):
-        if section.number("partial_rotary_factor", 1.0) != 1.0:
-            raise section.bad("partial_rotary_factor", "1.0, all that qpipe converts so far")
+def _check(config: Config) -> Iterator[str]:
+    plain_heads(config)
+    yield from windows.everywhere(config)
 
 
 def _sizes(config: Config, dims: Dims) -> values.Metadata:
@@ -27,7 +31,7 @@ def _sizes(config: Config, dims: Dims) -> values.Metadata:
         "phi3.block_count": values.u32(dims.layers),
         "phi3.attention.head_count": values.u32(dims.heads),
         "phi3.attention.head_count_kv": values.u32(dims.kv_heads),
-        "phi3.attention.layer_norm_rms_epsilon": values.f32(config.number("rms_norm_eps")),
+        "phi3.attention.layer_norm_rms_epsilon": values.f32(config.positive("rms_norm_eps")),
         "phi3.rope.dimension_count": values.u32(dims.head_dim),
         "phi3.rope.freq_base": values.f32(rope.theta(config)),
     }
@@ -42,12 +46,14 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
 ARCHITECTURE = Architecture(
     name="phi3",
     hf_names=("Phi3ForCausalLM",),
-    defaults={
-        "max_position_embeddings": 4096,
-        "original_max_position_embeddings": 4096,
-        "rms_norm_eps": 1e-5,
+    fields={
+        **BASE,
+        "model_type": Constant("phi3"),
+        "max_position_embeddings": Whole(4096),
+        "original_max_position_embeddings": Whole(4096),
+        "rms_norm_eps": Positive(1e-5),
     },
-    scalings=("default",),
+    rope=Scalings(kinds=("default",), elsewhere=("longrope", "su")),
     check=_check,
     sizes=_sizes,
     after_file_type=_after_file_type,

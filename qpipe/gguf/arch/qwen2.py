@@ -5,11 +5,44 @@ Source: llama.cpp, conversion/qwen.py (Qwen2Model).
 
 from __future__ import annotations
 
-from qpipe.gguf.arch.base import Architecture, Spec
+from collections.abc import Iterator
+
+from qpipe.gguf import windows
+from qpipe.gguf.arch.base import BASE, Architecture, Spec, plain_heads
+from qpipe.gguf.config import Config
+from qpipe.gguf.fields import Constant, Field, Fields, Flag, Whole
+
+# Of a window that counts only if it is used.
+WINDOW: Fields = {
+    "use_sliding_window": Flag(False),
+    "sliding_window": Field(4096),
+    "max_window_layers": Field(28),
+}
+
+
+def upper_layers(config: Config, layer: int) -> bool:
+    """Whether the window is a layer's: from max_window_layers up."""
+    first = config.fields["max_window_layers"]
+    if type(first) is not int:
+        raise config.bad("max_window_layers", "an integer")
+    return layer >= first
+
+
+def _check(config: Config) -> Iterator[str]:
+    plain_heads(config)
+    yield from windows.where_used(upper_layers)(config)
+
 
 ARCHITECTURE = Architecture(
     name="qwen2",
     hf_names=("Qwen2ForCausalLM",),
+    fields={
+        **BASE,
+        **WINDOW,
+        "model_type": Constant("qwen2"),
+        "num_key_value_heads": Whole(32, null=True),
+    },
+    check=_check,
     model={
         "model.embed_tokens.weight": Spec(("vocab", "hidden")),
         "model.norm.weight": Spec(("hidden",)),

@@ -6,10 +6,14 @@ F32 (conversion/base.py, prepare_tensors).
 
 from __future__ import annotations
 
-from qpipe.gguf import values
+from collections.abc import Iterator
+from dataclasses import replace
+
+from qpipe.gguf import values, windows
 from qpipe.gguf.arch import qwen2
-from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from qpipe.gguf.arch.base import ALIKE, BASE, MAX_EXPERTS, Architecture, Dims, Spec, plain_heads
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import Constant, Fields, Flag, Only, Whole
 
 EXPERTS = {
     "mlp.experts.{}.down_proj.weight": Spec(("hidden", "expert_ffn")),
@@ -18,13 +22,19 @@ EXPERTS = {
 }
 ROUTER = {"mlp.gate.weight": Spec(("experts", "hidden"), f32=True)}
 
+EVERY_LAYER: Fields = {
+    "mlp_only_layers": Only(None, [], why=f"{ALIKE}, with experts"),
+    "decoder_sparse_step": Only(1, why=f"{ALIKE}, with experts"),
+}
 
-def check(config: Config) -> None:
-    """Refuse what mixes layers with and without experts."""
-    if config.fields.get("mlp_only_layers"):
-        raise config.bad("mlp_only_layers", "empty, the only case that GGUF can express")
-    if config.integer("decoder_sparse_step", 1) != 1:
-        raise config.bad("decoder_sparse_step", "1, the only case that GGUF can express")
+
+def _lower_layers(config: Config, layer: int) -> bool:
+    return layer % 2 == 0 and not qwen2.upper_layers(config, layer)
+
+
+def _check(config: Config) -> Iterator[str]:
+    plain_heads(config)
+    yield from windows.where_used(_lower_layers)(config)
 
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
@@ -37,17 +47,28 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
 ARCHITECTURE = Architecture(
     name="qwen2moe",
     hf_names=("Qwen2MoeForCausalLM",),
-    defaults={
-        "num_experts": 60,
-        "num_experts_per_tok": 4,
-        "moe_intermediate_size": 1408,
-        "shared_expert_intermediate_size": 5632,
+    fields={
+        **BASE,
+        **qwen2.WINDOW,
+        **EVERY_LAYER,
+        "model_type": Constant("qwen2_moe"),
+        "num_key_value_heads": Whole(16, null=True),
+        "qkv_bias": Flag(True),
+        "num_experts": Whole(60, most=MAX_EXPERTS),
+        "num_experts_per_tok": Whole(4),
+        "moe_intermediate_size": Whole(1408),
+        "shared_expert_intermediate_size": Whole(5632),
+        "norm_topk_prob": Only(False, why="llama.cpp does not normalize the experts' weights here"),
     },
-    check=check,
+    check=_check,
+    expert_counts=("num_experts",),
+    own_head=True,
     after_file_type=_after_file_type,
     model=qwen2.ARCHITECTURE.model,
     layer={
-        name: spec for name, spec in qwen2.ARCHITECTURE.layer.items() if not name.startswith("mlp.")
+        name: replace(spec, when="qkv_bias") if name.endswith(".bias") else spec
+        for name, spec in qwen2.ARCHITECTURE.layer.items()
+        if not name.startswith("mlp.")
     }
     | ROUTER
     | {

@@ -5,7 +5,13 @@ Source: llama.cpp, conversion/qwen.py (Qwen3Model); transformers' Qwen3Config fo
 
 from __future__ import annotations
 
-from qpipe.gguf.arch.base import Architecture, Spec
+from qpipe.gguf import windows
+from qpipe.gguf.arch import qwen2
+from qpipe.gguf.arch.base import BASE, Architecture, Spec
+from qpipe.gguf.fields import Constant, Only, Whole
+
+# transformers then puts one on o_proj as well, for which llama.cpp has no place here.
+NO_BIAS = Only(False, why="llama.cpp loads no bias of o_proj here")
 
 ATTENTION = {
     "input_layernorm.weight": Spec(("hidden",)),
@@ -13,10 +19,6 @@ ATTENTION = {
     "self_attn.k_proj.weight": Spec(("kv", "hidden")),
     "self_attn.v_proj.weight": Spec(("kv", "hidden")),
     "self_attn.o_proj.weight": Spec(("hidden", "q")),
-    "self_attn.q_proj.bias": Spec(("q",), optional=True),
-    "self_attn.k_proj.bias": Spec(("kv",), optional=True),
-    "self_attn.v_proj.bias": Spec(("kv",), optional=True),
-    "self_attn.o_proj.bias": Spec(("hidden",), optional=True),
     "self_attn.q_norm.weight": Spec(("head_dim",)),
     "self_attn.k_norm.weight": Spec(("head_dim",)),
     "post_attention_layernorm.weight": Spec(("hidden",)),
@@ -25,7 +27,15 @@ ATTENTION = {
 ARCHITECTURE = Architecture(
     name="qwen3",
     hf_names=("Qwen3ForCausalLM",),
-    defaults={"head_dim": 128},
+    fields={
+        **BASE,
+        **qwen2.WINDOW,
+        "model_type": Constant("qwen3"),
+        "num_key_value_heads": Whole(32, null=True),
+        "head_dim": Whole(128),
+        "attention_bias": NO_BIAS,
+    },
+    check=windows.where_used(qwen2.upper_layers),
     model={
         "model.embed_tokens.weight": Spec(("vocab", "hidden")),
         "model.norm.weight": Spec(("hidden",)),

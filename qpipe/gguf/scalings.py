@@ -1,0 +1,227 @@
+"""RoPE as a config has it: which of its fields count, and which scalings llama.cpp computes alike.
+
+Read as by transformers 5.17.0 (modeling_rope_utils.py): ``rope_scaling`` goes before
+``rope_parameters``, an option in either before the same one at the top of the config, but for
+``original_max_position_embeddings``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qpipe import errors
+from qpipe.gguf.config import Config
+from qpipe.gguf.fields import BY_PYDIST, OTHER_METHODS, Field, Fields, unknown
+
+FIELDS: Fields = dict.fromkeys(
+    (
+        *("rope_parameters", "rope_scaling", "rope_theta", "partial_rotary_factor"),
+        "original_max_position_embeddings",
+    ),
+    Field(),
+)
+
+_ORIGINAL = "original_max_position_embeddings"
+_LAYERED = ("full_attention", "sliding_attention")
+_ALWAYS = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+_OPTIONS = {
+    "default": _ALWAYS,
+    "linear": _ALWAYS | {"factor"},
+    "dynamic": _ALWAYS | {"factor"},
+    "llama3": _ALWAYS | {"factor", "low_freq_factor", "high_freq_factor", _ORIGINAL},
+    "yarn": _ALWAYS
+    | {"factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"}
+    | {"truncate", "extrapolation_factor", _ORIGINAL},
+    "longrope": _ALWAYS | {"short_factor", "long_factor", _ORIGINAL},
+}
+# ggml's, which llama.cpp takes from a file for grok and mistral3 alone (src/models/*.cpp).
+_YARN_DEFAULTS = {"extrapolation_factor": 1.0, "beta_fast": 32.0, "beta_slow": 1.0}
+
+
+@dataclass(frozen=True)
+class Scalings:
+    """The RoPE of an architecture.
+
+    ``theta`` is transformers' default base frequency, ``kinds`` the scalings that are converted,
+    ``elsewhere`` those that only llama.cpp's own converter writes. ``local`` is the default base
+    frequency of layers with a window where these have their own.
+    """
+
+    theta: float = 10000.0
+    kinds: tuple[str, ...] = ("default", "linear", "dynamic", "yarn")
+    elsewhere: tuple[str, ...] = ()
+    local: float | None = None
+
+
+def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
+    """``config`` with its RoPE as ``rope_parameters`` alone, and what there is to note of it.
+
+    Raises `CheckpointError` for a scaling, or an option of one, that would be computed otherwise.
+    """
+    notes: list[str] = []
+    if rules.local is None:
+        given, notes = _given(config, rules)
+        rope: Mapping[str, Any] = _checked(given, config, rules, notes)
+    else:
+        full, local = _layered(config, rules)
+        rope = {
+            "full_attention": _checked(full, config, rules, notes),
+            "sliding_attention": _checked(local, config, Scalings(kinds=("default",)), notes),
+        }
+    fields = {name: value for name, value in config.fields.items() if name != "rope_scaling"}
+    return Config(config.path, fields | {"rope_parameters": rope}), notes
+
+
+def check_theta(config: Config, theta: float) -> None:
+    """Refuse another base frequency than the one that llama.cpp takes whatever a file says."""
+    rope = config.section("rope_parameters")
+    if rope.positive("rope_theta") != theta:
+        raise rope.unfit("rope_theta", _always(f"{theta:g}"))
+
+
+def _given(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
+    """The section that counts, completed by what stands at the top of the config."""
+    scaling, parameters = config.section("rope_scaling"), config.section("rope_parameters")
+    section = scaling if scaling.fields else parameters
+    for name in _LAYERED:
+        if name in section.fields:
+            raise section.bad(name, "absent: this architecture has one RoPE for all layers")
+    given = _completed(section, config, rules.theta)
+    if not (scaling.fields and parameters.fields):
+        return given, []
+    other = _completed(parameters, config, rules.theta)
+    if given.fields == other.fields:
+        return given, []
+    said = scaling.has("rope_theta") or config.has("rope_theta")
+    if not said and given.fields["rope_theta"] != other.fields["rope_theta"]:
+        raise errors.CheckpointError(
+            f"{config.path}: field 'rope_scaling' stands beside 'rope_parameters', whose "
+            f"rope_theta {other.fields['rope_theta']} is then lost: transformers takes "
+            "rope_scaling alone; put all of it into rope_parameters"
+        )
+    return given, [
+        f"{config.path.name}: rope_scaling counts, rope_parameters beside it does not, as "
+        "transformers reads them"
+    ]
+
+
+def _completed(section: Config, config: Config, theta: float) -> Config:
+    """``section`` with its kind, theta and original context filled in."""
+    fields = dict(section.fields)
+    for name, default in (("rope_theta", theta), ("partial_rotary_factor", 1.0)):
+        if name not in fields:
+            fields[name] = config.fields[name] if config.has(name) else default
+    fields["rope_type"] = fields.get("rope_type", fields.get("type", "default"))
+    if fields["rope_type"] in ("llama3", "yarn", "longrope"):
+        # At the top of the config it goes first (standardize_rope_params).
+        nested = fields.get(_ORIGINAL, config.fields.get("max_position_embeddings"))
+        fields[_ORIGINAL] = config.fields[_ORIGINAL] if config.has(_ORIGINAL) else nested
+    return Config(section.path, fields)
+
+
+def _layered(config: Config, rules: Scalings) -> tuple[Config, Config]:
+    """Those of layers with full attention and with a window (Gemma3TextConfig,
+    convert_rope_params_to_dict)."""
+    parameters = config.section("rope_parameters")
+    for name in parameters.fields:
+        if name not in _LAYERED:
+            raise parameters.bad(name, "below full_attention or sliding_attention")
+    full, local = (dict(parameters.section(name).fields) for name in _LAYERED)
+    full |= config.section("rope_scaling").fields
+    local.setdefault("rope_theta", config.fields.get("rope_local_base_freq", rules.local))
+    kept = ("rope_theta", "partial_rotary_factor")
+    top = Config(config.path, {name: config.fields.get(name) for name in kept})
+    return (
+        _completed(Config(config.path, full), top, rules.theta),
+        _completed(Config(config.path, local), top, rules.theta),
+    )
+
+
+def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) -> Mapping[str, Any]:
+    """The options that are written; the rest is refused or noted."""
+    kind = rope.fields["rope_type"]
+    if kind not in rules.kinds:
+        raise _unsupported(rope, config, rules)
+    rope.positive("rope_theta")
+    if rope.positive("partial_rotary_factor") != 1.0:
+        raise _partial(rope, rules)
+    notes += unknown(rope, _OPTIONS[kind], f"transformers' RoPE {kind!r}")
+    if kind == "yarn":
+        _check_yarn(rope)
+    elif kind == "llama3":
+        _check_llama3(rope)
+    elif kind != "default":
+        rope.positive("factor")
+    if kind == "dynamic":
+        context = config.integer("max_position_embeddings")
+        notes.append(
+            f"{config.path.name}: the RoPE scaling 'dynamic' begins beyond "
+            f"max_position_embeddings; llama.cpp has none, the same up to {context} tokens"
+        )
+        return {"rope_type": "default", "rope_theta": rope.fields["rope_theta"]}
+    return {name: value for name, value in rope.fields.items() if name in _OPTIONS[kind]}
+
+
+def _check_yarn(rope: Config) -> None:
+    factor = rope.positive("factor")
+    rope.integer(_ORIGINAL)
+    for name, default in _YARN_DEFAULTS.items():
+        if rope.fields.get(name) and rope.positive(name) != default:
+            raise rope.unfit(name, _always(f"{default:g}"))
+    if rope.fields.get("truncate", True) is not True:
+        raise rope.unfit("truncate", _always("true"))
+    implied = _attention(factor, 1.0)
+    asked, name = implied, "attention_factor"
+    if rope.has(name):
+        asked = rope.positive(name)
+    elif rope.fields.get("mscale") and rope.fields.get("mscale_all_dim"):
+        name = "mscale"
+        asked = _attention(factor, rope.positive(name))
+        asked /= _attention(factor, rope.positive("mscale_all_dim"))
+    if not math.isclose(asked, implied, rel_tol=1e-6):
+        raise rope.unfit(
+            name, _always(f"the attention factor {implied:.6g}, which follows from the factor")
+        )
+
+
+def _attention(factor: float, mscale: float) -> float:
+    """YaRN's attention factor (modeling_rope_utils.py, get_mscale)."""
+    return 0.1 * mscale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def _check_llama3(rope: Config) -> None:
+    rope.positive("factor")
+    rope.integer(_ORIGINAL)
+    if rope.positive("high_freq_factor") <= rope.positive("low_freq_factor"):
+        raise rope.bad("high_freq_factor", "more than low_freq_factor")
+
+
+def _always(what: str) -> str:
+    return f"llama.cpp computes {what} whatever a file says{OTHER_METHODS}"
+
+
+def _unsupported(rope: Config, config: Config, rules: Scalings) -> errors.CheckpointError:
+    kind = rope.fields["rope_type"]
+    elsewhere = kind in rules.elsewhere and _converter_writes(rope, config)
+    way_out = BY_PYDIST if elsewhere else OTHER_METHODS
+    who = "which qpipe does not convert by itself" if elsewhere else "which GGUF has no place for"
+    return errors.CheckpointError(
+        f"{config.path}: field 'rope_type' names the RoPE scaling {errors.quoted(kind)}, {who} in "
+        f"this architecture (it does {', '.join(rules.kinds)}){way_out}"
+    )
+
+
+def _partial(rope: Config, rules: Scalings) -> errors.CheckpointError:
+    if rules.elsewhere:
+        return rope.unfit("partial_rotary_factor", f"qpipe converts 1.0 by itself{BY_PYDIST}")
+    return rope.unfit("partial_rotary_factor", _always("1.0"))
+
+
+def _converter_writes(rope: Config, config: Config) -> bool:
+    """Whether llama.cpp's converter gives such a scaling as transformers computes it: it knows no
+    factors but those that follow from the lengths of the context (conversion/phi.py)."""
+    known = set(rope.fields) <= _OPTIONS["longrope"] | {"su"}
+    return known and config.has(_ORIGINAL)

@@ -1,0 +1,216 @@
+"""Small random models of each architecture: what transformers computes, and what llama.cpp does."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from huggingface_hub.errors import StrictDataclassError
+
+from qpipe import errors
+from qpipe.gguf import arch
+from qpipe.gguf.arch.base import Dims
+from qpipe.gguf.config import Config
+from qpipe.gguf.convert import prepare
+from qpipe.llamacpp.batch import Batch
+from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.model import Model
+from tests.gguf import samples
+from tests.gguf.arch_checkpoints import write
+
+Logits = npt.NDArray[np.float32]
+
+TOKENS = 64
+WINDOW = 24  # shorter than the text
+CONTEXT = 128
+
+_COMMON: dict[str, Any] = {
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 1024,
+    "max_position_embeddings": CONTEXT,
+    "rms_norm_eps": 1e-5,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_QWEN_MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+_GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": WINDOW}
+
+# By model_type: the class, and what it has beside the common fields.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("LlamaForCausalLM", {}),
+    "mistral": ("MistralForCausalLM", {"head_dim": 32, "sliding_window": None}),
+    "mixtral": (
+        "MixtralForCausalLM", {"num_local_experts": 6, "num_experts_per_tok": 2, "head_dim": 16}
+    ),
+    "qwen2": ("Qwen2ForCausalLM", {}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 32}),
+    "qwen2_moe": (
+        "Qwen2MoeForCausalLM", _QWEN_MOE | {"shared_expert_intermediate_size": 48}
+    ),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", _QWEN_MOE | {"head_dim": 32, "norm_topk_prob": True}),
+    "gemma2": ("Gemma2ForCausalLM", _GEMMA | {"num_hidden_layers": 4}),
+    "gemma3_text": ("Gemma3ForCausalLM", _GEMMA | {"num_hidden_layers": 7}),
+    "phi3": ("Phi3ForCausalLM", {"original_max_position_embeddings": CONTEXT, "pad_token_id": 0}),
+}  # fmt: skip
+
+# Mean difference in standard deviations of the logits: float32 sums in another order, and in the
+# Gemmas ggml's table of GELU in half precision.
+TOLERANCE = {"gemma2": 3e-4, "gemma3_text": 3e-4}
+
+
+def fields_of(model: str) -> dict[str, Any]:
+    """config.json of the unedited model."""
+    name, own = MODELS[model]
+    return {"architectures": [name], "model_type": model} | _COMMON | own
+
+
+def checkpoint(folder: Path, fields: Mapping[str, Any], *, shaped: Mapping[str, Any]) -> Path:
+    """A checkpoint with ``fields`` as its config and random weights, of the shapes and names that
+    ``shaped``, another config, asks for."""
+    config, _ = arch.of(Config(folder, shaped)).completed(Config(folder, shaped))
+    architecture = arch.of(config)
+    dims = Dims.read(config, *architecture.expert_counts)
+    specs = {k: s for k, s in architecture.expected(dims, config) if not s.optional}
+    shapes = {k: tuple(int(getattr(dims, d)) for d in s.shape) for k, s in specs.items()}
+    write(folder, shaped, {}, dtype="F32")
+    random = np.random.RandomState(5)
+    tensors = {}
+    for name, shape in shapes.items():
+        weights = _weights(random, name, shape, centre=1.0 - specs[name].shift)
+        tensors[name] = ("F32", shape, weights.astype("<f4").tobytes())
+    samples.write_safetensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps(fields))
+    return folder
+
+
+def _weights(
+    random: np.random.RandomState, name: str, shape: tuple[int, ...], *, centre: float
+) -> npt.NDArray[np.float64]:
+    """Weights by which attention is sharp and logits are of some size."""
+    drawn: npt.NDArray[np.float64] = random.standard_normal(shape)
+    if len(shape) == 1:
+        return drawn * 0.2 + (centre if name.endswith("norm.weight") else 0.0)
+    outer = {"embed_tokens": 1.0, "lm_head": 1.5}
+    scale: float = outer.get(name.split(".")[-2], 2.0 / math.sqrt(shape[1]))
+    return drawn * scale
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``kind``: refused (``text`` is the message), noted (``text`` the notes), equal, different,
+    or unknown where transformers has no such model (``text`` says why)."""
+
+    kind: str
+    text: str = ""
+    difference: float = 0.0
+
+
+# What transformers raises for a config that it has no model of.
+_NO_MODEL = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    *(AssertionError, StrictDataclassError),
+)
+
+
+class Bench:
+    """Compares edited configs in one folder, by one process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    def verdict(
+        self, model: str, edits: Mapping[str, Any], *, shaped: Mapping[str, Any] | None = None
+    ) -> Verdict:
+        """What becomes of ``model`` with ``edits`` in its config; `REMOVED` takes a field away.
+
+        Its weights have the shapes of the config with ``shaped``, by default of the unedited one.
+        """
+        self.count += 1
+        fields = edited(fields_of(model), edits)
+        weights = edited(fields_of(model), shaped or {})
+        folder = checkpoint(self.folder / f"{self.count}", fields, shaped=weights)
+        try:
+            return _compared(folder, model, fields)
+        finally:
+            shutil.rmtree(folder)
+
+
+REMOVED = object()
+
+
+def edited(fields: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
+    """``fields`` with ``edits``."""
+    return {k: v for k, v in (dict(fields) | dict(edits)).items() if v is not REMOVED}
+
+
+def _compared(folder: Path, model: str, fields: Mapping[str, Any]) -> Verdict:
+    out = folder / "model.gguf"
+    try:
+        prepared = prepare(folder, outtype="F32")
+        prepared.write(out)
+    except errors.CheckpointError as error:
+        return Verdict("refused", str(error))
+    tokens = np.random.RandomState(0).randint(3, 900, TOKENS).astype(np.int32)
+    if any("'dynamic'" in note for note in prepared.notes):
+        tokens = tokens[: fields["max_position_embeddings"]]
+    try:
+        theirs = transformers_logits(folder, tokens)
+    except _NO_MODEL as error:
+        return Verdict("unknown", f"{type(error).__name__}: {error}")
+    ours = llama_cpp_logits(out, tokens)
+    same = len(tokens)
+    if any("sliding_window" in note for note in prepared.notes):
+        same = min(same, fields.get("sliding_window", CONTEXT))
+    difference = float(np.abs(ours - theirs)[:same].mean() / theirs.std())
+    if not difference <= TOLERANCE.get(model, 2e-5):
+        return Verdict("different", "; ".join(prepared.notes), difference)
+    return Verdict("noted" if prepared.notes else "equal", "; ".join(prepared.notes), difference)
+
+
+def transformers_logits(folder: Path, tokens: npt.NDArray[np.int32]) -> Logits:
+    """Logits [tokens, vocabulary] in float32, every weight of the checkpoint in its place."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        )
+        model, info = loaded
+        if info["missing_keys"] or info["mismatched_keys"]:
+            raise ValueError(f"weights are missing: {info}")
+        with torch.no_grad():
+            given = torch.tensor(tokens[None].astype(np.int64))
+            logits: Logits = model.eval()(given).logits[0].numpy()
+    return logits
+
+
+def llama_cpp_logits(path: Path, tokens: npt.NDArray[np.int32]) -> Logits:
+    """Logits [tokens, vocabulary] with a KV cache in float32."""
+    n = len(tokens)
+    options = ContextOptions(
+        n_ctx=n, threads=1, n_batch=n, n_ubatch=n,
+        type_k="f32", type_v="f32", flash_attention="off",
+    )  # fmt: skip
+    batch = Batch(tokens, positions=np.arange(n), sequences=np.zeros(n), outputs=np.ones(n))
+    with Model(path) as model, Context(model, options) as context:
+        return np.array(context.decode(batch), np.float32)

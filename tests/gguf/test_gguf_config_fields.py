@@ -1,0 +1,99 @@
+"""Every field of config.json: what llama.cpp computes is what transformers does, or it is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.gguf import arch
+from qpipe.gguf.config import Config
+from tests.gguf import samples
+from tests.gguf.config_edits import EDITS, SHAPING
+from tests.gguf.logits import MODELS, Bench, fields_of
+
+pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+pytestmark = pytest.mark.xdist_group("config-fields")
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    yield Bench(tmp_path_factory.mktemp("bench"))
+
+
+def names(edits: Mapping[str, Any]) -> Iterator[str]:
+    """The fields of ``edits``, inner ones too."""
+    for name, value in edits.items():
+        yield name
+        yield from names(value) if isinstance(value, dict) else ()
+        yield "rope_type" if name == "type" else name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_each_edit_is_computed_alike_or_named(model: str, bench: Bench) -> None:
+    """Refused with the name of a field, noted, or the same logits as by transformers."""
+    wrong = []
+    for wanted, edits in EDITS[model]:
+        shaped = {k: v for k, v in edits.items() if k in SHAPING} if wanted != "refused" else {}
+        verdict = bench.verdict(model, edits, shaped=shaped)
+        named = any(name in verdict.text for name in names(edits))
+        if verdict.kind != wanted or (wanted == "refused" and not named):
+            wrong.append((edits, wanted, verdict))
+    assert wrong == []
+
+
+def source(model: str, kind: str) -> str:
+    """transformers' own file of a model; Gemma 3's also has the model with images."""
+    folder = model.removesuffix("_text")
+    path = Path(transformers.__file__).parent / "models" / folder / f"{kind}_{folder}.py"
+    text = path.read_text()
+    return re.split(r"^class Gemma3(?:Config|Model|MultiModalProjector)\b", text, flags=re.M)[0]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_field_that_transformers_reads_is_declared(model: str) -> None:
+    """So a field in no table changes nothing there, and may be passed over with a note."""
+    fields = arch.of(Config(Path("config.json"), fields_of(model))).fields
+    modeling = source(model, "modeling")
+    read = set(re.findall(r"\bconfig\.(\w+)", modeling))
+    read |= set(re.findall(r'getattr\((?:self\.)?config, "(\w+)"', modeling))
+    declared = set(re.findall(r"^    (\w+): [^\n]*=", source(model, "configuration"), flags=re.M))
+    assert len(read) > 10 and len(declared) > 10
+    of_images = {"get_text_config", "image_token_id", "text_config"}
+    assert (read | declared) - of_images - set(fields) == set()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_field_of_every_config_class_is_declared(model: str, tmp_path: Path) -> None:
+    """What transformers' base class has: a config that it wrote gives no note."""
+    given = fields_of(model)
+    (tmp_path / "config.json").write_text(json.dumps(given))
+    transformers.AutoConfig.from_pretrained(tmp_path).to_json_file(
+        tmp_path / "config.json", use_diff=False
+    )
+    config = Config.read(tmp_path)
+    _, notes = arch.of(config).completed(config)
+    assert notes == ()
+
+
+PUBLISHED: dict[str, dict[str, Any]] = json.loads(
+    (samples.ROOT / "tests/data/configs.json").read_text()
+)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configs(name: str) -> None:
+    """Configs as their authors published them: nothing to say but of windows."""
+    config = Config(Path("config.json"), PUBLISHED[name])
+    _, notes = arch.of(config).completed(config)
+    windows = {"Mistral-7B-v0.1": "sliding_window 4096", "Phi-3-mini-4k": "sliding_window 2047"}
+    assert [note.split(" has no")[0] for note in notes] == [
+        f"config.json: {text}" for model, text in windows.items() if model == name
+    ]
