@@ -7,12 +7,12 @@ goes to stderr. Nothing but the verb that was asked for is imported.
 from __future__ import annotations
 
 import importlib
-import io
 import os
 import sys
 from collections.abc import Sequence
 
 from qpipe import __version__
+from qpipe.commands import streams
 from qpipe.errors import InterruptedRunError, QpipeError, UsageError, nearest
 
 # Verb → (module of qpipe.commands, what it does), in the order of the help.
@@ -56,18 +56,20 @@ _BROKEN_PIPE = 141
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _tolerate(sys.stdout)
+    streams.prepare()
     try:
         code = _dispatch(arguments)
         sys.stdout.flush()
         return code
+    except streams.AnswerLostError as error:
+        streams.give_up_stdout()
+        return _fail(error, as_json=False)
     except QpipeError as error:
         return _fail(error, "--json" in arguments)
     except KeyboardInterrupt:
         return _fail(InterruptedRunError("interrupted"), "--json" in arguments)
     except BrokenPipeError:
-        # Python flushes stdout once more at exit; give it somewhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.give_up_stdout()
         return _BROKEN_PIPE
     except SystemExit as end:  # argparse's --help
         return end.code if isinstance(end.code, int) else 0
@@ -96,26 +98,35 @@ def _dispatch(arguments: list[str]) -> int:
     return _run(verb, arguments[1:])
 
 
-def _tolerate(stream: object) -> None:
-    """Let a terminal that knows no Δ show something else, instead of failing."""
-    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
-        stream.reconfigure(errors="replace")
-
-
 def _run(verb: str, arguments: list[str]) -> int:
     from qpipe.commands.parser import Parser
 
+    _refuse_lost_folder()
     module = importlib.import_module(f"qpipe.commands.{VERBS[verb][0]}")
     parser = Parser(prog=f"qpipe {verb}", description=_sentence(VERBS[verb][1]))
     module.configure(parser, verb)
     options = parser.parse_intermixed_args(arguments)
-    with _sigterm_as_interrupt():
+    with _signals():
         code: int = module.run(options)
     return code
 
 
-class _sigterm_as_interrupt:  # noqa: N801  contextlib costs as much as this verb may
-    """Within, SIGTERM ends a command as Ctrl-C does: workers stopped, finished work kept."""
+def _refuse_lost_folder() -> None:
+    try:
+        os.getcwd()  # noqa: PTH109  pathlib costs as much as a light verb may
+    except OSError as error:
+        raise UsageError(
+            f"the current folder cannot be used ({error.strerror}): it was deleted or closed to "
+            "you; change to another, as with `cd ~`"
+        ) from None
+
+
+class _signals:  # noqa: N801  contextlib costs as much as this verb may
+    """Within, SIGTERM and SIGHUP end a command as Ctrl-C does: workers stopped, finished work kept.
+
+    SIGHUP that is ignored (nohup) stays so. SIGQUIT ends it at once, as ever, but for the cursor,
+    which comes back.
+    """
 
     def __enter__(self) -> None:
         import signal
@@ -123,12 +134,24 @@ class _sigterm_as_interrupt:  # noqa: N801  contextlib costs as much as this ver
         def interrupt(number: int, frame: object) -> None:
             raise KeyboardInterrupt
 
-        self.previous = signal.signal(signal.SIGTERM, interrupt)
+        def quit_now(number: int, frame: object) -> None:
+            if os.isatty(2):
+                os.write(2, b"\x1b[?25h")
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+        wanted = {signal.SIGTERM: interrupt, signal.SIGHUP: interrupt, signal.SIGQUIT: quit_now}
+        self.previous = {
+            number: signal.signal(number, handler)
+            for number, handler in wanted.items()
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
 
     def __exit__(self, *error: object) -> None:
         import signal
 
-        signal.signal(signal.SIGTERM, self.previous)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
 
 
 def _fail(error: QpipeError, as_json: bool) -> int:

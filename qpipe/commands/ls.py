@@ -16,7 +16,7 @@ from pathlib import Path
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
-from qpipe.core.files import open_regular
+from qpipe.core.files import open_regular, up_to
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.errors import StoreError
 from qpipe.report import numbers, text
@@ -104,7 +104,7 @@ def _entry(artifact: os.DirEntry[str]) -> dict[str, Any]:
     try:
         entry["last_used"] = artifact.stat().st_mtime
         with open_regular(f"{artifact.path}/{MANIFEST}") as file:
-            manifest = json.loads(file.read(_MOST))
+            manifest = json.loads(up_to(file, _MOST))
         facts = manifest["facts"]
         entry.update(
             stage=_text(manifest["stage"]),

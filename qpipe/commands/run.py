@@ -7,9 +7,10 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from qpipe.commands.lacking import lacks
 from qpipe.commands.options import Options
@@ -91,9 +92,15 @@ class _Session:
         from qpipe.report.live import Live
         from qpipe.report.record import Recorder
 
-        paths = RunPaths(new_folder(self.folder))
+        try:
+            paths = RunPaths(new_folder(self.folder))
+            recorder = Recorder(paths.events)
+        except OSError as error:
+            raise UsageError(
+                f"no folder for this run can be made in {self.folder.parent} ({error.strerror}); "
+                "name another with --runs or QPIPE_RUNS"
+            ) from None
         live = Live(quiet=self.options.quiet)
-        recorder = Recorder(paths.events)
         self.closers += [live, recorder]
         self.listeners += [live, recorder]
         return paths
@@ -114,12 +121,7 @@ class _Session:
         document = summary.document(
             self.paths.root.name, plan, result, rows.rows(plan, result), invalid=self.invalid
         )
-        lock.write_atomic(
-            self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
-        )
-        for suffix in ("md", "json", "csv"):
-            text = render.render(document["rows"], suffix, title=self.paths.root.name)
-            self.paths.report(suffix).write_text(text)
+        trouble = self._write(document)
         if self.options.pin:
             keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]
             gc.pin(self.store, self.paths.root.name, keys)
@@ -130,8 +132,33 @@ class _Session:
             render.to_terminal(document["rows"], sys.stdout)
             for job in self.invalid:
                 print(f"left out: {job['name']}: {job['error']}")
-            print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
-        return _exit_code(result) or int(self.failed)
+            if trouble is None:
+                print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
+        if trouble is not None:
+            print(f"qpipe: {trouble}", file=sys.stderr)
+        return _exit_code(result) or int(self.failed or trouble is not None)
+
+    def _write(self, document: Mapping[str, Any]) -> str | None:
+        """Write the summary and the reports; what went wrong, which takes nothing from the answer
+        on stdout."""
+        from qpipe.report import render
+
+        assert self.paths is not None
+        try:
+            lock.write_atomic(
+                self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
+            )
+            for suffix in ("md", "json", "csv"):
+                text = render.render(document["rows"], suffix, title=self.paths.root.name)
+                path = self.paths.report(suffix)
+                path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            return (
+                f"{error.filename or self.paths.root}: the run's summary and reports could not be "
+                f"written ({error.strerror}); what was made is in the store, and the same command "
+                "writes them again"
+            )
+        return None
 
 
 def _exit_code(result: RunResult) -> int:

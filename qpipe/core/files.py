@@ -44,12 +44,20 @@ def read_file(path: Path, error: type[QpipeError], *, most: int) -> bytes:
     """The bytes of the regular file ``path``. Raises ``error``, also for more than ``most``."""
     with open_file(path, error) as file:
         try:
-            data = file.read(most + 1)
+            data = up_to(file, most + 1)
         except OSError as problem:
             raise error(f"{path}: cannot be read: {problem.strerror}") from None
     if len(data) > most:
         raise error(f"{path}: it is larger than the {most:,} bytes that such a file may have")
     return data
+
+
+def up_to(file: BinaryIO, most: int) -> bytes:
+    """The rest of ``file``, ``most`` bytes of it at most.
+
+    `read` itself takes memory for as many as it may read before it looks how many there are.
+    """
+    return file.read(min(most, os.fstat(file.fileno()).st_size + 1))
 
 
 def is_file(path: Path) -> bool:

@@ -15,7 +15,7 @@ from stat import S_ISREG
 
 from qpipe.core import key, wellformed
 from qpipe.core.digests import TICK
-from qpipe.core.files import open_regular
+from qpipe.core.files import open_regular, up_to
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.core.stamp import Stamp, stamp
@@ -150,7 +150,7 @@ class Manifest:
         path = folder / MANIFEST
         try:
             with open_regular(path) as file:
-                data = file.read(_MOST + 1)
+                data = up_to(file, _MOST + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise DamagedError(f"{path}: there is no such manifest") from None
         except OSError as error:

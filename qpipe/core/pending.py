@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from qpipe.core.graph import Node, Resources
 from qpipe.core.store import Artifact
+from qpipe.errors import QpipeError
 
 # Nodes of one pass, at most: a worker that is killed takes all of its pass along.
 _PASS = 12
@@ -36,10 +37,10 @@ class Miss:
 class Pending:
     """Misses by what they need, so that one look tells whether any of a kind fits.
 
-    Nodes in ``alone`` share no pass.
+    Nodes in ``alone`` share no pass: each with how the one that it shared has ended.
     """
 
-    alone: set[str] = field(default_factory=set)
+    alone: dict[str, QpipeError] = field(default_factory=dict)
     _misses: dict[Resources, deque[Miss]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:

@@ -264,7 +264,13 @@ class _Run:
         if len(jobs) > 1:
             self.shared.update(job.node.id for job in jobs)
         for job in jobs:
-            self.emit(NodeStarted(job.node.id, job.node.name, job.key, log))
+            name = job.node.name
+            if cause := self.pending.alone.get(job.node.id):
+                # Said only now: after a failure nothing new starts, and this may never come to it.
+                self.emit(
+                    Warned(f"{name}: made again by itself, as its pass with others ended: {cause}")
+                )
+            self.emit(NodeStarted(job.node.id, name, job.key, log))
 
     def _claimed(self, miss: Miss) -> Job | None:
         """A node's job; None if another process is making it or has just made it."""
@@ -325,11 +331,8 @@ class _Run:
     def _make_alone(self, node: Node, error: QpipeError) -> None:
         """Try again what may only have been in the company of the one to blame."""
         self.shared.discard(node.id)
-        self.pending.alone.add(node.id)
+        self.pending.alone[node.id] = error
         self.ready.append(node)
-        self.emit(
-            Warned(f"{node.name}: made again by itself, as its pass with others ended: {error}")
-        )
 
     def _commit(self, made: Sequence[tuple[Node, Manifest]]) -> None:
         results = self.store.commit_all([(self.running[n.id], manifest) for n, manifest in made])

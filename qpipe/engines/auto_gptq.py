@@ -75,8 +75,9 @@ class AutoGptq(IsolatedEngine):
         checkpoint.bring_along(source, work.out)
         older.write_config(source, work.out, config, dtype="fp16")
         (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
+        wish = checkpoint.wish(self.tool, params, checkpoint.asked(params, work))
         return {
-            **checkpoint.facts(work.out, source=source),
+            **checkpoint.facts(work.out, source=source, wish=wish),
             "calibration_tokens": found["tokens"],
             "tools": found["tools"],
         }

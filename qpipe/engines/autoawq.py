@@ -88,12 +88,14 @@ class AutoAwq(IsolatedEngine):
         checkpoint.bring_along(source, work.out)
         older.write_config(source, work.out, found.pop("config"), dtype="fp16")
         given = sum(map(len, samples))
+        wish = checkpoint.wish(self.tool, params, checkpoint.asked(params, work))
+        facts = checkpoint.facts(work.out, source=source, wish=wish)
         return {
-            **checkpoint.facts(work.out, source=source),
+            **facts,
             "calibration_tokens": found["tokens"],
             "calibration_tokens_given": given,
             "tools": found["tools"],
-            "notes": _notes(found["tokens"], given),
+            "notes": [*_notes(found["tokens"], given), *checkpoint.notes(facts)],
         }
 
 

@@ -125,8 +125,9 @@ class Exl2(_Exllama):
         quantization = older.quantization(work.out)
         checkpoint.bring_along(source, work.out)
         older.write_config(source, work.out, quantization, dtype="fp16")
+        wish = checkpoint.wish(self.tool, params, checkpoint.asked(params, work))
         return {
-            **checkpoint.facts(work.out, source=source),
+            **checkpoint.facts(work.out, source=source, wish=wish),
             "calibration_tokens": found["tokens"],
             "tools": found["tools"],
         }

@@ -152,7 +152,7 @@ def _options(
     if params.tensor_types:
         # There the first match counts, and expressions are C++'s: so each tensor by its name.
         types = folder / "types.txt"
-        types.write_text("".join(_named(params, prepared)))
+        types.write_text("".join(_named(params, prepared)), encoding="utf-8")
         yield from ("--tensor-type-file", types)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from pathlib import Path
 
 # How much of a log's end is read, and shown.
 _TAIL_BYTES = 1 << 16
 _TAIL_LINES = 12
+
+# How libraries in C say why they end the process (ggml's GGML_ASSERT and GGML_ABORT, glibc), and
+# how many such lines are shown.
+_LAST_WORDS = re.compile(r"GGML_ASSERT|[Ff]atal error|Assertion .* failed|terminate called")
+_MOST_WORDS = 3
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
@@ -42,12 +48,18 @@ def _children(pid: int) -> list[int]:
 
 
 def log_end(log: Path) -> str:
-    """The last lines of a log, indented, with its path, as the end of a sentence."""
+    """The last lines of a log, indented, with its path, as the end of a sentence.
+
+    What a library said when it gave up comes first where a backtrace has pushed it out of them.
+    """
     with log.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
         text = file.read().decode(errors="replace")
-    lines = text.rstrip().splitlines()[-_TAIL_LINES:]
+    everything = text.rstrip().splitlines()
+    lines = everything[-_TAIL_LINES:]
+    if words := [line for line in everything[:-_TAIL_LINES] if _LAST_WORDS.search(line)]:
+        lines = [*words[-_MOST_WORDS:], "…", *lines]
     if not lines:
         return f" (its log {log} is empty)"
     return f"; the end of its log {log}:\n" + "\n".join(f"    {line}" for line in lines)

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from qpipe import errors
-from qpipe.core.files import open_file
+from qpipe.core.files import open_file, up_to
 
 MOST = 1 << 19
 """Bytes of front matter; the longest (tables of results) have a quarter of it."""
@@ -62,7 +62,7 @@ def _head(path: Path) -> bytes:
     with open_file(path, errors.CheckpointError) as file:
         if file.read(3) != b"---":
             return b""
-        return b"---" + file.read(MOST)
+        return b"---" + up_to(file, MOST)
 
 
 def _front_matter(head: bytes) -> str:

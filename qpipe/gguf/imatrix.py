@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
+from qpipe.core.files import open_file
 from qpipe.gguf import legacy_imatrix, reader, values
 from qpipe.gguf.categories import Category, category_of
 from qpipe.gguf.reader import GGUFFile, Tensor
@@ -56,8 +57,9 @@ class IMatrix:
             if category_of(name) is Category.EMBEDDING:
                 return None
             raise errors.DataError(
-                f"{self.path}: {found.size} weights for tensor {name!r}, which has {matrices} × "
-                f"{shape[-1]} columns; the importance matrix is another model's: make it anew"
+                f"{self.path}: {found.size} weights for tensor {errors.quoted(name)}, which has "
+                f"{matrices} × {shape[-1]} columns; the importance matrix is another "
+                "model's: make it anew"
             )
         return found.reshape(matrices, shape[-1])
 
@@ -75,16 +77,14 @@ class IMatrix:
 
 def read(path: Path) -> IMatrix:
     """The importance matrix in ``path``; `DataError` for a file that is none, or damaged."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise errors.DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with open_file(path, errors.DataError) as file:
+        magic = file.read(4)
     found = _gguf(reader.read(path)) if magic == reader.MAGIC else _legacy(path)
     for name, weights in found.weights.items():
         if not np.isfinite(weights).all():
             raise errors.DataError(
-                f"{path}: a weight for tensor {name!r} is no finite number; make it anew"
+                f"{path}: a weight for tensor {errors.quoted(name)} is no finite number; "
+                "make it anew"
             )
     return found
 
@@ -97,14 +97,19 @@ def _gguf(file: GGUFFile) -> IMatrix:
             "give a file that llama-imatrix wrote"
         )
     datasets, chunks, _ = (values.decode(file.metadata[key]) for key in _KEYS)
+    if type(chunks) is not int or not 0 <= chunks < 1 << 32:
+        raise errors.DataError(
+            f"{file.path}: {_KEYS[1]} is {errors.quoted(chunks)}, no number of chunks; "
+            "make the file anew"
+        )
     weights: dict[str, Floats] = {}
     unseen: dict[str, tuple[int, ...]] = {}
     for name in sorted(_names(file)):
         sums, counts = _floats(file, name + SUMS), np.floor(_floats(file, name + COUNTS) + 0.5)
         if sums.size % counts.size:
             raise errors.DataError(
-                f"{file.path}: {sums.size} sums of tensor {name!r} do not divide among "
-                f"{counts.size} counts; make it anew"
+                f"{file.path}: {sums.size} sums of tensor {errors.quoted(name)} do not divide "
+                f"among {counts.size} counts; make it anew"
             )
         seen = counts > 0
         rows = np.ones((counts.size, sums.size // counts.size), np.float32)
@@ -113,7 +118,7 @@ def _gguf(file: GGUFFile) -> IMatrix:
         if not seen.all():
             unseen[name] = tuple(int(i) for i in np.flatnonzero(~seen))
     listed = tuple(str(name) for name in datasets) if isinstance(datasets, list) else ()
-    return IMatrix(file.path, weights, listed, int(str(chunks)), unseen)
+    return IMatrix(file.path, weights, listed, chunks, unseen)
 
 
 def _names(file: GGUFFile) -> set[str]:
@@ -129,7 +134,9 @@ def _floats(file: GGUFFile, name: str) -> Floats:
     tensor: Tensor | None = file.tensors.get(name)
     if tensor is None or tensor.type is not GGMLType.F32:
         what = "is missing" if tensor is None else f"is {tensor.type.name} instead of F32"
-        raise errors.DataError(f"{file.path}: tensor {name!r} {what}; make the file anew")
+        raise errors.DataError(
+            f"{file.path}: tensor {errors.quoted(name)} {what}; make the file anew"
+        )
     return file.data(tensor).view("<f4").reshape(-1).astype(np.float32)
 
 

@@ -15,11 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
+from qpipe.core.files import read_file
 
 Entries = dict[str, tuple[int, npt.NDArray[np.float32]]]
 """{tensor: (calls, sums)}"""
 
 _MOST_ENTRIES = 1 << 20
+_LARGEST = 1 << 32
+"""Bytes: a gigabyte is what a model of hundreds of experts needs."""
 
 
 def read(path: Path) -> tuple[Entries, int, str]:
@@ -27,7 +30,7 @@ def read(path: Path) -> tuple[Entries, int, str]:
 
     Raises `DataError` for a file that is cut short or holds something else.
     """
-    parser = _Parser(path, path.read_bytes())
+    parser = _Parser(path, read_file(path, errors.DataError, most=_LARGEST))
     n_entries = parser.integer()
     if not 1 <= n_entries <= _MOST_ENTRIES:
         raise parser.broken(f"it starts with {n_entries} as the number of its tensors")
@@ -70,7 +73,7 @@ class _Parser:
 
     def floats(self, count: int, name: str) -> npt.NDArray[np.float32]:
         if count < 1:
-            raise self.broken(f"tensor {name!r} has {count} values")
+            raise self.broken(f"tensor {errors.quoted(name)} has {count} values")
         return np.frombuffer(self._take(4 * count), "<f4").astype(np.float32)
 
     def _take(self, size: int) -> bytes:

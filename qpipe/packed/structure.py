@@ -27,6 +27,10 @@ from qpipe.packed.formats.base import Format, Packed
 _NAMES = {"F32": "FP32", "F16": "FP16"}
 
 
+CONV1D = ("gpt2", "openai-gpt")
+"""Model types whose matrices are stored as inputs × outputs (transformers, pytorch_utils.py)."""
+
+
 @dataclass(frozen=True)
 class Structure:
     """What a folder holds: all ``tensors``, and the matrices that some of them are packed forms of.
@@ -52,6 +56,13 @@ class Structure:
     def tensor_bytes(self) -> int:
         """Of all tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    @property
+    def is_turned(self) -> bool:
+        """Whether packed matrices are the source's transposed: bitsandbytes' of `CONV1D`."""
+        quantization = self.config.get("quantization_config") or {}
+        turns = quantization.get("quant_method") == "bitsandbytes"
+        return turns and self.config.get("model_type") in CONV1D
 
     def packed_bytes(self, module: Packed) -> int:
         """Of all its parts."""
@@ -140,6 +151,8 @@ def compare(found: Structure, source: Path) -> None:
     for name, tensor in original.items():
         module = found.modules.get(name.removesuffix(".weight"))
         shape = module.shape if module else name in found.plain and found.plain[name].shape
+        if module is not None and found.is_turned:
+            shape = module.shape[::-1]
         if shape is False:
             if name == "lm_head.weight" and found.config.get("tie_word_embeddings") is True:
                 continue  # a copy of the embeddings that need not be written

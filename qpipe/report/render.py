@@ -83,12 +83,17 @@ def _csv(rows: Sequence[Row], title: str) -> str:
     out = io.StringIO()
     fields = [name for name in (rows[0] if rows else {"name": ""}) if name != "measurements"]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(fields)
+    writer.writerow(map(_cell, fields))
     for row in rows:
-        writer.writerow(
-            [" ".join(v) if isinstance(v := row[name], (list, tuple)) else v for name in fields]
-        )
+        writer.writerow([_cell(row[name]) for name in fields])
     return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """A number as it is, words without control sequences: a CSV is looked at in a terminal too."""
+    if isinstance(value, (list, tuple)):
+        value = " ".join(map(str, value))
+    return text.printable(value, lines=True) if isinstance(value, str) else value
 
 
 def _json(rows: Sequence[Row], title: str) -> str:

@@ -17,6 +17,7 @@ from qpipe.core.layout import MANIFEST
 from qpipe.core.link import link
 from qpipe.errors import RecipeError
 from qpipe.stages import base
+from qpipe.stages.delivered import Wish
 from qpipe.stages.quantize import Engine
 from qpipe.stages.rules import ModuleRule, resolve
 
@@ -115,9 +116,10 @@ class CheckpointEngine(Engine):
         task = self.begin(params, work)
         found = dict(self.make(params, task))
         finish(task)
-        notes = [*_notes(found.pop("notes", None))]
+        facts = self.facts(params, task)
+        told = [*notes(found), *notes(facts)]
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
-        return {**self.facts(params, task), **delivered, **found, "notes": notes}
+        return {**facts, **delivered, **found, "notes": told}
 
     @classmethod
     def refuse(cls, params: Any, order: base.Order) -> None:
@@ -158,7 +160,7 @@ class CheckpointEngine(Engine):
 
     def facts(self, params: Any, task: Task) -> dict[str, Json]:
         """What came out, checked against what went in."""
-        return facts(task.out, source=task.source)
+        return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
 
 
 def asked(params: Any, order: base.Order) -> Asked:
@@ -199,7 +201,9 @@ def quantizable(folder: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for name, tensor in read_tensors(folder).items():
         module = name.removesuffix(".weight")
-        kept = any(word in module.split(".")[-1] for word in ("embed", "norm", "lm_head", "wte"))
+        kept = any(
+            word in module.split(".")[-1] for word in ("embed", "norm", "lm_head", "wte", "wpe")
+        )
         if module != name and len(tensor.shape) == 2 and not kept:
             found[module] = (tensor.shape[0], tensor.shape[1])
     return found
@@ -239,21 +243,40 @@ def calibration(order: base.Order) -> list[list[int]]:
     return samples
 
 
-def facts(folder: Path, *, source: Path | None = None) -> dict[str, Json]:
+def wish(engine: str, params: Any, asked: Asked) -> Wish:
+    """What ``params`` ask for, to be compared with what came out."""
+    bits, group_size = getattr(params, "bits", None), getattr(params, "group_size", None)
+    return Wish(
+        engine=engine,
+        source=asked.source,
+        modules=asked.modules,
+        rules=asked.rules,
+        bits=bits if isinstance(bits, int) else None,
+        group_size=group_size,
+        scaled=params.method == "awq",
+    )
+
+
+def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None) -> dict[str, Json]:
     """What reports say of a checkpoint, read from its headers (`quantize.model_facts`).
 
     Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
     wrong type or of a wrong shape, by its own config.json and by the checkpoint ``source`` that it
-    was made of.
+    was made of; and where ``wish`` was not fulfilled (`delivered.check`), whose ``notes`` are
+    added.
     """
     from qpipe.packed import structure
+    from qpipe.stages import delivered
     from qpipe.stages.quantize import model_facts
 
     found = structure.read(folder)
     if source is not None:
         structure.compare(found, source)
-    return model_facts(**found.facts)
+    told = [] if wish is None else delivered.check(found, wish)
+    return {**model_facts(**found.facts), "notes": [*told]}
 
 
-def _notes(found: Json) -> list[Json]:
+def notes(facts: Mapping[str, Json]) -> list[Json]:
+    """Those among an engine's facts."""
+    found = facts.get("notes")
     return found if isinstance(found, list) else []

@@ -10,7 +10,13 @@ from qpipe.core.events import NodeStarted, Warned
 from qpipe.core.executor import Job, Output
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.store import Store
-from qpipe.errors import CheckpointError, OutOfMemoryError, QpipeError, WorkerCrashError
+from qpipe.errors import (
+    CheckpointError,
+    OutOfMemoryError,
+    QpipeError,
+    StageTimeoutError,
+    WorkerCrashError,
+)
 from tests.core.synthetic import InstantExecutor, claimed, node, run, write
 
 ONCE = Runtime("tests.toys:WriteOnce", reads_once="model")
@@ -111,6 +117,18 @@ def test_after_a_crash_each_is_made_by_itself(store: Store, error: type[QpipeErr
     warnings = [event.message for event in events if isinstance(event, Warned)]
     assert len(warnings) == 3
     assert warnings[0].startswith("good: made again by itself")
+
+
+def test_nothing_is_promised_that_is_then_skipped(store: Store) -> None:
+    a = node("a")
+    graph = Graph([a, *levels("one", "two", model=a)])
+    executor = InstantExecutor(
+        lambda job: write(job) if job.node.name == "a" else StageTimeoutError("too long")
+    )
+    result, events = run(graph, store, executor)
+    warnings = [event.message.split(":")[0] for event in events if isinstance(event, Warned)]
+    assert warnings == ["one"]
+    assert [o.status for o in result.outcomes.values()] == ["ran", "failed", "skipped"]
 
 
 def test_an_error_of_its_own_fails_a_node_of_a_pass(store: Store) -> None:

@@ -90,6 +90,23 @@ def test_dat_weights_are_sums_over_calls(tmp_path: Path, tail: bytes, noted: obj
     assert metadata == known | dict(noted)  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("chunks", [values.string("7"), values.f32(7.0), values.i32s([7]),
+    values.encode(1 << 40, values.ValueType.UINT64), values.encode(-1, values.ValueType.INT32),
+])  # fmt: skip
+def test_a_number_of_chunks_that_is_none(tmp_path: Path, chunks: bytes) -> None:
+    path = write_gguf(tmp_path / "m.gguf", {"a.weight": (np.ones((1, 3), np.float32), [1])})
+    field = values.pack_string(b"imatrix.chunk_count")
+    data = path.read_bytes()
+    at = data.index(field) + len(field)
+    name = field.replace(b"imatrix.chunk_count", b"imatrix.chunk_other")
+    data = data[:24] + field + chunks + data[24 : at - len(field)] + name + data[at:]
+    path.write_bytes(
+        data[:16] + struct.pack("<Q", struct.unpack_from("<Q", data, 16)[0] + 1) + data[24:]
+    )
+    with pytest.raises(errors.DataError, match=r"imatrix.chunk_count is .*, no number of chunks"):
+        imatrix.read(path)
+
+
 def test_both_formats_quantize_alike(gguf_of: Gguf, tmp_path: Path) -> None:
     """The golden matrix, turned into the old format, gives the golden tensors."""
     source, matrix = gguf_of("stories260K", "F32"), samples.imatrix_of("stories260K")

@@ -169,7 +169,7 @@ def test_text_is_only_text(document: dict[str, Any]) -> None:
         len(re.findall(r"(?<!\\)\|", lines[2]))
     }
     assert sum(line.startswith("#") for line in lines) == 1
-    for form in ("html", "md", "terminal", "json"):
+    for form in pages:
         assert not re.search("[\x1b\r\u202e]", pages[form]), form
 
 

@@ -113,7 +113,7 @@ def write_items(folder: Path, found: Mapping[str, Any]) -> int:
     [log-probability, greedy], or a text) and the item's own scores.
     """
     items = set()
-    with (folder / ITEMS).open("w") as file:
+    with (folder / ITEMS).open("w", encoding="utf-8") as file:
         for line in _items(found):
             items.add((line["task"], line["doc_id"]))
             file.write(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qpipe import errors
+from qpipe.core.files import read_file
 from qpipe.gguf import jsonfile, values
 
 KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
@@ -25,6 +27,9 @@ _ID_KEYS = {
     "pad": "padding_token_id",
     "mask": "mask_token_id",
 }
+_LONGEST = 1 << 22
+"""Bytes of a chat template; the longest have some ten thousand."""
+
 _ADDABLE = ("bos", "eos", "sep")
 
 
@@ -172,13 +177,23 @@ def _chat_template(folder: Path, config: dict[str, Any]) -> values.Metadata:
     return found
 
 
+def _template(path: Path) -> str:
+    try:
+        return read_file(path, errors.CheckpointError, most=_LONGEST).decode()
+    except UnicodeDecodeError as error:
+        raise errors.CheckpointError(
+            f"{path}: the chat template is no UTF-8 ({error.reason} at byte {error.start}); save "
+            "it as UTF-8, or remove it"
+        ) from None
+
+
 def _template_file(folder: Path) -> Any:
     if (path := folder / "chat_template.jinja").is_file():
         more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
-        text = path.read_text("utf-8")
+        text = _template(path)
         if not more:
             return text
-        rest = [{"name": p.stem, "template": p.read_text("utf-8")} for p in more]
+        rest = [{"name": p.stem, "template": _template(p)} for p in more]
         return [{"name": "default", "template": text}, *rest]
     return _optional(folder / "chat_template.json").get("chat_template")
 

@@ -1,0 +1,217 @@
+"""Whether the numbers of packed matrices are the source's, as far as their bits allow.
+
+Engines err in ways that no header shows: values in another order, the largest of a group that comes
+out as its smallest. Some rows of every matrix are unpacked by code of our own and compared.
+
+Two things are asked. The error (root of the mean square) may be `_FACTOR` times that of rounding
+the same rows to the nearest, symmetrically, with as many bits and groups: methods that look at
+activations trade this error for a smaller one of outputs, the worst that was measured of GPTQ, AWQ
+and AutoRound is in tests/packed/test_fidelity.py. And no weight of 4 bits or more may lie across
+its group's range from what it was: that no method wants.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.errors import CheckpointError
+from qpipe.gguf.checkpoint import read_tensors
+from qpipe.gguf.safetensors import StoredTensor
+from qpipe.packed.formats.base import Packed
+from qpipe.packed.structure import Structure
+from qpipe.packed.values.base import FloatArray, Part, Values, floats
+from qpipe.packed.values.reading import reader, strips
+
+# Weights that are looked at: of a matrix, and of a checkpoint with very many.
+_OF_MATRIX, _OF_ALL = 1 << 18, 1 << 29
+_FACTOR = 4.0
+# Weights that have nothing to do with each other differ by 1.4 times their own size.
+_MOST = 1.25
+_FLOATS = ("F32", "F16", "BF16")
+_ACROSS, _FEWEST_BITS = 0.75, 4
+# More than that are not single weights that went wrong.
+_MANY = 0.01
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How rows of a packed matrix differ from the source's: ``error`` and that of rounding to the
+    nearest, ``rounding``, in parts of the weights' root mean square; the ``flipped`` of the
+    ``looked_at`` weights; and the part of all columns that are ``zeroed`` (no token reached them).
+    """
+
+    error: float
+    rounding: float
+    flipped: int
+    looked_at: int
+    zeroed: float
+
+    @property
+    def is_alike(self) -> bool:
+        """Whether this is what quantizing does."""
+        return not self.flipped and self.error <= min(_FACTOR * self.rounding, _MOST)
+
+
+def check(found: Structure, source: Path, *, scaled: bool) -> list[str]:
+    """Notes on columns that an engine set to zero. ``scaled``: channels may have been scaled, as
+    AWQ does, and are compared but for that.
+
+    Raises CheckpointError for a matrix that is not the source's.
+    """
+    zeroed: dict[str, float] = {}
+    for name, like in likenesses(found, source, scaled=scaled):
+        if not like.is_alike:
+            raise CheckpointError(_wrong(found, name, like))
+        if like.zeroed:
+            zeroed[name] = like.zeroed
+    return _told(zeroed)
+
+
+def likenesses(found: Structure, source: Path, *, scaled: bool) -> Iterator[tuple[str, Likeness]]:
+    """Of every packed matrix that the source has in floats, in a layout that can be read."""
+    original = read_tensors(source)
+    config: Mapping[str, object] = found.config.get("quantization_config") or {}
+    most = min(_OF_MATRIX, _OF_ALL // max(1, len(found.modules)))
+    for name, module in found.modules.items():
+        tensor = original.get(f"{name}.weight")
+        read = reader(module, found.tensors, config)
+        if read is None or tensor is None or tensor.dtype not in _FLOATS:
+            continue
+        rows, columns = module.shape
+        if tensor.shape != (module.shape[::-1] if found.is_turned else module.shape):
+            continue
+        parts = [
+            _compared(module, read(Part(module, found.tensors, config, first, stop)),
+                      _rows(tensor, first, stop, turned=found.is_turned), scaled=scaled)
+            for first, stop in strips(rows, columns, most=most)
+        ]  # fmt: skip
+        yield name, _together(parts)
+
+
+def _rows(tensor: StoredTensor, first: int, stop: int, *, turned: bool) -> FloatArray:
+    if turned:
+        return floats(tensor, (slice(None), slice(first, stop))).T
+    return floats(tensor, slice(first, stop))
+
+
+@dataclass(frozen=True)
+class _Sums:
+    weights: float
+    error: float
+    rounding: float
+    flipped: int
+    columns: int
+    zeroed: int
+    looked_at: int
+
+
+def _together(parts: list[_Sums]) -> Likeness:
+    weights = sum(part.weights for part in parts) or 1.0
+    return Likeness(
+        math.sqrt(sum(part.error for part in parts) / weights),
+        math.sqrt(sum(part.rounding for part in parts) / weights),
+        sum(part.flipped for part in parts),
+        sum(part.looked_at for part in parts),
+        max(part.zeroed / part.columns for part in parts),
+    )
+
+
+def _compared(module: Packed, out: Values, was: FloatArray, *, scaled: bool) -> _Sums:
+    was = was.reshape(out.numbers.shape)
+    if scaled:
+        was = _scaled(was, out.numbers)
+    bits = int(module.bits)
+    rounded = _rounded(was, out.order, bits, module.group_size or -1)
+    dead = ~out.numbers.any(axis=0) & rounded.any(axis=0)
+    live = ~dead
+    error = (out.numbers - was)[:, live]
+    return _Sums(
+        weights=float(np.square(was[:, live], dtype=np.float64).sum()),
+        error=float(np.square(error, dtype=np.float64).sum()),
+        rounding=float(np.square((rounded - was)[:, live], dtype=np.float64).sum()),
+        flipped=int((_flipped(out, was, bits) & live).sum()) if bits >= _FEWEST_BITS else 0,
+        columns=was.shape[1],
+        zeroed=int(dead.sum()),
+        looked_at=was.size,
+    )
+
+
+def _flipped(out: Values, was: FloatArray, bits: int) -> npt.NDArray[np.bool_]:
+    """Those far from what they were, although that, or a step beside it, could have been said."""
+    span = out.high - out.low
+    step = span / (2**bits - 1)
+    sayable = (was >= out.low - step) & (was <= out.high + step) & (span > 0)
+    far = np.abs(out.numbers - was) >= _ACROSS * span
+    found: npt.NDArray[np.bool_] = far & sayable
+    return found
+
+
+def _rounded(
+    was: FloatArray, order: npt.NDArray[np.int64] | None, bits: int, size: int
+) -> FloatArray:
+    """Rounded to the nearest of levels that reach from the largest of a group to its negative."""
+    rows, columns = was.shape
+    size = columns if size == -1 else size
+    ordered = was if order is None else was[:, order]
+    padded = np.pad(ordered, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
+    step = np.abs(padded).max(axis=-1, keepdims=True) * np.float32(2 / (2**bits - 1))
+    step[step == 0] = 1
+    levels = np.clip(np.rint(padded / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    found: FloatArray = (levels * step).reshape(rows, -1)[:, :columns]
+    if order is None:
+        return found
+    back = np.empty_like(found)
+    back[:, order] = found
+    return back
+
+
+def _scaled(was: FloatArray, numbers: FloatArray) -> FloatArray:
+    """``was`` with the scale for each column and row that brings it nearest to ``numbers``:
+    medians, on which single weights that are far off have no say."""
+    for axis in (0, 1, 0):
+        large = np.abs(was) >= np.median(np.abs(was), axis=axis, keepdims=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = np.where(large & (was != 0), numbers / was, np.nan)
+        scale = np.nan_to_num(_median(ratio, axis), nan=1.0)
+        was = was * scale
+    return was
+
+
+def _median(ratio: FloatArray, axis: int) -> FloatArray:
+    some = ~np.isnan(ratio).all(axis=axis, keepdims=True)
+    found: FloatArray = np.nanmedian(np.where(some, ratio, 1), axis=axis, keepdims=True)
+    return found
+
+
+def _wrong(found: Structure, name: str, like: Likeness) -> str:
+    if 0 < like.flipped < _MANY * like.looked_at:
+        what = (
+            f"{like.flipped} of {like.looked_at} weights came out at the other end of their "
+            "group's range"
+        )
+    else:
+        what = (
+            f"its weights differ from the source's by {like.error:.1%} (root mean square), and "
+            f"rounding to the nearest with as many bits and groups by {like.rounding:.1%}"
+        )
+    return (
+        f"{found.folder}: {name} as {found.modules[name].type}: {what}; the tool wrote something "
+        "else than the model: use another engine, other bits or another group size, or skip the "
+        f"module (quantize.modules={{{name.split('.')[-1]}: skip}})"
+    )
+
+
+def _told(zeroed: Mapping[str, float]) -> list[str]:
+    if not zeroed:
+        return []
+    name, most = max(zeroed.items(), key=lambda item: item[1])
+    return [
+        f"{len(zeroed)} matrices have columns that were set to 0, since no calibration token "
+        f"reached them, such as {name} ({most:.0%} of its columns): give more text"
+    ]

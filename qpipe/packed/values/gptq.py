@@ -1,0 +1,51 @@
+"""GPTQ: columns packed into the words of ``qweight``, rows into those of ``qzeros``.
+
+The first layout stores zero points less one, and readers add it to the packed words
+(GPTQModel 7.6.0, utils/model.py, ``convert_gptq_v1_to_v2_format_module``; Marlin likewise).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qpipe.packed.values.base import FloatArray, IntArray, Part, Values, unpacked
+
+
+def read(part: Part) -> Values:
+    """Rows of a matrix."""
+    bits, rows = int(part.module.bits), slice(part.first, part.stop)
+    columns, n = part.module.shape[1], part.stop - part.first
+    weights = unpacked(part.array("qweight")[:, rows].T, bits, columns)
+    zeros = _zeros(part, bits, n)
+    scales = part.floats("scales", (slice(None), rows))
+    groups = _groups(part, columns, len(scales))
+    ends = [scales[groups].T * (end - zeros[groups].T) for end in (0, 2**bits - 1)]
+    numbers = scales[groups].T * (weights - zeros[groups].T)
+    order = np.argsort(groups, kind="stable")
+    return Values(numbers, ends[0], ends[1], None if (np.diff(groups) >= 0).all() else order)
+
+
+def _zeros(part: Part, bits: int, n: int) -> FloatArray:
+    """[groups, n]."""
+    packed = part.array("qzeros")
+    words = packed[:, part.first * bits // 32 : -(-part.stop * bits // 32)].view(np.uint32)
+    if not _less_one(part):
+        return unpacked(words, bits, n)
+    if bits == 3:  # values lie across the ends of words: each by itself
+        return np.fmod(unpacked(words, bits, n) + 1, 8)
+    return unpacked(words + np.uint32(sum(1 << at for at in range(0, 32, bits))), bits, n)
+
+
+def _less_one(part: Part) -> bool:
+    config = part.config
+    if config.get("quant_method") == "auto-round":
+        return "auto_gptq" in str(config.get("packing_format"))
+    return "gptq_v2" not in (config.get("checkpoint_format"), config.get("format"))
+
+
+def _groups(part: Part, columns: int, count: int) -> IntArray:
+    """The group of each column."""
+    if part.has("g_idx"):
+        return np.asarray(part.array("g_idx")[:columns], np.int64)
+    size = part.module.group_size or -1
+    return np.arange(columns) // (columns if size == -1 or count == 1 else size)

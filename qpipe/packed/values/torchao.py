@@ -1,0 +1,23 @@
+"""torchao's eight bits: signed bytes, a scale for each row, and for some a zero point.
+
+Source: torchao, quantization/quantize_/workflows/int8/int8_tensor.py, ``dequantize``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qpipe.packed.values.base import Part, Values
+
+
+def read(part: Part) -> Values:
+    """Rows of a matrix."""
+    rows = slice(part.first, part.stop)
+    scale = part.floats("_weight_scale", rows)
+    zero = np.zeros_like(scale)
+    if part.has("_weight_zero_point"):
+        zero = part.array("_weight_zero_point")[rows].astype(np.float32)
+    ends = [scale * (end - zero) for end in (-128, 127)]
+    return Values(
+        scale * (part.array("_weight_qdata")[rows].astype(np.float32) - zero), ends[0], ends[1]
+    )

@@ -1,0 +1,89 @@
+"""Reads damaged inputs in a process of its own: ``python -m tests.fuzz.work TARGET SEED FROM TO``.
+
+Prints a JSON document: how many inputs were read and refused, and each that ended otherwise (with
+its number, by which it is made again). Memory and CPU time of each input are bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+import warnings
+from collections import Counter
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any
+
+from qpipe.errors import QpipeError
+from tests.fuzz.targets import TARGETS, Target
+
+SECONDS = 2.0
+"""CPU seconds for one input: the longest takes a tenth."""
+
+MEMORY = 1 << 29
+"""Bytes that may be had beyond what the process has before the first input."""
+
+
+class TooLongError(BaseException):
+    """An input took more than `SECONDS` of CPU time."""
+
+
+def main(name: str, seed: str, first: int, last: int) -> dict[str, Any]:
+    """Read the inputs ``first`` to ``last`` of a target."""
+    target = TARGETS[name]
+    counts: Counter[str] = Counter()
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as temporary:
+        folder = Path(temporary) / "x"
+        folder.mkdir()
+        target.make(folder)
+        whole = {file: (folder / file).read_bytes() for file in target.files}
+        target.read(folder)  # as made, nothing is wrong with it
+        _bound()
+        for number in range(first, last):
+            random = Random(f"{name} {seed} {number}")
+            file, data = target.damaged(whole, random)
+            ended = _read(target, folder, file, data)
+            (folder / file).write_bytes(whole[file])
+            counts["refused" if ended == "refused" else "read" if ended is None else "bad"] += 1
+            if ended not in (None, "refused"):
+                failures.append({"number": number, "file": file, "how": ended})
+    return {"target": name, "counts": counts, "failures": failures}
+
+
+def _read(target: Target, folder: Path, file: str, data: bytes) -> str | None:
+    """None, ``refused``, or the last lines of what came out."""
+    (folder / file).write_bytes(data)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    try:
+        target.read(folder)
+    except QpipeError as error:
+        return "refused" if len(str(error)) < 20_000 else "a message without end"
+    except TooLongError:
+        return f"took more than {SECONDS} s: " + traceback.format_exc(limit=-6)
+    except Exception:  # noqa: BLE001  whatever it is, it is what is looked for
+        return traceback.format_exc(limit=-4)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return None
+
+
+def _bound() -> None:
+    warnings.simplefilter("error")
+    signal.signal(signal.SIGPROF, _too_long)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _too_long(number: int, frame: FrameType | None) -> None:
+    raise TooLongError
+
+
+if __name__ == "__main__":
+    json.dump(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)
