@@ -123,7 +123,8 @@ def test_nothing_is_promised_that_is_then_skipped(store: Store) -> None:
     a = node("a")
     graph = Graph([a, *levels("one", "two", model=a)])
     executor = InstantExecutor(
-        lambda job: write(job) if job.node.name == "a" else StageTimeoutError("too long")
+        lambda job: write(job) if job.node.name == "a" else StageTimeoutError("too long"),
+        room=1,
     )
     result, events = run(graph, store, executor)
     warnings = [event.message.split(":")[0] for event in events if isinstance(event, Warned)]
