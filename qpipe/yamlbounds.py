@@ -1,16 +1,35 @@
-"""How large a YAML text becomes once its anchors are expanded, found without expanding them.
+"""YAML of somebody else: how large it becomes once its anchors are expanded, and reading it.
 
-Reading a text into nodes or values comes after this: PyYAML's C composer (6.0) ends the process
-where a text is nested some ten thousand levels deep, and forty lines that each name the one before
-twice come to more values than there is memory for.
+The size is found without expanding anything, and asked for before nodes or values are made:
+PyYAML's C composer (6.0) ends the process where a text is nested some ten thousand levels deep, and
+forty lines that each name the one before twice come to more values than there is memory for.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import yaml
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STARTS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+_WRONG = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
+
+
+class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is untyped
+    """PyYAML's own (6.0), but what its constructors raise of other kinds is a YAMLError, by line.
+
+    ``2024-13-45`` is a ValueError there, ``!!bool x`` a KeyError, ``!!int ''`` an IndexError.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node."""
+        try:
+            return super().construct_object(node, deep)
+        except _WRONG as error:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"no usable value: {error}", node.start_mark
+            ) from None
 
 
 class TooLargeError(ValueError):

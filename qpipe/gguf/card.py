@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from qpipe import errors
+from qpipe import errors, yamlbounds
 from qpipe.core.files import open_file, up_to
 
 MOST = 1 << 19
@@ -95,7 +95,7 @@ def _refuse_depth(text: str) -> None:
             raise ValueError("it is nested too deeply")
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is untyped
+class _Loader(yamlbounds.Loader):
     """Plain YAML: no aliases, no tags, no numbers of thousands of digits."""
 
     def compose_node(self, parent: yaml.Node, index: int) -> yaml.Node:

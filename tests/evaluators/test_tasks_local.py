@@ -56,6 +56,10 @@ def test_a_folder_of_data_is_fine(folder: Path) -> None:
         ("use_prompt: 'a.yaml:b'\n", "prompts from elsewhere"),
         ("x: !!python/object/apply:os.system [ls]\n", "not a task file"),
         ("x: [\n", "not a task file"),
+        ("x: 2024-13-45\n", "not a task file: no usable value: month must be in 1..12"),
+        ("x: !!bool maybe\n", "not a task file: no usable value"),
+        ("x: " + "1" * 5000, "not a task file: no usable value"),
+        (f"include: {'x' * 300}\n", "beside it"),
         ("x: " + "[" * 200_000 + "]" * 200_000, "more than 100 levels deep"),
     ],
 )
@@ -127,6 +131,20 @@ def test_trust_is_no_way_out_of_the_folder(folder: Path) -> None:
     assert actual
     with pytest.raises(DataError, match="outside of the folder"):
         check(folder, trusted=actual[0], metrics=METRICS)
+
+
+def test_files_that_include_each_other_over_and_over(folder: Path) -> None:
+    """Each the next one twice: read once each, and not two to the power of their number times."""
+    for number in range(60):
+        more = f"include: [{number + 1}.yml, {number + 1}.yml]\n" if number < 59 else "{}\n"
+        (folder / f"{number}.yml").write_text(more)
+    change(folder, "include: 0.yml\n")
+    check(folder, trusted=None, metrics=METRICS)
+    for number in range(150):
+        (folder / f"{number}.yml").write_text(f"include: {number + 1}.yml\n")
+    (folder / "150.yml").write_text("{}\n")
+    with pytest.raises(DataError, match=r"100.yml: the last of more than 100 includes"):
+        check(folder, trusted=None, metrics=METRICS)
 
 
 def test_no_task_file(tmp_path: Path) -> None:

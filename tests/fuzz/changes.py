@@ -154,6 +154,78 @@ def safetensors_header(data: bytes, random: Random) -> bytes:
     return struct.pack("<Q", len(header)) + header + data[8 + length :]
 
 
+# -- YAML -----------------------------------------------------------------------------------------
+
+YAML_VALUES = (
+    *(
+        "",
+        "~",
+        "yes",
+        "0",
+        "-1",
+        "1.5",
+        ".nan",
+        "-.inf",
+        "1e999",
+        "0o9",
+        "0b2",
+        "0x",
+        "1_000",
+        "1:99",
+    ),
+    *(
+        "1" * 5000,
+        "1" + ":59" * 3000,
+        "2024-13-45",
+        "2024-01-01T99:00:00Z",
+        "2024-01-01 0:0:0 +99:99",
+    ),
+    *(
+        "!!bool x",
+        "!!int ''",
+        "!!float x",
+        "!!timestamp x",
+        "!!binary '*'",
+        "!!set [a]",
+        "!!omap a",
+    ),
+    *(
+        "!!python/name:x",
+        "!function a.b",
+        "!x y",
+        "&a [*a]",
+        "&a 1",
+        "*a",
+        "*b",
+        "{<<: [1]}",
+        "{[a]: b}",
+    ),
+    *(
+        "[" * 3000,
+        "{a: " * 3000,
+        "[[]]",
+        "[{}]",
+        "{}",
+        "[]",
+        "{a: {b: [c]}}",
+        "'",
+        '"',
+        '"\\ud800"',
+    ),
+    *("|\n  a\n b", ">-\n", "%x", "@x", "`", "? a", "- a", "a: b: c", "\ta", "\x00", "\x1b", "# x"),
+)
+
+
+def yaml_value(data: bytes, random: Random) -> bytes:
+    """Another value behind a colon or dash, or a line anywhere."""
+    lines = data.decode().split("\n")
+    for _ in range(random.choice((1, 1, 2, 3))):
+        at = random.randrange(len(lines))
+        before, mark, _ = lines[at].partition(random.choice((":", "-", "- ", ": ")))
+        lines[at] = f"{before}{mark or ' '} {random.choice(YAML_VALUES)}"
+    return "\n".join(lines).encode()
+
+
 # -- GGUF -----------------------------------------------------------------------------------------
 
 GGUF_VALUES: tuple[bytes, ...] = (

@@ -215,6 +215,25 @@ def _ls(folder: Path) -> None:
         command("show", key=artifact.name, store=store, json=as_json)
 
 
+def _make_texts(folder: Path) -> None:
+    import gzip
+
+    records = [{"text": "one"}, {"messages": [{"role": "user", "content": "two"}]}]
+    lines = "\n".join(map(json.dumps, records)).encode()
+    (folder / "a.jsonl").write_bytes(lines)
+    (folder / "b.json").write_text(json.dumps(records))
+    (folder / "c.jsonl.gz").write_bytes(gzip.compress(lines))
+    (folder / "d.txt").write_text("Once upon a time. é")
+
+
+def _texts(folder: Path) -> None:
+    from qpipe.calibration import documents
+
+    for path in sorted(folder.iterdir()):
+        for document in documents.read(path, field=None):
+            document.plain.encode()
+
+
 def _make_lock(folder: Path) -> None:
     (folder / "r.yaml").write_text("model: {}\n")
     record = {"qpipe": 1, "sources": {"model:a/b@main": "0" * 40}}
@@ -265,6 +284,8 @@ def by_field(build: Callable[[], Gguf]) -> Change:
 
 _FREE = (changes.any_bytes,)
 _JSON = (changes.json_value, changes.json_value, changes.json_value, changes.any_bytes)
+_JSON_LINES = (changes.json_line, changes.any_bytes)
+_YAML = (changes.yaml_value, changes.yaml_value, changes.any_bytes)
 _TENSORS = (changes.safetensors_header, changes.head_of(2000))
 
 TARGETS: Mapping[str, Target] = {
@@ -304,8 +325,13 @@ TARGETS: Mapping[str, Target] = {
     ),
     "report": Target(_make_run, {"runs/r/run.json": _JSON}, _report),
     "store": Target(_make_store, {"manifest.json": (*_JSON, _signed, _signed, _signed)}, _ls),
+    "texts": Target(
+        _make_texts,
+        {"a.jsonl": _JSON_LINES, "b.json": _JSON, "c.jsonl.gz": _FREE, "d.txt": _FREE},
+        _texts,
+    ),
     "lock": Target(_make_lock, {"r.lock.json": _JSON}, _lock),
     "tasks": Target(
-        _make_tasks, {"t.yaml": _FREE, "base.yaml": _FREE, "d.jsonl": _FREE}, _tasks
+        _make_tasks, {"t.yaml": _YAML, "base.yaml": _YAML, "d.jsonl": _FREE}, _tasks
     ),
 }  # fmt: skip

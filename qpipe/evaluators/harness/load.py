@@ -23,6 +23,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
+from qpipe.core.files import is_folder
 from qpipe.errors import DataError, SourceError, nearest
 from qpipe.evaluators.harness import local
 
@@ -170,7 +171,7 @@ def _refuse_folders_here(names: Sequence[str], manager: Any) -> None:
     for name in names:
         entry = manager.task_index[name]
         for path in local.data_sets(entry.cfg or {}):
-            if path not in local.READERS and Path(path).is_dir():
+            if path not in local.READERS and is_folder(Path(path)):
                 raise DataError(
                     f"task {name}: its data set {path} is also a folder here "
                     f"({Path(path).absolute()}), which would be read in its place and is no part "

@@ -8,16 +8,18 @@ Templates are rendered in a sandbox (``load``).
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from qpipe import yamlbounds
+from qpipe.core.files import exists, is_file, read_file
 from qpipe.core.key import content_digest, file_sha256
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
@@ -35,13 +37,15 @@ _DATA_SETTINGS = (
 # Of a task file, its anchors expanded; lm-eval's own have some hundred at most.
 _MOST_VALUES = 200_000
 _MOST_DEPTH = 100
+_MOST_BYTES = 1 << 24
+_MOST_INCLUDES = 100
 
 
 class _Code(str):
     """The text of a `!function`."""
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is untyped
+class _Loader(yamlbounds.Loader):
     pass
 
 
@@ -90,16 +94,24 @@ class _Reader:
     root: Path
     digest: str
     metrics: Set[str] | None
+    known: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     def whole(self, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         """A file with what it includes under it, as lm-eval's `load_yaml` puts them together."""
+        if file not in self.known:
+            self.known[file] = self._put_together(file, above)
+        return copy.deepcopy(self.known[file])
+
+    def _put_together(self, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         name = file.relative_to(self.root).as_posix()
+        if len(above) > _MOST_INCLUDES:
+            raise DataError(f"{name}: the last of more than {_MOST_INCLUDES} includes")
         given = _read(file, name)
-        for field, value in _fields(given):
-            _refuse_reaching_out(name, field, value, file.parent, self.root)
-            if self.metrics is not None and (code := _runs_code(field, value, self.metrics)):
+        for at, value in _fields(given):
+            _refuse_reaching_out(name, at, value, file.parent, self.root)
+            if self.metrics is not None and (code := _runs_code(at, value, self.metrics)):
                 raise DataError(
-                    f"{name}: {field} {code}, and a recipe runs no code that comes with a task. "
+                    f"{name}: {at} {code}, and a recipe runs no code that comes with a task. "
                     "Do without; or read the folder's files and, if you trust them, set "
                     f"evaluate.trust_task_code={self.digest}"
                 )
@@ -149,7 +161,7 @@ def _located(files: Any, folder: Path, root: Path) -> Any:
     if files is None:
         return None
     near = folder / str(files)
-    return str(near if near.exists() else root / str(files))
+    return str(near if exists(near) else root / str(files))
 
 
 def _digest(folder: Path) -> str:
@@ -162,7 +174,7 @@ def _digest(folder: Path) -> str:
 
 def _read(file: Path, name: str) -> dict[str, Any]:
     try:
-        text = file.read_bytes()
+        text = read_file(file, DataError, most=_MOST_BYTES)
         yamlbounds.check(text, most_values=_MOST_VALUES, most_depth=_MOST_DEPTH)
         given = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, yamlbounds.TooLargeError) as error:
@@ -226,7 +238,7 @@ def _refuse_reaching_out(name: str, field: str, value: Any, folder: Path, root: 
             f"{name}: {field}: {value} is outside of the folder of tasks; put the file into it, so "
             "that the result's key covers it"
         )
-    if parts[0] == "include" and not target.is_file():
+    if parts[0] == "include" and not is_file(target):
         raise DataError(f"{name}: {field}: there is no {value} beside it")
 
 
