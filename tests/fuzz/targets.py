@@ -158,6 +158,12 @@ def _make_parts(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(document))
 
 
+def _prepare(folder: Path) -> None:
+    from qpipe.gguf.convert import prepare
+
+    prepare(folder, outtype="SOURCE")
+
+
 def _make_packed(folder: Path) -> None:
     from tests.packed.checkpoints import around, checkpoint
     from tests.packed.test_structure import FORMATS
@@ -310,6 +316,20 @@ TARGETS: Mapping[str, Target] = {
             "model.safetensors": _TENSORS,
         },
         _inspect,
+    ),
+    "convert": Target(
+        _make_checkpoint,
+        {
+            "config.json": _JSON,
+            "tokenizer_config.json": _JSON,
+            "tokenizer.json": _JSON,
+            "generation_config.json": _JSON,
+            "tokenizer.model": (changes.any_bytes, changes.head_of(200)),
+            "README.md": _YAML,
+            "chat_template.jinja": _FREE,
+            "model.safetensors": _TENSORS,
+        },
+        _prepare,
     ),
     "index": Target(
         _make_parts, {"model.safetensors.index.json": _JSON}, _inspect
