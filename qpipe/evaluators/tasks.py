@@ -43,6 +43,19 @@ def _names(tasks: list[str]) -> list[str]:
     return tasks
 
 
+def _refuse_overlap(tasks: list[str]) -> None:
+    """lm-eval does so once all else is done."""
+    from qpipe.evaluators.harness.members import shipped
+
+    if overlap := shipped().overlap(tasks):
+        one, other, task = overlap
+        raise ValueError(
+            f"tasks: {one} and {other} both hold {task}, and lm-eval scores no task twice in one "
+            "evaluation; leave one of them out (a group's result has its members' scores), or "
+            "sweep over them"
+        )
+
+
 class _TasksParams(KvParams):
     """How lm-eval is asked: its own names for its own settings.
 
@@ -70,6 +83,8 @@ class _TasksParams(KvParams):
             raise ValueError("trust_task_code: there is no include_path whose code it would trust")
         if self.date is not None and not self.chat_template:
             raise ValueError(NO_DATE)
+        if len(self.tasks) > 1 and self.include_path is None:
+            _refuse_overlap(self.tasks)
         return self
 
     @field_validator("limit")

@@ -14,6 +14,7 @@ from qpipe.core.key import Json
 from qpipe.stages.base import Order, Preview, SourceFile
 from qpipe.stages.evaluate import only_file
 from qpipe.stages.quantize import EngineParams, model_facts
+from qpipe.stages.rules import pairs
 from qpipe.stages.sources import parse_hub
 
 if TYPE_CHECKING:
@@ -41,13 +42,6 @@ def _known_tensor_type(name: str) -> str:
         raise ValueError(str(error)) from None
 
 
-def _pairs_to_rules(value: object) -> object:
-    # null in recipes: Hydra lets an override fill that, but adds no keys to an empty mapping.
-    if value is None:
-        return {}
-    return dict(value) if isinstance(value, list) else value
-
-
 def _name_of(source: str | None) -> str | None:
     """The name under which a source is known: a repository's id, or a folder's or file's name."""
     if source is None or exists(expanded(source)):
@@ -60,7 +54,7 @@ def _name_of(source: str | None) -> str | None:
 # Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
 Rules = Annotated[
     dict[str, str],
-    BeforeValidator(_pairs_to_rules),
+    BeforeValidator(pairs),
     PlainSerializer(lambda rules: [list(rule) for rule in rules.items()], list[list[str]]),
 ]
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from qpipe.stages.base import SourceFile
 from qpipe.stages.quantize import EngineParams
-from qpipe.stages.rules import ModuleRule, ModuleRules, known_group, skipping
+from qpipe.stages.rules import ModuleRule, ModuleRules, known_group, pairs, skipping
 
 Spellings: TypeAlias = "tuple[tuple[str, str], ...]"
 """Others' names for fields, and the fields."""
@@ -51,7 +51,9 @@ class MethodParams(EngineParams):
                 found[ours] = given[name]
         for name in cls.SKIP_LISTS:
             if given.get(name):
-                found["modules"] = [*_listed(found.get("modules")), *skipping(given[name]).items()]
+                own = pairs(found.get("modules"))
+                if isinstance(own, Mapping):
+                    found["modules"] = [*own.items(), *skipping(given[name]).items()]
         return found
 
     @field_validator("modules")
@@ -85,10 +87,6 @@ def _agree(theirs: str, value: object, ours: str, own: object, default: object) 
             f"quantize.{theirs}={value} and quantize.{ours}={own} are two spellings of one "
             "setting; keep one of them"
         )
-
-
-def _listed(rules: Any) -> list[Any]:
-    return list(rules.items()) if isinstance(rules, Mapping) else list(rules or ())
 
 
 class GptqParams(MethodParams):

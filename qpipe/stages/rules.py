@@ -62,16 +62,26 @@ class ModuleRule(Params):
         return {name: value for name, value in found.items() if value is not None}
 
 
-def skipping(names: Iterable[str]) -> dict[str, str]:
-    """Rules that skip every module whose name holds one of these, as other tools' lists do."""
-    return {re.escape(name): SKIP for name in names}
+def skipping(names: object) -> dict[str, str]:
+    """Rules that skip every module whose name holds one of these, as other tools' lists do.
+
+    One name is a list of one. Raises ValueError for what is neither.
+    """
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        raise ValueError(f"{names!r} is no list of module names: write it as [NAME, …]")
+    return {re.escape(name): SKIP for name in listed}
 
 
-def _pairs(value: object) -> object:
+def pairs(value: object) -> object:
+    """Rules of a recipe or of parameters as a mapping; what is neither is left to be refused."""
     # null in recipes: Hydra lets an override fill that, but adds no keys to an empty mapping.
     if value is None:
         return {}
-    return dict(value) if isinstance(value, list) else value
+    # A text would be taken for a pair, letter by letter.
+    if isinstance(value, list) and all(isinstance(e, (list, tuple)) and len(e) == 2 for e in value):
+        return dict(value)
+    return value
 
 
 def _regular(rules: dict[str, ModuleRule]) -> dict[str, ModuleRule]:
@@ -90,7 +100,7 @@ def _as_pairs(rules: Mapping[str, ModuleRule]) -> list[list[Any]]:
 # Rules as [pattern, rule] pairs in parameters: their order counts, and keys sort mappings.
 ModuleRules = Annotated[
     dict[str, ModuleRule],
-    BeforeValidator(_pairs),
+    BeforeValidator(pairs),
     AfterValidator(_regular),
     PlainSerializer(_as_pairs, list[list[Any]]),
 ]

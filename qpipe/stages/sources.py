@@ -102,6 +102,19 @@ class Pinner:
         return None
 
     def _pin_local(self, path: Path) -> Pinned:
+        try:
+            return self._pin_files(path)
+        except OSError as error:
+            raise SourceError(
+                f"{error.filename or path}: cannot be read: {error.strerror}"
+            ) from error
+
+    def _pin_files(self, path: Path) -> Pinned:
+        if not (path.is_file() or path.is_dir()):
+            raise SourceError(
+                f"{path}: is a pipe or a device, whose content may be read but once; save it to a "
+                "file, and give that"
+            )
         files = [path] if path.is_file() else wanted_files(path)
         if not files:
             raise SourceError(

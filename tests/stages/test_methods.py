@@ -119,3 +119,19 @@ def test_an_engine_refuses_rules_that_it_cannot_follow() -> None:
 def test_lists_of_modules_to_skip_become_rules() -> None:
     listed = Awq(modules_to_not_convert=["self_attn.o_proj"])  # type: ignore[call-arg]
     assert listed == Awq(modules={r"self_attn\.o_proj": "skip"})  # type: ignore[dict-item]
+
+
+def test_one_name_is_a_list_of_one() -> None:
+    one = Awq(modules_to_not_convert="lm_head")  # type: ignore[call-arg]
+    assert one == Awq(modules_to_not_convert=["lm_head"])  # type: ignore[call-arg]
+    assert list(one.modules) == ["lm_head"]
+    for wrong in ({"a": 1}, [5], 7):
+        with pytest.raises(ValueError, match=r"is no list of module names: write it as \[NAME"):
+            Awq(modules_to_not_convert=wrong)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("wrong", ["ab", ["ab"], ["a", "b"], [["a", "skip", "c"]]])
+def test_rules_are_a_mapping(wrong: object) -> None:
+    """A text of two letters is no pair of a pattern and a rule."""
+    with pytest.raises(ValueError, match="modules"):
+        Awq(modules=wrong)  # type: ignore[arg-type]

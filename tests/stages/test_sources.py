@@ -138,3 +138,24 @@ def test_what_is_not_there(tmp_path: Path, source: str, words: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=re.escape(words)):
         pinner(tmp_path).pin(source, None)
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
+    """A pipe would be waited for, and standard input is another one in a worker."""
+    os.mkfifo(tmp_path / "text.txt")
+    for source in ("text.txt", "/dev/null"):
+        with pytest.raises(SourceError, match=r"is a pipe or a device.* save it to a file"):
+            pinner(tmp_path).pin(source, None)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").touch(mode=0)
+    with pytest.raises(SourceError, match=r"text\.txt: cannot be read: Permission denied"):
+        pinner(tmp_path).pin("text.txt", None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has such a file")
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"mem: cannot be read: "):
+        pinner(tmp_path).pin("/proc/self/mem", None)

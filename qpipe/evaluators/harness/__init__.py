@@ -5,6 +5,8 @@
 ``continuations``  log-probabilities of continuations, prompts sharing what they begin with
 ``generation``     greedy texts, many at once
 ``greedy``         which settings of a generation there are
+``effects``        settings that tasks have no use for
+``members``        which tasks are in a group, for plans
 ``words``          what a GGUF file's tokens and prompts are
 ``gguf``           an lm-eval ``LM`` over these three
 ``checkpoints``    lm-eval's HFLM on a checkpoint folder
