@@ -101,10 +101,10 @@ class Environment:
     def ready(self) -> Mapping[str, Any] | None:
         """What is in it (`qpipe.environments.install`), None if it is not there as a whole."""
         try:
-            found: dict[str, Any] = json.loads((self.home / READY).read_bytes())
-        except (OSError, ValueError):
+            found = json.loads((self.home / READY).read_bytes())
+        except (OSError, ValueError, RecursionError):
             return None
-        return found
+        return found if isinstance(found, dict) else None
 
     def problem(self) -> str | None:
         """Why it cannot be used, with the command that helps, or None."""

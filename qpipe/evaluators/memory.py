@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
-from qpipe.errors import OutOfMemoryError
+from qpipe.core import strictjson
+from qpipe.errors import CheckpointError, OutOfMemoryError
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
@@ -36,8 +36,10 @@ def of_checkpoint(folder: Path) -> int:
     """Bytes that a checkpoint's weights take once loaded: those of a plain one in float32."""
     files = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
+        config = strictjson.load(folder / "config.json", CheckpointError)
+    except CheckpointError:
         return files  # whoever loads it says what is wrong
+    if not isinstance(config, dict):
+        return files
     half = (config.get("dtype") or config.get("torch_dtype")) in ("bfloat16", "float16")
     return files * 2 if half and not config.get("quantization_config") else files

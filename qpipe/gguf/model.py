@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass
 
+from qpipe.errors import CheckpointError, quoted
 from qpipe.gguf import values
 
 # Architectures whose models of so many layers llama.cpp calls 70B (src/models/*.cpp,
@@ -30,13 +31,23 @@ class Model:
 
     @classmethod
     def of(cls, metadata: values.Metadata, names: Container[str]) -> Model:
-        """Read from a GGUF model's metadata and the names of its tensors."""
+        """Read from a GGUF model's metadata and the names of its tensors.
+
+        Raises `CheckpointError` for a field that is no number.
+        """
         arch = str(values.decode(metadata["general.architecture"]))
 
         def number(key: str, default: int = 0) -> int:
             encoded = metadata.get(f"{arch}.{key}")
             value = default if encoded is None else values.decode(encoded, limit=1)
-            return int((value[0] if value else default) if isinstance(value, list) else value)
+            if isinstance(value, list):
+                value = value[0] if value else default
+            if type(value) is not int:
+                raise CheckpointError(
+                    f"the GGUF file's metadata {arch}.{key} is {quoted(value)}, no number; "
+                    "convert the model again"
+                )
+            return value
 
         heads = number("attention.head_count")
         return cls(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qpipe.core import strictjson
 from qpipe.errors import CheckpointError
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
@@ -221,10 +222,7 @@ def _named(entry: Any, tokenizer: Any) -> tuple[str, int] | None:
 def _config(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{path}: no JSON: {error}") from None
+    found = strictjson.load(path, CheckpointError)
     return found if isinstance(found, Mapping) else {}
 
 

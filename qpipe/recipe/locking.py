@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from qpipe.core import lock
-from qpipe.errors import RecipeError
+from qpipe.core import lock, strictjson
+from qpipe.errors import RecipeError, quoted
 from qpipe.recipe.request import find_recipe, shipped_recipes
+
+_ANEW = "remove it and run `qpipe lock` again"
 
 
 def recipe_folder(recipe: str) -> Path:
@@ -27,15 +31,21 @@ def lock_file(recipe: str) -> Path:
 def read(recipe: str) -> Mapping[str, str]:
     """The locked commits by source label; empty without a lock file. Raises RecipeError."""
     path = lock_file(recipe)
-    try:
-        record = json.loads(path.read_bytes())
-        return {str(label): str(commit) for label, commit in record["sources"].items()}
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise RecipeError(
-            f"{path}: this is no lock file that qpipe wrote; remove it and run `qpipe lock` again"
-        ) from None
+    try:
+        record = strictjson.load(path, RecipeError)
+        sources = record.get("sources") if isinstance(record, dict) else None
+    except RecipeError as error:
+        raise RecipeError(f"{error}; {_ANEW}") from None
+    if not isinstance(sources, dict):
+        raise RecipeError(f"{path}: this is no lock file that qpipe wrote; {_ANEW}")
+    for label, commit in sources.items():
+        if not (isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}", commit)):
+            raise RecipeError(
+                f"{path}: sources[{quoted(label)}] is {quoted(commit)}, no commit; {_ANEW}"
+            )
+    return sources
 
 
 def write(recipe: str, sources: Mapping[str, str]) -> Path:

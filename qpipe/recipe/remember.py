@@ -24,6 +24,11 @@ from qpipe.recipe.request import Request, find_recipe
 
 _FORMAT = 1
 
+# What a note that is not there, cut short or of another make ends in.
+_UNUSABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError),
+)
+
 
 @dataclass(frozen=True)
 class Witnesses:
@@ -81,7 +86,7 @@ def recall(folder: Path, request: Request, *, cwd: Path) -> Any | None:
         if record["format"] != _FORMAT or record["here"] != _here():
             return None
         return record["payload"] if Witnesses(**record["witnesses"]).unchanged() else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecipeError):
+    except (*_UNUSABLE, RecipeError):
         # Not there, cut short, or of another make: composing says what is wrong with a recipe.
         return None
 

@@ -101,6 +101,9 @@ def json_value(data: bytes, random: Random) -> bytes:
     for _ in range(random.choice((1, 1, 1, 2, 4))):
         document = _changed(document, random.choice(ways), random, ways)
     text = json.dumps(document, ensure_ascii=random.random() < 0.5)
+    if random.random() < 0.01:
+        at = random.choice([0, *(at + 1 for at, c in enumerate(text) if c in ":,[")])
+        return (text[:at] + "[" * 5000 + "]" * 5000 + "," + text[at:]).encode("utf-8", "replace")
     if random.random() < 0.02 and "{" in text:
         at = text.index("{") + 1
         text = text[:at] + '"x": 1, "x": 2' + (", " if text[at] != "}" else "") + text[at:]

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from qpipe.core import key
+from qpipe.errors import RecipeError
 from qpipe.gguf import values
 from tests.fuzz import changes
 from tests.fuzz.changes import Change, Gguf
@@ -97,6 +98,36 @@ def gguf() -> Gguf:
 
 def _make_gguf(folder: Path) -> None:
     (folder / "x.gguf").write_bytes(gguf().dump())
+
+
+def _plain() -> Gguf:
+    """A model in half precision, to be quantized."""
+    made = gguf()
+    made.fields[b"general.file_type"] = values.u32(1)
+    made.fields |= {
+        b"llama.expert_count": values.u32(0),
+        b"llama.attention.head_count": values.u32(2),
+    }
+    made.tensors = [
+        [b"token_embd.weight", [32, 4], 1, 0],
+        [b"blk.0.attn_v.weight", [256, 2], 1, 256],
+        [b"blk.0.ffn_down.weight", [256, 2], 30, 1280],
+        [b"output_norm.weight", [32], 0, 2304],
+    ]
+    made.counts = [len(made.tensors), len(made.fields)]
+    made.data = bytes(2432)
+    return made
+
+
+def _make_plain(folder: Path) -> None:
+    (folder / "x.gguf").write_bytes(_plain().dump())
+
+
+def _quantize(folder: Path) -> None:
+    from qpipe.gguf.quantize import prepare
+
+    for kind in ("Q4_0", "Q4_K_M", "Q3_K_L"):
+        prepare(folder / "x.gguf", kind)
 
 
 def _imatrix() -> Gguf:
@@ -252,6 +283,37 @@ def _lock(folder: Path) -> None:
     locking.read(str(folder / "r.yaml"))
 
 
+def _plans(folder: Path) -> Any:
+    from qpipe.recipe.request import Request
+
+    return folder / "plans", Request(str(folder / "r.yaml"), (), multirun=False, flags=())
+
+
+def _make_plan(folder: Path) -> None:
+    from qpipe.recipe import remember
+
+    (folder / "r.yaml").write_text("model: {}\n")
+    there, request = _plans(folder)
+    files = {str(folder / "r.yaml"): remember.file_digest(str(folder / "r.yaml"))}
+    witnesses = remember.Witnesses(
+        files=files,
+        folders={str(folder): True},
+        listings={str(folder / "none"): None},
+        environment={"QPIPE_NOTHING": None},
+    )
+    assert remember.remember(there, request, witnesses, {"x": 1}, cwd=folder)
+    (made,) = there.iterdir()
+    (folder / "plan.json").symlink_to(made)
+
+
+def _plan(folder: Path) -> None:
+    from qpipe.recipe import remember
+
+    there, request = _plans(folder)
+    if remember.recall(there, request, cwd=folder) is None:
+        raise RecipeError("composed anew")
+
+
 def _make_tasks(folder: Path) -> None:
     (folder / "t.yaml").write_text(
         "task: t\ndataset_path: json\ndataset_kwargs: {data_files: {test: d.jsonl}}\n"
@@ -299,6 +361,11 @@ TARGETS: Mapping[str, Target] = {
         _make_gguf,
         {"x.gguf": (by_field(gguf), by_field(gguf), changes.any_bytes, changes.head_of(600))},
         lambda folder: _inspect(folder / "x.gguf"),
+    ),
+    "quantize": Target(
+        _make_plain,
+        {"x.gguf": (by_field(_plain), by_field(_plain), changes.head_of(700))},
+        _quantize,
     ),
     "imatrix": Target(
         _make_imatrix,
@@ -351,6 +418,7 @@ TARGETS: Mapping[str, Target] = {
         _texts,
     ),
     "lock": Target(_make_lock, {"r.lock.json": _JSON}, _lock),
+    "plan": Target(_make_plan, {"plan.json": _JSON}, _plan),
     "tasks": Target(
         _make_tasks, {"t.yaml": _YAML, "base.yaml": _YAML, "d.jsonl": _FREE}, _tasks
     ),
