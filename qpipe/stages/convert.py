@@ -13,7 +13,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
 from qpipe.errors import CheckpointError
-from qpipe.stages import base, gguf
+from qpipe.stages import base, gguf, quantized
 from qpipe.stages.quantize import GGUF_FILE, file_facts, model_facts
 
 if TYPE_CHECKING:
@@ -152,7 +152,17 @@ class PydistConvert(base.Stage):
         notes: list[str] = []
         gguf.try_to_load(notes, out)
         made = gguf.origin(work.origins["checkpoint"])
-        return {**file_facts(out), "source": made, "notes": [*notes]}
+        return {**file_facts(out), "source": made, "notes": [*notes, *_twice(checkpoint)]}
+
+
+def _twice(checkpoint: Path) -> list[str]:
+    said = quantized.said(checkpoint)
+    if said is None:
+        return []
+    return [
+        f"model.source was quantized already ({said.words}), and dequantized for GGUF: what is "
+        "quantized from it loses twice, and its reference has lost once"
+    ]
 
 
 def _prepared(params: ConvertParams, order: base.Order) -> Prepared:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from qpipe.core.key import Json
 from qpipe.environments.environment import Environment
-from qpipe.stages import base
+from qpipe.stages import base, quantized
 from qpipe.stages.quantize import Engine
 
 ISOLATED = Path(__file__).parents[1] / "engines" / "isolated"
@@ -46,6 +46,12 @@ class IsolatedEngine(Engine):
             )
         return cls.environment.problem()
 
+    @classmethod
+    def refuse(cls, params: Any, order: base.Order) -> None:
+        """Raises CheckpointError for a model that is quantized already."""
+        if "model" in order.inputs:
+            quantized.refuse(order.inputs["model"])
+
     def call(
         self, params: Mapping[str, Json], work: base.Work, *, inputs: Mapping[str, Path]
     ) -> dict[str, Any]:
@@ -55,6 +61,7 @@ class IsolatedEngine(Engine):
         """
         from qpipe.environments.call import Call, call
 
+        self.refuse(params, work)
         return call(
             self.environment,
             Call(

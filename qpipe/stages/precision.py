@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
-from qpipe.stages import base, checkpoint
+from qpipe.errors import CheckpointError
+from qpipe.stages import base, checkpoint, quantized
 from qpipe.stages.gguf import origin
 
 
@@ -45,15 +46,30 @@ class Cast(base.Stage):
         """Reading and writing bound it."""
         return Resources(cpus=1, memory=256 << 20)
 
+    @classmethod
+    def refuse(cls, params: CastParams, order: base.Order) -> None:
+        """Raises CheckpointError for another precision of weights that are quantized already."""
+        folder = order.inputs.get("checkpoint")
+        if folder is None or params.dtype == "source":
+            return
+        if (said := quantized.said(folder)) is not None:
+            raise CheckpointError(
+                f"quantize.dtype={params.dtype}: model.source is quantized already ({said.words}), "
+                f"and packed weights have no other precision; {quantized.AS_IT_IS}"
+            )
+
     def run(self, params: CastParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a checkpoint that is damaged, or too large for fp16."""
         source = work.inputs["checkpoint"]
+        self.refuse(params, work)
         if params.dtype == "source":
             for path in checkpoint.files(source):
                 link(path, work.out / path.name)
         else:
             self._rewrite(params.dtype, work)
-        facts = checkpoint.facts(work.out, source=source)
+        # Links are the same; and packed matrices have no names of their own to be looked for.
+        same = params.dtype == "source"
+        facts = checkpoint.facts(work.out, source=None if same else source)
         return {**facts, "source": origin(work.origins["checkpoint"])}
 
     def _rewrite(self, dtype: str, work: base.Work) -> None:

@@ -68,7 +68,10 @@ def test_unsupported_architecture(model: Path) -> None:
             r"RoPE scaling 'ntk', which GGUF has",
         ),
         ({"rope_scaling": {"type": "linear"}}, r"'factor' is missing, not a positive number"),
-        ({"quantization_config": {"bits": 4}}, r"'quantization_config' is .*before quantization"),
+        (
+            {"quantization_config": {"bits": 4}},
+            "quantized already .by a method .* 4 bits.*before quantization",
+        ),
         ({"hidden_size": 32, "head_dim": 8}, r"has the shape \[512, 64\].* \(vocab × hidden\)"),
         ({"num_hidden_layers": 6}, r"'model.layers.5.input_layernorm.weight' is missing, which"),
         ({"num_hidden_layers": 4}, r"layers.4.* does not belong to a model like"),

@@ -1,0 +1,60 @@
+"""What a quantized checkpoint is computed in on a CPU: float32 where its format can be.
+
+Elsewhere figures differ from the float32 reference's by the rounding of activations too, so the
+backend's version says what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qpipe.hf.quantized import Settings
+
+FLOAT32, BFLOAT16, STORED = "float32", "bfloat16", "auto"
+
+
+def on_cpu(said: Settings) -> str:
+    """One of the names above; STORED is that of the checkpoint's other weights."""
+    if said.method == "compressed-tensors" and any(map(_is_micro, _groups(said.fields))):
+        # compressed-tensors 0.19 gives bfloat16 out of four bits and out of scales that are powers
+        # of two, whatever the model is in: "expected m1 and m2 to have the same dtype".
+        return BFLOAT16
+    if said.method == "torchao" and _kind(said.fields).startswith(
+        ("Float8", "Intx", "Int8DynamicActivationIntx")
+    ):
+        # These tensors of torchao 0.18 have a precision of their own, in which they are multiplied.
+        return STORED
+    return FLOAT32
+
+
+def auto_round_in_float32() -> None:
+    """Keep auto-round 0.15.1 from casting a whole model to float16 on a CPU.
+
+    Of its kernels in torch it says that they compute in float16 alone; they multiply in whatever
+    the activations are (auto_round_extension/torch/qlinear_torch.py, ``forward``).
+    """
+    from auto_round.inference.backend import BackendInfos
+
+    for name, info in BackendInfos.items():
+        if name.startswith("auto_round:torch") and FLOAT32 not in info.compute_dtype:
+            info.compute_dtype = [*info.compute_dtype, FLOAT32]
+
+
+def _groups(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """How the weights of each group of modules are."""
+    groups = fields.get("config_groups")
+    listed = list(groups.values()) if isinstance(groups, dict) else []
+    weights = [group.get("weights") for group in listed if isinstance(group, dict)]
+    return [found for found in weights if isinstance(found, dict)]
+
+
+def _is_micro(weights: Mapping[str, Any]) -> bool:
+    powers = "uint8" in str(weights.get("scale_dtype"))
+    return weights.get("type") == "float" and (weights.get("num_bits") == 4 or powers)
+
+
+def _kind(fields: Mapping[str, Any]) -> str:
+    inside = fields.get("quant_type")
+    default = inside.get("default") if isinstance(inside, dict) else None
+    return str(default.get("_type")) if isinstance(default, dict) else ""

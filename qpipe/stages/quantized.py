@@ -1,0 +1,28 @@
+"""Sources that are quantized already: refused by one sentence where it would be done again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qpipe.errors import CheckpointError
+from qpipe.hf.quantized import CONFIG, Settings, settings
+
+AS_IT_IS = "measure it as it is: quantize=none quantize.dtype=source"
+
+
+def said(folder: Path) -> Settings | None:
+    """How the checkpoint in ``folder`` is quantized, None if it is not, or is no checkpoint folder.
+
+    Raises CheckpointError for a config.json that cannot be read.
+    """
+    from qpipe.gguf.config import Config
+
+    if not (folder / CONFIG).is_file():
+        return None
+    return settings(folder, Config.read(folder).fields)
+
+
+def refuse(folder: Path) -> None:
+    """Raise CheckpointError if the checkpoint in ``folder`` is quantized already."""
+    if (found := said(folder)) is not None:
+        raise CheckpointError(f"{found.refusal}, or {AS_IT_IS}")
