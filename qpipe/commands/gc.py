@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_store
+from qpipe.core.files import is_folder
 from qpipe.core.quantities import parse_age, parse_size
 from qpipe.errors import UsageError
 from qpipe.report import numbers, text
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.core.store import Store
 
     store = Store(Path(args.store))
-    if not store.paths.root.is_dir():
+    if not is_folder(store.paths.root):
         print(f"there is no store {args.store} yet", file=sys.stderr)
     found = collect(store, max_size=size, max_age=age, dry_run=args.dry_run)
     if args.json:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpipe.core import lock
+from qpipe.core.files import is_folder
 from qpipe.core.folders import move_out, remove_tree
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Store
@@ -73,7 +74,7 @@ def collect(
 def _collect(
     store: Store, max_size: int | None, max_age: float | None, dry_run: bool
 ) -> Collection:
-    if not store.paths.root.is_dir():
+    if not is_folder(store.paths.root):
         return Collection([], [])
     # Weighing takes long, so runs need not wait for it; who uses what is asked under the lock.
     weighed = [w for key in store.all_keys() if (w := _weigh(store, key)) is not None]
@@ -265,7 +266,7 @@ def _changed(*paths: Path) -> float:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return sorted(folder.iterdir()) if is_folder(folder) else []
 
 
 def _files(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qpipe.core.files import exists, expanded, is_file, is_folder
 from qpipe.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def recipe_names() -> list[str]:
 
 def find_recipe(recipe: str) -> Path:
     """The YAML file of a recipe. Raises RecipeError if there is none."""
-    given = Path(recipe).expanduser()
+    given = expanded(recipe)
     if given.suffix == ".yml":
         raise RecipeError(f"{recipe}: recipes end in .yaml; rename it")
     if given.suffix == ".yaml":
@@ -84,7 +85,7 @@ def find_recipe(recipe: str) -> Path:
     if recipe in recipe_names():
         return shipped_recipes() / f"{recipe}.yaml"
     here = given.with_name(f"{given.name}.yaml") if given.name else given
-    hint = f"For the file in this folder write {here}" if here.is_file() else ""
+    hint = f"For the file in this folder write {here}" if is_file(here) else ""
     raise RecipeError(
         f"there is no recipe {recipe!r}; {nearest(recipe, recipe_names())} {hint or _OR_PATH}"
     )
@@ -94,12 +95,14 @@ _OR_PATH = "A recipe of your own is given by the path of its YAML file"
 
 
 def _existing(path: Path) -> Path:
-    if path.is_file():
+    if is_file(path):
         return path.resolve()
-    if path.is_dir():
+    if is_folder(path):
         raise RecipeError(f"{path}: this is a folder; a recipe is a YAML file")
+    if exists(path):
+        raise RecipeError(f"{path}: this is a pipe or a device; a recipe is a YAML file")
     folder = path.parent
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise RecipeError(f"{path}: there is no folder {folder}")
     beside = [other.name for other in folder.glob("*.yaml")]
     raise RecipeError(f"{path}: there is no such recipe file; {nearest(path.name, beside)}")
