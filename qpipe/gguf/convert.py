@@ -84,8 +84,9 @@ def prepare(
     metadata |= architecture.after_file_type(opened.config, dims)
     metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
-    metadata |= architecture.after_vocabulary(opened.config, dims)
-    return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
+    usual = architecture.after_vocabulary(opened.config, dims)
+    metadata |= {key: value for key, value in usual.items() if key not in metadata}
+    return Prepared(architecture.name, ftype.name, metadata, outputs, (*notes, *vocab.notes(source)))
 
 
 def precision(opened: Checkpoint) -> str:

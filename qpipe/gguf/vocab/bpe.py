@@ -9,22 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
-from qpipe.gguf import jsonfile, values
+from qpipe.gguf import values
 from qpipe.gguf.vocab import pretokenizers, special
 from qpipe.gguf.vocab.base import Tokens, TokenType, looks_special
 
 FILE = "tokenizer.json"
 
 
-def metadata(folder: Path, n_vocab: int, *, pretokenizer: str | None = None) -> values.Metadata:
-    """The vocabulary in ``folder`` as ``tokenizer.*``, padded to ``n_vocab`` tokens.
+def metadata(
+    folder: Path, tokenizer: dict[str, Any], n_vocab: int, *, pretokenizer: str | None = None
+) -> values.Metadata:
+    """The vocabulary in ``folder``, whose tokenizer.json holds ``tokenizer``, as ``tokenizer.*``, padded to ``n_vocab`` tokens.
 
     ``pretokenizer`` is llama.cpp's name for the way the text is split, where it is not to be
     recognized from the file. Raises `CheckpointError` for a tokenizer of another kind, an
     unrecognized pre-tokenizer, or more tokens than the embedding has rows.
     """
     path = folder / FILE
-    tokenizer = jsonfile.load(path)
     model = tokenizer.get("model")
     if not isinstance(model, dict) or model.get("type") != "BPE" or not _byte_level(tokenizer):
         raise errors.CheckpointError(
@@ -40,7 +41,7 @@ def metadata(folder: Path, n_vocab: int, *, pretokenizer: str | None = None) -> 
     tokens = _tokens(path, model.get("vocab"), tokenizer.get("added_tokens") or [], n_vocab)
     found = tokens.metadata("gpt2", pre, scores=False)
     found["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
-    return found | special.metadata(folder)
+    return found | special.metadata(folder, tokenizer)
 
 
 def _byte_level(tokenizer: dict[str, Any]) -> bool:

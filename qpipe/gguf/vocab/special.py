@@ -15,6 +15,7 @@ from qpipe import errors
 from qpipe.core.files import read_file
 from qpipe.gguf import jsonfile, values
 
+TEMPLATE, MORE = "chat_template.jinja", "additional_chat_templates"
 KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 _ID_KEYS = {
@@ -33,12 +34,15 @@ _LONGEST = 1 << 22
 _ADDABLE = ("bos", "eos", "sep")
 
 
-def metadata(folder: Path, *, n_vocab: int | None = None) -> values.Metadata:
+def metadata(
+    folder: Path, tokenizer: dict[str, Any] | None = None, *, n_vocab: int | None = None
+) -> values.Metadata:
     """``tokenizer.ggml.*_token_id``, ``add_*_token`` and ``tokenizer.chat_template``.
 
-    Ids that lie outside ``n_vocab`` rows are left out.
+    ``tokenizer`` is what tokenizer.json holds, where it has been read. Ids that lie outside
+    ``n_vocab`` rows are left out.
     """
-    tokenizer = _optional(folder / "tokenizer.json")
+    tokenizer = tokenizer or _optional(folder / "tokenizer.json")
     config = _optional(folder / "tokenizer_config.json")
     found = _Special(list(KINDS), n_vocab, named=bool(config))
     if tokenizer:
@@ -160,14 +164,25 @@ def _sequence(entry: Any) -> str | None:
     return found if isinstance(found, str) else None
 
 
+def notes(folder: Path) -> list[str]:
+    """What is said of a chat template that stands in two places."""
+    file = folder / TEMPLATE
+    given = _optional(folder / "tokenizer_config.json").get("chat_template")
+    if not file.is_file() or given is None or _named(given).get("default") == _template(file):
+        return []
+    return [
+        f"{TEMPLATE} is not the chat_template of tokenizer_config.json: the file was taken, as "
+        "transformers takes it (llama.cpp's converter takes the other)"
+    ]
+
+
 def _chat_template(folder: Path, config: dict[str, Any]) -> values.Metadata:
-    """The template, or several by name (gguf_writer.py, add_chat_template)."""
-    template = config.get("chat_template", _template_file(folder))
-    if isinstance(template, str):
-        return {"tokenizer.chat_template": values.string(template)}
-    if not isinstance(template, list):
-        return {}
-    named = {_plain(t["name"]): t["template"] for t in template if t.get("template") is not None}
+    """The template, or several by name (gguf_writer.py, add_chat_template); files go before
+    tokenizer_config.json, as in transformers."""
+    given = config.get("chat_template") or _optional(folder / "chat_template.json").get(
+        "chat_template"
+    )
+    named = _named(given) | _template_files(folder)
     default = named.pop("default", None)
     found = {f"tokenizer.chat_template.{k}": values.string(v) for k, v in named.items()}
     if named:
@@ -187,15 +202,20 @@ def _template(path: Path) -> str:
         ) from None
 
 
-def _template_file(folder: Path) -> Any:
-    if (path := folder / "chat_template.jinja").is_file():
-        more = sorted((folder / "additional_chat_templates").glob("*.jinja"))
-        text = _template(path)
-        if not more:
-            return text
-        rest = [{"name": p.stem, "template": _template(p)} for p in more]
-        return [{"name": "default", "template": text}, *rest]
-    return _optional(folder / "chat_template.json").get("chat_template")
+def _named(given: Any) -> dict[str, str]:
+    """tokenizer_config.json's template or list of templates, by name."""
+    if isinstance(given, str):
+        return {"default": given}
+    listed = given if isinstance(given, list) else []
+    return {_plain(t["name"]): t["template"] for t in listed if t.get("template") is not None}
+
+
+def _template_files(folder: Path) -> dict[str, str]:
+    """Templates by name, each in a file of its own, as transformers 5 saves them."""
+    found = {_plain(path.stem): _template(path) for path in sorted((folder / MORE).glob("*.jinja"))}
+    if (path := folder / TEMPLATE).is_file():
+        found["default"] = _template(path)
+    return found
 
 
 def _plain(name: str) -> str:
