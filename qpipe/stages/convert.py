@@ -140,7 +140,7 @@ class PydistConvert(base.Stage):
     def run(self, params: PydistParams, work: base.Work) -> Mapping[str, Json]:
         """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint
         that is damaged or that the converter refuses."""
-        from qpipe.gguf import pydist
+        from qpipe.gguf import pydist, vocab
         from qpipe.gguf.checkpoint import open_checkpoint
         from qpipe.gguf.convert import precision
 
@@ -149,7 +149,7 @@ class PydistConvert(base.Stage):
         outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
         name = gguf.named(params.name, work.origins["checkpoint"])
         pydist.convert(checkpoint, out, outtype=outtype, name=name)
-        notes: list[str] = []
+        notes = vocab.notes(checkpoint)
         gguf.try_to_load(notes, out)
         made = gguf.origin(work.origins["checkpoint"])
         return {**file_facts(out), "source": made, "notes": [*notes, *_twice(checkpoint)]}

@@ -22,6 +22,8 @@ from qpipe.stages import card
 
 # The parts of a checkpoint folder or repository that mean something to us.
 WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
+# Where transformers 5 saves chat templates but the default one.
+TEMPLATES = "additional_chat_templates"
 # The parts of a folder of lm-eval tasks, at any depth.
 TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
 
@@ -165,14 +167,15 @@ def parse_hub(source: str, revision: str | None) -> HubSource | None:
 def wanted_files(folder: Path) -> list[Path]:
     """The files of a folder that mean something to us, in order.
 
-    Of a checkpoint those of the folder itself. A folder with *.yaml and no config.json is one of
-    tasks: all of them and their data, below it too, but for what is hidden or compiled.
+    Of a checkpoint those of the folder itself, and its further chat templates. A folder with *.yaml
+    and no config.json is one of tasks: all of them and their data, below it too, but for what is
+    hidden or compiled.
     """
     if holds_tasks(folder):
         return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
     return sorted(
         path
-        for path in folder.iterdir()
+        for path in (*folder.iterdir(), *(folder / TEMPLATES).glob("*.jinja"))
         if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in WANTED)
     )
 

@@ -1,4 +1,4 @@
-"""SentencePiece vocabularies of which tokenizer.json alone is there, as transformers 5 saves them."""
+"""SentencePiece vocabularies out of tokenizer.json alone, as transformers 5 saves them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from qpipe.gguf.convert import convert, prepare
 from qpipe.gguf.values import decoded
 from qpipe.llamacpp.model import Model
 from tests.gguf import samples
-from tests.gguf.test_gguf_arch import CASES
 from tests.gguf.arch_checkpoints import write
+from tests.gguf.test_gguf_arch import CASES
 
 TINY = samples.MODELS["tinystories-d256"]
 

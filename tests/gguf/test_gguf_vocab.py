@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qpipe import errors
-from qpipe.gguf import reader, values, vocab
-from qpipe.gguf.convert import convert
+from qpipe.gguf import quantize, reader, values, vocab
+from qpipe.gguf.convert import convert, prepare
 from qpipe.gguf.vocab import pretokenizers, protobuf, special
 from tests.gguf import samples
 
@@ -254,6 +254,57 @@ def test_several_chat_templates(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_text("from a file")
     found = values.decoded(special.metadata(tmp_path))
     assert found == {"tokenizer.chat_template": "from a file"}
+
+
+def test_templates_in_files_of_their_own(tmp_path: Path) -> None:
+    """As transformers 5 saves them; the names of the keys are gguf_writer.py's."""
+    write(tmp_path, tokenizer={}, tokenizer_config={"eos_token": "x", "chat_template": "a field"})
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    (tmp_path / "additional_chat_templates" / "rag.jinja").write_text("documents")
+    wanted = {
+        "tokenizer.chat_template.rag": "documents",
+        "tokenizer.chat_template.tool_use": "tools",
+        "tokenizer.chat_templates": ["rag", "tool_use"],
+    }
+    found = values.decoded(special.metadata(tmp_path))
+    assert found == wanted | {"tokenizer.chat_template": "a field"}
+    assert vocab.notes(tmp_path) == []
+    (tmp_path / "chat_template.jinja").write_text("a file")
+    found = values.decoded(special.metadata(tmp_path))
+    assert found == wanted | {"tokenizer.chat_template": "a file"}
+
+
+def test_a_template_in_two_places(tmp_path: Path) -> None:
+    """transformers takes the file."""
+    folder = samples.copy_model("stories260K", tmp_path / "m")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    write(folder, tokenizer_config=config | {"chat_template": "the field"})
+    (folder / "chat_template.jinja").write_text("the field")
+    assert prepare(folder, outtype="F32").notes == ()
+    (folder / "chat_template.jinja").write_text("the file")
+    prepared = prepare(folder, outtype="F32")
+    assert values.decode(prepared.metadata["tokenizer.chat_template"]) == "the file"
+    (note,) = quantize.prepare(prepared, "Q8_0").notes
+    assert note.startswith("chat_template.jinja is not the chat_template of tokenizer_config.json")
+
+
+def test_tokens_that_tokenizer_json_alone_has(tmp_path: Path) -> None:
+    """As transformers 5 saves them beside a base model's tokenizer.model."""
+    folder = samples.copy_model("tinystories-d256", tmp_path / "m")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    texts = {1024: ("<|im_start|>", False), 1025: ("foo▁bar", False), 1026: ("<end>", True)}
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    content["added_tokens"] += [
+        plain | {"id": i, "content": t, "special": s} for i, (t, s) in texts.items()
+    ]
+    (folder / "tokenizer.json").unlink()
+    write(folder, tokenizer=content)
+    found = values.decoded(vocab.metadata(folder, 1028))
+    base = values.decoded(vocab.metadata(samples.MODELS["tinystories-d256"], 1024))
+    tokens, kinds = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+    assert found[tokens] == [*base[tokens], "<|im_start|>", "foo bar", "<end>", "[PAD1027]"]  # type: ignore[misc]
+    assert found[kinds] == [*base[kinds], 3, 4, 3, 5]  # type: ignore[misc]
 
 
 def test_add_prefix_space_is_handed_on(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ FILE = "tokenizer.json"
 def metadata(
     folder: Path, tokenizer: dict[str, Any], n_vocab: int, *, pretokenizer: str | None = None
 ) -> values.Metadata:
-    """The vocabulary in ``folder``, whose tokenizer.json holds ``tokenizer``, as ``tokenizer.*``, padded to ``n_vocab`` tokens.
+    """The vocabulary in ``folder``, whose tokenizer.json holds ``tokenizer``, as ``tokenizer.*``,
+    padded to ``n_vocab`` tokens.
 
     ``pretokenizer`` is llama.cpp's name for the way the text is split, where it is not to be
     recognized from the file. Raises `CheckpointError` for a tokenizer of another kind, an

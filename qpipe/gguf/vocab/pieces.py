@@ -1,7 +1,8 @@
 """SentencePiece out of tokenizer.json alone, as transformers 5 saves a model: no tokenizer.model.
 
-A SentencePiece BPE model is pieces with scores: of two neighbours whose joint text is a piece, those
-with the best score are joined first (llama.cpp, src/llama-vocab.cpp, llm_tokenizer_spm_session).
+A SentencePiece BPE model is pieces with scores: of two neighbours whose joint text is a piece,
+those with the best score are joined first (llama.cpp, src/llama-vocab.cpp,
+llm_tokenizer_spm_session).
 tokenizer.json has in place of scores every way of making a piece of two, in the order of their
 scores (transformers, convert_slow_tokenizer.py, generate_merges). Where pieces were numbered by
 score, as SentencePiece's trainer does, the scores are those of tokenizer.model: 0, -1, -2, ….
@@ -89,11 +90,16 @@ def _space_prefix(path: Path, tokenizer: dict[str, Any]) -> bool:
         kind = step.get("type")
         if kind == "Prepend" and step.get("prepend") == SPACE:
             prefix = True
-        elif kind == "Metaspace" and step.get("replacement") == SPACE and not step.get("split", True):
+        elif (
+            kind == "Metaspace" and step.get("replacement") == SPACE and not step.get("split", True)
+        ):
             scheme = step.get("prepend_scheme", "always")
             prefix |= scheme != "never" and step.get("add_prefix_space", True)
         # A split at spaces finds none where they were replaced before.
-        elif pattern != " " or (kind, step.get("content")) not in (("Replace", SPACE), ("Split", None)):
+        elif pattern != " " or (kind, step.get("content")) not in (
+            ("Replace", SPACE),
+            ("Split", None),
+        ):
             raise errors.CheckpointError(
                 f"{path}: the step {kind!r} ({_shown(step)}) of its normalizer or pre_tokenizer is "
                 f"none that a SentencePiece vocabulary in GGUF can tell of; {_WAY_OUT}, or set "
@@ -134,7 +140,7 @@ def _scores(
 def _require_every_split(
     path: Path, pieces: Iterable[str], vocab: dict[str, int], merges: set[tuple[str, str]]
 ) -> None:
-    # llama.cpp joins any two neighbours that make a piece, whether or not they are among the merges.
+    # llama.cpp joins any two neighbours that make a piece, whether or not they are a merge.
     for text in pieces:
         for at in range(1, len(text)):
             left, right = text[:at], text[at:]
