@@ -33,7 +33,7 @@ class ConvertParams(base.Params):
     engine: Literal["native"] = "native"
     outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
     name: gguf.ModelName = None
-    pretokenizer: str | None = None
+    pretokenizer: gguf.Pretokenizer = None
 
 
 class Convert(base.Stage):

@@ -51,6 +51,12 @@ def _name_of(source: str | None) -> str | None:
     return PurePosixPath(source.removeprefix("builtin:")).name
 
 
+def _known_pretokenizer(name: str | None) -> str | None:
+    from qpipe.gguf.vocab.pretokenizers import known
+
+    return name if name is None else known(name)
+
+
 # Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
 Rules = Annotated[
     dict[str, str],
@@ -59,6 +65,9 @@ Rules = Annotated[
 ]
 
 TensorType = Annotated[str, AfterValidator(_known_tensor_type)]
+
+Pretokenizer = Annotated[str | None, AfterValidator(_known_pretokenizer)]
+"""llama.cpp's name for how a BPE tokenizer splits words."""
 
 ModelName = Annotated[str | None, AfterValidator(_name_of)]
 """A model's name, or its source, of which the last part is taken. None: what the source was called
@@ -85,7 +94,7 @@ class GgufParams(EngineParams):
     token_embedding_type: TensorType | None = None
     tensor_types: Rules = Field(default_factory=dict)
     name: ModelName = None
-    pretokenizer: str | None = None
+    pretokenizer: Pretokenizer = None
     provenance: bool = True
 
     def bits_per_weight(self) -> float:

