@@ -86,7 +86,8 @@ def prepare(
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
-    return Prepared(architecture.name, ftype.name, metadata, outputs, (*notes, *vocab.notes(source)))
+    notes += tuple(vocab.notes(source))
+    return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
 
 
 def precision(opened: Checkpoint) -> str:
