@@ -322,6 +322,21 @@ def test_rules_of_gptqmodel_are_followed(tmp_path: Path) -> None:
     assert module.type == "GPTQ-4bit-g32"
 
 
+def test_rules_that_python_would_not_finish_matching(tmp_path: Path) -> None:
+    """Each way to split the name tried after the other is more of them than there is time."""
+    parts, config = gptq()
+    rules = {r"+:(([a-z_.0-9]+)+)+-": {"group_size": 64}, r"+:model": {"group_size": 32}}
+    made = checkpoint(
+        tmp_path, around(parts), quantization_config={**config, "group_size": 128, "dynamic": rules}
+    )
+    assert [m.group_size for m in structure.read(made).modules.values()] == [32]
+    for rule in (r"+:(a", r"+:(model)\1"):
+        config = {**config, "dynamic": {rule: {"bits": 4}}}
+        made = checkpoint(tmp_path, around(parts), quantization_config=config)
+        with pytest.raises(CheckpointError, match=r"field 'dynamic' has .*, no usable regular exp"):
+            structure.read(made)
+
+
 def test_what_got_lost_is_named(tmp_path: Path) -> None:
     source = checkpoint(tmp_path / "source", plain())
     parts, config = awq()

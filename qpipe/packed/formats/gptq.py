@@ -8,9 +8,9 @@ Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, ``QuantLinea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
+from qpipe.core.patterns import matches
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
@@ -66,10 +66,11 @@ def own(rule: Fields, config: Fields) -> tuple[int, int]:
 
 def _matches(pattern: str, name: str, config: Fields) -> bool:
     try:
-        return re.match(pattern, name) is not None
-    except re.error as error:
+        return matches(pattern, name)
+    except ValueError as error:
         raise CheckpointError(
-            f"{config.path}: field 'dynamic' has {pattern!r:.80}, no regular expression ({error})"
+            f"{config.path}: field 'dynamic' has {pattern!r:.80}, no usable regular expression "
+            f"({error})"
         ) from None
 
 
