@@ -16,7 +16,7 @@ from pathlib import Path
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
-from qpipe.core.files import open_regular, up_to
+from qpipe.core.files import is_folder, open_regular, up_to
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.errors import StoreError
 from qpipe.report import numbers, text
@@ -72,18 +72,26 @@ def _why_none(args: argparse.Namespace) -> str:
 
 def _entries(store: str) -> Iterator[dict[str, Any]]:
     for shard in _folders(str(StorePaths(Path(store)).artifacts)):
-        for artifact in _folders(shard.path):
-            yield _entry(artifact)
+        if is_folder(shard.path):
+            for artifact in _folders(shard.path):
+                yield _entry(artifact)
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as found:
-            return [entry for entry in found if entry.is_dir()]
+            return [entry for entry in found if _is_folder(entry)]
     except FileNotFoundError:
         return []
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself: looking into it says so
+        return True
 
 
 def _entry(artifact: os.DirEntry[str]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: str | Path) -> bool:
     """Whether ``path`` is a folder; False where that cannot be known, as in `is_file`."""
     return os.path.isdir(path)  # noqa: PTH112
 

@@ -174,7 +174,7 @@ def _dtype(config: Config) -> str | None:
 
 def _positions(config: Config) -> int | None:
     value = config.fields.get("max_position_embeddings")
-    if value is not None and type(value) is not int:
+    if value is not None and not (type(value) is int and abs(value) < 1 << 63):
         raise config.bad("max_position_embeddings", "a number of tokens")
     return value
 

@@ -117,11 +117,13 @@ def test_ls_of_what_is_no_store_of_ours(tmp_path: Path) -> None:
     (shard / "looped" / "manifest.json").symlink_to("manifest.json")
     (shard / "nested" / "manifest.json").write_text("[" * 10**6)
     (shard / "gone").symlink_to("nowhere")
+    (shard / "itself").symlink_to("itself")
+    (shard.parent / "itself").symlink_to("itself")
     (shard.parent / "file").touch()
     answer = ask(tmp_path, "ls")
-    assert (answer.code, answer.stdout.count("(damaged)")) == (0, len(names))
+    assert (answer.code, answer.stdout.count("(damaged)")) == (0, len(names) + 1)
     assert "\x1b" not in answer.stdout
-    assert len(ask_json(tmp_path, "ls")["artifacts"]) == len(names)
+    assert len(ask_json(tmp_path, "ls")["artifacts"]) == len(names) + 1
     (tmp_path / "other").touch()
     for store in ("other", "x" * 300):
         refused = qpipe("ls", "--store", store, cwd=tmp_path)

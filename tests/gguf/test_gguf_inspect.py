@@ -125,6 +125,7 @@ def test_refusals(tmp_path: Path) -> None:
         ("architectures", "LlamaForCausalLM", "a list of names"),
         ("dtype", ["float16"], "the name of a type"),
         ("max_position_embeddings", "256", "a number of tokens"),
+        ("max_position_embeddings", 10**400, "a number of tokens"),
     ],
 )
 def test_fields_of_another_type(tmp_path: Path, field: str, value: object, words: str) -> None:
