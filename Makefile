@@ -28,7 +28,8 @@ demo: $(BASE)
 test: $(DEV)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --cov=qpipe.core --cov-fail-under=95 $(ARGS)
 
-# A million superblocks of each compiled type against ggml: minutes, so no part of `make test`.
+# A million superblocks of each compiled type against ggml, damaged files by the ten thousand: minutes,
+# so no part of `make test`.
 soak: $(DEV)
 	$(VENV)/bin/python -m pytest -m soak $(ARGS)
 
