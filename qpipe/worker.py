@@ -33,6 +33,7 @@ from qpipe.core.env_values import reveal
 from qpipe.core.folders import FULL, remove_tree
 from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
+from qpipe.core.reasons import reason
 from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
 
@@ -111,7 +112,9 @@ def _perform_safely(job: Job, report: Report) -> dict[str, Any]:
         failure = WorkerCrashError(f"{job['name']}: the stage called sys.exit({error.code!r})")
     except Exception as error:  # noqa: BLE001  the process boundary: what is not ours is a crash
         traceback.print_exc()
-        failure = WorkerCrashError(f"{job['name']}: unexpected {type(error).__name__}: {error}")
+        failure = WorkerCrashError(
+            f"{job['name']}: unexpected {type(error).__name__}: {reason(error)}"
+        )
     return {"error": {"type": type(failure).__name__, "message": str(failure)}}
 
 

@@ -39,6 +39,7 @@ HEIGHTS = {
 # What plugins implement: the one way up.
 _INTERFACES = (
     "base", "quantize", "gguf", "evaluate", "methods", "rules", "checkpoint", "isolated", "tokens",
+    "architectures", "delivered",
 )  # fmt: skip
 INTERFACES = {f"qpipe.stages.{name}" for name in _INTERFACES}
 

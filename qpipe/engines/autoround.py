@@ -10,11 +10,31 @@ from pydantic import model_validator
 
 from qpipe.core.key import Json
 from qpipe.engines._autoround_layers import resuming
-from qpipe.errors import CheckpointError
+from qpipe.errors import CheckpointError, RecipeError
 from qpipe.stages import base
+from qpipe.stages.architectures import NOT_LINEAR
 from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
+from qpipe.stages.delivered import ROUTER, share
 from qpipe.stages.methods import AutoRoundParams
 from qpipe.stages.quantize import GGUF_FILE, EngineParams, file_facts
+
+_GGUF = (
+    "gguf:q4_0", "gguf:q4_1", "gguf:q5_0", "gguf:q5_1", "gguf:q8_0", "gguf:q2_k_s",
+    "gguf:q2_k_mixed", "gguf:q3_k_s", "gguf:q3_k_m", "gguf:q3_k_l", "gguf:q4_k_s", "gguf:q4_k_m",
+    "gguf:q5_k_s", "gguf:q5_k_m", "gguf:q6_k",
+)  # fmt: skip
+"""Source: auto-round 0.15.1, auto_round/schemes.py, ``GGUF_PRESET_ALIASES``."""
+
+# What else packs, by format; AutoGPTQ's and its own auto-round packs itself.
+_WRITERS = {"llm_compressor": "compressed-tensors"}
+
+_BLOOM = (
+    "position biases are not batched as {engine} 0.15 batches its samples, which fails after some "
+    "layers: use quantize=rtn or quantize=gptq"
+)
+_MIXTRAL = (
+    "experts are written under other names than the model's by {engine} 0.15: use quantize=gguf"
+)
 
 
 class AutoroundParams(AutoRoundParams):
@@ -26,9 +46,18 @@ class AutoroundParams(AutoRoundParams):
 
     @model_validator(mode="after")
     def _what_formats_hold(self) -> AutoroundParams:
-        if self.format == "auto_awq" and self.bits != 4:
+        if self.gguf and self.format not in _GGUF:
+            known = ", ".join(_GGUF)
+            raise ValueError(f"quantize.format={self.format}: auto-round writes {known}")
+        if not self.gguf:
+            self._check_bits("quantize.bits", self.bits)
+            for pattern, rule in self.modules.items():
+                if rule.bits is not None:
+                    self._check_bits(f"quantize.modules: {pattern!r} sets bits", rule.bits)
+        if self.format == "llm_compressor" and not self.sym:
             raise ValueError(
-                f"quantize.bits={self.bits}: auto_awq has 4 bits; choose auto_gptq or auto_round"
+                "quantize.sym=false: auto-round packs llm_compressor's format without zero points "
+                "alone; choose quantize.format=auto_round, or quantize.sym=true"
             )
         if self.gguf and self.modules:
             raise ValueError(
@@ -37,6 +66,17 @@ class AutoroundParams(AutoRoundParams):
             )
         return self
 
+    def _check_bits(self, field: str, bits: int) -> None:
+        if bits not in (2, 3, 4, 8):
+            raise ValueError(f"{field}={bits}: auto-round packs 2, 3, 4 and 8 bits")
+        if self.format == "auto_awq" and bits != 4:
+            raise ValueError(f"{field}={bits}: auto_awq has 4 bits; choose auto_gptq or auto_round")
+        if bits == 8 and not self.sym:
+            raise ValueError(
+                f"{field}=8 with quantize.sym=false: auto-round 0.15 takes the largest weight of "
+                "some groups for the smallest (256 in 8 bits is 0); set quantize.sym=true"
+            )
+
 
 class Autoround(CheckpointEngine):
     """Rounding and clipping learned layer by layer; 0 steps round to the nearest."""
@@ -44,8 +84,16 @@ class Autoround(CheckpointEngine):
     version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = AutoroundParams
+    REFUSES: ClassVar[Mapping[str, str]] = {**NOT_LINEAR, "bloom": _BLOOM, "mixtral": _MIXTRAL}
     PACKAGES = ("auto-round", "torch", "transformers")
     EXTRA = "autoround"
+
+    @classmethod
+    def fingerprint(cls, params: AutoroundParams) -> Mapping[str, Json]:
+        """Also what writes the file of the format asked for."""
+        found = super().fingerprint(params)
+        writes = "gguf" if params.gguf else _WRITERS.get(params.format)
+        return found if writes is None else {**found, writes: base.installed(writes)}
 
     @classmethod
     def makes(cls, params: EngineParams) -> str:
@@ -69,8 +117,17 @@ class Autoround(CheckpointEngine):
     @classmethod
     def allow(cls, params: AutoroundParams, asked: Asked) -> None:
         """A GGUF file's type has groups of its own, and falls back where they do not fit."""
-        if not params.gguf:
-            super().allow(params, asked)
+        if params.gguf:
+            return
+        super().allow(params, asked)
+        odd = [name for name, shape in asked.quantized.items() if any(side % 32 for side in shape)]
+        odd = [name for name in odd if name in asked.rules or not ROUTER.search(name)]
+        if odd:
+            raise RecipeError(
+                f"model.source: {share(odd, asked.quantized)} would stay as they are: auto-round "
+                "packs matrices whose sides 32 divides; use another engine, or say that they stay: "
+                f"quantize.modules={{{odd[-1].split('.')[-1]}: skip}}"
+            )
 
     def make(self, params: AutoroundParams, task: Task) -> Mapping[str, Json]:
         """Goes on from the last finished layer, where layers are learned and written one by one."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from qpipe.core.key import Json
-from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.stages import architectures
+from qpipe.stages.architectures import NOT_LINEAR
+from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
 from qpipe.stages.methods import BnbParams
 
 
@@ -23,8 +25,16 @@ class Bitsandbytes(CheckpointEngine):
 
     version = 1
     Params = BitsandbytesParams
+    # transformers turns Conv1D matrices before they are packed (integrations/bitsandbytes.py).
+    REFUSES: ClassVar[Mapping[str, str]] = {"falcon": NOT_LINEAR["falcon"]}
     PACKAGES = ("bitsandbytes", "torch", "transformers")
     EXTRA = "bnb"
+
+    @classmethod
+    def allow(cls, params: BitsandbytesParams, asked: Asked) -> None:
+        """Raises RecipeError for experts."""
+        instead = "quantize=rtn, quantize=gptq or quantize=gguf"
+        architectures.refuse_experts("bitsandbytes", asked.quantized, instead)
 
     def make(self, params: BitsandbytesParams, task: Task) -> Mapping[str, Json]:
         """A module is packed as soon as its weights are read."""

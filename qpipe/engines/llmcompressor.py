@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from qpipe.core.key import Json
-from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.errors import RecipeError
+from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
 from qpipe.stages.methods import AwqParams, GptqParams, Int8Params, RtnParams
 from qpipe.stages.rules import ModuleRule
 
@@ -141,6 +142,15 @@ class LlmcompressorInt8(_Llmcompressor):
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = LlmcompressorInt8Params
     EXTRA = "int8"
+
+    @classmethod
+    def allow(cls, params: LlmcompressorInt8Params, asked: Asked) -> None:
+        """Raises RecipeError for experts."""
+        if any(".experts." in name for name in asked.quantized):
+            raise RecipeError(
+                "model.source: transformers 5.17 cannot read back experts of which each weight is "
+                "a byte; use quantize=rtn quantize.bits=8, or quantize=gguf"
+            )
 
     def make(self, params: LlmcompressorInt8Params, task: Task) -> Mapping[str, Json]:
         """Weights have a scale for each row, activations one for each token."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from qpipe.core.key import Json
-from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.stages import architectures
+from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
 from qpipe.stages.methods import Int8Params
 
 
@@ -25,6 +26,12 @@ class Torchao(CheckpointEngine):
     Params = TorchaoParams
     PACKAGES = ("torchao", "torch", "transformers")
     EXTRA = "int8"
+
+    @classmethod
+    def allow(cls, params: TorchaoParams, asked: Asked) -> None:
+        """Raises RecipeError for experts."""
+        instead = "quantize=rtn quantize.bits=8, quantize=gptq or quantize=gguf"
+        architectures.refuse_experts("torchao", asked.quantized, instead)
 
     def make(self, params: TorchaoParams, task: Task) -> Mapping[str, Json]:
         """Rounds while it loads."""

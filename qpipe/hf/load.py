@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core import extras
+from qpipe.core.reasons import reason
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.hf import gaps, mixed, precision
 from qpipe.hf.implementations import attention
@@ -89,6 +90,8 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     if method == "auto-round" and device == "cpu":
         # transformers refuses `float()` of a quantized model; what is left are scales in float16.
         torch.nn.Module.float(model)
+    if said is not None and device == "cpu" and precision.on_cpu(said) == precision.FLOAT32:
+        precision.widen(model)
     model.eval()
     return Loaded(model, method, str(model.dtype).removeprefix("torch."), device)
 
@@ -177,5 +180,5 @@ def _missing(folder: Path, method: str | None, error: ImportError) -> str:
 
 
 def _words(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in reason(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

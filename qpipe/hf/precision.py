@@ -28,6 +28,23 @@ def on_cpu(said: Settings) -> str:
     return FLOAT32
 
 
+def widen(model: Any) -> None:
+    """Give what is not packed the precision of the rest, float32.
+
+    transformers (5.17) passes the precision that was asked for over where a quantizer is at work
+    and it renames the tensor while loading: GPT-NeoX's output matrix, Mixtral's experts.
+    """
+    import torch
+
+    for module in model.modules():
+        if not type(module).__module__.startswith(("torch.nn.", "transformers.models.")):
+            continue  # a packed one, in whose precision its kernel computes
+        for parameter in module.parameters(recurse=False):
+            plain = type(parameter.data) is torch.Tensor
+            if plain and parameter.dtype in (torch.bfloat16, torch.float16):
+                parameter.data = parameter.data.float()
+
+
 def auto_round_in_float32() -> None:
     """Keep auto-round 0.15.1 from casting a whole model to float16 on a CPU.
 

@@ -21,14 +21,11 @@ from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.hf.quantized import Settings, settings
 from qpipe.packed import formats
+from qpipe.packed.conv1d import CONV1D
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import Format, Packed
 
 _NAMES = {"F32": "FP32", "F16": "FP16"}
-
-
-CONV1D = ("gpt2", "openai-gpt")
-"""Model types whose matrices are stored as inputs × outputs (transformers, pytorch_utils.py)."""
 
 
 @dataclass(frozen=True)

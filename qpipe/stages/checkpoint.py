@@ -16,7 +16,8 @@ from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.core.link import link
 from qpipe.errors import RecipeError
-from qpipe.stages import base, quantized
+from qpipe.stages import architectures, base, quantized
+from qpipe.stages.architectures import NOT_LINEAR
 from qpipe.stages.delivered import Wish
 from qpipe.stages.quantize import Engine
 from qpipe.stages.rules import ModuleRule, resolve
@@ -85,8 +86,10 @@ class CheckpointEngine(Engine):
     """An engine of this environment that makes a checkpoint folder of a checkpoint folder.
 
     ``PACKAGES`` shape the bytes, the first being the engine's own; ``EXTRA`` installs them.
+    ``REFUSES`` are model types that it cannot quantize, and why (`architectures.refuse`).
     """
 
+    REFUSES: ClassVar[Mapping[str, str]] = NOT_LINEAR
     PACKAGES: ClassVar[tuple[str, ...]]
     EXTRA: ClassVar[str]
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
@@ -126,17 +129,23 @@ class CheckpointEngine(Engine):
         """Raises RecipeError for rules without effect and for settings that the model's
         architecture or shapes do not allow, CheckpointError for a model that is damaged."""
         if "model" in order.inputs:
-            cls.allow(params, asked(params, order))
+            cls._allow(params, asked(params, order))
 
     def begin(self, params: Any, work: base.Work) -> Task:
         """The task, after all that can be known to fail before it, for the cost of a layer."""
         from qpipe.stages import preflight
 
         task = prepare(params, work)
-        self.allow(params, task)
+        self._allow(params, task)
         if preflight.wanted(task.source):
             preflight.run(type(self), params, work)
         return task
+
+    @classmethod
+    def _allow(cls, params: Any, asked: Asked) -> None:
+        architectures.refuse(cls.PACKAGES[0], cls.REFUSES, asked.config)
+        architectures.refuse_fused(asked.source, asked.config)
+        cls.allow(params, asked)
 
     @classmethod
     def allow(cls, params: Any, asked: Asked) -> None:

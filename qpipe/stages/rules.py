@@ -18,6 +18,15 @@ from qpipe.stages.base import Params
 
 SKIP = "skip"
 
+# What every engine leaves as it is, and other tools' lists of modules to skip name to be safe: in
+# many models there is no such module. Routers too: `qpipe.stages.delivered`.
+_STAYING = (
+    "lm_head", "model.embed_tokens", "embed_out", "embed_in", "wte", "output_layer",
+    "model.visual", "model.vision_tower", "vision_model", "multi_modal_projector",
+    "mm_projector", "model.audio_tower", "mlp.gate", "mlp.router", "block_sparse_moe.gate",
+    "shared_expert_gate", "mtp.fc", "classifier", "score",
+)  # fmt: skip
+
 # Groups whose packed rows every runtime can read; -1 is one group for the whole row.
 GROUPS = (-1, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -107,15 +116,24 @@ ModuleRules = Annotated[
 
 
 def resolve(rules: Mapping[str, ModuleRule], modules: Iterable[str]) -> dict[str, ModuleRule]:
-    """The rule of each module that has one. Raises RecipeError for a pattern without effect."""
+    """The rule of each module that has one.
+
+    Raises RecipeError for a pattern without effect, but for skipping what stays as it is in any
+    model; and for rules that leave nothing to quantize.
+    """
     names = list(modules)
     found: dict[str, ModuleRule] = {}
     for pattern, rule in rules.items():
         matching = [name for name in names if re.search(pattern, name)]
-        if not matching:
+        if not matching and not (rule.skip and any(re.search(pattern, n) for n in _STAYING)):
             raise RecipeError(
                 f"quantize.modules: {pattern!r} matches none of the {len(names)} modules that can "
                 f"be quantized, such as {names[0]}"
             )
         found.update(dict.fromkeys(matching, rule))
+    if names and all(name in found and found[name].skip for name in names):
+        raise RecipeError(
+            f"quantize.modules leaves none of the {len(names)} modules to quantize: take a rule "
+            "out, or use quantize=none"
+        )
     return found
