@@ -56,7 +56,7 @@ def plan(request: Request, options: Options) -> int:
     for item in found:
         _print_preview(item, coming.get(item.node.id))
     for job in invalid:
-        print(f"left out: {job['name']}: {job['error']}")
+        say(f"left out: {job['name']}: {job['error']}")
     return failing[0].exit_code if failing else 0
 
 

@@ -84,7 +84,7 @@ def _made_by(path: Path) -> dict[str, Any] | None:
         return None
     try:
         manifest = Manifest.load(folder)
-    except StoreError as error:
+    except (StoreError, OSError) as error:
         return {"problem": str(error)}
     names = ("key", "stage", "version", "name", "params", "engine", "inputs", "tools", "created")
     return {name: getattr(manifest, name) for name in names}

@@ -20,7 +20,7 @@ from tests.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[2]
 SEED = "1"
-INPUTS = 1000
+INPUTS = 1500
 
 
 def fuzz(target: str, seed: str, first: int, last: int) -> dict[str, Any]:
