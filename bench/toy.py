@@ -24,7 +24,7 @@ def planned(count: int) -> Plan:
     return plan(_drafts(count), Pinner((), Path(), {}, _no_hub))
 
 
-def _no_hub(source: HubSource) -> str:
+def _no_hub(source: HubSource, last: str | None) -> str:
     raise AssertionError(source)
 
 

@@ -109,6 +109,13 @@ def from_record(record: Mapping[str, str]) -> QpipeError:
     return known.get(record["type"], WorkerCrashError)(record["message"])
 
 
+def placed(message: str, places: Mapping[str, str]) -> str:
+    """A message with each folder in it called what its user calls it."""
+    for folder, name in places.items():
+        message = message.replace(folder, name)
+    return message
+
+
 def _tree(root: type[QpipeError]) -> Iterable[type[QpipeError]]:
     yield root
     for child in root.__subclasses__():

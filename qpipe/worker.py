@@ -35,7 +35,7 @@ from qpipe.core.machine import cpu_seconds, machine, peak_rss
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.core.reasons import reason
 from qpipe.core.sync import sync_all
-from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError
+from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError, placed
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Stage, Work
@@ -115,7 +115,14 @@ def _perform_safely(job: Job, report: Report) -> dict[str, Any]:
         failure = WorkerCrashError(
             f"{job['name']}: unexpected {type(error).__name__}: {reason(error)}"
         )
-    return {"error": {"type": type(failure).__name__, "message": str(failure)}}
+    message = placed(str(failure), _places(job))
+    return {"error": {"type": type(failure).__name__, "message": message}}
+
+
+def _places(job: Job) -> dict[str, str]:
+    """What the user calls the folder of each input that is a source, by where it lies here."""
+    shown = {role: made.get("shown") for role, made in job["origins"].items()}
+    return {job["inputs"][role]: name for role, name in shown.items() if name is not None}
 
 
 def perform(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, Any]]:

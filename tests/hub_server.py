@@ -36,6 +36,11 @@ def etag(name: str, data: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
+def names(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
 @contextlib.contextmanager
 def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
     hub = Hub("", repositories)
@@ -76,7 +81,7 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
 
         def _info(self, repository: str, revision: str) -> None:
             if folder := self._known(repository, revision):
-                files = sorted(path.name for path in folder.iterdir())
+                files = names(folder)
                 info = {
                     "_id": "1",
                     "id": repository,
@@ -95,11 +100,11 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
                 entries = [
                     {
                         "type": "file",
-                        "path": path.name,
-                        "size": path.stat().st_size,
-                        "oid": etag(path.name, path.read_bytes()),
+                        "path": name,
+                        "size": (folder / name).stat().st_size,
+                        "oid": etag(name, (folder / name).read_bytes()),
                     }
-                    for path in sorted(folder.iterdir())
+                    for name in names(folder)
                 ]
                 self._send(200, json.dumps(entries).encode(), {"Content-Type": "application/json"})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,32 @@ def test_damaged_bytes_of_the_right_length_are_fetched_again_and_then_refused(
         assert run.code == 0, run
     (download,) = (n for n in json.loads(run.stdout)["nodes"] if n["name"] == "download")
     assert Path(download["artifact"], name).read_bytes() == (STORIES / name).read_bytes()
+
+
+def test_a_run_by_branch_goes_on_without_a_network(tmp_path: Path) -> None:
+    """The store has everything, even where the hub's cache has nothing."""
+    asked = ("run", "local", "model.source=someone/stories", "evaluate=none", "--json")
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    with serve({"someone/stories": STORIES}) as hub:
+        run = qpipe(*asked, cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
+        assert run.code == 0, run
+    shutil.rmtree(tmp_path / "hf")
+    again = qpipe(*asked, cwd=tmp_path, env={**env, "HF_HUB_OFFLINE": "1"})
+    assert again.code == 0, again
+    assert {node["status"] for node in json.loads(again.stdout)["nodes"]} == {"cached"}
+    other = qpipe(*asked, "model.revision=v2", cwd=tmp_path, env={**env, "HF_HUB_OFFLINE": "1"})
+    assert other.code == 1
+    assert "neither this store nor the hub's cache knows revision 'v2'" in other.stderr
+
+
+def test_a_repository_is_judged_before_it_is_fetched(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    shutil.copytree(STORIES, folder)
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    with serve({"someone/stories": folder}) as hub:
+        env = {"HF_HOME": str(tmp_path / "hf"), "HF_ENDPOINT": hub.url}
+        asked = ("run", "local", "model.source=someone/stories", "evaluate=none")
+        answer = qpipe(*asked, cwd=tmp_path, env=env)
+    assert answer.code == 1
+    assert "holds consolidated.safetensors alone" in answer.stderr
+    assert not [line for line in hub.requests if "/resolve/" in line]

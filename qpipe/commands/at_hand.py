@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from qpipe.core.env_values import reveal
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
+from qpipe.errors import QpipeError, placed
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Order
@@ -40,6 +42,24 @@ class AtHand:
         there = {role: folder for role, folder in folders.items() if folder is not None}
         origins = {role: _origin(inputs[role]) for role in there}
         return Order(there, key=item.key or _SOME_KEY, origins=origins)
+
+    @contextmanager
+    def in_users_words(self, item: Forecast) -> Iterator[None]:
+        """Have errors of a block call the inputs of a node what the user calls them."""
+        try:
+            yield
+        except QpipeError as error:
+            places = {}
+            for source in item.node.inputs.values():
+                where = self._known[source].node.runtime.where
+                if "shown" in where:
+                    places[str(self._at(source))] = str(where["shown"])
+            error.args = (placed(str(error), places), *error.args[1:])
+            raise
+
+    def _at(self, source: str) -> Path:
+        artifact = self._known[source].artifact
+        return self._temporary / source if artifact is None else artifact.path
 
     def params(self, node: Node) -> Any:
         """A node's parameters as its stage has them."""

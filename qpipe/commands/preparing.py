@@ -98,7 +98,7 @@ def _plan(draft: RunDraft, request: Request, options: Options) -> Plan:
     return planned
 
 
-def _resolve(source: HubSource) -> str:
+def _resolve(source: HubSource, last: str | None) -> str:
     from qpipe.stages.hub import resolve_commit
 
-    return resolve_commit(source)
+    return resolve_commit(source, last)

@@ -35,7 +35,8 @@ def previews(found: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
             if item.state == "cached":
                 continue
             try:
-                preview = _preview(item, there, made)
+                with there.in_users_words(item):
+                    preview = _preview(item, there, made)
             except QpipeError as error:
                 made[node.id] = error
             else:

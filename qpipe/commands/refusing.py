@@ -25,8 +25,9 @@ def refused(graph: Graph, store: Store) -> dict[str, QpipeError]:
             if item.state == "cached" or not _refuses(item.node):
                 continue
             try:
-                order = there.order(item)
-                stage_of(item.node.runtime.entry).refuse(there.params(item.node), order)
+                with there.in_users_words(item):
+                    order = there.order(item)
+                    stage_of(item.node.runtime.entry).refuse(there.params(item.node), order)
             except QpipeError as error:
                 errors[item.node.id] = error
     return errors

@@ -28,6 +28,7 @@ from qpipe.core.events import (
 from qpipe.core.executor import Done, Executor, Job, Output, Progress
 from qpipe.core.finishing import changed_input, manifest
 from qpipe.core.graph import Graph, Node
+from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.pending import Miss, Pending
 from qpipe.core.store import Artifact, Claim, Damage, Store
@@ -294,12 +295,16 @@ class _Run:
             self.ready.append(node)
             return None
         paths = {role: artifact.path for role, artifact in miss.inputs.items()}
-        digests = _digests(node, miss.inputs)
         origins = {
-            role: {**artifact.manifest.origin, "digest": digests[role]}
+            role: {**artifact.manifest.origin, **self._shown(node, role)}
             for role, artifact in miss.inputs.items()
         }
         return Job(node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins)
+
+    def _shown(self, node: Node, role: str) -> Mapping[str, Json]:
+        """What the user calls the folder of an input that is a source."""
+        where = self.graph[node.inputs[role]].runtime.where
+        return {"shown": where["shown"]} if "shown" in where else {}
 
     def _inputs(self, node: Node) -> dict[str, Artifact]:
         """By role, without those that could not be made and that the node does without."""

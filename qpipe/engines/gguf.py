@@ -87,21 +87,24 @@ def _reading(params: NativeParams, work: base.Work) -> object:
 
 
 def _one_pass(tasks: Sequence[Task]) -> list[Mapping[str, Json]]:
-    from qpipe.gguf import stream
+    from qpipe.gguf import split, stream
+    from qpipe.gguf.quantize import read
 
     source = gguf.source(*tasks[0])
+    file = source if isinstance(source, Path) else None
     facts: list[Mapping[str, Json]] = []
     files: list[stream.File] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
         notes: list[str] = []
         try_to_load = partial(gguf.try_to_load, notes)
-        if isinstance(source, Path) and _finished(params, source):
-            link(source, out)
+        finished = file is not None and _finished(params, file)
+        if file is not None and finished and split.named(file.name) is None:
+            link(file, out)
             try_to_load(out)
-            facts.append({**file_facts(source), "notes": notes})
+            facts.append({**file_facts(file), "notes": notes})
             continue
-        prepared = _prepared(params, work, source)
+        prepared = read(file) if file is not None and finished else _prepared(params, work, source)
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
         facts.append({**model_facts(**prepared.facts), "notes": notes})
@@ -116,7 +119,9 @@ def _report(work: base.Work, done: int, total: int) -> None:
 
 def _finished(params: NativeParams, file: Path) -> bool:
     """Whether nothing about a GGUF file is to be changed."""
-    return not params.wanted().changes(str(file_facts(file)["format"]))
+    from qpipe.gguf import split
+
+    return not params.wanted().changes(split.read(file).file_type)
 
 
 def _prepared(params: NativeParams, order: base.Order, source: Path | Prepared) -> Prepared:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from pathlib import Path
 from qpipe import errors
 from qpipe.core.files import is_file
 from qpipe.errors import quoted
-from qpipe.gguf import jsonfile, safetensors
+from qpipe.gguf import jsonfile, parts, safetensors
 from qpipe.gguf.config import Config
+from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
-
-INDEX = "model.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 def read_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of the checkpoint in ``folder`` by name."""
+    names = weight_files(folder)
     weight_map = _weight_map(folder / INDEX) if (folder / INDEX).is_file() else None
-    names = sorted(set(weight_map.values())) if weight_map is not None else _part_names(folder)
     for name in names:
         if not is_file(folder / name):
             raise errors.CheckpointError(_missing(folder / name, len(names)))
@@ -74,30 +72,22 @@ def _weight_map(index: Path) -> dict[str, str]:
     return found
 
 
-def _part_names(folder: Path) -> list[str]:
-    """model.safetensors or its parts, as llama.cpp's converter finds them without an index."""
-    names = sorted(path.name for path in folder.glob("model*.safetensors"))
-    if not names:
-        other = sorted(p.name for p in folder.glob("*.bin")) + sorted(
-            p.name for p in folder.glob("*.pt*")
-        )
-        fix = f"convert {other[0]} to safetensors" if other else "download the checkpoint again"
-        raise errors.CheckpointError(f"{folder}: no model.safetensors and no {INDEX}; {fix}")
-    if parts := re.fullmatch(r"model-[0-9]+-of-([0-9]+)\.safetensors", names[0]):
-        return _all_parts(folder, names, parts[1])
-    return names
+def weight_files(folder: Path) -> list[str]:
+    """The names of the files with the weights of the checkpoint in ``folder``, in order.
 
-
-def _all_parts(folder: Path, names: list[str], total: str) -> list[str]:
-    """The parts that a name with ``total`` in it promises, `CheckpointError` for the first missing.
-
-    Counted up to what is there: the number is a name's, and may be any.
+    Raises `CheckpointError` where none are, or some are missing, or two sets of them are there.
     """
-    wanted = (f"model-{i:0{len(total)}d}-of-{total}.safetensors" for i in itertools.count(1))
-    found = list(itertools.takewhile(set(names).__contains__, wanted))
-    if str(len(found)).zfill(len(total)) != total:
-        missing = f"model-{len(found) + 1:0{len(total)}d}-of-{total}.safetensors"
-        raise errors.CheckpointError(_missing(folder / missing, total.lstrip("0") or "0"))
+    weight_map = _weight_map(folder / INDEX) if (folder / INDEX).is_file() else None
+    names = [path.name for path in folder.iterdir()]
+    try:
+        found = parts.weights(names, None if weight_map is None else set(weight_map.values()))
+    except parts.AmbiguousError as error:
+        raise errors.CheckpointError(f"{folder}: {error}") from None
+    except parts.IncompleteError as error:
+        missing, count = error.args
+        raise errors.CheckpointError(_missing(folder / missing, count)) from None
+    if not found:
+        raise errors.CheckpointError(f"{folder}: {parts.instead(names)}")
     return found
 
 

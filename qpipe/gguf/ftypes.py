@@ -18,7 +18,7 @@ NUMBERS = {
     "Q5_K_S": 16, "Q5_K_M": 17, "Q6_K": 18, "IQ2_XXS": 19, "IQ2_XS": 20, "Q2_K_S": 21,
     "IQ3_XS": 22, "IQ3_XXS": 23, "IQ1_S": 24, "IQ4_NL": 25, "IQ3_S": 26, "IQ3_M": 27,
     "IQ2_S": 28, "IQ2_M": 29, "IQ4_XS": 30, "IQ1_M": 31, "BF16": 32, "TQ1_0": 36,
-    "TQ2_0": 37, "MXFP4_MOE": 38, "NVFP4": 39, "Q1_0": 40,
+    "TQ2_0": 37, "MXFP4_MOE": 38, "NVFP4": 39, "Q1_0": 40, "Q2_0": 41,
 }  # fmt: skip
 
 
@@ -44,11 +44,11 @@ _DEFAULTS = {
     "MXFP4_MOE": "MXFP4",
 }  # fmt: skip
 
-# Of NVFP4, llama-quantize knows the number alone.
+# Of NVFP4, llama-quantize knows the number alone; Q2_0 is read, and written by nothing here.
 FILE_TYPES = {
     name: FileType(name, number, GGMLType[_DEFAULTS.get(name, name)])
     for name, number in NUMBERS.items()
-    if name != "NVFP4"
+    if name not in ("NVFP4", "Q2_0")
 }
 
 # tools/quantize/quantize.cpp, QUANT_OPTIONS.

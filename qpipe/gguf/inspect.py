@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qpipe import errors
 from qpipe.core.files import exists, is_file, is_folder
-from qpipe.gguf import checkpoint, jsonfile, reader, safetensors, values
+from qpipe.gguf import checkpoint, jsonfile, reader, safetensors, split, values
 from qpipe.gguf.config import Config
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
@@ -43,8 +43,9 @@ def inspect(path: Path) -> dict[str, Any]:
     Keys: ``path, format, architecture, file_type, parameters, tensor_bytes, file_bytes,
     bits_per_weight, context_length, tokenizer, provenance, types, metadata, tensors``. ``types``
     is {type: {tensors, parameters, bytes}}; ``tensors`` lists name, type, shape (GGUF: in ggml's
-    order) and bytes; what a format does not tell is None. Raises `CheckpointError` for anything
-    damaged or not understood.
+    order) and bytes; what a format does not tell is None. One of several files of a GGUF model is
+    shown by itself, as ``GGUF v3, part 2 of 3``, and their folder as one model. Raises
+    `CheckpointError` for anything damaged or not understood.
     """
     if is_folder(path):
         return _folder(path)
@@ -52,20 +53,45 @@ def inspect(path: Path) -> dict[str, Any]:
         raise errors.CheckpointError(f"{path}: no such file or folder")
     if path.suffix == ".safetensors":
         return _safetensors(path, list(safetensors.read_header(path).values()))
-    return _gguf(reader.read(path))
+    file = reader.read(path)
+    return _gguf(file) if split.place(file) is None else _part(file)
 
 
 def _folder(folder: Path) -> dict[str, Any]:
     files = sorted(folder.glob("*.gguf"))
-    if len(files) == 1 and not any(folder.glob("*.safetensors")):
-        return _gguf(reader.read(files[0]))
+    if files and not any(folder.glob("*.safetensors")):
+        if len(files) == 1:
+            return inspect(files[0])
+        part = split.named(files[0].name)
+        if part is not None and part.all_names() == [file.name for file in files]:
+            shown = _gguf(split.read(files[0]), files)
+            return shown | {"path": str(folder), "format": f"{shown['format']}, {len(files)} parts"}
     if is_file(folder / "config.json"):
         return _checkpoint(folder)
     found = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
     raise errors.CheckpointError(f"{folder}: holds {found}; give the path of one checkpoint")
 
 
-def _gguf(file: GGUFFile) -> dict[str, Any]:
+def _part(file: GGUFFile) -> dict[str, Any]:
+    """One of several files: only the first has metadata, and none the whole model."""
+    number, count = split.place(file) or (0, 0)
+    arch = file.metadata.get("general.architecture")
+    kind = file.metadata.get("general.file_type")
+    whole = {
+        "general.architecture": values.string("unknown") if arch is None else arch,
+        "general.file_type": values.u32(0) if kind is None else kind,
+    }
+    shown = _gguf(replace(file, metadata={**file.metadata, **whole}))
+    return shown | {
+        "format": f"{shown['format']}, part {number} of {count}",
+        "architecture": None if arch is None else shown["architecture"],
+        "file_type": None if kind is None else shown["file_type"],
+        "metadata": {key: _shortened(value) for key, value in file.metadata.items()},
+    }
+
+
+def _gguf(file: GGUFFile, files: Sequence[Path] = ()) -> dict[str, Any]:
+    """A file, or the model that it and the other ``files`` are."""
     arch = file.architecture
     entries = [
         Entry(t.name, t.type.name, list(reversed(t.shape)), t.nbytes) for t in file.tensors.values()
@@ -75,7 +101,7 @@ def _gguf(file: GGUFFile) -> dict[str, Any]:
         "format": f"GGUF v{file.version}",
         "architecture": arch,
         "file_type": file.file_type,
-        **sizes(entries, file.path.stat().st_size),
+        **sizes(entries, sum(path.stat().st_size for path in files or (file.path,))),
         "context_length": _count(file, f"{arch}.context_length"),
         "tokenizer": _gguf_tokenizer(file),
         "provenance": {

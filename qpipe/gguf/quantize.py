@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
-from qpipe.gguf import mixture, reader, stream, types, values, weighting
+from qpipe.gguf import mixture, split, stream, types, values, weighting
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
@@ -87,13 +87,9 @@ def prepare(
 
 
 def read(source: Path) -> Prepared:
-    """A GGUF file as it is. Raises `CheckpointError` for one that is damaged or only a part."""
-    file = reader.read(source)
-    if "split.count" in file.metadata:
-        raise errors.CheckpointError(
-            f"{source}: is one part of a split GGUF model; join the parts with "
-            "llama-gguf-split --merge and give the joined file"
-        )
+    """A GGUF model as it is, of one file or of all its parts. Raises `CheckpointError` for one that
+    is damaged or not all there."""
+    file = split.read(source)
     outputs = [
         Output(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
         for tensor in file.tensors.values()

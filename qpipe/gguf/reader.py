@@ -35,13 +35,17 @@ MAX_METADATA = 1 << 28
 
 @dataclass(frozen=True)
 class Tensor:
-    """One entry of the tensor table; ``offset`` counts from the start of the file."""
+    """One entry of the tensor table; ``offset`` counts from the start of the file.
+
+    ``path`` is set for one that lies in another file of the same model.
+    """
 
     name: str
     shape: tuple[int, ...]  # numpy order: rows…, weights per row
     type: GGMLType
     offset: int
     nbytes: int
+    path: Path | None = None
 
     @property
     def n_weights(self) -> int:
@@ -95,7 +99,7 @@ class GGUFFile:
 
         rows = math.prod(tensor.shape[:-1])
         mapped: npt.NDArray[np.uint8] = np.memmap(
-            self.path, np.uint8, "r", tensor.offset, (rows, tensor.nbytes // rows)
+            tensor.path or self.path, np.uint8, "r", tensor.offset, (rows, tensor.nbytes // rows)
         )
         return mapped
 
@@ -134,7 +138,7 @@ class _Parser:
                 f"it ends after {len(self.buffer)} bytes, in the middle of its header",
                 _AGAIN,
             ) from None
-        if not entries:
+        if not entries and "split.count" not in metadata:  # a first part may hold none
             raise _broken(self.path, "it holds no tensor", "give the file with the weights")
         return GGUFFile(self.path, version, metadata, self._placed(entries, metadata))
 

@@ -27,10 +27,15 @@ _CHUNK = 16 << 20
 
 DTYPE_BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1,
+    "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
     "U16": 2, "I16": 2, "F16": 2, "BF16": 2,
     "U32": 4, "I32": 4, "F32": 4,
-    "U64": 8, "I64": 8, "F64": 8,
+    "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
+# safetensors/src/tensor.rs, Dtype::bitsize: elements of less than a byte lie side by side.
+DTYPE_BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6} | {n: 8 * b for n, b in DTYPE_BYTES.items()}
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,13 @@ def _raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
         text = file.read(length) if 0 < length <= min(size - 8, MAX_HEADER) else None
+        file.seek(0)
+        head = b"" if text is not None else file.read(len(_POINTER))
+    if is_pointer(head):
+        raise errors.CheckpointError(
+            f"{path}: this is a pointer of git LFS and not the file itself: run `git lfs pull` in "
+            "the repository's folder"
+        )
     if text is None:
         what = f"its header claims {length} bytes, the file has {size}"
         raise _broken(path, what if len(prefix) == 8 else f"it is only {size} bytes long")
@@ -99,6 +111,11 @@ def _raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
         raise _broken(path, f"its header is no JSON object ({error})") from None
 
 
+def is_pointer(head: bytes) -> bool:
+    """Whether a file that begins so is what git LFS leaves where a file was not fetched."""
+    return head.startswith(_POINTER)
+
+
 def _tensor(path: Path, name: str, entry: Any, start: int) -> StoredTensor:
     where = f"tensor {quoted(name)}"
     if not isinstance(entry, dict):
@@ -106,13 +123,20 @@ def _tensor(path: Path, name: str, entry: Any, start: int) -> StoredTensor:
     dtype: Any = entry.get("dtype")
     shape: Any = entry.get("shape")
     offsets: Any = entry.get("data_offsets")
-    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
+    if not isinstance(dtype, str):
         raise _broken(path, f"{where} has the unknown dtype {dtype!r:.60}")
+    if dtype not in DTYPE_BITS:
+        raise errors.CheckpointError(
+            f"{path}: {where} has the unknown dtype {dtype!r:.60}; a newer version of qpipe may "
+            "know it"
+        )
     if not _counts(shape):
         raise _broken(path, f"{where} has the shape {shape!r:.60}")
     if not _counts(offsets) or len(offsets) != 2 or offsets[1] < offsets[0]:
         raise _broken(path, f"{where} has the data_offsets {offsets!r:.60}")
-    needed = math.prod(shape) * DTYPE_BYTES[dtype]
+    needed, rest = divmod(math.prod(shape) * DTYPE_BITS[dtype], 8)
+    if rest:
+        raise _broken(path, f"{where} is {dtype} {shape}, which is no whole number of bytes")
     if offsets[1] - offsets[0] != needed:
         raise _broken(
             path,

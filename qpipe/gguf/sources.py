@@ -31,7 +31,7 @@ class GGUFRows:
     @property
     def origin(self) -> str:
         """The tensor and file to blame."""
-        return f"{self.file.path}: tensor {self.tensor.name!r}"
+        return f"{self.tensor.path or self.file.path}: tensor {self.tensor.name!r}"
 
     @property
     def type(self) -> GGMLType | None:

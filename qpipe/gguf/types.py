@@ -1,6 +1,7 @@
 """ggml tensor types: names, numbers, block sizes, bytes; standard library only.
 
-Source: ggml.h (enum ggml_type) and ggml.c (type_traits); a test compares with the gguf package.
+Source: ggml.h (enum ggml_type) and ggml.c (type_traits); a test compares with the gguf package, of
+which 0.19.0 lacks Q2_0, and with ggml itself.
 Shapes are in numpy order throughout this package: the last dimension is the row that ggml
 quantizes (its ``ne[0]``). Only files and reports that quote ggml turn it around.
 """
@@ -51,6 +52,7 @@ class GGMLType(Enum):
     MXFP4 = (39, 32, 17)
     NVFP4 = (40, 64, 36)
     Q1_0 = (41, 128, 18)
+    Q2_0 = (42, 64, 18)
 
     @property
     def number(self) -> int:

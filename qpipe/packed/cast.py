@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
-from qpipe.gguf.checkpoint import INDEX
+from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.sources import SafetensorsRows, bf16_to_f32
 from qpipe.packed.write import Entry, stored, write

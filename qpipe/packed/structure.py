@@ -49,6 +49,11 @@ class Structure:
         parts = {part for module in self.modules.values() for part in module.parts} | self.aside
         return {name: tensor for name, tensor in self.tensors.items() if name not in parts}
 
+    @property
+    def files(self) -> set[Path]:
+        """Those with the tensors, and not what lies beside them."""
+        return {tensor.path for tensor in self.tensors.values()}
+
     @cached_property
     def tensor_bytes(self) -> int:
         """Of all tensors."""
@@ -81,7 +86,7 @@ class Structure:
         types.update(Counter(tensor.dtype for tensor in self.plain.values()))
         return {
             "file_type": self.label,
-            "file_bytes": sum(path.stat().st_size for path in self.folder.glob("*.safetensors")),
+            "file_bytes": sum(file.stat().st_size for file in self.files),
             "tensor_bytes": self.tensor_bytes,
             "n_weights": weights,
             "bits_per_weight": self.tensor_bytes * 8 / weights,

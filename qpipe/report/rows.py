@@ -60,7 +60,7 @@ def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
         for model in models
     ]
     _name(made, models, stages)
-    _name_rivals(made, models, result, plan.graph)
+    _name_rivals(made, models, result)
     _compare(made, models, by_node)
     return flatten(made)
 
@@ -304,15 +304,14 @@ def _name(
 
 
 def _name_rivals(
-    made: Sequence[dict[str, Any]], models: Sequence[_Model], result: RunResult, graph: Graph
+    made: Sequence[dict[str, Any]], models: Sequence[_Model], result: RunResult
 ) -> None:
     """Say by which row a level is dominated: measurements know the content of its model."""
     names = {
-        artifact.manifest.digest_but(graph[user].runtime.unread.get(MODEL, ())): row["name"]
+        artifact.manifest.digest: row["name"]
         for row, model in zip(made, models, strict=True)
         for node in model.nodes
         if (artifact := result.outcomes[node].artifact) is not None
-        for user in [node, *graph.users[node]]
     }
     for row in made:
         for measurement in row["measurements"]:

@@ -12,14 +12,11 @@ from pydantic import field_validator
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
-from qpipe.errors import CheckpointError
 from qpipe.stages import base, gguf, quantized
 from qpipe.stages.quantize import GGUF_FILE, file_facts, model_facts
 
 if TYPE_CHECKING:
     from qpipe.gguf.prepared import Prepared
-
-_FLOATS = ("F32", "F16", "BF16")
 
 
 class ConvertParams(base.Params):
@@ -37,7 +34,7 @@ class ConvertParams(base.Params):
 
 
 class Convert(base.Stage):
-    """Also takes a GGUF file in F32, F16 or BF16, which passes through as it is."""
+    """Also takes a GGUF model of any type, which passes through as it is; parts become one file."""
 
     kind = "convert"
     version = 3
@@ -70,16 +67,20 @@ class Convert(base.Stage):
 
     def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
+        from qpipe.gguf.quantize import read
+
         checkpoint = work.inputs["checkpoint"]
         source = gguf.origin(work.origins["checkpoint"])
         out = work.out / GGUF_FILE
         notes: list[str] = []
         try_to_load = partial(gguf.try_to_load, notes)
-        if files := sorted(checkpoint.glob("*.gguf")):
-            found = _pass_through(files, out)
+        files = gguf.gguf_files(checkpoint)
+        if len(files) == 1:
+            link(files[0], out)
+            found = file_facts(out)
             try_to_load(out)
             return {**found, "source": source, "notes": [*notes]}
-        prepared = _prepared(params, work)
+        prepared = read(files[0]) if files else _prepared(params, work)
         facts = prepared.write(
             out,
             threads=work.threads,
@@ -174,19 +175,3 @@ def _prepared(params: ConvertParams, order: base.Order) -> Prepared:
         name=gguf.named(params.name, order.origins["checkpoint"]),
         pretokenizer=params.pretokenizer,
     )
-
-
-def _pass_through(files: list[Path], out: Path) -> Mapping[str, Json]:
-    if len(files) > 1:
-        raise CheckpointError(
-            f"{files[0].parent}: holds {len(files)} GGUF files ({files[0].name}, {files[1].name}, "
-            "…); give the one file as model.source"
-        )
-    facts = file_facts(files[0])
-    if facts["format"] not in _FLOATS:
-        raise CheckpointError(
-            f"{files[0].name}: is already quantized to {facts['format']}; quantizing twice loses "
-            "more than either: give the F32, F16 or BF16 file or the original checkpoint"
-        )
-    link(files[0], out)
-    return facts

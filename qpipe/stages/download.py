@@ -11,8 +11,8 @@ from qpipe.core.link import link
 from qpipe.core.manifest import FileEntry
 from qpipe.core.stamp import stamp
 from qpipe.errors import SourceError
-from qpipe.stages import base, card, hub, received
-from qpipe.stages.sources import HubSource, is_card, wanted_files
+from qpipe.stages import base, card, choosing, hub, received
+from qpipe.stages.sources import HubSource, files_of, is_card
 
 
 class Given(base.Params):
@@ -72,7 +72,7 @@ class Download(base.Stage):
         path = Path(str(work.where["path"]))
         if not path.exists():
             raise SourceError(f"{path}: it was there when the run began, and is gone")
-        files = [path] if path.is_file() else wanted_files(path)
+        files = files_of(path)
         root = path.parent if path.is_file() else path
         made = []
         for file in files:
@@ -92,7 +92,8 @@ def _received(params: Pinned, work: base.Work) -> list[Path]:
     source = HubSource(params.repo, params.kind, params.commit, params.file)
     linked = []
     for file in hub.fetch(source, work.progress):
-        target = work.out / file.name
+        target = work.out / (file.name if params.file else choosing.place(file))
+        target.parent.mkdir(exist_ok=True)
         problem = _take(file, target, work)
         if problem is not None:
             target.unlink()

@@ -122,8 +122,8 @@ def source(params: GgufParams, order: Order) -> Path | Prepared:
     Raises CheckpointError for a checkpoint that is damaged or cannot be converted.
     """
     folder = order.inputs["model"]
-    if any(folder.glob("*.gguf")):
-        return only_file(folder, suffix=".gguf")
+    if files := gguf_files(folder):
+        return files[0]
     from qpipe.gguf.convert import prepare
 
     return prepare(
@@ -132,6 +132,11 @@ def source(params: GgufParams, order: Order) -> Path | Prepared:
         name=named(params.name, order.origins["model"]),
         pretokenizer=params.pretokenizer,
     )
+
+
+def gguf_files(folder: Path) -> list[Path]:
+    """The files of the one GGUF model in an artifact, in order; none for a checkpoint."""
+    return sorted(folder.glob("*.gguf"))
 
 
 def named(given: str | None, made: Mapping[str, Json]) -> str | None:

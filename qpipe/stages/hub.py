@@ -7,47 +7,48 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 from qpipe.errors import OutOfSpaceError, SourceError
-from qpipe.stages import received
-from qpipe.stages.sources import WANTED, HubSource
+from qpipe.gguf import split
+from qpipe.stages import choosing, received
+from qpipe.stages.sources import HubSource, is_commit
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 
 
-def resolve_commit(source: HubSource) -> str:
+def resolve_commit(source: HubSource, last: str | None = None) -> str:
     """The commit SHA that a branch, tag or short hash stands for now.
 
-    Without a network, the one that the local cache last saw. Raises SourceError.
+    With HF_HUB_OFFLINE it is ``last``, that which the hub named last, or what the hub's own cache
+    knows. Raises SourceError.
     """
     from huggingface_hub import HfApi, constants
 
     if constants.HF_HUB_OFFLINE:
-        return _cached_commit(source)
+        return last or _cached_commit(source)
     with _our_errors(source):
         info = HfApi().repo_info(source.repo, revision=source.revision, repo_type=source.kind)
-    if info.sha is None:
+    if info.sha is None or not is_commit(info.sha):
         raise SourceError(f"{source.label}: the hub did not say which commit this is")
     return info.sha
 
 
 def _cached_commit(source: HubSource) -> str:
-    from huggingface_hub import constants
-
-    folder = f"{source.kind}s--{source.repo.replace('/', '--')}"
-    ref = Path(constants.HF_HUB_CACHE) / folder / "refs" / source.revision
-    try:
-        return ref.read_text().strip()
-    except OSError:
-        raise SourceError(
-            f"{source.label}: HF_HUB_OFFLINE is set and the local cache does not know revision "
-            f"{source.revision!r} ({ref} is not there); name a commit SHA as the revision, or run "
-            "`qpipe lock` once with a network"
-        ) from None
+    refs = _cache(source) / "refs"
+    with contextlib.suppress(OSError):
+        commit = (refs / source.revision).read_text(errors="replace").strip()
+        if is_commit(commit):
+            return commit
+    raise SourceError(
+        f"{source.label}: HF_HUB_OFFLINE is set, and neither this store nor the hub's cache knows "
+        f"revision {source.revision!r}; name a commit SHA (40 digits) as the revision, or run "
+        "`qpipe lock` once with a network"
+    )
 
 
 def fetch(source: HubSource, progress: Progress = lambda done, total, unit: None) -> list[Path]:
@@ -56,46 +57,98 @@ def fetch(source: HubSource, progress: Progress = lambda done, total, unit: None
     ``source.revision`` is a commit. Downloads resume where they stopped; ``progress`` takes
     (bytes done, bytes in all, "bytes"). Raises SourceError.
     """
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import snapshot_download
+
+    if source.file is not None:
+        return [_one(source, name, progress) for name in _with_parts(source.file)]
+    listed = _listed(source)
+    names = _cached(source) if listed is None else listed
+    if listed is None and not names:
+        with _our_errors(source):  # its library says what is in the way
+            snapshot_download(**_asked(source), allow_patterns=[*choosing.WANTED])
+        names = _cached(source)
+    chosen = _chosen(source, names, cached=listed is None)
+    with _our_errors(source):
+        made = snapshot_download(
+            **_asked(source), allow_patterns=[*map(glob.escape, chosen)], tqdm_class=_bar(progress)
+        )
+    return [Path(made) / name for name in chosen]
+
+
+def _asked(source: HubSource) -> dict[str, Any]:
+    return {"repo_id": source.repo, "revision": source.revision, "repo_type": source.kind}
+
+
+def _one(source: HubSource, name: str, progress: Progress) -> Path:
+    from huggingface_hub import hf_hub_download
 
     with _our_errors(source):
-        if source.file is not None:
-            path = hf_hub_download(
-                source.repo,
-                source.file,
-                revision=source.revision,
-                repo_type=source.kind,
-                tqdm_class=_bar(progress),
-            )
-            return [Path(path)]
-        folder = snapshot_download(
-            source.repo,
-            revision=source.revision,
-            repo_type=source.kind,
-            allow_patterns=list(WANTED),
-            ignore_patterns=["*/*"],
-            tqdm_class=_bar(progress),
-        )
-    files = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    if not files:
+        return Path(hf_hub_download(**_asked(source), filename=name, tqdm_class=_bar(progress)))
+
+
+def _with_parts(file: str) -> list[str]:
+    """A file, or all parts of the GGUF model of which it is one."""
+    path = PurePosixPath(file)
+    part = split.named(path.name)
+    return [file] if part is None else [str(path.with_name(name)) for name in part.all_names()]
+
+
+def _listed(source: HubSource) -> list[str] | None:
+    """The names of the files of a repository; None where only the cache can tell."""
+    import httpx
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        with _our_errors(source, httpx.TransportError):
+            info = HfApi().repo_info(source.repo, revision=source.revision, repo_type=source.kind)
+    except httpx.TransportError:
+        return None
+    siblings = getattr(info, "siblings", None) or ()  # kernels have none
+    return [one.rfilename for one in siblings]
+
+
+def _cached(source: HubSource) -> list[str]:
+    """The names of the files of a repository that are in the hub's cache."""
+    snapshot = _cache(source) / "snapshots" / source.revision
+    templates = (snapshot / choosing.TEMPLATES).glob("*")
+    return [choosing.place(p) for p in (*snapshot.glob("*"), *templates) if p.is_file()]
+
+
+def _cache(source: HubSource) -> Path:
+    """The folder of a repository in the hub's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"{source.kind}s--{source.repo.replace('/', '--')}")
+
+
+def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> list[str]:
+    """The files of one model among ``names``. Raises SourceError if they are none."""
+    chosen = choosing.wanted(
+        source.label, names, lambda name: _one(source, name, _told_nobody).read_bytes()
+    )
+    if not chosen:
+        where = "the hub's cache has of this repository" if cached else "in this repository"
         raise SourceError(
-            f"{source.label}: nothing in this repository is part of a checkpoint "
-            f"(looked for {', '.join(WANTED)}); for one file of it write "
+            f"{source.label}: nothing {where} is part of a checkpoint "
+            f"(looked for {', '.join(choosing.WANTED)} and *.gguf); for one file of it write "
             f"hf:{source.repo}@{source.revision}/FILE"
         )
-    return files
+    return chosen
+
+
+def _told_nobody(done: int, total: int, unit: str) -> None:
+    return
 
 
 def fetch_again(source: HubSource, file: Path) -> Path:
     """A file of a snapshot once more, its blob removed first. Raises SourceError."""
-    from huggingface_hub import hf_hub_download
-
-    name = source.file or file.name
+    name = choosing.place(file)
+    if source.file is not None:
+        name = str(PurePosixPath(source.file).with_name(file.name))
     received.discard(file)
-    with _our_errors(source):
-        return Path(
-            hf_hub_download(source.repo, name, revision=source.revision, repo_type=source.kind)
-        )
+    return _one(source, name, _told_nobody)
 
 
 def _bar(progress: Progress) -> Any:
@@ -125,14 +178,17 @@ def _bar(progress: Progress) -> Any:
 
 
 @contextlib.contextmanager
-def _our_errors(source: HubSource) -> Iterator[None]:
-    """Turn what huggingface_hub raises into a SourceError that says what to do."""
+def _our_errors(source: HubSource, *let: type[Exception]) -> Iterator[None]:
+    """Turn what huggingface_hub raises, but for what to ``let`` pass, into a SourceError that says
+    what to do."""
     import httpx
     from huggingface_hub import errors
 
     endpoint = os.environ.get("HF_ENDPOINT", "the Hugging Face hub")
     try:
         yield
+    except let:
+        raise
     except errors.GatedRepoError:
         raise SourceError(
             f"{source.label}: this repository is gated; accept its terms on its page on the hub, "

@@ -8,30 +8,31 @@ say what it is (the digest of a local tree, the commit of a repository), which e
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from qpipe.core import lock
 from qpipe.core.digests import Digests
-from qpipe.core.files import exists, expanded
+from qpipe.core.files import exists, expanded, is_file, open_file, read_file
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.errors import SourceError
-from qpipe.stages import card
+from qpipe.stages import card, choosing
 
-# The parts of a checkpoint folder or repository that mean something to us.
-WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
-# Where transformers 5 saves chat templates but the default one.
-TEMPLATES = "additional_chat_templates"
 # The parts of a folder of lm-eval tasks, at any depth.
 TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HF = re.compile(
-    r"hf:(?P<type>datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
+    r"hf:(?P<type>datasets/)?(?P<repo>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
 )
+# Bytes of an index at most (of 1,000,000 tensors), and of a pointer of git LFS.
+_INDEX_BYTES, _POINTER_BYTES = 200 << 20, 1024
+
 # How a local source becomes an artifact; 2: without a card's prose, and its name is noted.
 FORM = 2
 
@@ -40,7 +41,11 @@ DATA = Path(__file__).parents[1] / "data"
 
 @dataclass(frozen=True)
 class Pinned:
-    """A source as a node has it: ``params`` for the key, ``where`` for this machine."""
+    """A source as a node has it: ``params`` for the key, ``where`` for this machine.
+
+    In ``where``, ``name`` is what its user calls it, and ``shown`` the folder of its files in the
+    words of messages.
+    """
 
     params: Mapping[str, Json]
     where: Mapping[str, Json]
@@ -66,14 +71,15 @@ class Pinner:
     """Pins sources; ``hashes`` is where the digests of local files are remembered.
 
     ``folders`` are searched for relative paths, in order. ``locked`` maps `HubSource.label` to a
-    commit. ``resolve`` asks the hub for the commit of a revision. ``notes`` collects what was
+    commit. ``resolve`` asks the hub for the commit of a revision, given the
+    one that it named last. ``notes`` collects what was
     resolved, for `qpipe lock`.
     """
 
     folders: tuple[Path, ...]
     hashes: Path
     locked: Mapping[str, str]
-    resolve: Callable[[HubSource], str]
+    resolve: Callable[[HubSource, str | None], str]
     notes: dict[str, str] = field(default_factory=dict)
 
     def pin(self, source: str, revision: str | None) -> Pinned:
@@ -117,11 +123,12 @@ class Pinner:
                 f"{path}: is a pipe or a device, whose content may be read but once; save it to a "
                 "file, and give that"
             )
-        files = [path] if path.is_file() else wanted_files(path)
+        files = files_of(path)
         if not files:
             raise SourceError(
                 f"{path}: nothing in this folder is part of a checkpoint "
-                f"(looked for {', '.join(WANTED)}), and it holds no tasks (*.yaml) either"
+                f"(looked for {', '.join(choosing.WANTED)} and *.gguf), and it holds no tasks "
+                "(*.yaml) either"
             )
         root = path.parent if path.is_file() else path
         digests = Digests(self.hashes)
@@ -135,24 +142,73 @@ class Pinner:
                 entries.append((name, file.stat().st_size, digests.of(file)))
         return Pinned(
             {"kind": "local", "tree": content_digest(entries), "form": FORM},
-            {"path": str(path), "name": path.name, "bytes": sum(size for _, size, _ in entries)},
+            {
+                "path": str(path),
+                "name": path.name,
+                "shown": str(root),
+                "bytes": sum(size for _, size, _ in entries),
+            },
         )
 
     def _pin_hub(self, hub: HubSource) -> Pinned:
         commit = hub.revision
-        if not _COMMIT.fullmatch(commit):
-            commit = self.locked.get(hub.label) or self.resolve(hub)
+        if not is_commit(commit):
+            commit = self.locked.get(hub.label) or self._resolved(hub)
             self.notes[hub.label] = commit
+        if not is_commit(commit):
+            raise SourceError(
+                f"{hub.label}: the lock file has {commit!r} for it, which is no commit (40 digits "
+                "of 0-9a-f); run `qpipe lock` again"
+            )
         params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
         name = hub.repo if hub.file is None else PurePosixPath(hub.file).name
-        return Pinned({**params, "file": hub.file}, {"name": name})
+        inside = "" if hub.file is None else f"/{PurePosixPath(hub.file).parent}".removesuffix("/.")
+        shown = f"{hub.repo}@{commit[:8]}{inside}"
+        return Pinned({**params, "file": hub.file}, {"name": name, "shown": shown})
+
+    def _resolved(self, hub: HubSource) -> str:
+        """The commit that the hub names, or without a network the one that it named last."""
+        note = self.hashes / f"commit-{bytes_sha256(hub.label.encode())}"
+        commit = self.resolve(hub, _noted(note))
+        with contextlib.suppress(OSError):  # the next run without a network does without it
+            lock.write_atomic(note, commit.encode(), sync=False)
+        return commit
+
+
+def _noted(note: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        commit = note.read_text(errors="replace")
+        return commit if is_commit(commit) else None
+    return None
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit's whole SHA, and so no name that may mean another tomorrow."""
+    return _COMMIT.fullmatch(revision) is not None
 
 
 def parse_hub(source: str, revision: str | None) -> HubSource | None:
     """The repository that ``source`` names, or None if it has no such form.
 
-    A revision inside the source and another beside it contradict each other: SourceError.
+    A revision inside the source and another beside it contradict each other: SourceError, as for
+    a name that would lead out of a folder.
     """
+    found = _parse_hub(source, revision)
+    if found is not None:
+        for field, name in (("model.revision", found.revision), ("file", found.file or "")):
+            if name and not all(map(_is_name, name.split("/"))):
+                raise SourceError(
+                    f"{source}: {field} {name!r} is no name on the hub: it has an empty part, `.`, "
+                    "`..` or a backslash; give a branch, a tag or a commit SHA of 40 digits"
+                )
+    return found
+
+
+def _is_name(part: str) -> bool:
+    return part not in ("", ".", "..") and "\\" not in part and part.isprintable()
+
+
+def _parse_hub(source: str, revision: str | None) -> HubSource | None:
     if match := _HF.fullmatch(source):
         inside = match["revision"]
         if inside and revision and inside != revision:
@@ -164,20 +220,48 @@ def parse_hub(source: str, revision: str | None) -> HubSource | None:
     return None
 
 
-def wanted_files(folder: Path) -> list[Path]:
-    """The files of a folder that mean something to us, in order.
+def files_of(path: Path) -> list[Path]:
+    """The files that a local source comes to, in order: of a GGUF file all its parts, of a folder
+    those that mean something to us.
 
     Of a checkpoint those of the folder itself, and its further chat templates. A folder with *.yaml
     and no config.json is one of tasks: all of them and their data, below it too, but for what is
-    hidden or compiled.
+    hidden or compiled. Raises SourceError for a model that cannot be read.
     """
+    if path.is_file():
+        beside = [other.name for other in path.parent.glob("*.gguf")]
+        names = choosing.all_parts(str(path), path.name, beside)
+        return [path.parent / name for name in names]
+    return _of_folder(path)
+
+
+def _of_folder(folder: Path) -> list[Path]:
     if holds_tasks(folder):
         return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
-    return sorted(
-        path
-        for path in (*folder.iterdir(), *(folder / TEMPLATES).glob("*.jinja"))
-        if path.is_file() and any(fnmatch.fnmatch(path.name, pattern) for pattern in WANTED)
-    )
+    names = [path.name for path in folder.iterdir() if is_file(path)]
+    templates = [path for path in (folder / choosing.TEMPLATES).glob("*.jinja") if is_file(path)]
+    names += map(choosing.place, templates)
+
+    def read(name: str) -> bytes:
+        return read_file(folder / name, SourceError, most=_INDEX_BYTES)
+
+    files = [folder / name for name in choosing.wanted(str(folder), names, read)]
+    if pointers := [file.name for file in files if _is_pointer(file)]:
+        raise SourceError(
+            f"{folder}: {', '.join(pointers[:3])}{' and others' if pointers[3:] else ''}: pointers "
+            "of git LFS and not the files themselves; run `git lfs pull` in that folder"
+        )
+    return files
+
+
+def _is_pointer(file: Path) -> bool:
+    """Whether git LFS has not fetched a file: what it leaves is short."""
+    from qpipe.gguf.safetensors import is_pointer
+
+    if file.stat().st_size >= _POINTER_BYTES:
+        return False
+    with open_file(file, SourceError) as opened:
+        return is_pointer(opened.read(_POINTER_BYTES))
 
 
 def is_card(file: Path, source: Path) -> bool:

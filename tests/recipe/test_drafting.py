@@ -16,7 +16,7 @@ from tests.recipe.jobs import TEXT, job, pipeline
 
 def planned(*configs: dict[str, Any], labels: tuple[str, ...] = ("",)) -> Plan:
     jobs = [job(config, label=label) for config, label in zip(configs, labels, strict=True)]
-    pinner = Pinner((Path.cwd(),), Path("/nonexistent/hashes"), {}, lambda source: "a" * 40)
+    pinner = Pinner((Path.cwd(),), Path("/nonexistent/hashes"), {}, lambda source, last: "a" * 40)
     return plan(draft("recipe", jobs), pinner)
 
 

@@ -70,6 +70,15 @@ def test_only_the_parts_of_a_checkpoint_are_fetched(hub: Hub, tmp_path: Path) ->
     assert not any("pytorch_model.bin" in request for request in hub.requests)
 
 
+def test_further_chat_templates_come_along(hub: Hub, tmp_path: Path) -> None:
+    folder = hub.repositories["someone/model"]
+    for name in ("additional_chat_templates/tool.jinja", "other/x.jinja", "onnx/config.json"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("text")
+    code, names = call(FETCH, tmp_path, revision=COMMIT, HF_ENDPOINT=hub.url)
+    assert (code, names) == (0, "tool.jinja config.json model.safetensors")
+
+
 def test_progress_counts_bytes(hub: Hub, tmp_path: Path) -> None:
     seen = "hub.fetch(source, lambda *at: print(*at))"
     code, lines = call(seen, tmp_path, revision=COMMIT, HF_ENDPOINT=hub.url)

@@ -17,9 +17,9 @@ def pinner(
     tmp_path: Path,
     *,
     locked: dict[str, str] | None = None,
-    resolve: Callable[[HubSource], str] | None = None,
+    resolve: Callable[[HubSource, str | None], str] | None = None,
 ) -> Pinner:
-    def refuse(source: HubSource) -> str:
+    def refuse(source: HubSource, last: str | None) -> str:
         raise AssertionError(f"the hub was asked for {source}")
 
     return Pinner((tmp_path,), tmp_path / "hashes", locked or {}, resolve or refuse)
@@ -92,9 +92,9 @@ def test_a_commit_needs_nobody(tmp_path: Path) -> None:
 def test_a_branch_is_resolved_once_locked(tmp_path: Path) -> None:
     asked: list[HubSource] = []
 
-    def resolve(source: HubSource) -> str:
+    def resolve(source: HubSource, last: str | None) -> str:
         asked.append(source)
-        return COMMIT
+        return last or COMMIT
 
     asking = pinner(tmp_path, resolve=resolve)
     pinned = asking.pin("someone/model", "main")
@@ -119,6 +119,48 @@ def test_a_branch_is_resolved_once_locked(tmp_path: Path) -> None:
 )
 def test_forms_of_hub_sources(text: str, expected: HubSource | None) -> None:
     assert parse_hub(text, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "revision"),
+    [
+        ("a/b", "../../../../etc"),
+        ("a/b", "refs/../../x"),
+        ("a/b", "/etc/passwd"),
+        ("a/b", "x//y"),
+        ("a/b", "a\\b"),
+        ("hf:a/b@v1/../../x", None),
+        ("hf:a/b@v1/x/./y.gguf", None),
+    ],
+)
+def test_names_that_lead_out_of_a_folder_are_refused(
+    tmp_path: Path, source: str, revision: str | None
+) -> None:
+    with pytest.raises(SourceError, match="is no name on the hub"):
+        pinner(tmp_path).pin(source, revision)
+
+
+def test_a_revision_may_have_slashes(tmp_path: Path) -> None:
+    asking = pinner(tmp_path, resolve=lambda source, last: COMMIT)
+    assert asking.pin("a/b", "refs/pr/1").params["commit"] == COMMIT
+
+
+def test_the_last_commit_is_remembered(tmp_path: Path) -> None:
+    told: list[str | None] = []
+
+    def resolve(source: HubSource, last: str | None) -> str:
+        told.append(last)
+        return COMMIT
+
+    for _ in range(2):
+        pinner(tmp_path, resolve=resolve).pin("a/b", None)
+    assert told == [None, COMMIT]
+
+
+def test_a_lock_file_has_commits_alone(tmp_path: Path) -> None:
+    locked = {"model:a/b@main": "../../x"}
+    with pytest.raises(SourceError, match="no commit"):
+        pinner(tmp_path, locked=locked).pin("a/b", None)
 
 
 def test_two_revisions_contradict(tmp_path: Path) -> None:

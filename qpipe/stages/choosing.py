@@ -1,0 +1,133 @@
+"""Which files of a folder, or of a repository, are brought into the store as one model.
+
+Nothing else is fetched or linked: other layouts of the same weights, adapters, older parts.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from qpipe.core.layout import MANIFEST
+from qpipe.errors import SourceError
+
+# The parts of a checkpoint that mean something to us.
+WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
+# Where transformers 5 saves chat templates but the default one.
+TEMPLATES = "additional_chat_templates"
+
+Read = Callable[[str], bytes]
+"""The bytes of a file by its name."""
+
+
+def wanted(label: str, names: Collection[str], read: Read) -> list[str]:
+    """Those of ``names`` that make up the one model, in order; none if no file means anything.
+
+    ``label`` names the folder or repository. Raises SourceError for a model without weights that
+    can be read, with two sets of them, and for several GGUF models.
+    """
+    from qpipe.gguf import parts
+
+    found = sorted(name for name in names if _is_wanted(name))
+    models = gguf_models(names)
+    try:
+        weights = parts.weights(names, _listed(names, read))
+    except parts.AmbiguousError as error:
+        raise SourceError(f"{label}: {error}") from None
+    except parts.IncompleteError:
+        return found  # what is missing, the stage that needs it says
+    others = [name for name in found if name.endswith(".safetensors") and not _is_model(name)]
+    if models and not weights:
+        return _the_one(label, models)
+    if not weights and not others and _looks_like_a_model(names):
+        raise SourceError(f"{label}: {parts.instead(names)}")
+    unread = {name for name in found if name.endswith(".safetensors")} - {*weights, *others}
+    return [name for name in found if name not in unread]
+
+
+def place(file: Path) -> str:
+    """The name of a file inside its checkpoint: that of a further chat template has its folder."""
+    return f"{TEMPLATES}/{file.name}" if file.parent.name == TEMPLATES else file.name
+
+
+def _is_wanted(name: str) -> bool:
+    from qpipe.gguf import parts
+
+    folder, _, own = name.rpartition("/")
+    if folder:
+        return folder == TEMPLATES and own.endswith(".jinja")
+    known = any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)
+    return known and name != MANIFEST and not parts.is_beside(name)
+
+
+def _is_model(name: str) -> bool:
+    return fnmatch.fnmatch(name, "model*.safetensors")
+
+
+def _listed(names: Collection[str], read: Read) -> set[str] | None:
+    """The files that the index names, None if there is none or it cannot be used."""
+    from qpipe.gguf import jsonfile, parts
+
+    if parts.INDEX not in names:
+        return None
+    try:
+        weight_map = jsonfile.parse(read(parts.INDEX)).get("weight_map")
+    except ValueError:
+        return None  # what is wrong with it, the stage that needs it says
+    if not isinstance(weight_map, dict):
+        return None
+    return {str(file) for file in weight_map.values()}.intersection(names)
+
+
+def _looks_like_a_model(names: Collection[str]) -> bool:
+
+    pickled = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+    kinds = (*pickled, "config.json", "consolidated*", "adapter_*")
+    return any(fnmatch.fnmatch(name, kind) for name in names for kind in kinds)
+
+
+def gguf_models(names: Collection[str]) -> dict[str, list[str]]:
+    """The GGUF models among ``names``, each with its files, by the name of the first."""
+    from qpipe.gguf import split
+
+    models: dict[tuple[str, int], list[str]] = {}
+    for name in sorted(names):
+        if name.endswith(".gguf") and not _is_no_model(name):
+            part = split.named(name)
+            key = (name, 1) if part is None else (part.stem, part.count)
+            models.setdefault(key, []).append(name)
+    return {files[0]: files for files in models.values()}
+
+
+def _is_no_model(name: str) -> bool:
+    """Projectors of images and importance matrices lie beside models as GGUF files too."""
+    return name.startswith("mmproj") or "imatrix" in name
+
+
+def _the_one(label: str, models: dict[str, list[str]]) -> list[str]:
+    if len(models) > 1:
+        names = ", ".join([*models][:6]) + (", …" if len(models) > 6 else "")
+        raise SourceError(
+            f"{label}: holds {len(models)} GGUF models ({names}); give the file of one of them"
+        )
+    ((first, files),) = models.items()
+    return all_parts(label, first, files)
+
+
+def all_parts(label: str, name: str, names: Collection[str]) -> list[str]:
+    """The files of the GGUF model that ``name`` is, or is a part of, from those in its folder.
+
+    Raises SourceError for a part that is missing.
+    """
+    from qpipe.gguf import split
+
+    part = split.named(name)
+    if part is None:
+        return [name]
+    if missing := [other for other in part.all_names() if other not in names]:
+        raise SourceError(
+            f"{label}: {name} is one of the {part.count} files of a model, and {missing[0]} is "
+            "missing: give all of them in one folder"
+        )
+    return part.all_names()
