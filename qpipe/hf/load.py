@@ -180,5 +180,8 @@ def _missing(folder: Path, method: str | None, error: ImportError) -> str:
 
 
 def _words(error: BaseException) -> str:
+    if "automatic conversion of the weights" in str(error):
+        # transformers 5.17 prints which, and raises an error that points to what it printed.
+        return "parts of its packed weights are missing or damaged (the stage's log names them)"
     lines = [line.strip() for line in reason(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

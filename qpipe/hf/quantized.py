@@ -24,6 +24,8 @@ from typing import Any
 from qpipe.errors import CheckpointError
 
 CONFIG = "config.json"
+AS_IT_IS = "measure it as it is: quantize=none quantize.dtype=source"
+"""The way out for a checkpoint that is quantized already."""
 # By file, the method that its tool meant without saying so, and the names that it has for fields.
 _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "quantize_config.json": ("gptq", {"checkpoint_format": "format"}),
@@ -57,7 +59,7 @@ class Settings:
         """The sentence for whoever wants to quantize such a checkpoint again."""
         return (
             f"model.source is quantized already ({self.words}); quantizing twice loses more than "
-            "either: give the checkpoint before quantization"
+            f"either: give the checkpoint before quantization, or {AS_IT_IS}"
         )
 
     @property

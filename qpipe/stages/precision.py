@@ -10,6 +10,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
 from qpipe.errors import CheckpointError
+from qpipe.hf.quantized import AS_IT_IS
 from qpipe.stages import base, checkpoint, quantized
 from qpipe.stages.gguf import origin
 
@@ -55,7 +56,7 @@ class Cast(base.Stage):
         if (said := quantized.said(folder)) is not None:
             raise CheckpointError(
                 f"quantize.dtype={params.dtype}: model.source is quantized already ({said.words}), "
-                f"and packed weights have no other precision; {quantized.AS_IT_IS}"
+                f"and packed weights have no other precision; {AS_IT_IS}"
             )
 
     def run(self, params: CastParams, work: base.Work) -> Mapping[str, Json]:

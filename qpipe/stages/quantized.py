@@ -7,8 +7,6 @@ from pathlib import Path
 from qpipe.errors import CheckpointError
 from qpipe.hf.quantized import CONFIG, Settings, settings
 
-AS_IT_IS = "measure it as it is: quantize=none quantize.dtype=source"
-
 
 def said(folder: Path) -> Settings | None:
     """How the checkpoint in ``folder`` is quantized, None if it is not, or is no checkpoint folder.
@@ -25,4 +23,4 @@ def said(folder: Path) -> Settings | None:
 def refuse(folder: Path) -> None:
     """Raise CheckpointError if the checkpoint in ``folder`` is quantized already."""
     if (found := said(folder)) is not None:
-        raise CheckpointError(f"{found.refusal}, or {AS_IT_IS}")
+        raise CheckpointError(found.refusal)

@@ -11,9 +11,10 @@ import pytest
 from qpipe.packed.inspect import inspect
 from tests.cli import qpipe
 from tests.packed.checkpoints import around, checkpoint, plain
-from tests.packed.test_structure import FORMATS, gptq, state
+from tests.packed.test_structure import FORMATS, gptq, nf4_twice, state
 
 STATE = state(64, 128).nbytes
+NESTED = nf4_twice()[0]["weight.quant_state.bitsandbytes__nf4"].nbytes
 # Of each weight of a matrix of 64 rows and 128 columns: its own bits, and those of what it shares.
 EXPECTED: dict[str, tuple[list[float], list[int], float]] = {
     "GPTQ-4bit-g32-actorder": ([4], [32], 4 + 16 / 32 + 4 / 32 + 32 / 64),
@@ -37,6 +38,7 @@ EXPECTED: dict[str, tuple[list[float], list[int], float]] = {
     "W6A16-g64": ([6], [64], 6 + 16 / 64 + 6 / 64 + 2 * 64 / 8192),
     "W3A16-g64 loosely": ([3], [64], 13 * 32 / 128 + 16 / 64 + 14 * 32 / 8192 + 2 * 64 / 8192),
     "bnb-NF4 in bf16": ([4], [64], 4 + 32 / 64 + (16 * 32 + STATE * 8) / 8192),
+    "bnb-NF4-dq": ([4], [64], 4 + 8 / 64 + (2 + 256 + 16) * 32 / 8192 + NESTED * 8 / 8192),
     "FP8-block deepseek": ([8], [], 8 + 6 * 32 / 8192),
     "FP8 whole": ([8], [], 8 + 32 / 8192),
     "ao-FP8A16": ([8], [-1], 8 + 32 / 128),

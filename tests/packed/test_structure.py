@@ -192,6 +192,19 @@ def nf4_in_bf16() -> tuple[Arrays, dict[str, Any]]:
     return {**parts, "weight": np.zeros((64 * 128 // 4, 1), np.uint16)}, config
 
 
+def nf4_twice() -> tuple[Arrays, dict[str, Any]]:
+    parts, config = nf4()
+    more = {"blocksize": 64, "shape": [64, 128], "nested_blocksize": 100, "nested_offset": 0.1}
+    state = np.frombuffer(json.dumps(more).encode(), np.uint8)
+    return {
+        **parts,
+        "weight.absmax": np.zeros(128, np.uint8),
+        "weight.quant_state.bitsandbytes__nf4": state,
+        "weight.nested_absmax": np.zeros(2, np.float32),
+        "weight.nested_quant_map": np.zeros(256, np.float32),
+    }, {**config, "bnb_4bit_use_double_quant": True}
+
+
 def deepseek() -> tuple[Arrays, dict[str, Any]]:
     parts = {
         "weight": np.zeros((64, 128), np.bool_), "weight_scale_inv": np.zeros((2, 3), np.float32),
@@ -261,7 +274,8 @@ FORMATS = {
     "FP8-dynamic": fp8_rows, "FP8": fp8_tensor, "FP8-block": fp8_blocks, "MXFP8A16": mxfp8,
     "NVFP4A16": nvfp4, "MXFP4": mxfp4, "W8A16": int8_tensor,
     "W3A16-g64": lambda: densely(3), "W6A16-g64": lambda: densely(6), "W3A16-g64 loosely": loosely,
-    "bnb-NF4 in bf16": nf4_in_bf16, "FP8-block deepseek": deepseek, "FP8 whole": fp8_whole,
+    "bnb-NF4 in bf16": nf4_in_bf16, "bnb-NF4-dq": nf4_twice,
+    "FP8-block deepseek": deepseek, "FP8 whole": fp8_whole,
     "ao-FP8A16": ao_float8, "ao-W4A16-g32": ao_intx,
     "AutoRound-NVFP4": autoround_nvfp4, "AutoRound-MXFP8": autoround_mxfp8,
     "AutoRound-FP8": autoround_fp8, "AutoRound-FP8-block": autoround_blocks,

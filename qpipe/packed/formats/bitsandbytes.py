@@ -73,9 +73,21 @@ def _four_bits(name: str, tensors: Tensors, kind: str) -> Packed:
     why = f"a matrix of {' × '.join(map(str, shape))} in 4 bits and blocks of {block}"
     weights = part(tensors, name, "weight", _STORAGE)
     expect(weights, (-(-count // 2 // DTYPE_BYTES[weights.dtype]), 1), why)
-    expect(part(tensors, name, "weight.absmax", ("F32", "U8")), (-(-count // block),), why)
+    scales = part(tensors, name, "weight.absmax", ("F32", "U8"))
+    expect(scales, (-(-count // block),), why)
+    if scales.dtype == "U8":
+        _nested(name, tensors, scales, state)
     parts = tuple(key for key in tensors if key.startswith(f"{name}.weight"))
     return Packed(name, shape, f"bnb-{kind.upper()}", parts, 4, block)
+
+
+def _nested(name: str, tensors: Tensors, scales: StoredTensor, state: Fields) -> None:
+    """Without these the codes of scales would be taken for scales."""
+    block = state.integer("nested_blocksize", least=1, most=1 << 20)
+    why = f"scales in blocks of {block}"
+    own = part(tensors, name, "weight.nested_absmax", ("F32",))
+    expect(own, (-(-scales.shape[0] // block),), why)
+    expect(part(tensors, name, "weight.nested_quant_map", ("F32",)), (256,), why)
 
 
 def _state(stored: StoredTensor) -> Fields:

