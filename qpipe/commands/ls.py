@@ -29,7 +29,7 @@ _HEAD = ("KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE",
 _SIDES = "llllrrrrrr"
 
 # Bytes of the longest manifest that is read, and what no figure in one can reach.
-_MOST = 200_000_000
+_MOST = 1 << 26
 _LARGEST = 1e18
 
 

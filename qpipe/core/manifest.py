@@ -30,8 +30,8 @@ _BLANK = "0" * 64
 _LINES = json.JSONEncoder(allow_nan=False, separators=(",\n ", ": "))
 
 
-# Bytes of the longest manifest that is read; one of 100,000 files takes a tenth.
-_MOST = 200_000_000
+# Bytes of the longest manifest that is read; one of 100,000 files takes a quarter.
+_MOST = 1 << 26
 
 
 class DamagedError(StoreError):

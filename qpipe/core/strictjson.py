@@ -17,8 +17,9 @@ TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
 if TYPE_CHECKING:
     from typing import Any
 
-MOST = 200_000_000
-"""Bytes of the largest file that is read: the longest tokenizer.json have a quarter of it."""
+MOST = 100_000_000
+"""Bytes of the largest file that is read: twice those of the longest tokenizer.json. Values may
+take twenty times the memory that their text does."""
 
 MOST_LEVELS = 100
 """Objects and lists inside each other: what walks through them may recurse."""
@@ -51,10 +52,10 @@ def parse(text: bytes) -> Any:
     return value
 
 
-def load(path: Path, error: type[QpipeError]) -> Any:
-    """The value in the file ``path``. Raises ``error``, naming the file."""
+def load(path: Path, error: type[QpipeError], *, most: int = MOST) -> Any:
+    """The value in the file ``path`` of ``most`` bytes. Raises ``error``, naming the file."""
     try:
-        return parse(read_file(path, error, most=MOST))
+        return parse(read_file(path, error, most=most))
     except ValueError as problem:
         raise error(f"{path}: not usable as JSON: {problem}") from None
 

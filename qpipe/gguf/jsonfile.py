@@ -11,6 +11,9 @@ from qpipe.core import strictjson
 from qpipe.core.files import read_file
 from qpipe.core.strictjson import DuplicateKeyError
 
+_SMALL_FILES = ("config.json", "generation_config.json")
+_SMALL = 1 << 25
+
 __all__ = ["DuplicateKeyError", "load", "parse"]
 
 
@@ -20,7 +23,8 @@ def load(path: Path) -> dict[str, Any]:
         raise errors.CheckpointError(
             f"{path}: missing; a Hugging Face checkpoint has this file: download it again"
         )
-    text = read_file(path, errors.CheckpointError, most=strictjson.MOST)
+    most = _SMALL if path.name in _SMALL_FILES else strictjson.MOST
+    text = read_file(path, errors.CheckpointError, most=most)
     try:
         return parse(text)
     except ValueError as error:

@@ -29,6 +29,8 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 DEFAULT_ALIGNMENT = 32
 MAX_DIMS = 4
+MAX_ENTRIES = 1 << 20
+"""Tensors, and metadata fields; the largest models have some thousands."""
 MAX_METADATA = 1 << 28
 """Bytes of the metadata that is read; the largest vocabularies with their merges take 20 MB."""
 
@@ -150,6 +152,10 @@ class _Parser:
         if version not in VERSIONS:
             what = f"it has version {version}; versions 2 and 3, little endian, can be read"
             raise _broken(self.path, what, "convert the model again with a current tool")
+        for count, what in ((n_tensors, "tensors"), (n_values, "metadata fields")):
+            if count > MAX_ENTRIES:
+                what = f"it claims {count:,} {what}; at most {MAX_ENTRIES:,} are read"
+                raise _broken(self.path, what, _AGAIN)
         self.at = 24
         return version, n_tensors, n_values
 

@@ -12,6 +12,7 @@ from qpipe.errors import UsageError, nearest
 from qpipe.report.checked import summary
 
 LATEST = "latest"
+_MOST = 50_000_000
 
 
 def find_run(name: str, runs: Path) -> RunPaths:
@@ -36,7 +37,7 @@ def find_run(name: str, runs: Path) -> RunPaths:
 
 def read_summary(run: RunPaths) -> dict[str, Any]:
     """What `checked.summary` takes of a run's run.json. Raises UsageError for anything else."""
-    return summary(strictjson.load(run.summary, UsageError), run.summary)
+    return summary(strictjson.load(run.summary, UsageError, most=_MOST), run.summary)
 
 
 def _names(runs: Path) -> list[str]:

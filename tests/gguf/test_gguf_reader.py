@@ -97,6 +97,17 @@ def test_metadata_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         reader.read(write(tmp_path / "x.gguf", metadata, [A, B]))
 
 
+@pytest.mark.parametrize(("tensors", "fields"), [(1 << 21, 1), (1, 1 << 21), (1 << 63, 1)])
+def test_more_entries_than_any_model_has(tmp_path: Path, tensors: int, fields: int) -> None:
+    path = write(tmp_path / "x.gguf", [ARCH], [A, B])
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + struct.pack("<QQ", tensors, fields) + data[24:])
+    with pytest.raises(
+        errors.CheckpointError, match=r"it claims [0-9,]+ (tensors|metadata fields)"
+    ):
+        reader.read(path)
+
+
 def test_unreadable(tmp_path: Path) -> None:
     with pytest.raises(errors.CheckpointError, match="cannot be read: No such file"):
         reader.read(tmp_path / "x.gguf")

@@ -13,6 +13,10 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
+MOST_PIECES = 1 << 22
+"""The largest vocabularies have a tenth."""
+
+
 @dataclass(frozen=True)
 class Piece:
     """One entry of the vocabulary; ``kind`` as in the proto (1 normal … 6 byte)."""
@@ -24,7 +28,12 @@ class Piece:
 
 def pieces(model: bytes) -> list[Piece]:
     """The vocabulary in ``model``; `ValueError` if it is no such message or holds no piece."""
-    found = [_piece(body) for number, body in _fields(model) if number == 1]
+    found: list[Piece] = []
+    for number, body in _fields(model):
+        if number == 1:
+            found.append(_piece(body))
+            if len(found) > MOST_PIECES:
+                raise ValueError(f"it holds more than {MOST_PIECES:,} pieces")
     if not found:
         raise ValueError("it holds no vocabulary")
     return found

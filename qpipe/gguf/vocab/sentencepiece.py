@@ -8,11 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qpipe import errors
+from qpipe.core.files import read_file
 from qpipe.gguf import values
 from qpipe.gguf.vocab import added, protobuf, special
 from qpipe.gguf.vocab.base import Tokens, TokenType
 
 FILE = "tokenizer.model"
+_LARGEST = 1 << 28
 
 # The converter writes user-defined pieces (4) as normal ones.
 _KINDS = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
@@ -40,7 +42,7 @@ def metadata(folder: Path, n_vocab: int, *, added_tokens: bool = False) -> value
 
 def _pieces(path: Path) -> list[protobuf.Piece]:
     try:
-        return protobuf.pieces(path.read_bytes())
+        return protobuf.pieces(read_file(path, errors.CheckpointError, most=_LARGEST))
     except ValueError as error:
         raise errors.CheckpointError(
             f"{path}: no SentencePiece model: {error}; download it again"
