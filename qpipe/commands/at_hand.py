@@ -81,7 +81,8 @@ class AtHand:
     def _link(self, node: Node, folder: Path) -> None:
         from qpipe.stages.base import Work
 
-        work = Work({}, folder, 1, lambda done, total, unit: None, node.runtime.where)
+        where = node.runtime.where
+        work = Work({}, folder, 1, lambda done, total, unit: None, where, passing=True)
         stage_of(node.runtime.entry)().run(self.params(node), work)
 
 

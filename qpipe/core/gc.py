@@ -17,6 +17,9 @@ from qpipe.core.manifest import Manifest
 from qpipe.core.store import Store
 from qpipe.errors import StoreError
 
+# Seconds after which a digest that was noted is forgotten; the file is read once more then.
+_NOTES_KEPT = 90 * 86400.0
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -242,6 +245,9 @@ def _clear(store: Store, *, keep: float = 86400.0) -> None:
     for folder in _entries(store.paths.partials):
         if _changed(folder, *folder.rglob("*")) < time.time() - keep:
             _remove_unmade(store, folder)
+    for note in _files(store.paths.hashes):
+        if _changed(note) < time.time() - _NOTES_KEPT:
+            note.unlink(missing_ok=True)
     for folder in _entries(store.paths.quarantine):
         if _changed(folder) < time.time() - keep:
             remove_tree(folder)

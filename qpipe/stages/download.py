@@ -63,10 +63,16 @@ class Download(base.Stage):
     def run(self, params: Pinned, work: base.Work) -> Mapping[str, Json]:
         """Raises SourceError if the source cannot be had, changed since it was pinned, or is not
         what the hub says that it is."""
-        files = self._local(work) if params.kind == "local" else _received(params, work)
+        notes: list[str] = []
+        files = self._local(work) if params.kind == "local" else _received(params, work, notes)
         total = sum(path.stat().st_size for path in files)
         work.progress(total, total, "bytes")
-        return {"size_bytes": total, "files": len(files), "name": work.where["name"]}
+        return {
+            "size_bytes": total,
+            "files": len(files),
+            "name": work.where["name"],
+            "notes": [*notes],
+        }
 
     def _local(self, work: base.Work) -> list[Path]:
         path = Path(str(work.where["path"]))
@@ -79,19 +85,27 @@ class Download(base.Stage):
             target = work.out / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not is_card(file, path):
-                link(file, target)
+                # A hard link would change the file's ctime, and have it hashed again.
+                target.symlink_to(file) if work.passing else link(file, target)
             elif (head := card.head(file)) is not None:
                 target.write_bytes(head)
             made += [target] if target.exists() else []
         return made
 
 
-def _received(params: Pinned, work: base.Work) -> list[Path]:
-    """The files of a repository in ``work.out``, each with the bytes that the hub names."""
+def _received(params: Pinned, work: base.Work, notes: list[str]) -> list[Path]:
+    """The files of a repository in ``work.out``, each with the bytes that the hub names; a note
+    where the hub's cache does not say what it named."""
     assert params.repo is not None and params.commit is not None
     source = HubSource(params.repo, params.kind, params.commit, params.file)
     linked = []
-    for file in hub.fetch(source, work.progress):
+    files = hub.fetch(source, work.progress)
+    if unnamed := [file.name for file in files if received.named(file) is None]:
+        notes.append(
+            f"{source.label}: {len(unnamed)} of {len(files)} files ({unnamed[0]}, …) could not be "
+            "compared with the digests that the hub names: its cache does not keep them here"
+        )
+    for file in files:
         target = work.out / (file.name if params.file else choosing.place(file))
         target.parent.mkdir(exist_ok=True)
         problem = _take(file, target, work)

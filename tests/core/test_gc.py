@@ -286,3 +286,14 @@ def test_no_look_falls_between_gcs_question_and_its_act(
     gc.collect(store, max_size=0)
     assert seen == ["look", "take", "take", "take"]
     assert left(root) == keys(0)
+
+
+def test_old_notes_of_digests_go(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, "a")
+    (note,) = store.paths.hashes.iterdir()
+    gc.collect(store)
+    assert note.exists()
+    os.utime(note, (0, 0))
+    gc.collect(store)
+    assert not note.exists()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import SourceError
+from qpipe.stages.base import Work
+from qpipe.stages.download import Download, Pinned
 from qpipe.stages.sources import HubSource, Pinner, parse_hub
 
 COMMIT = "a" * 40
@@ -201,3 +203,17 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
 def test_a_file_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"mem: cannot be read: "):
         pinner(tmp_path).pin("/proc/self/mem", None)
+
+
+def test_a_look_before_a_run_leaves_no_trace_on_the_source(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """A hard link changes a file's ctime, and then it would be hashed again each time."""
+    where = pinner(tmp_path).pin("model", None).where
+    before = (checkpoint / "model.safetensors").stat()
+    out = tmp_path / "out"
+    out.mkdir()
+    params = Pinned(kind="local")
+    Download().run(params, Work({}, out, 1, lambda *at: None, where, passing=True))
+    assert (out / "model.safetensors").read_bytes() == b"weights"
+    assert (checkpoint / "model.safetensors").stat().st_ctime_ns == before.st_ctime_ns
