@@ -44,6 +44,9 @@ def run(request: Request, options: Options) -> int:
     return session.report()
 
 
+_NAME_BYTES = 150
+
+
 @dataclass
 class _Session:
     """One command's run: a folder, and all batches that a sweeper asks for."""
@@ -65,8 +68,7 @@ class _Session:
     def __post_init__(self) -> None:
         self.store = Store(self.options.store.absolute())
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-        runs, recipe = self.options.runs.absolute(), Path(self.request.recipe).stem
-        self.folder = runs / f"{stamp}_{recipe}"
+        self.folder = self.options.runs.absolute() / f"{stamp}_{short_name(self.request.recipe)}"
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
         """Run one batch of jobs; the objective of each."""
@@ -169,6 +171,11 @@ def _exit_code(result: RunResult) -> int:
     errors = [o.error for o in result.outcomes.values() if o.error is not None]
     codes = {1 if isinstance(error, UsageError) else error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else min(len(codes), 1)
+
+
+def short_name(recipe: str) -> str:
+    """A recipe's name as a part of a folder's, which may have 255 bytes in all."""
+    return Path(recipe).stem.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
 def new_folder(wanted: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.cli import main
+from qpipe.commands.run import new_folder, short_name
 from tests.cli import qpipe
 
 LONG = "x" * 300
@@ -55,6 +56,12 @@ def test_one_message(
     assert (code == 0) == (words[0] == "gc")
     assert said.err.startswith(("qpipe: ", "there is no store"))
     assert (said.out == "") == (words[0] != "gc")
+
+
+def test_a_run_of_a_recipe_with_a_long_name(tmp_path: Path) -> None:
+    for name in ("y" * 250, "é" * 125, os.fsdecode(b"\xff" * 250)):
+        new_folder(tmp_path / f"2026-11-27_14-04-04_{short_name(f'a/{name}.yaml')}")
+    assert short_name("recipes/demo.yaml") == "demo"
 
 
 @pytest.mark.parametrize("verb", ["inspect", "show", "report", "plan"])

@@ -180,6 +180,21 @@ def test_pieces_default_to_normal_with_score_zero() -> None:
     ]
 
 
+def test_more_pieces_than_any_vocabulary_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protobuf, "MOST_PIECES", 3)
+    piece = bytes([0x0A, 3, 0x0A, 1]) + b"a"
+    assert len(protobuf.pieces(piece * 3)) == 3
+    with pytest.raises(ValueError, match="more than 3 pieces"):
+        protobuf.pieces(piece * 4)
+
+
+def test_a_template_that_is_no_utf8(tmp_path: Path) -> None:
+    folder = samples.copy_model("stories260K", tmp_path / "m")
+    (folder / "chat_template.jinja").write_bytes(b"{{ caf\xe9 }}")
+    with pytest.raises(errors.CheckpointError, match=r"chat_template.jinja: .* no UTF-8 .*byte 6"):
+        special.metadata(folder)
+
+
 def template(single: list[str], pair: list[str]) -> dict[str, Any]:
     def entries(names: list[str]) -> list[dict[str, Any]]:
         return [
