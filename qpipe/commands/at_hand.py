@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from qpipe.core.env_values import reveal
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
-from qpipe.errors import QpipeError, placed
+from qpipe.errors import QpipeError, SourceError, placed
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Order
@@ -61,6 +62,16 @@ class AtHand:
         artifact = self._known[source].artifact
         return self._temporary / source if artifact is None else artifact.path
 
+    def ahead(self, item: Forecast) -> Order:
+        """The same, with config.json of the repositories that are not here yet.
+
+        Raises SourceError.
+        """
+        sources = {role: self._known[source] for role, source in item.node.inputs.items()}
+        fetched = {role: self._config(source.node) for role, source in sources.items()}
+        configs = {role: path for role, path in fetched.items() if path is not None}
+        return replace(self.order(item), configs=configs)
+
     def params(self, node: Node) -> Any:
         """A node's parameters as its stage has them."""
         return stage_of(node.runtime.entry).Params.model_validate_json(
@@ -77,6 +88,20 @@ class AtHand:
             folder.mkdir()
             self._link(item.node, folder)
         return folder
+
+    def _config(self, node: Node) -> Path | None:
+        """config.json of a whole repository; None without a network: the download tells."""
+        params = node.params
+        if params.get("kind") != "model" or params.get("file") is not None:
+            return None
+        from qpipe.stages import hub
+        from qpipe.stages.sources import HubSource
+
+        source = HubSource(str(params["repo"]), "model", str(params["commit"]), "config.json")
+        try:
+            return hub.fetch(source)[0]
+        except SourceError:
+            return None
 
     def _link(self, node: Node, folder: Path) -> None:
         from qpipe.stages.base import Work

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.commands.at_hand import AtHand
 from qpipe.commands.lacking import stage_of
+from qpipe.commands.refusing import refuses
 from qpipe.core.forecast import Forecast
 from qpipe.errors import QpipeError
 
@@ -108,8 +109,8 @@ def _preview(
 
     stage = stage_of(item.node.runtime.entry)
     order, params = there.order(item), there.params(item.node)
-    if not item.made_before:
-        stage.refuse(params, order)
+    if refuses(item.node) and not item.made_before:
+        stage.refuse(params, there.ahead(item))
     if order.inputs.keys() != item.node.inputs.keys() and not stage.foresees:
         return None
     coming = {role: made.get(node) for role, node in item.node.inputs.items()}

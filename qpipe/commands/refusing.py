@@ -15,25 +15,26 @@ from qpipe.errors import QpipeError
 
 def refused(graph: Graph, store: Store) -> dict[str, QpipeError]:
     """By node id, what each node that is not in the store would fail with (`Stage.refuse`)."""
-    if not any(_refuses(node) for node in graph.values()):
+    if not any(refuses(node) for node in graph.values()):
         return {}
     errors: dict[str, QpipeError] = {}
     found = forecast(graph, store)
     with TemporaryDirectory(prefix="qpipe-run-") as temporary:
         there = AtHand(found, Path(temporary))
         for item in found:
-            if item.state == "cached" or not _refuses(item.node):
+            if item.state == "cached" or not refuses(item.node):
                 continue
             try:
                 with there.in_users_words(item):
-                    order = there.order(item)
+                    order = there.ahead(item)
                     stage_of(item.node.runtime.entry).refuse(there.params(item.node), order)
             except QpipeError as error:
                 errors[item.node.id] = error
     return errors
 
 
-def _refuses(node: Node) -> bool:
+def refuses(node: Node) -> bool:
+    """Whether a node's stage can tell anything beforehand."""
     from qpipe.stages.base import Stage
 
     own: object = stage_of(node.runtime.entry).refuse

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,13 +18,24 @@ from typing import Any, ClassVar, Literal
 from pydantic import field_validator
 
 from qpipe.core.key import Json
-from qpipe.errors import StageError
-from qpipe.stages.checkpoint import CheckpointEngine, Task
+from qpipe.engines._gptqmodel_architectures import check
+from qpipe.engines._gptqmodel_mends import mended, rename_output
+from qpipe.errors import RecipeError, StageError
+from qpipe.gguf.checkpoint import read_tensors
+from qpipe.stages.checkpoint import OUTPUT, Asked, CheckpointEngine, Task
 from qpipe.stages.methods import AwqParams, GptqParams
 
 # The architectures whose state GPTQModel can write down between layers
 # (looper/gptq_checkpoint.py, validate_checkpoint_support).
 _RESUMABLE = ("llama", "qwen3_moe")
+
+# nn_modules/qlinear/torch_awq.py, SUPPORTS_OUT_FEATURES_DIVISIBLE_BY; and
+# nn_modules/qlinear/__init__.py, pack_original, which fails in the middle of a group of 32.
+_ROWS_OF_AWQ, _SIDE_OF_3_BITS = 8, 32
+
+# Small matrices that its definitions of architectures leave as they are: what chooses experts, and
+# the gates of linear attention.
+_LEFT_ALONE = re.compile(r"\.(gate|router|router\.layer|wg|shared_expert_gate|in_proj_(a|b|ba))$")
 
 
 class GptqmodelGptqParams(GptqParams):
@@ -35,7 +47,7 @@ class GptqmodelGptqParams(GptqParams):
 
 
 class GptqmodelAwqParams(AwqParams):
-    """The layouts that it writes."""
+    """The layout that it packs on any device."""
 
     RULES = ("skip",)
 
@@ -48,11 +60,28 @@ class GptqmodelAwqParams(AwqParams):
             raise ValueError(f"AWQ has groups of 16, 32, 64 and 128, and -1; not of {size}")
         return size
 
+    @field_validator("version")
+    @classmethod
+    def _that_it_packs(cls, version: str) -> str:
+        if version != "GEMM":
+            raise ValueError(
+                f"gptqmodel packs AWQ as GEMM alone: set quantize.version to GEMM, or "
+                f"quantize.engine to autoawq for {version}"
+            )
+        return version
+
 
 class _Gptqmodel(CheckpointEngine):
     """What both methods share."""
 
-    PACKAGES = ("gptqmodel", "torch", "transformers")
+    # Defuser takes fused experts apart into the matrices that are packed, safetensors writes them.
+    PACKAGES = ("gptqmodel", "torch", "transformers", "defuser", "safetensors")
+
+    @classmethod
+    def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:
+        """Raises RecipeError for an architecture that GPTQModel cannot save as it was."""
+        super().allow_config(params, config)
+        check(params.method, config)
 
     def _quantize(self, config: Mapping[str, Any], task: Task, **how: Any) -> Mapping[str, Json]:
         # It takes one worker where there are two cores or fewer, and then waits for a second one.
@@ -65,13 +94,14 @@ class _Gptqmodel(CheckpointEngine):
         resumable = _resumable(config, task)
         wishes = QuantizeConfig(
             **config,
-            lm_head=bool(how.pop("lm_head", False)),
-            dynamic=_dynamic(task) or None,
+            lm_head=OUTPUT in task.quantized,
+            dynamic=_dynamic(config, task) or None,
             offload_to_disk=resumable,
         )
-        model = GPTQModel.load(str(task.source), wishes)
+        with mended():
+            model = GPTQModel.load(str(task.source), wishes)
         going_on = _resuming(task) if resumable else nullcontext((None, 0))
-        with _logs_aside(), going_on as (checkpoint, layers):
+        with mended(), _logs_aside(), going_on as (checkpoint, layers):
             told = model.quantize(
                 [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
                 batch_size=task.batch,
@@ -82,7 +112,8 @@ class _Gptqmodel(CheckpointEngine):
         _in_order(model.model)
         # Before anything else: a forward pass on a CPU repacks the weights in place.
         model.save(str(task.out))
-        _tidy(task.out)
+        rename_output(task.out, task.source)
+        _tidy(task)
         return {**_told([row for rows in told.values() for row in rows], task),
                 "resumed_layers": layers}  # fmt: skip
 
@@ -90,10 +121,34 @@ class _Gptqmodel(CheckpointEngine):
 class GptqmodelGptq(_Gptqmodel):
     """GPTQ in the layout of AutoGPTQ."""
 
-    version = 2
+    version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = GptqmodelGptqParams
     EXTRA = "gptq"
+
+    @classmethod
+    def allow(cls, params: GptqmodelGptqParams, asked: Asked) -> None:
+        """Raises RecipeError too for an output matrix that is not there, and for shapes that 3
+        bits do not pack."""
+        super().allow(params, asked)
+        for name, shape in asked.quantized.items():
+            rule = asked.rules.get(name)
+            bits = rule.bits if rule is not None and rule.bits is not None else params.bits
+            if bits == 3 and any(side % _SIDE_OF_3_BITS for side in shape):
+                raise RecipeError(
+                    f"quantize.bits=3: {name} is {shape[0]} × {shape[1]}, and GPTQModel packs "
+                    f"{_SIDE_OF_3_BITS} by {_SIDE_OF_3_BITS}; take 2, 4 or 8 bits, for this matrix "
+                    f"alone by quantize.modules={{{name.split('.')[-1]}: 4}}"
+                )
+        if params.lm_head and OUTPUT not in asked.modules:
+            raise _no_output("is its embeddings, or has another name")
+
+    @classmethod
+    def allow_config(cls, params: GptqmodelGptqParams, config: Mapping[str, Any]) -> None:
+        """Raises RecipeError too for an output matrix that is not the model's own."""
+        super().allow_config(params, config)
+        if params.lm_head and config.get("tie_word_embeddings") is True:
+            raise _no_output("is its embeddings (tie_word_embeddings in config.json)")
 
     def make(self, params: GptqmodelGptqParams, task: Task) -> Mapping[str, Json]:
         """Resumes between layers where GPTQModel can."""
@@ -104,17 +159,30 @@ class GptqmodelGptq(_Gptqmodel):
                 include={"bits", "group_size", "desc_act", "sym", "damp_percent", "static_groups",
                          "true_sequential"}
             ),
+            "act_group_aware": _act_group_aware(params.desc_act, params.group_size),
         }  # fmt: skip
-        return self._quantize(config, task, lm_head=params.lm_head)
+        return self._quantize(config, task)
 
 
 class GptqmodelAwq(_Gptqmodel):
-    """AWQ in the layouts of AutoAWQ."""
+    """AWQ in AutoAWQ's layout GEMM."""
 
-    version = 2
+    version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
     Params = GptqmodelAwqParams
     EXTRA = "awq"
+
+    @classmethod
+    def allow(cls, params: GptqmodelAwqParams, asked: Asked) -> None:
+        """Raises RecipeError too for rows that fill no words."""
+        for name, (rows, _) in asked.quantized.items():
+            if rows % _ROWS_OF_AWQ and not _LEFT_ALONE.search(name):
+                raise RecipeError(
+                    f"quantize=awq: {name} has {rows} rows, and AWQ packs {_ROWS_OF_AWQ} together; "
+                    f"leave it alone (quantize.modules={{{name.split('.')[-1]}: skip}}), or take "
+                    "quantize=gptq"
+                )
+        super().allow(params, asked)
 
     def make(self, params: GptqmodelAwqParams, task: Task) -> Mapping[str, Json]:
         """Its own choice of a backend fails without an accelerator; torch does everywhere."""
@@ -130,12 +198,31 @@ class GptqmodelAwq(_Gptqmodel):
         return self._quantize(config, task, backend=BACKEND.TORCH)
 
 
-def _dynamic(task: Task) -> dict[str, dict[str, int]]:
+def _no_output(why: str) -> RecipeError:
+    return RecipeError(
+        f"quantize.lm_head=true: the output matrix of this model {why}; take quantize.lm_head out, "
+        "and it stays as it is"
+    )
+
+
+def _act_group_aware(desc_act: bool, size: int) -> bool:
+    """GPTQModel's own default, but for one group a row, where 7.6.0 refuses it."""
+    return not desc_act and size > 0
+
+
+def _dynamic(config: Mapping[str, Any], task: Task) -> dict[str, dict[str, int]]:
     """GPTQModel's rules: ``-:`` skips; names are written out, since its first match wins."""
-    rules = {}
+    rules: dict[str, dict[str, int]] = {}
     for name, rule in task.rules.items():
         exact = "^" + name.replace(".", r"\.") + "$"
         rules[f"-:{exact}" if rule.skip else f"+:{exact}"] = dict(rule.wishes)
+        if rule.group_size is not None and config["quant_method"] == "gptq":
+            aware = _act_group_aware(config["desc_act"], rule.group_size)
+            rules[f"+:{exact}"] |= {"act_group_aware": aware}
+    if OUTPUT in task.quantized:
+        # Without a rule of its own it gets 8 bits in groups of 32, whatever the others have.
+        own = rules.setdefault(f"+:^{OUTPUT}$", {})
+        rules[f"+:^{OUTPUT}$"] = {name: config[name] for name in ("bits", "group_size")} | own
     return rules
 
 
@@ -147,6 +234,7 @@ def _resumable(config: Mapping[str, Any], task: Task) -> bool:
         and config["quant_method"] == "gptq"
         and kind in _RESUMABLE
         and not task.rules
+        and OUTPUT not in task.quantized
         and config["true_sequential"]
     )
 
@@ -193,12 +281,22 @@ def _in_order(model: Any) -> None:
         module._buffers = dict(sorted(module._buffers.items()))
 
 
-def _tidy(out: Path) -> None:
-    """Take out what differs from run to run: timings, and folders of this machine."""
-    (out / "quant_log.csv").unlink(missing_ok=True)
-    for path in (out / "quantize_config.json", out / "config.json"):
+def _tidy(task: Task) -> None:
+    """Take out what differs from run to run: timings, and folders of this machine.
+
+    Modules that AWQ left alone are named as its readers expect; GPTQModel writes GPTQ's rules, and
+    nothing of those that it leaves alone by itself.
+    """
+    (task.out / "quant_log.csv").unlink(missing_ok=True)
+    stored = read_tensors(task.out)
+    left = sorted(name for name in task.modules if f"{name}.weight" in stored)
+    for path in (task.out / "quantize_config.json", task.out / "config.json"):
         fields = json.loads(path.read_bytes())
-        fields.get("quantization_config", fields).get("meta", {}).pop("offload_to_disk_path", None)
+        quantization = fields.get("quantization_config", fields)
+        quantization.get("meta", {}).pop("offload_to_disk_path", None)
+        if quantization["quant_method"] == "awq" and left:
+            quantization.pop("dynamic", None)
+            quantization["modules_to_not_convert"] = left
         path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 

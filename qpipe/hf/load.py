@@ -75,7 +75,7 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     if said is not None:
         _refuse_unknown(folder, said)
     try:
-        if method is not None and mixed.has_rules(folder):
+        if said is not None and mixed.needs_gptqmodel(folder, said):
             model, info = mixed.load(folder, device=device), dict[str, Any]()
         else:
             model, info = _read(folder, said, device=device, gguf_file=gguf_file)
@@ -109,6 +109,7 @@ def _read(
     options["dtype"] = torch.float32
     if said is not None:
         options |= _own_config(folder, said)
+        options |= mixed.kernel(folder, said) if device == "cpu" else {}
         name = precision.on_cpu(said) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained

@@ -1,36 +1,125 @@
-"""GPTQ checkpoints with rules for single modules (``dynamic``), read by GPTQModel.
+"""GPTQ and AWQ checkpoints that transformers cannot read or compute as it does by itself.
 
-transformers reads such a checkpoint as if all modules were alike, and fills what it then lacks with
-random numbers; GPTQModel and vLLM follow the rules.
+Rules for single modules (``dynamic``), a quantized output matrix, experts that are packed one by
+one, and matrices within layers that are not packed (gates of linear attention): transformers reads
+such a checkpoint as if all modules were alike and none were these, and fills what it then lacks
+with random numbers; GPTQModel and vLLM follow them.
+
+Shapes that torch's kernel of 4 bits for CPUs cannot compute: GPTQModel chooses it all the same.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qpipe.errors import CheckpointError
+from qpipe.hf.gptqmodel import mended_loading
+from qpipe.hf.quantized import CONFIG, Settings, read_object
 
-def has_rules(folder: Path) -> bool:
-    """Whether config.json has rules for single modules."""
-    config = json.loads((folder / "config.json").read_bytes())
-    found = config.get("quantization_config") or {}
-    return found.get("quant_method") == "gptq" and bool(found.get("dynamic"))
+_EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
+_PLAIN = re.compile(r"\.\d+\..*\.weight$")
+# Whose layers optimum 2.3.0, by which transformers reads GPTQ, does not find.
+_WITHOUT_LAYERS = ("mpt",)
+
+# Of torch 2.13.0 (aten/src/ATen/native/cpu/int4mm_kernel.cpp): the sizes of groups that
+# _weight_int4pack_mm_for_cpu takes, and what divides rows and columns.
+_GROUPS, _ROWS, _COLUMNS = (32, 64, 128, 256), 16, 32
+
+
+def needs_gptqmodel(folder: Path, said: Settings) -> bool:
+    """Whether GPTQModel has to read the checkpoint, and not transformers."""
+    if said.method not in ("gptq", "awq"):
+        return False
+    if said.method == "gptq" and (said.fields.get("dynamic") or said.fields.get("lm_head")):
+        return True
+    names = [name for name, _ in _matrices(folder)]
+    if any(_EXPERT.search(name) for name in names):
+        return True
+    alone = read_object(folder / CONFIG).get("model_type") in _WITHOUT_LAYERS
+    return said.method == "gptq" and (alone or any(_PLAIN.search(name) for name in names))
 
 
 def load(folder: Path, *, device: str) -> Any:
     """The transformers model inside; on a CPU in float32, as `qpipe.hf.load` has all others.
 
-    GPTQModel patches transformers and must be the only thing in its process. Raises what it and
-    transformers raise.
+    GPTQModel patches transformers and must be the only thing in its process. Raises CheckpointError
+    for weights that are missing, and what GPTQModel and transformers raise.
     """
     # It takes one worker where there are two cores or fewer, and then waits for a second one.
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
     import torch
     from gptqmodel import BACKEND, GPTQModel
 
-    model = GPTQModel.load(
-        str(folder), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
-    ).model
-    return model if device == "cuda" else model.float()
+    with mended_loading():
+        model = GPTQModel.load(
+            str(folder), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
+        ).model
+    _refuse_gaps(folder, model)
+    return model if device == "cuda" else _as_stored(folder, model.float())
+
+
+def _as_stored(folder: Path, model: Any) -> Any:
+    """The model with scales and biases as they are stored: its kernels take float16 or bfloat16,
+    and what was rounded to bfloat16 (scales by up to 0.4 %) stays so when it gets wider."""
+    from safetensors import safe_open
+
+    own = model.state_dict()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in own.keys() & file.keys():
+                stored = file.get_tensor(name)
+                if own[name].is_floating_point() and own[name].shape == stored.shape:
+                    own[name].copy_(stored)
+    return model
+
+
+def _refuse_gaps(folder: Path, model: Any) -> None:
+    """GPTQModel too makes up what it lacks, and says nothing."""
+    stored = {name for name, _ in _matrices(folder)}
+    asked = {name for name in model.state_dict() if name.endswith(".qweight")}
+    if missing := sorted(asked - stored):
+        raise CheckpointError(
+            f"{folder}: the checkpoint lacks {len(missing)} packed matrices that its config.json "
+            f"asks for, such as {missing[0]}; get or make it again"
+        )
+
+
+def kernel(folder: Path, said: Settings) -> dict[str, Any]:
+    """The option of ``from_pretrained`` for a checkpoint whose shapes need torch's plain kernel on
+    a CPU; none for others."""
+    fields, method = said.fields, said.method
+    if method not in ("gptq", "awq") or fields.get("bits", fields.get("w_bit")) != 4:
+        return {}
+    size = fields.get("group_size", fields.get("q_group_size"))
+    packed = (shape for name, shape in _matrices(folder) if name.endswith(".qweight"))
+    if size in _GROUPS and all(_fits(method, shape) for shape in packed):
+        return {}
+    from transformers import AwqConfig, GPTQConfig
+
+    if method == "awq":
+        return {"quantization_config": AwqConfig(backend="torch_awq")}  # type: ignore[arg-type]
+    return {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
+
+
+def _fits(method: str, shape: list[int]) -> bool:
+    """Whether the kernel of 4 bits computes a matrix of which eight weights are a word: GPTQ has
+    (columns, rows) with words of columns, AWQ with words of rows."""
+    columns, rows = (8 * shape[0], shape[1]) if method == "gptq" else (shape[0], 8 * shape[1])
+    return rows % _ROWS == 0 and columns % _COLUMNS == 0
+
+
+def _matrices(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """The name and shape of each plain matrix and of each packed one's words, from the headers."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118  no mapping
+                if name.endswith((".qweight", ".weight")):
+                    shape = file.get_slice(name).get_shape()
+                    if len(shape) == 2:
+                        yield name, shape

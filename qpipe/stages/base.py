@@ -66,13 +66,15 @@ class Order:
     """What is asked of a stage: the artifact with this ``key``, from ``inputs`` by role.
 
     ``origins`` say how each input was made (`Manifest.origin`). ``foreseen`` are inputs that are
-    not made yet, where a stage is asked for a preview and ``foresees``.
+    not made yet, where a stage is asked for a preview and ``foresees``; ``configs`` are config.json
+    of those that are repositories and not downloaded yet, where it is asked what it would refuse.
     """
 
     inputs: Mapping[str, Path]
     key: str = field(default="", kw_only=True)
     origins: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, kw_only=True)
     foreseen: Mapping[str, Preview] = field(default_factory=dict, kw_only=True)
+    configs: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class Stage(abc.ABC):
         """Raise what ``run`` would, as far as headers of the inputs in ``order`` say it.
 
         Asked in a plan, and before a run starts anything: of inputs, those are there that the store
-        has or that are local files. Reads no weights.
+        has or that are local files; of a repository, config.json. Reads no weights.
         """
         return
 

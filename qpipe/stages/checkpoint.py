@@ -24,6 +24,9 @@ from qpipe.stages.rules import ModuleRule, resolve
 
 CALIBRATION_FILE = "calibration.json"
 
+# The module of the output matrix, in all architectures whose output matrix can be quantized.
+OUTPUT = "lm_head"
+
 # Files beside the weights that a tool may have rewritten, left out or mangled: the source's own
 # are what users had, and what runtimes read.
 _ALONG = (
@@ -128,8 +131,16 @@ class CheckpointEngine(Engine):
     def refuse(cls, params: Any, order: base.Order) -> None:
         """Raises RecipeError for rules without effect and for settings that the model's
         architecture or shapes do not allow, CheckpointError for a model that is damaged."""
+        from qpipe.gguf import jsonfile
+        from qpipe.hf.implementations import refuse_code
+
         if "model" in order.inputs:
             cls._allow(params, asked(params, order))
+        elif "model" in order.configs:
+            config = jsonfile.load(order.configs["model"])
+            refuse_code(config, order.configs["model"])
+            quantized.refuse(order.configs["model"].parent)
+            cls.allow_config(params, config)
 
     def begin(self, params: Any, work: base.Work) -> Task:
         """The task, after all that can be known to fail before it, for the cost of a layer."""
@@ -143,13 +154,18 @@ class CheckpointEngine(Engine):
 
     @classmethod
     def _allow(cls, params: Any, asked: Asked) -> None:
-        architectures.refuse(cls.PACKAGES[0], cls.REFUSES, asked.config)
+        cls.allow_config(params, asked.config)
         architectures.refuse_fused(asked.source, asked.config)
         cls.allow(params, asked)
 
     @classmethod
+    def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:
+        """Raise RecipeError for what config.json decides: asked before a download too."""
+        architectures.refuse(cls.PACKAGES[0], cls.REFUSES, config)
+
+    @classmethod
     def allow(cls, params: Any, asked: Asked) -> None:
-        """Raise RecipeError for what the architecture or the shapes of the matrices do not allow.
+        """Raise RecipeError for what the shapes of the matrices do not allow.
 
         Called in a plan if the source is at hand, and again before the work.
         """
@@ -182,7 +198,7 @@ def asked(params: Any, order: base.Order) -> Asked:
     config = Config.read(source).fields
     refuse_code(config, source / "config.json")
     quantized.refuse(source)
-    modules = quantizable(source)
+    modules = quantizable(source, output=getattr(params, "lm_head", False))
     return Asked(source, config, modules, resolve(params.modules, modules))
 
 
@@ -201,19 +217,19 @@ def prepare(params: Any, work: base.Work) -> Task:
     )
 
 
-def quantizable(folder: Path) -> dict[str, tuple[int, int]]:
+def quantizable(folder: Path, *, output: bool = False) -> dict[str, tuple[int, int]]:
     """The matrices of a checkpoint that engines quantize, by module: (rows, columns).
 
-    All but embeddings, norms and the output matrix. Raises CheckpointError.
+    All but embeddings and norms, and but for the output matrix unless asked for. Raises
+    CheckpointError.
     """
     from qpipe.gguf.checkpoint import read_tensors
 
     found = {}
+    words = ("embed", "norm", "wte", "wpe", *(() if output else (OUTPUT,)))
     for name, tensor in read_tensors(folder).items():
         module = name.removesuffix(".weight")
-        kept = any(
-            word in module.split(".")[-1] for word in ("embed", "norm", "lm_head", "wte", "wpe")
-        )
+        kept = any(word in module.split(".")[-1] for word in words)
         if module != name and len(tensor.shape) == 2 and not kept:
             found[module] = (tensor.shape[0], tensor.shape[1])
     return found

@@ -92,7 +92,7 @@ def _model(source: Path, out: Path) -> Path:
 def _params(params: Any, model: Path) -> dict[str, Any]:
     """Without the rules that only other layers have modules for."""
     found: dict[str, Any] = params.model_dump(mode="json")
-    names = quantizable(model)
+    names = quantizable(model, output=getattr(params, "lm_head", False))
     found["modules"] = [
         rule for rule in found["modules"] if any(re.search(rule[0], name) for name in names)
     ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from tests.cli import qpipe
+from tests.hub_server import serve
 
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
 RECIPE = ("local", f"model.source={SMALL}", "evaluate=none", "quantize=rtn")
@@ -37,3 +39,18 @@ def test_of_a_sweep_only_those_fail_that_do_not_fit(tmp_path: Path) -> None:
     assert answer.code == 2
     nodes = [node for node in json.loads(answer.stdout)["nodes"] if node["stage"] == "quantize"]
     assert ["error" in node for node in nodes] == [False, True]
+
+
+def test_config_json_is_enough_before_a_download(tmp_path: Path) -> None:
+    model = Path(shutil.copytree(SMALL, tmp_path / "phi3"))
+    config = json.loads((model / "config.json").read_text()) | {"model_type": "phi3"}
+    (model / "config.json").write_text(json.dumps(config))
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    recipe = ("local", "model.source=someone/phi3", "evaluate=none", "quantize=gptq")
+    with serve({"someone/phi3": model}) as hub:
+        for verb in ("plan", "run"):
+            answer = qpipe(verb, *recipe, cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
+            assert answer.code == 2, answer
+            assert "the model is a phi3" in answer.stdout + answer.stderr
+    fetched = [line for line in hub.requests if "/resolve/" in line]
+    assert fetched and all("config.json" in line for line in fetched)

@@ -351,6 +351,25 @@ def test_rules_that_python_would_not_finish_matching(tmp_path: Path) -> None:
             structure.read(made)
 
 
+@pytest.mark.parametrize(("bits", "rows", "columns"), [(4, 63, 128), (8, 105, 128), (4, 64, 172)])
+def test_last_words_may_be_filled_up(tmp_path: Path, bits: int, rows: int, columns: int) -> None:
+    """As GPTQModel does where rows or columns in so many bits fill no whole words of 32."""
+    parts: Arrays = {
+        "qweight": np.zeros((-(-columns * bits // 32), rows), np.int32),
+        "qzeros": np.zeros((1, -(-rows * bits // 32)), np.int32),
+        "scales": np.zeros((1, rows), np.float16),
+        "g_idx": np.zeros(columns, np.int32),
+    }
+    config = {"quant_method": "gptq", "bits": bits, "group_size": -1}
+    made = checkpoint(tmp_path, around(parts), quantization_config=config)
+    (module,) = structure.read(made).modules.values()
+    assert module.shape == (rows, columns)
+    short = {**parts, "qweight": parts["qweight"][:-1]}
+    made = checkpoint(tmp_path, around(short), quantization_config=config)
+    with pytest.raises(CheckpointError, match="words of 32 bits are not what"):
+        structure.read(made)
+
+
 def test_what_got_lost_is_named(tmp_path: Path) -> None:
     source = checkpoint(tmp_path / "source", plain())
     parts, config = awq()

@@ -2,12 +2,14 @@
 
 A module has ``qweight`` (columns · bits / 32, rows) with the bits of consecutive columns of a row
 in consecutive bits of a word, ``qzeros`` (groups, rows · bits / 32), ``scales`` (groups, rows) and
-``g_idx`` (columns), the group of each column.
-Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, ``QuantLinear.__init__``.
+``g_idx`` (columns), the group of each column. The last word of a row or column may be filled up.
+Source: AutoGPTQ, auto_gptq/nn_modules/qlinear/qlinear_cuda_old.py, ``QuantLinear.__init__``;
+GPTQModel, gptqmodel/nn_modules/qlinear/__init__.py, ``PackableQuantLinear.pack_original``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from qpipe.core.patterns import matches
@@ -76,15 +78,17 @@ def _matches(pattern: str, name: str, config: Fields) -> bool:
 
 def _module(name: str, tensors: Tensors, *, bits: int, size: int) -> Packed:
     weights, words, rows = matrix(tensors, name, "qweight", ("I32",))
-    columns = words * 32 // bits
-    if columns * bits != words * 32:
+    order = tensors.get(f"{name}.g_idx")
+    columns = words * 32 // bits if order is None else math.prod(order.shape)
+    if words != -(-columns * bits // 32):
         raise CheckpointError(
-            f"{weights.origin}: {words} words of 32 bits hold no {bits} bits each"
+            f"{weights.origin}: {words} words of 32 bits are not what {columns} columns of "
+            f"{bits} bits each take"
         )
     why = f"a matrix of {rows} × {columns} in {bits} bits and groups of {size}"
     count = groups(columns, size)
     expect(part(tensors, name, "scales", _SCALES), (count, rows), why)
-    expect(part(tensors, name, "qzeros", ("I32",)), (count, rows * bits // 32), why)
+    expect(part(tensors, name, "qzeros", ("I32",)), (count, -(-rows * bits // 32)), why)
     parts = [f"{name}.{suffix}" for suffix in ("qweight", "scales", "qzeros")]
     if f"{name}.g_idx" in tensors:
         expect(part(tensors, name, "g_idx", ("I32",)), (columns,), why)

@@ -1,0 +1,97 @@
+"""GPTQ and AWQ checkpoints that transformers misreads go through GPTQModel, and lose nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qpipe.hf import mixed
+from qpipe.hf.quantized import Settings, settings
+
+LAYER = "model.layers.0"
+PACKED = f"{LAYER}.self_attn.q_proj.qweight"
+
+
+def folder(
+    path: Path, *names: str, shape: tuple[int, ...] = (16, 64), **config: Any
+) -> tuple[Path, Settings]:
+    from safetensors.numpy import save_file
+
+    save_file({name: np.zeros(shape, np.int32) for name in names}, path / "model.safetensors")
+    fields = {"quant_method": "gptq", "bits": 4, "group_size": 64, **config}
+    (path / "config.json").write_text(json.dumps({"quantization_config": fields}))
+    said = settings(path, {"quantization_config": fields})
+    assert said is not None
+    return path, said
+
+
+@pytest.mark.parametrize(
+    ("names", "config", "wanted"),
+    [
+        ((PACKED, "lm_head.weight"), {}, False),
+        ((PACKED,), {"dynamic": {"-:k_proj": {}}}, True),
+        ((PACKED,), {"lm_head": True}, True),
+        ((f"{LAYER}.mlp.experts.3.up_proj.qweight",), {}, True),
+        ((f"{LAYER}.mlp.experts.3.up_proj.qweight",), {"quant_method": "awq"}, True),
+        ((PACKED, f"{LAYER}.linear_attn.in_proj_a.weight"), {}, True),
+        ((PACKED, f"{LAYER}.self_attn.k_proj.weight"), {"quant_method": "awq"}, False),
+        ((f"{LAYER}.mlp.experts.3.up_proj.weight",), {"quant_method": "torchao"}, False),
+    ],
+)
+def test_who_reads_it(
+    tmp_path: Path, names: tuple[str, ...], config: dict[str, Any], wanted: bool
+) -> None:
+    assert mixed.needs_gptqmodel(*folder(tmp_path, *names, **config)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("shape", "config", "backend"),
+    [
+        ((16, 64), {}, None),
+        ((16, 64), {"bits": 8, "group_size": 16}, None),
+        ((16, 64), {"group_size": 16}, "gptq_torch"),
+        ((16, 64), {"group_size": -1}, "gptq_torch"),
+        ((16, 64), {"group_size": 512}, "gptq_torch"),
+        ((16, 63), {}, "gptq_torch"),
+        ((22, 64), {}, "gptq_torch"),
+        ((64, 16), {"quant_method": "awq"}, None),
+        ((64, 15), {"quant_method": "awq"}, "torch_awq"),
+        ((64, 16), {"quant_method": "awq", "group_size": -1}, "torch_awq"),
+    ],
+)
+def test_what_the_fused_kernel_cannot_compute_goes_to_the_plain_one(
+    tmp_path: Path, shape: tuple[int, ...], config: dict[str, Any], backend: str | None
+) -> None:
+    options = mixed.kernel(*folder(tmp_path, PACKED, shape=shape, **config))
+    assert (options["quantization_config"].backend if options else None) == backend
+
+
+def test_scales_are_as_they_are_stored(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    scales = torch.tensor([[0.1, 1 / 3, 5.1e-4]], dtype=torch.float16)
+    save_file({"q_proj.scales": scales}, tmp_path / "model.safetensors")
+    module = torch.nn.Module()
+    module.register_buffer("scales", scales.to(torch.bfloat16).float())
+    model = torch.nn.ModuleDict({"q_proj": module})
+    assert not torch.equal(model.state_dict()["q_proj.scales"], scales.float())
+    mixed._as_stored(tmp_path, model)
+    assert torch.equal(model.state_dict()["q_proj.scales"], scales.float())
+
+
+def test_what_is_not_there_is_not_made_up(tmp_path: Path) -> None:
+    import torch
+
+    from qpipe.errors import CheckpointError
+
+    made, _ = folder(tmp_path, PACKED)
+    module = torch.nn.Module()
+    module.register_buffer("qweight", torch.zeros(16, 64, dtype=torch.int32))
+    model = torch.nn.ModuleDict({"k_proj": module})
+    with pytest.raises(CheckpointError, match=r"lacks 1 packed matrices .* k_proj\.qweight"):
+        mixed._refuse_gaps(made, model)
