@@ -13,17 +13,24 @@ import yaml
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _STARTS = (yaml.SequenceStartEvent, yaml.MappingStartEvent)
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+_MOST_DIGITS = 400
 _WRONG = (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError)
 
 
 class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml is untyped
     """PyYAML's own (6.0), but what its constructors raise of other kinds is a YAMLError, by line.
 
-    ``2024-13-45`` is a ValueError there, ``!!bool x`` a KeyError, ``!!int ''`` an IndexError.
+    ``2024-13-45`` is a ValueError there, ``!!bool x`` a KeyError, ``!!int ''`` an IndexError; and
+    ``1:59:59…``, to the base of 60, becomes a number that cannot be written out.
     """
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """The value of a node."""
+        if node.tag in _NUMBERS and len(node.value) > _MOST_DIGITS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a number of {len(node.value):,} digits", node.start_mark
+            )
         try:
             return super().construct_object(node, deep)
         except _WRONG as error:

@@ -20,7 +20,6 @@ MOST = 1 << 19
 """Bytes of front matter; the longest (tables of results) have a quarter of it."""
 
 _LEVELS = 50
-_DIGITS = 400
 
 # What gguf-py (metadata.py, apply_metadata_heuristic) takes as text, and as several texts.
 _TEXTS = (
@@ -96,7 +95,7 @@ def _refuse_depth(text: str) -> None:
 
 
 class _Loader(yamlbounds.Loader):
-    """Plain YAML: no aliases, no tags, no numbers of thousands of digits."""
+    """Plain YAML: no aliases and no tags."""
 
     def compose_node(self, parent: yaml.Node, index: int) -> yaml.Node:
         """One node, refused by its event."""
@@ -105,16 +104,7 @@ class _Loader(yamlbounds.Loader):
             raise yaml.composer.ComposerError(
                 None, None, "aliases and tags have no place in it", event.start_mark
             )
-        if isinstance(event, yaml.ScalarEvent) and _is_long_number(event):
-            raise yaml.composer.ComposerError(
-                None, None, "a number of hundreds of digits", event.start_mark
-            )
         return super().compose_node(parent, index)
-
-
-def _is_long_number(event: yaml.ScalarEvent) -> bool:
-    plain = event.implicit[0] and len(event.value) > _DIGITS
-    return plain and re.fullmatch(r"[-+0-9_.:xXa-fA-F]+", event.value) is not None
 
 
 def _taken(card: Mapping[Any, Any], path: Path) -> dict[str, Any]:
