@@ -22,7 +22,7 @@ from qpipe.core.graph import merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.runner import Outcome, RunResult
 from qpipe.core.store import Store
-from qpipe.errors import UsageError
+from qpipe.errors import QpipeError, UsageError
 from qpipe.executors.make import make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.plan import Plan, PlannedJob
@@ -61,6 +61,8 @@ class _Session:
     """Jobs that were left out."""
     failed: bool = False
     """Whether leaving them out is a failure: nobody said beforehand that it may be done."""
+    refused: dict[str, QpipeError] = field(default_factory=dict)
+    """What was not even tried, by node id."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     listeners: list[Emit] = field(default_factory=list)
     closers: list[object] = field(default_factory=list)
@@ -74,7 +76,7 @@ class _Session:
         """Run one batch of jobs; the objective of each."""
         if self.paths is None:
             self.paths = self._open()
-        errors = refused(plan.graph, self.store)
+        self.refused |= refused(plan.graph, self.store)
         result = runner.run(
             plan.graph,
             store=self.store,
@@ -82,7 +84,7 @@ class _Session:
             emit=fan_out(self.listeners),
             keep_going=self.options.keep_going or draft["keep_going"],
             lacks=lacks,
-            refuses=lambda node: errors.get(node.id),
+            refuses=lambda node: self.refused.get(node.id),
         )
         self.plans.append(plan)
         self.invalid += draft["invalid"]
@@ -138,7 +140,7 @@ class _Session:
                 print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
         if trouble is not None:
             print(f"qpipe: {trouble}", file=sys.stderr)
-        return _exit_code(result) or int(self.failed or trouble is not None)
+        return _exit_code(result, self.refused) or int(self.failed or trouble is not None)
 
     def _write(self, document: Mapping[str, Any]) -> str | None:
         """Write the summary and the reports; what went wrong, which takes nothing from the answer
@@ -163,13 +165,15 @@ class _Session:
         return None
 
 
-def _exit_code(result: RunResult) -> int:
+def _exit_code(result: RunResult, refused: Mapping[str, QpipeError]) -> int:
     """What the failures have in common, else 1; 0 if there are none.
 
     A stage that finds its settings wrong while it works has failed: 2 is for what never ran.
     """
     errors = [o.error for o in result.outcomes.values() if o.error is not None]
-    codes = {1 if isinstance(error, UsageError) else error.exit_code for error in errors}
+    tried = any(o.status == "ran" for o in result.outcomes.values())
+    tried |= any(error not in refused.values() for error in errors)
+    codes = {1 if tried and isinstance(error, UsageError) else error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else min(len(codes), 1)
 
 
