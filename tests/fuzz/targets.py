@@ -195,6 +195,25 @@ def _prepare(folder: Path) -> None:
     prepare(folder, outtype="SOURCE")
 
 
+def _make_architectures(folder: Path) -> None:
+    from tests.gguf.arch_checkpoints import write
+    from tests.gguf.test_gguf_arch import CASES
+
+    assert CASES.keys() >= set(_ARCHITECTURES)
+    for name in _ARCHITECTURES:
+        fields, shapes = CASES[name]
+        write(folder / name, fields, shapes)
+
+
+def _architectures(folder: Path) -> None:
+    _prepare(_damaged(folder))
+
+
+def _damaged(folder: Path) -> Path:
+    """The one of several checkpoints that was written to: the others would tell nothing."""
+    return max(folder.glob("*/*"), key=lambda path: path.stat().st_mtime_ns).parent
+
+
 def _make_packed(folder: Path) -> None:
     from tests.packed.checkpoints import around, checkpoint
     from tests.packed.test_structure import FORMATS
@@ -205,10 +224,9 @@ def _make_packed(folder: Path) -> None:
 
 
 def _packed(folder: Path) -> None:
-    """The one of them that is damaged: reading the others again would tell nothing."""
     from qpipe.packed import structure
 
-    damaged = max(folder.glob("*/*"), key=lambda path: path.stat().st_mtime_ns).parent
+    damaged = _damaged(folder)
     found = structure.read(damaged)
     json.dumps(found.facts)
     _inspect(damaged)
@@ -354,6 +372,10 @@ def by_field(build: Callable[[], Gguf]) -> Change:
     return lambda data, random: changes.gguf_field(build(), random)
 
 
+_ARCHITECTURES = (
+    *("llama", "qwen2", "qwen3", "mistral", "mixtral", "phi", "gemma2", "gemma3"),
+    *("qwen2_moe", "qwen3_moe"),
+)
 _FREE = (changes.any_bytes,)
 _JSON = (changes.json_value, changes.json_value, changes.json_value, changes.any_bytes)
 _JSON_LINES = (changes.json_line, changes.any_bytes)
@@ -402,6 +424,12 @@ TARGETS: Mapping[str, Target] = {
         },
         _prepare,
     ),
+    "architectures": Target(
+        _make_architectures,
+        {f"{name}/config.json": _JSON for name in _ARCHITECTURES}
+        | {f"{name}/tokenizer.json": _JSON for name in ("phi", "qwen3_moe")},
+        _architectures,
+    ),
     "index": Target(
         _make_parts, {"model.safetensors.index.json": _JSON}, _inspect
     ),
@@ -409,7 +437,7 @@ TARGETS: Mapping[str, Target] = {
         _make_packed,
         {
             f"{number}/{name}": how
-            for number in range(10)
+            for number in range(30)
             for name, how in (("config.json", _JSON), ("model.safetensors", _TENSORS))
         },
         _packed,
