@@ -79,7 +79,8 @@ def read(path: Path) -> IMatrix:
     """The importance matrix in ``path``; `DataError` for a file that is none, or damaged."""
     with open_file(path, errors.DataError) as file:
         magic = file.read(4)
-    found = _gguf(reader.read(path)) if magic == reader.MAGIC else _legacy(path)
+    with np.errstate(all="ignore"):  # what is no finite number is named below
+        found = _gguf(reader.read(path)) if magic == reader.MAGIC else _legacy(path)
     for name, weights in found.weights.items():
         if not np.isfinite(weights).all():
             raise errors.DataError(

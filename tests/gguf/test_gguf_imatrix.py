@@ -107,6 +107,23 @@ def test_a_number_of_chunks_that_is_none(tmp_path: Path, chunks: bytes) -> None:
         imatrix.read(path)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_sums_that_are_no_numbers(tmp_path: Path, bad: float) -> None:
+    """Named, without a word of numpy's on the way."""
+    sums = np.array([2, bad, 8], np.float32)
+    for path in (
+        write_dat(tmp_path / "m.dat", {"a": (4, sums)}),
+        write_gguf(tmp_path / "m.gguf", {"a": (sums[None], [4])}),
+        write_gguf(tmp_path / "c.gguf", {"a": (np.full((1, 3), 3e38, np.float32), [np.inf])}),
+        write_gguf(tmp_path / "i.gguf", {"a": (np.full((1, 3), np.inf, np.float32), [np.inf])}),
+    ):
+        if path.name == "c.gguf":
+            assert imatrix.read(path).weights["a"].tolist() == [0, 0, 0]
+            continue
+        with pytest.raises(errors.DataError, match="a weight for tensor 'a' is no finite number"):
+            imatrix.read(path)
+
+
 def test_both_formats_quantize_alike(gguf_of: Gguf, tmp_path: Path) -> None:
     """The golden matrix, turned into the old format, gives the golden tensors."""
     source, matrix = gguf_of("stories260K", "F32"), samples.imatrix_of("stories260K")
