@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from qpipe.engines._gptqmodel_mends import _groups, _with_zero
+from qpipe.engines._gptqmodel_mends import _groups, _with_zero, rename_output
+from qpipe.gguf.checkpoint import read_tensors
+from qpipe.gguf.parts import INDEX
+from qpipe.packed.write import stored, write
+from tests.packed.checkpoints import checkpoint, entry
 
 
 def test_groups_of_one_sign_keep_their_differences() -> None:
@@ -39,3 +47,26 @@ def test_one_group_a_row() -> None:
 
     assert _groups(torch.zeros(4, 1, 6), -1).shape == (4, 6)
     assert _groups(torch.zeros(4, 1, 3, 2), 2).shape == (12, 2)
+
+
+def test_the_output_matrix_gets_its_own_name_back(tmp_path: Path) -> None:
+    """In a checkpoint of several files, of which only the one that holds it is written anew."""
+    head, other = np.arange(6, dtype=np.float16).reshape(2, 3), np.zeros(3, np.float16)
+    source = tmp_path / "source"
+    checkpoint(source, {"embed_out.weight": head, "gpt_neox.norm.weight": other})
+    out = tmp_path / "out"
+    out.mkdir()
+    files = {"gpt_neox.norm.weight": "model-00001-of-00002.safetensors"}
+    files["lm_head.weight"] = files["lm_head.bias"] = "model-00002-of-00002.safetensors"
+    write(out / files["gpt_neox.norm.weight"], [entry("gpt_neox.norm.weight", other)])
+    parts = [entry("lm_head.bias", other), entry("lm_head.weight", head)]
+    write(out / files["lm_head.weight"], parts)
+    (out / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    rename_output(out, source)
+    found = read_tensors(out)
+    assert sorted(found) == ["embed_out.weight", "gpt_neox.norm.weight", "lm_head.bias"]
+    assert b"".join(stored(found["embed_out.weight"])) == head.tobytes()
+    assert {path.name for path in out.iterdir()} == {INDEX, *files.values()}
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    rename_output(out, source)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before

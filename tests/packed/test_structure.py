@@ -332,8 +332,14 @@ def test_rules_of_gptqmodel_are_followed(tmp_path: Path) -> None:
     rule = {r"+:^model\.layers\.0\.mlp\.up_proj$": {"group_size": 32}}
     config = {**config, "group_size": 128, "dynamic": rule}
     made = checkpoint(tmp_path, around(parts), quantization_config=config)
-    (module,) = structure.read(made).modules.values()
+    found = structure.read(made)
+    (module,) = found.modules.values()
     assert module.type == "GPTQ-4bit-g32"
+    assert found.label == "GPTQ-4bit-g128-actorder-mixed"
+    alike = {"+:^lm_head$": {"bits": 4, "group_size": 32}, "-:k_proj": {}}
+    parts, config = gptq()
+    made = checkpoint(tmp_path, around(parts), quantization_config={**config, "dynamic": alike})
+    assert structure.read(made).label == "GPTQ-4bit-g32-actorder"
 
 
 def test_rules_that_python_would_not_finish_matching(tmp_path: Path) -> None:

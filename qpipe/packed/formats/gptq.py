@@ -36,9 +36,13 @@ class Gptq(Format):
     METHODS = ("gptq",)
 
     def label(self, config: Fields) -> str:
-        """``GPTQ-4bit-g128-actorder``, as such models are named on the hub."""
+        """``GPTQ-4bit-g128-actorder``, as such models are named on the hub; ``-mixed`` where rules
+        give some modules other bits or groups."""
+        bits, size = config.bits(), config.group_size()
+        rules = [rule for name, rule in config.sections("dynamic") if not name.startswith("-:")]
+        mixed = "-mixed" if any(own(rule, config) != (bits, size) for rule in rules) else ""
         order = "-actorder" if config.flag("desc_act") else ""
-        return f"GPTQ-{config.bits()}bit-{group_label(config.group_size())}{order}"
+        return f"GPTQ-{bits}bit-{group_label(size)}{order}{mixed}"
 
     def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
         """Raises CheckpointError."""
