@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from qpipe.core import whole
 from qpipe.core.executor import Done, Job, Output
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Artifact, Store
@@ -14,7 +15,7 @@ from qpipe.errors import StoreError
 def changed_input(store: Store, done: Done, inputs: Mapping[str, Artifact]) -> StoreError | None:
     """What was made from an input that is no longer what its digest says is worth nothing."""
     if isinstance(done.outcome, Output):  # a link to an input's file gave that another stamp
-        store.learn(done.job.out, done.outcome.files)
+        whole.learn(done.job.out, done.outcome.files, store.digests)
     for artifact in inputs.values():
         try:
             problem = store.changed(artifact)

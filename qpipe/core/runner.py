@@ -188,7 +188,7 @@ class _Run:
         inputs = self._inputs(node)
         key = node.key(_digests(node, inputs))
         try:
-            artifact, damage = self.store.lookup(key)
+            artifact, damage = self.store.lookup(key, lambda text: self.emit(Warned(text)))
         except QpipeError as error:
             self._fail(node, error)
             return

@@ -31,8 +31,7 @@ from qpipe.core.digests import Digests
 from qpipe.core.files import is_folder
 from qpipe.core.folders import explain, listed, move_out, remove_tree
 from qpipe.core.layout import MANIFEST, StorePaths
-from qpipe.core.manifest import DamagedError, FileEntry, Manifest, misfit, moved_on
-from qpipe.core.stamp import stamp
+from qpipe.core.manifest import DamagedError, Manifest, misfit, moved_on
 from qpipe.core.sync import sync_all
 from qpipe.core.use import Use
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
@@ -132,11 +131,13 @@ class Store:
                 raise DamagedError(f"{folder}: the artifact is damaged: {problem}")
         return Artifact(folder, manifest)
 
-    def lookup(self, key: str) -> tuple[Artifact | None, Damage | None]:
+    def lookup(
+        self, key: str, tell: whole.Tell | None = None
+    ) -> tuple[Artifact | None, Damage | None]:
         """The artifact for use by this process: gc spares it from now on.
 
         A damaged one is moved to quarantine and reported, as if it were not there. Files that were
-        touched since they were read last are read again.
+        touched since they were read last are read again; ``tell`` is told where that takes long.
         """
         with self._use.noting(key):
             seen = self._identity(key)
@@ -147,7 +148,7 @@ class Store:
         if artifact is None:
             return None, None
         try:
-            problem, since = whole.changed(artifact.path, artifact.manifest, self.digests)
+            problem, since = whole.changed(artifact.path, artifact.manifest, self.digests, tell)
         except OSError as error:
             raise StoreError(f"{artifact.path} cannot be read: {error}") from error
         if problem is not None:
@@ -161,13 +162,6 @@ class Store:
         """What is wrong with the bytes of an artifact, as far as its files were touched since they
         were read last. Raises OSError."""
         return whole.changed(artifact.path, artifact.manifest, self.digests)[0]
-
-    def learn(self, folder: Path, files: Sequence[FileEntry]) -> None:
-        """Take the digests of files that were hashed a moment ago for known."""
-        for entry in files:
-            with contextlib.suppress(OSError):
-                if moved_on(folder, entry) is None:
-                    self.digests.note(stamp((folder / entry.path).stat()), entry.sha256)
 
     def _identity(self, key: str) -> int | None:
         """What tells an artifact's folder from another one put in its place."""
@@ -270,7 +264,7 @@ class Store:
             final.chmod(0o555)
         with contextlib.suppress(OSError):  # gc takes it if it stays
             remove_tree(claim.partial)
-        self.learn(final, manifest.files)
+        whole.learn(final, manifest.files, self.digests)
         self._unsynced.add(final.parent)
         self._remember(manifest.id, claim.key)
         return Artifact(final, manifest)

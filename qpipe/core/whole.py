@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from qpipe.core.digests import Digests
 from qpipe.core.layout import MANIFEST
-from qpipe.core.manifest import FileEntry, Manifest, misfit
+from qpipe.core.manifest import FileEntry, Manifest, misfit, moved_on
+from qpipe.core.stamp import stamp
+
+Tell: TypeAlias = Callable[[str], None]
+"""Called with a sentence for the user."""
+
+# Bytes of a file from which on it is said that it is read.
+_LARGE = 1 << 30
 
 
-def changed(folder: Path, manifest: Manifest, digests: Digests) -> tuple[str | None, float | None]:
+def changed(
+    folder: Path, manifest: Manifest, digests: Digests, tell: Tell | None = None
+) -> tuple[str | None, float | None]:
     """What is wrong with an artifact's bytes (None: nothing), and since when at the latest.
 
-    Only files that were touched since they were read last are read. Raises OSError.
+    Only files that were touched since they were read last are read; ``tell`` is told of a large
+    one. Raises OSError.
     """
     for entry in manifest.files:
         path = folder / entry.path
         if problem := misfit(folder, entry):
             return problem, None
+        if tell is not None and entry.size >= _LARGE and digests.known(stamp(path.stat())) is None:
+            tell(f"{path} is read again ({entry.size >> 30} GiB): it was touched or copied")
         found = digests.of(path)
         if found != entry.sha256:
             return _differs(entry, found), path.stat().st_ctime
     return None, None
+
+
+def learn(folder: Path, files: Sequence[FileEntry], digests: Digests) -> None:
+    """Take the digests of files that were hashed a moment ago for known."""
+    for entry in files:
+        with contextlib.suppress(OSError):
+            if moved_on(folder, entry) is None:
+                digests.note(stamp((folder / entry.path).stat()), entry.sha256)
 
 
 def reread(folder: Path, manifest: Manifest, digests: Digests) -> str | None:

@@ -18,7 +18,7 @@ from qpipe.core.link import link
 from qpipe.core.manifest import scan
 from qpipe.core.stamp import stamp
 from qpipe.core.store import Store
-from qpipe.errors import QpipeError
+from qpipe.errors import QpipeError, StoreError
 from tests.core.synthetic import InstantExecutor, key_of, node, put, run, write
 
 
@@ -216,3 +216,27 @@ def test_the_manifest_is_no_part_of_what_is_compared(store: Store) -> None:
     made = put(store, key_of("a"))
     os.utime(made.path / MANIFEST)
     assert store.lookup(made.key)[0] is not None
+
+
+def test_reading_a_large_file_again_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = put(store, "a")
+    monkeypatch.setattr("qpipe.core.whole._LARGE", 1)
+    told: list[str] = []
+    store.lookup(made.key, told.append)
+    assert told == []
+    os.utime(made.path / "out.txt")
+    store.lookup(made.key, told.append)
+    assert "out.txt is read again" in told[0]
+
+
+def test_a_disk_that_gives_no_bytes(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = put(store, "a")
+    os.utime(made.path / "out.txt")
+
+    def fail(path: Path) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("qpipe.core.digests.file_sha256", fail)
+    with pytest.raises(StoreError, match=r"cannot be read: .*Input/output error"):
+        store.lookup(made.key)
+    assert made.path.exists()
