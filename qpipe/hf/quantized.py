@@ -14,13 +14,14 @@ Files beside config.json count where tensors are packed indeed: tools leave them
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qpipe.core import strictjson
+from qpipe.core.files import open_file, up_to
 from qpipe.errors import CheckpointError
 
 CONFIG = "config.json"
@@ -90,11 +91,9 @@ def settings(folder: Path, config: Mapping[str, Any]) -> Settings | None:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``. Raises CheckpointError for a file that holds none."""
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path}: cannot be read ({error}); give a whole checkpoint folder"
-        ) from error
+        found = strictjson.load(path, CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; give a whole checkpoint folder") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path}: holds no JSON object; give a whole checkpoint folder")
     return found
@@ -162,7 +161,7 @@ def _is_packed(folder: Path) -> bool:
 def _heads(folder: Path) -> Iterator[bytes]:
     """The header of each safetensors file; nothing of one that has none."""
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as file:
+        with open_file(path, CheckpointError) as file:
             prefix = file.read(8)
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-            yield file.read(min(length, _MOST))
+            yield up_to(file, min(length, _MOST))
