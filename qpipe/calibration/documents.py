@@ -61,6 +61,11 @@ def read(path: Path, *, field: str | None) -> Iterator[Document]:
                 yield from _documents(_lines(file, path), field, path)
             elif suffix == ".json":
                 yield from _documents(_json(file, path), field, path)
+            elif field is not None:
+                raise DataError(
+                    f"calibration.field={field}: {path.name} is plain text and has no fields "
+                    "(records are .jsonl, .json or .parquet); leave it null"
+                )
             else:
                 yield Document(_valid(file.read(), path.name))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

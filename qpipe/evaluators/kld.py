@@ -7,9 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
@@ -39,6 +39,15 @@ class KldParams(KvParams):
     backend: Literal["llama.cpp"] = "llama.cpp"
     precision: Annotated[float, Field(gt=0, lt=1)] | Literal["full"] = "full"
     precision_of: Literal["kld", "ppl"] = "kld"
+
+    @model_validator(mode="after")
+    def _precision_of_something(self) -> Any:
+        if self.precision == "full" and self.precision_of != "kld":
+            raise ValueError(
+                f"precision_of={self.precision_of} with precision=full: all windows are taken, "
+                "whatever it is of; set precision, or leave precision_of out"
+            )
+        return self
 
 
 class Kld(LogitsEvaluator):

@@ -94,6 +94,12 @@ def test_a_null_field_that_was_asked_for_names_another(tmp_path: Path) -> None:
         list(read(path, field="text"))
 
 
+def test_plain_text_has_no_fields(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DataError, match=r"calibration\.field=text: a\.txt is plain text"):
+        list(read(tmp_path / "a.txt", field="text"))
+
+
 def test_a_damaged_gzip_file_is_one(tmp_path: Path) -> None:
     whole = gzip.compress(json.dumps({"text": "x" * 10_000}).encode())
     for damaged in (whole[:-12], whole[:30] + b"\xff\xff\xff" + whole[33:]):

@@ -80,3 +80,8 @@ def test_a_precise_kld_is_that_of_the_whole_text(
     assert abs(found.value - whole) <= found.half
     assert interval(full, stored, "kld").half == 0
     assert interval(by_ppl, stored, "ppl").relative <= 0.5
+
+
+def test_what_a_precision_is_of_needs_one() -> None:
+    with pytest.raises(ValueError, match="precision_of=ppl with precision=full: all windows"):
+        KldParams(precision_of="ppl")

@@ -227,6 +227,23 @@ ADDED = [{"id": i, "content": c} for i, c in enumerate(["<unk>", "<s>", "</s>", 
                 "add_eos_token": True, "add_bos_token": False,
             },
         ),
+        # As DeepSeek-Coder's: its BOS stands in tokenizer_config.json alone.
+        (
+            {"type": "ByteLevel"},
+            {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": True},
+            {
+                "bos_token_id": 1, "eos_token_id": 2,
+                "add_bos_token": True, "add_eos_token": False,
+            },
+        ),
+        (
+            template(["<s>", "A"], ["<s>", "A", "<s>", "B"]),
+            {"bos_token": "<s>", "eos_token": "</s>", "add_bos_token": False},
+            {
+                "bos_token_id": 1, "eos_token_id": 2,
+                "add_bos_token": False, "add_sep_token": False,
+            },
+        ),
         (
             template(["<s>", "A"], ["<s>", "A", "</s>", "</s>", "B"]),
             {"cls_token": "<s>", "sep_token": "</s>"},

@@ -132,12 +132,13 @@ class _Special:
             config["sep_token"] = config.get("eos_token")
 
     def read_tokens(self, config: dict[str, Any], added: list[Any]) -> None:
-        """Names in tokenizer_config.json, looked up among tokenizer.json's added tokens."""
+        """Names in tokenizer_config.json, looked up among tokenizer.json's added tokens; what it
+        says of adding them goes before the post-processor, as in transformers."""
         by_text = {t.get("content"): t.get("id") for t in reversed(added) if isinstance(t, dict)}
         for kind in self.kinds:
             add = config.get(f"add_{kind}_token")
             if isinstance(add, bool):
-                self.add.setdefault(kind, add)
+                self.add[kind] = add
             entry = config.get(f"{kind}_token")
             text = entry.get("content") if isinstance(entry, dict) else entry
             if isinstance(text, str):
