@@ -19,7 +19,7 @@ from qpipe.errors import DataError, EngineMissingError
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
-from qpipe.hf.chat import NO_DATE, Day
+from qpipe.hf.chat import Day, require_template
 from qpipe.stages.base import SourceFile, Work, installed
 from qpipe.stages.evaluate import Evaluator, only_file, write_result
 
@@ -81,8 +81,7 @@ class _TasksParams(KvParams):
     def _sound(self) -> Any:
         if self.trust_task_code and self.include_path is None:
             raise ValueError("trust_task_code: there is no include_path whose code it would trust")
-        if self.date is not None and not self.chat_template:
-            raise ValueError(NO_DATE)
+        require_template(self.date, self.chat_template, block="evaluate")
         if len(self.tasks) > 1 and self.include_path is None:
             _refuse_overlap(self.tasks)
         return self

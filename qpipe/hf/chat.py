@@ -41,7 +41,14 @@ def is_day(text: str) -> str:
 Day = Annotated[str, AfterValidator(is_day)]
 """A parameter that names a day."""
 
-NO_DATE = "date: only chat templates are told a day; set chat_template to true, or leave it null"
+
+def require_template(day: str | None, chat_template: bool, *, block: str) -> None:
+    """Raise ValueError for a day that nothing is told; ``block`` as in `Template`."""
+    if day is not None and not chat_template:
+        raise ValueError(
+            f"{block}.date={day}: only chat templates are told a day; set {block}.chat_template to "
+            "true, or leave it null"
+        )
 
 
 @dataclass(frozen=True)

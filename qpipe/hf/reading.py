@@ -98,6 +98,13 @@ def read(folder: Path) -> Reading:
 
 
 def _load(auto: Any, folder: Path) -> Any:
+    for path in sorted(folder.rglob("*.jinja")):
+        try:
+            path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise CheckpointError(
+                f"{path}: is no UTF-8 (at byte {error.start}); save it as UTF-8, or take it away"
+            ) from None
     try:
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     # tokenizers raises bare Exceptions for a tokenizer.json that it cannot read.

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.hf.chat import NO_DATE, Day
+from qpipe.hf.chat import Day, require_template
 from qpipe.stages import base
 from qpipe.stages.checkpoint import CALIBRATION_FILE
 from qpipe.stages.evaluate import only_file
@@ -44,8 +44,7 @@ class CalibrateParams(base.Params):
 
     @model_validator(mode="after")
     def _all_have_an_effect(self) -> CalibrateParams:
-        if self.date is not None and not self.chat_template:
-            raise ValueError(NO_DATE)
+        require_template(self.date, self.chat_template, block="calibration")
         return self
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
-from qpipe.hf.chat import NO_DATE, Day
+from qpipe.hf.chat import Day, require_template
 from qpipe.stages import base
 from qpipe.stages.evaluate import only_file
 
@@ -46,8 +46,7 @@ class ImatrixParams(base.Params):
                 f"calibration.seed={self.seed}: an importance matrix is of the first windows of "
                 "the text; leave it at 0, and give another text for other windows"
             )
-        if self.date is not None and not self.chat_template:
-            raise ValueError(NO_DATE)
+        require_template(self.date, self.chat_template, block="calibration")
         return self
 
     @model_serializer(mode="wrap")

@@ -142,3 +142,37 @@ def test_settings_that_one_backend_would_pass_over_are_refused(models: dict[str,
     for lm in models.values():
         with pytest.raises(DataError, match=r"repetition_penalty=1\.1 is asked of generation"):
             lm.generate_until(requests(("a", how)))
+
+
+def test_lm_eval_puts_the_same_conversations(models: dict[str, Any], tmp_path: Path) -> None:
+    from qpipe.evaluators.harness.load import load
+    from qpipe.evaluators.harness.run import How, run
+    from tests.evaluators.tasks import STORIES
+
+    how = How(limit=3, chat_template=True, system_instruction="be kind")
+    found: dict[str, Any] = {}
+    for name, lm in models.items():
+        loaded = load(
+            ["stories", "stories_next"],
+            include_path=STORIES,
+            trusted=None,
+            num_fewshot=1,
+            gen_kwargs=None,
+        )
+        result = run(lm, loaded, how, journal=tmp_path / f"{name}.jsonl", progress=_silent)
+        found[name] = [
+            (sample["prompt_hash"], [answers[0] for answers in sample["resps"]])
+            for task in ("stories", "stories_next")
+            for sample in result["samples"][task]
+        ]
+    for name in ("dequantized", "gguf"):
+        for (prompt, ours), (also, theirs) in zip(found[name], found["checkpoint"], strict=True):
+            assert prompt == also
+            if isinstance(theirs[0], str):
+                assert ours == theirs
+            else:
+                assert [v for v, _ in ours] == pytest.approx([v for v, _ in theirs], abs=1e-3)
+
+
+def _silent(done: int, total: int, unit: str) -> None:
+    pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,22 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match="m: transformers cannot load its tokenizer"):
             reading.read(folder)
         (folder / name).write_text(whole)
+
+
+def test_a_template_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    folder = byte_level(tmp_path / "m", tokenizer_class="PreTrainedTokenizerFast")
+    (folder / "chat_template.jinja").write_bytes(b"{{ 'caf\xe9' }}")
+    with pytest.raises(CheckpointError, match=r"chat_template\.jinja: is no UTF-8 \(at byte 7\)"):
+        reading.read(folder)
+
+
+def test_there_is_one_place_where_tokenizers_are_read() -> None:
+    """And one where HFLM is given transformers' reading of a GGUF file, for stop texts alone."""
+    package = Path(reading.__file__).parents[1]
+    loads = re.compile(r"import .*\b(AutoTokenizer|PreTrainedTokenizerFast)\b")
+    found = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if loads.search(path.read_text())
+    }
+    assert found == {"hf/reading.py", "evaluators/harness/checkpoints.py"}
