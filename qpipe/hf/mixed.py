@@ -39,8 +39,10 @@ def needs_gptqmodel(folder: Path, said: Settings) -> bool:
     names = [name for name, _ in _matrices(folder)]
     if any(_EXPERT.search(name) for name in names):
         return True
+    if said.method == "awq" or said.fields.get("modules_in_block_to_quantize"):
+        return False  # the first has a list of plain modules, the second is one of packed ones
     alone = read_object(folder / CONFIG).get("model_type") in _WITHOUT_LAYERS
-    return said.method == "gptq" and (alone or any(_PLAIN.search(name) for name in names))
+    return alone or any(_PLAIN.search(name) for name in names)
 
 
 def load(folder: Path, *, device: str) -> Any:

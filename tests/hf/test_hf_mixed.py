@@ -39,6 +39,11 @@ def folder(
         ((f"{LAYER}.mlp.experts.3.up_proj.qweight",), {"quant_method": "awq"}, True),
         ((PACKED, f"{LAYER}.linear_attn.in_proj_a.weight"), {}, True),
         ((PACKED, f"{LAYER}.self_attn.k_proj.weight"), {"quant_method": "awq"}, False),
+        (
+            (PACKED, f"{LAYER}.self_attn.k_proj.weight"),
+            {"modules_in_block_to_quantize": [["self_attn.q_proj"]]},
+            False,
+        ),
         ((f"{LAYER}.mlp.experts.3.up_proj.weight",), {"quant_method": "torchao"}, False),
     ],
 )
