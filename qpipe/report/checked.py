@@ -104,8 +104,9 @@ class _Reader:
 
     def wrong(self, where: str, shown: str, what: str) -> UsageError:
         return UsageError(
-            f"{self.file}: {where or 'it'} is {shown}, not {what}; no such run.json is written by "
-            "this version of qpipe: run its command again (what is cached is not made again)"
+            f"{self.file}: {where or 'it'} is {shown}, not {what}; the file was written by another "
+            "version of qpipe, or by something else: run its command again (what is cached is not "
+            "made again)"
         )
 
     def fields(self, value: Any, kinds: Mapping[str, _Kind], where: str) -> dict[str, Any]:

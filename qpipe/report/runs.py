@@ -37,7 +37,14 @@ def find_run(name: str, runs: Path) -> RunPaths:
 
 def read_summary(run: RunPaths) -> dict[str, Any]:
     """What `checked.summary` takes of a run's run.json. Raises UsageError for anything else."""
-    return summary(strictjson.load(run.summary, UsageError, most=_MOST), run.summary)
+    try:
+        document = strictjson.load(run.summary, UsageError, most=_MOST)
+    except UsageError as error:
+        raise UsageError(
+            f"{error}; it cannot be read as the summary of a run: run its command again (what is "
+            "cached is not made again)"
+        ) from None
+    return summary(document, run.summary)
 
 
 def _names(runs: Path) -> list[str]:
