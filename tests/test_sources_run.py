@@ -104,6 +104,11 @@ def test_an_artifact_is_a_source(tmp_path: Path) -> None:
     assert (row["format"], row["size_bytes"]) == ("Q8_0", made["size_bytes"])
     again = run(tmp_path, nodes["download"], "quantize.type=Q8_0", "evaluate=none")
     assert rows(again)[-1]["format"] == "Q8_0"
+    names = set()
+    for answer in (first, again):
+        shown = qpipe("inspect", rows(answer)[-1]["file"], "--json", cwd=tmp_path).stdout
+        names.add(json.loads(shown)["provenance"]["general.name"])
+    assert len(names) == 1, "it is called what it was called at first"
 
 
 def test_messages_name_the_users_folder(tmp_path: Path) -> None:

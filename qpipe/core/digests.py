@@ -1,8 +1,9 @@
 """SHA-256 of files, remembered by their stamps, so that bytes are read again only when in doubt.
 
-A note lies under the file's inode, one for each, so that files which share their bytes (a user's
-checkpoint and its hard links in the store) share what is known of them. Deleting notes is always
-safe, and a store that was copied has none that fits.
+A note lies under the file's inode and size, so that files which share their bytes (a user's
+checkpoint and its hard links in the store) share what is known of them, and files of two disks do
+not get in each other's way. Deleting notes is always safe, and a store that was copied has none
+that fits.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ class Digests:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[int, tuple[Stamp, str]] = {}
+        self._known: dict[Path, tuple[Stamp, str]] = {}
 
     def known(self, found: Stamp) -> str | None:
         """The SHA-256 (hex) of a file with this stamp, if it was read."""
-        *_, inode = found
-        noted = self._known.get(inode)
+        path = self._path(found)
+        noted = self._known.get(path)
         if noted is None or noted[0] != found:
-            noted = self._noted(inode)
+            noted = _noted(path)
         return noted[1] if noted is not None and noted[0] == found else None
 
     def of(self, path: Path) -> str:
@@ -49,10 +50,9 @@ class Digests:
 
     def note(self, found: Stamp, sha256: str) -> None:
         """Remember a digest; a disk that cannot be written costs the next process a reading."""
-        size, mtime, ctime, inode = found
-        self._known[inode] = found, sha256
-        text = f"{sha256} {size} {mtime} {ctime} {inode}\n"
-        path = self._folder / f"{inode:x}"
+        path = self._path(found)
+        self._known[path] = found, sha256
+        text = " ".join([sha256, *map(str, found)]) + "\n"
         with contextlib.suppress(OSError):
             try:
                 path.write_text(text)
@@ -60,12 +60,17 @@ class Digests:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
 
-    def _noted(self, inode: int) -> tuple[Stamp, str] | None:
-        """What the disk knows of an inode: a note whose end is missing is none."""
-        try:
-            text = (self._folder / f"{inode:x}").read_text()
-            sha256, size, mtime, ctime, own = text.split()
-            found = int(size), int(mtime), int(ctime), int(own)
-        except (OSError, ValueError):
-            return None
-        return (found, sha256) if text.endswith("\n") and own == str(inode) else None
+    def _path(self, found: Stamp) -> Path:
+        size, *_, inode = found
+        return self._folder / f"{inode:x}-{size:x}"
+
+
+def _noted(path: Path) -> tuple[Stamp, str] | None:
+    """What a note on the disk says; one whose end is missing says nothing."""
+    try:
+        text = path.read_text()
+        sha256, *numbers = text.split()
+        size, mtime, ctime, inode = map(int, numbers)
+    except (OSError, ValueError):
+        return None
+    return ((size, mtime, ctime, inode), sha256) if text.endswith("\n") else None

@@ -11,7 +11,7 @@
       active/PID-N               the keys a living run uses (flock held while it lives)
       pins/RUN                   the keys of a pinned run, kept from gc
       quarantine/abcd….N/        damaged artifacts, moved away and never used
-      hashes/1a2b3c              SHA-256 of the file with this inode, by size, mtime and ctime
+      hashes/1a2b-3c             SHA-256 of the file with this inode and size, by mtime and ctime
       plans/abcd…                composed plans, with the files that they were made from
       gc.lock                    shared by lookups, exclusive while gc takes artifacts away
     runs/RUN/

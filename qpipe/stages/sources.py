@@ -19,7 +19,8 @@ from qpipe.core import lock
 from qpipe.core.digests import Digests
 from qpipe.core.files import exists, expanded, is_file, open_file, read_file
 from qpipe.core.key import Json, bytes_sha256, content_digest
-from qpipe.errors import SourceError
+from qpipe.core.manifest import Manifest
+from qpipe.errors import SourceError, StoreError
 from qpipe.stages import card, choosing
 
 # The parts of a folder of lm-eval tasks, at any depth.
@@ -144,7 +145,7 @@ class Pinner:
             {"kind": "local", "tree": content_digest(entries), "form": FORM},
             {
                 "path": str(path),
-                "name": path.name,
+                "name": _called(path),
                 "shown": str(root),
                 "bytes": sum(size for _, size, _ in entries),
             },
@@ -173,6 +174,15 @@ class Pinner:
         with contextlib.suppress(OSError):  # the next run without a network does without it
             lock.write_atomic(note, commit.encode(), sync=False)
         return commit
+
+
+def _called(path: Path) -> str:
+    """What a local source is called: an artifact as what it was made of, any other by its name."""
+    try:
+        made = Manifest.load(path)
+    except (StoreError, OSError):
+        return path.name
+    return str(made.params.get("repo") or made.facts.get("name") or path.name)
 
 
 def _noted(note: Path) -> str | None:
