@@ -75,13 +75,14 @@ def read(folder: Path) -> Reading:
     given = _load(AutoTokenizer, folder)
     if not (folder / TOKENIZER).is_file():
         return Reading(given)
-    file = _File.open(folder)
+    file = _File.open(folder, given)
     first = None
     if isinstance(given, PreTrainedTokenizerFast):
         first = file.difference(given)
         if first is None:
             return Reading(given)
     plain = _load(PreTrainedTokenizerFast, folder)
+    file.name(plain)
     file.frame(plain)
     if (second := file.difference(plain)) is not None:
         raise CheckpointError(
@@ -125,8 +126,9 @@ class _File:
     add: Mapping[str, bool]
 
     @classmethod
-    def open(cls, folder: Path) -> _File:
-        """Raises CheckpointError for files that cannot be read."""
+    def open(cls, folder: Path, given: Any) -> _File:
+        """``given`` is another reading, for the names of BOS and EOS: its class may have some where
+        no file does. Raises CheckpointError for files that cannot be read."""
         from tokenizers import Tokenizer
 
         try:
@@ -143,7 +145,8 @@ class _File:
             for kind in ("bos", "eos")
             if isinstance(value := config.get(f"add_{kind}_token"), bool)
         }
-        bos, eos = (_named(config.get(f"{kind}_token"), tokenizer) for kind in ("bos", "eos"))
+        names = (getattr(given, f"{kind}_token", None) for kind in ("bos", "eos"))
+        bos, eos = (_named(name, tokenizer) for name in names)
         return cls(tokenizer, bos, eos, add)
 
     def texts(self) -> Iterator[str]:
@@ -175,6 +178,12 @@ class _File:
         self.tokenizer.encode_special_tokens = False
         inner = self.tokenizer.encode(text, add_special_tokens=False).ids
         return [*(i for _, i in before), *inner, *(i for _, i in after)]
+
+    def name(self, other: Any) -> None:
+        """Name BOS and EOS in another tokenizer that knows none."""
+        for kind, own in (("bos_token", self.bos), ("eos_token", self.eos)):
+            if own is not None and getattr(other, kind) is None:
+                setattr(other, kind, own[0])
 
     def frame(self, other: Any) -> None:
         """Have another tokenizer put the same around a text."""
@@ -219,9 +228,8 @@ def _around_a_text(before: Sequence[tuple[str, int]], after: Sequence[tuple[str,
     return made.post_processor
 
 
-def _named(entry: Any, tokenizer: Any) -> tuple[str, int] | None:
-    """A special token of tokenizer_config.json: a text, or a mapping with it."""
-    text = entry.get("content") if isinstance(entry, Mapping) else entry
+def _named(text: Any, tokenizer: Any) -> tuple[str, int] | None:
+    """A special token and its id, if tokenizer.json has it."""
     index = tokenizer.token_to_id(text) if isinstance(text, str) else None
     return None if index is None else (str(text), index)
 

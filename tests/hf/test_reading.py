@@ -83,6 +83,27 @@ def test_what_stands_around_a_text(
     assert reading.read(folder).tokenizer("a cat")["input_ids"] == [*before, *inner, *after]
 
 
+def test_names_that_only_a_class_or_another_file_has(tmp_path: Path) -> None:
+    folder = byte_level(
+        tmp_path / "m", tokenizer_class="LlamaTokenizer", add_bos_token=True, bos_token=None
+    )
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"post_processor": None}))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["bos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<|begin|>"}))
+    read = Tokenizer(folder)
+    assert (read.bos, read.prefix) == (0, 0)
+    assert read.tokenize("a  cat").tolist() == of_file(folder, "a  cat", special=False)
+
+    # LlamaTokenizer's own BOS, where nobody names one.
+    (folder / "special_tokens_map.json").unlink()
+    as_llama = (folder / "tokenizer.json").read_text().replace("<|begin|>", "<s>")
+    (folder / "tokenizer.json").write_text(as_llama)
+    assert (Tokenizer(folder).bos, Tokenizer(folder).prefix) == (0, 0)
+
+
 def test_without_a_tokenizer_json_there_is_nothing_to_compare(tmp_path: Path) -> None:
     import shutil
 
