@@ -27,6 +27,7 @@ from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp
 from qpipe.evaluators.kv import KvParams, departing
+from qpipe.evaluators.protocols import LEAST
 from qpipe.evaluators.reporting import about, facts
 from qpipe.evaluators.tokenized import TEXT, Tokenized, load
 from qpipe.stages.base import GGUF, ParamsModel, Work
@@ -163,10 +164,12 @@ def _require_its_protocol(tokenized: Tokenized) -> None:
             f"{what.protocol}: set evaluate.protocol={_PROTOCOL}, or evaluate.backend=llama.cpp"
         )
     if what.text_tokens < 2 * what.n_ctx:
+        less = what.text_tokens // 2
+        shorter = f"evaluate.n_ctx={less} or less, or " if less >= LEAST else ""
         raise DataError(
             f"{PROGRAM} takes no text of fewer than two windows, and {what.text} has "
-            f"{what.text_tokens} tokens for windows of {what.n_ctx}: give a longer text, set "
-            f"evaluate.n_ctx={what.text_tokens // 2} or less, or evaluate.backend=llama.cpp"
+            f"{what.text_tokens} tokens for windows of {what.n_ctx}: give a longer text, or set "
+            f"{shorter}evaluate.backend=llama.cpp"
         )
 
 

@@ -12,6 +12,9 @@ from typing import Literal
 
 from qpipe.errors import UsageError, nearest
 
+LEAST = 3
+"""The least ``n_ctx`` of a recipe: BOS or a first token, and two more."""
+
 
 @dataclass(frozen=True)
 class Protocol:

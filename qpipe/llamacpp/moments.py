@@ -71,7 +71,7 @@ class Moments:
         if not np.isfinite(entry.sums[touched]).all():
             raise DataError(
                 f"the inputs of tensor {name!r} overflow or are no numbers on this text: the model "
-                "is damaged, or too large for its float type; convert it with outtype=f32 or bf16"
+                "is damaged, or too large for its float type; set quantize.via=source"
             )
 
     def _entry(self, name: str, matrices: int, columns: int, *, counts: int) -> Entry:

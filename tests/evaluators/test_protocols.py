@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
 
-from qpipe.errors import UsageError
+from qpipe.errors import DataError, UsageError
+from qpipe.evaluators.metrics.windows import cut
 from qpipe.evaluators.protocols import PROTOCOLS, protocol
 
 
@@ -70,3 +73,22 @@ def test_the_most_tokens_that_a_text_can_have_scored(
     name: str, n_ctx: int | None, chunks: int | None, expected: int
 ) -> None:
     assert protocol(name).with_overrides(n_ctx=n_ctx, chunks=chunks).most_scored([1000]) == expected
+
+
+class Letters:
+    """A token a character."""
+
+    bos = None
+    prefix = 0
+
+    def tokenize(self, text: str) -> Any:
+        return np.arange(len(text), dtype=np.int32)
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [("ab", "longer text$"), ("abc" * 20, r"longer text, or set evaluate\.n_ctx to 60 or less$")],
+)
+def test_only_windows_that_there_can_be_are_advised(text: str, advice: str) -> None:
+    with pytest.raises(DataError, match=f"needs 512: give a {advice}"):
+        cut(text, Letters(), protocol("llamacpp-512"))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qpipe.errors import DataError
 from qpipe.evaluators.metrics.backend import Tokens, TokenSource
-from qpipe.evaluators.protocols import Protocol
+from qpipe.evaluators.protocols import LEAST, Protocol
 from qpipe.evaluators.texts import PREPARATIONS, Document
 
 Spans = npt.NDArray[np.int32]
@@ -85,9 +85,11 @@ def cut(text: str, source: TokenSource, protocol: Protocol) -> Windows:
     stride = protocol.stride or size
     available = (len(tokens) - size) // stride + 1 if len(tokens) >= size else 0
     if not available:
+        less = len(tokens) + prepend
+        remedy = f", or set evaluate.n_ctx to {less} or less" if less >= LEAST else ""
         raise DataError(
             f"the text has {len(tokens)} tokens, and one window of protocol {protocol.label} needs "
-            f"{size}: give a longer text, or set evaluate.n_ctx to {len(tokens)} or less"
+            f"{size}: give a longer text{remedy}"
         )
     count = min(available, protocol.chunks or available)
     cuts = np.lib.stride_tricks.sliding_window_view(tokens, size)[::stride][:count]
