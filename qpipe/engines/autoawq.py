@@ -17,9 +17,21 @@ from qpipe.core.key import Json
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError, RecipeError
 from qpipe.stages import base, checkpoint
+from qpipe.stages.delivered import ROUTER
 from qpipe.stages.isolated import ISOLATED, IsolatedEngine
 from qpipe.stages.methods import AwqParams, GroupSize
 from qpipe.stages.rules import resolve
+
+# Source: AutoAWQ 0.2.9, awq/models/auto.py, ``AWQ_CAUSAL_LM_MODEL_MAP``.
+_MODELS = (
+    "mpt", "llama", "opt", "RefinedWeb", "RefinedWebModel", "exaone", "falcon", "bloom", "gptj",
+    "gpt_bigcode", "mistral", "mixtral", "gpt_neox", "aquila", "Yi", "qwen", "baichuan", "llava",
+    "qwen2", "qwen3", "qwen3_moe", "gemma", "gemma2", "stablelm", "starcoder2", "llava_next",
+    "phi3", "phi3_v", "cohere", "deepseek_v2", "deepseek_v3", "minicpm", "internlm2", "minicpm3",
+    "qwen2_vl", "qwen2_5_vl", "qwen2_5_omni",
+)  # fmt: skip
+# Of these it searches no clipping, for which rows go by 64: awq/quantize/quantizer.py.
+_NOT_CLIPPED = ("q_", "k_", "query", "key", "Wqkv")
 
 
 class AutoAwqParams(AwqParams):
@@ -67,6 +79,34 @@ class AutoAwq(IsolatedEngine):
     def resources(cls, params: AutoAwqParams, *, cores: int) -> Resources:
         """The model in half precision, the inputs of a layer, and torch."""
         return Resources(cpus=cores, memory=3 << 30, memory_per_input_byte=1.5)
+
+    @classmethod
+    def refuse(cls, params: AutoAwqParams, order: base.Order) -> None:
+        """Raises RecipeError for architectures and shapes that AutoAWQ fails at."""
+        if "model" not in order.inputs:
+            return
+        asked = checkpoint.asked(params, order)
+        kind = asked.config.get("model_type")
+        if kind not in _MODELS:
+            raise RecipeError(
+                f"model.source: autoawq 0.2.9 does not know models of type {kind!r}; "
+                "quantize.engine=gptqmodel does AWQ too"
+            )
+        for name, (rows, columns) in asked.quantized.items():
+            if ROUTER.search(name):
+                continue
+            if columns % params.group_size:
+                raise RecipeError(
+                    f"quantize.group_size={params.group_size}: rows of {name} have {columns} "
+                    "weights, which are no multiple; choose another size"
+                )
+            clipped = not any(word in name for word in _NOT_CLIPPED)
+            if rows % (64 if clipped else 8):
+                raise RecipeError(
+                    f"model.source: {name} has {rows} rows, and autoawq takes multiples of "
+                    f"{64 if clipped else 8}; quantize.modules={{{name.split('.')[-1]}: skip}} "
+                    "leaves it alone, quantize.engine=gptqmodel may take it"
+                )
 
     def run(self, params: AutoAwqParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (calibration), RecipeError (rules)."""

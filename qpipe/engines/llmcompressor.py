@@ -15,6 +15,14 @@ from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
 from qpipe.stages.methods import AwqParams, GptqParams, Int8Params, RtnParams
 from qpipe.stages.rules import ModuleRule
 
+# What llm-compressor 0.14 calls otherwise than the checkpoint, by model type.
+_NAMES = {
+    "mixtral": {
+        rf"(\.experts\.\d+\.){theirs}(?=\.)": rf"\g<1>{ours}"
+        for theirs, ours in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3"))
+    }
+}
+
 
 class LlmcompressorGptqParams(GptqParams):
     """Columns are reordered with scales that were fixed before, or not at all."""
@@ -66,10 +74,25 @@ class _Llmcompressor(CheckpointEngine):
 
     PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 
+    @classmethod
+    def allow(cls, params: Any, asked: Asked) -> None:
+        """Raises RecipeError for groups that rows do not fill, and for rules for experts that it
+        knows by other names."""
+        super().allow(params, asked)
+        ruled = [name for name in asked.rules if ".experts." in name]
+        if ruled and asked.config.get("model_type") in _NAMES:
+            raise RecipeError(
+                f"quantize.modules: llmcompressor knows {ruled[0]} by another name, and cannot "
+                "follow a rule for it; take the rule out, or use quantize=gguf with "
+                "quantize.tensor_types"
+            )
+
     def _oneshot(self, modifier: Any, task: Task) -> Mapping[str, Json]:
         import torch
         from llmcompressor import oneshot
         from transformers import AutoModelForCausalLM
+
+        from qpipe.packed.restore import complete
 
         torch.set_num_threads(task.threads)
         torch.manual_seed(0)
@@ -79,6 +102,8 @@ class _Llmcompressor(CheckpointEngine):
         oneshot(model=model, recipe=modifier, **_data(task))
         model.save_pretrained(task.out, save_compressed=True)
         (task.out / "recipe.yaml").unlink(missing_ok=True)
+        if not task.config.get("tie_word_embeddings"):
+            complete(task.out, task.source, _NAMES.get(str(task.config.get("model_type")), {}))
         return {}
 
 
@@ -146,6 +171,7 @@ class LlmcompressorInt8(_Llmcompressor):
     @classmethod
     def allow(cls, params: LlmcompressorInt8Params, asked: Asked) -> None:
         """Raises RecipeError for experts."""
+        super().allow(params, asked)
         if any(".experts." in name for name in asked.quantized):
             raise RecipeError(
                 "model.source: transformers 5.17 cannot read back experts of which each weight is "

@@ -1,13 +1,16 @@
-"""What auto-round wrote, as a checkpoint usually is.
+"""What tools wrote, as a checkpoint usually is.
 
-On a CPU it computes in float32 and writes embeddings and norms so: twice their size, for the same
-numbers. And it writes a file a layer.
+On a CPU auto-round computes in float32 and writes embeddings and norms so: twice their size, for
+the same numbers. And it writes a file a layer. llm-compressor leaves out an output matrix that
+equals the embeddings, tied or not, and calls Mixtral's experts as transformers does in memory.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from qpipe.gguf.safetensors import StoredTensor
 from qpipe.packed.cast import as_floats
 from qpipe.packed.write import Entry, stored, write
 
+_HEAD = "lm_head.weight"
 _WIDER = {"F32": ("F16", "BF16")}
 # As checkpoints on the hub mostly have it.
 _FULL = 5_000_000_000
@@ -32,9 +36,41 @@ def restore(folder: Path, source: Path, *, full: int = _FULL) -> list[str]:
     original = read_tensors(source)
     tensors = list(read_tensors(folder).values())
     alike = {t.name: original[t.name] for t in tensors if _only_wider(t, original)}
-    files = list(_files([alike.get(t.name, t) for t in tensors], full))
     lies = {tensor.name: tensor.path for tensor in tensors}
-    last = {lies[t.name]: number for number, members in enumerate(files) for t in members}
+    _rewrite(folder, [alike.get(t.name, t) for t in tensors], lies, full)
+    return list(alike)
+
+
+def complete(folder: Path, source: Path, names: Mapping[str, str], *, full: int = _FULL) -> bool:
+    """Give tensors of ``folder`` the model's own names, and add an output matrix that was left out
+    because its numbers are the embeddings'; whether anything was to be done.
+
+    ``names`` are regular expressions on modules, and what they become.
+    """
+    tensors = [replace(t, name=_renamed(t.name, names)) for t in read_tensors(folder).values()]
+    lies = {tensor.name: tensor.path for tensor in tensors}
+    head = read_tensors(source).get(_HEAD)
+    if head is not None and _HEAD not in lies:
+        tensors.append(head)
+    if lies.keys() == read_tensors(folder).keys() and len(tensors) == len(lies):
+        return False
+    _rewrite(folder, tensors, lies, full)
+    return True
+
+
+def _renamed(name: str, names: Mapping[str, str]) -> str:
+    for pattern, becomes in names.items():
+        name = re.sub(pattern, becomes, name)
+    return name
+
+
+def _rewrite(
+    folder: Path, tensors: Sequence[StoredTensor], lies: Mapping[str, Path], full: int
+) -> None:
+    """Write these tensors in place of all that ``folder`` has; ``lies`` is where each of its own is
+    there, for files to go as soon as they are copied."""
+    files = list(_files(tensors, full))
+    last = {lies[t.name]: n for n, members in enumerate(files) for t in members if t.name in lies}
     (folder / INDEX).unlink(missing_ok=True)
     for number, members in enumerate(files):
         write(folder / f".{number}", [Entry.copy(tensor) for tensor in members])
@@ -45,7 +81,6 @@ def restore(folder: Path, source: Path, *, full: int = _FULL) -> list[str]:
         (folder / f".{number}").replace(folder / name)
     if len(files) > 1:
         _index(folder, dict(zip(names, files, strict=True)))
-    return list(alike)
 
 
 def _files(tensors: Sequence[StoredTensor], full: int) -> Iterator[list[StoredTensor]]:

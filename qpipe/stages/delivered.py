@@ -49,6 +49,7 @@ def check(found: Structure, wish: Wish) -> list[str]:
     """
     from qpipe.packed import fidelity
 
+    _check_skipped(found, wish)
     notes = _left(found, wish)
     for name, module in found.modules.items():
         if name in wish.modules:
@@ -56,10 +57,14 @@ def check(found: Structure, wish: Wish) -> list[str]:
     return [*notes, *fidelity.check(found, wish.source, scaled=wish.scaled)]
 
 
-def share(left: Collection[str], wanted: Collection[str]) -> str:
+def share(
+    left: Collection[str],
+    wanted: Collection[str],
+    what: str = " that were to be quantized",
+) -> str:
     """The matrices that stay as they are: how many, and which, for a message."""
     names = sorted(left)
-    return f"{len(names)} of {len(wanted)} matrices that were to be quantized, such as {names[-1]},"
+    return f"{len(names)} of {len(wanted)} matrices{what}, such as {names[-1]},"
 
 
 def _left(found: Structure, wish: Wish) -> list[str]:
@@ -82,6 +87,15 @@ def _left(found: Structure, wish: Wish) -> list[str]:
         "not pack them: use another engine (quantize=rtn and quantize=gguf take most models), or "
         f"say that they stay: quantize.modules={{{_pattern((ruled or left)[-1])}: skip}}"
     )
+
+
+def _check_skipped(found: Structure, wish: Wish) -> None:
+    packed = [name for name in found.modules if _skips(wish.rules.get(name))]
+    if packed:
+        raise CheckpointError(
+            f"{found.folder}: {share(packed, found.modules, '')} are packed, and quantize.modules "
+            f"skips them: {wish.engine} does not follow this rule; use another engine"
+        )
 
 
 def _check_bits(found: Structure, module: Packed, wish: Wish) -> None:

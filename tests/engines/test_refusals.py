@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from qpipe.engines.autoawq import AutoAwq, AutoAwqParams
 from qpipe.engines.autoround import Autoround, AutoroundParams
 from qpipe.engines.bitsandbytes import Bitsandbytes, BitsandbytesParams
 from qpipe.engines.llmcompressor import (
@@ -89,6 +90,23 @@ def test_sides_that_auto_round_leaves(tmp_path: Path) -> None:
         refuse(AUTOROUND, source)
     refuse(AUTOROUND, source, modules={"k_proj": SKIP})
     refuse(AUTOROUND, source, format="gguf:q4_k_m")
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "told"),
+    [
+        ("phi", (128, 128), "does not know models of type 'phi'"),
+        ("llama", (128, 96), "rows of model.layers.0.mlp.up_proj have 96 weights"),
+        ("llama", (96, 128), "up_proj has 96 rows, and autoawq takes multiples of 64"),
+    ],
+)
+def test_what_autoawq_fails_at(
+    tmp_path: Path, kind: str, shape: tuple[int, ...], told: str
+) -> None:
+    source = model(tmp_path, kind, **{"model.layers.0.mlp.up_proj": shape})
+    with pytest.raises(RecipeError, match=told):
+        refuse((AutoAwq, AutoAwqParams), source)
+    refuse((AutoAwq, AutoAwqParams), model(tmp_path, "llama"))
 
 
 def test_rules_that_leave_nothing(tmp_path: Path) -> None:

@@ -91,3 +91,9 @@ def test_other_numbers_are_refused(tmp_path: Path) -> None:
     found, source = made(tmp_path, NAMES, **{NAMES[2]: turned})
     with pytest.raises(CheckpointError, match=rf"{NAMES[2]} as GPTQ-4bit-g32: its weights differ"):
         delivered.check(found, wish(source))
+
+
+def test_what_rules_skip_may_not_be_packed(tmp_path: Path) -> None:
+    found, source = made(tmp_path, NAMES)
+    with pytest.raises(CheckpointError, match=r"1 of 4 matrices, such as .*q_proj, are packed"):
+        delivered.check(found, wish(source, rules={NAMES[0]: ModuleRule(skip=True)}))
