@@ -46,6 +46,20 @@ def wanted(label: str, names: Collection[str], read: Read) -> list[str]:
     return [name for name in found if name not in unread]
 
 
+def passed_over(label: str, names: Collection[str], chosen: Collection[str]) -> list[str]:
+    """A note of weights beside the model's that one may think are taken, and are not."""
+    others = sorted(
+        name
+        for name in names
+        if name not in chosen
+        and (_is_model(name) or fnmatch.fnmatch(name, "adapter_model*.safetensors"))
+    )
+    if not others or not any(name.endswith(".safetensors") for name in chosen):
+        return []
+    shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
+    return [f"{label}: left out, as no part of the model: {shown}"]
+
+
 def place(file: Path) -> str:
     """The name of a file inside its checkpoint: that of a further chat template has its folder."""
     return f"{TEMPLATES}/{file.name}" if file.parent.name == TEMPLATES else file.name

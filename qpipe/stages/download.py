@@ -64,7 +64,9 @@ class Download(base.Stage):
         """Raises SourceError if the source cannot be had, changed since it was pinned, or is not
         what the hub says that it is."""
         notes: list[str] = []
-        files = self._local(work) if params.kind == "local" else _received(params, work, notes)
+        files = (
+            self._local(work, notes) if params.kind == "local" else _received(params, work, notes)
+        )
         total = sum(path.stat().st_size for path in files)
         work.progress(total, total, "bytes")
         return {
@@ -74,11 +76,14 @@ class Download(base.Stage):
             "notes": [*notes],
         }
 
-    def _local(self, work: base.Work) -> list[Path]:
+    def _local(self, work: base.Work, notes: list[str]) -> list[Path]:
         path = Path(str(work.where["path"]))
         if not path.exists():
             raise SourceError(f"{path}: it was there when the run began, and is gone")
         files = files_of(path)
+        if path.is_dir():
+            names = [file.name for file in path.glob("*.safetensors")]
+            notes += choosing.passed_over(str(path), names, [file.name for file in files])
         root = path.parent if path.is_file() else path
         made = []
         for file in files:
@@ -99,7 +104,7 @@ def _received(params: Pinned, work: base.Work, notes: list[str]) -> list[Path]:
     assert params.repo is not None and params.commit is not None
     source = HubSource(params.repo, params.kind, params.commit, params.file)
     linked = []
-    files = hub.fetch(source, work.progress)
+    files = hub.fetch(source, work.progress, notes)
     if unnamed := [file.name for file in files if received.named(file) is None]:
         notes.append(
             f"{source.label}: {len(unnamed)} of {len(files)} files ({unnamed[0]}, …) could not be "

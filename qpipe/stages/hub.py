@@ -51,11 +51,16 @@ def _cached_commit(source: HubSource) -> str:
     )
 
 
-def fetch(source: HubSource, progress: Progress = lambda done, total, unit: None) -> list[Path]:
+def fetch(
+    source: HubSource,
+    progress: Progress = lambda done, total, unit: None,
+    notes: list[str] | None = None,
+) -> list[Path]:
     """The files of a repository (or the one file asked for) in the hub's own cache.
 
     ``source.revision`` is a commit. Downloads resume where they stopped; ``progress`` takes
-    (bytes done, bytes in all, "bytes"). Raises SourceError.
+    (bytes done, bytes in all, "bytes"). ``notes`` gets what the user should know. Raises
+    SourceError.
     """
     from huggingface_hub import snapshot_download
 
@@ -68,6 +73,8 @@ def fetch(source: HubSource, progress: Progress = lambda done, total, unit: None
             snapshot_download(**_asked(source), allow_patterns=[*choosing.WANTED])
         names = _cached(source)
     chosen = _chosen(source, names, cached=listed is None)
+    if notes is not None:
+        notes += choosing.passed_over(source.label, names, chosen)
     with _our_errors(source):
         made = snapshot_download(
             **_asked(source), allow_patterns=[*map(glob.escape, chosen)], tqdm_class=_bar(progress)

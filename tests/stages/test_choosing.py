@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from qpipe.errors import SourceError
-from qpipe.stages.choosing import wanted
+from qpipe.stages.choosing import passed_over, wanted
 
 ALONG = ("config.json", "tokenizer.json")
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -34,6 +34,14 @@ def test_the_index_says_which_parts_count() -> None:
     ]  # fmt: skip
     single = "model.safetensors"
     assert choose(ONE, TWO, single, index={"a": single}) == [single, INDEX]
+
+
+def test_weights_that_are_left_are_told() -> None:
+    old = "model-00001-of-00003.safetensors"
+    names = [ONE, TWO, old, "adapter_model.safetensors", "consolidated.safetensors"]
+    (note,) = passed_over("LABEL", names, [ONE, TWO])
+    assert note == f"LABEL: left out, as no part of the model: adapter_model.safetensors, {old}"
+    assert passed_over("LABEL", [ONE, TWO, "consolidated.safetensors"], [ONE, TWO]) == []
 
 
 @pytest.mark.parametrize(
