@@ -36,6 +36,8 @@ def parse(text: bytes) -> Any:
 
     NaN and Infinity are read as Python and transformers read and write them.
     """
+    if text.startswith(b"\xef\xbb\xbf"):
+        raise ValueError("it begins with a byte order mark, which JSON has not: save it without")
     try:
         value = json.loads(text.decode(), object_pairs_hook=_unique)
     except RecursionError:

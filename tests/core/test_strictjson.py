@@ -37,7 +37,7 @@ def test_what_is_sound_is_read() -> None:
         (b"\xff", "can't decode"),
         (b"1" * 5000, "a number in it has thousands of digits"),
         (b"", "Expecting value"),
-        (b"\xef\xbb\xbf{}", "BOM"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
     ],
 )
 def test_what_readers_would_take_differently_is_refused(text: bytes, words: str) -> None:
