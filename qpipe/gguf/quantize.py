@@ -6,11 +6,9 @@ is never written, its rounding is applied to each chunk of rows instead.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
@@ -18,14 +16,13 @@ from qpipe.gguf import mixture, split, stream, types, values, weighting
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import Wanted, by_layer
 from qpipe.gguf.model import Model
 from qpipe.gguf.prepared import Prepared
 from qpipe.gguf.sources import GGUFRows
+from qpipe.gguf.types import GGMLType
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
-
-_T = TypeVar("_T", bound=mixture.Typed)
 
 
 def quantize(
@@ -76,13 +73,14 @@ def prepare(
         if not wanted.changes(source.file_type):
             return source
     weights = None if imatrix is None else matrices.read(imatrix)
-    outputs = weighting.weighted(_typed(given, wanted, weights), weights, wanted.ftype)
+    typed, notes = _typed(given, wanted, weights)
+    outputs = weighting.weighted(typed, weights, wanted.ftype)
     return Prepared(
         given.architecture,
         wanted.ftype.name,
         _metadata(given.metadata, wanted.ftype, weights) | _noted(provenance or {}),
         outputs,
-        given.notes + (() if weights is None else weighting.notes(outputs, weights)),
+        given.notes + notes + (() if weights is None else weighting.notes(outputs, weights)),
     )
 
 
@@ -97,18 +95,41 @@ def read(source: Path) -> Prepared:
     return Prepared(file.architecture, file.file_type, file.metadata, outputs)
 
 
-def _typed(given: Prepared, wanted: Wanted, weights: IMatrix | None) -> list[Output]:
-    """The tensors to write, in llama-quantize's order, each with its type."""
+def _typed(
+    given: Prepared, wanted: Wanted, weights: IMatrix | None
+) -> tuple[list[Output], tuple[str, ...]]:
+    """The tensors to write, in llama-quantize's order, each with its type; notes on types."""
     ordered = by_layer(given.outputs)
     model = Model.of(given.metadata, given.types)
-    chosen = mixture.choose(ordered, model, wanted, has_imatrix=weights is not None)
+    choice = mixture.choose(ordered, model, wanted, has_imatrix=weights is not None)
+    kept = {
+        output.name: output.type
+        for output in ordered
+        if is_published_so(output) and not wanted.names(output.name)
+    }
+    chosen = {**choice.types, **kept}
     for output in ordered:
         if chosen[output.name] != output.type and output.type not in types.FLOATS:
             raise errors.CheckpointError(
                 f"{output.rows.origin} is already {output.type.name}; quantizing "
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
-    return [replace(output, type=chosen[output.name]) for output in ordered]
+    typed = [replace(output, type=chosen[output.name]) for output in ordered]
+    return typed, (*choice.notes(), *_kept(kept))
+
+
+def is_published_so(output: Output) -> bool:
+    """Whether a matrix has no other form: the experts of checkpoints such as gpt-oss in MXFP4."""
+    return output.type is GGMLType.MXFP4 and "_exps." in output.name
+
+
+def _kept(kept: Mapping[str, GGMLType]) -> tuple[str, ...]:
+    if not kept:
+        return ()
+    return (
+        f"{len(kept)} tensors of experts are MXFP4 in the source and stayed so, for quantizing "
+        "twice loses more than either",
+    )
 
 
 def _metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None) -> values.Metadata:
@@ -124,14 +145,3 @@ def _metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None)
 
 def _noted(provenance: Mapping[str, str]) -> values.Metadata:
     return {f"qpipe.{name}": values.string(value) for name, value in provenance.items()}
-
-
-def by_layer(tensors: Iterable[_T]) -> Sequence[_T]:
-    """Tensors outside the layers first, then layer by layer (llama-model-loader.h,
-    weight_name_comparer)."""
-
-    def place(tensor: _T) -> tuple[int, str]:
-        layer = re.match(r"blk\.(\d+)\.", tensor.name)
-        return (int(layer[1]) if layer else -1, tensor.name)
-
-    return sorted(tensors, key=place)

@@ -34,7 +34,7 @@ class _Tensor:
 def bits(wanted: Wanted) -> float:
     """Bits per weight of Llama 3.1 8B's matrices. Raises RecipeError for what cannot be stored."""
     tensors = list(_tensors())
-    types = forecast(tensors, _MODEL, wanted)
+    types = forecast(tensors, _MODEL, wanted).types
     size = sum(types[tensor.name].tensor_bytes(tensor.shape) for tensor in tensors)
     return 8 * size / sum(math.prod(tensor.shape) for tensor in tensors)
 

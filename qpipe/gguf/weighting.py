@@ -5,6 +5,7 @@ Source: llama.cpp, src/llama-quant.cpp, llama_model_quantize_impl.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,16 +28,25 @@ _INDIFFERENT = (
 def weighted(outputs: Sequence[Output], weights: IMatrix | None, ftype: FileType) -> list[Output]:
     """``outputs`` with the weights of each; ``ftype`` is the file's.
 
-    Raises `RecipeError` or `DataError` for a tensor whose type needs weights that are not there,
+    Raises `RecipeError` or `DataError` for tensors whose type needs weights that are not there,
     `DataError` where the matrix fits another model.
     """
-    found = [_weighted(output, weights, ftype) for output in outputs]
+    found = [_weighted(output, weights) for output in outputs]
+    lacking = [output for output in found if output.imatrix is None and _needs(output, ftype)]
+    if lacking and weights is None:
+        raise errors.RecipeError(
+            f"{ftype.name} makes tensor {lacking[0].name!r} {lacking[0].type.name}, which is "
+            "garbage without an importance matrix: name one as quantize.imatrix, or choose another "
+            "type"
+        )
     heard = [output for output in found if _listens(output)]
     if weights is not None and heard and all(output.imatrix is None for output in heard):
         raise errors.DataError(
             f"{weights.path}: no entry for any of the {len(heard)} tensors to be quantized, such "
             f"as {heard[0].name!r}; the importance matrix is another model's: make it anew"
         )
+    if lacking and weights is not None:
+        raise _unmeasured(lacking, weights, ftype)
     return found
 
 
@@ -67,20 +77,48 @@ def _listens(output: Output) -> bool:
     return written and category_of(output.name) is not Category.EMBEDDING
 
 
-def _weighted(output: Output, weights: IMatrix | None, ftype: FileType) -> Output:
-    if output.type in types.FLOATS or output.rows.type == output.type:
+def _weighted(output: Output, weights: IMatrix | None) -> Output:
+    if weights is None or _is_kept(output):
         return output
-    found = None if weights is None else weights.of(output.name, output.shape)
+    return replace(output, imatrix=weights.of(output.name, output.shape))
+
+
+def _is_kept(output: Output) -> bool:
+    return output.type in types.FLOATS or output.rows.type == output.type
+
+
+def _needs(output: Output, ftype: FileType) -> bool:
+    """Whether it cannot be written without weights."""
     needed = mixture.needs_imatrix(output.name, output.type, ftype)
-    if found is None and (needed or output.type in ggml.NEED_IMATRIX):
-        if weights is None:
-            raise errors.RecipeError(
-                f"{ftype.name} makes tensor {output.name!r} {output.type.name}, which is garbage "
-                "without an importance matrix: name one as quantize.imatrix, or choose another type"
-            )
-        raise errors.DataError(
-            f"{weights.path}: no entry for tensor {output.name!r}, which {ftype.name} makes "
-            f"{output.type.name}: make the importance matrix anew, with more text, or choose "
-            "another type"
-        )
-    return replace(output, imatrix=found)
+    return not _is_kept(output) and (needed or output.type in ggml.NEED_IMATRIX)
+
+
+def _unmeasured(lacking: list[Output], weights: IMatrix, ftype: FileType) -> errors.DataError:
+    """Tensors without an entry, which no text gives one: any text meets every matrix that is used.
+
+    Some are never multiplied with, such as attn_k and attn_v of the layers of Gemma 3n that share
+    those of others.
+    """
+    first = lacking[0]
+    rules = ", ".join(f'["{pattern}", {kind}]' for pattern, kind in _rules(lacking).items())
+    return errors.DataError(
+        f"{weights.path}: no entry for {len(lacking)} tensors, such as {first.name!r}, which "
+        f"{ftype.name} makes {first.type.name}. If the matrix is this model's, llama.cpp never "
+        "multiplies with them, and more text does not help; give them a type that needs none: "
+        f"'quantize.tensor_types=[{rules}]'. If it is another model's, make it anew"
+    )
+
+
+def _rules(lacking: list[Output]) -> dict[str, str]:
+    """A type for each kind of tensor, as rules without a backslash, which shells would eat."""
+    layers: dict[str, list[str]] = {}
+    kinds: dict[str, str] = {}
+    for output in lacking:
+        block = re.match(r"blk\.(\d+)\.(.*)", output.name)
+        kind = block[2] if block else output.name
+        layers.setdefault(kind, []).extend([block[1]] if block else [])
+        kinds[kind] = "Q4_K" if GGMLType.Q4_K.fits(output.shape[-1]) else "Q8_0"
+    return {
+        f"^blk.({'|'.join(numbers)}).{kind}$" if numbers else f"^{kind}$": kinds[kind]
+        for kind, numbers in layers.items()
+    }

@@ -132,6 +132,13 @@ class PydistConvert(base.Stage):
         return Resources(cpus=1, memory=2 << 30)
 
     @classmethod
+    def preview(cls, params: PydistParams, order: base.Order) -> None:
+        """Only running would tell. Raises CheckpointError for what cannot be converted."""
+        from qpipe.gguf import pydist
+
+        pydist.require_readable(order.inputs["checkpoint"])
+
+    @classmethod
     def check(cls) -> str | None:
         """Whether the extra is installed."""
         from qpipe.gguf import pydist

@@ -182,10 +182,15 @@ def _notes(found: Importance, tokens_asked: int, missing: list[str]) -> list[str
             "batches of fewer than 16; set calibration.length to a power of two"
         )
     if found.unseen:
-        experts = sum(map(len, found.unseen.values()))
+        # An expert is a matrix each of blk.N.ffn_gate_exps, ffn_up_exps and ffn_down_exps.
+        pairs = {
+            (name.rpartition(".ffn_")[0], i) for name, all_ in found.unseen.items() for i in all_
+        }
+        matrices = sum(map(len, found.unseen.values()))
         notes.append(
-            f"no token reached {experts} experts of {_listed(list(found.unseen))}; they are "
-            "quantized without importances: give more text"
+            f"no token reached {len(pairs)} experts ({matrices} matrices of "
+            f"{_listed(list(found.unseen))}); they are quantized without importances: give more "
+            "text"
         )
     return notes
 

@@ -123,6 +123,7 @@ def resolve(rules: Mapping[str, ModuleRule], modules: Iterable[str]) -> dict[str
     """
     names = list(modules)
     found: dict[str, ModuleRule] = {}
+    last: dict[str, str] = {}
     for pattern, rule in rules.items():
         matching = [name for name in names if re.search(pattern, name)]
         if not matching and not (rule.skip and any(re.search(pattern, n) for n in _STAYING)):
@@ -131,6 +132,14 @@ def resolve(rules: Mapping[str, ModuleRule], modules: Iterable[str]) -> dict[str
                 f"be quantized, such as {names[0]}"
             )
         found.update(dict.fromkeys(matching, rule))
+        last.update(dict.fromkeys(matching, pattern))
+    for pattern, rule in rules.items():
+        matching = [name for name in names if re.search(pattern, name)]
+        if matching and all(found[name] != rule for name in matching):
+            raise RecipeError(
+                f"quantize.modules: {pattern!r} has no effect: {last[matching[0]]!r} and what else "
+                "comes later take all modules that it matches; drop it, or put it behind them"
+            )
     if names and all(name in found and found[name].skip for name in names):
         raise RecipeError(
             f"quantize.modules leaves none of the {len(names)} modules to quantize: take a rule "

@@ -34,6 +34,13 @@ def test_a_rule_without_effect_is_refused(tmp_path: Path) -> None:
         LlmcompressorRtn().run(params, work(tmp_path / "out", MODEL))
 
 
+def test_a_rule_that_later_ones_overrule_is_refused(tmp_path: Path) -> None:
+    rules = {"k_proj": "skip", "q_proj": 8, "attn.[kq]_proj": 4}
+    params = LlmcompressorRtnParams(modules=rules)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match=r"'k_proj' has no effect: 'attn.\[kq\]_proj' and what"):
+        LlmcompressorRtn().run(params, work(tmp_path / "out", MODEL))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "types"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -197,8 +198,15 @@ def test_entries_that_are_missing_or_do_not_fit(gguf_of: Gguf, tmp_path: Path) -
     # Token embeddings are no business of a matrix: one of a wrong size is passed over.
     entries["token_embd.weight"] = (np.ones((1, 7), np.float32), [1.0])
     partial = write_gguf(tmp_path / "partial.gguf", entries)
-    with pytest.raises(errors.DataError, match=r"partial.gguf: no entry .*'blk.2.attn_q.weight'"):
+    message = r"partial.gguf: no entry for 1 tensors, .*'blk.2.attn_q.weight'.* text does not help"
+    with pytest.raises(errors.DataError, match=message) as refused:
         quantize(source, out, ftype="IQ2_XXS", imatrix=partial)
+    rules = re.search(r"'quantize.tensor_types=(\[\[.*\]\])'", str(refused.value))
+    assert rules and rules[1] == '[["^blk.(2).attn_q.weight$", Q4_K]]'
+    way_out = Wanted.of("IQ2_XXS", tensor_types={"^blk.(2).attn_q.weight$": "Q4_K"})
+    assert quantize(source, out, ftype=way_out, imatrix=partial).types[
+        "blk.2.attn_q.weight"
+    ].name == ("Q4_K")
     done = quantize(source, out, ftype="Q4_K_S", imatrix=partial)
     assert [note.rpartition(": ")[2] for note in done.notes] == ["blk.2.attn_q.weight"]
     assert quantize(source, out, ftype="Q8_0", imatrix=partial).notes == ()

@@ -10,9 +10,8 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import ftypes, mixture, reader
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import Wanted, by_layer
 from qpipe.gguf.model import Model
-from qpipe.gguf.quantize import by_layer
 from qpipe.gguf.reader import Tensor
 from qpipe.gguf.types import GGMLType
 from tests.gguf import samples, shapes
@@ -33,7 +32,7 @@ def test_every_name_mixes_as_llama_quantize_does(name: str, tmp_path: Path) -> N
                 with pytest.raises(errors.RecipeError, match="no other type stands in"):
                     mixture.choose(ordered, model, wanted, has_imatrix=has_imatrix)
                 continue
-            chosen = mixture.choose(ordered, model, wanted, has_imatrix=has_imatrix)
+            chosen = mixture.choose(ordered, model, wanted, has_imatrix=has_imatrix).types
             counts = sorted(Counter(kind.name for kind in chosen.values()).items())
             case = (row["ftype"], has_imatrix)
             assert (case, " ".join(f"{kind}:{n}" for kind, n in counts)) == (case, row["counts"])
@@ -59,7 +58,7 @@ PARTS = ("output", "token_embd", "blk.0.attn_v", "blk.0.ffn_down", "blk.0.ffn_ga
 
 
 def types(model: Model, wanted: Wanted, *names: str, row: int = 256) -> list[str]:
-    chosen = mixture.choose(tensors(*names, row=row), model, wanted)
+    chosen = mixture.choose(tensors(*names, row=row), model, wanted).types
     return [kind.name for kind in chosen.values()]
 
 
@@ -141,4 +140,4 @@ def test_an_expert_without_a_layer() -> None:
 def test_one_row_is_a_vector() -> None:
     """ggml drops leading dimensions of one: such a tensor stays as it is."""
     tensor = Tensor("blk.0.ffn_up.weight", (1, 256), GGMLType.F16, 0, 0)
-    assert mixture.choose([tensor], LLAMA, Wanted.of("Q4_0"))[tensor.name] is GGMLType.F16
+    assert mixture.choose([tensor], LLAMA, Wanted.of("Q4_0")).types[tensor.name] is GGMLType.F16

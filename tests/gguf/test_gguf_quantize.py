@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from qpipe import errors
 from qpipe.gguf import reader
 from qpipe.gguf.convert import convert
+from qpipe.gguf.inspect import inspect
 from qpipe.gguf.mixture import Wanted
 from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
@@ -68,17 +69,33 @@ def test_later_rules_win(f16: Path, tmp_path: Path) -> None:
     assert types["blk.0.ffn_norm.weight"] == "F32"
 
 
-def test_rules_fall_back_where_rows_do_not_fit(f32: Path, tmp_path: Path) -> None:
-    quantize(f32, tmp_path / "q.gguf", ftype=Wanted.of("Q8_0", tensor_types={"ffn_up": "Q6_K"}))
-    types = types_of(tmp_path / "q.gguf")
-    assert types["blk.0.ffn_up.weight"] == "Q8_0"  # 64 is no multiple of 256
-    assert types["blk.0.ffn_down.weight"] == "F16"  # 172 is no multiple of 32
+def test_what_falls_back_is_noted(f32: Path, tmp_path: Path) -> None:
+    note = (
+        "35 of 36 matrices have rows of 64 or 172 weights, no multiple of 256: Q5_0 in place of "
+        "Q4_K, F16 in place of Q4_K, Q8_0 in place of Q6_K, F16 in place of Q6_K"
+    )
+    assert quantize(f32, tmp_path / "q.gguf", ftype="Q4_K_M").notes == (note,)
+    assert inspect(tmp_path / "q.gguf")["notes"] == [note]
+    assert quantize(f32, tmp_path / "q.gguf", ftype="F16").notes == ()
+    assert inspect(tmp_path / "q.gguf")["notes"] == []
+
+
+def test_rules_that_rows_do_not_fit(f32: Path, tmp_path: Path) -> None:
+    message = (
+        r"tensor_types\['ffn_up'\]: Q6_K is stored in blocks of 256 weights, and 'blk.0.ffn_up"
+    )
+    with pytest.raises(errors.RecipeError, match=message):
+        quantize(f32, tmp_path / "q.gguf", ftype=Wanted.of("Q8_0", tensor_types={"ffn_up": "Q6_K"}))
 
 
 @pytest.mark.parametrize(
     ("rules", "message"),
     [
         ({"ffn_dwon": "Q8_0"}, r"tensor_types\['ffn_dwon'\] matches no tensor"),
+        (
+            {"up": "Q4_0", "gate": "Q8_0", "ffn_(up|gate)": "Q5_0"},
+            r"tensor_types\['up'\] has no effect beside tensor_types\['ffn_\(up\|gate\)'\], which",
+        ),
         ({"_norm": "Q8_0"}, r"tensor_types\['_norm'\] matches no tensor that can be quantized"),
         ({"(": "Q8_0"}, r"tensor_types\['\('\]: no regular expression"),
         ({"ffn": "Q8"}, r"tensor_types\['ffn'\]: 'Q8' is no ggml tensor type; did you mean"),
@@ -192,3 +209,37 @@ def test_llama_cpp_loads_every_file(f32: Path, f16: Path, tmp_path: Path) -> Non
             quantize(source, tmp_path / "q.gguf", ftype=ftype)
             with Model(tmp_path / "q.gguf") as model:
                 assert ftype in model.describe()
+
+
+def experts(path: Path) -> Path:
+    """A file such as llama.cpp's converter makes of gpt-oss: experts in MXFP4, the rest in BF16."""
+    from gguf import GGMLQuantizationType as Kind
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_head_count(1)
+    writer.add_expert_count(2)
+    writer.add_file_type(32)
+    rows = np.random.default_rng(1).standard_normal((2, 64, 256)).astype(np.float32)
+    packed = gguf.quants.quantize(rows, Kind.MXFP4)
+    writer.add_tensor("blk.0.ffn_up_exps.weight", packed, raw_dtype=Kind.MXFP4)
+    writer.add_tensor("blk.0.attn_q.weight", rows[0])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_experts_that_are_published_in_mxfp4_stay_so(tmp_path: Path) -> None:
+    source, out = experts(tmp_path / "m.gguf"), tmp_path / "q.gguf"
+    for ftype, kind in (("Q8_0", "Q8_0"), ("F16", "F16"), ("MXFP4_MOE", "Q8_0")):
+        done = quantize(source, out, ftype=ftype)
+        wanted = {"blk.0.ffn_up_exps.weight": "MXFP4", "blk.0.attn_q.weight": kind}
+        assert types_of(out) == wanted
+        assert [note.startswith("1 tensors of experts are MXFP4") for note in done.notes] == [True]
+        read = [reader.read(path) for path in (source, out)]
+        one, other = (file.data(file.tensors["blk.0.ffn_up_exps.weight"]) for file in read)
+        assert one.tobytes() == other.tobytes()
+    with pytest.raises(errors.CheckpointError, match="is already MXFP4; quantizing twice"):
+        quantize(source, out, ftype=Wanted.of("Q8_0", tensor_types={"_exps": "Q4_0"}))
