@@ -104,7 +104,8 @@ def _load(auto: Any, folder: Path) -> Any:
             path.read_text("utf-8")
         except UnicodeDecodeError as error:
             raise CheckpointError(
-                f"{path}: is no UTF-8 (at byte {error.start}); save it as UTF-8, or take it away"
+                f"the model's {path.name} is no UTF-8 (at byte {error.start}); save it as UTF-8, "
+                "or take it away"
             ) from None
     try:
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

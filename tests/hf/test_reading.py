@@ -130,7 +130,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_a_template_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     folder = byte_level(tmp_path / "m", tokenizer_class="PreTrainedTokenizerFast")
     (folder / "chat_template.jinja").write_bytes(b"{{ 'caf\xe9' }}")
-    with pytest.raises(CheckpointError, match=r"chat_template\.jinja: is no UTF-8 \(at byte 7\)"):
+    with pytest.raises(CheckpointError, match=r"chat_template\.jinja is no UTF-8 \(at byte 7\)"):
         reading.read(folder)
 
 

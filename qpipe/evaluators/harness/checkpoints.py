@@ -138,7 +138,8 @@ class DequantizedLM(GgufWords, _Greedy):
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """The text of token ids, up to the one that ends it."""
-        ids = [tokens] if isinstance(tokens, int) else [int(token) for token in tokens]
+        given = [tokens] if isinstance(tokens, int) else [int(token) for token in tokens]
+        ids = [token for token in given if token >= 0]  # llama.cpp's -1: no EOS
         vocab = self._file.vocab
         if skip_special_tokens:
             ids = ids[: next((n for n, token in enumerate(ids) if token in vocab.ends), None)]
