@@ -127,6 +127,16 @@ def test_columns_without_a_token_are_noted(tmp_path: Path) -> None:
     assert f"no calibration token reached them, such as {NAME} (25% of its columns)" in note
 
 
+def test_one_row_has_columns_of_0_by_chance(tmp_path: Path) -> None:
+    """Such as a gate for a shared expert, by GPTQ: a weight of nearly half a step became 0."""
+    w = W[:1].copy()
+    parts, config = packing.compressed(w, 4, 32, lambda codes: codes)
+    made = checkpoint(tmp_path / "made", around(parts), quantization_config=config)
+    moved = np.where(np.abs(w) < 0.2, 0.2, w).astype(np.float16)
+    source = checkpoint(tmp_path / "source", {**plain(), f"{NAME}.weight": moved})
+    assert fidelity.check(structure.read(made), source, scaled=False) == []
+
+
 def test_large_matrices_are_looked_at_here_and_there() -> None:
     assert list(strips(64, 128, most=1 << 18)) == [(0, 64)]
     found = list(strips(4097, 4096, most=1 << 18))
