@@ -88,10 +88,7 @@ def require_readable(source: Path) -> Checkpoint:
     quantization = settings(source, opened.config.fields)
     why = None if quantization is None else dequantizing.obstacle(quantization, opened.tensors)
     if quantization is not None and why is not None:
-        raise errors.CheckpointError(
-            f"{quantization.refusal}, or measure it as it is (quantize=none "
-            f"quantize.dtype=source): {_tool()} cannot read it, for {why}"
-        )
+        raise errors.CheckpointError(f"{quantization.refusal}. {_tool()} cannot read it, for {why}")
     return opened
 
 

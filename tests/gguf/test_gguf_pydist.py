@@ -90,6 +90,43 @@ def test_says_what_the_converter_said(orion: Path, tmp_path: Path) -> None:
     assert nothing_left(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("model_class", "tensor", "lacking"),
+    [
+        ("Qwen3NextForCausalLM", "model.layers.1.mlp.gate.weight", True),
+        ("Qwen3NextForCausalLM", "mtp.layers.0.mlp.gate.weight", False),
+        ("Qwen3_5ForConditionalGeneration", "model.language_model.layers.1.mlp.up.weight", True),
+        ("Qwen3_5ForConditionalGeneration", "model.mtp.fc.weight", False),
+        ("Glm4MoeForCausalLM", "model.layers.1.mlp.gate.weight", True),
+        ("Glm4MoeForCausalLM", "model.layers.2.eh_proj.weight", False),
+        ("LlamaForCausalLM", "model.layers.1.mlp.gate.weight", False),
+    ],
+)
+def test_layers_that_predict_further_tokens(
+    model_class: str, tensor: str, lacking: bool, tmp_path: Path
+) -> None:
+    """transformers saves none of them; the converter has to be told."""
+    fields = config(model_class, "any")
+    if "Conditional" in model_class:
+        fields = {"architectures": [model_class], "text_config": fields, "model_type": "any"}
+    folder = write(tmp_path / "m", FIELDS, {tensor: (HIDDEN,)})
+    (folder / "config.json").write_text(json.dumps(fields))
+    assert pydist.lacks_mtp(pydist.require_readable(folder)) is lacking
+
+
+@installed
+def test_an_exception_without_words(orion: Path, tmp_path: Path) -> None:
+    """The converter's Qwen3-Next asserts that there are such layers; here it is told of one."""
+    fields = FIELDS | {"architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next"}
+    (orion / "config.json").write_text(json.dumps(fields))
+    tensors = samples.load_tensors(orion)
+    odd = {"model.layers.2.norm.weight": tensors["model.norm.weight"]}
+    samples.write_safetensors(orion / "model.safetensors", tensors | odd)
+    message = r"AssertionError at 'assert self.opt_num_mtp_layers != 0'"
+    with pytest.raises(errors.CheckpointError, match=message):
+        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+
+
 @installed
 def test_damage_is_found_before_the_converter_starts(orion: Path, tmp_path: Path) -> None:
     path = orion / "model.safetensors"
