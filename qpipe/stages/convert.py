@@ -145,6 +145,12 @@ class PydistConvert(base.Stage):
 
         return pydist.problem()
 
+    @classmethod
+    def refuse(cls, params: PydistParams, order: base.Order) -> None:
+        """What llama.cpp computes otherwise than config.json says."""
+        if "checkpoint" in order.inputs:
+            _limits(order.inputs["checkpoint"])
+
     def run(self, params: PydistParams, work: base.Work) -> Mapping[str, Json]:
         """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint
         that is damaged or that the converter refuses."""
@@ -156,8 +162,8 @@ class PydistConvert(base.Stage):
         source = params.outtype == "source"
         outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
         name = gguf.named(params.name, work.origins["checkpoint"])
+        notes = [*_limits(checkpoint), *vocab.notes(checkpoint)]
         pydist.convert(checkpoint, out, outtype=outtype, name=name)
-        notes = vocab.notes(checkpoint)
         gguf.try_to_load(notes, out)
         made = gguf.origin(work.origins["checkpoint"])
         return {**file_facts(out), "source": made, "notes": [*notes, *_twice(checkpoint)]}
@@ -171,6 +177,13 @@ def _twice(checkpoint: Path) -> list[str]:
         f"model.source was quantized already ({said.words}), and dequantized for GGUF: what is "
         "quantized from it loses twice, and its reference has lost once"
     ]
+
+
+def _limits(checkpoint: Path) -> list[str]:
+    from qpipe.gguf import arch
+    from qpipe.gguf.config import Config
+
+    return [*arch.limits(Config.read(checkpoint))]
 
 
 def _prepared(params: ConvertParams, order: base.Order) -> Prepared:

@@ -18,7 +18,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from qpipe import errors
 from qpipe.gguf import arch
-from qpipe.gguf.arch.base import Dims
+from qpipe.gguf.arch.base import Dims, Spec
 from qpipe.gguf.config import Config
 from qpipe.gguf.convert import prepare
 from qpipe.llamacpp.batch import Batch
@@ -80,10 +80,7 @@ def fields_of(model: str) -> dict[str, Any]:
 def checkpoint(folder: Path, fields: Mapping[str, Any], *, shaped: Mapping[str, Any]) -> Path:
     """A checkpoint with ``fields`` as its config and random weights, of the shapes and names that
     ``shaped``, another config, asks for."""
-    config, _ = arch.of(Config(folder, shaped)).completed(Config(folder, shaped))
-    architecture = arch.of(config)
-    dims = Dims.read(config, *architecture.expert_counts)
-    specs = {k: s for k, s in architecture.expected(dims, config) if not s.optional}
+    specs, dims = specs_of(shaped)
     shapes = {k: tuple(int(getattr(dims, d)) for d in s.shape) for k, s in specs.items()}
     write(folder, shaped, {}, dtype="F32")
     random = np.random.RandomState(5)
@@ -94,6 +91,15 @@ def checkpoint(folder: Path, fields: Mapping[str, Any], *, shaped: Mapping[str, 
     samples.write_safetensors(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(fields))
     return folder
+
+
+def specs_of(fields: Mapping[str, Any]) -> tuple[dict[str, Spec], Dims]:
+    """The tensors that a checkpoint must have, and their sizes; raises `CheckpointError`."""
+    given = Config(Path("config.json"), fields)
+    architecture = arch.of(given)
+    config, _ = architecture.completed(given)
+    dims = Dims.read(config, *architecture.expert_counts)
+    return {k: s for k, s in architecture.expected(dims, config) if not s.optional}, dims
 
 
 def _weights(
@@ -137,11 +143,16 @@ class Bench:
     ) -> Verdict:
         """What becomes of ``model`` with ``edits`` in its config; `REMOVED` takes a field away.
 
-        Its weights have the shapes of the config with ``shaped``, by default of the unedited one.
+        Its weights have the shapes of the config with ``shaped``, or of the unedited one where
+        that is None or cannot be.
         """
         self.count += 1
         fields = edited(fields_of(model), edits)
         weights = edited(fields_of(model), shaped or {})
+        try:
+            specs_of(weights)
+        except errors.CheckpointError:
+            weights = fields_of(model)
         folder = checkpoint(self.folder / f"{self.count}", fields, shaped=weights)
         try:
             return _compared(folder, model, fields)

@@ -8,13 +8,26 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from qpipe.gguf import arch
+from qpipe import errors
+from qpipe.gguf import arch, pydist
 from qpipe.gguf.config import Config
+from qpipe.gguf.convert import prepare
 from tests.gguf import samples
 from tests.gguf.config_edits import EDITS, SHAPING
-from tests.gguf.logits import MODELS, Bench, fields_of
+from tests.gguf.logits import (
+    CONTEXT,
+    MODELS,
+    TOKENS,
+    Bench,
+    checkpoint,
+    edited,
+    fields_of,
+    llama_cpp_logits,
+    transformers_logits,
+)
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -97,3 +110,45 @@ def test_published_configs(name: str) -> None:
     assert [note.split(" has no")[0] for note in notes] == [
         f"config.json: {text}" for model, text in windows.items() if model == name
     ]
+
+
+ROPE_OF_128K = {
+    "type": "longrope",
+    "short_factor": [1 + i / 8 for i in range(6)],
+    "long_factor": [2 + i / 4 for i in range(6)],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(pydist.problem() is not None, reason=str(pydist.problem()))
+def test_what_the_other_converter_is_named_for_it_does(tmp_path: Path) -> None:
+    """Phi-4-mini's RoPE: both fields are refused, and llama.cpp's converter has them right."""
+    edits = {"rope_scaling": ROPE_OF_128K, "partial_rotary_factor": 0.75}
+    short = {"original_max_position_embeddings": TOKENS // 2, "max_position_embeddings": CONTEXT}
+    fields = edited(fields_of("phi3"), edits | short)
+    folder = checkpoint(tmp_path / "model", fields, shaped=fields_of("phi3"))
+    with pytest.raises(errors.CheckpointError, match=r"'longrope', which qpipe does not"):
+        prepare(folder, outtype="F32")
+    assert arch.limits(Config.read(folder)) == ()
+    pydist.convert(folder, tmp_path / "out.gguf", outtype="F32")
+    tokens = np.random.RandomState(0).randint(3, 900, TOKENS).astype(np.int32)
+    theirs = transformers_logits(folder, tokens)
+    ours = llama_cpp_logits(tmp_path / "out.gguf", tokens)
+    assert np.abs(ours - theirs).mean() / theirs.std() < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("model", "edits"),
+    [
+        ("llama", {"hidden_act": "gelu"}),
+        ("qwen3_moe", {"norm_topk_prob": False}),
+        ("llama", {"rope_scaling": ROPE_OF_128K}),
+        ("qwen3", {"rope_scaling": {"type": "yarn", "factor": 2.0}, "rope_parameters": {"a": 1}}),
+    ],
+)
+def test_what_no_converter_can_say(model: str, edits: dict[str, Any]) -> None:
+    """Refused with llama.cpp's own converter as well, which passes over the fields."""
+    config = Config(Path("config.json"), edited(fields_of(model), edits))
+    with pytest.raises(errors.CheckpointError) as caught:
+        arch.limits(config)
+    assert "model.converter" not in str(caught.value)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from qpipe import errors
 from qpipe.gguf.arch.base import Architecture
 from qpipe.gguf.config import Config
+from qpipe.gguf.fields import ConvertedElsewhereError
 
 
 @functools.cache
@@ -30,6 +31,27 @@ def _registered() -> Mapping[str, Architecture]:
 def supported() -> list[str]:
     """The names in config.json's ``architectures`` that can be converted."""
     return sorted(_registered())
+
+
+def limits(config: Config) -> tuple[str, ...]:
+    """Notes of what llama.cpp makes of a config that its own converter writes.
+
+    Raises `CheckpointError` for what it would compute otherwise than transformers. Known of the
+    architectures here alone; none of any other.
+    """
+    names = config.fields.get("architectures")
+    known = _registered().get(str(names[0])) if isinstance(names, list) and names else None
+    if known is None:
+        return ()
+    scaling, parameters = (config.section(f"rope_{n}") for n in ("scaling", "parameters"))
+    if scaling.fields and parameters.fields and scaling.fields != parameters.fields:
+        raise config.bad(
+            "rope_scaling", "alone: beside rope_parameters transformers takes it, the converter not"
+        )
+    try:
+        return known.completed(config)[1]
+    except ConvertedElsewhereError:
+        return ()
 
 
 def of(config: Config) -> Architecture:

@@ -53,7 +53,7 @@ ARCHITECTURE = Architecture(
         "original_max_position_embeddings": Whole(4096),
         "rms_norm_eps": Positive(1e-5),
     },
-    rope=Scalings(kinds=("default",), elsewhere=("longrope", "su")),
+    rope=Scalings(kinds=("default",), elsewhere=("longrope",)),
     check=_check,
     sizes=_sizes,
     after_file_type=_after_file_type,
