@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from qpipe.report import numbers
@@ -23,6 +26,8 @@ _STYLES = {
 }
 # Kinds that the region below, or the closing line, shows well enough.
 _SILENT = frozenset({"started", "cached"})
+
+_INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _REFRESHES_PER_SECOND = 8
 _BAR = 24
@@ -71,12 +76,14 @@ class Terminal:
                 # The console is stderr's: stdout must not be led there.
                 redirect_stdout=False,
             )
-            self._live.start()
+            with _undisturbed():
+                self._live.start()
 
     def close(self) -> None:
         """Take the region away."""
         if self._live is not None:
-            self._live.stop()
+            with _undisturbed():
+                self._live.stop()
             self._live = None
 
     def _get_console(self) -> Console:
@@ -107,6 +114,30 @@ class Terminal:
         words += [f"{waiting} waiting for another process"] if waiting else []
         words.append(numbers.duration(max(0.0, now - self._tally.since)))
         return Group(table, Text("\n".join([*rest, " · ".join(words)]), style="dim"))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back what would interrupt, until the end.
+
+    rich (15.0) hides the cursor first and notes last what it would take back: a display whose start
+    was interrupted between the two can no longer be stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.getsignal(number) for number in _INTERRUPTING}
+    handlers = {number: handler for number, handler in before.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for came in held:
+            signal.raise_signal(came)
 
 
 def _row(node: Active, now: float) -> list[RenderableType]:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from qpipe.core.events import (
     Event,
@@ -160,6 +162,36 @@ def test_many_active_nodes_fit_the_terminal() -> None:
     live.close()
     assert "… and 38 more" in terminal.getvalue()
     assert "node49" not in terminal.getvalue()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_while_the_display_is_started(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes through once rich can take back what it did: the cursor is shown again."""
+    show = Console.show_cursor
+
+    def interrupted(self: Console, visible: bool = True) -> bool:
+        done = show(self, visible)
+        signal.raise_signal(number)
+        return done
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    monkeypatch.setattr(Console, "show_cursor", interrupted)
+    terminal = Terminal()
+    live = Live(stream=terminal)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            live(RunStarted({"0": "n"}))
+            live(NodeStarted("0", "n", "k"))
+        monkeypatch.setattr(Console, "show_cursor", show)
+        live.close()
+    finally:
+        signal.signal(number, before)
+    assert terminal.getvalue().count("\x1b[?25l") == terminal.getvalue().count("\x1b[?25h") == 1
 
 
 def test_a_cached_run_draws_nothing() -> None:
