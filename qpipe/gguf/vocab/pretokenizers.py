@@ -94,10 +94,7 @@ def names() -> list[str]:
 def known(name: str) -> str:
     """``name``, if llama.cpp has a pre-tokenizer of that name; ValueError with the nearest."""
     if name not in LLAMA_CPP:
-        raise ValueError(
-            f"model.pretokenizer: llama.cpp knows no pre-tokenizer {name!r}; "
-            f"{nearest(name, LLAMA_CPP)}"
-        )
+        raise ValueError(f"llama.cpp knows no pre-tokenizer {name!r}; {nearest(name, LLAMA_CPP)}")
     return name
 
 
