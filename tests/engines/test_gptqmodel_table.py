@@ -29,7 +29,7 @@ TELLING = (
 REFUSED = {"gptq-3-ffn36", "gptq-head-tied", "gptq-phi3", "awq-4-ffn36", "awq-gemma2"}
 # By bits: how far logits of random models may be from the source's, in parts of them. The worst
 # that is right takes four fifths of it; with 8 bits, scales that are not undone take 0.06 and more.
-MOST = {8: 0.025, 4: 0.4, 3: 0.75, 2: 1.0}
+MOST = {8: 0.025, 4: 0.4, 3: 0.75, 2: 1.3}
 # Each phase: a process that ends where GPTQModel ends it is started again for the cases left.
 PHASES = ("make", "quantize", "measure")
 
@@ -79,4 +79,4 @@ def test_some(tmp_path: Path) -> None:
 def test_all(tmp_path: Path) -> None:
     found = outcomes(tmp_path, list(ALL.values()))
     assert {name: why for name, case in ALL.items() if (why := wrong(case, found[name]))} == {}
-    assert sum("refused" in result for result in found.values()) < len(found) / 3
+    assert sum("refused" in result for result in found.values()) < 0.4 * len(found)
