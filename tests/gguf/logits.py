@@ -184,8 +184,8 @@ def _compared(folder: Path, model: str, fields: Mapping[str, Any]) -> Verdict:
         return Verdict("unknown", f"{type(error).__name__}: {error}")
     ours = llama_cpp_logits(out, tokens)
     same = len(tokens)
-    if any("sliding_window" in note for note in prepared.notes):
-        same = min(same, fields.get("sliding_window", CONTEXT))
+    if any("sliding_window " in note for note in prepared.notes):
+        same = min(same, fields.get("sliding_window", 4096))
     difference = float(np.abs(ours - theirs)[:same].mean() / theirs.std())
     if not difference <= TOLERANCE.get(model, 2e-5):
         return Verdict("different", "; ".join(prepared.notes), difference)
