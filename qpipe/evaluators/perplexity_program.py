@@ -13,7 +13,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -141,6 +141,7 @@ class _Source:
     version: str
     n_ctx_train: int | None
     name: str = PROGRAM
+    remarks: Sequence[str] = ()
 
 
 def _options(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from qpipe.core.key import Json
@@ -30,6 +30,10 @@ class Source(Protocol):
     @property
     def n_ctx_train(self) -> int | None:
         """The context that the model was trained for, None if it does not say."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader of its figures has to know of how they were computed."""
 
 
 def scores_of(tokenized: Tokenized, nll: Nll) -> dict[str, float]:
@@ -71,10 +75,11 @@ def about(tokenized: Tokenized, backend: Source) -> dict[str, Json]:
 def _notes(tokenized: Tokenized, backend: Source) -> list[str]:
     n_ctx, trained = tokenized.about.n_ctx, backend.n_ctx_train
     if trained is None or n_ctx <= trained:
-        return []
+        return [*backend.remarks]
     return [
+        *backend.remarks,
         f"windows of {n_ctx} tokens exceed the {trained} that the model was trained for: set "
-        f"evaluate.n_ctx={trained}"
+        f"evaluate.n_ctx={trained}",
     ]
 
 

@@ -53,6 +53,17 @@ class TransformersBackend(Closing):
             words.append(self._loaded.method)
         return f"{transformers.__version__} ({', '.join(words)})"
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """That a format cannot be computed in the precision of all others."""
+        loaded = self._loaded
+        if loaded.method is None or (loaded.device, loaded.dtype) == ("cpu", "float32"):
+            return ()
+        return (
+            f"{loaded.method} was computed in {loaded.dtype} on a {loaded.device}, where plain "
+            "checkpoints are in float32: small differences may come of that",
+        )
+
     @cached_property
     def _tokenizer(self) -> Tokenizer | LlamaCppTokenizer:
         if self._gguf_file is None:

@@ -45,6 +45,8 @@ class LlamaCppBackend(LlamaCppTokenizer):
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions.
     """
 
+    remarks: Sequence[str] = ()
+
     def __init__(
         self,
         path: Path,

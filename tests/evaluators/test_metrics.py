@@ -36,6 +36,7 @@ class Letters:
     n_ctx_train: int = 4
     name: str = "letters"
     version: str = "1"
+    remarks: tuple[str, ...] = ()
     rows_per_block: int = 2
     poison: float = 0.0
     prefix: int = 9

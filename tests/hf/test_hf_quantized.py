@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qpipe.errors import CheckpointError, QpipeError
+from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load
 from qpipe.hf.precision import on_cpu
 from qpipe.hf.quantized import settings
@@ -212,6 +213,9 @@ def test_logits_are_those_of_what_the_numbers_stand_for(tmp_path: Path, name: st
     ours, _ = logits(write(tmp_path / "plain", meant, dtype="float32"))
     micro = name in ("MXFP8", "MXFP4", "NVFP4")
     assert dtype == ("bfloat16" if micro else "float32")
+    backend = TransformersBackend(tmp_path / "packed", threads=1)
+    (remark,) = backend.remarks or ("",)
+    assert ("compressed-tensors was computed in bfloat16 on a cpu" in remark) == micro
     # The weights themselves are the same: in bfloat16 it is the activations that are rounded.
     assert (theirs - ours).abs().max() < (0.08 if micro else 2e-5)
     assert ours.std() > 0.5

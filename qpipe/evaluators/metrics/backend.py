@@ -62,6 +62,10 @@ class Backend(TokenSource, Lane, Protocol):
     def n_ctx_train(self) -> int | None:
         """The context that the model was trained for, None if it does not say."""
 
+    @property
+    def remarks(self) -> Sequence[str]:
+        """What a reader of its figures has to know of how they were computed."""
+
     def together(self, width: int, rows: int) -> int:
         """How many windows of ``width`` tokens are computed together, ``rows`` logits of each."""
 
