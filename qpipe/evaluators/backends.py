@@ -106,10 +106,12 @@ class Transformers(Opener):
 
     @staticmethod
     def fingerprint() -> Mapping[str, Json]:
-        """What computes, and what multiplies quantized weights for it."""
-        kernels = ("bitsandbytes", "compressed-tensors", "gptqmodel", "torchao")
+        """What computes, what multiplies quantized weights for it, and the version of how they are
+        read (`qpipe.hf.load`)."""
+        kernels = ("auto-round", "bitsandbytes", "compressed-tensors", "gptqmodel", "torchao")
         names = ("transformers", "torch", *kernels)
-        return {"name": "transformers", **{name: installed(name) for name in names}}
+        versions = {name: installed(name) for name in names}
+        return {"name": "transformers", "reading": 2, **versions}
 
     @staticmethod
     def resources(*, cores: int) -> Resources:

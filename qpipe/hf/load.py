@@ -109,7 +109,7 @@ def _read(
     options["dtype"] = torch.float32
     if said is not None:
         options |= _own_config(folder, said)
-        options |= mixed.kernel(folder, said) if device == "cpu" else {}
+        options |= mixed.kernel(said) if device == "cpu" else {}
         name = precision.on_cpu(said) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained

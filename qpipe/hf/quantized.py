@@ -7,9 +7,11 @@ config.json                  compression_config (compressed-tensors until 2024),
                              text_config.quantization_config (models of text and images)
 quantize_config.json         AutoGPTQ, GPTQModel before 1.0
 quant_config.json            AutoAWQ before transformers 4.35
+hf_quant_config.json         NVIDIA's ModelOpt
 ===========================  ======================================================
 
-Files beside config.json count where tensors are packed indeed: tools leave them lying about.
+Files beside config.json count where tensors are packed indeed: tools leave them lying about. And
+tensors that are packed where nothing says how are no plain weights either.
 """
 
 from __future__ import annotations
@@ -31,8 +33,13 @@ AS_IT_IS = "measure it as it is: quantize=none quantize.dtype=source"
 _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "quantize_config.json": ("gptq", {"checkpoint_format": "format"}),
     "quant_config.json": ("awq", {"w_bit": "bits", "q_group_size": "group_size"}),
+    "hf_quant_config.json": ("modelopt", {}),
 }
-_PACKED = b'.qweight"'
+# Ends of the names of packed tensors and their scales, as they are in a header.
+_PACKED = (
+    b'.qweight"', b'.weight_packed"', b'.weight_scale"', b'_scale_inv"', b'._weight_qdata"',
+    b'.SCB"', b'.W_q"', b'.q_weight"', b".weight.quant_state.bitsandbytes__",
+)  # fmt: skip
 _MOST = 100_000_000  # bytes of a header: safetensors/src/tensor.rs, MAX_HEADER_SIZE
 
 
@@ -80,12 +87,14 @@ def settings(folder: Path, config: Mapping[str, Any]) -> Settings | None:
     """
     for where, found in _in_config(folder / CONFIG, config):
         return Settings(folder / CONFIG, where, _method(folder / CONFIG, where, found), found)
+    if not _is_packed(folder):
+        return None
     for name, (method, _) in _FILES.items():
         path = folder / name
-        if path.is_file() and _is_packed(folder):
+        if path.is_file():
             fields = read_object(path)
             return Settings(path, "", _method(path, "", fields) or method, fields)
-    return None
+    return Settings(folder / CONFIG, "", None, {})
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -155,12 +164,13 @@ def _bits(fields: Mapping[str, Any]) -> set[int | float]:
 
 
 def _is_packed(folder: Path) -> bool:
-    return any(_PACKED in head for head in _heads(folder))
+    return any(mark in head for head in _heads(folder) for mark in _PACKED)
 
 
 def _heads(folder: Path) -> Iterator[bytes]:
-    """The header of each safetensors file; nothing of one that has none."""
-    for path in sorted(folder.glob("*.safetensors")):
+    """The header of each file of the model; nothing of one that has none."""
+    names = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    for path in names:
         with open_file(path, CheckpointError) as file:
             prefix = file.read(8)
             length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0

@@ -457,6 +457,18 @@ def test_settings_in_other_places_are_found(tmp_path: Path) -> None:
     assert structure.read(tmp_path).label == "AWQ-4bit-g64"
 
 
+@pytest.mark.parametrize("make", FORMATS.values(), ids=FORMATS)
+def test_packed_tensors_that_nothing_speaks_of_are_no_plain_weights(
+    tmp_path: Path, make: Maker
+) -> None:
+    made = checkpoint(tmp_path, around(make()[0]))
+    with pytest.raises(CheckpointError, match="quantized by a method that it does not name"):
+        structure.read(made)
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps({"quantization": {}}))
+    with pytest.raises(CheckpointError, match="quantized by the method 'modelopt'"):
+        structure.read(made)
+
+
 def test_a_quantized_cache_alone_is_no_damage(tmp_path: Path) -> None:
     scales = {f"model.layers.0.self_attn.{name}_scale": np.zeros(1, np.uint16) for name in "kv"}
     cache = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
@@ -536,3 +548,19 @@ def _changes(base: dict[str, Any], place: str) -> Iterator[dict[str, Any]]:
             for changed in _changes(inside, name):
                 yield {**base, place: changed}
         yield {**base, place: {}}
+
+
+def test_gpt_oss_experts_are_read(tmp_path: Path) -> None:
+    """4 experts of 6 rows and 64 columns: half a byte each, and a byte for each 32."""
+    name = "model.layers.0.mlp.experts.gate_up_proj"
+    parts = {f"{name}_blocks": np.zeros((4, 6, 2, 16), np.uint8),
+             f"{name}_scales": np.zeros((4, 6, 2), np.uint8)}  # fmt: skip
+    config = {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}
+    found = structure.read(checkpoint(tmp_path, {**plain(), **parts}, quantization_config=config))
+    (module,) = found.modules.values()
+    assert (found.label, module.shape) == ("MXFP4", (4, 6, 64))
+    assert found.packed_bytes(module) * 8 / (4 * 6 * 64) == 4.25
+    for changed in (parts[f"{name}_scales"][:3], parts[f"{name}_scales"].astype(np.int8)):
+        made = {**plain(), **parts, f"{name}_scales": changed}
+        with pytest.raises(CheckpointError, match="gate_up_proj_"):
+            structure.read(checkpoint(tmp_path, made, quantization_config=config))
