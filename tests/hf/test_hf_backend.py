@@ -138,7 +138,9 @@ def test_what_reads_a_method_is_named_where_it_is_missing(
 ) -> None:
     folder = _copy(tmp_path)
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    # A list of modules: without one GPTQModel reads what has plain matrices within layers.
+    settings = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    config["quantization_config"] = {**settings, "modules_in_block_to_quantize": [["q_proj"]]}
     (folder / "config.json").write_text(json.dumps(config))
     monkeypatch.setattr(
         "transformers.quantizers.quantizer_gptq.is_optimum_available", lambda: False
