@@ -12,7 +12,7 @@ from qpipe.core import env_values
 from qpipe.core.graph import Resources, order
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
-from qpipe.recipe import wording
+from qpipe.recipe import unread, wording
 from qpipe.recipe.draft import (
     ExecutorDraft,
     InvalidJobDraft,
@@ -52,6 +52,10 @@ class _Drafted(NamedTuple):
     draft: JobDraft
     name: str | None
 
+    @property
+    def stages(self) -> list[str]:
+        return [stage["name"] for stage in self.draft["stages"]]
+
 
 def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     """The draft of a whole command.
@@ -74,6 +78,8 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
         )
     first = valid[0].recipe
     _refuse_two_executors(valid)
+    composed = [job for job in jobs if isinstance(job, Job)]
+    unread.refuse(composed, [set(one.stages) for one in valid])
     objective = first.run.objective
     return RunDraft(
         recipe=valid[0].name or Path(recipe).stem,

@@ -169,3 +169,15 @@ def test_what_a_reference_would_make_is_missed() -> None:
     config["stages"]["convert"]["needs"] = {"checkpoint": None}
     with pytest.raises(RecipeError, match=r"needs.model .*'convert' has nothing to work on"):
         planned(config)
+
+
+def test_an_override_of_what_nothing_reads() -> None:
+    config = pipeline()
+    config["stages"]["calibrate"] = {"uses": "calibrate", "optional": True}
+    aliases = {"stages.calibrate.with": "calibration"}
+    overrides = ("calibration.samples=4",)
+    idle = job(config, aliases=aliases, overrides=overrides)
+    with pytest.raises(RecipeError, match=r"calibration.samples=4': nothing in this recipe reads"):
+        draft("recipe", [idle])
+    calibrated = {**aliases, "stages.quantize.with.imatrix": "calibration.text"}
+    draft("recipe", [idle, job(config, aliases=calibrated, overrides=overrides)])
