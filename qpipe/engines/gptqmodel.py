@@ -76,6 +76,7 @@ class _Gptqmodel(CheckpointEngine):
 
     # Defuser takes fused experts apart into the matrices that are packed, safetensors writes them.
     PACKAGES = ("gptqmodel", "torch", "transformers", "defuser", "safetensors")
+    DEQUANTIZES = ("fp8",)
 
     @classmethod
     def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:

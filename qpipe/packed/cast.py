@@ -80,7 +80,7 @@ def _converted(tensor: StoredTensor, dtype: str) -> Iterator[bytes]:
         if dtype == "fp32":
             yield floats.tobytes()
         elif dtype == "bf16":
-            yield _to_bf16(floats).tobytes()
+            yield to_bf16(floats).tobytes()
         else:
             yield _to_fp16(floats, tensor).tobytes()
 
@@ -102,7 +102,7 @@ def _to_fp16(floats: npt.NDArray[np.float32], tensor: StoredTensor) -> npt.NDArr
     return half
 
 
-def _to_bf16(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
+def to_bf16(floats: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
     """Rounded to the nearest, ties to even, as torch does; a NaN stays one."""
     bits = floats.view(np.uint32)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16

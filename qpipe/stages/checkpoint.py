@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import abc
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,9 @@ from qpipe.stages.quantize import Engine
 from qpipe.stages.rules import ModuleRule, resolve
 
 CALIBRATION_FILE = "calibration.json"
+
+# Where a source that was dequantized lies while an engine works.
+_PLAIN = ".dequantized"
 
 # The module of the output matrix, in all architectures whose output matrix can be quantized.
 OUTPUT = "lm_head"
@@ -95,6 +99,8 @@ class CheckpointEngine(Engine):
     REFUSES: ClassVar[Mapping[str, str]] = NOT_LINEAR
     PACKAGES: ClassVar[tuple[str, ...]]
     EXTRA: ClassVar[str]
+    DEQUANTIZES: ClassVar[tuple[str, ...]] = ()
+    """Methods by which a source may be quantized already: it is dequantized first."""
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
 
     @classmethod
@@ -119,11 +125,13 @@ class CheckpointEngine(Engine):
     def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
         a model that is damaged, or for an output that is not whole."""
-        task = self.begin(params, work)
+        plain, note = self._dequantized(work)
+        task = self.begin(params, plain)
         found = dict(self.make(params, task))
         finish(task)
         facts = self.facts(params, task)
-        told = [*notes(found), *notes(facts)]
+        shutil.rmtree(work.out / _PLAIN, ignore_errors=True)
+        told = [*([note] if note else []), *notes(found), *notes(facts)]
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
         return {**facts, **delivered, **found, "notes": told}
 
@@ -135,12 +143,34 @@ class CheckpointEngine(Engine):
         from qpipe.hf.implementations import refuse_code
 
         if "model" in order.inputs:
-            cls._allow(params, asked(params, order))
+            cls._allow(params, asked(params, order, takes=cls.DEQUANTIZES))
         elif "model" in order.configs:
             config = jsonfile.load(order.configs["model"])
             refuse_code(config, order.configs["model"])
-            quantized.refuse(order.configs["model"].parent)
+            quantized.refuse(order.configs["model"].parent, but=cls.DEQUANTIZES)
             cls.allow_config(params, config)
+
+    def _dequantized(self, work: base.Work) -> tuple[base.Work, str | None]:
+        """``work`` with the source in bfloat16 if it is quantized by a method that this engine
+        takes, and what is to be said of it."""
+        from qpipe.packed import dequantize
+
+        source = work.inputs["model"]
+        said = quantized.said(source)
+        if said is None or said.method not in self.DEQUANTIZES:
+            return work, None
+        plain = (work.partial or work.out) / _PLAIN
+        if not (plain / "config.json").is_file():  # a run before this one may have come so far
+            shutil.rmtree(plain, ignore_errors=True)
+            plain.mkdir(parents=True)
+            dequantize.fp8(source, plain)
+        note = (
+            f"model.source was quantized already ({said.words}), and dequantized to bfloat16: the "
+            "loss of that is not seen here"
+        )
+        partial = None if work.partial is None else work.partial / "engine"
+        inputs = {**work.inputs, "model": plain}
+        return replace(work, inputs=inputs, partial=partial), note
 
     def begin(self, params: Any, work: base.Work) -> Task:
         """The task, after all that can be known to fail before it, for the cost of a layer."""
@@ -188,16 +218,19 @@ class CheckpointEngine(Engine):
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
 
 
-def asked(params: Any, order: base.Order) -> Asked:
-    """What is asked of the model in ``order``. Raises RecipeError for a rule without effect,
-    CheckpointError for a model that is damaged."""
+def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Asked:
+    """What is asked of the model in ``order``, which may be quantized by a method of ``takes``.
+
+    Raises RecipeError for a rule without effect, CheckpointError for a model that is damaged or
+    quantized otherwise.
+    """
     from qpipe.gguf.config import Config
     from qpipe.hf.implementations import refuse_code
 
     source = order.inputs["model"]
     config = Config.read(source).fields
     refuse_code(config, source / "config.json")
-    quantized.refuse(source)
+    quantized.refuse(source, but=takes)
     modules = quantizable(source, output=getattr(params, "lm_head", False))
     return Asked(source, config, modules, resolve(params.modules, modules))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from qpipe.errors import CheckpointError
@@ -20,7 +21,9 @@ def said(folder: Path) -> Settings | None:
     return settings(folder, Config.read(folder).fields)
 
 
-def refuse(folder: Path) -> None:
-    """Raise CheckpointError if the checkpoint in ``folder`` is quantized already."""
-    if (found := said(folder)) is not None:
+def refuse(folder: Path, *, but: Collection[str] = ()) -> None:
+    """Raise CheckpointError if the checkpoint in ``folder`` is quantized already, by another method
+    than those of ``but``."""
+    found = said(folder)
+    if found is not None and found.method not in but:
         raise CheckpointError(found.refusal)
