@@ -39,6 +39,7 @@ def _drafts(count: int) -> RunDraft:
     return RunDraft(
         recipe="toy",
         jobs=jobs,
+        notes=[],
         invalid=[],
         skip_invalid=False,
         executor=ExecutorDraft(name="inline", cpus=None, memory=None, enforce_memory=False),

@@ -36,7 +36,7 @@ def each_draft(
     plans = StorePaths(options.store).plans
     remembered = remember.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
-        _refuse_invalid(remembered, options)
+        _tell(remembered, options)
         handle(remembered)
         return
     from qpipe.recipe import load
@@ -46,7 +46,7 @@ def each_draft(
 
         drafted = draft(request.recipe, jobs)
         load.remember_batch(plans, request, jobs, drafted)
-        _refuse_invalid(drafted, options)
+        _tell(drafted, options)
         objectives = list(handle(drafted))
         for job in drafted["invalid"]:
             objectives.insert(job["index"], None)
@@ -55,8 +55,11 @@ def each_draft(
     load.drive(request, batch, folder=folder)
 
 
-def _refuse_invalid(draft: RunDraft, options: Options) -> None:
-    """Raise RecipeError for jobs that cannot be run, unless they may be left out."""
+def _tell(draft: RunDraft, options: Options) -> None:
+    """Say on stderr what is to be told; raise RecipeError for jobs that cannot be run, unless they
+    may be left out."""
+    for note in [] if options.quiet else draft["notes"]:
+        print(f"qpipe: {note}", file=sys.stderr)
     invalid = draft["invalid"]
     if invalid and not (options.keep_going or draft["skip_invalid"]):
         from qpipe.recipe.wording import invalid_jobs

@@ -76,12 +76,13 @@ class ExecutorDraft(TypedDict):
 class RunDraft(TypedDict):
     """All jobs of a command, and the settings of the run that they share.
 
-    ``invalid`` are jobs that cannot be run; ``skip_invalid`` says that the others may be run
-    without them.
+    ``notes`` are to be told. ``invalid`` are jobs that cannot be run; ``skip_invalid`` says that
+    the others may be run without them.
     """
 
     recipe: str
     jobs: list[JobDraft]
+    notes: list[str]
     invalid: list[InvalidJobDraft]
     skip_invalid: bool
     executor: ExecutorDraft

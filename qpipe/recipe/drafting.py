@@ -79,11 +79,11 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     first = valid[0].recipe
     _refuse_two_executors(valid)
     composed = [job for job in jobs if isinstance(job, Job)]
-    unread.refuse(composed, [set(one.stages) for one in valid])
     objective = first.run.objective
     return RunDraft(
         recipe=valid[0].name or Path(recipe).stem,
         jobs=[one.draft for one in valid],
+        notes=unread.notes(composed, [one.stages for one in valid]),
         invalid=invalid,
         skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
         executor=_executor(first),
