@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,14 +114,17 @@ def _read(
         name = precision.on_cpu(said) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained
-    model, info = from_pretrained(
-        folder,
-        device_map=device,
-        local_files_only=True,
-        trust_remote_code=False,
-        output_loading_info=True,
-        **options,
-    )
+    with warnings.catch_warnings():
+        # Asked for a kernel, it says that the rest of the settings are the checkpoint's: as meant.
+        warnings.filterwarnings("ignore", message="You passed `quantization_config`")
+        model, info = from_pretrained(
+            folder,
+            device_map=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+        )
     return model, dict(info)
 
 
