@@ -307,7 +307,7 @@ def test_a_template_in_two_places(tmp_path: Path) -> None:
     (folder / "chat_template.jinja").write_text("the file")
     prepared = prepare(folder, outtype="F32")
     assert values.decode(prepared.metadata["tokenizer.chat_template"]) == "the file"
-    (note,) = quantize.prepare(prepared, "Q8_0").notes
+    note, *_ = quantize.prepare(prepared, "Q8_0").notes  # another is of rows that Q8_0 does not fit
     assert note.startswith("chat_template.jinja is not the chat_template of tokenizer_config.json")
 
 
