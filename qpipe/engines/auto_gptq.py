@@ -62,6 +62,7 @@ class AutoGptq(IsolatedEngine):
         """Raises CheckpointError (the model), DataError (calibration)."""
         from qpipe.packed import older
 
+        self.refuse(params, work)
         source = work.inputs["model"]
         samples = checkpoint.calibration(work)
         with older.view(source) as folder:

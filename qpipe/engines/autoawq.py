@@ -112,6 +112,7 @@ class AutoAwq(IsolatedEngine):
         """Raises CheckpointError (the model), DataError (calibration), RecipeError (rules)."""
         from qpipe.packed import older
 
+        self.refuse(params, work)
         source = work.inputs["model"]
         samples = _usable(checkpoint.calibration(work))
         with older.view(source) as folder:

@@ -102,6 +102,7 @@ class Exl2Measure(_Exllama):
 
     def run(self, params: MeasureParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (calibration)."""
+        self.refuse(params, work)
         found = self._work("measure", work, {}, None)
         return {"calibration_tokens": found["tokens"], "tools": found["tools"]}
 
@@ -116,6 +117,7 @@ class Exl2(_Exllama):
         """Raises CheckpointError (the model), DataError (calibration, measurement)."""
         from qpipe.packed import older
 
+        self.refuse(params, work)
         source = work.inputs["model"]
         measurement = work.inputs.get("measurement")
         if measurement is not None and not (measurement / MEASUREMENT).is_file():

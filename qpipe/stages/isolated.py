@@ -61,7 +61,6 @@ class IsolatedEngine(Engine):
         """
         from qpipe.environments.call import Call, call
 
-        self.refuse(params, work)
         return call(
             self.environment,
             Call(
