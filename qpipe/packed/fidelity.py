@@ -176,17 +176,25 @@ def _rounded(
 
 def _scaled(was: FloatArray, numbers: FloatArray) -> FloatArray:
     """``was`` with the scale for each column and row that brings it nearest to ``numbers``:
-    medians, on which single weights that are far off have no say."""
+    medians, on which single weights that are far off have no say.
+
+    Where one weight stretches the range of its group, most others come out as 0: then the largest
+    tell.
+    """
     for axis in (0, 1, 0):
-        large = np.abs(was) >= np.median(np.abs(was), axis=axis, keepdims=True)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(large & (was != 0), numbers / was, np.nan)
-        scale = np.nan_to_num(_median(ratio, axis), nan=1.0)
-        was = was * scale
+        size = np.abs(was)
+        scale = _ratio(was, numbers, size >= np.median(size, axis=axis, keepdims=True), axis)
+        largest = size >= size.max(axis=axis, keepdims=True) / 2
+        was = was * np.where(scale == 0, _ratio(was, numbers, largest, axis), scale)
     return was
 
 
-def _median(ratio: FloatArray, axis: int) -> FloatArray:
+def _ratio(
+    was: FloatArray, numbers: FloatArray, those: npt.NDArray[np.bool_], axis: int
+) -> FloatArray:
+    """The median of what ``those`` weights became, in parts of what they were; 1 of none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(those & (was != 0), numbers / was, np.nan)
     some = ~np.isnan(ratio).all(axis=axis, keepdims=True)
     found: FloatArray = np.nanmedian(np.where(some, ratio, 1), axis=axis, keepdims=True)
     return found

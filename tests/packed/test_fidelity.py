@@ -103,6 +103,18 @@ def test_scales_of_channels_are_awqs_alone(tmp_path: Path) -> None:
     assert not likeness(tmp_path, crossed_too, scaled=True).is_alike
 
 
+def test_a_weight_that_stretches_the_range_of_its_group(tmp_path: Path) -> None:
+    """Most others of its row come out as 0, which says nothing about the scale of the row."""
+    w = W.astype(np.float16).astype(np.float32)
+    w[5] *= 0.01
+    w[5, ::32] = 2.0
+    scaled = w * np.random.default_rng(3).uniform(0.5, 2, (1, 128)).astype(np.float32)
+    packed = packing.awq(scaled.astype(np.float32), 4, 32)
+    found = likeness(tmp_path, packed, scaled=True, **{f"{NAME}.weight": w.astype(np.float16)})
+    assert found.is_alike and found.flipped == 0
+    assert found.error < 0.15
+
+
 def test_the_message_says_which_matrix_and_how_far(tmp_path: Path) -> None:
     parts, config = packing.compressed(W, 4, 32, crossed)
     made = checkpoint(tmp_path / "made", around(parts), quantization_config=config)
