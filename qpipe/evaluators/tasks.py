@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
@@ -15,12 +16,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import DataError, EngineMissingError
+from qpipe.errors import DataError, EngineMissingError, RecipeError
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.hf.chat import Day, require_template
-from qpipe.stages.base import SourceFile, Work, installed
+from qpipe.stages.base import Order, SourceFile, Work, installed
 from qpipe.stages.evaluate import Evaluator, only_file, write_result
 
 _HARNESS = "lm-eval"
@@ -43,17 +44,20 @@ def _names(tasks: list[str]) -> list[str]:
     return tasks
 
 
-def _refuse_overlap(tasks: list[str]) -> None:
-    """lm-eval does so once all else is done."""
+def _overlap(tasks: list[str], own: Path | None = None) -> str | None:
+    """Why the tasks cannot be asked together, those of the folder ``own`` known; lm-eval (0.4.13)
+    says so once all else is done."""
     from qpipe.evaluators.harness.members import shipped
 
-    if overlap := shipped().overlap(tasks):
-        one, other, task = overlap
-        raise ValueError(
-            f"tasks: {one} and {other} both hold {task}, and lm-eval scores no task twice in one "
-            "evaluation; leave one of them out (a group's result has its members' scores), or "
-            "sweep over them"
-        )
+    index = shipped() if own is None else shipped().with_own(own)
+    if (overlap := index.overlap(tasks)) is None:
+        return None
+    one, other, task = overlap
+    return (
+        f"tasks: {one} and {other} both hold {task}, and lm-eval scores no task twice in one "
+        "evaluation; leave one of them out (a group's result has its members' scores), or sweep "
+        "over them"
+    )
 
 
 class _TasksParams(KvParams):
@@ -82,8 +86,9 @@ class _TasksParams(KvParams):
         if self.trust_task_code and self.include_path is None:
             raise ValueError("trust_task_code: there is no include_path whose code it would trust")
         require_template(self.date, self.chat_template, block="evaluate")
-        if len(self.tasks) > 1 and self.include_path is None:
-            _refuse_overlap(self.tasks)
+        alone = len(self.tasks) > 1 and self.include_path is None
+        if alone and (problem := _overlap(self.tasks)):
+            raise ValueError(problem)
         return self
 
     @field_validator("limit")
@@ -144,6 +149,13 @@ class _TasksEvaluator(Evaluator):
         if find_spec("lm_eval") is None:
             return f"tasks need lm-evaluation-harness: {extras.command('eval')}"
         return None
+
+    @classmethod
+    def refuse(cls, params: Any, order: Order) -> None:
+        """Raises RecipeError for tasks of the user's own folder that lm-eval takes not together."""
+        folder = order.inputs.get("include_path")
+        if folder is not None and (problem := _overlap(params.tasks, folder)):
+            raise RecipeError(f"evaluate.{problem}")
 
     @abc.abstractmethod
     def open(self, params: Any, work: Work, stack: ExitStack) -> tuple[Any, str]:

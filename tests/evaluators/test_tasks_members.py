@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from qpipe.evaluators.harness.members import Index, shipped
 from qpipe.evaluators.tasks import TasksParams
+from tests.cli import qpipe
+from tests.evaluators.tasks import STORIES
 
 INDEX = Index(
     groups={"all": ["some", "d"], "some": ["tagged", "c"], "round": ["round", "e"]},
@@ -63,3 +66,17 @@ def test_lm_eval_is_not_imported() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert done.stdout.strip() == "False"
+
+
+def test_ones_own_group_beside_its_member_is_refused_in_the_plan(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(STORIES, tmp_path / "tasks"))
+    (folder / "all.yaml").write_text("group: all_stories\ntask: [stories, stories_next]\n")
+    asked = (
+        "model.source=builtin:tinystories-d256",
+        "evaluate=tasks",
+        f"evaluate.include_path={folder}",
+    )
+    for names, code in (("[all_stories,stories]", 2), ("[all_stories,stories_whole]", 0)):
+        answer = qpipe("plan", "local", *asked, f"evaluate.tasks={names}", cwd=tmp_path)
+        assert answer.code == code, answer.stdout + answer.stderr
+        assert ("all_stories and stories both hold stories" in answer.stdout) == (code == 2)

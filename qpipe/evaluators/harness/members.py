@@ -45,6 +45,11 @@ class Index:
                     return seen[task], name, task
         return None
 
+    def with_own(self, folder: Path) -> Index:
+        """Beside those of ``folder``, which go before others of the same name."""
+        own = _of(folder)
+        return Index({**self.groups, **own.groups}, {**self.tags, **own.tags})
+
 
 @cache
 def shipped() -> Index:
@@ -52,9 +57,13 @@ def shipped() -> Index:
     spec = find_spec("lm_eval")
     if spec is None or spec.origin is None:
         return Index()
+    return _of(Path(spec.origin).parent / "tasks")
+
+
+def _of(folder: Path) -> Index:
     groups: dict[str, Sequence[str]] = {}
     tags: dict[str, list[str]] = {}
-    for file in sorted((Path(spec.origin).parent / "tasks").rglob("*.yaml")):
+    for file in sorted(folder.rglob("*.yaml")):
         data = file.read_bytes()
         if _GROUP.search(data):
             groups |= _group(data)
