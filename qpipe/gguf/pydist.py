@@ -54,8 +54,9 @@ _REMEDIES = {
         "model.converter=native, which reads tokenizer.json"
     ),
     ("pre-tokenizer was not recognized",): (
-        "set model.converter=native, and model.pretokenizer to llama.cpp's name for how the "
-        "tokenizer splits words"
+        "for an architecture that qpipe converts by itself (docs/gguf.md) set "
+        "model.converter=native, and model.pretokenizer to llama.cpp's name for how the tokenizer "
+        "splits words; for others give tokenizer.json as the model was first published"
     ),
 }
 

