@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, GenerationConfig
 
 from qpipe.errors import CheckpointError, DataError
 from qpipe.evaluators.harness import greedy
+from qpipe.evaluators.harness.prompts import Prompts
 from qpipe.evaluators.harness.words import GgufWords
 from qpipe.hf import reading
 from qpipe.hf.chat import Template
@@ -69,7 +70,7 @@ class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
         return texts
 
 
-class CheckpointLM(_Greedy):
+class CheckpointLM(Prompts, _Greedy):
     """HFLM on a checkpoint, by the tokenizer that tokenizer.json holds."""
 
     def __init__(self, loaded: Loaded, read: reading.Reading, *, date: str | None) -> None:
@@ -83,14 +84,6 @@ class CheckpointLM(_Greedy):
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The default template, if there is one."""
         return self._template.text if chat_template else None
-
-    def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Messages as one prompt. Raises DataError if there is no template, or it fails."""
-        if add_generation_prompt:
-            return self._template.render(chat_history, add_generation_prompt=True)
-        return self._template.render_open(chat_history)
 
     @cached_property
     def _template(self) -> Template:

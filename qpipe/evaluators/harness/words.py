@@ -6,11 +6,12 @@ import functools
 from typing import Any
 
 from qpipe.errors import DataError
+from qpipe.evaluators.harness.prompts import Prompts
 from qpipe.hf.chat import Template
 from qpipe.llamacpp.model import Model
 
 
-class GgufWords:
+class GgufWords(Prompts):
     """A part of lm-eval's model interface, for models out of GGUF files: tokens and prompts.
 
     A subclass calls `read_words` before anything else.
@@ -62,14 +63,6 @@ class GgufWords:
     def chat_template(self, chat_template: bool | str = False) -> str | None:
         """The model's template; it has one at most."""
         return self._file.chat_template if chat_template else None
-
-    def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Messages as one prompt. Raises DataError if the file has no template, or it fails."""
-        if add_generation_prompt:
-            return self._template.render(chat_history, add_generation_prompt=True)
-        return self._template.render_open(chat_history)
 
     @functools.cached_property
     def _template(self) -> Template:
