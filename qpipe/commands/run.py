@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import sys
@@ -18,9 +19,9 @@ from qpipe.commands.preparing import Objective, each_plan
 from qpipe.commands.refusing import refused
 from qpipe.core import gc, lock, runner
 from qpipe.core.events import Emit, fan_out
-from qpipe.core.graph import merge
+from qpipe.core.graph import Graph, merge
 from qpipe.core.layout import RunPaths
-from qpipe.core.runner import Outcome, RunResult
+from qpipe.core.runner import Outcome, Refuses, RunResult
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError, UsageError
 from qpipe.executors.make import make
@@ -76,7 +77,6 @@ class _Session:
         """Run one batch of jobs; the objective of each."""
         if self.paths is None:
             self.paths = self._open()
-        self.refused |= refused(plan.graph, self.store)
         result = runner.run(
             plan.graph,
             store=self.store,
@@ -84,13 +84,25 @@ class _Session:
             emit=fan_out(self.listeners),
             keep_going=self.options.keep_going or draft["keep_going"],
             lacks=lacks,
-            refuses=lambda node: self.refused.get(node.id),
+            refuses=self._refuses(plan.graph),
         )
         self.plans.append(plan)
         self.invalid += draft["invalid"]
         self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
         self.outcomes.update(result.outcomes)
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
+
+    def _refuses(self, graph: Graph) -> Refuses:
+        """Asks the stages at the first node that is to be made: a run whose nodes are all cached
+        imports none of them."""
+
+        @functools.cache
+        def errors() -> Mapping[str, QpipeError]:
+            found = refused(graph, self.store)
+            self.refused |= found
+            return found
+
+        return lambda node: errors().get(node.id)
 
     def _open(self) -> RunPaths:
         from qpipe.report.live import Live
