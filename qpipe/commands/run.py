@@ -16,7 +16,6 @@ from typing import Any
 from qpipe.commands.lacking import lacks
 from qpipe.commands.options import Options
 from qpipe.commands.preparing import Objective, each_plan
-from qpipe.commands.refusing import refused
 from qpipe.core import gc, lock, runner
 from qpipe.core.events import Emit, fan_out
 from qpipe.core.graph import Graph, merge
@@ -98,6 +97,8 @@ class _Session:
 
         @functools.cache
         def errors() -> Mapping[str, QpipeError]:
+            from qpipe.commands.refusing import refused
+
             found = refused(graph, self.store)
             self.refused |= found
             return found

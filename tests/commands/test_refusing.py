@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import environment, qpipe
 from tests.hub_server import serve
 
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
@@ -54,3 +56,24 @@ def test_config_json_is_enough_before_a_download(tmp_path: Path) -> None:
             assert "the model is a phi3" in answer.stdout + answer.stderr
     fetched = [line for line in hub.requests if "/resolve/" in line]
     assert fetched and all("config.json" in line for line in fetched)
+
+
+def test_a_run_whose_nodes_are_all_cached_asks_no_stage(tmp_path: Path) -> None:
+    """Stages bring pydantic and more: three times what such a run takes."""
+    words = ("run", "local", f"model.source={SMALL}", "evaluate=none", "quantize.type=Q8_0")
+    assert qpipe(*words, cwd=tmp_path).code == 0
+    code = (
+        f"import sys; from qpipe.cli import main; code = main({[*words, '--json']!r});"
+        "print(code, sorted({'pydantic', 'numpy', 'hydra', 'qpipe.stages.base'} & set(sys.modules)),"
+        " file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert {node["status"] for node in json.loads(done.stdout)["nodes"]} == {"cached"}
+    assert done.stderr.splitlines()[-1] == "0 []"
