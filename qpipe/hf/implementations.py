@@ -29,22 +29,35 @@ def refuse_code(config: Mapping[str, Any], path: Path) -> None:
             )
 
 
-def attention(config: Mapping[str, Any], path: Path) -> dict[str, str]:
-    """The argument of `from_pretrained` that computes what config.json asks to be computed by
-    packages that may not be here (flash_attention_2), to the same result.
+def wants_package(config: Mapping[str, Any], path: Path) -> bool:
+    """Whether config.json asks for attention by a package that may not be here (flash_attention_2),
+    whose result torch's own gives too.
 
     Raises CheckpointError as `refuse_code`.
     """
     refuse_code(config, path)
-    names = {str(value) for field, value in _asked(config) if "attn" in field}
-    return {"attn_implementation": "sdpa"} if names - _PLAIN else {}
+    return bool({str(value) for field, value in _asked(config) if "attn" in field} - _PLAIN)
+
+
+def without(config: Mapping[str, Any]) -> dict[str, Any]:
+    """``config`` without such fields, for tools that load a folder by themselves: they would want
+    the package that computes so, and fail where it is not installed."""
+    return {
+        name: without(value) if isinstance(value, Mapping) else value
+        for name, value in config.items()
+        if not _is_wish(name)
+    }
+
+
+def _is_wish(name: str) -> bool:
+    return re.sub(r"^_|_internal$", "", name) in _FIELDS
 
 
 def _asked(config: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     """The (dotted field, value) of each wish, those of parts of the model included."""
     for name, value in config.items():
         field = f"{at}{name}"
-        if re.sub(r"^_|_internal$", "", name) in _FIELDS and value is not None:
+        if _is_wish(name) and value is not None:
             yield field, value
         elif isinstance(value, Mapping):
             yield from _asked(value, f"{field}.")

@@ -11,7 +11,7 @@ from qpipe.core import extras
 from qpipe.core.reasons import reason
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.hf import gaps, mixed, precision
-from qpipe.hf.implementations import attention
+from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
 
 # The extra of qpipe that brings what reads a quantization method's checkpoints.
@@ -106,10 +106,9 @@ def _read(
 
     options: dict[str, Any] = {"gguf_file": gguf_file}
     if gguf_file is None:
-        options = attention(_config(folder), folder / CONFIG)
+        options = _own_config(folder, said)
     options["dtype"] = torch.float32
     if said is not None:
-        options |= _own_config(folder, said)
         options |= mixed.kernel(said) if device == "cpu" else {}
         name = precision.on_cpu(said) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
@@ -152,10 +151,25 @@ def _refuse_unknown(folder: Path, said: Settings) -> None:
         )
 
 
-def _own_config(folder: Path, said: Settings) -> dict[str, Any]:
-    """The config for settings that transformers would not find, or not understand."""
+def _own_config(folder: Path, said: Settings | None) -> dict[str, Any]:
+    """The config where transformers would not find, or not understand, what config.json says."""
     from transformers import AutoConfig
 
+    elsewhere = wants_package(_config(folder), folder / CONFIG)
+    settings = None if said is None else _own_settings(folder, said)
+    if settings is None and not elsewhere:
+        return {}
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if elsewhere:
+        # As an argument of from_pretrained it would not be heard (5.17): config.json goes before.
+        config._attn_implementation = "sdpa"
+    if settings is not None:
+        config.quantization_config = settings
+    return {"config": config}
+
+
+def _own_settings(folder: Path, said: Settings) -> dict[str, Any] | None:
+    """What ``quantization_config`` has to be for transformers; None if it is that."""
     found = said.for_transformers
     if said.method == "auto-round" and said.fields.get("packing_format") == "auto_round:fp8":
         # The layout of method fp8; auto-round's own reader fails at groups of two numbers.
@@ -164,13 +178,9 @@ def _own_config(folder: Path, said: Settings) -> dict[str, Any]:
         found = {"quant_method": "fp8", **{n: said.fields[n] for n in names if n in said.fields}}
     if said.method == "fp8":
         gaps.refuse_unscaled(folder)
-    if found is None:
-        if said.method == "auto-round":
-            precision.auto_round_in_float32()
-        return {}
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    config.quantization_config = found
-    return {"config": config}
+    if found is None and said.method == "auto-round":
+        precision.auto_round_in_float32()
+    return found
 
 
 def _missing(folder: Path, method: str | None, error: ImportError) -> str:

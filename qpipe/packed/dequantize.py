@@ -21,6 +21,7 @@ from qpipe.gguf import jsonfile
 from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.hf.implementations import without
 from qpipe.packed.cast import as_floats, to_bf16
 from qpipe.packed.write import Entry, stored, write
 
@@ -34,7 +35,7 @@ def fp8(folder: Path, out: Path) -> None:
     Raises CheckpointError for weights in another form than matrices with a scale for each block.
     """
     opened = open_checkpoint(folder)
-    fields = dict(opened.config.fields)
+    fields = without(opened.config.fields)
     block = _block(folder, fields.pop("quantization_config"))
     files: dict[Path, list[Entry]] = {}
     for tensor in opened.tensors.values():

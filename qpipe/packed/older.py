@@ -17,6 +17,7 @@ from typing import Any
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
+from qpipe.hf.implementations import without
 from qpipe.packed import cast
 
 _CONFIG, _TOKENIZER = "config.json", "tokenizer_config.json"
@@ -48,7 +49,7 @@ def view(checkpoint: Path) -> Iterator[Path]:
 
 def config(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     """config.json's fields; a config that is old already is as it was."""
-    found = {name: value for name, value in fields.items() if name != "auto_map"}
+    found = {name: value for name, value in without(fields).items() if name != "auto_map"}
     if "dtype" in found:
         found["torch_dtype"] = found.pop("dtype")
     rope = found.pop("rope_parameters", None)

@@ -125,7 +125,7 @@ class CheckpointEngine(Engine):
     def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
         a model that is damaged, or for an output that is not whole."""
-        plain, note = self._dequantized(work)
+        plain, note = self._readable(work)
         task = self.begin(params, plain)
         found = dict(self.make(params, task))
         finish(task)
@@ -150,26 +150,33 @@ class CheckpointEngine(Engine):
             quantized.refuse(order.configs["model"].parent, but=cls.DEQUANTIZES)
             cls.allow_config(params, config)
 
-    def _dequantized(self, work: base.Work) -> tuple[base.Work, str | None]:
-        """``work`` with the source in bfloat16 if it is quantized by a method that this engine
-        takes, and what is to be said of it."""
+    def _readable(self, work: base.Work) -> tuple[base.Work, str | None]:
+        """``work`` with a source that tools can load, where that takes a copy of it, and what is to
+        be said of it: one that is quantized by a method that this engine takes comes in bfloat16,
+        and one whose config.json asks for a package (flash_attention_2) without that wish."""
+        from qpipe.gguf.config import Config
+        from qpipe.hf.implementations import wants_package
         from qpipe.packed import dequantize
 
         source = work.inputs["model"]
         said = quantized.said(source)
-        if said is None or said.method not in self.DEQUANTIZES:
+        taken = said is not None and said.method in self.DEQUANTIZES
+        if not taken and not wants_package(Config.read(source).fields, source / "config.json"):
             return work, None
         plain = (work.partial or work.out) / _PLAIN
         if not (plain / "config.json").is_file():  # a run before this one may have come so far
             shutil.rmtree(plain, ignore_errors=True)
             plain.mkdir(parents=True)
-            dequantize.fp8(source, plain)
-        note = (
-            f"model.source was quantized already ({said.words}), and dequantized to bfloat16: the "
-            "loss of that is not seen here"
-        )
+            make = dequantize.fp8 if taken else _without_wishes
+            make(source, plain)
         partial = None if work.partial is None else work.partial / "engine"
         inputs = {**work.inputs, "model": plain}
+        note = None
+        if taken and said is not None:
+            note = (
+                f"model.source was quantized already ({said.words}), and dequantized to bfloat16: "
+                "the loss of that is not seen here"
+            )
         return replace(work, inputs=inputs, partial=partial), note
 
     def begin(self, params: Any, work: base.Work) -> Task:
@@ -216,6 +223,17 @@ class CheckpointEngine(Engine):
     def facts(self, params: Any, task: Task) -> dict[str, Json]:
         """What came out, checked against what went in."""
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
+
+
+def _without_wishes(source: Path, out: Path) -> None:
+    """Link a checkpoint into ``out``, without wishes in config.json of how it is to be computed."""
+    from qpipe.hf.implementations import without
+
+    for path in files(source):
+        if path.name != "config.json":
+            link(path, out / path.name)
+    config = json.loads((source / "config.json").read_bytes())
+    (out / "config.json").write_text(json.dumps(without(config), indent=2))
 
 
 def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Asked:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qpipe.errors import CheckpointError
-from qpipe.hf.implementations import attention, refuse_code
+from qpipe.hf.implementations import refuse_code, wants_package, without
 
 PATH = Path("m/config.json")
 
@@ -30,8 +30,11 @@ def test_names_of_repositories_are_refused(config: dict[str, Any], field: str) -
 
 
 def test_what_needs_a_package_is_computed_without() -> None:
-    assert attention({"_attn_implementation": "flash_attention_2"}, PATH) == {
-        "attn_implementation": "sdpa"
-    }
+    assert wants_package({"_attn_implementation": "flash_attention_2"}, PATH)
     for config in ({}, {"attn_implementation": None}, {"attn_implementation": "eager"}):
-        assert attention(config, PATH) == {}
+        assert not wants_package(config, PATH)
+
+
+def test_tools_are_not_told_of_it() -> None:
+    config = {"a": 1, "_attn_implementation": "x", "text_config": {"attn_implementation": "x"}}
+    assert without(config) == {"a": 1, "text_config": {}}
