@@ -161,7 +161,8 @@ def _own_config(folder: Path, said: Settings | None) -> dict[str, Any]:
         return {}
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if elsewhere:
-        # As an argument of from_pretrained it would not be heard (5.17): config.json goes before.
+        # The Auto class passes over its argument of that name where config.json has
+        # _attn_implementation (5.17).
         config._attn_implementation = "sdpa"
     if settings is not None:
         config.quantization_config = settings
