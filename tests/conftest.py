@@ -52,6 +52,24 @@ def importable_toys(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.fixture(autouse=True)
+def environment_left_as_found() -> Iterator[None]:
+    """Fail a test that leaves variables behind which change what the tests after it see."""
+    found = _settings()
+    yield
+    left = _settings()
+    if left != found:
+        for name in left.keys() | found.keys():
+            os.environ.pop(name, None)
+        os.environ.update(found)
+    assert left == found
+
+
+def _settings() -> dict[str, str]:
+    kinds = ("HF_", "QPIPE_", "HYDRA_")
+    return {name: value for name, value in os.environ.items() if name.startswith(kinds)}
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """A function (size such as 4m) → the folder of a real file system of that size."""

@@ -30,6 +30,7 @@ class AtHand:
     def __init__(self, found: Sequence[Forecast], temporary: Path) -> None:
         self._known = {item.node.id: item for item in found}
         self._temporary = temporary
+        self._configs: dict[str, Path | None] = {}
 
     def order(self, item: Forecast) -> Order:
         """What a node's stage is asked, with those inputs alone that are at hand.
@@ -42,7 +43,8 @@ class AtHand:
         folders = {role: self._folder(source) for role, source in inputs.items()}
         there = {role: folder for role, folder in folders.items() if folder is not None}
         origins = {role: _origin(inputs[role]) for role in there}
-        return Order(there, key=item.key or _SOME_KEY, origins=origins)
+        coming = inputs.keys() - there.keys()
+        return Order(there, key=item.key or _SOME_KEY, origins=origins, coming=coming)
 
     @contextmanager
     def in_users_words(self, item: Forecast) -> Iterator[None]:
@@ -55,6 +57,8 @@ class AtHand:
                 where = self._known[source].node.runtime.where
                 if "shown" in where:
                     places[str(self._at(source))] = str(where["shown"])
+                    if config := self._configs.get(source):
+                        places[str(config.parent)] = str(where["shown"])
             error.args = (placed(str(error), places), *error.args[1:])
             raise
 
@@ -68,7 +72,7 @@ class AtHand:
         Raises SourceError.
         """
         sources = {role: self._known[source] for role, source in item.node.inputs.items()}
-        fetched = {role: self._config(source.node) for role, source in sources.items()}
+        fetched = {role: self._config(source) for role, source in sources.items()}
         configs = {role: path for role, path in fetched.items() if path is not None}
         return replace(self.order(item), configs=configs)
 
@@ -89,19 +93,10 @@ class AtHand:
             self._link(item.node, folder)
         return folder
 
-    def _config(self, node: Node) -> Path | None:
-        """config.json of a whole repository; None without a network: the download tells."""
-        params = node.params
-        if params.get("kind") != "model" or params.get("file") is not None:
-            return None
-        from qpipe.stages import hub
-        from qpipe.stages.sources import HubSource
-
-        source = HubSource(str(params["repo"]), "model", str(params["commit"]), "config.json")
-        try:
-            return hub.fetch(source)[0]
-        except SourceError:
-            return None
+    def _config(self, item: Forecast) -> Path | None:
+        if item.artifact is None and item.node.id not in self._configs:
+            self._configs[item.node.id] = _config(item.node)
+        return self._configs.get(item.node.id)
 
     def _link(self, node: Node, folder: Path) -> None:
         from qpipe.stages.base import Work
@@ -109,6 +104,21 @@ class AtHand:
         where = node.runtime.where
         work = Work({}, folder, 1, lambda done, total, unit: None, where, passing=True)
         stage_of(node.runtime.entry)().run(self.params(node), work)
+
+
+def _config(node: Node) -> Path | None:
+    """config.json of a repository's checkpoint; None without a network: the download tells."""
+    params = node.params
+    if params.get("kind") != "model" or params.get("file") is not None:
+        return None
+    from qpipe.stages import hub
+    from qpipe.stages.sources import HubSource
+
+    source = HubSource(str(params["repo"]), "model", str(params["commit"]), None)
+    try:
+        return hub.config(source)
+    except SourceError:
+        return None
 
 
 def _origin(item: Forecast) -> Mapping[str, Json]:

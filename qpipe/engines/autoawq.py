@@ -83,15 +83,15 @@ class AutoAwq(IsolatedEngine):
     @classmethod
     def refuse(cls, params: AutoAwqParams, order: base.Order) -> None:
         """Raises RecipeError for architectures and shapes that AutoAWQ fails at."""
+        from qpipe.gguf import jsonfile
+
+        super().refuse(params, order)
+        if "model" in order.configs:
+            _require_known(jsonfile.load(order.configs["model"]))
         if "model" not in order.inputs:
             return
         asked = checkpoint.asked(params, order)
-        kind = asked.config.get("model_type")
-        if kind not in _MODELS:
-            raise RecipeError(
-                f"model.source: autoawq 0.2.9 does not know models of type {kind!r}; "
-                "quantize.engine=gptqmodel does AWQ too"
-            )
+        _require_known(asked.config)
         for name, (rows, columns) in asked.quantized.items():
             if ROUTER.search(name):
                 continue
@@ -138,6 +138,15 @@ class AutoAwq(IsolatedEngine):
             "tools": found["tools"],
             "notes": [*_notes(found["tokens"], given), *checkpoint.notes(facts)],
         }
+
+
+def _require_known(config: Mapping[str, Any]) -> None:
+    kind = config.get("model_type")
+    if kind not in _MODELS:
+        raise RecipeError(
+            f"model.source: autoawq 0.2.9 does not know models of type {kind!r}; "
+            "quantize.engine=gptqmodel does AWQ too"
+        )
 
 
 def _usable(samples: list[list[int]]) -> list[list[int]]:

@@ -60,6 +60,14 @@ class NativeGguf(Engine):
             return gguf.preview(quantize.read(source))
         return gguf.preview(_prepared(params, order, source))
 
+    @classmethod
+    def refuse(cls, params: NativeParams, order: base.Order) -> None:
+        """Raises as ``run``, but for what only the weights tell."""
+        if order.coming:
+            gguf.refuse_ahead(params, order)
+        else:
+            cls.preview(params, order)
+
     def run(self, params: NativeParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a model that is damaged, quantized, or holds NaN, DataError
         for an importance matrix that is unusable or another model's, RecipeError for wishes

@@ -17,7 +17,7 @@ from qpipe.gguf.chunks import Output
 from qpipe.gguf.config import Config
 from qpipe.gguf.fields import OTHER_METHODS
 from qpipe.gguf.prepared import Facts, Prepared
-from qpipe.gguf.safetensors import same
+from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
 from qpipe.hf.quantized import Settings, settings
@@ -87,6 +87,30 @@ def prepare(
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
     notes += tuple(vocab.notes(source))
+    return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
+
+
+def foresee(config: Path) -> Prepared:
+    """The GGUF in F16 of a checkpoint of which ``config``, its config.json, alone is here: its
+    tensors and its sizes, of the rest of the metadata the architecture.
+
+    Raises `CheckpointError` as `prepare`, as far as config.json tells.
+    """
+    given = Config.read(config.parent)
+    architecture = arch.of(given)
+    full, notes = architecture.completed(given)
+    dims = Dims.read(full, *architecture.expert_counts)
+    tensors = {
+        name: StoredTensor(config, name, "F16", spec.sizes(dims), offset=0, nbytes=0)
+        for name, spec in architecture.expected(dims, full)
+        if not spec.optional
+    }
+    ftype = ftypes.file_type("F16")
+    opened = Checkpoint(config.parent, full, tensors)
+    metadata = {"general.architecture": values.string(architecture.name)}
+    metadata |= general.sizes(full, architecture, dims)
+    metadata |= architecture.after_file_type(full, dims)
+    outputs = plan(opened, architecture, dims, ftype)
     return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
 
 
@@ -203,7 +227,7 @@ def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> 
             f"{opened.config.path} describes; check architectures and num_hidden_layers there"
         )
     spec = specs[name]
-    shape = tuple(int(getattr(dims, size)) for size in spec.shape)
+    shape = spec.sizes(dims)
     if tensor.shape != shape:
         raise errors.CheckpointError(
             f"{tensor.origin} has the shape {list(tensor.shape)}, but {opened.config.path} "

@@ -29,6 +29,9 @@ class ValueType(IntEnum):
     FLOAT64 = 12
 
 
+MAX_U32 = 2**32 - 1
+"""The largest unsigned 32-bit integer."""
+
 MAX_STRINGS = 1 << 22
 """Texts in one array, which can only be passed over one by one: vocabularies have a tenth."""
 

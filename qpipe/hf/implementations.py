@@ -6,11 +6,14 @@ transformers takes the name OWNER/NAME of a repository of kernels there, downloa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from qpipe.core.layout import MANIFEST
+from qpipe.core.link import link
 from qpipe.errors import CheckpointError
 
 _FIELDS = {"attn_implementation", "experts_implementation"}
@@ -47,6 +50,15 @@ def without(config: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in config.items()
         if not _is_wish(name)
     }
+
+
+def link_without(source: Path, out: Path) -> None:
+    """Link a checkpoint into the folder ``out``, but its config.json, written `without` wishes."""
+    for path in source.iterdir():
+        if path.is_file() and path.name not in (MANIFEST, "config.json"):
+            link(path, out / path.name)
+    config = json.loads((source / "config.json").read_bytes())
+    (out / "config.json").write_text(json.dumps(without(config), indent=2))
 
 
 def _is_wish(name: str) -> bool:

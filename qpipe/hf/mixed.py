@@ -15,10 +15,12 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from qpipe.errors import CheckpointError
 from qpipe.hf.gptqmodel import mended_loading
+from qpipe.hf.implementations import link_without, wants_package
 from qpipe.hf.quantized import CONFIG, Settings, read_object
 
 _EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
@@ -53,9 +55,13 @@ def load(folder: Path, *, device: str) -> Any:
     import torch
     from gptqmodel import BACKEND, GPTQModel
 
-    with mended_loading():
+    with TemporaryDirectory(prefix="qpipe-") as temporary, mended_loading():
+        readable = folder
+        if wants_package(read_object(folder / CONFIG), folder / CONFIG):
+            readable = Path(temporary)
+            link_without(folder, readable)
         model = GPTQModel.load(
-            str(folder), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
+            str(readable), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
         ).model
     _refuse_gaps(folder, model)
     return model if device == "cuda" else _as_stored(folder, model.float())

@@ -8,7 +8,7 @@ the evaluators, chosen by ``metric``.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
@@ -67,7 +67,8 @@ class Order:
 
     ``origins`` say how each input was made (`Manifest.origin`). ``foreseen`` are inputs that are
     not made yet, where a stage is asked for a preview and ``foresees``; ``configs`` are config.json
-    of those that are repositories and not downloaded yet, where it is asked what it would refuse.
+    of those that are repositories and not downloaded yet, where it is asked what it would refuse;
+    ``coming`` are the roles of all that are not here yet.
     """
 
     inputs: Mapping[str, Path]
@@ -75,6 +76,7 @@ class Order:
     origins: Mapping[str, Mapping[str, Json]] = field(default_factory=dict, kw_only=True)
     foreseen: Mapping[str, Preview] = field(default_factory=dict, kw_only=True)
     configs: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
+    coming: Collection[str] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ class CheckpointEngine(Engine):
         be said of it: one that is quantized by a method that this engine takes comes in bfloat16,
         and one whose config.json asks for a package (flash_attention_2) without that wish."""
         from qpipe.gguf.config import Config
-        from qpipe.hf.implementations import wants_package
+        from qpipe.hf.implementations import link_without, wants_package
         from qpipe.packed import dequantize
 
         source = work.inputs["model"]
@@ -167,7 +167,7 @@ class CheckpointEngine(Engine):
         if not (plain / "config.json").is_file():  # a run before this one may have come so far
             shutil.rmtree(plain, ignore_errors=True)
             plain.mkdir(parents=True)
-            make = dequantize.fp8 if taken else _without_wishes
+            make = dequantize.fp8 if taken else link_without
             make(source, plain)
         partial = None if work.partial is None else work.partial / "engine"
         inputs = {**work.inputs, "model": plain}
@@ -223,17 +223,6 @@ class CheckpointEngine(Engine):
     def facts(self, params: Any, task: Task) -> dict[str, Json]:
         """What came out, checked against what went in."""
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
-
-
-def _without_wishes(source: Path, out: Path) -> None:
-    """Link a checkpoint into ``out``, without wishes in config.json of how it is to be computed."""
-    from qpipe.hf.implementations import without
-
-    for path in files(source):
-        if path.name != "config.json":
-            link(path, out / path.name)
-    config = json.loads((source / "config.json").read_bytes())
-    (out / "config.json").write_text(json.dumps(without(config), indent=2))
 
 
 def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Asked:

@@ -65,6 +65,16 @@ class Convert(base.Stage):
             return None
         return gguf.preview(_prepared(params, order))
 
+    @classmethod
+    def refuse(cls, params: ConvertParams, order: base.Order) -> None:
+        """Raises as ``run``, but for what only the weights tell."""
+        from qpipe.gguf.convert import foresee
+
+        if "checkpoint" in order.inputs:
+            cls.preview(params, order)
+        elif "checkpoint" in order.configs:
+            foresee(order.configs["checkpoint"])
+
     def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
         from qpipe.gguf.quantize import read
@@ -132,13 +142,6 @@ class PydistConvert(base.Stage):
         return Resources(cpus=1, memory=2 << 30)
 
     @classmethod
-    def preview(cls, params: PydistParams, order: base.Order) -> None:
-        """Only running would tell. Raises CheckpointError for what cannot be converted."""
-        from qpipe.gguf import pydist
-
-        pydist.require_readable(order.inputs["checkpoint"])
-
-    @classmethod
     def check(cls) -> str | None:
         """Whether the extra is installed."""
         from qpipe.gguf import pydist
@@ -147,9 +150,15 @@ class PydistConvert(base.Stage):
 
     @classmethod
     def refuse(cls, params: PydistParams, order: base.Order) -> None:
-        """What llama.cpp computes otherwise than config.json says."""
+        """Raises CheckpointError for what cannot be converted, and what llama.cpp computes
+        otherwise than config.json says."""
+        from qpipe.gguf import pydist
+
         if "checkpoint" in order.inputs:
+            pydist.require_readable(order.inputs["checkpoint"])
             _limits(order.inputs["checkpoint"])
+        elif "checkpoint" in order.configs:
+            _limits(order.configs["checkpoint"].parent)
 
     def run(self, params: PydistParams, work: base.Work) -> Mapping[str, Json]:
         """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from qpipe import __version__
 from qpipe.core.files import exists, expanded
 from qpipe.core.key import Json
+from qpipe.core.stamp import Stamp, stamp
 from qpipe.stages.base import Order, Preview, SourceFile
 from qpipe.stages.evaluate import only_file
 from qpipe.stages.quantize import EngineParams, model_facts
@@ -124,14 +126,39 @@ def source(params: GgufParams, order: Order) -> Path | Prepared:
     folder = order.inputs["model"]
     if files := gguf_files(folder):
         return files[0]
+    name = named(params.name, order.origins["model"])
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stamps = tuple((path, stamp(path.stat())) for path in files)
+    return _converted(folder, stamps, params.via.upper(), name, params.pretokenizer)
+
+
+@lru_cache(maxsize=2)  # a vocabulary takes most of a second, and each level of a sweep asks
+def _converted(
+    folder: Path,
+    stamps: tuple[tuple[Path, Stamp], ...],
+    outtype: str,
+    name: str | None,
+    pretokenizer: str | None,
+) -> Prepared:
     from qpipe.gguf.convert import prepare
 
-    return prepare(
-        folder,
-        outtype=params.via.upper(),
-        name=named(params.name, order.origins["model"]),
-        pretokenizer=params.pretokenizer,
-    )
+    return prepare(folder, outtype=outtype, name=name, pretokenizer=pretokenizer)
+
+
+def refuse_ahead(params: GgufParams, order: Order) -> None:
+    """Raise what quantizing would, as far as config.json tells where the model of ``order`` is not
+    here yet, or the model where its importance matrix is not."""
+    from qpipe.gguf import quantize
+    from qpipe.gguf.convert import foresee
+
+    if "model" in order.inputs:
+        model = source(params, order)
+    elif "model" in order.configs:
+        model = foresee(order.configs["model"])
+    else:
+        return
+    if "imatrix" not in order.coming and params.imatrix is None:
+        quantize.prepare(model, params.wanted())
 
 
 def gguf_files(folder: Path) -> list[Path]:

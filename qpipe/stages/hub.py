@@ -82,6 +82,16 @@ def fetch(
     return [Path(made) / name for name in chosen]
 
 
+def config(source: HubSource) -> Path | None:
+    """config.json of the checkpoint that `fetch` would bring, and nothing else of it; None if it
+    would bring no checkpoint, or has none of its files. Raises SourceError."""
+    listed = _listed(source)
+    chosen = _chosen(source, _cached(source) if listed is None else listed, cached=listed is None)
+    weights = any(name.endswith(".safetensors") for name in chosen)
+    name = "config.json"
+    return _one(source, name, _told_nobody) if weights and name in chosen else None
+
+
 def _asked(source: HubSource) -> dict[str, Any]:
     return {"repo_id": source.repo, "revision": source.revision, "repo_type": source.kind}
 

@@ -51,6 +51,8 @@ class IsolatedEngine(Engine):
         """Raises CheckpointError for a model that is quantized already."""
         if "model" in order.inputs:
             quantized.refuse(order.inputs["model"])
+        elif "model" in order.configs:
+            quantized.refuse(order.configs["model"].parent)
 
     def call(
         self, params: Mapping[str, Json], work: base.Work, *, inputs: Mapping[str, Path]

@@ -50,7 +50,8 @@ class Cast(base.Stage):
     @classmethod
     def refuse(cls, params: CastParams, order: base.Order) -> None:
         """Raises CheckpointError for another precision of weights that are quantized already."""
-        folder = order.inputs.get("checkpoint")
+        config = order.configs.get("checkpoint")
+        folder = order.inputs.get("checkpoint") or (config and config.parent)
         if folder is None or params.dtype == "source":
             return
         if (said := quantized.said(folder)) is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -194,7 +193,6 @@ def _compared(folder: Path, model: str, fields: Mapping[str, Any]) -> Verdict:
 
 def transformers_logits(folder: Path, tokens: npt.NDArray[np.int32]) -> Logits:
     """Logits [tokens, vocabulary] in float32, every weight of the checkpoint in its place."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging

@@ -16,7 +16,7 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import reader, values
-from qpipe.gguf.convert import convert
+from qpipe.gguf.convert import convert, foresee, prepare
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.gguf import samples
 from tests.gguf.arch_checkpoints import (
@@ -210,6 +210,20 @@ def test_llama_cpp_runs_it(converted: Path) -> None:
         for _, _, logits in backend.logits(tokens, first=0):
             assert np.isfinite(logits).all()
             assert logits.std() > 0
+
+
+def test_config_json_tells_all_of_it_but_the_vectors(case: str, tmp_path: Path) -> None:
+    """What is refused before a download is refused for what the download would bring."""
+    folder = make(case, tmp_path)
+    there = prepare(folder, outtype="F16")
+    coming = foresee(folder / "config.json")
+    assert coming.notes == there.notes[: len(coming.notes)]
+    assert coming.metadata.items() <= there.metadata.items()
+    found, foreseen = (
+        {one.name: (one.shape, one.type) for one in given.outputs if len(one.shape) > 1}
+        for given in (there, coming)
+    )
+    assert foreseen == found
 
 
 def refused(folder: Path, message: str) -> None:

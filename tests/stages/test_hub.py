@@ -3,7 +3,6 @@ library reads its environment once, at import."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import environment
 from tests.hub_server import COMMIT, Hub, serve
 
 RESOLVE = "print(hub.resolve_commit(source))"
@@ -43,13 +43,14 @@ def call(
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={
-            **os.environ,
-            "HF_HOME": str(tmp_path / "hf"),
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-            "HF_HUB_DISABLE_XET": "1",
-            **env,
-        },
+        env=environment(
+            {
+                "HF_HOME": str(tmp_path / "hf"),
+                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                "HF_HUB_DISABLE_XET": "1",
+                **env,
+            }
+        ),
         capture_output=True,
         text=True,
         timeout=60,

@@ -136,6 +136,10 @@ class Spec:
     f32: bool = False
     when: str | None = None
 
+    def sizes(self, dims: Dims) -> tuple[int, ...]:
+        """The shape in numbers."""
+        return tuple(int(getattr(dims, size)) for size in self.shape)
+
 
 @dataclass(frozen=True)
 class Stack:

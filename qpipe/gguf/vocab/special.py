@@ -40,7 +40,7 @@ def metadata(
     """``tokenizer.ggml.*_token_id``, ``add_*_token`` and ``tokenizer.chat_template``.
 
     ``tokenizer`` is what tokenizer.json holds, where it has been read. Ids that lie outside
-    ``n_vocab`` rows are left out.
+    ``n_vocab`` rows, or that GGUF cannot hold, are left out.
     """
     tokenizer = tokenizer or _optional(folder / "tokenizer.json")
     config = _optional(folder / "tokenizer_config.json")
@@ -150,8 +150,8 @@ class _Special:
             self._set(kind, config.get(f"{kind}_token_id"))
 
     def _set(self, kind: str, index: Any) -> None:
-        usable = type(index) is int and index >= 0
-        if usable and kind not in self.ids and (self.n_vocab is None or index < self.n_vocab):
+        rows = values.MAX_U32 + 1 if self.n_vocab is None else self.n_vocab
+        if type(index) is int and 0 <= index < rows and kind not in self.ids:
             self.ids[kind] = index
 
 
