@@ -75,7 +75,7 @@ class _Gptqmodel(CheckpointEngine):
     """What both methods share."""
 
     # Defuser takes fused experts apart into the matrices that are packed, safetensors writes them.
-    PACKAGES = ("gptqmodel", "torch", "transformers", "defuser", "safetensors")
+    PACKAGES = ("gptqmodel", "torch", "transformers", "defuser")
     DEQUANTIZES = ("fp8",)
 
     @classmethod

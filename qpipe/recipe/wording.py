@@ -70,13 +70,18 @@ def as_pairs(override: str) -> str:
     """How to write ``field={…}`` whose keys Hydra's grammar has no way to write (1.3)."""
     key, _, value = override.partition("=")
     items = [item.partition(":") for item in value.strip().strip("{}").split(",")]
-    pairs = [(name.strip().strip("\"'"), worth.strip()) for name, _, worth in items]
+    pairs = [(_unquoted(name), worth.strip()) for name, _, worth in items]
     written = ",".join(f'["{name}",{worth}]' for name, worth in pairs if name and worth)
     return (
         "keys in {…} are letters, digits and a few signs without quotes; regular expressions "
         f"(quantize.modules, quantize.tensor_types) are written as pairs: '{key}=[{written}]'. "
         "Anything else goes into a recipe file"
     )
+
+
+def _unquoted(name: str) -> str:
+    """A key without quotes, and without the backslashes that a shell or Hydra was to take away."""
+    return re.sub(r"\\([\^$])", r"\1", name.strip().strip("\"'"))
 
 
 def _reason(override: str, message: str) -> tuple[str, int | None]:

@@ -105,8 +105,8 @@ class CheckpointEngine(Engine):
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
-        """The engine and what it computes with."""
-        versions = {name: base.installed(name) for name in cls.PACKAGES}
+        """The engine, what it computes with, and what writes the files."""
+        versions = {name: base.installed(name) for name in (*cls.PACKAGES, "safetensors")}
         return {"name": cls.PACKAGES[0], **versions}
 
     @classmethod

@@ -83,6 +83,15 @@ def test_bpe(bpe_folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("wrong", [2**32, -1, 258.0, True])
+def test_an_id_that_is_no_row_is_left_out(wrong: object, bpe_folder: Path) -> None:
+    write(bpe_folder, tokenizer_config={}, config={"bos_token_id": 2, "eos_token_id": wrong})
+    found = values.decoded(vocab.metadata(bpe_folder, 264))
+    assert {name: found[name] for name in found if name.endswith("_token_id")} == {
+        "tokenizer.ggml.bos_token_id": 2
+    }
+
+
 def test_llama_cpp_tokenizes_with_a_converted_bpe(tmp_path: Path) -> None:
     """A Qwen2 checkpoint with such a tokenizer, through conversion into llama.cpp."""
     from qpipe.llamacpp.model import Model

@@ -54,6 +54,7 @@ def message(recipe: str, *overrides: str, multirun: bool = False) -> str:
         ('evaluate.text="abc', ["\n" + " " * 16 + "^"]),
         ('quantize.tensor_types={"a": Q8_0}', ['quantize.tensor_types=[["a",Q8_0]]']),
         ("quantize.modules={^m.*p$: skip}", ["'quantize.modules=[[\"^m.*p$\",skip]]'"]),
+        (r"quantize.modules={\^m.*p\$: skip}", ["'quantize.modules=[[\"^m.*p$\",skip]]'"]),
         ("quantize.tensor_types.a=Q8_0", ["to give it one: +quantize.tensor_types.a=Q8_0"]),
         ("evaluate.text=foo(1)", ["Unknown function 'foo'"]),
         ("evaluate.text", ["key=value"]),
