@@ -26,7 +26,7 @@ from qpipe.evaluators.tokenized import Tokenized, tokenize
 from qpipe.gguf.convert import convert
 from qpipe.gguf.quantize import quantize
 from qpipe.llamacpp.backend import LlamaCppBackend
-from qpipe.stages.sources import DATA
+from qpipe.sources.pinning import DATA
 
 N_CTX = 256
 THREADS = 2

@@ -17,7 +17,7 @@ import numpy as np
 
 from qpipe.gguf import convert, imatrix_write
 from qpipe.gguf.quantizers import floats
-from qpipe.stages.sources import DATA
+from qpipe.sources.pinning import DATA
 
 LAYERS = 24
 IMATRIX = "imatrix.gguf"

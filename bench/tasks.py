@@ -13,7 +13,7 @@ from statistics import median
 
 from bench.measure import Bench, Row, call
 from qpipe.gguf import convert, quantize
-from qpipe.stages.sources import DATA
+from qpipe.sources.pinning import DATA
 
 _ROOT = Path(__file__).parents[1]
 _LEVELS = ("Q8_0", "Q4_0")

@@ -11,9 +11,10 @@ from pathlib import Path
 from qpipe.core.executor import Done, Job, Output, Progress
 from qpipe.core.graph import Resources
 from qpipe.core.manifest import FileEntry, Usage
+from qpipe.core.plan import Plan
 from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
-from qpipe.recipe.plan import Plan, plan
-from qpipe.stages.sources import HubSource, Pinner
+from qpipe.recipe.planning import plan
+from qpipe.sources.pinning import HubSource, Pinner
 
 _DEPTH = 10
 _CONTENT = b"toy\n"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # huggingface_hub does not compare what it downloads with the SHA-256 that the hub names: wrong bytes
 # of the right length are kept in its cache under that very SHA-256, and are served from then on.
-# A mirror or proxy that damages a file is enough. qpipe compares (qpipe/stages/received.py).
+# A mirror or proxy that damages a file is enough. qpipe compares (qpipe/sources/digest_check.py).
 set -euo pipefail
 work=$(mktemp -d); trap 'kill ${hub:-} 2>/dev/null; rm -rf "$work"' EXIT; cd "$work"
 python3 -m venv env; env/bin/pip install -q huggingface_hub==1.33.0

@@ -1,1 +1,1 @@
-"""Texts that a quantization is fitted to: reading them, cutting them into samples, their faults."""
+"""The stages that look at a calibration text for the engines; the texts themselves are in text/."""

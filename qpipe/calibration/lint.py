@@ -1,95 +1,68 @@
-"""What is wrong with a calibration text: it repeats itself, or it gives the evaluation away.
-
-Texts are compared by runs of thirteen words without regard to case and punctuation, as GPT-3's
-authors looked for training text in benchmarks (Brown et al. 2020, Language Models are Few-Shot
-Learners, appendix C).
-"""
+"""lint: a look at the calibration text before anyone trusts what was made with it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-import numpy as np
-import numpy.typing as npt
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.stages import base
+from qpipe.stages.evaluator import only_file, read_text, write_result
 
-RUN = 13
-
-_Hashes = npt.NDArray[np.uint64]
-_Places = npt.NDArray[np.int64]
-_WORD = re.compile(r"\w+")
-# An odd number without pattern (FNV-1a's 64-bit prime); products wrap around.
-_FACTOR = np.uint64(0x100000001B3)
+# Shares of the words from which on a note is worth reading.
+_NOTED = 0.01
 
 
-@dataclass(frozen=True)
-class Lint:
-    """``words`` of a calibration text, and how many of them stand in a run of `RUN` words that
-    came before in it (``repeated``), or that the evaluation text has too (``shared``; None: there
-    was none to compare with)."""
+class LintParams(base.Params):
+    """``text`` is what is calibrated with, ``field`` names its records' text as in `Calibrate`;
+    ``evaluation`` is what will be measured on."""
 
-    words: int
-    repeated: int
-    shared: int | None
-
-    @property
-    def repeated_share(self) -> float:
-        """Of the words, 0 to 1."""
-        return self.repeated / self.words if self.words else 0.0
-
-    @property
-    def shared_share(self) -> float:
-        """Of the words, 0 to 1."""
-        return (self.shared or 0) / self.words if self.words else 0.0
+    text: base.SourceFile
+    field: str | None = None
+    evaluation: base.SourceFile | None = None
 
 
-def lint(documents: Iterable[str], evaluation: str | None = None) -> Lint:
-    """Compare a calibration text with itself and with an evaluation text.
+class Lint(base.Stage):
+    """Notes about a calibration text. Nothing needs them, so they change no key."""
 
-    No run reaches over the end of a document. A text of fewer than `RUN` words has no run.
-    """
-    numbers: dict[str, int] = {}
-    runs: list[_Hashes] = [np.empty(0, np.uint64)]
-    starts: list[_Places] = [np.empty(0, np.int64)]
-    words = 0
-    for document in documents:
-        own = _numbered(document, numbers)
-        runs.append(_runs(own))
-        starts.append(np.arange(len(runs[-1])) + words)
-        words += len(own)
-    found, places = np.concatenate(runs), np.concatenate(starts)
-    again = np.ones(len(found), bool)
-    again[np.unique(found, return_index=True)[1]] = False
-    shared = None
-    if evaluation is not None:
-        there = np.isin(found, _runs(_numbered(evaluation, numbers)))
-        shared = _covered(places[there], words)
-    return Lint(words, _covered(places[again], words), shared)
+    kind = "lint"
+    version = 1
+    Params = LintParams
 
+    @classmethod
+    def resources(cls, params: LintParams, *, cores: int) -> Resources:
+        """A number for each run of words."""
+        return Resources(cpus=1, memory=256 << 20, memory_per_input_byte=8.0)
 
-def _numbered(text: str, numbers: dict[str, int]) -> _Hashes:
-    """Words as numbers, equal for equal words; new words are added."""
-    found = [numbers.setdefault(word, len(numbers) + 1) for word in _WORD.findall(text.lower())]
-    return np.array(found, np.uint64)
+    def run(self, params: LintParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises DataError for a text that cannot be read."""
+        from qpipe.calibration.text import documents
+        from qpipe.calibration.text.lint import RUN, lint
 
-
-def _runs(words: _Hashes) -> _Hashes:
-    """A hash for each run of `RUN` words."""
-    if len(words) < RUN:
-        return np.empty(0, np.uint64)
-    scattered = words * np.uint64(0x9E3779B97F4A7C15)
-    scattered ^= scattered >> np.uint64(29)
-    windows = np.lib.stride_tricks.sliding_window_view(scattered, RUN)
-    hashes: _Hashes = np.zeros(len(windows), np.uint64)
-    for column in range(RUN):
-        hashes = hashes * _FACTOR + windows[:, column]
-    return hashes
-
-
-def _covered(starts: _Places, words: int) -> int:
-    """How many of the words stand in a run that begins at one of these."""
-    edges = np.zeros(words + RUN, np.int64)
-    edges[starts] += 1
-    edges[starts + RUN] -= 1
-    return int(np.count_nonzero(np.cumsum(edges)))
+        text = only_file(work.inputs["text"])
+        evaluation = only_file(work.inputs["evaluation"]) if params.evaluation else None
+        read = documents.read(text, field=params.field)
+        found = lint(
+            (document.plain for document in read),
+            None if evaluation is None else read_text(evaluation),
+        )
+        notes: list[Json] = []
+        if found.repeated_share >= _NOTED:
+            notes.append(
+                f"{found.repeated_share:.0%} of the calibration text {text.name} repeats what came "
+                f"before (runs of {RUN} words): it weighs that twice; take the copies out"
+            )
+        if evaluation is not None and found.shared_share >= _NOTED:
+            notes.append(
+                f"{found.shared_share:.0%} of the calibration text {text.name} stands in the "
+                f"evaluation text {evaluation.name} too (runs of {RUN} words): what is measured "
+                "there flatters models that were fitted to it; calibrate with another text"
+            )
+        facts: dict[str, Json] = {
+            "words": found.words,
+            "repeated": found.repeated,
+            "shared": found.shared,
+            "notes": notes,
+        }
+        write_result(work.out, facts)
+        return facts

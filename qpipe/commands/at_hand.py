@@ -111,8 +111,8 @@ def _config(node: Node) -> Path | None:
     params = node.params
     if params.get("kind") != "model" or params.get("file") is not None:
         return None
-    from qpipe.stages import hub
-    from qpipe.stages.sources import HubSource
+    from qpipe.sources import hub
+    from qpipe.sources.pinning import HubSource
 
     source = HubSource(str(params["repo"]), "model", str(params["commit"]), None)
     try:

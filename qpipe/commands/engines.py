@@ -90,8 +90,8 @@ def _on_disk(environment: Installed) -> dict[str, Any]:
 
 
 def _environments() -> dict[str, Environment]:
-    from qpipe.stages.find import all_stages
-    from qpipe.stages.isolated import IsolatedEngine
+    from qpipe.engines.common.isolated_engine import IsolatedEngine
+    from qpipe.stages.registry import all_stages
 
     stages = [stage for several in all_stages().values() for stage in several]
     found = [stage.environment for stage in stages if issubclass(stage, IsolatedEngine)]
@@ -126,7 +126,7 @@ def _lock(environment: Environment) -> dict[str, Any]:
 
 def _list(as_json: bool) -> int:
     from qpipe.environments.removing import installed
-    from qpipe.stages.find import all_stages
+    from qpipe.stages.registry import all_stages
 
     records = [_record(stage) for stages in all_stages().values() for stage in stages]
     environments = [_on_disk(found) for found in installed(_environments().values())]
@@ -158,7 +158,7 @@ def _list(as_json: bool) -> int:
 
 
 def _record(stage: type[Stage]) -> dict[str, Any]:
-    from qpipe.stages.isolated import IsolatedEngine
+    from qpipe.engines.common.isolated_engine import IsolatedEngine
 
     fields = stage.Params.model_fields
     chosen = {name: fields[name].default for name in _CHOICES if name in fields}

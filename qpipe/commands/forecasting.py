@@ -16,11 +16,11 @@ from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
 from qpipe.core.graph import Graph, merge
 from qpipe.core.key import Json
 from qpipe.core.layout import RunPaths
+from qpipe.core.plan import Plan
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError
 from qpipe.executors.make import make
 from qpipe.recipe.draft import RunDraft, describe
-from qpipe.recipe.plan import Plan
 from qpipe.recipe.request import Request
 
 if TYPE_CHECKING:

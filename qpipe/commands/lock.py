@@ -11,7 +11,7 @@ from qpipe.commands.output import say
 from qpipe.commands.preparing import Objective, each_draft, pinner
 from qpipe.recipe import locking
 from qpipe.recipe.draft import RunDraft
-from qpipe.recipe.plan import plan
+from qpipe.recipe.planning import plan
 from qpipe.recipe.request import Request
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from qpipe.commands.options import Options
 from qpipe.core.layout import StorePaths
+from qpipe.core.plan import Plan
 from qpipe.errors import RecipeError
-from qpipe.recipe import locking, remember
+from qpipe.recipe import locking, plan_cache
 from qpipe.recipe.draft import RunDraft
-from qpipe.recipe.plan import Plan, plan
+from qpipe.recipe.planning import plan
 from qpipe.recipe.request import Request
-from qpipe.stages.sources import HubSource, Pinner
+from qpipe.sources.pinning import HubSource, Pinner
 
 if TYPE_CHECKING:
     from qpipe.recipe.request import InvalidJob, Job
@@ -34,7 +35,7 @@ def each_draft(
     files and overrides is not composed again. ``folder`` takes what a sweeper plugin writes.
     """
     plans = StorePaths(options.store).plans
-    remembered = remember.recall(plans, request, cwd=Path.cwd())
+    remembered = plan_cache.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
         _tell(remembered, options)
         handle(remembered)
@@ -102,6 +103,6 @@ def _plan(draft: RunDraft, request: Request, options: Options) -> Plan:
 
 
 def _resolve(source: HubSource, last: str | None) -> str:
-    from qpipe.stages.hub import resolve_commit
+    from qpipe.sources.hub import resolve_commit
 
     return resolve_commit(source, last)

@@ -20,12 +20,12 @@ from qpipe.core import gc, lock, runner
 from qpipe.core.events import Emit, fan_out
 from qpipe.core.graph import Graph, merge
 from qpipe.core.layout import RunPaths
+from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, Refuses, RunResult
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError, UsageError
 from qpipe.executors.make import make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
-from qpipe.recipe.plan import Plan, PlannedJob
 from qpipe.recipe.request import Request
 
 

@@ -1,1 +1,1 @@
-"""The engines that quantize, one file each; qpipe/stages/find.py finds them by file."""
+"""The stages that make models, one file each; qpipe/stages/registry.py finds them by file."""

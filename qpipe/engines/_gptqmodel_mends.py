@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qpipe.engines.common.checkpoint_files import OUTPUT
 from qpipe.gguf.checkpoint import read_tensors
 from qpipe.gguf.parts import INDEX
 from qpipe.hf.gptqmodel import mended_loading, replaced
 from qpipe.packed.write import Entry, write
-from qpipe.stages.checkpoint import OUTPUT
 
 # Rows at a time in GPTQModel's search for AWQ's clipping, where 256 do not divide them.
 _ROWS = 64

@@ -11,12 +11,14 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
+from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
+from qpipe.engines.common import checkpoint_engine, checkpoint_files
+from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
+from qpipe.engines.common.methods import GptqParams
 from qpipe.environments.environment import Environment
-from qpipe.stages import base, checkpoint
-from qpipe.stages.isolated import ISOLATED, IsolatedEngine
-from qpipe.stages.methods import GptqParams
+from qpipe.stages import base
 
 # The parameters that its BaseQuantizeConfig has under the same names.
 _SHARED = (
@@ -64,7 +66,7 @@ class AutoGptq(IsolatedEngine):
 
         self.refuse(params, work)
         source = work.inputs["model"]
-        samples = checkpoint.calibration(work)
+        samples = token_ids.read(work.inputs["calibration"])
         with older.view(source) as folder:
             asked: dict[str, Json] = {
                 "config": {name: getattr(params, name) for name in _SHARED},
@@ -73,12 +75,12 @@ class AutoGptq(IsolatedEngine):
             }
             found = self.call(asked, work, inputs={"model": folder})
         config = found.pop("config")
-        checkpoint.bring_along(source, work.out)
+        checkpoint_files.bring_along(source, work.out)
         older.write_config(source, work.out, config, dtype="fp16")
         (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
-        wish = checkpoint.wish(self.tool, params, checkpoint.asked(params, work))
+        wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
         return {
-            **checkpoint.facts(work.out, source=source, wish=wish),
+            **checkpoint_engine.facts(work.out, source=source, wish=wish),
             "calibration_tokens": found["tokens"],
             "tools": found["tools"],
         }

@@ -12,15 +12,17 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
+from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
+from qpipe.engines.common import checkpoint_engine, checkpoint_files
+from qpipe.engines.common.delivery import ROUTER
+from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
+from qpipe.engines.common.methods import AwqParams, GroupSize
+from qpipe.engines.common.module_rules import resolve
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError, RecipeError
-from qpipe.stages import base, checkpoint
-from qpipe.stages.delivered import ROUTER
-from qpipe.stages.isolated import ISOLATED, IsolatedEngine
-from qpipe.stages.methods import AwqParams, GroupSize
-from qpipe.stages.rules import resolve
+from qpipe.stages import base
 
 # Source: AutoAWQ 0.2.9, awq/models/auto.py, ``AWQ_CAUSAL_LM_MODEL_MAP``.
 _MODELS = (
@@ -90,7 +92,7 @@ class AutoAwq(IsolatedEngine):
             _require_known(jsonfile.load(order.configs["model"]))
         if "model" not in order.inputs:
             return
-        asked = checkpoint.asked(params, order)
+        asked = checkpoint_engine.asked(params, order)
         _require_known(asked.config)
         for name, (rows, columns) in asked.quantized.items():
             if ROUTER.search(name):
@@ -114,7 +116,7 @@ class AutoAwq(IsolatedEngine):
 
         self.refuse(params, work)
         source = work.inputs["model"]
-        samples = _usable(checkpoint.calibration(work))
+        samples = _usable(token_ids.read(work.inputs["calibration"]))
         with older.view(source) as folder:
             asked: dict[str, Json] = {
                 "bits": params.bits,
@@ -126,17 +128,17 @@ class AutoAwq(IsolatedEngine):
                 "shard": "5GB",
             }
             found = self.call(asked, work, inputs={"model": folder})
-        checkpoint.bring_along(source, work.out)
+        checkpoint_files.bring_along(source, work.out)
         older.write_config(source, work.out, found.pop("config"), dtype="fp16")
         given = sum(map(len, samples))
-        wish = checkpoint.wish(self.tool, params, checkpoint.asked(params, work))
-        facts = checkpoint.facts(work.out, source=source, wish=wish)
+        wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
+        facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
         return {
             **facts,
             "calibration_tokens": found["tokens"],
             "calibration_tokens_given": given,
             "tools": found["tools"],
-            "notes": [*_notes(found["tokens"], given), *checkpoint.notes(facts)],
+            "notes": [*_notes(found["tokens"], given), *checkpoint_engine.notes(facts)],
         }
 
 

@@ -10,13 +10,14 @@ from pydantic import model_validator
 
 from qpipe.core.key import Json
 from qpipe.engines._autoround_layers import resuming
+from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.delivery import ROUTER, share
+from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.engines.common.methods import AutoRoundParams
+from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import CheckpointError, RecipeError
 from qpipe.stages import base
-from qpipe.stages.architectures import NOT_LINEAR
-from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
-from qpipe.stages.delivered import ROUTER, share
-from qpipe.stages.methods import AutoRoundParams
-from qpipe.stages.quantize import GGUF_FILE, EngineParams, file_facts
+from qpipe.stages.engine import EngineParams
 
 _GGUF = (
     "gguf:q4_0", "gguf:q4_1", "gguf:q5_0", "gguf:q5_1", "gguf:q8_0", "gguf:q2_k_s",

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from qpipe.core.key import Json
-from qpipe.stages import architectures
-from qpipe.stages.architectures import NOT_LINEAR
-from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
-from qpipe.stages.methods import BnbParams
+from qpipe.engines.common import unsupported
+from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.methods import BnbParams
+from qpipe.engines.common.unsupported import NOT_LINEAR
 
 
 class BitsandbytesParams(BnbParams):
@@ -34,7 +34,7 @@ class Bitsandbytes(CheckpointEngine):
     def allow(cls, params: BitsandbytesParams, asked: Asked) -> None:
         """Raises RecipeError for experts."""
         instead = "quantize=rtn, quantize=gptq or quantize=gguf"
-        architectures.refuse_experts("bitsandbytes", asked.quantized, instead)
+        unsupported.refuse_experts("bitsandbytes", asked.quantized, instead)
 
     def make(self, params: BitsandbytesParams, task: Task) -> Mapping[str, Json]:
         """A module is packed as soon as its weights are read."""

@@ -14,13 +14,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
+from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
+from qpipe.engines.common import checkpoint_engine, checkpoint_files
+from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
+from qpipe.engines.common.methods import Exl2Params
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError
-from qpipe.stages import base, checkpoint
-from qpipe.stages.isolated import ISOLATED, IsolatedEngine
-from qpipe.stages.methods import Exl2Params
+from qpipe.stages import base
 
 MEASUREMENT = "measurement.json"
 
@@ -81,7 +83,7 @@ class _Exllama(IsolatedEngine):
     ) -> dict[str, Any]:
         from qpipe.packed import older
 
-        samples = checkpoint.calibration(work)
+        samples = token_ids.read(work.inputs["calibration"])
         with older.view(work.inputs["model"]) as folder:
             inputs = {"model": folder}
             if measurement is not None:
@@ -125,11 +127,11 @@ class Exl2(_Exllama):
         wishes = {"bits": params.bits, "head_bits": params.head_bits}
         found = self._work("quantize", work, wishes, measurement)
         quantization = older.quantization(work.out)
-        checkpoint.bring_along(source, work.out)
+        checkpoint_files.bring_along(source, work.out)
         older.write_config(source, work.out, quantization, dtype="fp16")
-        wish = checkpoint.wish(self.tool, params, checkpoint.asked(params, work))
+        wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
         return {
-            **checkpoint.facts(work.out, source=source, wish=wish),
+            **checkpoint_engine.facts(work.out, source=source, wish=wish),
             "calibration_tokens": found["tokens"],
             "tools": found["tools"],
         }

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
-from qpipe.stages import base, gguf
-from qpipe.stages.quantize import GGUF_FILE, Engine, file_facts, model_facts
+from qpipe.engines.common import gguf_engine
+from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.stages import base
+from qpipe.stages.engine import Engine, model_facts
 
 if TYPE_CHECKING:
     from qpipe.gguf.prepared import Prepared
 
 
-class NativeParams(gguf.GgufParams):
+class NativeParams(gguf_engine.GgufParams):
     """The parameters that all GGUF engines share."""
 
     engine: Literal["native"] = "native"
@@ -55,16 +57,16 @@ class NativeGguf(Engine):
         """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
         from qpipe.gguf import quantize
 
-        source = gguf.source(params, order)
+        source = gguf_engine.source(params, order)
         if isinstance(source, Path) and _finished(params, source):
-            return gguf.preview(quantize.read(source))
-        return gguf.preview(_prepared(params, order, source))
+            return gguf_engine.preview(quantize.read(source))
+        return gguf_engine.preview(_prepared(params, order, source))
 
     @classmethod
     def refuse(cls, params: NativeParams, order: base.Order) -> None:
         """Raises as ``run``, but for what only the weights tell."""
         if order.coming:
-            gguf.refuse_ahead(params, order)
+            gguf_engine.refuse_ahead(params, order)
         else:
             cls.preview(params, order)
 
@@ -98,14 +100,14 @@ def _one_pass(tasks: Sequence[Task]) -> list[Mapping[str, Json]]:
     from qpipe.gguf import split, stream
     from qpipe.gguf.quantize import read
 
-    source = gguf.source(*tasks[0])
+    source = gguf_engine.source(*tasks[0])
     file = source if isinstance(source, Path) else None
     facts: list[Mapping[str, Json]] = []
     files: list[stream.File] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
         notes: list[str] = []
-        try_to_load = partial(gguf.try_to_load, notes)
+        try_to_load = partial(gguf_engine.try_to_load, notes)
         finished = file is not None and _finished(params, file)
         if file is not None and finished and split.named(file.name) is None:
             link(file, out)
@@ -138,6 +140,6 @@ def _prepared(params: NativeParams, order: base.Order, source: Path | Prepared) 
     return prepare(
         source,
         params.wanted(),
-        imatrix=gguf.imatrix(order),
-        provenance=gguf.provenance(params, order, NativeGguf.fingerprint(params)),
+        imatrix=gguf_engine.imatrix(order),
+        provenance=gguf_engine.provenance(params, order, NativeGguf.fingerprint(params)),
     )

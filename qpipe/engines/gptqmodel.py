@@ -20,10 +20,11 @@ from pydantic import field_validator
 from qpipe.core.key import Json
 from qpipe.engines._gptqmodel_architectures import check
 from qpipe.engines._gptqmodel_mends import mended, rename_output
+from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.checkpoint_files import OUTPUT
+from qpipe.engines.common.methods import AwqParams, GptqParams
 from qpipe.errors import RecipeError, StageError
 from qpipe.gguf.checkpoint import read_tensors
-from qpipe.stages.checkpoint import OUTPUT, Asked, CheckpointEngine, Task
-from qpipe.stages.methods import AwqParams, GptqParams
 
 # The architectures whose state GPTQModel can write down between layers
 # (looper/gptq_checkpoint.py, validate_checkpoint_support).

@@ -17,10 +17,12 @@ from qpipe.core import program
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
+from qpipe.engines.common import gguf_engine
+from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError, StageError
-from qpipe.stages import base, gguf
-from qpipe.stages.evaluate import only_file
-from qpipe.stages.quantize import GGUF_FILE, Engine, file_facts, model_facts
+from qpipe.stages import base
+from qpipe.stages.engine import Engine, model_facts
+from qpipe.stages.evaluator import only_file
 
 if TYPE_CHECKING:
     from qpipe.gguf.prepared import Prepared
@@ -34,7 +36,7 @@ _INSTALL = (
 )
 
 
-class LlamaQuantizeParams(gguf.GgufParams):
+class LlamaQuantizeParams(gguf_engine.GgufParams):
     """The parameters that all GGUF engines share."""
 
     engine: Literal["llama.cpp"] = "llama.cpp"
@@ -85,7 +87,7 @@ class LlamaQuantize(Engine):
     @classmethod
     def preview(cls, params: LlamaQuantizeParams, order: base.Order) -> base.Preview:
         """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
-        return gguf.preview(_prepared(params, order))
+        return gguf_engine.preview(_prepared(params, order))
 
     def run(self, params: LlamaQuantizeParams, work: base.Work) -> Mapping[str, Json]:
         """Raises EngineMissingError where the program is not there or of other rules than qpipe's,
@@ -98,7 +100,7 @@ class LlamaQuantize(Engine):
             return {**file_facts(source), "notes": _opened(out)}
         prepared = _prepared(params, work)
         _check_room(prepared, out)
-        noted = gguf.provenance(params, work, self.fingerprint(params))
+        noted = gguf_engine.provenance(params, work, self.fingerprint(params))
         with TemporaryDirectory(prefix="qpipe-") as folder:
             options = [*_options(params, prepared, Path(folder)), *_notes(noted or {})]
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
@@ -109,7 +111,7 @@ class LlamaQuantize(Engine):
 
 def _opened(out: Path) -> list[Json]:
     notes: list[str] = []
-    gguf.try_to_load(notes, out)
+    gguf_engine.try_to_load(notes, out)
     return [*notes]
 
 
@@ -138,7 +140,7 @@ def _prepared(params: LlamaQuantizeParams, order: base.Order) -> Prepared:
     from qpipe.gguf.quantize import prepare
 
     source = only_file(order.inputs["model"], suffix=".gguf")
-    return prepare(source, params.wanted(), imatrix=gguf.imatrix(order))
+    return prepare(source, params.wanted(), imatrix=gguf_engine.imatrix(order))
 
 
 def _options(
@@ -179,7 +181,7 @@ def _notes(noted: Mapping[str, str]) -> Iterator[str]:
 
 
 def _quantize(arguments: list[str | Path | int], work: base.Work, prepared: Prepared) -> None:
-    matrix = gguf.imatrix(work)
+    matrix = gguf_engine.imatrix(work)
     weights: list[str | Path] = [] if matrix is None else ["--imatrix", matrix.name]
     program.run(
         [PROGRAM, *weights, *arguments],

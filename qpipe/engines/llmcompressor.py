@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from qpipe.core.key import Json
+from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.methods import AwqParams, GptqParams, Int8Params, RtnParams
+from qpipe.engines.common.module_rules import ModuleRule
 from qpipe.errors import RecipeError
-from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
-from qpipe.stages.methods import AwqParams, GptqParams, Int8Params, RtnParams
-from qpipe.stages.rules import ModuleRule
 
 # What llm-compressor 0.14 calls otherwise than the checkpoint, by model type.
 _NAMES = {

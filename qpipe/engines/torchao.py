@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from qpipe.core.key import Json
-from qpipe.stages import architectures
-from qpipe.stages.checkpoint import Asked, CheckpointEngine, Task
-from qpipe.stages.methods import Int8Params
+from qpipe.engines.common import unsupported
+from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.methods import Int8Params
 
 
 class TorchaoParams(Int8Params):
@@ -31,7 +31,7 @@ class Torchao(CheckpointEngine):
     def allow(cls, params: TorchaoParams, asked: Asked) -> None:
         """Raises RecipeError for experts."""
         instead = "quantize=rtn quantize.bits=8, quantize=gptq or quantize=gguf"
-        architectures.refuse_experts("torchao", asked.quantized, instead)
+        unsupported.refuse_experts("torchao", asked.quantized, instead)
 
     def make(self, params: TorchaoParams, task: Task) -> Mapping[str, Json]:
         """Rounds while it loads."""

@@ -1,1 +1,1 @@
-"""What is measured of a model, one evaluator a file; qpipe/stages/find.py finds them by file."""
+"""Measurements of models, one evaluator a file; qpipe/stages/registry.py finds them by file."""

@@ -19,7 +19,7 @@ from qpipe.errors import EngineMissingError
 from qpipe.evaluators import memory
 from qpipe.evaluators.kv import KvParams
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
-from qpipe.stages.evaluate import Evaluator, only_file
+from qpipe.stages.evaluator import Evaluator, only_file
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend

@@ -9,7 +9,7 @@ from typing import ClassVar
 from qpipe.core.key import Json
 from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS, SUMS, Level, load, save, unbeaten
 from qpipe.stages import base
-from qpipe.stages.evaluate import RESULT
+from qpipe.stages.evaluator import RESULT
 
 
 class Frontier(base.Stage):

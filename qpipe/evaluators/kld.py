@@ -13,16 +13,16 @@ from pydantic import Field, model_validator
 
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
-from qpipe.evaluators.frontier import name_and_size
+from qpipe.evaluators.frontier import Frontier, name_and_size
 from qpipe.evaluators.kv import KvParams, NoKvParams, departing
-from qpipe.evaluators.levels import RIVALS, SUMS, Level, best
+from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS, SUMS, Level, best
 from qpipe.evaluators.levels import load as load_levels
 from qpipe.evaluators.reporting import about, facts
 from qpipe.evaluators.stopping import Enough, extent, interval
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import load
-from qpipe.stages.base import ParamsModel, Work
-from qpipe.stages.evaluate import write_result
+from qpipe.stages.base import Chain, ParamsModel, Work
+from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
@@ -60,6 +60,7 @@ class Kld(LogitsEvaluator):
     version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
     optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
+    chain = Chain(Frontier, model=MODEL, measured=MEASURED, rivals=RIVALS)
     Params: ClassVar[ParamsModel] = KldParams
 
     def run(self, params: KldParams, work: Work) -> Mapping[str, Json]:

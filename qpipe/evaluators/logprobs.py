@@ -18,7 +18,7 @@ from qpipe.evaluators.reporting import about, facts, scores_of
 from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored, form_of
 from qpipe.evaluators.tokenized import Tokenized, load
 from qpipe.stages.base import Order, ParamsModel, Preview, Work
-from qpipe.stages.evaluate import EvaluatorParams, write_result
+from qpipe.stages.evaluator import EvaluatorParams, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend

@@ -20,7 +20,7 @@ from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.evaluators.reporting import about, facts, scores_of
 from qpipe.evaluators.tokenized import Tokenized, load, tokenize
 from qpipe.stages.base import ParamsModel, SourceFile, Work
-from qpipe.stages.evaluate import only_file, read_text, write_result
+from qpipe.stages.evaluator import only_file, read_text, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend

@@ -31,7 +31,7 @@ from qpipe.evaluators.protocols import LEAST
 from qpipe.evaluators.reporting import about, facts
 from qpipe.evaluators.tokenized import TEXT, Tokenized, load
 from qpipe.stages.base import GGUF, ParamsModel, Work
-from qpipe.stages.evaluate import Evaluator, only_file, write_result
+from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Tokens

@@ -20,7 +20,7 @@ from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.stages.base import Work
-from qpipe.stages.evaluate import Evaluator, only_file, write_result
+from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.speeding.settings import Memory, Sample, Settings

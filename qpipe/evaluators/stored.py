@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.errors import DataError, RecipeError
 from qpipe.evaluators.tokenized import Tokenized
-from qpipe.stages.evaluate import RESULT
+from qpipe.stages.evaluator import RESULT
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.distributions import Form, Rows

@@ -22,7 +22,7 @@ from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.hf.chat import Day, require_template
 from qpipe.stages.base import Order, SourceFile, Work, installed
-from qpipe.stages.evaluate import Evaluator, only_file, write_result
+from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 _HARNESS = "lm-eval"
 

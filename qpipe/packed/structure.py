@@ -72,7 +72,7 @@ class Structure:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """The arguments of `qpipe.stages.quantize.model_facts`.
+        """The arguments of `qpipe.stages.engine.model_facts`.
 
         Bits per weight count every byte of every tensor, scales and zero points too, over the
         weights that they stand for; ``file_bytes`` are the weights' files.

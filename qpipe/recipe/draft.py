@@ -1,7 +1,7 @@
 """A composed and validated job as plain JSON: what is remembered between runs.
 
 A draft knows its stages' parameters, versions and fingerprints, but pins nothing yet: local files
-and hub revisions are looked at anew each time (plan.py).
+and hub revisions are looked at anew each time (planning.py).
 """
 
 from __future__ import annotations
@@ -34,12 +34,21 @@ class StageDraft(TypedDict):
     resources: dict[str, Any]
 
 
+class ChainRoles(TypedDict):
+    """The roles of `qpipe.stages.base.Chain`."""
+
+    model: str
+    measured: str
+    rivals: str
+
+
 class LevelDraft(TypedDict):
     """A measurement that may end early: about how many bits a weight of its model takes, and the
-    stage that hands its result on to larger levels."""
+    stage that hands its result on to larger levels, in which roles."""
 
     bits: float
     frontier: StageDraft
+    roles: ChainRoles
 
 
 class JobDraft(TypedDict):

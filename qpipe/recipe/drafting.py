@@ -14,6 +14,7 @@ from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
 from qpipe.recipe import unread, wording
 from qpipe.recipe.draft import (
+    ChainRoles,
     ExecutorDraft,
     InvalidJobDraft,
     JobDraft,
@@ -27,7 +28,7 @@ from qpipe.recipe.references import variables
 from qpipe.recipe.request import InvalidJob, Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, resolve_alias, validate
 from qpipe.stages.base import InputFile, Params, Stage
-from qpipe.stages.find import chosen, entry, find, refused, settled
+from qpipe.stages.registry import all_stages, chosen, entry, find, refused, settled
 
 # What stands in a node's parameters for a file that has become an input.
 FILE_INPUT = "(input)"
@@ -153,20 +154,27 @@ def _level(
 
     Raises RecipeError for a stage that cannot end early.
     """
-    from qpipe.evaluators.frontier import Frontier
-    from qpipe.evaluators.levels import MODEL, RIVALS
-
-    stage = known[name].stage
-    if RIVALS not in stage.optional_roles:
+    chain = known[name].stage.chain
+    if chain is None:
         where = job.origins.origin(f"stages.{name}.stop_dominated")
         raise RecipeError(
-            f"stages.{name}.stop_dominated ({where}): {describe(chosen(stage))} measures to its "
-            "end; leave it out (metric kld can stop early)"
+            f"stages.{name}.stop_dominated ({where}): {describe(chosen(known[name].stage))} measures to "
+            f"its end; leave it out ({_chained()} can stop early)"
         )
-    model = known[_sources(spec)[MODEL]]
+    model = known[_sources(spec)[chain.model]]
     bits = model.stage.bits(model.params)
-    frontier = _plain(f"{name}_frontier", Frontier, {})
-    return {} if bits is None else {name: LevelDraft(bits=bits, frontier=frontier)}
+    if bits is None:
+        return {}
+    frontier = _plain(f"{name}_frontier", chain.through, {})
+    roles = ChainRoles(model=chain.model, measured=chain.measured, rivals=chain.rivals)
+    return {name: LevelDraft(bits=bits, frontier=frontier, roles=roles)}
+
+
+def _chained() -> str:
+    """The stages that can end early, by what they measure."""
+    stages = [stage for kind in all_stages().values() for stage in kind if stage.chain is not None]
+    metrics = {f"metric {chosen(stage).get('metric', stage.kind)}" for stage in stages}
+    return ", ".join(sorted(metrics))
 
 
 def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
@@ -317,7 +325,7 @@ def _file_parameters(params: Params) -> list[str]:
 
 def _source(value: str, parameter: str) -> StageDraft:
     """A download of the file that a parameter names; named after both, so that jobs share it."""
-    from qpipe.stages.download import Download
+    from qpipe.sources.download import Download
 
     return _plain(f"{parameter}:{value}", Download, {"source": value, "revision": None})
 

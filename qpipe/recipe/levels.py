@@ -12,18 +12,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qpipe.core.graph import Node, order
-from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS
-from qpipe.recipe.jobs import PlannedJob
+from qpipe.core.plan import PlannedJob
+from qpipe.recipe.draft import ChainRoles
 
 
 @dataclass(frozen=True)
 class Level:
     """A measurement that may end early: bits a weight of its model takes, and a frontier without
-    inputs."""
+    inputs, which is wired by ``roles``."""
 
     bits: float
     measurement: Node
     frontier: Node
+    roles: ChainRoles
+
+    @property
+    def model(self) -> str:
+        """The id of the model's node."""
+        return self.measurement.inputs[self.roles["model"]]
 
 
 def wired(
@@ -40,9 +46,8 @@ def wired(
         for level in alike:
             node = changed[level.measurement.id] = _with(level.measurement, rivals)
             if level is not alike[-1]:
-                given = {MEASURED: node.id, MODEL: node.inputs[MODEL], **rivals}
-                frontier = frontiers[level.measurement.id] = _frontier(level.frontier, given)
-                rivals = {RIVALS: frontier.id}
+                frontier = frontiers[level.measurement.id] = _frontier(level, node, rivals)
+                rivals = {level.roles["rivals"]: frontier.id}
     _replace(made, changed)
     made |= {node.id: node for node in frontiers.values()}
     ids = order({node.id: node.inputs.values() for node in made.values()})
@@ -54,21 +59,24 @@ def _alike(levels: Iterable[Level]) -> list[list[Level]]:
     found: dict[str, dict[str, Level]] = {}
     for level in levels:
         node = level.measurement
-        others = {role: source for role, source in node.inputs.items() if role != MODEL}
+        model = level.roles["model"]
+        others = {role: source for role, source in node.inputs.items() if role != model}
         same = json.dumps(
             [node.stage, node.version, node.params, node.engine, others], sort_keys=True
         )
-        found.setdefault(same, {}).setdefault(node.inputs[MODEL], level)
+        found.setdefault(same, {}).setdefault(level.model, level)
     return [
         sorted(alike.values(), key=lambda level: (level.bits, level.measurement.id))
         for alike in found.values()
     ]
 
 
-def _frontier(plain: Node, inputs: Mapping[str, str]) -> Node:
-    """One that hands on what it is given, if its own level cannot be made or measured."""
-    runtime = replace(plain.runtime, dispensable=frozenset((MEASURED, MODEL)))
-    return replace(plain, inputs=inputs, runtime=runtime)
+def _frontier(level: Level, measurement: Node, rivals: Mapping[str, str]) -> Node:
+    """One that hands on its ``rivals``, if its own level cannot be made or measured."""
+    measured, model = level.roles["measured"], level.roles["model"]
+    runtime = replace(level.frontier.runtime, dispensable=frozenset((measured, model)))
+    inputs = {measured: measurement.id, model: level.model, **rivals}
+    return replace(level.frontier, inputs=inputs, runtime=runtime)
 
 
 def _with(node: Node, inputs: Mapping[str, str]) -> Node:

@@ -12,7 +12,7 @@ from qpipe.errors import RecipeError, nearest
 
 if TYPE_CHECKING:
     from qpipe.recipe.origins import Origins
-    from qpipe.recipe.remember import Witnesses
+    from qpipe.recipe.witnesses import Witnesses
 
 _BASE = "config"
 

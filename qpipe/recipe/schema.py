@@ -259,7 +259,7 @@ def _refuse_unused(job: Composed) -> None:
 
 def _settings(kind: str) -> set[str]:
     """The parameters of all stages of a kind."""
-    from qpipe.stages.find import all_stages
+    from qpipe.stages.registry import all_stages
 
     return {name for stage in all_stages().get(kind, ()) for name in stage.Params.model_fields}
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from qpipe.core.graph import Graph, Node
 from qpipe.core.manifest import Manifest
+from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, RunResult
-from qpipe.recipe.plan import Plan, PlannedJob
 from qpipe.report.columns import flatten
 from qpipe.report.paired import differences
 

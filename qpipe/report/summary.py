@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from qpipe.core.plan import Plan
 from qpipe.core.runner import Outcome, RunResult
-from qpipe.recipe.plan import Plan
 
 
 def document(

@@ -1,1 +1,1 @@
-"""The stages of a pipeline, one file each. The interface is in base.py, the registry in find.py."""
+"""The contracts of a stage, of an engine and of an evaluator, and how they are found (registry)."""

@@ -100,6 +100,22 @@ class Work(Order):
     hashed: dict[Stamp, str] = field(default_factory=dict, kw_only=True)
 
 
+@dataclass(frozen=True)
+class Chain:
+    """How the measurements of a sweep that differ by their model alone follow each other, smaller
+    models first.
+
+    The stage ``through`` has a measurement in the role ``measured`` and its model in the role
+    ``model``; what it hands on, the next measurement and the next ``through`` have in the role
+    ``rivals``. ``model`` is the measurement's own role for its model too.
+    """
+
+    through: type[Stage]
+    model: str
+    measured: str
+    rivals: str
+
+
 class Stage(abc.ABC):
     """A kind of work. Subclasses declare; only ``run`` does anything heavy.
 
@@ -111,6 +127,7 @@ class Stage(abc.ABC):
     comes out: adding one or changing it makes nothing anew.
     ``reads_once`` is the role of an input that `run_all` reads once for several nodes.
     ``foresees`` is whether ``preview`` can do with inputs that are not all there.
+    ``chain`` is how it may end early where a recipe says ``stop_dominated``, None if it cannot.
     """
 
     kind: ClassVar[str]
@@ -121,6 +138,7 @@ class Stage(abc.ABC):
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     reads_once: ClassVar[str | None] = None
     foresees: ClassVar[bool] = False
+    chain: ClassVar[Chain | None] = None
     Params: ClassVar[ParamsModel]
 
     @classmethod

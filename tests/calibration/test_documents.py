@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.calibration.documents import Document, read
+from qpipe.calibration.text.documents import Document, read
 from qpipe.errors import DataError
 
 USER = {"role": "user", "content": "what is 6 x 7?"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpipe.calibration.lint import RUN, Lint, lint
+from qpipe.calibration.text.lint import RUN, Lint, lint
 from tests.cli import qpipe
 
 TEXTS = Path(__file__).parents[2] / "qpipe/data/texts"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from qpipe.engines.common import module_rules
 from qpipe.errors import RecipeError
 from qpipe.recipe.drafting import draft
-from qpipe.stages import base, rules
-from qpipe.stages.find import all_stages, chosen, entry
+from qpipe.stages import base
+from qpipe.stages.registry import all_stages, chosen, entry
 from tests.recipe.composing import single
 
 ENGINES = {" ".join(map(str, chosen(stage).values())): stage for stage in all_stages()["quantize"]}
@@ -91,4 +92,4 @@ def test_rules_for_modules_are_followed_or_refused(engine: type[base.Stage]) -> 
         else:
             params = asked(engine, override)["quantize"]["params"]
             ((pattern, kept),) = params["modules"]
-            assert pattern == "down_proj" and rules.ModuleRule(**kept)
+            assert pattern == "down_proj" and module_rules.ModuleRule(**kept)

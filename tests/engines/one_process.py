@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from qpipe.errors import RecipeError
 from qpipe.stages.base import Work
-from qpipe.stages.find import all_stages, chosen
+from qpipe.stages.registry import all_stages, chosen
 
 _TOKENIZER = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 _SIZES: dict[str, Any] = {

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from qpipe.engines.autoawq import AutoAwq, AutoAwqParams
 from qpipe.engines.autoround import Autoround, AutoroundParams
 from qpipe.engines.bitsandbytes import Bitsandbytes, BitsandbytesParams
+from qpipe.engines.common.module_rules import ModuleRule
 from qpipe.engines.llmcompressor import (
     LlmcompressorInt8,
     LlmcompressorInt8Params,
@@ -22,7 +23,6 @@ from qpipe.engines.torchao import Torchao, TorchaoParams
 from qpipe.errors import RecipeError
 from qpipe.stages import base
 from qpipe.stages.base import Order
-from qpipe.stages.rules import ModuleRule
 from tests.packed.checkpoints import checkpoint
 
 Engine = tuple[type[base.Stage], Any]

@@ -68,7 +68,7 @@ def test_skipped_modules_stay_as_they_were(bench: Bench, how: str) -> None:
 
 def test_any_checkpoint_is_kept_as_it_is(tmp_path: Path) -> None:
     """The reference of quantized checkpoints shares the bytes of what was downloaded."""
-    from qpipe.stages.precision import Cast, CastParams
+    from qpipe.engines.precision import Cast, CastParams
 
     source = tmp_path / "source"
     source.mkdir()

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from qpipe.engines import auto_gptq, autoawq, exllamav2
-from qpipe.stages import isolated
+from qpipe.engines.common import isolated_engine
 from tests.cli import qpipe
 
 ENGINES = [autoawq.AutoAwq, auto_gptq.AutoGptq, exllamav2.Exl2, exllamav2.Exl2Measure]
 SOURCE = "model.source=builtin:tinystories-d256"
-NO_GPU = pytest.mark.skipif(isolated.has_gpu(), reason="there is a GPU")
+NO_GPU = pytest.mark.skipif(isolated_engine.has_gpu(), reason="there is a GPU")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_lock_has_all_that_is_wanted(engine: type[isolated.IsolatedEngine]) -> None:
+def test_a_lock_has_all_that_is_wanted(engine: type[isolated_engine.IsolatedEngine]) -> None:
     environment = engine.environment
     assert environment.script.is_file()
     for line in environment.wanted.read_text().splitlines():

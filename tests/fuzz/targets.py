@@ -282,7 +282,7 @@ def _make_texts(folder: Path) -> None:
 
 
 def _texts(folder: Path) -> None:
-    from qpipe.calibration import documents
+    from qpipe.calibration.text import documents
 
     for path in sorted(folder.iterdir()):
         for document in documents.read(path, field=None):
@@ -308,27 +308,28 @@ def _plans(folder: Path) -> Any:
 
 
 def _make_plan(folder: Path) -> None:
-    from qpipe.recipe import remember
+    from qpipe.recipe import plan_cache
+    from qpipe.recipe.witnesses import Witnesses, file_digest
 
     (folder / "r.yaml").write_text("model: {}\n")
     there, request = _plans(folder)
-    files = {str(folder / "r.yaml"): remember.file_digest(str(folder / "r.yaml"))}
-    witnesses = remember.Witnesses(
+    files = {str(folder / "r.yaml"): file_digest(str(folder / "r.yaml"))}
+    witnesses = Witnesses(
         files=files,
         folders={str(folder): True},
         listings={str(folder / "none"): None},
         environment={"QPIPE_NOTHING": None},
     )
-    assert remember.remember(there, request, witnesses, {"x": 1}, cwd=folder)
+    assert plan_cache.remember(there, request, witnesses, {"x": 1}, cwd=folder)
     (made,) = there.iterdir()
     (folder / "plan.json").symlink_to(made)
 
 
 def _plan(folder: Path) -> None:
-    from qpipe.recipe import remember
+    from qpipe.recipe import plan_cache
 
     there, request = _plans(folder)
-    if remember.recall(there, request, cwd=folder) is None:
+    if plan_cache.recall(there, request, cwd=folder) is None:
         raise RecipeError("composed anew")
 
 

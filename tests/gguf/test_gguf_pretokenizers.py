@@ -10,10 +10,10 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 from qpipe import errors
+from qpipe.engines.convert import ConvertParams
 from qpipe.gguf import convert, stream, values, vocab
 from qpipe.gguf.vocab import pretokenizers
 from qpipe.llamacpp.model import Model
-from qpipe.stages.convert import ConvertParams
 from tests.gguf import samples
 from tests.gguf.test_gguf_vocab import QWEN2_PATTERN, bpe_tokenizer
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from qpipe.core.plan import Plan
 from qpipe.errors import QpipeError, RecipeError
 from qpipe.recipe.drafting import draft
-from qpipe.recipe.plan import Plan, plan
-from qpipe.stages.sources import Pinner
+from qpipe.recipe.planning import plan
+from qpipe.sources.pinning import Pinner
 from tests.recipe.jobs import TEXT, job, pipeline
 
 

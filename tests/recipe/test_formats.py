@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from qpipe.core.key import Json
+from qpipe.engines.convert import Convert, ConvertParams
 from qpipe.errors import RecipeError
 from qpipe.recipe.draft import StageDraft
 from qpipe.recipe.drafting import draft
+from qpipe.sources.download import Download, Given
 from qpipe.stages import base
-from qpipe.stages.convert import Convert, ConvertParams
-from qpipe.stages.download import Download, Given
-from qpipe.stages.find import find
+from qpipe.stages.registry import find
 from tests.recipe.jobs import job, pipeline
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from qpipe.core.graph import Node, Runtime
+from qpipe.core.plan import PlannedJob
 from qpipe.errors import RecipeError
 from qpipe.gguf.mixture import Wanted
 from qpipe.gguf.typical import bits
+from qpipe.recipe.draft import ChainRoles
 from qpipe.recipe.drafting import draft
-from qpipe.recipe.jobs import PlannedJob
 from qpipe.recipe.levels import Level, wired
 from tests.recipe.jobs import MODEL, TEXT, job
 
@@ -22,6 +23,7 @@ def _node(name: str, stage: str, inputs: Mapping[str, Node], **params: Any) -> N
     return Node(name, stage, 1, {"name": name, **params}, {}, sources, Runtime(entry="x:y"))
 
 
+ROLES = ChainRoles(model="model", measured="measured", rivals="rivals")
 FRONTIER = Node("kld_frontier", "frontier", 1, {}, {}, {}, Runtime(entry="x:z"))
 
 
@@ -46,7 +48,7 @@ def _sweep(
         jobs.append(
             PlannedJob(name, [], {"quantize": model.id, "kld": kld.id, "after": after.id}, None)
         )
-        levels.append(Level(size, kld, FRONTIER))
+        levels.append(Level(size, kld, FRONTIER, ROLES))
     return nodes, jobs, levels
 
 

@@ -11,10 +11,10 @@ from qpipe.core.executor import Job, Output
 from qpipe.core.graph import Graph, Node, Runtime
 from qpipe.core.key import Json
 from qpipe.core.manifest import Usage, scan
+from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import RunResult, run
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError, StageError
-from qpipe.recipe.plan import Plan, PlannedJob
 from tests.core.synthetic import InstantExecutor
 
 MACHINE: Mapping[str, Json] = {"processor": "Abacus 3000", "cores": 2, "system": "Linux 6"}

@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from qpipe.recipe import remember as memory
+from qpipe.recipe import plan_cache
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.sweep import Handler, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
@@ -50,7 +50,7 @@ def remember_batch(
 ) -> bool:
     """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.remember`."""
     composed = next(job for job in jobs if isinstance(job, Job))
-    return memory.remember(folder, request, composed.witnesses, payload)
+    return plan_cache.remember(folder, request, composed.witnesses, payload)
 
 
 @contextlib.contextmanager

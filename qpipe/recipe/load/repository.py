@@ -22,7 +22,7 @@ from qpipe.recipe import wording
 from qpipe.recipe.bounds import check_file
 from qpipe.recipe.origins import Layer, Origins, line_of, shown
 from qpipe.recipe.references import targets
-from qpipe.recipe.trail import Trail
+from qpipe.recipe.witnesses import Trail
 
 
 def is_users(provider: str) -> bool:

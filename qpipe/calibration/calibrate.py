@@ -1,0 +1,123 @@
+"""calibrate: a text or data set → token ids, made once and shared by every engine and level.
+
+The artifact holds calibration.json, ``{"samples": [[token id, …], …]}``, which a worker of any
+environment reads with the standard library alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field, model_validator
+
+from qpipe.calibration.text.token_ids import CALIBRATION_FILE
+from qpipe.core import extras
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.hf.chat import Day, require_template
+from qpipe.stages import base
+from qpipe.stages.evaluator import only_file
+
+if TYPE_CHECKING:
+    from qpipe.calibration.text.samples import Samples
+
+
+class CalibrateParams(base.Params):
+    """``samples`` windows of ``length`` tokens from ``text``, chosen by ``seed``.
+
+    ``text`` is a .txt, .md, .jsonl, .json or .parquet file (also with .gz behind), local or of a
+    data set on the hub (``hf:datasets/OWNER/NAME/FILE``). ``field`` names a record's text or
+    messages. ``chat_template`` puts each record into the model's own template, which is told that
+    it is the day ``date`` (None: `qpipe.hf.chat.DATE`). Documents are joined and cut into windows,
+    each with BOS in front if the tokenizer adds one.
+    """
+
+    text: base.SourceFile
+    field: str | None = None
+    chat_template: bool = False
+    date: Day | None = None
+    samples: int = Field(128, ge=1)
+    length: int = Field(512, ge=8)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> CalibrateParams:
+        require_template(self.date, self.chat_template, block="calibration")
+        return self
+
+
+class Calibrate(base.Stage):
+    """By the tokenizer of the model in role ``model``."""
+
+    kind = "calibrate"
+    version = 2
+    roles = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    Params = CalibrateParams
+
+    @classmethod
+    def fingerprint(cls, params: CalibrateParams) -> Mapping[str, Json]:
+        """What tokenizes."""
+        tools = {name: base.installed(name) for name in ("transformers", "tokenizers")}
+        return {"name": "qpipe.calibrate", **tools}
+
+    @classmethod
+    def resources(cls, params: CalibrateParams, *, cores: int) -> Resources:
+        """A text and its tokens in memory."""
+        return Resources(cpus=1, memory=1 << 30)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether transformers is installed."""
+        if base.installed("transformers") != "missing":
+            return None
+        return f"transformers is not installed: {extras.command('hf')}"
+
+    def run(self, params: CalibrateParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises DataError for a text that cannot be read or is too short for one sample."""
+        from qpipe.calibration.text import samples
+
+        text = only_file(work.inputs["text"])
+        made = samples.make(
+            text,
+            tokenizer=work.inputs["model"],
+            field=params.field,
+            chat_template=params.chat_template,
+            date=params.date,
+            samples=params.samples,
+            length=params.length,
+            seed=params.seed,
+        )
+        (work.out / CALIBRATION_FILE).write_text(json.dumps({"samples": made.samples}))
+        return {**_facts(made, params), "text": text.name}
+
+
+def _facts(made: Samples, params: CalibrateParams) -> dict[str, Json]:
+    asked = params.samples * params.length
+    return {
+        "samples": len(made.samples),
+        "samples_asked": params.samples,
+        "tokens": made.tokens,
+        "tokens_asked": asked,
+        "tokens_in_text": made.available,
+        "documents": made.documents,
+        "notes": _notes(made, params, asked),
+    }
+
+
+def _notes(made: Samples, params: CalibrateParams, asked: int) -> list[Json]:
+    notes: list[Json] = [] if made.note is None else [made.note]
+    if made.tokens < asked:
+        notes.append(
+            f"the text gave {made.tokens} of the {asked} tokens asked for: give a longer one, or "
+            f"set calibration.samples to {len(made.samples)} or less"
+        )
+    if made.context is not None and params.length > made.context:
+        notes.append(
+            f"samples of {params.length} tokens exceed the {made.context} that the model was "
+            f"trained for: set calibration.length={made.context}"
+        )
+    return notes

@@ -1,0 +1,200 @@
+"""imatrix: which columns of a model's weights matter, found by running it over a text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import EngineMissingError
+from qpipe.hf.chat import Day, require_template
+from qpipe.stages import base
+from qpipe.stages.evaluator import only_file
+
+if TYPE_CHECKING:
+    from qpipe.llamacpp.importance import Importance
+
+IMATRIX_FILE = "imatrix.gguf"
+
+
+class ImatrixParams(base.Params):
+    """``chunks`` windows of ``n_ctx`` tokens from the beginning of ``text`` (None: all it has).
+
+    The documents of a file of records are joined by line breaks; ``field`` names their text.
+    ``chat_template`` puts each into the template in the GGUF file instead, on the day ``date``, as
+    `CalibrateParams` do. ``seed`` would choose among windows, and is 0, for the first are taken.
+    ``with_output`` also weighs the output matrix, as llama-imatrix does with --process-output.
+    """
+
+    text: base.SourceFile
+    field: str | None = None
+    n_ctx: int = Field(512, ge=16)
+    chunks: int | None = Field(None, ge=1)
+    with_output: bool = False
+    chat_template: bool = False
+    date: Day | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _all_have_an_effect(self) -> ImatrixParams:
+        if self.seed:
+            raise ValueError(
+                f"calibration.seed={self.seed}: an importance matrix is of the first windows of "
+                "the text; leave it at 0, and give another text for other windows"
+            )
+        require_template(self.date, self.chat_template, block="calibration")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without those that came later where they are not used: the keys are as they were."""
+        found: dict[str, Any] = fields(self)
+        later = {"chat_template": False, "date": None, "seed": 0}
+        return {n: v for n, v in found.items() if n not in later or v != later[n]}
+
+
+class Imatrix(base.Stage):
+    """An importance matrix by llama.cpp in the worker's own process, in llama.cpp's format."""
+
+    kind = "imatrix"
+    version = 1
+    roles = ("model",)
+    Params = ImatrixParams
+
+    @classmethod
+    def fingerprint(cls, params: ImatrixParams) -> Mapping[str, Json]:
+        """The wheel that brings llama.cpp."""
+        return {"name": "llama.cpp", "xllamacpp": base.installed("xllamacpp")}
+
+    @classmethod
+    def resources(cls, params: ImatrixParams, *, cores: int) -> Resources:
+        """All cores, for what is quantized waits for it; the model and the logits of a batch in
+        memory."""
+        return Resources(cpus=cores, memory=1 << 30, memory_per_input_byte=1.0)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the wheel is there and is the version whose C structs are known."""
+        from qpipe.llamacpp.library import load
+        from qpipe.llamacpp.observe import check
+
+        try:
+            check(load().c)
+        except EngineMissingError as error:
+            return str(error)
+        return None
+
+    def run(self, params: ImatrixParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (the text, or inputs of a weight that are
+        no finite numbers)."""
+        from qpipe.gguf import imatrix_write
+        from qpipe.llamacpp.importance import importance
+
+        model = only_file(work.inputs["model"], suffix=".gguf")
+        text = only_file(work.inputs["text"])
+        found = importance(
+            model,
+            _text(text, params, model),
+            n_ctx=params.n_ctx,
+            chunks=params.chunks,
+            threads=work.threads,
+            with_output=params.with_output,
+            parse_special=params.chat_template,
+            progress=lambda done, total: work.progress(done, total, "tokens"),
+        )
+        imatrix_write.write(
+            work.out / IMATRIX_FILE,
+            {name: (entry.sums, entry.counts) for name, entry in found.entries.items()},
+            datasets=[text.name],
+            chunks=found.chunks,
+            chunk_size=found.n_ctx,
+        )
+        return {**_facts(found, asked=params.chunks, model=model), "text": text.name}
+
+
+def _text(text: Path, params: ImatrixParams, model: Path) -> str:
+    """All documents, plain or in the template of the GGUF file."""
+    from qpipe.calibration.text import documents
+    from qpipe.calibration.text.chat import in_template
+    from qpipe.llamacpp.model import Model
+
+    read = documents.read(text, field=params.field)
+    if not params.chat_template:
+        return "\n".join(document.plain for document in read)
+    with Model(model, vocab_only=True) as loaded:
+        template, vocab = loaded.chat_template, loaded.vocab
+        tokens = {"bos_token": vocab.spelled(vocab.bos), "eos_token": vocab.spelled(vocab.eos)}
+    return "".join(in_template(read, template, tokens, day=params.date))
+
+
+def _facts(found: Importance, *, asked: int | None, model: Path) -> dict[str, Json]:
+    missing = _missing(found, model)
+    tokens_asked = found.tokens if asked is None else asked * found.n_ctx
+    return {
+        "chunks": found.chunks,
+        "chunk_size": found.n_ctx,
+        "tokens": found.tokens,
+        "tokens_asked": tokens_asked,
+        "tokens_in_text": found.text_tokens,
+        "entries": len(found.entries),
+        "missing": list(missing),
+        "short": {**found.short},
+        "unseen_experts": {name: list(experts) for name, experts in found.unseen.items()},
+        "notes": list(_notes(found, tokens_asked, missing)),
+    }
+
+
+def _missing(found: Importance, model: Path) -> list[str]:
+    """The layers' matrices that no entry is for."""
+    from qpipe.gguf import reader
+
+    return [
+        name
+        for name, tensor in reader.read(model).tensors.items()
+        if name.startswith("blk.")
+        and name.endswith(".weight")
+        and len(tensor.shape) > 1
+        and name not in found.entries
+    ]
+
+
+def _notes(found: Importance, tokens_asked: int, missing: list[str]) -> list[str]:
+    notes = []
+    if found.tokens < tokens_asked:
+        notes.append(
+            f"the text gave {found.tokens} of the {tokens_asked} tokens asked for: give a longer "
+            f"one, or set calibration.samples to {found.chunks} or less"
+        )
+    if found.n_ctx > found.n_ctx_train:
+        notes.append(
+            f"windows of {found.n_ctx} tokens exceed the {found.n_ctx_train} that the model was "
+            f"trained for: set calibration.length={found.n_ctx_train}"
+        )
+    if missing:
+        notes.append(f"no importances for {_listed(missing)}: llama.cpp multiplies with none")
+    if found.short:
+        notes.append(
+            f"fewer tokens than given reached {_listed(list(found.short))}: llama.cpp passes over "
+            "batches of fewer than 16; set calibration.length to a power of two"
+        )
+    if found.unseen:
+        # An expert is a matrix each of blk.N.ffn_gate_exps, ffn_up_exps and ffn_down_exps.
+        pairs = {
+            (name.rpartition(".ffn_")[0], i) for name, all_ in found.unseen.items() for i in all_
+        }
+        matrices = sum(map(len, found.unseen.values()))
+        notes.append(
+            f"no token reached {len(pairs)} experts ({matrices} matrices of "
+            f"{_listed(list(found.unseen))}); they are quantized without importances: give more "
+            "text"
+        )
+    return notes
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

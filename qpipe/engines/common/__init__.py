@@ -1,0 +1,1 @@
+"""What engines share: parameters of methods, rules for modules, what they refuse, output checks."""

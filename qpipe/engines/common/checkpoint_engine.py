@@ -1,0 +1,294 @@
+"""What engines that write checkpoint folders have in common: calibration tokens, rules for modules,
+the files that go along, and what the finished folder is."""
+
+from __future__ import annotations
+
+import abc
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qpipe.calibration.text import token_ids
+from qpipe.core import extras
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.engines.common import delivery, preflight, quantized_source, unsupported
+from qpipe.engines.common.checkpoint_files import bring_along, quantizable
+from qpipe.engines.common.delivery import Wish
+from qpipe.engines.common.module_rules import ModuleRule, resolve
+from qpipe.engines.common.unsupported import NOT_LINEAR
+from qpipe.errors import RecipeError
+from qpipe.stages import base
+from qpipe.stages.engine import Engine
+
+# Where a source that was dequantized lies while an engine works.
+_PLAIN = ".dequantized"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be quantized, by config.json and headers alone: all that a plan knows.
+
+    ``config`` is the source's config.json; ``modules`` are the matrices of ``source`` that can be
+    quantized, with (rows, columns); ``rules`` those of single ones among them.
+    """
+
+    source: Path
+    config: Mapping[str, Any]
+    modules: Mapping[str, tuple[int, int]]
+    rules: Mapping[str, ModuleRule]
+
+    @property
+    def skipped(self) -> list[str]:
+        """The modules that a rule leaves alone."""
+        return [name for name, rule in self.rules.items() if rule.skip]
+
+    @property
+    def quantized(self) -> Mapping[str, tuple[int, int]]:
+        """The modules that no rule leaves alone, with (rows, columns)."""
+        return {name: shape for name, shape in self.modules.items() if name not in self.skipped}
+
+
+@dataclass(frozen=True)
+class Task(Asked):
+    """One quantization, ready to be done: nothing about it is left to find out.
+
+    ``samples`` are the calibration's token ids.
+    """
+
+    out: Path
+    samples: list[list[int]]
+    threads: int
+    partial: Path | None
+
+    @property
+    def tokens(self) -> int:
+        """In all samples."""
+        return sum(map(len, self.samples))
+
+    @property
+    def batch(self) -> int:
+        """Samples at a time: as many as make 4096 tokens, at most 8. Part of what shapes bytes."""
+        longest = max(map(len, self.samples), default=1)
+        return max(1, min(8, 4096 // longest))
+
+
+class CheckpointEngine(Engine):
+    """An engine of this environment that makes a checkpoint folder of a checkpoint folder.
+
+    ``PACKAGES`` shape the bytes, the first being the engine's own; ``EXTRA`` installs them.
+    ``REFUSES`` are model types that it cannot quantize, and why (`unsupported.refuse`).
+    """
+
+    REFUSES: ClassVar[Mapping[str, str]] = NOT_LINEAR
+    PACKAGES: ClassVar[tuple[str, ...]]
+    EXTRA: ClassVar[str]
+    DEQUANTIZES: ClassVar[tuple[str, ...]] = ()
+    """Methods by which a source may be quantized already: it is dequantized first."""
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """The engine, what it computes with, and what writes the files."""
+        versions = {name: base.installed(name) for name in (*cls.PACKAGES, "safetensors")}
+        return {"name": cls.PACKAGES[0], **versions}
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """All cores; the model, a layer's activations and torch in memory."""
+        return Resources(cpus=cores, memory=2 << 30, memory_per_input_byte=2.0)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the packages are installed."""
+        missing = [name for name in cls.PACKAGES if base.installed(name) == "missing"]
+        if not missing:
+            return None
+        return f"{cls.PACKAGES[0]}: {', '.join(missing)} not installed: {extras.command(cls.EXTRA)}"
+
+    def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
+        """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
+        a model that is damaged, or for an output that is not whole."""
+        plain, note = self._readable(work)
+        task = self.begin(params, plain)
+        found = dict(self.make(params, task))
+        finish(task)
+        facts = self.facts(params, task)
+        shutil.rmtree(work.out / _PLAIN, ignore_errors=True)
+        told = [*([note] if note else []), *notes(found), *notes(facts)]
+        delivered = {"calibration_tokens": task.tokens} if task.samples else {}
+        return {**facts, **delivered, **found, "notes": told}
+
+    @classmethod
+    def refuse(cls, params: Any, order: base.Order) -> None:
+        """Raises RecipeError for rules without effect and for settings that the model's
+        architecture or shapes do not allow, CheckpointError for a model that is damaged."""
+        from qpipe.gguf import jsonfile
+        from qpipe.hf.implementations import refuse_code
+
+        if "model" in order.inputs:
+            cls._allow(params, asked(params, order, takes=cls.DEQUANTIZES))
+        elif "model" in order.configs:
+            config = jsonfile.load(order.configs["model"])
+            refuse_code(config, order.configs["model"])
+            quantized_source.refuse(order.configs["model"].parent, but=cls.DEQUANTIZES)
+            cls.allow_config(params, config)
+
+    def _readable(self, work: base.Work) -> tuple[base.Work, str | None]:
+        """``work`` with a source that tools can load, where that takes a copy of it, and what is to
+        be said of it: one that is quantized by a method that this engine takes comes in bfloat16,
+        and one whose config.json asks for a package (flash_attention_2) without that wish."""
+        from qpipe.gguf.config import Config
+        from qpipe.hf.implementations import link_without, wants_package
+        from qpipe.packed import dequantize
+
+        source = work.inputs["model"]
+        said = quantized_source.said(source)
+        taken = said is not None and said.method in self.DEQUANTIZES
+        if not taken and not wants_package(Config.read(source).fields, source / "config.json"):
+            return work, None
+        plain = (work.partial or work.out) / _PLAIN
+        if not (plain / "config.json").is_file():  # a run before this one may have come so far
+            shutil.rmtree(plain, ignore_errors=True)
+            plain.mkdir(parents=True)
+            make = dequantize.fp8 if taken else link_without
+            make(source, plain)
+        partial = None if work.partial is None else work.partial / "engine"
+        inputs = {**work.inputs, "model": plain}
+        note = None
+        if taken and said is not None:
+            note = (
+                f"model.source was quantized already ({said.words}), and dequantized to bfloat16: "
+                "the loss of that is not seen here"
+            )
+        return replace(work, inputs=inputs, partial=partial), note
+
+    def begin(self, params: Any, work: base.Work) -> Task:
+        """The task, after all that can be known to fail before it, for the cost of a layer."""
+        task = prepare(params, work)
+        self._allow(params, task)
+        if preflight.wanted(task.source):
+            preflight.run(type(self), params, work)
+        return task
+
+    @classmethod
+    def _allow(cls, params: Any, asked: Asked) -> None:
+        cls.allow_config(params, asked.config)
+        unsupported.refuse_fused(asked.source, asked.config)
+        cls.allow(params, asked)
+
+    @classmethod
+    def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:
+        """Raise RecipeError for what config.json decides: asked before a download too."""
+        unsupported.refuse(cls.PACKAGES[0], cls.REFUSES, config)
+
+    @classmethod
+    def allow(cls, params: Any, asked: Asked) -> None:
+        """Raise RecipeError for what the shapes of the matrices do not allow.
+
+        Called in a plan if the source is at hand, and again before the work.
+        """
+        size = getattr(params, "group_size", -1)
+        for name, (_, columns) in asked.quantized.items():
+            rule = asked.rules.get(name)
+            own = rule.group_size if rule is not None and rule.group_size is not None else size
+            if own > 0 and columns % own:
+                raise RecipeError(
+                    f"quantize.group_size={own}: rows of {name} have {columns} weights, which are "
+                    "no multiple; choose another size, or -1 for one group a row"
+                )
+
+    @abc.abstractmethod
+    def make(self, params: Any, task: Task) -> Mapping[str, Json]:
+        """Write the quantized checkpoint into ``task.out``; facts that the tool told."""
+
+    def facts(self, params: Any, task: Task) -> dict[str, Json]:
+        """What came out, checked against what went in."""
+        return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
+
+
+def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Asked:
+    """What is asked of the model in ``order``, which may be quantized by a method of ``takes``.
+
+    Raises RecipeError for a rule without effect, CheckpointError for a model that is damaged or
+    quantized otherwise.
+    """
+    from qpipe.gguf.config import Config
+    from qpipe.hf.implementations import refuse_code
+
+    source = order.inputs["model"]
+    config = Config.read(source).fields
+    refuse_code(config, source / "config.json")
+    quantized_source.refuse(source, but=takes)
+    modules = quantizable(source, output=getattr(params, "lm_head", False))
+    return Asked(source, config, modules, resolve(params.modules, modules))
+
+
+def prepare(params: Any, work: base.Work) -> Task:
+    """What ``work`` asks for. Raises RecipeError for a rule without effect."""
+    known = asked(params, work)
+    return Task(
+        source=known.source,
+        config=known.config,
+        modules=known.modules,
+        rules=known.rules,
+        out=work.out,
+        samples=token_ids.read(work.inputs["calibration"]) if "calibration" in work.inputs else [],
+        threads=work.threads,
+        partial=work.partial,
+    )
+
+
+def finish(task: Task) -> None:
+    """Make a tool's output what the source was but for its weights: the source's config.json with
+    the tool's ``quantization_config`` and precision, its tokenizer and generation files."""
+    config = task.out / "config.json"
+    theirs = json.loads(config.read_bytes())
+    ours = json.loads((task.source / "config.json").read_bytes())
+    for name in ("dtype", "torch_dtype"):
+        ours.pop(name, None)
+    ours["dtype"] = theirs.get("dtype") or theirs.get("torch_dtype")
+    ours["quantization_config"] = theirs["quantization_config"]
+    config.write_text(json.dumps(ours, indent=2, sort_keys=True) + "\n")
+    bring_along(task.source, task.out)
+
+
+def wish(engine: str, params: Any, asked: Asked) -> Wish:
+    """What ``params`` ask for, to be compared with what came out."""
+    bits, group_size = getattr(params, "bits", None), getattr(params, "group_size", None)
+    return Wish(
+        engine=engine,
+        source=asked.source,
+        modules=asked.modules,
+        rules=asked.rules,
+        bits=bits if isinstance(bits, int) else None,
+        group_size=group_size,
+        scaled=params.method == "awq",
+    )
+
+
+def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None) -> dict[str, Json]:
+    """What reports say of a checkpoint, read from its headers (`quantize.model_facts`).
+
+    Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
+    wrong type or of a wrong shape, by its own config.json and by the checkpoint ``source`` that it
+    was made of; and where ``wish`` was not fulfilled (`delivery.check`), whose ``notes`` are
+    added.
+    """
+    from qpipe.packed import structure
+    from qpipe.stages.engine import model_facts
+
+    found = structure.read(folder)
+    if source is not None:
+        structure.compare(found, source)
+    told = [] if wish is None else delivery.check(found, wish)
+    return {**model_facts(**found.facts), "notes": [*told]}
+
+
+def notes(facts: Mapping[str, Json]) -> list[Json]:
+    """Those among an engine's facts."""
+    found = facts.get("notes")
+    return found if isinstance(found, list) else []

@@ -1,0 +1,127 @@
+"""Whether an engine did what was asked of it: which matrices it packed, in how many bits and
+groups, and with which numbers. Asked of every engine's output before it enters the store."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpipe.engines.common.module_rules import ModuleRule
+from qpipe.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from qpipe.packed.formats.base import Packed
+    from qpipe.packed.structure import Structure
+
+# What chooses experts: no engine need pack it, and most keep it on purpose.
+ROUTER = re.compile(r"(^|\.)(gate|router|router\.layer|shared_expert_gate)$")
+
+# A larger part of the weights that were to be packed makes it another model than its label says.
+_MOST_LEFT = 0.05
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked of ``engine``: the matrices of ``source`` by module, with (rows, columns), to
+    be packed in ``bits`` and ``group_size`` (None: the engine's own), but for single ``rules``.
+
+    ``scaled``: it may scale channels, as AWQ does.
+    """
+
+    engine: str
+    source: Path
+    modules: Mapping[str, tuple[int, int]]
+    rules: Mapping[str, ModuleRule] = field(default_factory=dict)
+    bits: int | None = None
+    group_size: int | None = None
+    scaled: bool = False
+
+
+def check(found: Structure, wish: Wish) -> list[str]:
+    """Notes on what is otherwise than asked and does no harm.
+
+    Raises CheckpointError for matrices that were not packed (a twentieth of the weights may stay),
+    that have other bits or groups, or other numbers than the source's (`packed.fidelity`).
+    """
+    from qpipe.packed import fidelity
+
+    _check_skipped(found, wish)
+    notes = _left(found, wish)
+    for name, module in found.modules.items():
+        if name in wish.modules:
+            _check_bits(found, module, wish)
+    return [*notes, *fidelity.check(found, wish.source, scaled=wish.scaled)]
+
+
+def share(
+    left: Collection[str],
+    wanted: Collection[str],
+    what: str = " that were to be quantized",
+) -> str:
+    """The matrices that stay as they are: how many, and which, for a message."""
+    names = sorted(left)
+    return f"{len(names)} of {len(wanted)} matrices{what}, such as {names[-1]},"
+
+
+def _left(found: Structure, wish: Wish) -> list[str]:
+    wanted = [
+        name for name in wish.modules
+        if not _skips(wish.rules.get(name)) and (name in wish.rules or not ROUTER.search(name))
+    ]  # fmt: skip
+    left = [name for name in wanted if name not in found.modules]
+    if not left:
+        return []
+    part = sum(math.prod(wish.modules[name]) for name in left) / sum(
+        math.prod(wish.modules[name]) for name in wanted
+    )
+    told = f"{share(left, wanted)} stayed as they are: {part:.1%} of their weights"
+    ruled = [name for name in left if name in wish.rules]
+    if part <= _MOST_LEFT and not ruled:
+        return [f"{told}; {wish.engine} does not pack them"]
+    raise CheckpointError(
+        f"{found.folder}: {told}, and the model would be called {found.label}; {wish.engine} does "
+        "not pack them: use another engine (quantize=rtn and quantize=gguf take most models), or "
+        f"say that they stay: quantize.modules={{{_pattern((ruled or left)[-1])}: skip}}"
+    )
+
+
+def _check_skipped(found: Structure, wish: Wish) -> None:
+    packed = [name for name in found.modules if _skips(wish.rules.get(name))]
+    if packed:
+        raise CheckpointError(
+            f"{found.folder}: {share(packed, found.modules, '')} are packed, and quantize.modules "
+            f"skips them: {wish.engine} does not follow this rule; use another engine"
+        )
+
+
+def _check_bits(found: Structure, module: Packed, wish: Wish) -> None:
+    own = wish.rules.get(module.name)
+    bits = own.bits if own is not None and own.bits is not None else wish.bits
+    size = own.group_size if own is not None and own.group_size is not None else wish.group_size
+    columns = wish.modules[module.name][1]
+    differs = bits is not None and module.bits != bits
+    if size is not None and module.group_size is not None:
+        differs |= _whole(size, columns) != _whole(module.group_size, columns)
+    if differs:
+        raise CheckpointError(
+            f"{found.folder}: {module.name} is {module.type}, and {bits} bits in groups of {size} "
+            f"were asked for: {wish.engine} gives this matrix others; use another engine, or skip "
+            f"it: quantize.modules={{{_pattern(module.name)}: skip}}"
+        )
+
+
+def _whole(size: int, columns: int) -> int:
+    return columns if size == -1 else min(size, columns)
+
+
+def _skips(rule: ModuleRule | None) -> bool:
+    return rule is not None and rule.skip
+
+
+def _pattern(name: str) -> str:
+    """What names a module and its like in the other layers."""
+    return "experts" if ".experts." in name else name.split(".")[-1]

@@ -1,0 +1,248 @@
+"""What engines that write GGUF have in common: their parameters, their source, their provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+
+from qpipe import __version__
+from qpipe.core.files import exists, expanded
+from qpipe.core.key import Json
+from qpipe.core.stamp import Stamp, stamp
+from qpipe.engines.common.module_rules import pairs
+from qpipe.sources.pinning import parse_hub
+from qpipe.stages.base import Order, Preview, SourceFile
+from qpipe.stages.engine import EngineParams, model_facts
+from qpipe.stages.evaluator import only_file
+
+if TYPE_CHECKING:
+    from qpipe.gguf.mixture import Wanted
+    from qpipe.gguf.prepared import Prepared
+
+GGUF_FILE = "model.gguf"
+
+
+def _known_type(name: str) -> str:
+    from qpipe.errors import RecipeError
+    from qpipe.gguf.ftypes import file_type
+
+    try:
+        return file_type(name).name
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _known_tensor_type(name: str) -> str:
+    from qpipe.errors import RecipeError
+    from qpipe.gguf.types import parse_type
+
+    try:
+        return parse_type(name, where="type of a tensor").name
+    except RecipeError as error:
+        raise ValueError(str(error)) from None
+
+
+def _name_of(source: str | None) -> str | None:
+    """The name under which a source is known: a repository's id, or a folder's or file's name."""
+    if source is None or exists(expanded(source)):
+        return expanded(source).resolve().name if source else None
+    if hub := parse_hub(source, None):
+        return hub.repo
+    return PurePosixPath(source.removeprefix("builtin:")).name
+
+
+def _known_pretokenizer(name: str | None) -> str | None:
+    from qpipe.gguf.vocab.pretokenizers import known
+
+    return name if name is None else known(name)
+
+
+# Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
+Rules = Annotated[
+    dict[str, str],
+    BeforeValidator(pairs),
+    PlainSerializer(lambda rules: [list(rule) for rule in rules.items()], list[list[str]]),
+]
+
+TensorType = Annotated[str, AfterValidator(_known_tensor_type)]
+
+Pretokenizer = Annotated[str | None, AfterValidator(_known_pretokenizer)]
+"""llama.cpp's name for how a BPE tokenizer splits words."""
+
+ModelName = Annotated[str | None, AfterValidator(_name_of)]
+"""A model's name, or its source, of which the last part is taken. None: what the source was called
+when it was first used, which is in no key (`named`)."""
+
+
+class GgufParams(EngineParams):
+    """``type`` is a llama-quantize name; ``tensor_types`` maps regular expressions to types.
+
+    A checkpoint is converted on the way: ``via`` is the precision that is quantized (f16 is
+    llama.cpp's usual way, source the checkpoint's own), ``name`` becomes ``general.name``,
+    ``pretokenizer`` is as in `ConvertParams`. A GGUF file is quantized as it is. Later entries of
+    ``tensor_types`` win. ``pure``, ``output_tensor_type`` and ``token_embedding_type`` are
+    llama-quantize's options. ``provenance`` notes in the file what it was made of, and by what.
+    """
+
+    method: Literal["gguf"] = "gguf"
+    engine: str
+    type: Annotated[str, AfterValidator(_known_type)]
+    via: Literal["f16", "source"] = "f16"
+    imatrix: SourceFile | None = None
+    pure: bool = False
+    output_tensor_type: TensorType | None = None
+    token_embedding_type: TensorType | None = None
+    tensor_types: Rules = Field(default_factory=dict)
+    name: ModelName = None
+    pretokenizer: Pretokenizer = None
+    provenance: bool = True
+
+    def bits_per_weight(self) -> float:
+        """Of a typical model."""
+        from qpipe.gguf.typical import bits
+
+        return bits(self.wanted())
+
+    def wanted(self) -> Wanted:
+        """The names of types, checked once more."""
+        from qpipe.gguf.mixture import Wanted
+
+        return Wanted.of(
+            self.type,
+            tensor_types=self.tensor_types,
+            pure=self.pure,
+            output_tensor_type=self.output_tensor_type,
+            token_embedding_type=self.token_embedding_type,
+        )
+
+
+def source(params: GgufParams, order: Order) -> Path | Prepared:
+    """The GGUF file in role ``model``, or what its checkpoint would be as one.
+
+    Raises CheckpointError for a checkpoint that is damaged or cannot be converted.
+    """
+    folder = order.inputs["model"]
+    if files := gguf_files(folder):
+        return files[0]
+    name = named(params.name, order.origins["model"])
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stamps = tuple((path, stamp(path.stat())) for path in files)
+    return _converted(folder, stamps, params.via.upper(), name, params.pretokenizer)
+
+
+@lru_cache(maxsize=2)  # a vocabulary takes most of a second, and each level of a sweep asks
+def _converted(
+    folder: Path,
+    stamps: tuple[tuple[Path, Stamp], ...],
+    outtype: str,
+    name: str | None,
+    pretokenizer: str | None,
+) -> Prepared:
+    from qpipe.gguf.convert import prepare
+
+    return prepare(folder, outtype=outtype, name=name, pretokenizer=pretokenizer)
+
+
+def refuse_ahead(params: GgufParams, order: Order) -> None:
+    """Raise what quantizing would, as far as config.json tells where the model of ``order`` is not
+    here yet, or the model where its importance matrix is not."""
+    from qpipe.gguf import quantize
+    from qpipe.gguf.convert import foresee
+
+    if "model" in order.inputs:
+        model = source(params, order)
+    elif "model" in order.configs:
+        model = foresee(order.configs["model"])
+    else:
+        return
+    if "imatrix" not in order.coming and params.imatrix is None:
+        quantize.prepare(model, params.wanted())
+
+
+def gguf_files(folder: Path) -> list[Path]:
+    """The files of the one GGUF model in an artifact, in order; none for a checkpoint."""
+    return sorted(folder.glob("*.gguf"))
+
+
+def named(given: str | None, made: Mapping[str, Json]) -> str | None:
+    """A model's name for ``general.name``: as given, else what its source was called, by how the
+    model was ``made`` (`Order.origins`): a repository's id or a folder's name."""
+    params, facts = made["params"], made["facts"]
+    assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
+    name = given or params.get("repo") or facts.get("name")
+    return None if name is None else str(name)
+
+
+def imatrix(order: Order) -> Path | None:
+    """The importance matrix in its role, if there is one."""
+    folder = order.inputs.get("imatrix")
+    return None if folder is None else only_file(folder)
+
+
+def file_facts(path: Path) -> dict[str, Json]:
+    """`model_facts` of a GGUF file that is there already. Raises CheckpointError."""
+    from qpipe.gguf.inspect import inspect
+
+    found = inspect(path)
+    return model_facts(
+        file_type=found["file_type"] or "unknown",
+        file_bytes=found["file_bytes"],
+        tensor_bytes=found["tensor_bytes"],
+        n_weights=found["parameters"],
+        bits_per_weight=found["bits_per_weight"],
+        architecture=found["architecture"],
+        types={name: entry["tensors"] for name, entry in found["types"].items()},
+        n_tensors=len(found["tensors"]),
+    )
+
+
+def try_to_load(notes: list[str], file: Path) -> None:
+    """Have llama.cpp load all of ``file`` but its weights; ``notes`` get why that was not possible.
+
+    Raises CheckpointError for a file that it cannot load.
+    """
+    from qpipe.llamacpp.opening import require_loadable
+
+    if note := require_loadable(file):
+        notes.append(note)
+
+
+def preview(prepared: Prepared) -> Preview:
+    """What is known of a file before it is written."""
+    types = {name: kind.name for name, kind in prepared.types.items()}
+    shapes = {output.name: output.shape for output in prepared.outputs}
+    n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
+    noted: dict[str, Json] = {"notes": [*prepared.notes]} if prepared.notes else {}
+    return Preview(model_facts(**prepared.facts) | noted, types, n_vocab=n_vocab)
+
+
+def provenance(
+    params: GgufParams, order: Order, engine: Mapping[str, Json]
+) -> Mapping[str, str] | None:
+    """What the file says of its making under ``qpipe.``, or None if it is to say nothing.
+
+    ``key`` is the artifact's, under which its manifest tells the rest.
+    """
+    if not params.provenance:
+        return None
+    name, version, *others = (str(value) for value in engine.values())
+    tools = zip(list(engine)[2:], others, strict=True)
+    return {
+        "version": __version__,
+        "key": order.key,
+        "source": origin(order.origins["model"]),
+        "tools": ", ".join([f"{name} {version}", *(" ".join(tool) for tool in tools)]),
+    }
+
+
+def origin(made: Mapping[str, Json]) -> str:
+    """Where a model came from at first: ``OWNER/NAME@COMMIT``, or the digest of local files."""
+    params, facts = made["params"], made["facts"]
+    assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
+    if params.get("commit"):
+        return f"{params['repo']}@{params['commit']}"
+    return str(facts.get("source") or f"local:{made['digest']}")

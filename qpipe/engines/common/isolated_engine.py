@@ -1,0 +1,87 @@
+"""Engines whose pins clash with ours: each works in an environment of its own.
+
+An engine names its `Environment` and says what its script needs; the rest is here: the lock's
+digest in the key, refusing what is not installed before anything runs, and the call. Parameters are
+validated and outputs checked on this side, by the code that all engines share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from qpipe.core.key import Json
+from qpipe.engines.common import quantized_source
+from qpipe.environments.environment import Environment
+from qpipe.stages import base
+from qpipe.stages.engine import Engine
+
+ISOLATED = Path(__file__).parents[1] / "isolated"
+"""Where the requirements, locks and scripts of the engines that come with qpipe are."""
+
+
+class IsolatedEngine(Engine):
+    """``environment`` has the tool, whose distribution is ``tool``.
+
+    One that works only on an NVIDIA GPU names in ``instead`` what would do the same without.
+    """
+
+    environment: ClassVar[Environment]
+    tool: ClassVar[str]
+    instead: ClassVar[str | None] = None
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """The tool and all it works with: the digest of the lock."""
+        lock = cls.environment.lock
+        return {"name": cls.tool, "version": lock.version(cls.tool), "lock": lock.digest}
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether there is a GPU if it needs one, and its environment is installed."""
+        if cls.instead is not None and not has_gpu():
+            return (
+                f"{cls.tool} works only on an NVIDIA GPU, and there is none here; {cls.instead}, "
+                f"or run this where one is, after `{cls.environment.command}`"
+            )
+        return cls.environment.problem()
+
+    @classmethod
+    def refuse(cls, params: Any, order: base.Order) -> None:
+        """Raises CheckpointError for a model that is quantized already."""
+        if "model" in order.inputs:
+            quantized_source.refuse(order.inputs["model"])
+        elif "model" in order.configs:
+            quantized_source.refuse(order.configs["model"].parent)
+
+    def call(
+        self, params: Mapping[str, Json], work: base.Work, *, inputs: Mapping[str, Path]
+    ) -> dict[str, Any]:
+        """Run the script with these parameters and folders; what it found out.
+
+        Raises EngineMissingError, OutOfMemoryError, WorkerCrashError, and what the script raises.
+        """
+        from qpipe.environments.call import Call, call
+
+        return call(
+            self.environment,
+            Call(
+                params,
+                inputs,
+                work.out,
+                work.threads,
+                work.progress,
+                partial=work.partial,
+                tools=(self.tool, *(n for n in _TELLING if n in self.environment.lock.names)),
+            ),
+        )
+
+
+# Besides the tool itself, what a result hangs on most.
+_TELLING = ("torch", "transformers", "numpy")
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA device."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))

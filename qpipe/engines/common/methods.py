@@ -1,0 +1,254 @@
+"""The parameters of each method, in the words of its users, whatever tool does the work.
+
+An engine's params model derives from its method's, fixes ``engine``, and says in ``RULES`` which
+rules for single modules it can follow; what it cannot do it refuses here, before anything is
+downloaded. Other tools' spellings (AutoGPTQ's, AutoAWQ's, transformers') are accepted and become
+ours at once, so that both ways of writing a setting give one key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from qpipe.engines.common.module_rules import ModuleRule, ModuleRules, known_group, pairs, skipping
+from qpipe.stages.base import SourceFile
+from qpipe.stages.engine import EngineParams
+
+Spellings: TypeAlias = "tuple[tuple[str, str], ...]"
+"""Others' names for fields, and the fields."""
+
+GroupSize = Annotated[int, AfterValidator(known_group)]
+
+
+class MethodParams(EngineParams):
+    """Base of all: ``SPELLINGS`` are others' names for fields, ``SKIP_LISTS`` others' lists of
+    modules to leave alone, ``RULES`` is what rules for single modules may say."""
+
+    SPELLINGS: ClassVar[Spellings] = ()
+    SKIP_LISTS: ClassVar[tuple[str, ...]] = ()
+    RULES: ClassVar[tuple[str, ...]] = ()
+
+    modules: ModuleRules = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_our_words(cls, given: Any) -> Any:
+        """Others' spellings become ours; null means not given: the engine's own default."""
+        if not isinstance(given, Mapping):
+            return given
+        theirs = (*(name for name, _ in cls.SPELLINGS), *cls.SKIP_LISTS)
+        found = {
+            name: value
+            for name, value in given.items()
+            if name not in theirs and (value is not None or name not in cls.model_fields)
+        }
+        for name, ours in cls.SPELLINGS:
+            if given.get(name) is not None:
+                _agree(name, given[name], ours, found.get(ours), cls.model_fields[ours].default)
+                found[ours] = given[name]
+        for name in cls.SKIP_LISTS:
+            if given.get(name):
+                own = pairs(found.get("modules"))
+                if isinstance(own, Mapping):
+                    found["modules"] = [*own.items(), *skipping(given[name]).items()]
+        return found
+
+    @field_validator("modules")
+    @classmethod
+    def _can_be_followed(cls, rules: dict[str, ModuleRule]) -> dict[str, ModuleRule]:
+        for pattern, rule in rules.items():
+            for wish in ["skip"] if rule.skip else rule.wishes:
+                if wish not in cls.RULES:
+                    raise ValueError(
+                        f"quantize.modules: {pattern!r} sets {wish}; engine "
+                        f"{cls.model_fields['engine'].default} can set {_able(cls.RULES)} for "
+                        "single modules: take the rule out, or choose another engine"
+                    )
+        return rules
+
+
+def _grouped(bits: int, group_size: int, *, zeros: bool) -> float:
+    """Bits a weight with a 16-bit scale, and a zero point of ``bits``, for each group."""
+    if group_size <= 0:
+        return bits
+    return bits + (16 + bits * zeros) / group_size
+
+
+def _able(rules: tuple[str, ...]) -> str:
+    return f"only {' and '.join(rules)}" if rules else "nothing"
+
+
+def _agree(theirs: str, value: object, ours: str, own: object, default: object) -> None:
+    if own not in (None, value, default):
+        raise ValueError(
+            f"quantize.{theirs}={value} and quantize.{ours}={own} are two spellings of one "
+            "setting; keep one of them"
+        )
+
+
+class GptqParams(MethodParams):
+    """GPTQ (Frantar et al. 2023): ``bits`` a weight, with a scale for each ``group_size`` weights.
+
+    ``desc_act`` quantizes columns in the order of falling activation; ``sym`` has no zero points;
+    ``damp_percent`` of the mean diagonal is added to the Hessian's; ``static_groups`` fixes scales
+    before columns are reordered. ``lm_head`` quantizes the output matrix too.
+    """
+
+    SPELLINGS = (("wbits", "bits"), ("groupsize", "group_size"), ("act_order", "desc_act"))
+
+    method: Literal["gptq"] = "gptq"
+    bits: Literal[2, 3, 4, 8] = 4
+    group_size: GroupSize = 128
+    desc_act: bool = False
+    sym: bool = True
+    damp_percent: float = Field(0.05, gt=0, lt=1)
+    static_groups: bool = False
+    true_sequential: bool = True
+    lm_head: bool = False
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix, with what is stored for each group."""
+        return _grouped(self.bits, self.group_size, zeros=True)
+
+
+class AwqParams(MethodParams):
+    """AWQ (Lin et al. 2023): salient channels are scaled up before ``bits`` are rounded to.
+
+    ``version`` is AutoAWQ's name for how weights are packed.
+    """
+
+    SPELLINGS = (("w_bit", "bits"), ("q_group_size", "group_size"))
+    SKIP_LISTS = ("modules_to_not_convert",)
+
+    method: Literal["awq"] = "awq"
+    bits: Literal[4, 8] = 4
+    group_size: GroupSize = 128
+    zero_point: bool = True
+    version: Literal["GEMM", "GEMV"] = "GEMM"
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix, with what is stored for each group."""
+        return _grouped(self.bits, self.group_size, zeros=self.zero_point)
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _upper(cls, given: object) -> object:
+        return given.upper() if isinstance(given, str) else given
+
+
+_SCHEMES = {"weight-only": "w8a16", "weight_only": "w8a16", "dynamic": "w8a8"}
+
+
+class Int8Params(MethodParams):
+    """Eight bits: of weights alone (``w8a16``), or of activations too (``w8a8``)."""
+
+    method: Literal["int8"] = "int8"
+    scheme: Literal["w8a16", "w8a8"] = "w8a8"
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix."""
+        return 8
+
+    @field_validator("scheme", mode="before")
+    @classmethod
+    def _known_as(cls, given: object) -> object:
+        return _SCHEMES.get(given.lower(), given.lower()) if isinstance(given, str) else given
+
+
+class BnbParams(MethodParams):
+    """bitsandbytes: ``nf4`` or ``fp4`` in blocks of 64 (QLoRA, Dettmers et al. 2023), or ``int8``.
+
+    ``double_quant`` quantizes the blocks' scales too. Columns with an activation above
+    ``threshold`` are computed in half precision (LLM.int8(), Dettmers et al. 2022).
+    """
+
+    SPELLINGS = (
+        ("bnb_4bit_quant_type", "type"),
+        ("bnb_4bit_use_double_quant", "double_quant"),
+        ("bnb_4bit_compute_dtype", "compute_dtype"),
+        ("llm_int8_threshold", "threshold"),
+    )
+    SKIP_LISTS = ("llm_int8_skip_modules",)
+
+    method: Literal["bnb"] = "bnb"
+    type: Literal["nf4", "fp4", "int8"] = "nf4"
+    double_quant: bool = False
+    compute_dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
+    threshold: float = Field(6.0, ge=0)
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix: blocks of 64 have a 32-bit scale, or 8 bits of which 256 share another."""
+        if self.type == "int8":
+            return 8
+        return 4 + (8 + 32 / 256 if self.double_quant else 32) / 64
+
+
+class RtnParams(MethodParams):
+    """Rounding to the nearest: no data, no search; what every other method has to beat."""
+
+    SPELLINGS = (("wbits", "bits"), ("groupsize", "group_size"))
+
+    method: Literal["rtn"] = "rtn"
+    bits: Literal[2, 3, 4, 8] = 4
+    group_size: GroupSize = 128
+    sym: bool = True
+
+    def bits_per_weight(self) -> float:
+        """Of a matrix, with what is stored for each group."""
+        return _grouped(self.bits, self.group_size, zeros=not self.sym)
+
+
+class AutoRoundParams(MethodParams):
+    """AutoRound (Cheng et al. 2023): rounding and clipping learned in ``iters`` steps of SignSGD.
+
+    ``format`` is what is written: for the runtimes of GPTQ or AWQ, AutoRound's own, or a GGUF file
+    (``gguf:q4_k_m``), whose name then says bits and groups.
+    """
+
+    method: Literal["autoround"] = "autoround"
+    bits: Literal[2, 3, 4, 8] = 4
+    group_size: GroupSize = 128
+    sym: bool = True
+    iters: int = Field(200, ge=0)
+    batch_size: int = Field(8, ge=1)
+    seed: int = 42
+    format: Annotated[
+        str, Field(pattern=r"^(auto_gptq|auto_awq|auto_round|llm_compressor|gguf:q\d\w*)$")
+    ] = "auto_gptq"
+
+    @property
+    def gguf(self) -> bool:
+        """Whether a GGUF file comes out."""
+        return self.format.startswith("gguf:")
+
+    def bits_per_weight(self) -> float | None:
+        """Of a matrix, with what is stored for each group; of a GGUF file its name says it."""
+        return None if self.gguf else _grouped(self.bits, self.group_size, zeros=True)
+
+
+class Exl2Params(MethodParams):
+    """EXL2 (exllamav2): bits are dealt out to modules by a measurement, ``bits`` on average.
+
+    ``head_bits`` are the output matrix's. ``measurement`` is a measurement.json made before;
+    without one, the model is measured first.
+    """
+
+    SPELLINGS = (("bpw", "bits"),)
+
+    method: Literal["exl2"] = "exl2"
+    bits: float = Field(4.0, ge=2, le=8)
+    head_bits: Literal[2, 3, 4, 6, 8] = 6
+    measurement: SourceFile | None = None
+
+    def bits_per_weight(self) -> float:
+        """On average."""
+        return self.bits
+
+    @field_validator("bits", mode="before")
+    @classmethod
+    def _real(cls, given: object) -> object:
+        """4 and 4.0 are one setting."""
+        return float(given) if type(given) is int else given

@@ -1,0 +1,60 @@
+"""Models that engines cannot quantize, whatever the settings: known from config.json and names of
+tensors alone, and so refused before anything is downloaded or done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qpipe.engines.common.delivery import share
+from qpipe.errors import RecipeError
+from qpipe.packed.conv1d import CONV1D
+
+_CONV1D = "matrices are Conv1D, which {engine} does not quantize: use quantize=bnb or quantize=gguf"
+_FALCON = (
+    "matrices are FalconLinear, a class of its own, which {engine} does not quantize: use "
+    "quantize=gguf"
+)
+NOT_LINEAR = {**dict.fromkeys(CONV1D, _CONV1D), "falcon": _FALCON}
+"""Model types whose matrices are no torch.nn.Linear (transformers 5.17), and what to do."""
+
+# Model types whose experts are no matrices.
+_NO_MATRICES = ("doge",)
+
+
+def refuse(engine: str, why: Mapping[str, str], config: Mapping[str, Any]) -> None:
+    """Raise RecipeError for a model type among ``why``."""
+    kind = config.get("model_type")
+    if isinstance(kind, str) and kind in why:
+        raise RecipeError(f"model.source: {kind}'s {why[kind].format(engine=engine)}")
+
+
+def refuse_experts(engine: str, asked: Mapping[str, tuple[int, int]], instead: str) -> None:
+    """Raise RecipeError for experts among the matrices asked for, in an engine that takes single
+    matrices: transformers 5 holds the experts of a layer as one parameter.
+
+    Source: bitsandbytes issue 1849.
+    """
+    experts = [name for name in asked if ".experts." in name]
+    if experts:
+        raise RecipeError(
+            f"model.source: {share(experts, asked)} would stay as they are: {engine} packs single "
+            f"matrices, and transformers holds the experts of a layer as one; use {instead}, or "
+            "say that they stay: quantize.modules={experts: skip}"
+        )
+
+
+def refuse_fused(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise RecipeError for a checkpoint that stores the experts of a layer as one tensor."""
+    from qpipe.gguf.checkpoint import read_tensors
+
+    if config.get("model_type") in _NO_MATRICES:
+        return
+    for name, tensor in read_tensors(folder).items():
+        if "expert" in name and len(tensor.shape) == 3:
+            raise RecipeError(
+                f"model.source: {name!r} has the experts of a layer in one tensor of "
+                f"{' × '.join(map(str, tensor.shape))}, which engines that write checkpoints would "
+                "leave as it is, or write under other names: use quantize=gguf"
+            )

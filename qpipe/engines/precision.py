@@ -1,0 +1,93 @@
+"""convert, to a checkpoint: as it was published, or in another precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.core.link import link
+from qpipe.engines.common import checkpoint_engine, checkpoint_files, quantized_source
+from qpipe.engines.common.gguf_engine import origin
+from qpipe.errors import CheckpointError
+from qpipe.hf.quantized import AS_IT_IS
+from qpipe.stages import base
+
+
+class CastParams(base.Params):
+    """``dtype`` source keeps every file as it is; the others rewrite the weights."""
+
+    to: Literal["checkpoint"] = "checkpoint"
+    engine: Literal["cast"] = "cast"
+    dtype: Literal["source", "fp32", "fp16", "bf16"] = "source"
+
+
+class Cast(base.Stage):
+    """What quantized checkpoints are compared with, and what other tools start from."""
+
+    kind = "convert"
+    version = 1
+    roles = ("checkpoint",)
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": (base.CHECKPOINT,)}
+    Params = CastParams
+
+    @classmethod
+    def makes(cls, params: CastParams) -> str:
+        """A checkpoint folder."""
+        return base.CHECKPOINT
+
+    @classmethod
+    def fingerprint(cls, params: CastParams) -> Mapping[str, Json]:
+        """Our own code."""
+        return {"name": "qpipe.packed", "version": 1}
+
+    @classmethod
+    def resources(cls, params: CastParams, *, cores: int) -> Resources:
+        """Reading and writing bound it."""
+        return Resources(cpus=1, memory=256 << 20)
+
+    @classmethod
+    def refuse(cls, params: CastParams, order: base.Order) -> None:
+        """Raises CheckpointError for another precision of weights that are quantized already."""
+        config = order.configs.get("checkpoint")
+        folder = order.inputs.get("checkpoint") or (config and config.parent)
+        if folder is None or params.dtype == "source":
+            return
+        if (said := quantized_source.said(folder)) is not None:
+            raise CheckpointError(
+                f"quantize.dtype={params.dtype}: model.source is quantized already ({said.words}), "
+                f"and packed weights have no other precision; {AS_IT_IS}"
+            )
+
+    def run(self, params: CastParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError for a checkpoint that is damaged, or too large for fp16."""
+        source = work.inputs["checkpoint"]
+        self.refuse(params, work)
+        if params.dtype == "source":
+            for path in checkpoint_files.files(source):
+                link(path, work.out / path.name)
+        else:
+            self._rewrite(params.dtype, work)
+        # Links are the same; and packed matrices have no names of their own to be looked for.
+        same = params.dtype == "source"
+        facts = checkpoint_engine.facts(work.out, source=None if same else source)
+        return {**facts, "source": origin(work.origins["checkpoint"])}
+
+    def _rewrite(self, dtype: str, work: base.Work) -> None:
+        from qpipe.gguf.checkpoint import open_checkpoint
+        from qpipe.packed import cast
+
+        source = work.inputs["checkpoint"]
+        opened = open_checkpoint(source)
+        cast.cast(
+            opened.tensors,
+            work.out,
+            dtype=dtype,
+            progress=lambda done, total: work.progress(done, total, "bytes"),
+        )
+        cast.index(source, work.out)
+        fields = cast.config(opened.config.fields, dtype=dtype)
+        (work.out / "config.json").write_text(json.dumps(fields, indent=2))
+        checkpoint_files.bring_along(source, work.out)

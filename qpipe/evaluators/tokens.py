@@ -1,0 +1,170 @@
+"""tokens: a text as token ids in windows, made once for all models that are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
+from qpipe.errors import EngineMissingError, UsageError
+from qpipe.evaluators.named import ProtocolName
+from qpipe.evaluators.protocols import Protocol
+from qpipe.evaluators.protocols import protocol as find_protocol
+from qpipe.stages import base
+from qpipe.stages.evaluator import only_file, read_text
+
+if TYPE_CHECKING:
+    from qpipe.evaluators.metrics.backend import TokenSource
+
+
+class TokensParams(base.Params):
+    """``n_ctx`` and ``chunks`` depart from the protocol (None: as it says); its label says so."""
+
+    text: base.SourceFile
+    protocol: ProtocolName = "llamacpp-512"
+    n_ctx: int | None = Field(None, ge=3)
+    chunks: int | None = Field(None, ge=1)
+    backend: Literal["llama.cpp"] = "llama.cpp"
+
+    @model_validator(mode="after")
+    def _is_a_protocol(self) -> TokensParams:
+        try:
+            self.cutting()
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def cutting(self) -> Protocol:
+        """The protocol with its departures."""
+        return find_protocol(self.protocol).with_overrides(n_ctx=self.n_ctx, chunks=self.chunks)
+
+
+class Tokens(base.Stage):
+    """A text in windows; subclasses have a tokenizer."""
+
+    kind = "tokens"
+    version: ClassVar[int] = 2
+    roles = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
+    foresees = True
+
+    @classmethod
+    def preview(cls, params: TokensParams, order: base.Order) -> base.Preview | None:
+        """How many tokens will be scored at most, from the text alone."""
+        from qpipe.evaluators.texts import PREPARATIONS
+
+        if "text" not in order.inputs:
+            return None
+        protocol = params.cutting()
+        documents = PREPARATIONS[protocol.text](read_text(only_file(order.inputs["text"])))
+        scored = protocol.most_scored([len(d.text.encode()) for d in documents])
+        return base.Preview({"format": "tokens", "tokens_scored": scored}, {}, at_most=True)
+
+
+class LlamaCppTokens(Tokens):
+    """By llama.cpp's tokenizer, from a GGUF file."""
+
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.GGUF,)}
+    Params: ClassVar[base.ParamsModel] = TokensParams
+
+    @classmethod
+    def fingerprint(cls, params: TokensParams) -> Mapping[str, Json]:
+        """The wheel that brings llama.cpp, and the version of the protocol."""
+        tool = {"name": "llama.cpp", "xllamacpp": base.installed("xllamacpp")}
+        return {**tool, "protocol": find_protocol(params.protocol).version}
+
+    @classmethod
+    def resources(cls, params: TokensParams, *, cores: int) -> Resources:
+        """Vocabularies and texts are small."""
+        return Resources(cpus=1, memory=512 << 20)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether the wheel is there and is the version whose C structs are known."""
+        from qpipe.llamacpp.library import load
+
+        try:
+            load()
+        except EngineMissingError as error:
+            return str(error)
+        return None
+
+    def run(self, params: TokensParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the model), DataError (the text)."""
+        from qpipe.llamacpp.backend import LlamaCppTokenizer
+
+        with LlamaCppTokenizer(only_file(work.inputs["model"], suffix=".gguf")) as tokenizer:
+            by = f"{tokenizer.name} {tokenizer.version}"
+            return _write(params, work, tokenizer, by=by, note=None)
+
+
+class TransformersTokensParams(TokensParams):
+    """The same, by transformers."""
+
+    backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]
+
+
+class TransformersTokens(Tokens):
+    """By the tokenizer of a checkpoint folder."""
+
+    version: ClassVar[int] = 3
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    Params: ClassVar[base.ParamsModel] = TransformersTokensParams
+
+    @classmethod
+    def fingerprint(cls, params: TransformersTokensParams) -> Mapping[str, Json]:
+        """What tokenizes, and the version of the protocol."""
+        names = ("transformers", "tokenizers")
+        tool: dict[str, Json] = {name: base.installed(name) for name in names}
+        return {"name": "transformers", **tool, "protocol": find_protocol(params.protocol).version}
+
+    @classmethod
+    def resources(cls, params: TransformersTokensParams, *, cores: int) -> Resources:
+        """Vocabularies and texts are small, transformers is not."""
+        return Resources(cpus=1, memory=1 << 30)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Whether transformers is installed."""
+        from qpipe.evaluators.backends import Transformers
+
+        return Transformers.check()
+
+    def run(self, params: TransformersTokensParams, work: base.Work) -> Mapping[str, Json]:
+        """Raises CheckpointError (the tokenizer), DataError (the text)."""
+        from qpipe.hf.tokenizer import Tokenizer
+
+        tokenizer = Tokenizer(work.inputs["model"])
+        by = f"transformers {base.installed('transformers')}"
+        return _write(params, work, tokenizer, by=by, note=tokenizer.note)
+
+
+def _write(
+    params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str, note: str | None
+) -> Mapping[str, Json]:
+    from qpipe.evaluators.texts import PREPARATIONS
+    from qpipe.evaluators.tokenized import TEXT, tokenize
+
+    file, protocol = only_file(work.inputs["text"]), params.cutting()
+    text = read_text(file)
+    found = tokenize(text, tokenizer, protocol, name=file.name)
+    found.save(work.out)
+    documents = PREPARATIONS[protocol.text](text)
+    if len(documents) == 1:
+        (work.out / TEXT).write_bytes(documents[0].text.encode())
+    windows = found.windows
+    return {
+        "protocol": found.about.protocol,
+        "text": found.about.text,
+        "tokens": int(windows.tokens.size),
+        "tokens_scored": windows.scored,
+        "tokens_in_text": windows.text_tokens,
+        "tokens_sha256": found.about.sha256,
+        "windows": len(windows.tokens),
+        "available": windows.available,
+        "tokenizer": by,
+        "notes": [] if note is None else [note],
+    }

@@ -1,0 +1,133 @@
+"""Plans that were composed before from the same files, overrides and versions.
+
+A remembered plan names its witnesses: everything whose change could have changed it. It counts
+only while each of them is as it was; what cannot be witnessed (the time of day, a sweeper that
+looks at results) is never remembered. Hydra is not imported here: that is the point.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import qpipe
+from qpipe.core import lock
+from qpipe.core.key import Json, composition_key
+from qpipe.errors import RecipeError
+from qpipe.recipe.request import Request, find_recipe
+from qpipe.recipe.witnesses import Witnesses
+
+_FORMAT = 1
+
+# What a note that is not there, cut short or of another make ends in.
+_UNUSABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError),
+)
+
+
+def recall(folder: Path, request: Request, *, cwd: Path) -> Any | None:
+    """The payload that was remembered for this request, if everything is as it was then."""
+    if request.flags:
+        return None
+    try:
+        record = json.loads(_file(folder, request, cwd).read_bytes())
+        if record["format"] != _FORMAT or record["here"] != _here():
+            return None
+        return record["payload"] if Witnesses(**record["witnesses"]).unchanged() else None
+    except (*_UNUSABLE, RecipeError):
+        # Not there, cut short, or of another make: composing says what is wrong with a recipe.
+        return None
+
+
+def remember(
+    folder: Path,
+    request: Request,
+    witnesses: Witnesses | None,
+    payload: Mapping[str, Any],
+    *,
+    cwd: Path | None = None,
+) -> bool:
+    """Keep ``payload`` for `recall`; False if it may not or cannot be kept.
+
+    A disk that is full or read-only is no error: the plan is composed anew next time.
+    """
+    if witnesses is None or request.flags:
+        return False
+    record = {
+        "format": _FORMAT,
+        "here": _here(),
+        "witnesses": asdict(witnesses),
+        "payload": payload,
+    }
+    path = _file(folder, request, cwd or Path.cwd())
+    try:
+        lock.write_atomic(path, json.dumps(record).encode(), sync=False)
+    except OSError:
+        return False
+    return True
+
+
+def _file(folder: Path, request: Request, cwd: Path) -> Path:
+    recipe = str(find_recipe(request.recipe))
+    asked: list[Json] = [recipe, list(request.overrides), request.multirun, str(cwd)]
+    return folder / composition_key(asked)
+
+
+def _here() -> dict[str, Json]:
+    """This machine and interpreter, this qpipe and what is installed beside it.
+
+    Of programs on PATH those count by which a stage's fingerprint differs.
+    """
+    return {
+        "machine": os.uname().nodename,
+        "programs": [
+            _program(name) for name in ("llama-bench", "llama-perplexity", "llama-quantize")
+        ],
+        "python": sys.version,
+        "executable": sys.executable,
+        "pythonpath": os.environ.get("PYTHONPATH"),
+        "cpus": os.cpu_count(),
+        "code": _code_digest(),
+        "installed": [[path, os.stat(path).st_mtime_ns] for path in _site_packages()],  # noqa: PTH116
+    }
+
+
+def _program(name: str) -> list[Json] | None:
+    """Where a program is found on PATH, and of which size and time."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = os.path.join(folder, name)  # noqa: PTH118
+        try:
+            stat = os.stat(path)  # noqa: PTH116
+        except OSError:
+            continue
+        return [path, stat.st_size, stat.st_mtime_ns]
+    return None
+
+
+def _site_packages() -> list[str]:
+    wanted = ("site-packages", "dist-packages")
+    return [path for path in sys.path if path.endswith(wanted) and Path(path).is_dir()]
+
+
+def _code_digest() -> str:
+    """One digest of the place, size and time of every source file and lock of qpipe."""
+    root = os.path.dirname(os.path.abspath(qpipe.__file__))  # noqa: PTH100, PTH120
+    lines = "\n".join(sorted(f"{path} {size} {time}" for path, size, time in _sources(root)))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _sources(entry.path)
+            elif entry.name.endswith((".py", ".lock")):
+                stat = entry.stat()
+                yield entry.path, stat.st_size, stat.st_mtime_ns

@@ -1,0 +1,159 @@
+"""download: a local folder or file, or a hub repository, brought into the store under a pin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from qpipe.core.key import Json, content_digest
+from qpipe.core.link import link
+from qpipe.core.manifest import FileEntry
+from qpipe.core.stamp import stamp
+from qpipe.errors import SourceError
+from qpipe.sources import digest_check, hub, model_card, model_files
+from qpipe.sources.pinning import HubSource, files_of, is_card
+from qpipe.stages import base
+
+
+class Given(base.Params):
+    """What a recipe says of a source; see qpipe/sources/pinning.py for its forms."""
+
+    source: str
+    revision: str | None = None
+
+
+class Pinned(base.Params):
+    """What a node holds of it: the digest of a local tree (``form``: `sources.FORM`), or a
+    repository's commit."""
+
+    kind: Literal["local", "model", "dataset"]
+    tree: str | None = None
+    form: int | None = None
+    repo: str | None = None
+    commit: str | None = None
+    file: str | None = None
+
+
+class Download(base.Stage):
+    """Links the files of a source into an artifact; their bytes are not copied."""
+
+    kind = "download"
+    version = 1
+    Params = Pinned
+
+    @classmethod
+    def given(cls) -> type[Given]:
+        """A source as recipes write it."""
+        return Given
+
+    @classmethod
+    def makes(cls, params: Given) -> str:
+        """A single file is a GGUF (or a text); folders and repositories bring safetensors alone."""
+        return base.GGUF if params.source.endswith(".gguf") else base.CHECKPOINT
+
+    @classmethod
+    def confirm(cls, params: Pinned, files: Sequence[FileEntry]) -> None:
+        """Raises SourceError if a local tree is not the one that was pinned."""
+        found = content_digest((entry.path, entry.size, entry.sha256) for entry in files)
+        if params.tree is not None and found != params.tree:
+            raise SourceError(
+                "the source's files changed while the run was under way; run the command again"
+            )
+
+    def run(self, params: Pinned, work: base.Work) -> Mapping[str, Json]:
+        """Raises SourceError if the source cannot be had, changed since it was pinned, or is not
+        what the hub says that it is."""
+        notes: list[str] = []
+        files = (
+            self._local(work, notes) if params.kind == "local" else _received(params, work, notes)
+        )
+        total = sum(path.stat().st_size for path in files)
+        work.progress(total, total, "bytes")
+        return {
+            "size_bytes": total,
+            "files": len(files),
+            "name": work.where["name"],
+            "notes": [*notes],
+        }
+
+    def _local(self, work: base.Work, notes: list[str]) -> list[Path]:
+        path = Path(str(work.where["path"]))
+        if not path.exists():
+            raise SourceError(f"{path}: it was there when the run began, and is gone")
+        files = files_of(path)
+        if path.is_dir():
+            names = [file.name for file in path.glob("*.safetensors")]
+            notes += model_files.passed_over(str(path), names, [file.name for file in files])
+        root = path.parent if path.is_file() else path
+        made = []
+        for file in files:
+            target = work.out / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not is_card(file, path):
+                # A hard link would change the file's ctime, and have it hashed again.
+                target.symlink_to(file) if work.passing else link(file, target)
+            elif (head := model_card.head(file)) is not None:
+                target.write_bytes(head)
+            made += [target] if target.exists() else []
+        return made
+
+
+def _received(params: Pinned, work: base.Work, notes: list[str]) -> list[Path]:
+    """The files of a repository in ``work.out``, each with the bytes that the hub names; a note
+    where the hub's cache does not say what it named."""
+    assert params.repo is not None and params.commit is not None
+    source = HubSource(params.repo, params.kind, params.commit, params.file)
+    linked = []
+    files = hub.fetch(source, work.progress, notes)
+    if unnamed := [file.name for file in files if digest_check.named(file) is None]:
+        notes.append(
+            f"{source.label}: {len(unnamed)} of {len(files)} files ({unnamed[0]}, …) could not be "
+            "compared with the digests that the hub names: its cache does not keep them here"
+        )
+    for file in files:
+        target = work.out / (file.name if params.file else model_files.place(file))
+        target.parent.mkdir(exist_ok=True)
+        problem = _take(file, target, work)
+        if problem is not None:
+            target.unlink()
+            problem = _take(_again(source, file, problem), target, work)
+        if problem is not None:
+            digest_check.discard(file)
+            raise SourceError(
+                f"{source.label}: {file.name} came damaged, twice: {problem}; it was removed from "
+                "the hub's cache. Try again later, or by another way (HF_ENDPOINT, a mirror or a "
+                "proxy may be to blame)"
+            )
+        linked.append(target)
+    return [file for file in linked if _is_kept(file)]
+
+
+def _is_kept(file: Path) -> bool:
+    """Whether a file of a repository is part of the artifact; of a model card, the metadata is."""
+    if file.name != model_card.CARD:
+        return True
+    head = model_card.head(file)
+    file.unlink()
+    if head is not None:
+        file.write_bytes(head)
+    return head is not None
+
+
+def _again(source: HubSource, file: Path, problem: str) -> Path:
+    try:
+        return hub.fetch_again(source, file)
+    except SourceError as error:
+        raise SourceError(
+            f"{source.label}: {file.name} in the hub's cache was damaged ({problem}) and is "
+            f"removed; it could not be fetched again: {error}"
+        ) from None
+
+
+def _take(file: Path, target: Path, work: base.Work) -> str | None:
+    """Link a file of the hub's cache; what is wrong with it, or None."""
+    name = digest_check.named(file)
+    link(file, target)
+    sha256, problem = digest_check.digests(target, name)
+    work.hashed[stamp(target.stat())] = sha256
+    return problem

@@ -1,0 +1,247 @@
+"""The Hugging Face hub, through huggingface_hub: the only module that talks to it.
+
+HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to huggingface_hub.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import glob
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+from qpipe.errors import OutOfSpaceError, SourceError
+from qpipe.gguf import split
+from qpipe.sources import digest_check, model_files
+from qpipe.sources.pinning import HubSource, is_commit
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+
+
+def resolve_commit(source: HubSource, last: str | None = None) -> str:
+    """The commit SHA that a branch, tag or short hash stands for now.
+
+    With HF_HUB_OFFLINE it is ``last``, that which the hub named last, or what the hub's own cache
+    knows. Raises SourceError.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return last or _cached_commit(source)
+    with _our_errors(source):
+        info = HfApi().repo_info(source.repo, revision=source.revision, repo_type=source.kind)
+    if info.sha is None or not is_commit(info.sha):
+        raise SourceError(f"{source.label}: the hub did not say which commit this is")
+    return info.sha
+
+
+def _cached_commit(source: HubSource) -> str:
+    refs = _cache(source) / "refs"
+    with contextlib.suppress(OSError):
+        commit = (refs / source.revision).read_text(errors="replace").strip()
+        if is_commit(commit):
+            return commit
+    raise SourceError(
+        f"{source.label}: HF_HUB_OFFLINE is set, and neither this store nor the hub's cache knows "
+        f"revision {source.revision!r}; name a commit SHA (40 digits) as the revision, or run "
+        "`qpipe lock` once with a network"
+    )
+
+
+def fetch(
+    source: HubSource,
+    progress: Progress = lambda done, total, unit: None,
+    notes: list[str] | None = None,
+) -> list[Path]:
+    """The files of a repository (or the one file asked for) in the hub's own cache.
+
+    ``source.revision`` is a commit. Downloads resume where they stopped; ``progress`` takes
+    (bytes done, bytes in all, "bytes"). ``notes`` gets what the user should know. Raises
+    SourceError.
+    """
+    from huggingface_hub import snapshot_download
+
+    if source.file is not None:
+        return [_one(source, name, progress) for name in _with_parts(source.file)]
+    listed = _listed(source)
+    names = _cached(source) if listed is None else listed
+    if listed is None and not names:
+        with _our_errors(source):  # its library says what is in the way
+            snapshot_download(**_asked(source), allow_patterns=[*model_files.WANTED])
+        names = _cached(source)
+    chosen = _chosen(source, names, cached=listed is None)
+    if notes is not None:
+        notes += model_files.passed_over(source.label, names, chosen)
+    with _our_errors(source):
+        made = snapshot_download(
+            **_asked(source), allow_patterns=[*map(glob.escape, chosen)], tqdm_class=_bar(progress)
+        )
+    return [Path(made) / name for name in chosen]
+
+
+def config(source: HubSource) -> Path | None:
+    """config.json of the checkpoint that `fetch` would bring, and nothing else of it; None if it
+    would bring no checkpoint, or has none of its files. Raises SourceError."""
+    listed = _listed(source)
+    chosen = _chosen(source, _cached(source) if listed is None else listed, cached=listed is None)
+    weights = any(name.endswith(".safetensors") for name in chosen)
+    name = "config.json"
+    return _one(source, name, _told_nobody) if weights and name in chosen else None
+
+
+def _asked(source: HubSource) -> dict[str, Any]:
+    return {"repo_id": source.repo, "revision": source.revision, "repo_type": source.kind}
+
+
+def _one(source: HubSource, name: str, progress: Progress) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    with _our_errors(source):
+        return Path(hf_hub_download(**_asked(source), filename=name, tqdm_class=_bar(progress)))
+
+
+def _with_parts(file: str) -> list[str]:
+    """A file, or all parts of the GGUF model of which it is one."""
+    path = PurePosixPath(file)
+    part = split.named(path.name)
+    return [file] if part is None else [str(path.with_name(name)) for name in part.all_names()]
+
+
+def _listed(source: HubSource) -> list[str] | None:
+    """The names of the files of a repository; None where only the cache can tell."""
+    import httpx
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return None
+    try:
+        with _our_errors(source, httpx.TransportError):
+            info = HfApi().repo_info(source.repo, revision=source.revision, repo_type=source.kind)
+    except httpx.TransportError:
+        return None
+    siblings = getattr(info, "siblings", None) or ()  # kernels have none
+    return [one.rfilename for one in siblings]
+
+
+def _cached(source: HubSource) -> list[str]:
+    """The names of the files of a repository that are in the hub's cache."""
+    snapshot = _cache(source) / "snapshots" / source.revision
+    templates = (snapshot / model_files.TEMPLATES).glob("*")
+    return [model_files.place(p) for p in (*snapshot.glob("*"), *templates) if p.is_file()]
+
+
+def _cache(source: HubSource) -> Path:
+    """The folder of a repository in the hub's cache."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE, f"{source.kind}s--{source.repo.replace('/', '--')}")
+
+
+def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> list[str]:
+    """The files of one model among ``names``. Raises SourceError if they are none."""
+    chosen = model_files.wanted(
+        source.label, names, lambda name: _one(source, name, _told_nobody).read_bytes()
+    )
+    if not chosen:
+        where = "the hub's cache has of this repository" if cached else "in this repository"
+        raise SourceError(
+            f"{source.label}: nothing {where} is part of a checkpoint "
+            f"(looked for {', '.join(model_files.WANTED)} and *.gguf); for one file of it write "
+            f"hf:{source.repo}@{source.revision}/FILE"
+        )
+    return chosen
+
+
+def _told_nobody(done: int, total: int, unit: str) -> None:
+    return
+
+
+def fetch_again(source: HubSource, file: Path) -> Path:
+    """A file of a snapshot once more, its blob removed first. Raises SourceError."""
+    name = model_files.place(file)
+    if source.file is not None:
+        name = str(PurePosixPath(source.file).with_name(file.name))
+    digest_check.discard(file)
+    return _one(source, name, _told_nobody)
+
+
+def _bar(progress: Progress) -> Any:
+    """A tqdm class that draws nothing and reports bytes.
+
+    For a snapshot the hub's library makes several bars; the one that counts bytes written has
+    the name huggingface_hub.snapshot_download.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **settings: Any) -> None:
+            name = settings.pop("name", None)
+            self._counts = settings.get("unit") == "B" and not str(name).endswith(".transfer")
+            super().__init__(*args, **settings)
+
+        def display(self, *args: Any, **settings: Any) -> None:
+            return
+
+        def update(self, n: float | None = 1) -> Any:
+            shown = super().update(n)
+            if self._counts:
+                progress(int(self.n), int(self.total or 0), "bytes")
+            return shown
+
+    return Bar
+
+
+@contextlib.contextmanager
+def _our_errors(source: HubSource, *let: type[Exception]) -> Iterator[None]:
+    """Turn what huggingface_hub raises, but for what to ``let`` pass, into a SourceError that says
+    what to do."""
+    import httpx
+    from huggingface_hub import errors
+
+    endpoint = os.environ.get("HF_ENDPOINT", "the Hugging Face hub")
+    try:
+        yield
+    except let:
+        raise
+    except errors.GatedRepoError:
+        raise SourceError(
+            f"{source.label}: this repository is gated; accept its terms on its page on the hub, "
+            "then set HF_TOKEN to a token of that account"
+        ) from None
+    except errors.RevisionNotFoundError:
+        raise SourceError(
+            f"{source.label}: the repository has no revision {source.revision!r}; "
+            "correct model.revision (a branch, a tag or a commit SHA)"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise SourceError(
+            f"{source.label}: there is no such repository at {endpoint}, or it is private; "
+            "check the spelling, or set HF_TOKEN to a token that may read it"
+        ) from None
+    except errors.LocalEntryNotFoundError:
+        raise _unreachable(source, endpoint, "it is not in the local cache") from None
+    except errors.EntryNotFoundError:
+        raise SourceError(
+            f"{source.label}: the repository has no file {source.file!r} at this revision"
+        ) from None
+    except (errors.OfflineModeIsEnabled, httpx.TransportError, ConnectionError) as error:
+        raise _unreachable(source, endpoint, str(error).split("\n")[0]) from None
+    except errors.HfHubHTTPError as error:
+        raise SourceError(f"{source.label}: {endpoint} answered: {error}") from None
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutOfSpaceError(
+                f"{source.label}: the disk of the hub's cache is full; free some space, or point "
+                "HF_HOME at another disk; the download goes on from where it stopped"
+            ) from None
+        raise
+
+
+def _unreachable(source: HubSource, endpoint: str, why: str) -> SourceError:
+    return SourceError(
+        f"{source.label}: {endpoint} cannot be reached ({why}); check the network, HF_ENDPOINT and "
+        "HF_HUB_OFFLINE, or give a local folder as model.source"
+    )

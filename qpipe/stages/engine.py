@@ -1,0 +1,68 @@
+"""quantize: what every engine has in common; the engines are the files of qpipe/engines/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from qpipe.core.key import Json
+from qpipe.stages import base
+
+
+class EngineParams(base.Params):
+    """Base of the engines' parameters: subclasses give both fields their one value as default."""
+
+    method: str
+    engine: str
+
+    def bits_per_weight(self) -> float | None:
+        """About how many bits a weight takes; None if that is not known before."""
+        return None
+
+
+class Engine(base.Stage):
+    """A tool that makes a smaller model of the one in role ``model``.
+
+    ``run`` returns at least ``format``, ``size_bytes``, ``weights`` and ``bits_per_weight``.
+    """
+
+    kind: ClassVar[str] = "quantize"
+    roles: ClassVar[tuple[str, ...]] = ("model",)
+    unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
+
+    @classmethod
+    def makes(cls, params: EngineParams) -> str:
+        """A GGUF file if that is the method, else a checkpoint folder."""
+        return base.GGUF if params.method == "gguf" else base.CHECKPOINT
+
+    @classmethod
+    def bits(cls, params: EngineParams) -> float | None:
+        """What the method says."""
+        return params.bits_per_weight()
+
+
+def model_facts(
+    *,
+    file_type: str,
+    file_bytes: int,
+    tensor_bytes: int,
+    n_weights: int,
+    bits_per_weight: float,
+    architecture: str,
+    types: Mapping[str, int],
+    n_tensors: int,
+) -> dict[str, Json]:
+    """What reports say of a model: ``types`` is the number of tensors of each type.
+
+    ``bits_per_weight`` counts tensor data only, as llama.cpp does; ``size_bytes`` is the file.
+    """
+    return {
+        "format": file_type,
+        "size_bytes": file_bytes,
+        "tensor_bytes": tensor_bytes,
+        "weights": n_weights,
+        "bits_per_weight": bits_per_weight,
+        "architecture": architecture,
+        "tensors": n_tensors,
+        "tensor_types": dict(types),
+    }

@@ -1,0 +1,93 @@
+"""Which files of a folder or repository are one model, and what is said of those that are none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from qpipe.errors import SourceError
+from qpipe.sources.model_files import passed_over, wanted
+
+ALONG = ("config.json", "tokenizer.json")
+ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+INDEX = "model.safetensors.index.json"
+
+
+def choose(*names: str, index: Mapping[str, str] | None = None) -> list[str]:
+    given = [*names, *([INDEX] if index else [])]
+    return wanted("LABEL", given, lambda name: json.dumps({"weight_map": index}).encode())
+
+
+def test_other_layouts_and_adapters_are_left() -> None:
+    beside = ("consolidated.safetensors", "consolidated.safetensors.index.json",
+              "adapter_model.safetensors", "adapter_config.json", "pytorch_model.bin",
+              "manifest.json", ".gitattributes", "picture.png")  # fmt: skip
+    assert choose(*ALONG, "model.safetensors", *beside) == sorted([*ALONG, "model.safetensors"])
+
+
+def test_the_index_says_which_parts_count() -> None:
+    old = "model-00001-of-00003.safetensors"
+    assert choose(*ALONG, ONE, TWO, old, index={"a": ONE, "b": TWO}) == [
+        "config.json", ONE, TWO, INDEX, "tokenizer.json",
+    ]  # fmt: skip
+    single = "model.safetensors"
+    assert choose(ONE, TWO, single, index={"a": single}) == [single, INDEX]
+
+
+def test_weights_that_are_left_are_told() -> None:
+    old = "model-00001-of-00003.safetensors"
+    names = [ONE, TWO, old, "adapter_model.safetensors", "consolidated.safetensors"]
+    (note,) = passed_over("LABEL", names, [ONE, TWO])
+    assert note == f"LABEL: left out, as no part of the model: adapter_model.safetensors, {old}"
+    assert passed_over("LABEL", [ONE, TWO, "consolidated.safetensors"], [ONE, TWO]) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "index"),
+    [
+        (("model.safetensors", ONE, TWO), None),
+        (("model.safetensors", ONE, TWO), {"a": ONE, "b": TWO}),
+        ((ONE, TWO, "model-00001-of-00003.safetensors"), None),
+    ],
+)
+def test_two_sets_of_weights_are_refused(names: tuple[str, ...], index: dict[str, str]) -> None:
+    with pytest.raises(SourceError, match=r"LABEL: holds two sets of weights, .* out of date"):
+        choose(*ALONG, *names, index=index)
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("pytorch_model.bin",), "convert pytorch_model.bin to safetensors"),
+        (("adapter_model.safetensors", "adapter_config.json"), "merge_and_unload"),
+        (("consolidated.safetensors",), "model\\*.safetensors, as its repository"),
+        (("tf_model.h5",), "PyTorch version"),
+        ((), "holds no weights: no model.safetensors"),
+    ],
+)
+def test_what_is_there_instead_of_weights(names: tuple[str, ...], words: str) -> None:
+    with pytest.raises(SourceError, match=f"LABEL: .*{words}"):
+        choose(*ALONG, *names)
+
+
+def test_a_folder_of_a_gguf_model() -> None:
+    assert choose("m.gguf", "mmproj-f16.gguf", "README.md") == ["m.gguf"]
+    parts = ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+    assert choose(*parts, "imatrix.gguf") == parts
+    with pytest.raises(SourceError, match=r"2 GGUF models \(a\.gguf, b\.gguf\); give the file"):
+        choose("a.gguf", "b.gguf")
+    with pytest.raises(SourceError, match=r"m-00001-of-00002\.gguf is missing"):
+        choose(parts[1])
+
+
+def test_a_broken_index_is_left_to_whoever_reads_it() -> None:
+    names = [*ALONG, "model.safetensors", INDEX]
+    for text in (b"{", b"[]", b"{}"):
+        given = text
+
+        def read(name: str) -> bytes:
+            return given  # noqa: B023  called at once
+
+        assert wanted("LABEL", names, read) == sorted(names)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from qpipe.errors import SourceError
+from qpipe.sources.download import Download, Pinned
+from qpipe.sources.pinning import HubSource, Pinner, parse_hub
+from qpipe.stages.base import Work
+
+COMMIT = "a" * 40
+
+
+def pinner(
+    tmp_path: Path,
+    *,
+    locked: dict[str, str] | None = None,
+    resolve: Callable[[HubSource, str | None], str] | None = None,
+) -> Pinner:
+    def refuse(source: HubSource, last: str | None) -> str:
+        raise AssertionError(f"the hub was asked for {source}")
+
+    return Pinner((tmp_path,), tmp_path / "hashes", locked or {}, resolve or refuse)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    (folder / "pytorch_model.bin").write_bytes(b"the same in another form")
+    return folder
+
+
+def test_a_local_tree_is_pinned_by_content_alone(checkpoint: Path, tmp_path: Path) -> None:
+    first = pinner(tmp_path).pin("model", None)
+    checkpoint.rename(tmp_path / "elsewhere")
+    second = pinner(tmp_path).pin(str(tmp_path / "elsewhere"), None)
+    assert first.params == second.params
+    assert first.where != second.where
+
+
+def test_what_is_no_part_of_a_checkpoint_does_not_count(checkpoint: Path, tmp_path: Path) -> None:
+    before = pinner(tmp_path).pin("model", None).params
+    (checkpoint / "pytorch_model.bin").write_bytes(b"changed")
+    assert pinner(tmp_path).pin("model", None).params == before
+    (checkpoint / "config.json").write_text("{ }")
+    assert pinner(tmp_path).pin("model", None).params != before
+
+
+def test_digests_are_remembered_until_the_file_changes(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = checkpoint / "model.safetensors"
+    before = pinner(tmp_path).pin("model", None).params
+    read: list[Path] = []
+
+    def noticed(path: Path) -> str:
+        read.append(path)
+        return "0" * 64
+
+    monkeypatch.setattr("qpipe.core.digests.file_sha256", noticed)
+    assert pinner(tmp_path).pin("model", None).params == before
+    assert read == []
+    stat = weights.stat()
+    weights.write_bytes(b"WEIGHTS")
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    # Same size, mtime and inode, as after an edit whose tool puts the time back.
+    assert pinner(tmp_path).pin("model", None).params != before
+    assert read == [weights]
+
+
+def test_damaged_notes_are_hashed_anew(checkpoint: Path, tmp_path: Path) -> None:
+    before = pinner(tmp_path).pin("model", None).params
+    for note in (tmp_path / "hashes").iterdir():
+        note.write_text("{")
+    assert pinner(tmp_path).pin("model", None).params == before
+
+
+def test_a_commit_needs_nobody(tmp_path: Path) -> None:
+    assert pinner(tmp_path).pin("someone/model", COMMIT).params == {
+        "kind": "model",
+        "repo": "someone/model",
+        "commit": COMMIT,
+        "file": None,
+    }
+
+
+def test_a_branch_is_resolved_once_locked(tmp_path: Path) -> None:
+    asked: list[HubSource] = []
+
+    def resolve(source: HubSource, last: str | None) -> str:
+        asked.append(source)
+        return last or COMMIT
+
+    asking = pinner(tmp_path, resolve=resolve)
+    pinned = asking.pin("someone/model", "main")
+    assert asking.notes == {"model:someone/model@main": COMMIT}
+    locked = pinner(tmp_path, locked=asking.notes).pin("someone/model", None)
+    assert locked == pinned
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a/b", HubSource("a/b", "model", "main", None)),
+        ("hf:a/b@v1", HubSource("a/b", "model", "v1", None)),
+        ("hf:a/b@v1/x/y.gguf", HubSource("a/b", "model", "v1", "x/y.gguf")),
+        ("hf:datasets/a/b/t.txt", HubSource("a/b", "dataset", "main", "t.txt")),
+        ("./a/b", None),
+        ("/a/b", None),
+        ("a", None),
+        ("a/b/c", None),
+    ],
+)
+def test_forms_of_hub_sources(text: str, expected: HubSource | None) -> None:
+    assert parse_hub(text, None) == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "revision"),
+    [
+        ("a/b", "../../../../etc"),
+        ("a/b", "refs/../../x"),
+        ("a/b", "/etc/passwd"),
+        ("a/b", "x//y"),
+        ("a/b", "a\\b"),
+        ("hf:a/b@v1/../../x", None),
+        ("hf:a/b@v1/x/./y.gguf", None),
+    ],
+)
+def test_names_that_lead_out_of_a_folder_are_refused(
+    tmp_path: Path, source: str, revision: str | None
+) -> None:
+    with pytest.raises(SourceError, match="is no name on the hub"):
+        pinner(tmp_path).pin(source, revision)
+
+
+def test_a_revision_may_have_slashes(tmp_path: Path) -> None:
+    asking = pinner(tmp_path, resolve=lambda source, last: COMMIT)
+    assert asking.pin("a/b", "refs/pr/1").params["commit"] == COMMIT
+
+
+def test_the_last_commit_is_remembered(tmp_path: Path) -> None:
+    told: list[str | None] = []
+
+    def resolve(source: HubSource, last: str | None) -> str:
+        told.append(last)
+        return COMMIT
+
+    for _ in range(2):
+        pinner(tmp_path, resolve=resolve).pin("a/b", None)
+    assert told == [None, COMMIT]
+
+
+def test_a_lock_file_has_commits_alone(tmp_path: Path) -> None:
+    locked = {"model:a/b@main": "../../x"}
+    with pytest.raises(SourceError, match="no commit"):
+        pinner(tmp_path, locked=locked).pin("a/b", None)
+
+
+def test_two_revisions_contradict(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="revision 'v1', and revision 'v2' too"):
+        parse_hub("hf:a/b@v1", "v2")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("./missing", "no such file or folder"),
+        ("builtin:nothing", "ships no such model"),
+        ("empty", "nothing in this folder is part of a checkpoint"),
+    ],
+)
+def test_what_is_not_there(tmp_path: Path, source: str, words: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=re.escape(words)):
+        pinner(tmp_path).pin(source, None)
+
+
+def test_pipes_and_devices_are_refused_at_once(tmp_path: Path) -> None:
+    """A pipe would be waited for, and standard input is another one in a worker."""
+    os.mkfifo(tmp_path / "text.txt")
+    for source in ("text.txt", "/dev/null"):
+        with pytest.raises(SourceError, match=r"is a pipe or a device.* save it to a file"):
+            pinner(tmp_path).pin(source, None)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").touch(mode=0)
+    with pytest.raises(SourceError, match=r"text\.txt: cannot be read: Permission denied"):
+        pinner(tmp_path).pin("text.txt", None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="Linux has such a file")
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"mem: cannot be read: "):
+        pinner(tmp_path).pin("/proc/self/mem", None)
+
+
+def test_a_look_before_a_run_leaves_no_trace_on_the_source(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """A hard link changes a file's ctime, and then it would be hashed again each time."""
+    where = pinner(tmp_path).pin("model", None).where
+    before = (checkpoint / "model.safetensors").stat()
+    out = tmp_path / "out"
+    out.mkdir()
+    params = Pinned(kind="local")
+    Download().run(params, Work({}, out, 1, lambda *at: None, where, passing=True))
+    assert (out / "model.safetensors").read_bytes() == b"weights"
+    assert (checkpoint / "model.safetensors").stat().st_ctime_ns == before.st_ctime_ns
