@@ -154,12 +154,13 @@ def _level(
 
     Raises RecipeError for a stage that cannot end early.
     """
-    chain = known[name].stage.chain
+    stage = known[name].stage
+    chain = stage.chain
     if chain is None:
         where = job.origins.origin(f"stages.{name}.stop_dominated")
         raise RecipeError(
-            f"stages.{name}.stop_dominated ({where}): {describe(chosen(known[name].stage))} measures to "
-            f"its end; leave it out ({_chained()} can stop early)"
+            f"stages.{name}.stop_dominated ({where}): {describe(chosen(stage))} measures to its "
+            f"end; leave it out ({_chained()} can stop early)"
         )
     model = known[_sources(spec)[chain.model]]
     bits = model.stage.bits(model.params)

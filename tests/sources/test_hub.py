@@ -31,7 +31,7 @@ def call(
     what: str, tmp_path: Path, *, repo: str = "someone/model", revision: str = "main", **env: str
 ) -> tuple[int, str]:
     code = (
-        "from qpipe.stages import hub\n"
+        "from qpipe.sources import hub\n"
         "from qpipe.sources.pinning import HubSource\n"
         "from qpipe.errors import QpipeError\n"
         f"source = HubSource({repo!r}, 'model', {revision!r}, None)\n"

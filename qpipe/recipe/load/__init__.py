@@ -48,7 +48,7 @@ def drive(request: Request, handle: Handler, *, folder: Path | None = None) -> N
 def remember_batch(
     folder: Path, request: Request, jobs: Sequence[Job | InvalidJob], payload: Mapping[str, Any]
 ) -> bool:
-    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.remember`."""
+    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.plan_cache`."""
     composed = next(job for job in jobs if isinstance(job, Job))
     return plan_cache.remember(folder, request, composed.witnesses, payload)
 
