@@ -46,7 +46,7 @@ Quantize language models as recipes say, and compare what comes out.
 
 The store is ./outputs/store unless --store or QPIPE_STORE names another; runs go to
 ./outputs/runs unless --runs or QPIPE_RUNS does. Exit codes: 0 done, 1 a stage failed, 2 bad usage
-or recipe, 3 an engine or tool is missing, 4 a published result not reproduced, 130 interrupted.
+or recipe, 3 an engine or tool is missing, 130 interrupted.
 """
 
 # What a shell reports for a program that SIGPIPE ended, as `qpipe ls | head` may.

@@ -16,7 +16,6 @@
     │   └── StageTimeoutError       1   a worker ran longer than it may
     ├── StoreError                  1   the artifact store is damaged or cannot be written
     ├── EngineMissingError          3   an engine or tool is not usable here
-    ├── NotReproducedError          4   a published result was not met
     └── InterruptedRunError       130   the user stopped the run
 
 Foreign exceptions become one of these where they enter qpipe; `from_record` brings back what
@@ -89,12 +88,6 @@ class EngineMissingError(QpipeError):
     """An engine or tool is not usable on this machine."""
 
     exit_code = 3
-
-
-class NotReproducedError(QpipeError):
-    """A published result was not met within its tolerance."""
-
-    exit_code = 4
 
 
 class InterruptedRunError(QpipeError):
