@@ -47,13 +47,13 @@ RECIPE is a name under recipes/ or the path of a YAML file. Overrides are Hydra'
 """
 
 
-# Verb → the module of qpipe.commands that has a function of its name.
+# Verb → the module that has a function of its name.
 _MODULES = {
-    "run": "run",
-    "plan": "forecasting",
-    "graph": "forecasting",
-    "explain": "forecasting",
-    "lock": "lock",
+    "run": "qpipe.session.run",
+    "plan": "qpipe.commands.forecasting",
+    "graph": "qpipe.commands.forecasting",
+    "explain": "qpipe.commands.forecasting",
+    "lock": "qpipe.commands.lock",
 }
 
 
@@ -91,7 +91,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Hand the request to the verb's function. Raises UsageError without a recipe."""
     request, options = request_and_options(args)
-    module = importlib.import_module(f"qpipe.commands.{_MODULES[args.verb]}")
+    module = importlib.import_module(_MODULES[args.verb])
     code: int = getattr(module, args.verb)(request, options)
     return code
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from qpipe.commands.lacking import refusals
+from qpipe.session.requirements import refusals
 from qpipe.commands.options import Options
 from qpipe.commands.output import say
-from qpipe.commands.preparing import Objective, each_plan
-from qpipe.commands.previewing import lines, previews
+from qpipe.session.plans import Objective, each_plan
+from qpipe.session.previews import lines, previews
 from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
 from qpipe.core.graph import Graph, merge
 from qpipe.core.key import Json

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from qpipe.commands.options import Options
 from qpipe.commands.output import say
-from qpipe.commands.preparing import Objective, each_draft, pinner
+from qpipe.session.plans import Objective, each_draft, pinner
 from qpipe.recipe import locking
 from qpipe.recipe.draft import RunDraft
 from qpipe.recipe.planning import plan

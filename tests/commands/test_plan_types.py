@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.commands.previewing import shortened
+from qpipe.session.previews import shortened
 from qpipe.gguf import reader
 from tests.cli import qpipe
 from tests.gguf import samples

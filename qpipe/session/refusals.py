@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from qpipe.commands.at_hand import AtHand
-from qpipe.commands.lacking import stage_of
+from qpipe.session.inputs import AtHand
+from qpipe.session.requirements import stage_of
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node
 from qpipe.core.store import Store

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qpipe.commands.lacking import lacks
+from qpipe.session.requirements import lacks
 from qpipe.commands.options import Options
-from qpipe.commands.preparing import Objective, each_plan
+from qpipe.session.plans import Objective, each_plan
 from qpipe.core import gc, lock, runner
 from qpipe.core.events import Emit, fan_out
 from qpipe.core.graph import Graph, merge
@@ -97,7 +97,7 @@ class _Session:
 
         @functools.cache
         def errors() -> Mapping[str, QpipeError]:
-            from qpipe.commands.refusing import refused
+            from qpipe.session.refusals import refused
 
             found = refused(graph, self.store)
             self.refused |= found

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.commands.lacking import stage_of
+from qpipe.session.requirements import stage_of
 from qpipe.core.env_values import reveal
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node

@@ -10,9 +10,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from qpipe.commands.at_hand import AtHand
-from qpipe.commands.lacking import stage_of
-from qpipe.commands.refusing import refuses
+from qpipe.session.inputs import AtHand
+from qpipe.session.requirements import stage_of
+from qpipe.session.refusals import refuses
 from qpipe.core.forecast import Forecast
 from qpipe.errors import QpipeError
 

@@ -1,0 +1,1 @@
+"""Use cases as functions that return values and print nothing: what the verbs and Python call."""
