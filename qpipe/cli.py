@@ -17,11 +17,11 @@ from qpipe.errors import InterruptedRunError, QpipeError, UsageError, nearest
 
 # Verb → (module of qpipe.commands, what it does), in the order of the help.
 VERBS = {
-    "run": ("compose", "run a recipe; with -m, a sweep over its settings"),
-    "plan": ("compose", "what a run would do: hits, misses and why"),
-    "graph": ("compose", "the graph of a run"),
-    "explain": ("compose", "why a node is not cached, field by field"),
-    "lock": ("compose", "pin the sources of a recipe, so that runs need no network"),
+    "run": ("run", "run a recipe; with -m, a sweep over its settings"),
+    "plan": ("plan", "what a run would do: hits, misses and why"),
+    "graph": ("graph", "the graph of a run"),
+    "explain": ("explain", "why a node is not cached, field by field"),
+    "lock": ("lock", "pin the sources of a recipe, so that runs need no network"),
     "ls": ("ls", "the artifacts in the store"),
     "show": ("show", "everything known of one artifact"),
     "verify": ("verify", "read every byte again, and set damaged artifacts aside"),

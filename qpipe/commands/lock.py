@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import replace
 
-from qpipe.commands.options import Options
+from qpipe.commands import recipe_arguments
 from qpipe.commands.output import say
-from qpipe.session.plans import Objective, each_draft, pinner
-from qpipe.recipe import locking
-from qpipe.recipe.draft import RunDraft
-from qpipe.recipe.planning import plan
-from qpipe.recipe.request import Request
 
 
-def lock(request: Request, options: Options) -> int:
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the arguments of recipes."""
+    recipe_arguments.add(parser, verb)
+
+
+def run(args: argparse.Namespace) -> int:
     """Ask the hub anew, whatever an older lock says. Raises SourceError without a network."""
-    asking = replace(pinner(request, options), locked={})
-
-    def handle(draft: RunDraft) -> Sequence[Objective]:
-        plan(draft, asking)
-        return [None for _ in draft["jobs"]]
-
-    each_draft(request, options, handle)
-    if not asking.notes:
-        answer = "nothing to lock: every source is local or names its commit"
-        print(json.dumps({"lock": None, "sources": {}}) if options.json else answer)
+    context = recipe_arguments.context(args)
+    if recipe_arguments.shown_by_hydra(context):
         return 0
-    path = locking.write(request.recipe, asking.notes)
-    if options.json:
-        print(json.dumps({"lock": str(path), "sources": asking.notes}))
+    from qpipe.session.sources import pin_sources
+
+    pinned = pin_sources(context)
+    if args.json:
+        path = None if pinned.lock_file is None else str(pinned.lock_file)
+        print(json.dumps({"lock": path, "sources": dict(pinned.commits)}))
+    elif pinned.lock_file is None:
+        print("nothing to lock: every source is local or names its commit")
     else:
-        for label, commit in asking.notes.items():
+        for label, commit in pinned.commits.items():
             say(f"{label} = {commit}")
-        print(f"written to {path}; runs of this recipe need no network to resolve them now")
+        anew = "runs of this recipe need no network to resolve them now"
+        print(f"written to {pinned.lock_file}; {anew}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from qpipe.core.events import Event, NodeProgress
@@ -36,11 +35,12 @@ class Recorder:
                 # A full disk must not end a run for its log; `close` says what is missing.
                 self._trouble = error
 
-    def close(self) -> None:
-        """Close the file; say on stderr if events are missing from it."""
+    def close(self) -> str | None:
+        """Close the file; return in words why events are missing from it, if any are."""
         try:
             self._file.close()
         except OSError as error:
             self._trouble = self._trouble or error
-        if self._trouble is not None:
-            print(f"qpipe: {self._file.name} is incomplete: {self._trouble}", file=sys.stderr)
+        if self._trouble is None:
+            return None
+        return f"{self._file.name} is incomplete: {self._trouble}"

@@ -9,12 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.session.requirements import stage_of
 from qpipe.core.env_values import reveal
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
 from qpipe.errors import QpipeError, SourceError, placed
+from qpipe.session.requirements import stage_of
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Order
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 _SOME_KEY = "0" * 64
 
 
-class AtHand:
-    """The artifacts of ``found`` that the store has; a local source is linked together below
+class AvailableInputs:
+    """The artifacts of ``forecasts`` that the store has; a local source is linked together below
     ``temporary`` once it is asked for."""
 
-    def __init__(self, found: Sequence[Forecast], temporary: Path) -> None:
-        self._known = {item.node.id: item for item in found}
+    def __init__(self, forecasts: Sequence[Forecast], temporary: Path) -> None:
+        """Nothing is read or linked yet."""
+        self._known = {item.node.id: item for item in forecasts}
         self._temporary = temporary
         self._configs: dict[str, Path | None] = {}
 
     def order(self, item: Forecast) -> Order:
-        """What a node's stage is asked, with those inputs alone that are at hand.
+        """Return what a node's stage is asked, with those inputs alone that are at hand.
 
         Raises SourceError for a local source that cannot be read.
         """
@@ -67,7 +68,7 @@ class AtHand:
         return self._temporary / source if artifact is None else artifact.path
 
     def ahead(self, item: Forecast) -> Order:
-        """The same, with config.json of the repositories that are not here yet.
+        """Return the same, with config.json of the repositories that are not here yet.
 
         Raises SourceError.
         """
@@ -77,7 +78,7 @@ class AtHand:
         return replace(self.order(item), configs=configs)
 
     def params(self, node: Node) -> Any:
-        """A node's parameters as its stage has them."""
+        """Return a node's parameters as its stage has them."""
         return stage_of(node.runtime.entry).Params.model_validate_json(
             json.dumps(reveal(node.params))
         )

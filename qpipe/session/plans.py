@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpipe.commands.options import Options
+from qpipe.core.graph import Graph, merge
 from qpipe.core.layout import StorePaths
 from qpipe.core.plan import Plan
 from qpipe.errors import RecipeError
 from qpipe.recipe import locking, plan_cache
-from qpipe.recipe.draft import RunDraft
+from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.planning import plan
-from qpipe.recipe.request import Request
+from qpipe.session.context import Context
 from qpipe.sources.pinning import HubSource, Pinner
 
 if TYPE_CHECKING:
@@ -25,19 +25,45 @@ Objective = float | Sequence[float] | None
 Handler = Callable[[RunDraft], Sequence[Objective]]
 
 
-def each_draft(
-    request: Request, options: Options, handle: Handler, *, folder: Path | None = None
-) -> None:
+@dataclass(frozen=True)
+class Merged:
+    """All jobs of a request: the drafts of its batches, and one graph for all of them."""
+
+    drafts: Sequence[RunDraft]
+    graph: Graph
+
+    @property
+    def invalid(self) -> list[InvalidJobDraft]:
+        """The jobs that are left out."""
+        return [job for draft in self.drafts for job in draft["invalid"]]
+
+
+def merged(context: Context) -> Merged:
+    """Compose and plan a request without running any of it. Raises RecipeError, SourceError."""
+    drafts: list[RunDraft] = []
+    plans: list[Plan] = []
+
+    def handle(draft: RunDraft, planned: Plan) -> Sequence[Objective]:
+        drafts.append(draft)
+        plans.append(planned)
+        return [None for _ in planned.jobs]
+
+    each_plan(context, handle)
+    return Merged(drafts, plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans))
+
+
+def each_draft(context: Context, handle: Handler, *, folder: Path | None = None) -> None:
     """Call ``handle`` with every batch of jobs that the request comes to: one for a single run or
     a plain sweep, several for a sweeper that looks at results.
 
     ``handle`` returns the objective of each job. A plan that was composed before from the same
     files and overrides is not composed again. ``folder`` takes what a sweeper plugin writes.
+    Raises RecipeError for jobs that cannot be run, unless they may be left out.
     """
-    plans = StorePaths(options.store).plans
+    request, plans = context.request, StorePaths(context.store).plans
     remembered = plan_cache.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
-        _tell(remembered, options)
+        _announce(remembered, context)
         handle(remembered)
         return
     from qpipe.recipe import load
@@ -47,7 +73,7 @@ def each_draft(
 
         drafted = draft(request.recipe, jobs)
         load.remember_batch(plans, request, jobs, drafted)
-        _tell(drafted, options)
+        _announce(drafted, context)
         objectives = list(handle(drafted))
         for job in drafted["invalid"]:
             objectives.insert(job["index"], None)
@@ -56,49 +82,49 @@ def each_draft(
     load.drive(request, batch, folder=folder)
 
 
-def _tell(draft: RunDraft, options: Options) -> None:
-    """Say on stderr what is to be told; raise RecipeError for jobs that cannot be run, unless they
-    may be left out."""
-    for note in [] if options.quiet else draft["notes"]:
-        print(f"qpipe: {note}", file=sys.stderr)
+def _announce(draft: RunDraft, context: Context) -> None:
+    """Pass on a draft's notes; raise RecipeError for jobs that cannot be run, unless they may be
+    left out."""
+    for note in draft["notes"]:
+        context.notify(note)
     invalid = draft["invalid"]
-    if invalid and not (options.keep_going or draft["skip_invalid"]):
+    if invalid and not (context.keep_going or draft["skip_invalid"]):
         from qpipe.recipe.wording import invalid_jobs
 
         raise RecipeError(invalid_jobs(invalid, len(invalid) + len(draft["jobs"])))
 
 
 def each_plan(
-    request: Request,
-    options: Options,
+    context: Context,
     handle: Callable[[RunDraft, Plan], Sequence[Objective]],
     *,
     folder: Path | None = None,
 ) -> None:
-    """`each_draft`, with the sources pinned and the jobs merged into one graph."""
+    """Do as `each_draft`, with the sources pinned and the jobs merged into one graph."""
 
     def planned(draft: RunDraft) -> Sequence[Objective]:
-        return handle(draft, _plan(draft, request, options))
+        return handle(draft, _plan(draft, context))
 
-    each_draft(request, options, planned, folder=folder)
+    each_draft(context, planned, folder=folder)
 
 
-def pinner(request: Request, options: Options) -> Pinner:
-    """What pins the sources of this request's recipe."""
+def pinner(context: Context) -> Pinner:
+    """Return what pins the sources of this request's recipe."""
+    recipe = context.request.recipe
     return Pinner(
-        folders=tuple(dict.fromkeys((Path.cwd(), locking.recipe_folder(request.recipe)))),
-        hashes=StorePaths(options.store).hashes,
-        locked=locking.read(request.recipe),
+        folders=tuple(dict.fromkeys((Path.cwd(), locking.recipe_folder(recipe)))),
+        hashes=StorePaths(context.store).hashes,
+        locked=locking.read(recipe),
         resolve=_resolve,
     )
 
 
-def _plan(draft: RunDraft, request: Request, options: Options) -> Plan:
+def _plan(draft: RunDraft, context: Context) -> Plan:
     started = time.monotonic()
-    planned = plan(draft, pinner(request, options))
+    planned = plan(draft, pinner(context))
     seconds = time.monotonic() - started
-    if seconds > 2 and not options.quiet:
-        print(f"pinned the sources in {seconds:.1f} s (remembered from now on)", file=sys.stderr)
+    if seconds > 2:
+        context.notify(f"pinned the sources in {seconds:.1f} s (remembered from now on)")
     return planned
 
 

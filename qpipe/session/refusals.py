@@ -5,36 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from qpipe.session.inputs import AtHand
-from qpipe.session.requirements import stage_of
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError
+from qpipe.session.inputs import AvailableInputs
+from qpipe.session.requirements import stage_of
 
 
-def refused(graph: Graph, store: Store) -> dict[str, QpipeError]:
-    """By node id, what each node that is not in the store would fail with (`Stage.refuse`)."""
+def refusals(graph: Graph, store: Store) -> dict[str, QpipeError]:
+    """Map the ids of nodes that are not in the store to what they would fail with
+    (`Stage.refuse`)."""
     if not any(refuses(node) for node in graph.values()):
         return {}
     errors: dict[str, QpipeError] = {}
-    found = forecast(graph, store)
+    forecasts = forecast(graph, store)
     with TemporaryDirectory(prefix="qpipe-run-") as temporary:
-        there = AtHand(found, Path(temporary))
-        for item in found:
+        inputs = AvailableInputs(forecasts, Path(temporary))
+        for item in forecasts:
             if item.state == "cached" or not refuses(item.node):
                 continue
             try:
-                with there.in_users_words(item):
-                    order = there.ahead(item)
-                    stage_of(item.node.runtime.entry).refuse(there.params(item.node), order)
+                with inputs.in_users_words(item):
+                    order = inputs.ahead(item)
+                    stage_of(item.node.runtime.entry).refuse(inputs.params(item.node), order)
             except QpipeError as error:
                 errors[item.node.id] = error
     return errors
 
 
 def refuses(node: Node) -> bool:
-    """Whether a node's stage can tell anything beforehand."""
+    """Return whether a node's stage can tell anything beforehand."""
     from qpipe.stages.base import Stage
 
     own: object = stage_of(node.runtime.entry).refuse

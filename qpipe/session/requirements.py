@@ -17,24 +17,24 @@ if TYPE_CHECKING:
 
 
 def lacks(node: Node) -> str | None:
-    """Why the node's stage cannot run on this machine, with the command that helps, or None."""
+    """Return why the node's stage cannot run on this machine, with the command that helps."""
     return _problem(node.runtime.entry)
 
 
-def refusals(found: Iterable[Forecast], executor: Executor) -> dict[str, EngineMissingError]:
-    """By node id, what a run would refuse before it starts anything (`qpipe.core.runner`)."""
-    refused = {}
-    for item in found:
+def missing(forecasts: Iterable[Forecast], executor: Executor) -> dict[str, EngineMissingError]:
+    """Map node ids to what a run would lack for them, before it starts anything."""
+    problems = {}
+    for item in forecasts:
         if item.state == "cached" or item.made_before:
             continue
         node = item.node
         if why := lacks(node) or executor.check(node.runtime.resources):
-            refused[node.id] = EngineMissingError(why)
-    return refused
+            problems[node.id] = EngineMissingError(why)
+    return problems
 
 
 def stage_of(entry: str) -> type[Stage]:
-    """The class behind a node's entry."""
+    """Import the class behind a node's entry."""
     module, _, name = entry.partition(":")
     stage: type[Stage] = getattr(importlib.import_module(module), name)
     return stage

@@ -1,4 +1,7 @@
-"""`qpipe run`: every job of the request as one graph, and the comparison of what came out."""
+"""Carry out a request: all its jobs as one graph, and the comparison of what came out.
+
+A run whose nodes are all cached imports no stage, and neither pydantic nor Hydra.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,12 @@ import contextlib
 import functools
 import itertools
 import json
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qpipe.session.requirements import lacks
-from qpipe.commands.options import Options
-from qpipe.session.plans import Objective, each_plan
 from qpipe.core import gc, lock, runner
 from qpipe.core.events import Emit, fan_out
 from qpipe.core.graph import Graph, merge
@@ -26,36 +25,60 @@ from qpipe.core.store import Store
 from qpipe.errors import QpipeError, UsageError
 from qpipe.executors.make import make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
-from qpipe.recipe.request import Request
+from qpipe.session.context import Context
+from qpipe.session.plans import Objective, each_plan
+from qpipe.session.requirements import lacks
 
-
-def run(request: Request, options: Options) -> int:
-    """Run a recipe. The comparison goes to stdout, or with ``json`` the whole summary."""
-    if request.flags:
-        from qpipe.recipe import load
-
-        load.drive(request, lambda jobs: [None for _ in jobs])
-        return 0
-    session = _Session(request, options)
-    try:
-        each_plan(request, options, session.batch, folder=session.folder)
-    finally:
-        session.close()
-    return session.report()
-
+if TYPE_CHECKING:
+    from qpipe.report.record import Recorder
 
 _NAME_BYTES = 150
 
 
-@dataclass
-class _Session:
-    """One command's run: a folder, and all batches that a sweeper asks for."""
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run came to.
 
-    request: Request
-    options: Options
+    ``document`` is what run.json holds. ``problems`` are files of the run that could not be
+    written, in words; where ``written`` is False these are the summary and the reports. ``errors``
+    are those of the nodes that failed, in graph order.
+    """
+
+    paths: RunPaths
+    document: Mapping[str, Any]
+    errors: Sequence[QpipeError]
+    problems: Sequence[str]
+    written: bool
+    exit_code: int
+
+
+def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = False) -> FinishedRun:
+    """Run every job of a request; ``listeners`` take the events, ``pin`` keeps the artifacts from
+    gc.
+
+    What fails is in the answer. Raises UsageError if the run's folder cannot be made, RecipeError
+    and SourceError before anything runs, and InterruptedRunError.
+    """
+    run = _Run(context, [*listeners])
+    try:
+        each_plan(context, run.batch, folder=run.folder)
+    except BaseException:
+        for problem in run.close():
+            context.notify(problem)
+        raise
+    return run.finished(run.close(), pin=pin)
+
+
+@dataclass
+class _Run:
+    """A folder, and all batches that a sweeper asks for."""
+
+    context: Context
+    listeners: list[Emit]
     store: Store = field(init=False)
     folder: Path = field(init=False)
     paths: RunPaths | None = None
+    recorder: Recorder | None = None
     plans: list[Plan] = field(default_factory=list)
     invalid: list[InvalidJobDraft] = field(default_factory=list)
     """Jobs that were left out."""
@@ -64,13 +87,12 @@ class _Session:
     refused: dict[str, QpipeError] = field(default_factory=dict)
     """What was not even tried, by node id."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    listeners: list[Emit] = field(default_factory=list)
-    closers: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.options.store.absolute())
+        self.store = Store(self.context.store.absolute())
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-        self.folder = self.options.runs.absolute() / f"{stamp}_{short_name(self.request.recipe)}"
+        name = short_name(self.context.request.recipe)
+        self.folder = self.context.runs.absolute() / f"{stamp}_{name}"
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
         """Run one batch of jobs; the objective of each."""
@@ -81,7 +103,7 @@ class _Session:
             store=self.store,
             executor=make(paths=self.paths, **draft["executor"]),
             emit=fan_out(self.listeners),
-            keep_going=self.options.keep_going or draft["keep_going"],
+            keep_going=self.context.keep_going or draft["keep_going"],
             lacks=lacks,
             refuses=self._refuses(plan.graph),
         )
@@ -92,45 +114,42 @@ class _Session:
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
 
     def _refuses(self, graph: Graph) -> Refuses:
-        """Asks the stages at the first node that is to be made: a run whose nodes are all cached
+        """Ask the stages at the first node that is to be made: a run whose nodes are all cached
         imports none of them."""
 
         @functools.cache
         def errors() -> Mapping[str, QpipeError]:
-            from qpipe.session.refusals import refused
+            from qpipe.session.refusals import refusals
 
-            found = refused(graph, self.store)
-            self.refused |= found
-            return found
+            refused = refusals(graph, self.store)
+            self.refused |= refused
+            return refused
 
         return lambda node: errors().get(node.id)
 
     def _open(self) -> RunPaths:
-        from qpipe.report.live import Live
         from qpipe.report.record import Recorder
 
         try:
             paths = RunPaths(new_folder(self.folder))
-            recorder = Recorder(paths.events)
+            self.recorder = Recorder(paths.events)
         except OSError as error:
             raise UsageError(
                 f"no folder for this run can be made in {self.folder.parent} ({error.strerror}); "
                 "name another with --runs or QPIPE_RUNS"
             ) from None
-        live = Live(quiet=self.options.quiet)
-        self.closers += [live, recorder]
-        self.listeners += [live, recorder]
+        self.listeners.append(self.recorder)
         return paths
 
-    def close(self) -> None:
-        """Leave the terminal as it was, and let gc have the artifacts."""
-        for closer in self.closers:
-            closer.close()  # type: ignore[attr-defined]
+    def close(self) -> list[str]:
+        """Let gc have the artifacts; return what is missing from the log of events, in words."""
+        problem = self.recorder.close() if self.recorder else None
         self.store.close()
+        return [] if problem is None else [problem]
 
-    def report(self) -> int:
-        """Write the run's summary and reports, print the answer; the exit code."""
-        from qpipe.report import render, rows, summary
+    def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
+        """Write the run's summary and reports."""
+        from qpipe.report import rows, summary
 
         assert self.paths is not None
         plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
@@ -138,44 +157,37 @@ class _Session:
         document = summary.document(
             self.paths.root.name, plan, result, rows.rows(plan, result), invalid=self.invalid
         )
-        trouble = self._write(document)
-        if self.options.pin:
+        problem = _write(document, self.paths)
+        if pin:
             keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]
             gc.pin(self.store, self.paths.root.name, keys)
-        if self.options.json:
-            json.dump(document, sys.stdout, indent=1, allow_nan=False)
-            print()
-        else:
-            render.to_terminal(document["rows"], sys.stdout)
-            for job in self.invalid:
-                print(f"left out: {job['name']}: {job['error']}")
-            if trouble is None:
-                print(f"report: {self.paths.report('md')} (also .json, .csv)", file=sys.stderr)
-        if trouble is not None:
-            print(f"qpipe: {trouble}", file=sys.stderr)
-        return _exit_code(result, self.refused) or int(self.failed or trouble is not None)
+        return FinishedRun(
+            paths=self.paths,
+            document=document,
+            errors=[o.error for o in result.outcomes.values() if o.error is not None],
+            problems=[*problems, *([problem] if problem else [])],
+            written=problem is None,
+            exit_code=_exit_code(result, self.refused) or int(self.failed or problem is not None),
+        )
 
-    def _write(self, document: Mapping[str, Any]) -> str | None:
-        """Write the summary and the reports; what went wrong, which takes nothing from the answer
-        on stdout."""
-        from qpipe.report import render
 
-        assert self.paths is not None
-        try:
-            lock.write_atomic(
-                self.paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
-            )
-            for suffix in ("md", "json", "csv"):
-                text = render.render(document["rows"], suffix, title=self.paths.root.name)
-                path = self.paths.report(suffix)
-                path.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError as error:
-            return (
-                f"{error.filename or self.paths.root}: the run's summary and reports could not be "
-                f"written ({error.strerror}); what was made is in the store, and the same command "
-                "writes them again"
-            )
-        return None
+def _write(document: Mapping[str, Any], paths: RunPaths) -> str | None:
+    """Write the summary and the reports; what went wrong, which takes nothing from the answer."""
+    from qpipe.report import render
+
+    try:
+        lock.write_atomic(paths.summary, json.dumps(document, indent=1, allow_nan=False).encode())
+        for suffix in ("md", "json", "csv"):
+            text = render.render(document["rows"], suffix, title=paths.root.name)
+            path = paths.report(suffix)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        return (
+            f"{error.filename or paths.root}: the run's summary and reports could not be "
+            f"written ({error.strerror}); what was made is in the store, and the same command "
+            "writes them again"
+        )
+    return None
 
 
 def _exit_code(result: RunResult, refused: Mapping[str, QpipeError]) -> int:

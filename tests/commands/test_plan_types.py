@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.session.previews import shortened
+from qpipe.commands.plan_text import shortened
 from qpipe.gguf import reader
 from tests.cli import qpipe
 from tests.gguf import samples

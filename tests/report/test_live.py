@@ -262,12 +262,11 @@ def test_progress_is_recorded_now_and_then(tmp_path: Path) -> None:
     assert [json.loads(line)["done"] for line in path.read_text().splitlines()] == [0, 50]
 
 
-def test_a_full_disk_does_not_end_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_does_not_end_the_run() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("needs /dev/full")
     recorder = Recorder(full)
     for _ in range(3):
         recorder(Warned("x"))
-    recorder.close()
-    assert capsys.readouterr().err.count("/dev/full is incomplete: ") == 1
+    assert (recorder.close() or "").startswith("/dev/full is incomplete: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
 import shlex
@@ -11,21 +13,26 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.commands import compose
-from qpipe.commands.options import Options
+from qpipe.cli import VERBS
+from qpipe.commands import recipe_arguments
 from qpipe.commands.parser import Parser
 from qpipe.errors import UsageError
 from qpipe.recipe.request import Request
+from qpipe.session.context import Context
 from tests.cli import environment, qpipe
 
 ROOT = Path(__file__).parents[2]
 
 
-def parse(line: str) -> tuple[Request, Options]:
+def arguments(line: str) -> argparse.Namespace:
     verb, *words = shlex.split(line)
     parser = Parser(prog=f"qpipe {verb}", description="")
-    compose.configure(parser, verb)
-    return compose.request_and_options(parser.parse_intermixed_args(words))
+    importlib.import_module(f"qpipe.commands.{VERBS[verb][0]}").configure(parser, verb)
+    return parser.parse_intermixed_args(words)
+
+
+def parse(line: str) -> Context:
+    return recipe_arguments.context(arguments(line))
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +52,12 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_any_order(line: str) -> None:
-    request, options = parse(line)
-    assert request == Request(
+    context = parse(line)
+    assert context.request == Request(
         "demo", ("quantize.type=Q8_0,Q4_0", "+a.b=1", "~evaluate"), multirun=True
     )
-    assert options == Options(store=Path("X"), runs=Path("outputs/runs"), json=True)
+    assert (context.store, context.runs) == (Path("X"), Path("outputs/runs"))
+    assert arguments(line).json
 
 
 @pytest.mark.parametrize(
@@ -61,16 +69,17 @@ def test_any_order(line: str) -> None:
     ],
 )
 def test_overrides_are_left_alone(line: str, overrides: tuple[str, ...]) -> None:
-    assert parse(line)[0].overrides == overrides
+    assert parse(line).request.overrides == overrides
 
 
 def test_options_of_run() -> None:
-    options = parse("run demo --keep-going --pin --quiet --runs R")[1]
-    assert (options.keep_going, options.pin, options.quiet) == (True, True, True)
-    assert options.runs == Path("R")
+    line = "run demo --keep-going --pin --quiet --runs R"
+    args = arguments(line)
+    assert (args.keep_going, args.pin, args.quiet) == (True, True, True)
+    assert (parse(line).keep_going, parse(line).runs) == (True, Path("R"))
     with pytest.raises(UsageError, match="no option --pin"):
         parse("plan demo --pin")
-    assert parse("graph demo --format dot")[1].format == "dot"
+    assert arguments("graph demo --format dot").format == "dot"
 
 
 @pytest.mark.parametrize(
@@ -85,11 +94,11 @@ def test_options_of_run() -> None:
     ],
 )
 def test_flags_of_hydra_are_passed_on(line: str, flags: tuple[str, ...]) -> None:
-    assert parse(line)[0] == Request("demo", ("a=1",), flags=flags)
+    assert parse(line).request == Request("demo", ("a=1",), flags=flags)
 
 
 def test_the_path_of_a_recipe_may_hold_anything(tmp_path: Path) -> None:
-    assert parse("run a=1/my.yaml b=2")[0] == Request("a=1/my.yaml", ("b=2",))
+    assert parse("run a=1/my.yaml b=2").request == Request("a=1/my.yaml", ("b=2",))
     with pytest.raises(UsageError, match="the recipe comes first"):
         parse("run quantize.type=Q8_0 demo")
 

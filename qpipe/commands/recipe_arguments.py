@@ -1,9 +1,9 @@
-"""run, plan, graph, explain, lock: from the command line to a `Request` and `Options`."""
+"""The arguments that run, plan, graph, explain and lock share, and the `Context` they come to."""
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,7 @@ from qpipe.commands.parser import add_json, add_runs, add_store
 from qpipe.errors import UsageError
 
 if TYPE_CHECKING:
-    from qpipe.commands.options import Options
-    from qpipe.recipe.request import Request
+    from qpipe.session.context import Context
 
 # Hydra's own flags, passed on: option strings, and what argparse needs to know.
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -47,21 +46,11 @@ RECIPE is a name under recipes/ or the path of a YAML file. Overrides are Hydra'
 """
 
 
-# Verb → the module that has a function of its name.
-_MODULES = {
-    "run": "qpipe.session.run",
-    "plan": "qpipe.commands.forecasting",
-    "graph": "qpipe.commands.forecasting",
-    "explain": "qpipe.commands.forecasting",
-    "lock": "qpipe.commands.lock",
-}
-
-
-def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """The arguments of the recipe verbs; ``run`` and ``graph`` have some of their own."""
+def add(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the recipe and its overrides, the folders, ``--json``, ``--quiet`` and Hydra's flags."""
     parser.usage = f"qpipe {verb} RECIPE [overrides] [-m] [options]"
     parser.epilog = _EPILOG.format(verb=verb)
-    parser.set_defaults(verb=verb, keep_going=False, pin=False, format="text")
+    parser.set_defaults(verb=verb, keep_going=False)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="sweep: values with commas are alternatives"
@@ -70,49 +59,48 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     add_store(parser)
     add_runs(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, only the answer")
-    if verb in ("run", "plan"):
-        parser.add_argument(
-            "--keep-going",
-            action="store_true",
-            help="after a failure, go on with all that does not need it; leave out jobs of a sweep "
-            "whose settings do not go together",
-        )
-    if verb == "run":
-        parser.add_argument("--pin", action="store_true", help="keep the artifacts from gc")
-    if verb == "graph":
-        parser.add_argument(
-            "--format", choices=("text", "dot", "mermaid"), default="text", help="default: text"
-        )
     hydra = parser.add_argument_group("Hydra's own")
     for names, settings in _HYDRA_FLAGS:
         hydra.add_argument(*names, **settings)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Hand the request to the verb's function. Raises UsageError without a recipe."""
-    request, options = request_and_options(args)
-    module = importlib.import_module(_MODULES[args.verb])
-    code: int = getattr(module, args.verb)(request, options)
-    return code
+def add_keep_going(parser: argparse.ArgumentParser) -> None:
+    """Add ``--keep-going``."""
+    parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="after a failure, go on with all that does not need it; leave out jobs of a sweep "
+        "whose settings do not go together",
+    )
 
 
-def request_and_options(args: argparse.Namespace) -> tuple[Request, Options]:
-    """What was asked for. Raises UsageError without a recipe."""
-    from qpipe.commands.options import Options
+def shown_by_hydra(context: Context) -> bool:
+    """Have Hydra answer on stdout where one of its flags asks for that; False without any."""
+    if not context.request.flags:
+        return False
+    from qpipe.recipe import load
+
+    load.drive(context.request, lambda jobs: [None for _ in jobs])
+    return True
+
+
+def context(args: argparse.Namespace) -> Context:
+    """Return what was asked for. Raises UsageError without a recipe."""
     from qpipe.recipe.request import Request
+    from qpipe.session.context import Context
 
     recipe, overrides = _recipe(args)
-    return (
+
+    def notify(note: str) -> None:
+        if not args.quiet:
+            print(f"qpipe: {note}", file=sys.stderr)
+
+    return Context(
         Request(recipe, tuple(overrides), multirun=args.multirun, flags=_flags(args)),
-        Options(
-            store=Path(args.store),
-            runs=Path(args.runs),
-            json=args.json,
-            keep_going=args.keep_going,
-            pin=args.pin,
-            quiet=args.quiet,
-            format=args.format,
-        ),
+        store=Path(args.store),
+        runs=Path(args.runs),
+        keep_going=args.keep_going,
+        notify=notify,
     )
 
 

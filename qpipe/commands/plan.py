@@ -1,0 +1,54 @@
+"""`qpipe plan`: what a run would do; nothing runs."""
+
+from __future__ import annotations
+
+import argparse
+
+from qpipe.commands import recipe_arguments
+from qpipe.commands.output import print_json, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from qpipe.session.forecasts import RunPlan
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the arguments of recipes, and ``--keep-going``."""
+    recipe_arguments.add(parser, verb)
+    recipe_arguments.add_keep_going(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print hits, misses and why, and what would be made; the exit code of what would fail."""
+    context = recipe_arguments.context(args)
+    if recipe_arguments.shown_by_hydra(context):
+        return 0
+    from qpipe.commands.plan_text import document
+    from qpipe.session.forecasts import run_plan
+
+    plan = run_plan(context)
+    if args.json:
+        print_json(document(plan))
+    else:
+        _print(plan)
+    return plan.errors[0].exit_code if plan.errors else 0
+
+
+def _print(plan: RunPlan) -> None:
+    from qpipe.commands.plan_text import node_lines, preview_lines
+
+    for line in node_lines(plan.nodes):
+        say(line)
+    counts = plan.counts
+    print(
+        f"{len(plan.nodes)} nodes: {counts['cached']} cached, {counts['run']} to run, "
+        f"{counts['unknown']} unknown until their inputs are made"
+    )
+    for node in plan.nodes:
+        if node.error is not None:
+            say(f"{node.name} would fail: {node.error}")
+        elif node.preview is not None:
+            first, *others = preview_lines(node.preview)
+            say("\n".join([f"{node.name}: {first}", *others]))
+    for job in plan.left_out:
+        say(f"left out: {job.name}: {job.error}")

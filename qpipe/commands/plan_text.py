@@ -1,0 +1,123 @@
+"""What a run would do and make, in lines and as JSON."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qpipe.core.key import Json
+    from qpipe.session.forecasts import Explanation, PlannedNode, RunPlan
+    from qpipe.stages.base import Preview
+
+_MARKS = {"cached": "✓ cached", "run": "● run", "unknown": "? unknown"}
+_WIDTH = 100
+_LAYER = re.compile(r"blk\.(\d+)\.(.+)")
+
+
+def document(plan: RunPlan) -> dict[str, Json]:
+    """Return the plan as ``--json`` gives it."""
+    nodes: list[Json] = [{**_record(node), **_outlook(node)} for node in plan.nodes]
+    left_out: list[Json] = [{"name": job.name, "error": job.error} for job in plan.left_out]
+    answer: dict[str, Json] = {"nodes": nodes, "counts": dict(plan.counts)}
+    return answer | ({"invalid": left_out} if left_out else {})
+
+
+def explanation_document(explanation: Explanation) -> dict[str, Json]:
+    """Return an explanation as ``--json`` gives it."""
+    return {
+        **_record(explanation.node),
+        "nearest": explanation.nearest.key if explanation.nearest else None,
+        "differs": [
+            {"field": d.field, "here": d.here, "there": d.there} for d in explanation.differences
+        ],
+    }
+
+
+def node_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:
+    """Yield a line a node: its state, its name, the first digits of its key, and why."""
+    width = max(len(node.name) for node in nodes)
+    for node in nodes:
+        key = node.key[:12] if node.key else "-" * 12
+        yield f"{_MARKS[node.state]:<10} {node.name:<{width}}  {key}  {node.why}"
+
+
+def _record(node: PlannedNode) -> dict[str, Json]:
+    return {
+        "name": node.name,
+        "stage": node.stage,
+        "id": node.id,
+        "state": node.state,
+        "why": node.why,
+        "key": node.key,
+        "artifact": str(node.artifact) if node.artifact else None,
+    }
+
+
+def _outlook(node: PlannedNode) -> dict[str, Json]:
+    if node.error is not None:
+        return {"error": str(node.error)}
+    if node.preview is None:
+        return {}
+    preview = node.preview
+    return {"facts": preview.facts, "tensors": preview.tensors, "at_most": preview.at_most}
+
+
+def preview_lines(preview: Preview) -> Iterator[str]:
+    """Yield size and bits per weight, and below them the tensors of each type; of no model, the
+    size."""
+    facts = preview.facts
+    amount = (
+        f"{facts['size_bytes']:,} bytes"
+        if "size_bytes" in facts
+        else f"{facts['tokens_scored']:,} tokens scored"
+    )
+    words = f"{facts['format']}, {'at most ' if preview.at_most else ''}{amount}"
+    if not preview.tensors:
+        yield words
+        return
+    yield f"{words}, {facts['bits_per_weight']:.3f} bits per weight"
+    if isinstance(notes := facts.get("notes"), list):
+        yield from (f"  note: {note}" for note in notes)
+    by_type: dict[str, list[str]] = {}
+    for name, kind in preview.tensors.items():
+        by_type.setdefault(kind, []).append(name)
+    width = max(map(len, by_type))
+    for kind, names in sorted(by_type.items()):
+        yield from textwrap.wrap(
+            "  ".join(shortened(names)),
+            _WIDTH,
+            initial_indent=f"  {kind:<{width}}  ",
+            subsequent_indent=" " * (width + 4),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+
+def shortened(names: Iterable[str]) -> list[str]:
+    """Return tensors that differ only by their layer as one: ``blk.{0-3,7}.attn_v.weight``."""
+    layers: dict[str, list[int] | None] = {}
+    for name in names:
+        if match := _LAYER.fullmatch(name):
+            found = layers.setdefault(match[2], [])
+            assert found is not None
+            found.append(int(match[1]))
+        else:
+            layers[name] = None
+    return [
+        name if numbers is None else f"blk.{{{_ranges(sorted(numbers))}}}.{name}"
+        for name, numbers in layers.items()
+    ]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``[0, 1, 2, 5]`` as ``0-2,5``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

@@ -1,0 +1,45 @@
+"""`qpipe run`: run a recipe, and print the comparison of what came out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from qpipe.commands import recipe_arguments
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the arguments of recipes, ``--keep-going`` and ``--pin``."""
+    recipe_arguments.add(parser, verb)
+    recipe_arguments.add_keep_going(parser)
+    parser.add_argument("--pin", action="store_true", help="keep the artifacts from gc")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run it; the comparison goes to stdout, or with ``--json`` the whole summary."""
+    context = recipe_arguments.context(args)
+    if recipe_arguments.shown_by_hydra(context):
+        return 0
+    from qpipe.report.live import Live
+    from qpipe.session.run import execute
+
+    live = Live(quiet=args.quiet)
+    try:
+        finished = execute(context, listeners=[live], pin=args.pin)
+    finally:
+        live.close()
+    if args.json:
+        from qpipe.commands.output import print_json
+
+        print_json(finished.document)
+    else:
+        from qpipe.report import render
+
+        render.to_terminal(finished.document["rows"], sys.stdout)
+        for job in finished.document.get("invalid", []):
+            print(f"left out: {job['name']}: {job['error']}")
+        if finished.written:
+            print(f"report: {finished.paths.report('md')} (also .json, .csv)", file=sys.stderr)
+    for problem in finished.problems:
+        print(f"qpipe: {problem}", file=sys.stderr)
+    return finished.exit_code

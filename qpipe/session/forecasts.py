@@ -1,0 +1,134 @@
+"""What a run would do, node by node, and why what is not cached is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
+from qpipe.core.layout import RunPaths
+from qpipe.core.manifest import Manifest
+from qpipe.core.store import Store
+from qpipe.errors import QpipeError
+from qpipe.executors.make import make
+from qpipe.session.context import Context
+from qpipe.session.plans import merged
+from qpipe.session.previews import previews
+from qpipe.session.requirements import missing
+
+if TYPE_CHECKING:
+    from qpipe.stages.base import Preview
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """One node of a run that has not been started.
+
+    ``state`` is ``cached`` (in the store), ``run`` (it would run) or ``unknown`` (an input has to
+    be made first), ``why`` says so in words. ``key`` is None as long as it depends on what an input
+    will hold; ``artifact`` is the folder in the store. ``preview`` is what would be made, as far as
+    headers tell; ``error`` is what the node would fail with.
+    """
+
+    name: str
+    stage: str
+    id: str
+    state: str
+    why: str
+    key: str | None = None
+    artifact: Path | None = None
+    preview: Preview | None = None
+    error: QpipeError | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A job of a sweep that cannot be run, and why."""
+
+    name: str
+    error: str
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would do: its nodes in the order of the graph, and the jobs that it leaves out."""
+
+    nodes: Sequence[PlannedNode]
+    left_out: Sequence[LeftOut] = ()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the number of nodes that are ``cached``, would ``run`` or are ``unknown``."""
+        states = [node.state for node in self.nodes]
+        return {state: states.count(state) for state in ("cached", "run", "unknown")}
+
+    @property
+    def errors(self) -> list[QpipeError]:
+        """Return what nodes would fail with, in the order of the graph."""
+        return [node.error for node in self.nodes if node.error is not None]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A node that is not cached, and what differs from the artifact that comes nearest.
+
+    ``nearest`` is None where the store has no artifact of this stage.
+    """
+
+    node: PlannedNode
+    nearest: Manifest | None
+    differences: Sequence[Difference]
+
+
+def run_plan(context: Context) -> RunPlan:
+    """Forecast a request: hits, misses and why, previews and refusals. Nothing runs.
+
+    Raises RecipeError, and SourceError for a source that is not there.
+    """
+    plan = merged(context)
+    forecasts = forecast(plan.graph, Store(context.store))
+    executor = make(paths=RunPaths(context.runs), **plan.drafts[0]["executor"])
+    coming = previews(forecasts) | missing(forecasts, executor)
+    return RunPlan(
+        [_planned(item, coming) for item in forecasts],
+        [LeftOut(job["name"], job["error"]) for job in plan.invalid],
+    )
+
+
+def explanations(context: Context) -> tuple[int, list[Explanation]]:
+    """Return the number of a request's nodes, and an explanation of each that is not cached.
+
+    Raises as `run_plan` does.
+    """
+    store = Store(context.store)
+    forecasts = forecast(merged(context).graph, store)
+    manifests = {f.node.id: f.artifact.manifest for f in forecasts if f.artifact}
+    uncached = [item for item in forecasts if item.state != "cached"]
+    return len(forecasts), [_explained(item, manifests, store) for item in uncached]
+
+
+def _explained(item: Forecast, manifests: Mapping[str, Manifest], store: Store) -> Explanation:
+    inputs = {role: manifests[s] for role, s in item.node.inputs.items() if s in manifests}
+    manifest, differences = nearest_cached(item.node, item.node.digests(inputs), store) or (
+        None,
+        [],
+    )
+    return Explanation(_planned(item, {}), manifest, differences)
+
+
+def _planned(item: Forecast, coming: Mapping[str, Preview | QpipeError]) -> PlannedNode:
+    outlook = coming.get(item.node.id)
+    error = outlook if isinstance(outlook, QpipeError) else None
+    return PlannedNode(
+        name=item.node.name,
+        stage=item.node.stage,
+        id=item.node.id,
+        state=item.state,
+        why=item.why,
+        key=item.key,
+        artifact=item.artifact.path if item.artifact else None,
+        preview=None if isinstance(outlook, QpipeError) else outlook,
+        error=error,
+    )
