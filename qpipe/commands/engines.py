@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.output import print_json
@@ -126,13 +127,15 @@ def _lock(environment: Environment) -> dict[str, Any]:
 
 def _list(as_json: bool) -> int:
     from qpipe.environments.removing import installed
+    from qpipe.stages.plugins import plugins
     from qpipe.stages.registry import all_stages
 
     records = [_record(stage) for stages in all_stages().values() for stage in stages]
     environments = [_on_disk(found) for found in installed(_environments().values())]
     records.sort(key=lambda record: (record["stage"], sorted(record["chosen_by"].items())))
     if as_json:
-        print_json({"engines": records, "environments": environments})
+        broken = [asdict(plugin) for plugin in plugins().broken]
+        print_json({"engines": records, "environments": environments, "broken_plugins": broken})
         return 0
     rows = [
         [
@@ -147,6 +150,8 @@ def _list(as_json: bool) -> int:
     for record in records:
         if record["problem"]:
             print(f"\n{_name(record)}: {record['problem']}")
+    for plugin in plugins().broken:
+        print(f"\n{plugin}; {plugin.fix}")
     if environments:
         rows = [
             [e["name"], numbers.size(e["bytes"]), "" if e["current"] else "older", e["path"]]

@@ -1,9 +1,7 @@
 """Finding the stage class behind ``uses`` and its parameters.
 
 Stages are found by file: every concrete Stage class in the modules of their rooms, rooms inside
-these left out. Third parties add engines through the entry point group ``qpipe.engines``,
-evaluators through ``qpipe.evaluators`` and other stages through ``qpipe.stages``; each entry point
-names a Stage class.
+these left out. Third parties add theirs through entry points (`qpipe.stages.plugins`).
 """
 
 from __future__ import annotations
@@ -13,16 +11,17 @@ import inspect
 import pkgutil
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import metadata
 
 from qpipe.core.key import Json
 from qpipe.errors import RecipeError, nearest
 from qpipe.stages.base import Stage
+from qpipe.stages.plugins import plugins
 
 _ROOMS = ("sources", "calibration", "engines", "evaluators")
-_GROUPS = ("stages", "engines", "evaluators")
 # The parameters that choose among the stages of one kind, most telling first.
 _CHOOSERS = ("method", "metric", "engine", "backend")
+# Broken plugins that an error lists.
+_MOST = 3
 # Leaves a choice to what the inputs are.
 AUTO = "auto"
 
@@ -31,9 +30,8 @@ AUTO = "auto"
 def all_stages() -> Mapping[str, Sequence[type[Stage]]]:
     """Every stage class that is installed, by kind."""
     found: dict[str, list[type[Stage]]] = {}
-    stages = [stage for room in _ROOMS for stage in _shipped(room)]
-    stages += [stage for group in _GROUPS for stage in _third_party(group)]
-    for stage in stages:
+    shipped = [stage for room in _ROOMS for stage in _shipped(room)]
+    for stage in [*shipped, *plugins().stages]:
         found.setdefault(stage.kind, []).append(stage)
     return found
 
@@ -55,10 +53,6 @@ def _shipped(room: str) -> list[type[Stage]]:
     return stages
 
 
-def _third_party(group: str) -> list[type[Stage]]:
-    return [point.load() for point in metadata.entry_points(group=f"qpipe.{group}")]
-
-
 def find(
     uses: str,
     params: Mapping[str, Json],
@@ -76,7 +70,9 @@ def find(
     """
     kinds = all_stages()
     if uses not in kinds:
-        raise RecipeError(f"{field}.uses: there is no stage {uses!r}; {nearest(uses, kinds)}")
+        raise RecipeError(
+            f"{field}.uses: there is no stage {uses!r}; {nearest(uses, kinds)}" + _not_loaded(uses)
+        )
     candidates = list(kinds[uses])
     for chooser in _CHOOSERS:
         choices = {_choice(stage, chooser): None for stage in candidates} if candidates else {}
@@ -92,9 +88,18 @@ def find(
             raise RecipeError(
                 f"{field}.{chooser}: there is no {chooser} {wanted!r}; "
                 + nearest(str(wanted), known)
+                + _not_loaded(str(wanted))
             )
         candidates = agreeing
     return candidates[0]
+
+
+def _not_loaded(name: str) -> str:
+    """What an error about an unknown name adds: plugins that may bring it, and do not load."""
+    broken = sorted(plugins().broken, key=lambda plugin: (name not in plugin.name, plugin.name))
+    more = f"; {len(broken) - _MOST} more: see `qpipe engines`" if len(broken) > _MOST else ""
+    shown = "; ".join(map(str, broken[:_MOST]))
+    return f" ({shown}{more})" if broken else ""
 
 
 def refused(stage: type[Stage], formats: Mapping[str, str | None]) -> list[str]:

@@ -16,7 +16,21 @@ _NO_EXTRAS = ("all", "dev")
 
 
 def checks() -> list[Check]:
-    """A check for each dependency of the base, then one for each extra."""
+    """A check for each dependency of the base, one for each extra, one for each broken plugin."""
+    return [*_own(), *_plugins()]
+
+
+def _plugins() -> list[Check]:
+    """The base works without them, so that they are no more than absent."""
+    from qpipe.stages.plugins import plugins
+
+    return [
+        Check(f"plugin {plugin.name}", "absent", str(plugin), plugin.fix)
+        for plugin in plugins().broken
+    ]
+
+
+def _own() -> list[Check]:
     try:
         own = metadata.distribution(_SELF)
     except metadata.PackageNotFoundError:
