@@ -25,22 +25,43 @@ if TYPE_CHECKING:
 
 
 class CalibrateParams(base.Params):
-    """``samples`` windows of ``length`` tokens from ``text``, chosen by ``seed``.
+    """Windows of a text as token ids.
 
-    ``text`` is a .txt, .md, .jsonl, .json or .parquet file (also with .gz behind), local or of a
-    data set on the hub (``hf:datasets/OWNER/NAME/FILE``). ``field`` names a record's text or
-    messages. ``chat_template`` puts each record into the model's own template, which is told that
-    it is the day ``date`` (None: `qpipe.hf.chat.DATE`). Documents are joined and cut into windows,
-    each with BOS in front if the tokenizer adds one.
+    Documents are joined and cut into windows, each with BOS in front if the tokenizer adds one.
     """
 
-    text: base.SourceFile
-    field: str | None = None
-    chat_template: bool = False
-    date: Day | None = None
-    samples: int = Field(128, ge=1)
-    length: int = Field(512, ge=8)
-    seed: int = Field(0, ge=0)
+    text: base.SourceFile = Field(
+        description=(
+            "What methods that look at activations are given: .txt, .md, .jsonl, .json or "
+            ".parquet, also .gz, or hf:datasets/OWNER/NAME/FILE. The one that comes with qpipe is"
+            " small, and of children's stories."
+        )
+    )
+    field: str | None = Field(
+        None,
+        description=(
+            "The field of a record that holds its text or messages. null: text, content or "
+            "messages, whichever it has."
+        ),
+    )
+    chat_template: bool = Field(
+        False,
+        description=(
+            "true: put messages, or a text as a user's, into the model's own chat template."
+        ),
+    )
+    date: Day | None = Field(
+        None,
+        description=(
+            "The day that a chat template is told, as 2024-07-26, which is also what null stands "
+            "for."
+        ),
+    )
+    samples: int = Field(128, ge=1, description="Windows that are taken from the text.")
+    length: int = Field(512, ge=8, description="Tokens of a window.")
+    seed: int = Field(
+        0, ge=0, description="Chooses the windows, where the text has more than are taken."
+    )
 
     @model_validator(mode="after")
     def _all_have_an_effect(self) -> CalibrateParams:

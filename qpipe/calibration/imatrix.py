@@ -22,22 +22,49 @@ IMATRIX_FILE = "imatrix.gguf"
 
 
 class ImatrixParams(base.Params):
-    """``chunks`` windows of ``n_ctx`` tokens from the beginning of ``text`` (None: all it has).
+    """Windows from the beginning of a text, as llama-imatrix takes them.
 
-    The documents of a file of records are joined by line breaks; ``field`` names their text.
-    ``chat_template`` puts each into the template in the GGUF file instead, on the day ``date``, as
-    `CalibrateParams` do. ``seed`` would choose among windows, and is 0, for the first are taken.
-    ``with_output`` also weighs the output matrix, as llama-imatrix does with --process-output.
+    Documents are joined by line breaks, or put into the chat template one by one.
     """
 
-    text: base.SourceFile
-    field: str | None = None
-    n_ctx: int = Field(512, ge=16)
-    chunks: int | None = Field(None, ge=1)
-    with_output: bool = False
-    chat_template: bool = False
-    date: Day | None = None
-    seed: int = 0
+    text: base.SourceFile = Field(description="The text that the importance matrix is made from.")
+    field: str | None = Field(
+        None,
+        description=(
+            "The field of a record that holds its text or messages. null: text, content or "
+            "messages, whichever it has."
+        ),
+    )
+    n_ctx: int = Field(512, ge=16, description="Tokens of a window.")
+    chunks: int | None = Field(
+        None, ge=1, description="Windows that are taken, from the beginning of the text. null: all."
+    )
+    with_output: bool = Field(
+        False,
+        description=(
+            "true: weigh the output matrix too, as llama-imatrix does with --process-output."
+        ),
+    )
+    chat_template: bool = Field(
+        False,
+        description=(
+            "true: put messages, or a text as a user's, into the chat template of the GGUF file."
+        ),
+    )
+    date: Day | None = Field(
+        None,
+        description=(
+            "The day that a chat template is told, as 2024-07-26, which is also what null stands "
+            "for."
+        ),
+    )
+    seed: int = Field(
+        0,
+        description=(
+            "Has no effect: windows are taken from the beginning. It is here so that one "
+            "calibration block serves all."
+        ),
+    )
 
     @model_validator(mode="after")
     def _all_have_an_effect(self) -> ImatrixParams:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from pydantic import Field
+
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.stages import base
@@ -14,12 +16,20 @@ _NOTED = 0.01
 
 
 class LintParams(base.Params):
-    """``text`` is what is calibrated with, ``field`` names its records' text as in `Calibrate`;
-    ``evaluation`` is what will be measured on."""
+    """The two texts that are compared."""
 
-    text: base.SourceFile
-    field: str | None = None
-    evaluation: base.SourceFile | None = None
+    text: base.SourceFile = Field(description="The text that is calibrated with.")
+    field: str | None = Field(
+        None,
+        description=(
+            "The field of a record that holds its text or messages. null: text, content or "
+            "messages, whichever it has."
+        ),
+    )
+    evaluation: base.SourceFile | None = Field(
+        None,
+        description="The text that is measured on. null: only the calibration text is looked at.",
+    )
 
 
 class Lint(base.Stage):

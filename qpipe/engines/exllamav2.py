@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
@@ -32,7 +32,9 @@ _ENVIRONMENT = Environment("exllamav2", ISOLATED)
 class MeasureParams(base.Params):
     """Nothing but the tool: the rest is the model and the calibration."""
 
-    engine: Literal["exllamav2"] = "exllamav2"
+    engine: Literal["exllamav2"] = Field(
+        "exllamav2", description="The tool that measures what each module loses."
+    )
 
 
 class ExllamaParams(Exl2Params):

@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
@@ -17,11 +19,16 @@ from qpipe.stages import base
 
 
 class CastParams(base.Params):
-    """``dtype`` source keeps every file as it is; the others rewrite the weights."""
+    """A checkpoint in one precision, or as it is."""
 
-    to: Literal["checkpoint"] = "checkpoint"
-    engine: Literal["cast"] = "cast"
-    dtype: Literal["source", "fp32", "fp16", "bf16"] = "source"
+    to: Literal["checkpoint"] = Field(
+        "checkpoint", description="The container that comes out: a checkpoint folder."
+    )
+    engine: Literal["cast"] = Field("cast", description="What does it: qpipe itself.")
+    dtype: Literal["source", "fp32", "fp16", "bf16"] = Field(
+        "source",
+        description="The precision of the weights. source: every file as it is, quantized or not.",
+    )
 
 
 class Cast(base.Stage):

@@ -31,14 +31,25 @@ if TYPE_CHECKING:
 
 
 class KldParams(KvParams):
-    """``precision`` full evaluates all windows; a number stops, windows being taken in a fixed
-    random order, once the 95 % interval of what all would give is ± that share of the value: of the
-    mean KL divergence, or of ppl's difference (``precision_of``)."""
+    """How far the text is read; windows are taken in a fixed random order."""
 
     metric: Literal["kld"] = "kld"
-    backend: Literal["llama.cpp"] = "llama.cpp"
-    precision: Annotated[float, Field(gt=0, lt=1)] | Literal["full"] = "full"
-    precision_of: Literal["kld", "ppl"] = "kld"
+    backend: Literal["llama.cpp"] = Field(
+        "llama.cpp",
+        description=(
+            "What computes. auto: llama.cpp for a GGUF file, transformers for a checkpoint."
+        ),
+    )
+    precision: Annotated[float, Field(gt=0, lt=1)] | Literal["full"] = Field(
+        "full",
+        description=(
+            "0.02: stop once the 95 % interval is within ± 2 % of the value; full: take the whole"
+            " text."
+        ),
+    )
+    precision_of: Literal["kld", "ppl"] = Field(
+        "kld", description="What the interval is of: mean kld, or the difference in ppl."
+    )
 
     @model_validator(mode="after")
     def _precision_of_something(self) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BeforeValidator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from qpipe.core.key import Json
 from qpipe.llamacpp.structs import UNQUANTIZED_CACHE_TYPES
@@ -28,11 +28,15 @@ class KvOptions(TypedDict):
 
 
 class KvParams(EvaluatorParams):
-    """``type_k`` and ``type_v`` are what keys and values are kept in."""
+    """How llama.cpp keeps keys and values."""
 
-    type_k: CacheType = "f16"
-    type_v: CacheType = "f16"
-    flash_attention: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = "auto"
+    type_k: CacheType = Field("f16", description="What llama.cpp keeps keys in.")
+    type_v: CacheType = Field(
+        "f16", description="What llama.cpp keeps values in; quantized only with flash attention."
+    )
+    flash_attention: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+        "auto", description="Whether llama.cpp uses it. auto: if it can."
+    )
 
     @property
     def kv(self) -> KvOptions:

@@ -29,12 +29,24 @@ _AGAIN = 4
 
 
 class LogprobsParams(EvaluatorParams):
-    """``top_k`` stores so many of the likeliest tokens and the sums of the rest, None all of them;
-    the stage in role ``tokens`` says everything else."""
+    """What is stored of the reference; the stage in role ``tokens`` says everything else."""
 
     metric: Literal["logprobs"] = "logprobs"
-    backend: Literal["llama.cpp"] = "llama.cpp"
-    top_k: int | None = Field(None, ge=1)
+    backend: Literal["llama.cpp"] = Field(
+        "llama.cpp",
+        description=(
+            "What computes the reference. auto: llama.cpp for a GGUF file, transformers for a "
+            "checkpoint."
+        ),
+    )
+    top_k: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "How many of the reference's likeliest tokens are stored: kld is then known within "
+            "bounds, in far less room. null: all."
+        ),
+    )
 
 
 class Logprobs(LogitsEvaluator):

@@ -78,15 +78,34 @@ def measure(
 
 
 class PerplexityParams(KvParams):
-    """With a stage in role ``tokens`` nothing but the backend is left to say. Without, ``text`` is
-    tokenized by the model itself, under ``protocol``; ``n_ctx`` and ``chunks`` depart from it."""
+    """With a stage in role ``tokens`` nothing but the backend is left to say.
+
+    Without, the model itself tokenizes ``text``.
+    """
 
     metric: Literal["perplexity"] = "perplexity"
-    backend: Literal["llama.cpp"] = "llama.cpp"
-    text: SourceFile | None = None
-    protocol: ProtocolName | None = None
-    n_ctx: int | None = Field(None, ge=3)
-    chunks: int | None = Field(None, ge=1)
+    backend: Literal["llama.cpp"] = Field(
+        "llama.cpp",
+        description=(
+            "What computes: llama.cpp for a GGUF file, transformers for a checkpoint, or "
+            "llama-perplexity from PATH. auto: by the container."
+        ),
+    )
+    text: SourceFile | None = Field(
+        None,
+        description=(
+            "The text to measure on, where no stage `tokens` is wired. null: that stage says it."
+        ),
+    )
+    protocol: ProtocolName | None = Field(
+        None, description="How the text is cut and scored, where text is given. null: llamacpp-512."
+    )
+    n_ctx: int | None = Field(
+        None, ge=3, description="Tokens of a window, where text is given. null: the protocol's."
+    )
+    chunks: int | None = Field(
+        None, ge=1, description="Windows that are taken at most, where text is given. null: all."
+    )
 
     @model_validator(mode="after")
     def _all_or_nothing(self) -> PerplexityParams:

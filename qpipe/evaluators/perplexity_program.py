@@ -20,6 +20,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field
+
 from qpipe.core import program
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
@@ -54,7 +56,9 @@ class ProgramPerplexityParams(KvParams):
     """The stage in role ``tokens`` says what is measured; llamacpp-512 is what the program has."""
 
     metric: Literal["perplexity"] = "perplexity"
-    backend: Literal["llama-perplexity"] = "llama-perplexity"
+    backend: Literal["llama-perplexity"] = Field(
+        "llama-perplexity", description="What computes: the program llama-perplexity from PATH."
+    )
 
 
 class ProgramPerplexity(Evaluator):

@@ -30,19 +30,24 @@ IN_PROCESS, BENCH = "in-process", "llama-bench"
 
 
 class _SpeedParams(KvParams):
-    """``batch_size`` sequences at once; ``threads``: as many as the machine has cores if None.
-
-    Of ``warmup`` + ``repeats`` rounds the last count.
-    """
+    """What each round does."""
 
     metric: Literal["speed"] = "speed"
-    n_prompt: int = Field(512, ge=1)
-    n_gen: int = Field(128, ge=1)
-    batch_size: int = Field(1, ge=1, le=256)
-    threads: int | None = Field(None, ge=1)
-    warmup: int = Field(1, ge=0)
-    repeats: int = Field(5, ge=1)
-    tool: Literal["auto", "in-process", "llama-bench"] = "auto"
+    n_prompt: int = Field(512, ge=1, description="Tokens read.")
+    n_gen: int = Field(128, ge=1, description="Tokens written, from an empty context.")
+    batch_size: int = Field(1, ge=1, le=256, description="Sequences at once.")
+    threads: int | None = Field(
+        None, ge=1, description="Threads. null: as many as there are cores."
+    )
+    warmup: int = Field(1, ge=0, description="Rounds that do not count.")
+    repeats: int = Field(5, ge=1, description="Rounds that the median is taken of.")
+    tool: Literal["auto", "in-process", "llama-bench"] = Field(
+        "auto",
+        description=(
+            "What measures GGUF files. auto: llama-bench if it is on PATH and batch_size is 1, "
+            "else in-process."
+        ),
+    )
 
     @model_validator(mode="after")
     def _within_llama_bench(self) -> Any:
@@ -160,7 +165,12 @@ def _write(
 class SpeedParams(_SpeedParams):
     """For GGUF files."""
 
-    backend: Literal["llama.cpp"] = "llama.cpp"
+    backend: Literal["llama.cpp"] = Field(
+        "llama.cpp",
+        description=(
+            "What computes. auto: llama.cpp for a GGUF file, transformers for a checkpoint."
+        ),
+    )
 
 
 class Speed(_SpeedEvaluator):
@@ -216,7 +226,12 @@ def _bench(params: SpeedParams) -> Path | None:
 class CheckpointSpeedParams(_SpeedParams, NoKvParams):
     """For checkpoint folders."""
 
-    backend: Literal["transformers"] = "transformers"
+    backend: Literal["transformers"] = Field(
+        "transformers",
+        description=(
+            "What computes. auto: llama.cpp for a GGUF file, transformers for a checkpoint."
+        ),
+    )
     tool: Literal["auto", "in-process"] = "auto"
 
 

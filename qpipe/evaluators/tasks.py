@@ -61,25 +61,52 @@ def _overlap(tasks: list[str], own: Path | None = None) -> str | None:
 
 
 class _TasksParams(KvParams):
-    """How lm-eval is asked: its own names for its own settings.
-
-    ``include_path`` is a folder of task files with their data; ``trust_task_code`` the digest of
-    that folder, if the code in it may run. ``limit`` is items a task, or below 1 a share of them.
-    ``date`` is the day that a chat template is told (None: `qpipe.hf.chat.DATE`).
-    """
+    """How lm-eval is asked: its own names for its own settings."""
 
     metric: Literal["tasks"] = "tasks"
     tasks: Annotated[
         list[str], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_names)
-    ]
-    include_path: SourceFile | None = None
-    trust_task_code: str | None = Field(None, pattern="^[0-9a-f]{64}$")
-    num_fewshot: int | None = Field(None, ge=0)
-    limit: float | None = Field(None, gt=0)
-    chat_template: bool = False
-    date: Day | None = None
-    system_instruction: str | None = None
-    gen_kwargs: dict[str, Any] | None = None
+    ] = Field(
+        description=(
+            "A name or a list: tasks, groups and tags of lm-eval's (mmlu, gsm8k, …), or of "
+            "include_path."
+        )
+    )
+    include_path: SourceFile | None = Field(
+        None, description="A folder of your own tasks: *.yaml and their data. null: none."
+    )
+    trust_task_code: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description=(
+            "The digest of that folder, if the code in it may run; the refusal prints it. null: "
+            "none may."
+        ),
+    )
+    num_fewshot: int | None = Field(
+        None, ge=0, description="Examples before each question. null: as the task says."
+    )
+    limit: float | None = Field(
+        None, gt=0, description="Items of a task; below 1 a share of them. null: all."
+    )
+    chat_template: bool = Field(False, description="true: ask in the model's own chat template.")
+    date: Day | None = Field(
+        None,
+        description=(
+            "The day that a chat template is told, as 2024-07-26, which is also what null stands "
+            "for."
+        ),
+    )
+    system_instruction: str | None = Field(
+        None, description="What stands before each question as the system's words. null: nothing."
+    )
+    gen_kwargs: dict[str, Any] | None = Field(
+        None,
+        description=(
+            "Settings of generated texts, such as {max_gen_toks: 512}; texts are greedy. null: as"
+            " the task says."
+        ),
+    )
 
     @model_validator(mode="after")
     def _sound(self) -> Any:
@@ -216,7 +243,13 @@ def _scored(found: Mapping[str, Any], name: str) -> bool:
 class TasksParams(_TasksParams):
     """For GGUF files."""
 
-    backend: Literal["llama.cpp"] = "llama.cpp"
+    backend: Literal["llama.cpp"] = Field(
+        "llama.cpp",
+        description=(
+            "What computes: llama.cpp for a GGUF file, transformers for a checkpoint, or for a "
+            "GGUF file dequantized. auto: by the container."
+        ),
+    )
 
 
 class Tasks(_TasksEvaluator):
@@ -254,7 +287,13 @@ class Tasks(_TasksEvaluator):
 class CheckpointTasksParams(_TasksParams, NoKvParams):
     """For checkpoint folders, and GGUF files that are to be dequantized."""
 
-    backend: Literal["transformers"] = "transformers"
+    backend: Literal["transformers"] = Field(
+        "transformers",
+        description=(
+            "What computes: llama.cpp for a GGUF file, transformers for a checkpoint, or for a "
+            "GGUF file dequantized. auto: by the container."
+        ),
+    )
 
 
 class CheckpointTasks(_TasksEvaluator):

@@ -21,13 +21,32 @@ if TYPE_CHECKING:
 
 
 class TokensParams(base.Params):
-    """``n_ctx`` and ``chunks`` depart from the protocol (None: as it says); its label says so."""
+    """A text under a protocol; what departs from it is in the label."""
 
-    text: base.SourceFile
-    protocol: ProtocolName = "llamacpp-512"
-    n_ctx: int | None = Field(None, ge=3)
-    chunks: int | None = Field(None, ge=1)
-    backend: Literal["llama.cpp"] = "llama.cpp"
+    text: base.SourceFile = Field(
+        description=(
+            "The text to measure on, in UTF-8. The one that comes with qpipe is small, and of "
+            "children's stories."
+        )
+    )
+    protocol: ProtocolName = Field(
+        "llamacpp-512",
+        description=(
+            "How the text is cut and scored: llamacpp-512, gptq-2048, aqlm-4096, lm-eval-word or "
+            "bytes."
+        ),
+    )
+    n_ctx: int | None = Field(None, ge=3, description="Tokens of a window. null: the protocol's.")
+    chunks: int | None = Field(
+        None, ge=1, description="Windows that are taken at most. null: all that the text has."
+    )
+    backend: Literal["llama.cpp"] = Field(
+        "llama.cpp",
+        description=(
+            "Whose tokenizer: by the reference's container, llama.cpp for a GGUF file, "
+            "transformers for a checkpoint."
+        ),
+    )
 
     @model_validator(mode="after")
     def _is_a_protocol(self) -> TokensParams:

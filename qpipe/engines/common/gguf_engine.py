@@ -79,27 +79,71 @@ when it was first used, which is in no key (`named`)."""
 
 
 class GgufParams(EngineParams):
-    """``type`` is a llama-quantize name; ``tensor_types`` maps regular expressions to types.
+    """Parameters of all engines that write GGUF.
 
-    A checkpoint is converted on the way: ``via`` is the precision that is quantized (f16 is
-    llama.cpp's usual way, source the checkpoint's own), ``name`` becomes ``general.name``,
-    ``pretokenizer`` is as in `ConvertParams`. A GGUF file is quantized as it is. Later entries of
-    ``tensor_types`` win. ``pure``, ``output_tensor_type`` and ``token_embedding_type`` are
-    llama-quantize's options. ``provenance`` notes in the file what it was made of, and by what.
+    A checkpoint is converted on the way. A GGUF file is quantized as it is.
     """
 
     method: Literal["gguf"] = "gguf"
     engine: str
-    type: Annotated[str, AfterValidator(_known_type)]
-    via: Literal["f16", "source"] = "f16"
-    imatrix: SourceFile | None = None
-    pure: bool = False
-    output_tensor_type: TensorType | None = None
-    token_embedding_type: TensorType | None = None
-    tensor_types: Rules = Field(default_factory=dict)
-    name: ModelName = None
-    pretokenizer: Pretokenizer = None
-    provenance: bool = True
+    type: Annotated[str, AfterValidator(_known_type)] = Field(
+        description=(
+            "A name of llama-quantize: F16, Q8_0, Q6_K, Q4_K_M, IQ4_XS, … A mixture such as "
+            "Q4_K_M gives some matrices more bits."
+        )
+    )
+    via: Literal["f16", "source"] = Field(
+        "f16",
+        description=(
+            "The precision that is quantized. f16: llama.cpp's usual way, and its bytes; source: "
+            "what the checkpoint holds."
+        ),
+    )
+    imatrix: SourceFile | None = Field(
+        None,
+        description=(
+            "An importance matrix file, GGUF or the old .dat. null: none, or the one that "
+            "`imatrix=calibrated` makes."
+        ),
+    )
+    pure: bool = Field(
+        False,
+        description="true: every matrix gets the type itself, none more bits than the others.",
+    )
+    output_tensor_type: TensorType | None = Field(
+        None,
+        description=(
+            "The type of the output matrix. null: as the mixture has it. A model with tied "
+            "embeddings has no such matrix."
+        ),
+    )
+    token_embedding_type: TensorType | None = Field(
+        None, description="The type of the token embeddings. null: as the mixture has it."
+    )
+    tensor_types: Rules = Field(
+        default_factory=dict,
+        description=(
+            "Types of single tensors: {REGEX: TYPE} or [[REGEX, TYPE], …] on llama.cpp's names; "
+            "the last that matches wins."
+        ),
+    )
+    name: ModelName = Field(
+        None,
+        description=(
+            "general.name of the file. null: what the folder or repository was called when it was"
+            " first used."
+        ),
+    )
+    pretokenizer: Pretokenizer = Field(
+        None,
+        description=(
+            "llama.cpp's name for how a BPE tokenizer splits words. null: recognized from "
+            "tokenizer.json."
+        ),
+    )
+    provenance: bool = Field(
+        True, description="Note in the file, as qpipe.*, what it was made of and by what."
+    )
 
     def bits_per_weight(self) -> float:
         """Of a typical model."""

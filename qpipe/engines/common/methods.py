@@ -31,7 +31,13 @@ class MethodParams(EngineParams):
     SKIP_LISTS: ClassVar[tuple[str, ...]] = ()
     RULES: ClassVar[tuple[str, ...]] = ()
 
-    modules: ModuleRules = Field(default_factory=dict)
+    modules: ModuleRules = Field(
+        default_factory=dict,
+        description=(
+            "Rules for single modules: {REGEX: skip} or {REGEX: {bits: 8, group_size: 32}}; the "
+            "last that matches wins. Some engines can only skip."
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -90,24 +96,46 @@ def _agree(theirs: str, value: object, ours: str, own: object, default: object) 
 
 
 class GptqParams(MethodParams):
-    """GPTQ (Frantar et al. 2023): ``bits`` a weight, with a scale for each ``group_size`` weights.
-
-    ``desc_act`` quantizes columns in the order of falling activation; ``sym`` has no zero points;
-    ``damp_percent`` of the mean diagonal is added to the Hessian's; ``static_groups`` fixes scales
-    before columns are reordered. ``lm_head`` quantizes the output matrix too.
-    """
+    """GPTQ (Frantar et al. 2023)."""
 
     SPELLINGS = (("wbits", "bits"), ("groupsize", "group_size"), ("act_order", "desc_act"))
 
     method: Literal["gptq"] = "gptq"
-    bits: Literal[2, 3, 4, 8] = 4
-    group_size: GroupSize = 128
-    desc_act: bool = False
-    sym: bool = True
-    damp_percent: float = Field(0.05, gt=0, lt=1)
-    static_groups: bool = False
-    true_sequential: bool = True
-    lm_head: bool = False
+    bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
+    group_size: GroupSize = Field(
+        128,
+        description=(
+            "Weights in a row that share a scale: 16 to 1024, a power of two; -1: the whole row."
+        ),
+    )
+    desc_act: bool = Field(
+        False,
+        description=(
+            "true: quantize columns in the order of falling activation. Better, and slower to run"
+            " in some kernels."
+        ),
+    )
+    sym: bool = Field(True, description="false: with zero points.")
+    damp_percent: float = Field(
+        0.05,
+        gt=0,
+        lt=1,
+        description=(
+            "Share of the Hessian's mean diagonal that is added to it. More is steadier where "
+            "calibration is short."
+        ),
+    )
+    static_groups: bool = Field(
+        False, description="true: fix the scales before columns are reordered."
+    )
+    true_sequential: bool = Field(
+        True,
+        description=(
+            "Modules of a layer see what those before them became. null: as the engine does it by"
+            " itself."
+        ),
+    )
+    lm_head: bool = Field(False, description="true: quantize the output matrix too.")
 
     def bits_per_weight(self) -> float:
         """Of a matrix, with what is stored for each group."""
@@ -115,19 +143,27 @@ class GptqParams(MethodParams):
 
 
 class AwqParams(MethodParams):
-    """AWQ (Lin et al. 2023): salient channels are scaled up before ``bits`` are rounded to.
-
-    ``version`` is AutoAWQ's name for how weights are packed.
-    """
+    """AWQ (Lin et al. 2023): salient channels are scaled up before weights are rounded."""
 
     SPELLINGS = (("w_bit", "bits"), ("q_group_size", "group_size"))
     SKIP_LISTS = ("modules_to_not_convert",)
 
     method: Literal["awq"] = "awq"
-    bits: Literal[4, 8] = 4
-    group_size: GroupSize = 128
-    zero_point: bool = True
-    version: Literal["GEMM", "GEMV"] = "GEMM"
+    bits: Literal[4, 8] = Field(4, description="Bits of a weight.")
+    group_size: GroupSize = Field(
+        128,
+        description=(
+            "Weights in a row that share a scale: 16 to 1024, a power of two; -1: the whole row."
+        ),
+    )
+    zero_point: bool = Field(True, description="false: symmetric, without zero points.")
+    version: Literal["GEMM", "GEMV"] = Field(
+        "GEMM",
+        description=(
+            "How AutoAWQ packs weights. GEMV is for one request at a time, and autoawq alone "
+            "writes it."
+        ),
+    )
 
     def bits_per_weight(self) -> float:
         """Of a matrix, with what is stored for each group."""
@@ -143,10 +179,12 @@ _SCHEMES = {"weight-only": "w8a16", "weight_only": "w8a16", "dynamic": "w8a8"}
 
 
 class Int8Params(MethodParams):
-    """Eight bits: of weights alone (``w8a16``), or of activations too (``w8a8``)."""
+    """Eight bits, of weights alone or of activations too."""
 
     method: Literal["int8"] = "int8"
-    scheme: Literal["w8a16", "w8a8"] = "w8a8"
+    scheme: Literal["w8a16", "w8a8"] = Field(
+        "w8a8", description="w8a16: weights alone; w8a8: activations too, rounded as they come."
+    )
 
     def bits_per_weight(self) -> float:
         """Of a matrix."""
@@ -159,11 +197,7 @@ class Int8Params(MethodParams):
 
 
 class BnbParams(MethodParams):
-    """bitsandbytes: ``nf4`` or ``fp4`` in blocks of 64 (QLoRA, Dettmers et al. 2023), or ``int8``.
-
-    ``double_quant`` quantizes the blocks' scales too. Columns with an activation above
-    ``threshold`` are computed in half precision (LLM.int8(), Dettmers et al. 2022).
-    """
+    """bitsandbytes: QLoRA's types (Dettmers et al. 2023), or LLM.int8() (Dettmers et al. 2022)."""
 
     SPELLINGS = (
         ("bnb_4bit_quant_type", "type"),
@@ -174,10 +208,20 @@ class BnbParams(MethodParams):
     SKIP_LISTS = ("llm_int8_skip_modules",)
 
     method: Literal["bnb"] = "bnb"
-    type: Literal["nf4", "fp4", "int8"] = "nf4"
-    double_quant: bool = False
-    compute_dtype: Literal["float32", "float16", "bfloat16"] = "bfloat16"
-    threshold: float = Field(6.0, ge=0)
+    type: Literal["nf4", "fp4", "int8"] = Field(
+        "nf4", description="nf4 or fp4: 4 bits in blocks of 64; int8: LLM.int8()."
+    )
+    double_quant: bool = Field(
+        False, description="true: quantize the scales of blocks too (nf4, fp4)."
+    )
+    compute_dtype: Literal["float32", "float16", "bfloat16"] = Field(
+        "bfloat16", description="What the model will be multiplied in (nf4, fp4)."
+    )
+    threshold: float = Field(
+        6.0,
+        ge=0,
+        description="Columns with an activation above it are computed in half precision (int8).",
+    )
 
     def bits_per_weight(self) -> float:
         """Of a matrix: blocks of 64 have a 32-bit scale, or 8 bits of which 256 share another."""
@@ -192,9 +236,14 @@ class RtnParams(MethodParams):
     SPELLINGS = (("wbits", "bits"), ("groupsize", "group_size"))
 
     method: Literal["rtn"] = "rtn"
-    bits: Literal[2, 3, 4, 8] = 4
-    group_size: GroupSize = 128
-    sym: bool = True
+    bits: Literal[2, 3, 4, 8] = Field(4, description="Bits of a weight.")
+    group_size: GroupSize = Field(
+        128,
+        description=(
+            "Weights in a row that share a scale: 16 to 1024, a power of two; -1: the whole row."
+        ),
+    )
+    sym: bool = Field(True, description="false: with zero points.")
 
     def bits_per_weight(self) -> float:
         """Of a matrix, with what is stored for each group."""
@@ -202,22 +251,37 @@ class RtnParams(MethodParams):
 
 
 class AutoRoundParams(MethodParams):
-    """AutoRound (Cheng et al. 2023): rounding and clipping learned in ``iters`` steps of SignSGD.
-
-    ``format`` is what is written: for the runtimes of GPTQ or AWQ, AutoRound's own, or a GGUF file
-    (``gguf:q4_k_m``), whose name then says bits and groups.
-    """
+    """AutoRound (Cheng et al. 2023): rounding and clipping learned by SignSGD."""
 
     method: Literal["autoround"] = "autoround"
-    bits: Literal[2, 3, 4, 8] = 4
-    group_size: GroupSize = 128
-    sym: bool = True
-    iters: int = Field(200, ge=0)
-    batch_size: int = Field(8, ge=1)
-    seed: int = 42
+    bits: Literal[2, 3, 4, 8] = Field(
+        4, description="Bits of a weight. Of a GGUF file the format says it."
+    )
+    group_size: GroupSize = Field(
+        128,
+        description=(
+            "Weights in a row that share a scale: 16 to 1024, a power of two; -1: the whole row."
+        ),
+    )
+    sym: bool = Field(True, description="false: with zero points.")
+    iters: int = Field(
+        200,
+        ge=0,
+        description=(
+            "Steps of learning for each layer, 32 or more to be of use; 0: round to the nearest."
+        ),
+    )
+    batch_size: int = Field(8, ge=1, description="Samples of a step.")
+    seed: int = Field(42, description="Chooses the samples of each step.")
     format: Annotated[
         str, Field(pattern=r"^(auto_gptq|auto_awq|auto_round|llm_compressor|gguf:q\d\w*)$")
-    ] = "auto_gptq"
+    ] = Field(
+        "auto_gptq",
+        description=(
+            "What is written: auto_gptq, auto_awq, auto_round, llm_compressor, or a GGUF file as "
+            "gguf:q4_k_m."
+        ),
+    )
 
     @property
     def gguf(self) -> bool:
@@ -230,18 +294,20 @@ class AutoRoundParams(MethodParams):
 
 
 class Exl2Params(MethodParams):
-    """EXL2 (exllamav2): bits are dealt out to modules by a measurement, ``bits`` on average.
-
-    ``head_bits`` are the output matrix's. ``measurement`` is a measurement.json made before;
-    without one, the model is measured first.
-    """
+    """EXL2 (exllamav2): bits are dealt out to modules by a measurement."""
 
     SPELLINGS = (("bpw", "bits"),)
 
     method: Literal["exl2"] = "exl2"
-    bits: float = Field(4.0, ge=2, le=8)
-    head_bits: Literal[2, 3, 4, 6, 8] = 6
-    measurement: SourceFile | None = None
+    bits: float = Field(4.0, ge=2, le=8, description="Bits of a weight, on average over all.")
+    head_bits: Literal[2, 3, 4, 6, 8] = Field(6, description="Bits of the output matrix.")
+    measurement: SourceFile | None = Field(
+        None,
+        description=(
+            "A measurement.json that was made before; then also remove the stage's input with "
+            "~stages.quantize.needs.measurement. null: measure first."
+        ),
+    )
 
     def bits_per_weight(self) -> float:
         """On average."""

@@ -42,11 +42,15 @@ def known_group(size: int) -> int:
 
 
 class ModuleRule(Params):
-    """What differs for a module; None: as for all others. ``skip`` leaves it unquantized."""
+    """The settings that differ for a module."""
 
-    bits: int | None = Field(None, ge=2, le=8)
-    group_size: int | None = None
-    skip: bool = False
+    bits: int | None = Field(
+        None, ge=2, le=8, description="Bits of a weight. null: as for all others."
+    )
+    group_size: int | None = Field(
+        None, description="Weights in a row that share a scale. null: as for all others."
+    )
+    skip: bool = Field(False, description="true: leave the module as it is.")
 
     @model_validator(mode="before")
     @classmethod
