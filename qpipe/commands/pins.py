@@ -38,7 +38,7 @@ def _pin(args: argparse.Namespace, store: Store) -> int:
 
     paths = find_run(args.run, Path(args.runs))
     name = paths.root.resolve().name
-    keys = [node["key"] for node in read_summary(paths)["nodes"] if node["key"]]
+    keys = [node["key"] for node in read_summary(paths).nodes if node["key"]]
     gone = [key for key in keys if not store.paths.artifact(key).is_dir()]
     if keys and len(gone) == len(keys):
         raise StoreError(

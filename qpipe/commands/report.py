@@ -34,19 +34,19 @@ def run(args: argparse.Namespace) -> int:
 
     form = _form(args)
     paths = [find_run(name, Path(args.runs)) for name in dict.fromkeys(args.names)]
-    rows = merge([read_summary(path) for path in paths])
+    comparison = merge([read_summary(path) for path in paths])
     title = ", ".join(path.root.resolve().name for path in paths)
     if args.output is not None:
         assert form is not None
-        _write(Path(args.output), render.render(rows, form, title=title))
+        _write(Path(args.output), render.render(comparison, form, title=title))
         if args.json:
             print_json({"report": args.output, "format": form})
         else:
             print(f"written to {args.output}", file=sys.stderr)
     elif form is None:
-        render.to_terminal(rows, sys.stdout)
+        render.to_terminal(comparison, sys.stdout)
     else:
-        sys.stdout.write(render.render(rows, form, title=title))
+        sys.stdout.write(render.render(comparison, form, title=title))
     return 0
 
 

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         from qpipe.report import render
 
-        render.to_terminal(finished.document["rows"], sys.stdout)
+        render.to_terminal(finished.comparison, sys.stdout)
         for job in finished.document.get("invalid", []):
             print(f"left out: {job['name']}: {job['error']}")
         if finished.written:

@@ -1,19 +1,22 @@
 """A run's run.json, field by field: whoever wrote it, what comes out is what tables need.
 
-A field that an older qpipe did not write is None; one that nobody here reads is left out.
+A field that an older qpipe did not write is None; one that nobody here reads is left out. What is
+written now is described by qpipe/results/run.schema.json.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qpipe.errors import UsageError, quoted
-from qpipe.report.columns import FIELDS
+from qpipe.results import fields, record
+from qpipe.results.comparison import SCHEMA, ModelRow
+from qpipe.results.scores import RESERVED
 
 _STATUSES = ("ran", "cached", "failed", "skipped")
 _LONGEST_NAME, _LONGEST_TEXT = 1000, 1_000_000
@@ -59,6 +62,10 @@ _INTERVAL = _Kind(
     lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
 )
 _OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
+_SCHEMA = _Kind(f"a number up to {SCHEMA}", lambda v: type(v) is int and 1 <= v <= SCHEMA)
+_UNIT = _Kind("a unit", lambda value: _is_text(value, 40))
+_BETTER = _Kind("lower, higher or null", lambda value: value in ("lower", "higher", None))
+_DIGITS = _Kind("0 to 15 or null", lambda v: v is None or (type(v) is int and 0 <= v <= 15))
 
 _NODE = {"name": _NAME, "stage": _NAME, "key": _KEY | _NULL, "status": _STATUS}
 _ROW = {
@@ -66,7 +73,7 @@ _ROW = {
     "bits_per_weight": _NUMBER | _NULL, "weights": _COUNT | _NULL, "seconds": _NUMBER | _NULL,
     "evaluate_seconds": _NUMBER | _NULL, "status": _STATUS, "key": _KEY | _NULL,
     "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "overrides": _TEXTS | _NULL,
-    "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST,
+    "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST, "model": _NAME | _NULL,
 }  # fmt: skip
 _MEASUREMENT = {
     "stage": _NAME, "metric": _NAME | _NULL, "status": _STATUS, "key": _KEY | _NULL,
@@ -75,27 +82,43 @@ _MEASUREMENT = {
     "tokens_sha256": _NAME | _NULL, "items": _COUNT | _NULL, "backend": _NAME | _NULL,
     "machine": _NAME | _NULL, "notes": _TEXTS | _NULL, "sampling": _NAME | _NULL,
     "interval": _INTERVAL | _NULL, "dominated_by": _OBJECT | _NULL, "seconds": _NUMBER | _NULL,
-    "tokens_per_second": _NUMBER | _NULL, "scores": _OBJECT,
+    "tokens_per_second": _NUMBER | _NULL, "scores": _OBJECT, "score_types": _OBJECT | _NULL,
 }  # fmt: skip
 _RIVAL = {
-    "digest": _NAME | _NULL, "format": _NAME | _NULL, "name": _NAME, "difference": _NUMBER,
-    "difference_at_least": _NUMBER, "confidence": _NUMBER,
+    "digest": _NAME | _NULL, "format": _NAME | _NULL, "size_bytes": _COUNT | _NULL,
+    "kld": _NUMBER | _NULL, "name": _NAME, "difference": _NUMBER, "difference_at_least": _NUMBER,
+    "confidence": _NUMBER,
+}  # fmt: skip
+_TYPE = {
+    "unit": _UNIT, "better": _BETTER, "digits": _DIGITS, "detail": _BOOL, "compared": _BOOL,
+    "heading": _NAME | _NULL,
 }  # fmt: skip
 
 
-def summary(document: Any, file: Path) -> dict[str, Any]:
-    """``run``, ``nodes`` and ``rows`` of the run.json ``file`` that holds ``document``.
+@dataclass(frozen=True)
+class Summary:
+    """A finished run: its name, its nodes (name, stage, key, status), its rows."""
+
+    run: str
+    nodes: Sequence[Mapping[str, Any]]
+    rows: Sequence[ModelRow]
+
+
+def summary(document: Any, file: Path) -> Summary:
+    """What the run.json ``file`` says that holds ``document``.
 
     Raises UsageError, naming file and field, for anything that qpipe does not write.
     """
     reader = _Reader(file)
+    if isinstance(document, dict) and "schema" in document:
+        reader.schema(document["schema"])
     top = reader.fields(document, {"run": _NAME, "nodes": _LIST, "rows": _LIST}, "")
     rows = [reader.row(row, f"rows[{n}]") for n, row in enumerate(top["rows"])]
     scores = {score for row in rows for m in row["measurements"] for score in m["scores"]}
     if len(rows) * len(scores) > _MOST_CELLS:
         raise reader.wrong("rows", f"{len(rows)} times {len(scores)} scores", "a table to be read")
     nodes = [reader.fields(n, _NODE, f"nodes[{i}]") for i, n in enumerate(top["nodes"])]
-    return {"run": top["run"], "nodes": nodes, "rows": rows}
+    return Summary(top["run"], nodes, [record.row(row) for row in rows])
 
 
 @dataclass(frozen=True)
@@ -108,6 +131,16 @@ class _Reader:
             "version of qpipe, or by something else: run its command again (what is cached is not "
             "made again)"
         )
+
+    def schema(self, number: Any) -> None:
+        """Raises UsageError for one that is not known here."""
+        if type(number) is int and number > SCHEMA:
+            raise UsageError(
+                f"{self.file}: schema is {quoted(number)}, and this qpipe reads up to {SCHEMA}: a "
+                "newer one wrote the file; read it with that, or run its command again here"
+            )
+        if not _SCHEMA.fits(number):
+            raise self.wrong("schema", quoted(number), _SCHEMA.what)
 
     def fields(self, value: Any, kinds: Mapping[str, _Kind], where: str) -> dict[str, Any]:
         """The fields of an object that are known."""
@@ -136,8 +169,16 @@ class _Reader:
                 raise self.wrong(f"{where}.interval", "null", _INTERVAL.what)
             measured["dominated_by"] = by
         for name, score in measured["scores"].items():
-            if name in FIELDS or len(name) > _LONGEST_NAME:
+            base = name.partition("[")[0]
+            if base in RESERVED or not base or len(name) > _LONGEST_NAME:
                 raise self.wrong(f"{where}.scores", f"{quoted(name)}: …", "scores by their names")
             if not (_NUMBER | _NULL).fits(score):
                 raise self.wrong(f"{where}.scores[{quoted(name)}]", quoted(score), "a number")
-        return measured
+        return {**measured, "score_types": self.types(measured, where)}
+
+    def types(self, measured: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """What the scores declare, of those that are there."""
+        types = measured["score_types"] or {}
+        names = {fields.split(key)[0] for key in measured["scores"]}
+        place = f"{where}.score_types"
+        return {n: self.fields(of, _TYPE, f"{place}.{n}") for n, of in types.items() if n in names}

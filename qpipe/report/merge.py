@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from qpipe.report.columns import flatten
+from qpipe.report.checked import Summary
+from qpipe.results.comparison import Comparison, ModelRow
 
 
-def merge(summaries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def merge(summaries: Sequence[Summary]) -> Comparison:
     """The rows of all runs, each model once with all that was measured of it, references first.
 
-    Of a model that several runs made, the last run's row counts. ``summaries`` have been through
-    `runs.read_summary`.
+    Of a model that several runs made, the last run's row counts.
     """
-    merged: dict[object, dict[str, Any]] = {}
+    merged: dict[object, ModelRow] = {}
     for summary in summaries:
-        for number, row in enumerate(summary["rows"]):
+        for number, row in enumerate(summary.rows):
             # A row without a key is a model that could not be made: nothing to be merged with.
-            same = row["key"] or (summary["run"], number)
-            merged[same] = _joined(merged.get(same), {**row, "run": summary["run"]})
-    ordered = sorted(merged.values(), key=lambda row: not row["reference"])
-    return flatten(ordered)
+            same = row.key or (summary.run, number)
+            merged[same] = _joined(merged.get(same), replace(row, run=summary.run))
+    return Comparison.of(sorted(merged.values(), key=lambda row: not row.reference))
 
 
-def _joined(old: Mapping[str, Any] | None, new: dict[str, Any]) -> dict[str, Any]:
+def _joined(old: ModelRow | None, new: ModelRow) -> ModelRow:
     if old is None:
         return new
-    keys = {m["key"] for m in new["measurements"]}
-    kept = [m for m in old["measurements"] if m["key"] not in keys]
-    return {**new, "measurements": [*kept, *new["measurements"]]}
+    keys = {each.key for each in new.measurements}
+    kept = [each for each in old.measurements if each.key not in keys]
+    return replace(new, measurements=(*kept, *new.measurements))

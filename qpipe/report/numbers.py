@@ -1,8 +1,31 @@
-"""Numbers as people read them: sizes in binary units, durations, ages. Imports nothing."""
+"""Numbers as people read them: sizes in binary units, durations, ages, scores. Imports nothing."""
 
 from __future__ import annotations
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+# Units that a size is written with, and those of rates and times.
+_BYTES = "bytes"
+_RATES = ("t/s", "s")
+
+
+def named(unit: str) -> str:
+    """A unit as a heading says it: of sizes the cells do."""
+    return "" if unit == _BYTES else unit
+
+
+def figure(value: float, *, unit: str = "", digits: int | None = None) -> str:
+    """A score in ``digits`` decimals. Without, four, and of what is small three figures; of rates
+    and times one decimal, of small ones three. Bytes are a size."""
+    if unit == _BYTES:
+        return size(value)
+    if digits is not None:
+        return f"{value:,.{digits}f}"
+    if unit in _RATES:
+        return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:#.3g}"
 
 
 def size(count: float) -> str:

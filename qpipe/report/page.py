@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
 from qpipe import __version__
-from qpipe.report import cells
+from qpipe.report.table import RIGHT, Table
+from qpipe.results.comparison import ModelRow
 
 _PAGE = """\
 <!doctype html>
@@ -56,29 +56,29 @@ ul, footer {{ color: var(--soft); font-size: .9rem; }}
 """
 
 
-def page(rows: Sequence[Mapping[str, Any]], title: str) -> str:
+def page(table: Table, title: str) -> str:
     """The whole page."""
-    head, body, sides = cells.head_and_cells(rows)
+    lines = zip(table.rows, table.body, strict=True)
     return _PAGE.format(
         title=escape(title),
         head="".join(
-            f'<th scope="col"{_side(side)}>{escape(cell)}</th>'
-            for cell, side in zip(head, sides, strict=True)
+            f'<th scope="col"{_side(column.side)}>{escape(column.heading)}</th>'
+            for column in table.columns
         ),
-        body="\n".join(_line(row, line, sides) for row, line in zip(rows, body, strict=True)),
-        notes="\n".join(f"<li>{escape(line)}</li>" for line in cells.footnotes(rows)),
+        body="\n".join(_line(row, line, table.sides) for row, line in lines),
+        notes="\n".join(f"<li>{escape(line)}</li>" for line in table.footnotes),
         version=escape(__version__),
     )
 
 
-def _line(row: Mapping[str, Any], line: Sequence[str], sides: str) -> str:
+def _line(row: ModelRow, line: Sequence[str], sides: str) -> str:
     tds = []
     for cell, side in zip(line, sides, strict=True):
-        status = f' class="{cell}"' if cell == row["status"] else _side(side)
+        status = f' class="{cell}"' if cell == row.status else _side(side)
         tds.append(f"<td{status}>{escape(cell)}</td>")
-    mark = ' class="reference"' if row["reference"] else ""
+    mark = ' class="reference"' if row.reference else ""
     return f"<tr{mark}>{''.join(tds)}</tr>"
 
 
 def _side(side: str) -> str:
-    return ' class="r"' if side == "r" else ""
+    return ' class="r"' if side == RIGHT else ""

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from qpipe.results.scores import Difference
 
 Items: TypeAlias = "dict[tuple[str, str], dict[tuple[Any, str], Mapping[str, float]]]"
 """(task, filter) → (doc_id, hashes of document and prompt) → the item's scores."""
@@ -22,25 +23,14 @@ _STEP = 1 << 24
 _SEED = 0
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Model minus reference, with its 95 % interval.
-
-    ``p`` is McNemar's exact two-sided probability of a difference as uneven where there is none;
-    None unless every item is right or wrong.
-    """
-
-    delta: float
-    low: float
-    high: float
-    p: float | None
-
-
 def differences(model: Path, reference: Path) -> dict[str, Difference]:
     """By the name of the score, for all scores of two artifacts that are means over items.
 
-    One whose items are not the same on both sides is left out.
+    One whose items are not the same on both sides is left out; so are all of a measurement that
+    keeps no items.
     """
+    if not all((folder / "items.jsonl").is_file() for folder in (model, reference)):
+        return {}
     scores = json.loads((model / "result.json").read_bytes())["scores"]
     there = json.loads((reference / "result.json").read_bytes())["scores"]
     ours, theirs = _items(model), _items(reference)
@@ -75,7 +65,9 @@ def compare(strata: Sequence[tuple[float, Sequence[tuple[float, float]]]]) -> Di
     The interval is the paired bootstrap's: within each stratum items are drawn again with
     replacement, 10,000 times from a fixed seed, and the middle 95 % taken (Efron and Tibshirani,
     An Introduction to the Bootstrap, 1993, chapter 13). Drawing n items is drawing how often each
-    distinct difference comes, which is what is done here.
+    distinct difference comes, which is what is done here. ``p`` is McNemar's exact two-sided
+    probability of a difference as uneven where there is none, None unless every item is right or
+    wrong.
     """
     import numpy as np
 
@@ -92,7 +84,7 @@ def compare(strata: Sequence[tuple[float, Sequence[tuple[float, float]]]]) -> Di
             times = generator.multinomial(n, counts / n, size=size)
             drawn[at : at + step] += weight * (times @ values) / n
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Difference(delta, float(low), float(high), _mcnemar(strata))
+    return Difference(delta, low=float(low), high=float(high), p=_mcnemar(strata))
 
 
 def _mcnemar(strata: Sequence[tuple[float, Sequence[tuple[float, float]]]]) -> float | None:

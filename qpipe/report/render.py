@@ -7,12 +7,12 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import IO, Any
 
-from qpipe.report import cells, text
-
-Row = Mapping[str, Any]
+from qpipe.report import text
+from qpipe.report.table import RIGHT, Table
+from qpipe.results.comparison import Comparison
 
 _WIDE = 1000
 
@@ -23,50 +23,49 @@ _LEADING = re.compile(r"^[\[#+=-]")
 _ESCAPE = r"\\\g<0>"
 
 
-def render(rows: Sequence[Row], form: str, *, title: str = "Comparison") -> str:
+def render(comparison: Comparison, form: str, *, title: str = "Comparison") -> str:
     """The comparison in one of `FORMS`, ending in a newline."""
-    return FORMS[form](rows, title)
+    return FORMS[form](Table(comparison), title)
 
 
-def to_terminal(rows: Sequence[Row], stream: IO[str]) -> None:
+def to_terminal(comparison: Comparison, stream: IO[str]) -> None:
     """Draw the table: with rich on a terminal, else as plain text."""
-    if not any(row["artifact"] for row in rows):
+    if not any(row.artifact for row in comparison.rows):
         print("no model was made: there is nothing to compare", file=stream)
         return
+    table = Table(comparison)
     if stream.isatty() and os.environ.get("TERM") != "dumb":
-        _rich(rows, stream)
+        _rich(table, stream)
     else:
-        head, body, sides = cells.head_and_cells(rows)
-        print(text.table(head, body, right=sides), file=stream)
-    for line in cells.footnotes(rows):
+        print(text.table(table.head, table.body, right=table.sides), file=stream)
+    for line in table.footnotes:
         print(line, file=stream)
 
 
-def _rich(rows: Sequence[Row], stream: IO[str]) -> None:
+def _rich(table: Table, stream: IO[str]) -> None:
+    from rich import table as drawn
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    head, body, sides = cells.head_and_cells(rows)
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title, side in zip(head, sides, strict=True):
-        table.add_column(title, justify="right" if side == "r" else "left", no_wrap=True)
+    lines = drawn.Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in table.columns:
+        justify: Any = "right" if column.side == RIGHT else "left"
+        lines.add_column(column.heading, justify=justify, no_wrap=True)
     colours = {"failed": "red", "skipped": "yellow", "cached": "dim", "ran": "green"}
-    for row, line in zip(rows, body, strict=True):
-        style = "bold" if row["reference"] else ""
-        table.add_row(*(Text(cell, style=colours.get(cell, "") or style) for cell in line))
+    for row, line in zip(table.rows, table.body, strict=True):
+        style = "bold" if row.reference else ""
+        lines.add_row(*(Text(cell, style=colours.get(cell, "") or style) for cell in line))
     # On a narrow terminal whole lines that wrap say more than columns that were cut.
-    Console(file=stream, width=_WIDE).print(table)
+    Console(file=stream, width=_WIDE).print(lines)
 
 
-def _markdown(rows: Sequence[Row], title: str) -> str:
-    head, body, sides = cells.head_and_cells(rows)
-    rules = ["---:" if side == "r" else "---" for side in sides]
+def _markdown(table: Table, title: str) -> str:
+    rules = ["---:" if side == RIGHT else "---" for side in table.sides]
     lines = [f"# {_plain(title)}", ""]
-    lines += [_piped(map(_plain, head)), _piped(rules)]
-    lines += [_piped(map(_plain, line)) for line in body]
-    lines += ["", *(f"- {_LEADING.sub(_ESCAPE, _plain(line))}" for line in cells.footnotes(rows))]
+    lines += [_piped(map(_plain, table.head)), _piped(rules)]
+    lines += [_piped(map(_plain, line)) for line in table.body]
+    lines += ["", *(f"- {_LEADING.sub(_ESCAPE, _plain(line))}" for line in table.footnotes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -79,13 +78,18 @@ def _piped(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _csv(rows: Sequence[Row], title: str) -> str:
+# What CSV leaves out: what is no single value, and what it has under other names.
+_NOT_IN_CSV = ("measurements", "model", "path")
+
+
+def _csv(table: Table, title: str) -> str:
     out = io.StringIO()
-    fields = [name for name in (rows[0] if rows else {"name": ""}) if name != "measurements"]
+    records = table.records
+    names = [n for n in (records[0] if records else {"name": ""}) if n not in _NOT_IN_CSV]
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(_cell, fields))
-    for row in rows:
-        writer.writerow([_cell(row[name]) for name in fields])
+    writer.writerow(map(_cell, names))
+    for row in records:
+        writer.writerow([_cell(row[name]) for name in names])
     return out.getvalue()
 
 
@@ -96,15 +100,20 @@ def _cell(value: Any) -> Any:
     return text.printable(value, lines=True) if isinstance(value, str) else value
 
 
-def _json(rows: Sequence[Row], title: str) -> str:
-    document = {"title": title, "rows": list(rows), "notes": cells.footnotes(rows)}
+def _json(table: Table, title: str) -> str:
+    document = {
+        "title": title,
+        "rows": table.records,
+        "notes": table.footnotes,
+        "schema": table.comparison.schema,
+    }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def _html(rows: Sequence[Row], title: str) -> str:
+def _html(table: Table, title: str) -> str:
     from qpipe.report.page import page
 
-    return page(rows, title)
+    return page(table, title)
 
 
 FORMS = {"md": _markdown, "csv": _csv, "json": _json, "html": _html}

@@ -1,15 +1,14 @@
 """Rows of a comparison: one for each quantized model, the reference first.
 
-A row is plain data, ready for JSON. What was measured stands in ``measurements``, each with the
-protocol and text under which it was; columns.py makes fields such as ``ppl`` of them, and never one
-of two protocols.
+What was measured stands in a row's ``measurements``, each with the protocol and text under which it
+was; `qpipe.results` names the scores, and never calls two protocols the same.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +16,18 @@ from qpipe.core.graph import Graph, Node
 from qpipe.core.manifest import Manifest
 from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, RunResult
-from qpipe.report.columns import flatten
 from qpipe.report.paired import differences
+from qpipe.results import facts
+from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.measurement import Evaluation, Measurement
+from qpipe.results.scores import Difference, Score
 
 QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
-TOKENS = "tokens"
 # The roles of what a model is measured on.
 TEXT, TOKENS = "text", "tokens"
 TEXTS = (TEXT, "include_path")
-# The metric whose items are compared one by one.
-TASKS = "tasks"
-
-# Facts of an evaluation that say how it was measured. Every other number among its facts is a
-# score, and ``X_stderr`` is the standard error of the score ``X``.
-ABOUT = frozenset(
-    {"protocol", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend", "notes",
-     "sampling", "interval", "dominated_by", "seconds", "tokens_per_second"}
-)  # fmt: skip
+# The roles by which a model is made from another.
+_FROM = (MODEL, "checkpoint")
 
 
 @dataclass
@@ -48,21 +42,16 @@ class _Model:
     """The node of the reference that this model is compared with."""
 
 
-def rows(plan: Plan, result: RunResult) -> list[dict[str, Any]]:
+def comparison(plan: Plan, result: RunResult) -> Comparison:
     """One row for each model of the plan, whether it could be made or not."""
     models = _models(plan, result)
     evaluations = _evaluations(plan.graph, result)
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
     by_node = {node: model for model in models for node in model.nodes}
-    made = [
-        _row(model, result, evaluations, stages, plan.graph)
-        | {"notes": _notes(model, plan.graph, result)}
-        for model in models
-    ]
-    _name(made, models, stages)
-    _name_rivals(made, models, result)
-    _compare(made, models, by_node)
-    return flatten(made)
+    made = [_row(model, result, evaluations, stages, plan.graph) for model in models]
+    made = _with_names(made, models, stages)
+    made = _with_rivals(made, models, result)
+    return Comparison.of(_compared(made, models, by_node))
 
 
 # -- which models ---------------------------------------------------------------------------------
@@ -128,31 +117,33 @@ def _row(
     evaluations: Mapping[str, Sequence[Outcome]],
     stages: Mapping[str, str],
     graph: Graph,
-) -> dict[str, Any]:
+) -> ModelRow:
     outcomes = [result.outcomes[node] for node in model.nodes]
     best = next((o for o in outcomes if o.artifact is not None), outcomes[0])
     measured = _distinct(o for node in model.nodes for o in evaluations.get(node, ()))
     manifest = best.artifact.manifest if best.artifact else None
-    facts: Mapping[str, Any] = manifest.facts if manifest else {}
+    made = facts.model(manifest.facts if manifest else {})
     every = [best, *measured]
     jobs = model.jobs
-    return {
-        "name": "",
-        "format": facts.get("format") or _wanted_format(best),
-        "reference": bool(model.references),
-        "size_bytes": facts.get("size_bytes", manifest.size if manifest else None),
-        "bits_per_weight": facts.get("bits_per_weight"),
-        "weights": facts.get("weights"),
-        "seconds": best.seconds if manifest else None,
-        "evaluate_seconds": sum(o.seconds for o in measured) if measured else None,
-        "status": _status(every),
-        "key": manifest.key if manifest else None,
-        "artifact": str(best.artifact.path) if best.artifact else None,
-        "file": _file(best),
-        "overrides": list(jobs[0].overrides) if len({j.label for j in jobs}) == 1 else [],
-        "error": _error(every),
-        "measurements": [_measurement(o, stages[o.node.id], graph) for o in measured],
-    }
+    return ModelRow(
+        name="",
+        format=made.format or _wanted_format(best),
+        status=_status(every),
+        reference=bool(model.references),
+        model=_source(best.node, graph),
+        size_bytes=made.size_bytes or (manifest.size if manifest else None),
+        bits_per_weight=made.bits_per_weight,
+        weights=made.weights,
+        seconds=best.seconds if manifest else None,
+        evaluate_seconds=sum(o.seconds for o in measured) if measured else None,
+        key=manifest.key if manifest else None,
+        artifact=str(best.artifact.path) if best.artifact else None,
+        file=_file(best),
+        overrides=tuple(jobs[0].overrides) if len({j.label for j in jobs}) == 1 else (),
+        notes=_notes(model, graph, result),
+        error=_error(every),
+        measurements=tuple(_evaluation(o, stages[o.node.id], graph) for o in measured),
+    )
 
 
 def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outcome]]:
@@ -164,7 +155,7 @@ def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outco
     return found
 
 
-def _notes(model: _Model, graph: Graph, result: RunResult) -> list[str]:
+def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
     """What the stages behind a model have to say of it, and what was said of its calibration and of
     the text that it is measured on."""
     behind = _ancestors(model.nodes, graph)
@@ -174,7 +165,16 @@ def _notes(model: _Model, graph: Graph, result: RunResult) -> list[str]:
     behind += [node for node in every if graph[node].stage == TOKENS]
     artifacts = [result.outcomes[node].artifact for node in dict.fromkeys(behind)]
     found = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
-    return list(dict.fromkeys(str(n) for notes in found if isinstance(notes, list) for n in notes))
+    return tuple(dict.fromkeys(str(n) for notes in found if isinstance(notes, list) for n in notes))
+
+
+def _source(node: Node, graph: Graph) -> str | None:
+    """What its user calls the model that everything was made from."""
+    role = next((role for role in _FROM if role in node.inputs), None)
+    if role is not None:
+        return _source(graph[node.inputs[role]], graph)
+    name = node.runtime.where.get("name") or node.params.get("repo")
+    return None if name is None else str(name)
 
 
 def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
@@ -229,39 +229,38 @@ def _error(outcomes: Sequence[Outcome]) -> str | None:
     return f"because of {blockers[0]}" if blockers else None
 
 
-def _measurement(outcome: Outcome, stage: str, graph: Graph) -> dict[str, Any]:
+def _evaluation(outcome: Outcome, stage: str, graph: Graph) -> Evaluation:
     manifest = outcome.artifact.manifest if outcome.artifact else None
-    facts: Mapping[str, Any] = manifest.facts if manifest else {}
-    return {
-        "stage": stage,
-        "metric": outcome.node.params.get("metric"),
-        "status": outcome.status,
-        "key": manifest.key if manifest else None,
-        "artifact": str(outcome.artifact.path) if outcome.artifact else None,
-        **{name: facts.get(name) for name in sorted(ABOUT)},
-        "text": _text_name(outcome.node, graph) or facts.get("text"),
-        "seconds": outcome.seconds if manifest else None,
-        "text_digest": _text_digest(manifest) if manifest else None,
-        "machine": _machine(manifest) if manifest else None,
-        "scores": {
-            name: value
-            for name, value in facts.items()
-            if name not in ABOUT and isinstance(value, (int, float)) and not isinstance(value, bool)
-        },
-    }
+    made = facts.measurement(manifest.facts if manifest else {})
+    text = _text_name(outcome.node, graph) or made.on.text
+    metric = outcome.node.params.get("metric")
+    return Evaluation(
+        stage=stage,
+        metric=None if metric is None else str(metric),
+        status=outcome.status,
+        measurement=replace(made, on=replace(made.on, text=text)),
+        key=manifest.key if manifest else None,
+        artifact=str(outcome.artifact.path) if outcome.artifact else None,
+        seconds=outcome.seconds if manifest else None,
+        text_digest=_text_digest(manifest) if manifest else None,
+        machine=_machine(manifest) if manifest else None,
+    )
 
 
-def _text_name(node: Node, graph: Graph) -> Any:
+def _text_name(node: Node, graph: Graph) -> str | None:
     """What this run calls the text that was measured on: its name is no part of what was measured,
     and may have been another when that was."""
     for role in (TEXT, TOKENS):
         if role in node.inputs:
             source = graph[node.inputs[role]]
-            return source.runtime.where.get("name") if role == TEXT else _text_name(source, graph)
+            if role == TOKENS:
+                return _text_name(source, graph)
+            name = source.runtime.where.get("name")
+            return None if name is None else str(name)
     return None
 
 
-def _text_digest(manifest: Manifest) -> Any:
+def _text_digest(manifest: Manifest) -> str | None:
     """The digest of what was measured on: a text, or a folder of tasks."""
     for role in TEXTS:
         if role in manifest.inputs:
@@ -281,15 +280,15 @@ def _machine(manifest: Manifest) -> str:
 # -- rows beside each other -----------------------------------------------------------------------
 
 
-def _name(
-    made: Sequence[dict[str, Any]], models: Sequence[_Model], stages: Mapping[str, str]
-) -> None:
+def _with_names(
+    made: Sequence[ModelRow], models: Sequence[_Model], stages: Mapping[str, str]
+) -> list[ModelRow]:
     """Name each row by its job's label, or by its format; two of one name get more words."""
     words = []
     for row, model in zip(made, models, strict=True):
         labels = list(dict.fromkeys(job.label for job in model.jobs if job.label))
         stage = stages[model.nodes[0]]
-        by_format = row["format"] or stage
+        by_format = row.format or stage
         plain = labels[0] if len(labels) == 1 and not model.references else by_format
         words.append((plain, [*filter(None, [_common(labels)]), stage, model.nodes[0][:6]]))
     names = [plain for plain, _ in words]
@@ -299,25 +298,29 @@ def _name(
             f"{name} {extra[more]}" if taken[name] > 1 and more < len(extra) else name
             for name, (_, extra) in zip(names, words, strict=True)
         ]
-    for row, name in zip(made, names, strict=True):
-        row["name"] = name
+    return [replace(row, name=name) for row, name in zip(made, names, strict=True)]
 
 
-def _name_rivals(
-    made: Sequence[dict[str, Any]], models: Sequence[_Model], result: RunResult
-) -> None:
+def _with_rivals(
+    made: Sequence[ModelRow], models: Sequence[_Model], result: RunResult
+) -> list[ModelRow]:
     """Say by which row a level is dominated: measurements know the content of its model."""
     names = {
-        artifact.manifest.digest: row["name"]
+        artifact.manifest.digest: row.name
         for row, model in zip(made, models, strict=True)
         for node in model.nodes
         if (artifact := result.outcomes[node].artifact) is not None
     }
-    for row in made:
-        for measurement in row["measurements"]:
-            if by := measurement["dominated_by"]:
-                name = names.get(by["digest"], by["format"])
-                measurement["dominated_by"] = {**by, "name": name}
+
+    def named(each: Evaluation) -> Evaluation:
+        sampling = each.measurement.sampling
+        if sampling is None or (by := sampling.dominated_by) is None:
+            return each
+        by = replace(by, name=names.get(by.digest or "", by.format or ""))
+        sampling = replace(sampling, dominated_by=by)
+        return replace(each, measurement=replace(each.measurement, sampling=sampling))
+
+    return [replace(row, measurements=tuple(map(named, row.measurements))) for row in made]
 
 
 def _common(labels: Sequence[str]) -> str:
@@ -326,44 +329,61 @@ def _common(labels: Sequence[str]) -> str:
     return " ".join(word for word in first if all(word in other for other in others))
 
 
-def _compare(
-    made: Sequence[dict[str, Any]], models: Sequence[_Model], by_node: Mapping[str, _Model]
-) -> None:
+def _compared(
+    made: Sequence[ModelRow], models: Sequence[_Model], by_node: Mapping[str, _Model]
+) -> list[ModelRow]:
     """Give scores their differences to the reference's under the same protocol and text."""
     row_of = {id(model): row for row, model in zip(made, models, strict=True)}
+    found = []
     for row, model in zip(made, models, strict=True):
         reference = by_node.get(model.compared_with or "")
-        known = (
-            [] if reference is None or model.references else row_of[id(reference)]["measurements"]
-        )
-        for measurement in row["measurements"]:
-            _compare_one(measurement, _like(measurement, known))
+        known = () if reference is None or model.references else row_of[id(reference)].measurements
+        compared = [_compare(each, _like(each, known)) for each in row.measurements]
+        found.append(replace(row, measurements=tuple(compared)))
+    return found
 
 
-def _like(
-    measurement: Mapping[str, Any], known: Sequence[Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
-    """What was measured in the same way; of several, by the same backend, and with a perplexity."""
-    alike = [other for other in known if _way(other) == _way(measurement)]
+def _like(evaluation: Evaluation, known: Sequence[Evaluation]) -> Evaluation | None:
+    """What was measured in the same way; of several, by the same backend, and with a score that is
+    compared."""
+    alike = [other for other in known if _way(other) == _way(evaluation)]
     return max(
         alike,
-        key=lambda other: (other["backend"] == measurement["backend"], "ppl" in other["scores"]),
+        key=lambda other: (
+            other.measurement.by == evaluation.measurement.by,
+            any(score.compared for score in other.measurement.scores),
+        ),
         default=None,
     )
 
 
-def _compare_one(measurement: Mapping[str, Any], reference: Mapping[str, Any] | None) -> None:
-    scores, there = measurement["scores"], reference["scores"] if reference else {}
-    if "ppl" in scores and "ppl_delta" not in scores:
-        scores["ppl_delta"] = scores["ppl"] - there["ppl"] if "ppl" in there else None
-    if reference and measurement["metric"] == TASKS and scores and there:
-        found = differences(Path(measurement["artifact"]), Path(reference["artifact"]))
-        for field, difference in found.items():
-            base, _, where = field.partition("[")
-            for name, value in asdict(difference).items():
-                part = "" if name == "delta" else f"_{name}"
-                scores[f"{base}_delta{part}[{where}"] = value
+def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation:
+    made = evaluation.measurement
+    if reference is None or not made.scores:
+        return evaluation
+    there = {score.key: score.value for score in reference.measurement.scores}
+    paired: Mapping[str, Difference] = {}
+    if _has_items(made) and there and evaluation.artifact and reference.artifact:
+        paired = differences(Path(evaluation.artifact), Path(reference.artifact))
+    scores = tuple(_with_delta(score, there, paired) for score in made.scores)
+    return replace(evaluation, measurement=replace(made, scores=scores))
 
 
-def _way(measurement: Mapping[str, Any]) -> tuple[Any, ...]:
-    return measurement["protocol"], measurement["tokens_sha256"] or measurement["text_digest"]
+def _has_items(made: Measurement) -> bool:
+    """Whether it left its items, which are then compared one by one."""
+    return made.on.items is not None
+
+
+def _with_delta(
+    score: Score, there: Mapping[str, float], paired: Mapping[str, Difference]
+) -> Score:
+    if score.key in paired:
+        return replace(score, delta=paired[score.key])
+    if score.compared and score.delta is None and score.key in there:
+        return replace(score, delta=Difference(score.value - there[score.key]))
+    return score
+
+
+def _way(evaluation: Evaluation) -> tuple[Any, ...]:
+    made = evaluation.measurement
+    return made.protocol, made.on.tokens_sha256 or evaluation.text_digest

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from qpipe.core import strictjson
 from qpipe.core.files import is_file, is_folder
 from qpipe.core.layout import RunPaths
 from qpipe.errors import UsageError, nearest
-from qpipe.report.checked import summary
+from qpipe.report.checked import Summary, summary
 
 LATEST = "latest"
 _MOST = 50_000_000
@@ -35,7 +34,7 @@ def find_run(name: str, runs: Path) -> RunPaths:
     )
 
 
-def read_summary(run: RunPaths) -> dict[str, Any]:
+def read_summary(run: RunPaths) -> Summary:
     """What `checked.summary` takes of a run's run.json. Raises UsageError for anything else."""
     try:
         document = strictjson.load(run.summary, UsageError, most=_MOST)

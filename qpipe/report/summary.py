@@ -7,25 +7,29 @@ from typing import Any
 
 from qpipe.core.plan import Plan
 from qpipe.core.runner import Outcome, RunResult
+from qpipe.results import record
+from qpipe.results.comparison import Comparison
 
 
 def document(
     run: str,
     plan: Plan,
     result: RunResult,
-    rows: Sequence[Mapping[str, Any]],
+    comparison: Comparison,
     *,
     invalid: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """``{"run", "status", "nodes", "rows"}``, nodes in graph order.
+    """``{"run", "status", "nodes", "rows", "schema"}``, nodes in graph order.
 
-    ``invalid``, of jobs of a sweep that were left out, is there if there are any.
+    qpipe/results/run.schema.json describes it. ``invalid``, of jobs of a sweep that were left out,
+    is there if there are any.
     """
     document: dict[str, Any] = {
         "run": run,
         "status": result.status,
         "nodes": [_node(result.outcomes[node]) for node in plan.graph],
-        "rows": [dict(row) for row in rows],
+        "rows": record.rows(comparison),
+        "schema": comparison.schema,
     }
     if invalid:
         document["invalid"] = [{"name": job["name"], "error": job["error"]} for job in invalid]
@@ -34,7 +38,7 @@ def document(
 
 def _node(outcome: Outcome) -> dict[str, Any]:
     artifact = outcome.artifact
-    record: dict[str, Any] = {
+    made: dict[str, Any] = {
         "name": outcome.node.name,
         "stage": outcome.node.stage,
         "key": artifact.key if artifact else None,
@@ -43,7 +47,7 @@ def _node(outcome: Outcome) -> dict[str, Any]:
         "artifact": str(artifact.path) if artifact else None,
     }
     if outcome.error is not None:
-        record["error"] = {"type": type(outcome.error).__name__, "message": str(outcome.error)}
+        made["error"] = {"type": type(outcome.error).__name__, "message": str(outcome.error)}
     elif outcome.blocked_by is not None:
-        record["blocked_by"] = outcome.blocked_by
-    return record
+        made["blocked_by"] = outcome.blocked_by
+    return made

@@ -31,6 +31,7 @@ from qpipe.session.requirements import lacks
 
 if TYPE_CHECKING:
     from qpipe.report.record import Recorder
+    from qpipe.results.comparison import Comparison
 
 _NAME_BYTES = 150
 
@@ -39,13 +40,14 @@ _NAME_BYTES = 150
 class FinishedRun:
     """What a run came to.
 
-    ``document`` is what run.json holds. ``problems`` are files of the run that could not be
-    written, in words; where ``written`` is False these are the summary and the reports. ``errors``
-    are those of the nodes that failed, in graph order.
+    ``document`` is what run.json holds, ``comparison`` its rows. ``problems`` are files of the run
+    that could not be written, in words; where ``written`` is False these are the summary and the
+    reports. ``errors`` are those of the nodes that failed, in graph order.
     """
 
     paths: RunPaths
     document: Mapping[str, Any]
+    comparison: Comparison
     errors: Sequence[QpipeError]
     problems: Sequence[str]
     written: bool
@@ -154,16 +156,18 @@ class _Run:
         assert self.paths is not None
         plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
         result = RunResult({node: self.outcomes[node] for node in plan.graph})
+        comparison = rows.comparison(plan, result)
         document = summary.document(
-            self.paths.root.name, plan, result, rows.rows(plan, result), invalid=self.invalid
+            self.paths.root.name, plan, result, comparison, invalid=self.invalid
         )
-        problem = _write(document, self.paths)
+        problem = _write(document, comparison, self.paths)
         if pin:
             keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]
             gc.pin(self.store, self.paths.root.name, keys)
         return FinishedRun(
             paths=self.paths,
             document=document,
+            comparison=comparison,
             errors=[o.error for o in result.outcomes.values() if o.error is not None],
             problems=[*problems, *([problem] if problem else [])],
             written=problem is None,
@@ -171,14 +175,14 @@ class _Run:
         )
 
 
-def _write(document: Mapping[str, Any], paths: RunPaths) -> str | None:
+def _write(document: Mapping[str, Any], comparison: Comparison, paths: RunPaths) -> str | None:
     """Write the summary and the reports; what went wrong, which takes nothing from the answer."""
     from qpipe.report import render
 
     try:
         lock.write_atomic(paths.summary, json.dumps(document, indent=1, allow_nan=False).encode())
         for suffix in ("md", "json", "csv"):
-            text = render.render(document["rows"], suffix, title=paths.root.name)
+            text = render.render(comparison, suffix, title=paths.root.name)
             path = paths.report(suffix)
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

@@ -80,6 +80,6 @@ def finished_run(folder: Path, name: str = "first") -> RunPaths:
     result = carry_out(planned, folder / "store")
     paths = RunPaths(folder / "runs" / name)
     paths.root.mkdir(parents=True)
-    made = rows.rows(planned, result)
-    paths.summary.write_text(json.dumps(summary.document(name, planned, result, made)))
+    compared = rows.comparison(planned, result)
+    paths.summary.write_text(json.dumps(summary.document(name, planned, result, compared)))
     return paths

@@ -15,6 +15,8 @@ from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import RunResult, run
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError, StageError
+from qpipe.report.rows import comparison
+from qpipe.results import record
 from tests.core.synthetic import InstantExecutor
 
 MACHINE: Mapping[str, Json] = {"processor": "Abacus 3000", "cores": 2, "system": "Linux 6"}
@@ -145,6 +147,11 @@ def demo() -> Plan:
             )
         )
     return plan(*jobs)
+
+
+def records(planned: Plan, result: RunResult) -> list[dict[str, Any]]:
+    """The rows of what came out, as run.json has them."""
+    return record.rows(comparison(planned, result))
 
 
 def rows_by_name(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,13 @@ from qpipe.report.checked import summary
 from qpipe.report.merge import merge
 from qpipe.report.render import FORMS, render, to_terminal
 from qpipe.report.runs import read_summary
+from qpipe.results import record
+from qpipe.results.comparison import Comparison
+from qpipe.results.scores import Declaration
 from tests.commands.stores import finished_run
 
 FILE = Path("run.json")
+TYPE: dict[str, Any] = asdict(Declaration(unit="%", better="higher", digits=3))
 # What JSON can have in any place, and what Python's reader makes of more than JSON.
 VALUES: tuple[Any, ...] = (
     *(None, True, 0, -1, 1 << 63, 10**400, 0.5, 1e308, float("nan"), float("inf"), "", "a", "\0"),
@@ -40,6 +45,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     measured |= {"sampling": "stopped", "interval": [0.1, 0.2], "dominated_by": by, "items": 7}
     measured["scores"] |= {"acc[t]": 0.5, "acc_delta[t]": 0.1, "acc_delta_low[t]": 0.0}
     measured["scores"] |= {"acc_delta_high[t]": 0.2, "pp": 100.0, "pp_iqr": 2.0, "pp_ratio": 1.5}
+    measured["score_types"] |= {"acc": TYPE, "pp": TYPE}
     return found
 
 
@@ -76,19 +82,14 @@ def drawn(document: Any) -> dict[str, str]:
 def test_what_qpipe_writes_is_kept(tmp_path: Path) -> None:
     paths = finished_run(tmp_path)
     written = json.loads(paths.summary.read_bytes())
-    rows = read_summary(paths)["rows"]
-    made = ("dominated_by", "cut_short", "protocol")
-    for row, original in zip(rows, written["rows"], strict=True):
-        assert row == {name: original[name] for name in row}
-        lost = original.keys() - row.keys() - original["measurements"][0]["scores"].keys()
-        assert lost == set(made), "columns.py makes these anew"
-        assert row["measurements"] == original["measurements"]
-    assert merge([written]) == merge([read_summary(paths)])
+    read = record.rows(Comparison.of(read_summary(paths).rows))
+    assert read == written["rows"]
+    assert [list(row) for row in read] == [list(row) for row in written["rows"]]
 
 
 def test_any_value_anywhere_is_drawn_or_named(document: dict[str, Any]) -> None:
     refused = 0
-    rows = [(), ("run",), ("rows",), ("nodes",)]
+    rows = [(), ("run",), ("rows",), ("nodes",), ("schema",)]
     ways = [w for w in places(document) if w[:2] in (("rows", 2), ("nodes", 0))]
     for where in (*rows, *ways):
         for value in (*VALUES, ...):
@@ -113,6 +114,13 @@ def test_any_value_anywhere_is_drawn_or_named(document: dict[str, Any]) -> None:
         (("rows", 1, "name"), ..., r"rows\[1\].name is missing, not a name"),
         (("rows", 1, "size_bytes"), 10**400, r"rows\[1\].size_bytes is 1000.* \(401 characters\)"),
         (("rows", 2, "measurements", 0, "interval"), None, r"interval is null, not two numbers"),
+        (("schema",), 2, r"schema is 2, and this qpipe reads up to 1: a newer one wrote the file"),
+        (("schema",), "1", r"schema is '1', not a number up to 1"),
+        (
+            ("rows", 2, "measurements", 0, "score_types", "acc", "better"),
+            "more",
+            r"score_types.acc.better is 'more', not lower, higher or null",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -158,6 +166,7 @@ def test_text_is_only_text(document: dict[str, Any]) -> None:
     measured |= dict.fromkeys(texts, HOSTILE)
     measured["dominated_by"] |= {"name": HOSTILE}
     measured["scores"] |= {HOSTILE: 1.0}
+    measured["score_types"] |= {HOSTILE: TYPE | {"unit": HOSTILE[:40], "heading": HOSTILE}}
     pages = drawn(hostile)
     tags = Tags()
     tags.feed(pages["html"])

@@ -4,23 +4,27 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from qpipe.report.checked import summary
 from qpipe.report.merge import merge
 from qpipe.report.render import render, to_terminal
-from qpipe.report.rows import rows
+from qpipe.report.rows import comparison
 from qpipe.report.summary import document
+from qpipe.results import record
+from qpipe.results.comparison import Comparison
+from qpipe.results.measurement import Sampling
 from tests.report.plans import carry_out, demo, gguf, job, perplexity, plan, text
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     planned = demo()
-    return rows(planned, carry_out(planned, tmp_path_factory.mktemp("store")))
+    return comparison(planned, carry_out(planned, tmp_path_factory.mktemp("store")))
 
 
 class Terminal(io.StringIO):
@@ -28,7 +32,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_plain_table(made: list[dict[str, Any]]) -> None:
+def test_plain_table(made: Comparison) -> None:
     out = io.StringIO()
     to_terminal(made, out)
     lines = out.getvalue().splitlines()
@@ -47,20 +51,22 @@ def test_plain_table(made: list[dict[str, Any]]) -> None:
     assert "\x1b" not in out.getvalue()
 
 
-def test_a_model_measured_on_a_part_of_the_text_is_named(made: list[dict[str, Any]]) -> None:
+def test_a_model_measured_on_a_part_of_the_text_is_named(made: Comparison) -> None:
     """Each takes what it needs, and its line would not tell whose it is."""
-    sampled = json.loads(json.dumps(made))
-    for row, taken in zip(sampled, (100, 200), strict=False):
-        row["measurements"][0]["sampling"] = f"{taken} of 300 tokens were enough"
+    sampled = []
+    for row, taken in zip(made.rows, (100, 200), strict=False):
+        (only,) = row.measurements
+        sampling = Sampling(f"{taken} of 300 tokens were enough")
+        only = replace(only, measurement=replace(only.measurement, sampling=sampling))
+        sampled.append(replace(row, measurements=(only,)))
     out = io.StringIO()
-    to_terminal(sampled, out)
-    names = [row["name"] for row in sampled]
-    for name, taken in zip(names, (100, 200), strict=False):
+    to_terminal(Comparison.of(sampled), out)
+    for name, taken in zip([row.name for row in sampled], (100, 200), strict=True):
         assert f"{name}, perplexity: llamacpp-512 on text.txt; {taken} of 300" in out.getvalue()
 
 
 def test_terminal_table_has_the_same_cells(
-    made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    made: Comparison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -73,7 +79,7 @@ def test_terminal_table_has_the_same_cells(
         assert line.split() in [other.split() for other in bare.splitlines()]
 
 
-def test_no_color(made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color(made: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")
     out = Terminal()
@@ -81,14 +87,14 @@ def test_no_color(made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -
     assert not re.search(r"\x1b\[[0-9;]*3[0-9]", out.getvalue()), "a colour was set"
 
 
-def test_dumb_terminal(made: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dumb_terminal(made: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     out = Terminal()
     to_terminal(made, out)
     assert "\x1b" not in out.getvalue()
 
 
-def test_markdown_is_a_table(made: list[dict[str, Any]]) -> None:
+def test_markdown_is_a_table(made: Comparison) -> None:
     lines = render(made, "md", title="demo").splitlines()
     assert lines[0] == "# demo"
     table = [line for line in lines if line.startswith("|")]
@@ -97,7 +103,7 @@ def test_markdown_is_a_table(made: list[dict[str, Any]]) -> None:
     assert "| Q8_0 | 0.98 KiB | 8.500 | 10.5000 ± 0.2500 | +0.5000 (+5.00%) | 2.00 | ran |" in table
 
 
-def test_csv_reads_back(made: list[dict[str, Any]]) -> None:
+def test_csv_reads_back(made: Comparison) -> None:
     read = list(csv.DictReader(io.StringIO(render(made, "csv"))))
     assert [float(row["ppl"]) for row in read] == [10.0, 10.5, 12.0]
     assert read[0]["ppl_delta"] == ""
@@ -105,8 +111,8 @@ def test_csv_reads_back(made: list[dict[str, Any]]) -> None:
     assert "measurements" not in read[0]
 
 
-def test_json_reads_back(made: list[dict[str, Any]]) -> None:
-    assert json.loads(render(made, "json"))["rows"] == made
+def test_json_reads_back(made: Comparison) -> None:
+    assert json.loads(render(made, "json"))["rows"] == record.rows(made)
 
 
 class Table(HTMLParser):
@@ -133,8 +139,8 @@ class Table(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def test_html_is_a_whole_page_with_a_real_table(made: list[dict[str, Any]]) -> None:
-    made = [{**made[0], "name": "<script>"}, *made[1:]]
+def test_html_is_a_whole_page_with_a_real_table(made: Comparison) -> None:
+    made = Comparison.of([replace(made.rows[0], name="<script>"), *made.rows[1:]])
     page = render(made, "html", title="a & b")
     parsed = Table()
     parsed.feed(page)
@@ -148,10 +154,10 @@ def test_html_is_a_whole_page_with_a_real_table(made: list[dict[str, Any]]) -> N
 
 def test_nothing_made() -> None:
     out = io.StringIO()
-    to_terminal([], out)
+    to_terminal(Comparison(), out)
     assert "nothing to compare" in out.getvalue()
     for form in ("md", "csv", "json", "html"):
-        assert render([], form).endswith("\n")
+        assert render(Comparison(), form).endswith("\n")
 
 
 def test_warnings_and_failures_stand_below(tmp_path: Path) -> None:
@@ -165,7 +171,7 @@ def test_warnings_and_failures_stand_below(tmp_path: Path) -> None:
         job("", {"convert": model, "quantize": bad, "text": on, "p": measured}, reference=model)
     )
     out = io.StringIO()
-    to_terminal(rows(planned, carry_out(planned, tmp_path)), out)
+    to_terminal(comparison(planned, carry_out(planned, tmp_path)), out)
     assert "note: windows are too long" in out.getvalue().splitlines()
     assert "failed: Q4_0: quantize[Q4_0]: broken" in out.getvalue().splitlines()
 
@@ -177,9 +183,10 @@ def test_merging_runs_keeps_protocols_apart(tmp_path: Path) -> None:
         measured = perplexity(model, ppl, on, protocol=protocol)
         planned = plan(job("", {"convert": model, "text": on, "p": measured}, reference=model))
         result = carry_out(planned, tmp_path)
-        summaries.append(document(protocol, planned, result, rows(planned, result)))
-    (row,) = merge(summaries)
+        made = document(protocol, planned, result, comparison(planned, result))
+        summaries.append(summary(made, Path("run.json")))
+    (row,) = record.rows(merge(summaries))
     assert row["ppl[llamacpp-512]"] == 8.0
     assert row["ppl[other-2048]"] == 6.0
     assert row["run"] == "other-2048"
-    assert merge([summaries[0]])[0]["ppl"] == 8.0
+    assert merge([summaries[0]]).rows[0].scores["ppl"].value == 8.0

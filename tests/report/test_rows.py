@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qpipe.report.rows import rows
+from qpipe.report.rows import comparison
 from qpipe.report.summary import document
 from tests.report.plans import (
     carry_out,
@@ -13,6 +13,7 @@ from tests.report.plans import (
     node,
     perplexity,
     plan,
+    records,
     rows_by_name,
     text,
 )
@@ -20,7 +21,7 @@ from tests.report.plans import (
 
 def test_one_row_a_model_the_reference_first(tmp_path: Path) -> None:
     planned = demo()
-    made = rows(planned, carry_out(planned, tmp_path))
+    made = records(planned, carry_out(planned, tmp_path))
 
     assert [row["name"] for row in made] == ["F16", "Q8_0", "Q4_0"]
     assert [row["reference"] for row in made] == [True, False, False]
@@ -39,7 +40,7 @@ def test_one_row_a_model_the_reference_first(tmp_path: Path) -> None:
 
 def test_the_same_bytes_are_one_row_and_measured_once(tmp_path: Path) -> None:
     planned = demo()
-    made = rows(planned, carry_out(planned, tmp_path))
+    made = records(planned, carry_out(planned, tmp_path))
 
     # convert and quantize[F16] wrote the same file; both were evaluated, under one key.
     assert len(planned.graph) == 9
@@ -50,7 +51,7 @@ def test_the_same_bytes_are_one_row_and_measured_once(tmp_path: Path) -> None:
 def test_a_second_run_is_cached(tmp_path: Path) -> None:
     planned = demo()
     carry_out(planned, tmp_path)
-    made = rows(planned, carry_out(planned, tmp_path))
+    made = records(planned, carry_out(planned, tmp_path))
     assert [row["status"] for row in made] == ["cached"] * 3
 
 
@@ -71,7 +72,7 @@ def test_two_protocols_are_never_one_column(tmp_path: Path) -> None:
             reference=reference,
         )
     )
-    made = rows_by_name(rows(planned, carry_out(planned, tmp_path)))
+    made = rows_by_name(records(planned, carry_out(planned, tmp_path)))
 
     assert "ppl" not in made["Q8_0"]
     assert made["Q8_0"]["ppl[llamacpp-512]"] == 8.0
@@ -98,7 +99,7 @@ def test_two_texts_are_never_one_column(tmp_path: Path) -> None:
             reference=model,
         )
     )
-    (row,) = rows(planned, carry_out(planned, tmp_path))
+    (row,) = records(planned, carry_out(planned, tmp_path))
     assert row["ppl[llamacpp-512, one.txt]"] == 8.0
     assert row["ppl[llamacpp-512, other.txt]"] == 9.0
 
@@ -124,7 +125,7 @@ def test_one_model_by_two_backends_has_two_columns(tmp_path: Path) -> None:
         for backend, ppl, reference in (("llama.cpp 1", 12.0, 10.0), (TORCH, 12.5, 11.0))
     ]
     planned = plan(*jobs)
-    first, row = rows(planned, carry_out(planned, tmp_path))
+    first, row = records(planned, carry_out(planned, tmp_path))
     assert (first["ppl[llama.cpp]"], first["ppl[transformers]"]) == (10.0, 11.0)
     assert (row["ppl[llama.cpp]"], row["ppl[transformers]"]) == (12.0, 12.5)
     # Each against the reference as its own backend has it.
@@ -143,7 +144,7 @@ def test_two_models_by_a_backend_each_share_a_column(tmp_path: Path) -> None:
         "perplexity_reference": perplexity(f16, 10.0, on),
     }
     planned = plan(job("", stages, reference=f16))
-    made = rows(planned, carry_out(planned, tmp_path))
+    made = records(planned, carry_out(planned, tmp_path))
     assert [row["ppl"] for row in made] == [10.0, 12.0]
     assert [row["ppl_delta"] for row in made] == [None, 2.0]
 
@@ -154,7 +155,7 @@ def test_a_failure_and_what_it_skips(tmp_path: Path) -> None:
     stages = {"convert": reference, "quantize": bad, "text": on}
     planned = plan(job("", {**stages, "ppl": perplexity(bad, 1.0, on)}, reference=reference))
     result = carry_out(planned, tmp_path)
-    made = rows(planned, result)
+    made = records(planned, result)
 
     assert made[0]["status"] == "ran"
     assert made[1]["name"] == made[1]["format"] == "Q4_0"
@@ -162,7 +163,7 @@ def test_a_failure_and_what_it_skips(tmp_path: Path) -> None:
     assert made[1]["error"] == "quantize[Q4_0]: tensor a holds NaN"
     assert made[1]["key"] is made[1]["artifact"] is made[1]["file"] is None
 
-    summary = document("r", planned, result, made)
+    summary = document("r", planned, result, comparison(planned, result))
     assert summary["status"] == "failed"
     by_status = {n["status"]: n for n in summary["nodes"]}
     assert by_status["failed"]["error"]["type"] == "StageError"
@@ -174,7 +175,7 @@ def test_a_failed_reference_skips_its_models(tmp_path: Path) -> None:
     reference = gguf("F16", size=2, bpw=16.0, fails="no such architecture")
     small = gguf("Q4_0", size=1, bpw=4.5, source=reference)
     planned = plan(job("Q4_0", {"convert": reference, "quantize": small}, reference=reference))
-    made = rows(planned, carry_out(planned, tmp_path))
+    made = records(planned, carry_out(planned, tmp_path))
     assert [row["status"] for row in made] == ["failed", "skipped"]
     assert made[1]["error"] == "because of convert"
     assert made[0]["format"] == "F16"
@@ -183,7 +184,7 @@ def test_a_failed_reference_skips_its_models(tmp_path: Path) -> None:
 def test_a_job_without_quantization_compares_what_it_evaluates(tmp_path: Path) -> None:
     model, on = gguf("F16", size=2, bpw=16.0), text()
     planned = plan(job("", {"convert": model, "text": on, "ppl": perplexity(model, 8.0, on)}))
-    (row,) = rows(planned, carry_out(planned, tmp_path))
+    (row,) = records(planned, carry_out(planned, tmp_path))
     assert row["name"] == "F16"
     assert row["ppl"] == 8.0
     assert row["ppl_delta"] is None
@@ -204,7 +205,7 @@ def test_each_reference_is_followed_by_its_own(tmp_path: Path) -> None:
         )
         jobs.append(job(label, {"convert": reference, "quantize": small}, reference=reference))
     planned = plan(*jobs)
-    made = rows(planned, carry_out(planned, tmp_path))
+    made = records(planned, carry_out(planned, tmp_path))
     assert [(row["name"], row["reference"]) for row in made] == [
         ("F16 a", True),
         ("a", False),

@@ -1,0 +1,160 @@
+"""A comparison as one table, which every format draws: columns for people, records for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from qpipe.report import numbers
+from qpipe.report.footnotes import footnotes
+from qpipe.report.text import printable
+from qpipe.results import record
+from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.scores import Score
+
+LEFT, RIGHT = "l", "r"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, the side on which the cells are aligned, and a cell for each row."""
+
+    heading: str
+    side: str
+    cells: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that a format has to draw; every word of it is `printable`, whoever wrote it."""
+
+    comparison: Comparison
+
+    @property
+    def rows(self) -> Sequence[ModelRow]:
+        """What stands in each line."""
+        return self.comparison.rows
+
+    @cached_property
+    def columns(self) -> Sequence[Column]:
+        """As people read them."""
+        return [
+            Column(printable(each.heading), each.side, [*map(printable, each.cells)])
+            for each in _columns(self.comparison)
+        ]
+
+    @property
+    def head(self) -> list[str]:
+        """The headings."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def body(self) -> list[list[str]]:
+        """The cells, line by line."""
+        return [
+            [column.cells[number] for column in self.columns] for number in range(len(self.rows))
+        ]
+
+    @property
+    def sides(self) -> str:
+        """A letter a column, `LEFT` or `RIGHT`."""
+        return "".join(column.side for column in self.columns)
+
+    @cached_property
+    def footnotes(self) -> Sequence[str]:
+        """How the rows were measured, and what is to be known of them."""
+        return [*map(printable, footnotes(self.rows))]
+
+    @cached_property
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        """As programs read them: every field of every row."""
+        return record.rows(self.comparison)
+
+
+def _columns(comparison: Comparison) -> Iterator[Column]:
+    rows = comparison.rows
+    names = [row.name for row in rows]
+    if names != [row.format for row in rows]:
+        yield Column("name", LEFT, names)
+    yield Column("format", LEFT, [str(row.format or "") for row in rows])
+    yield Column("size", RIGHT, [_of(row.size_bytes, numbers.size) for row in rows])
+    yield Column("bpw", RIGHT, [_of(row.bits_per_weight, lambda v: f"{v:.3f}") for row in rows])
+    for key in comparison.scores:
+        yield from _of_score(key, rows)
+    yield Column("seconds", RIGHT, [_of(row.seconds, lambda v: f"{v:.2f}") for row in rows])
+    yield Column("status", LEFT, [row.status for row in rows])
+    if len({row.run for row in rows}) > 1:
+        yield Column("run", LEFT, [str(row.run or "") for row in rows])
+
+
+def _of_score(key: str, rows: Sequence[ModelRow]) -> Iterator[Column]:
+    """The columns of a score: itself, and its difference and ratio to the reference's."""
+    every = [row.scores[key] for row in rows if key in row.scores]
+    first = every[0]
+    if first.detail:
+        return
+    where = f" [{first.where}]" if first.where else ""
+
+    def cells(draw: Callable[[ModelRow, Score], str]) -> list[str]:
+        return [draw(row, row.scores[key]) if key in row.scores else "" for row in rows]
+
+    yield Column(f"{_heading(every)}{where}", RIGHT, cells(_value))
+    if any(score.compared or score.delta for score in every):
+        yield Column(f"Δ {first.name}{where}", RIGHT, cells(_delta))
+    if any(score.ratio is not None for score in every):
+        yield Column(f"{first.name} / reference{where}", RIGHT, cells(_ratio))
+
+
+def _heading(scores: Sequence[Score]) -> str:
+    """With the unit, and what is beside the figure."""
+    first = scores[0]
+    title = first.heading or " ".join(filter(None, [first.name, numbers.named(first.unit)]))
+    if any(score.stderr is not None for score in scores):
+        return f"{title} ± stderr"
+    if any(score.interval for score in scores):
+        return f"{title} [95 %]"
+    return f"{title} (IQR)" if any(score.iqr is not None for score in scores) else title
+
+
+def _of(value: Any, show: Callable[[Any], str]) -> str:
+    return "" if value is None else show(value)
+
+
+def _value(row: ModelRow, score: Score) -> str:
+    def number(value: float) -> str:
+        return numbers.figure(value, unit=score.unit, digits=score.digits)
+
+    shown = _about(row, score, "") + number(score.value)
+    if score.stderr is not None:
+        return f"{shown} ± {number(score.stderr)}"
+    if score.interval is not None:
+        return f"{shown} [{number(score.interval[0])}, {number(score.interval[1])}]"
+    return shown if score.iqr is None else f"{shown} ({number(score.iqr)})"
+
+
+def _delta(row: ModelRow, score: Score) -> str:
+    """With its 95 % interval or standard error where there is one; else in percent of the
+    reference too."""
+    found = score.delta
+    if found is None:
+        return ""
+    if found.low is not None and found.high is not None:
+        return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    if found.stderr is not None:
+        about = _about(row, score, "_delta")
+        return f"{about}{found.value:+.4f} ± {numbers.figure(found.stderr)}"
+    reference = score.value - found.value
+    percent = f" ({found.value / reference:+.2%})" if reference else ""
+    return f"{found.value:+.4f}{percent}"
+
+
+def _ratio(row: ModelRow, score: Score) -> str:
+    return _of(score.ratio, lambda ratio: f"{ratio:.2f} ×")
+
+
+def _about(row: ModelRow, score: Score, part: str) -> str:
+    """A mark for what is an estimate, since its measurement ended early."""
+    where = f"[{score.where}]" if score.where else ""
+    return "≈ " if f"{score.name}{part}{where}" in row.cut_short else ""

@@ -1,0 +1,110 @@
+"""A comparison: a row for each model with all that was measured of it, the reference first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qpipe.results import fields, ways
+from qpipe.results.measurement import Evaluation
+from qpipe.results.scores import Score
+
+SCHEMA = 1
+"""Of run.json; those written before it had a number are read as well."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """A model and what was measured of it.
+
+    ``scores`` are all its scores by name; one that was measured in two ways has two names. Of what
+    is in ``cut_short`` (names of `figures`) the measurement ended early, for the sake of the row
+    ``dominated_by``. ``model`` is what it was made from; ``file`` is set where it is one file.
+    """
+
+    name: str
+    format: str | None
+    status: str
+    reference: bool = False
+    model: str | None = None
+    size_bytes: int | None = None
+    bits_per_weight: float | None = None
+    weights: int | None = None
+    seconds: float | None = None
+    evaluate_seconds: float | None = None
+    run: str | None = None
+    key: str | None = None
+    artifact: str | None = None
+    file: str | None = None
+    overrides: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    measurements: tuple[Evaluation, ...] = ()
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    scores: Mapping[str, Score] = field(default_factory=dict)
+    cut_short: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str | None:
+        """The file or folder that was made; None if none was."""
+        return self.file or self.artifact
+
+    @property
+    def protocol(self) -> str | None:
+        """All protocols under which it was measured."""
+        measured = (each.measurement.protocol for each in self.measurements)
+        return "; ".join(dict.fromkeys(filter(None, measured))) or None
+
+    @property
+    def dominated_by(self) -> str | None:
+        """The name of the row for whose sake a measurement ended early."""
+        samplings = (each.measurement.sampling for each in self.measurements)
+        rivals = (sampling.dominated_by for sampling in samplings if sampling)
+        return next((rival.name for rival in rivals if rival), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``rows``, references first; all have the same `ModelRow.figures`, None where one has none."""
+
+    rows: tuple[ModelRow, ...] = ()
+    schema: int = SCHEMA
+
+    @classmethod
+    def of(cls, rows: Sequence[ModelRow]) -> Comparison:
+        """Name the scores of all rows: never one name for two protocols or texts."""
+        labels = ways.labels([row.measurements for row in rows])
+        named = [_named(row, labels) for row in rows]
+        every = {name: None for figures, *_ in named for name in figures}
+        return cls(
+            tuple(
+                replace(row, figures={**every, **figures}, scores=scores, cut_short=short)
+                for row, (figures, scores, short) in zip(rows, named, strict=True)
+            )
+        )
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of all scores, in the order of tables."""
+        every = self.rows[0].figures if self.rows else ()
+        known = {name for row in self.rows for name in row.scores}
+        return [name for name in every if name in known]
+
+
+def _named(
+    row: ModelRow, labels: Mapping[ways.Way, Mapping[str, str]]
+) -> tuple[dict[str, float | None], dict[str, Score], tuple[str, ...]]:
+    """A row's figures, its scores by name, and the figures of what ended early."""
+    figures: dict[str, float | None] = {}
+    declared: dict[str, Any] = {}
+    short: list[str] = []
+    for each in row.measurements:
+        made = each.measurement
+        own = fields.figures(made.scores, compared=True, labels=labels.get(ways.way(each)))
+        figures |= own
+        declared |= {score.name: score.declaration for score in made.scores}
+        if made.sampling and made.sampling.dominated_by:
+            short += own
+    scores = {score.key: score for score in fields.scores(figures, declared)}
+    return figures, scores, tuple(short)

@@ -1,0 +1,125 @@
+"""The one boundary between results and the facts of a manifest, which are plain JSON.
+
+Facts have been written in this form since the first version: artifacts of any age are read. What
+a score declares is kept in ``score_types``, and only where `standard` does not say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from qpipe.results import fields
+from qpipe.results.measurement import Measurement, Rival, Sampling, Subject
+from qpipe.results.model import ModelFacts
+from qpipe.results.scores import RESERVED
+
+TYPES = "score_types"
+
+Facts = Mapping[str, Any]
+
+
+def to_facts(result: Measurement | ModelFacts | Facts) -> dict[str, Any]:
+    """What a stage returned, as its manifest keeps it."""
+    if isinstance(result, Measurement):
+        return of_measurement(result)
+    if isinstance(result, ModelFacts):
+        return of_model(result)
+    return dict(result)
+
+
+def of_measurement(made: Measurement) -> dict[str, Any]:
+    """A measurement's facts; those on a text say so first."""
+    about = {
+        "text": made.on.text,
+        "protocol": made.protocol,
+        "tokens": made.on.tokens,
+        "tokens_scored": made.on.tokens_scored,
+        "tokens_sha256": made.on.tokens_sha256,
+        "items": made.on.items,
+        "backend": made.by,
+        "notes": None if made.notes is None else [*made.notes],
+        **_of_sampling(made.sampling),
+    }
+    about = {name: value for name, value in about.items() if value is not None}
+    scores = fields.figures(made.scores)
+    facts = {**about, **scores} if "text" in about else {**scores, **about}
+    if made.seconds is not None:
+        facts |= {"seconds": made.seconds, "tokens_per_second": made.tokens_per_second}
+    if declared := fields.declarations(made.scores, all_of_them=False):
+        facts[TYPES] = declared
+    return facts
+
+
+def measurement(facts: Facts) -> Measurement:
+    """What the facts of an evaluation's manifest say."""
+    types = facts.get(TYPES)
+    declared = {name: fields.declaration(of) for name, of in types.items()} if types else None
+    numbers = {name: v for name, v in facts.items() if name not in RESERVED and _is_number(v)}
+    notes = facts.get("notes")
+    return Measurement(
+        protocol=facts.get("protocol"),
+        scores=fields.scores(numbers, declared),
+        on=Subject(**{name: facts.get(name) for name in asdict(Subject())}),
+        by=facts.get("backend"),
+        sampling=sampling(facts),
+        notes=None if notes is None else tuple(notes),
+        seconds=facts.get("seconds"),
+        tokens_per_second=facts.get("tokens_per_second"),
+    )
+
+
+def sampling(facts: Facts) -> Sampling | None:
+    """How much was measured, if it was not all."""
+    words, interval, by = (facts.get(name) for name in ("sampling", "interval", "dominated_by"))
+    if words is None and interval is None and by is None:
+        return None
+    return Sampling(words or "", interval and tuple(interval), by and Rival(**by))
+
+
+def rival(by: Rival) -> dict[str, Any]:
+    """The level by which one is dominated, as JSON; without what is not known of it."""
+    return {name: value for name, value in asdict(by).items() if value is not None}
+
+
+def of_model(made: ModelFacts) -> dict[str, Any]:
+    """A model's facts."""
+    known = {
+        "format": made.format,
+        "size_bytes": made.size_bytes,
+        "tensor_bytes": made.tensor_bytes,
+        "weights": made.weights,
+        "bits_per_weight": made.bits_per_weight,
+        "architecture": made.architecture,
+        "tensors": made.tensors,
+        "tensor_types": None if made.tensor_types is None else dict(made.tensor_types),
+        "notes": None if made.notes is None else [*made.notes],
+    }
+    return {n: v for n, v in known.items() if v is not None} | dict(made.more)
+
+
+_MODEL = tuple(name for name in of_model(ModelFacts("", 0, 0, 0.0, 0, "", 0, {}, ())))
+
+
+def model(facts: Facts) -> ModelFacts:
+    """What the facts of a model's manifest say; ``size_bytes`` is 0 where they do not say it."""
+    own: dict[str, Any] = {name: facts.get(name) for name in _MODEL}
+    notes = own.pop("notes")
+    own["size_bytes"] = own["size_bytes"] or 0
+    more = {name: value for name, value in facts.items() if name not in _MODEL}
+    return ModelFacts(**own, notes=None if notes is None else tuple(notes), more=more)
+
+
+def _of_sampling(made: Sampling | None) -> dict[str, Any]:
+    if made is None:
+        return {}
+    return {
+        "sampling": made.words,
+        "interval": made.interval and [*made.interval],
+        "dominated_by": made.dominated_by and rival(made.dominated_by),
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

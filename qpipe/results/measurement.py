@@ -1,0 +1,80 @@
+"""What an evaluator returns: its scores, how and on what they were measured, and by what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qpipe.results.scores import Score
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was measured on: a text by its name, how many tokens of it, of which so many were
+    scored, and the digest of their ids; or so many items of tasks."""
+
+    text: str | None = None
+    tokens: int | None = None
+    tokens_scored: int | None = None
+    tokens_sha256: str | None = None
+    items: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rival:
+    """A level that is no larger and better: its content, what it is called, its bytes and score as
+    it was measured, by how much it is better, and at least by how much with a ``confidence``."""
+
+    digest: str | None = None
+    format: str | None = None
+    size_bytes: int | None = None
+    kld: float | None = None
+    difference: float
+    difference_at_least: float
+    confidence: float
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How much was enough, in ``words``, where not all was measured: the 95 % interval for what
+    all would give, and the level for whose sake it ended early."""
+
+    words: str
+    interval: tuple[float, float] | None = None
+    dominated_by: Rival | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``scores`` under one ``protocol``: what two figures must share to be compared.
+
+    ``by`` names what computed, with its version. ``notes`` are warnings to show; None: this kind of
+    measurement has none. ``seconds`` are those of measuring alone, without loading.
+    """
+
+    protocol: str | None
+    scores: tuple[Score, ...] = ()
+    on: Subject = Subject()
+    by: str | None = None
+    sampling: Sampling | None = None
+    notes: tuple[str, ...] | None = None
+    seconds: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A measurement in its place: the stage that made it, its artifact and the machine.
+
+    ``seconds`` are the stage's; ``text_digest`` is of the text, or of the folder of tasks.
+    """
+
+    stage: str
+    metric: str | None
+    status: str
+    measurement: Measurement
+    key: str | None = None
+    artifact: str | None = None
+    seconds: float | None = None
+    text_digest: str | None = None
+    machine: str | None = None

@@ -1,0 +1,116 @@
+"""Rows as plain data, as run.json and reports in JSON and CSV have them, and back.
+
+``run.schema.json`` beside this file describes run.json. Reading takes what
+`qpipe.report.checked` has looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qpipe.results import facts, fields
+from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.measurement import Evaluation, Measurement, Subject
+
+
+def rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """A record for each row, with the same fields in the same order."""
+    runs = any(row.run is not None for row in comparison.rows)
+    return [_row(row, run=runs) for row in comparison.rows]
+
+
+def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
+    """``run`` is there where rows are of several runs."""
+    return {
+        "name": row.name,
+        "format": row.format,
+        "reference": row.reference,
+        "size_bytes": row.size_bytes,
+        "bits_per_weight": row.bits_per_weight,
+        "weights": row.weights,
+        **row.figures,
+        "dominated_by": row.dominated_by,
+        "cut_short": [*row.cut_short],
+        "protocol": row.protocol,
+        "seconds": row.seconds,
+        "evaluate_seconds": row.evaluate_seconds,
+        "status": row.status,
+        **({"run": row.run} if run else {}),
+        "key": row.key,
+        "artifact": row.artifact,
+        "file": row.file,
+        "overrides": [*row.overrides],
+        "notes": [*row.notes],
+        "error": row.error,
+        "measurements": [_evaluation(each) for each in row.measurements],
+        "model": row.model,
+        "path": row.path,
+    }
+
+
+def _evaluation(each: Evaluation) -> dict[str, Any]:
+    made, sampling = each.measurement, each.measurement.sampling
+    interval, by = (sampling.interval, sampling.dominated_by) if sampling else (None, None)
+    return {
+        "stage": each.stage,
+        "metric": each.metric,
+        "status": each.status,
+        "key": each.key,
+        "artifact": each.artifact,
+        "backend": made.by,
+        "dominated_by": by and facts.rival(by),
+        "interval": interval and [*interval],
+        "items": made.on.items,
+        "notes": None if made.notes is None else [*made.notes],
+        "protocol": made.protocol,
+        "sampling": sampling and sampling.words,
+        "seconds": each.seconds,
+        "text": made.on.text,
+        "tokens": made.on.tokens,
+        "tokens_per_second": made.tokens_per_second,
+        "tokens_scored": made.on.tokens_scored,
+        "tokens_sha256": made.on.tokens_sha256,
+        "text_digest": each.text_digest,
+        "machine": each.machine,
+        "scores": fields.figures(made.scores, compared=True),
+        "score_types": fields.declarations(made.scores, all_of_them=True),
+    }
+
+
+def row(record: Mapping[str, Any], *, run: str | None = None) -> ModelRow:
+    """A row of run.json, its scores not named yet (`Comparison.of`)."""
+    same = (
+        *("name", "format", "status", "reference", "model", "size_bytes", "bits_per_weight"),
+        *("weights", "seconds", "evaluate_seconds", "key", "artifact", "file", "error"),
+    )
+    return ModelRow(
+        **{name: record[name] for name in same},
+        run=run,
+        overrides=tuple(record["overrides"] or ()),
+        notes=tuple(record["notes"] or ()),
+        measurements=tuple(map(evaluation, record["measurements"])),
+    )
+
+
+def evaluation(record: Mapping[str, Any]) -> Evaluation:
+    """A measurement of run.json; one without ``score_types`` is older than they are."""
+    types = record["score_types"]
+    declared = {name: fields.declaration(of) for name, of in types.items()} if types else None
+    measurement = Measurement(
+        protocol=record["protocol"],
+        scores=fields.scores(record["scores"], declared),
+        on=Subject(
+            text=record["text"],
+            tokens=record["tokens"],
+            tokens_scored=record["tokens_scored"],
+            tokens_sha256=record["tokens_sha256"],
+            items=record["items"],
+        ),
+        by=record["backend"],
+        sampling=facts.sampling(record),
+        notes=None if record["notes"] is None else tuple(record["notes"]),
+        tokens_per_second=record["tokens_per_second"],
+    )
+    same = ("stage", "metric", "status", "key", "artifact", "seconds", "text_digest", "machine")
+    return Evaluation(measurement=measurement, **{name: record[name] for name in same})
