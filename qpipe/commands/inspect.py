@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
-from qpipe.core.files import exists, expanded, is_file, is_folder
-from qpipe.core.layout import MANIFEST
-from qpipe.errors import StoreError
-from qpipe.report import numbers, text
-
-_LONGEST = 400
-"""Characters of a value that are shown; --json has all of them."""
+from qpipe.report import text
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -35,154 +24,20 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Inspect. Raises CheckpointError for what is damaged or not understood."""
-    from qpipe.gguf.inspect import inspect
+    from qpipe.commands.inspect_text import origin, summary, tensors, types
+    from qpipe.session.inspection import inspect
 
-    path = _find(args.path, Path(args.store))
-    found = _unpacked(path, inspect(path))
-    made_by = _made_by(path)
+    description = inspect(args.path, store=args.store)
     if args.json:
-        print_json({**found, "made_by": made_by})
+        print_json(description)
         return 0
-    print(text.pairs(_summary(found)))
+    print(text.pairs(summary(description)))
     print()
-    print(_types(found["types"]))
-    if made_by is not None:
+    print(types(description["types"]))
+    if description["made_by"] is not None:
         print()
-        print(text.pairs([("made by", _origin(made_by))]))
+        print(text.pairs([("made by", origin(description["made_by"]))]))
     if args.tensors:
         print()
-        print(_tensors(found["tensors"]))
+        print(tensors(description["tensors"]))
     return 0
-
-
-def _find(given: str, store: Path) -> Path:
-    """The path, or the artifact whose key begins so."""
-    path = expanded(given)
-    if exists(path) or not re.fullmatch(r"[0-9a-f]{4,64}", given):
-        return path  # what is not there, inspect says
-    from qpipe.core.store import Store
-
-    found = Store(store)
-    return found.paths.artifact(found.find(given))
-
-
-def _unpacked(path: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """With packed matrices as what they stand for."""
-    if not is_folder(path) or found["format"] != "safetensors":
-        return {**found, "quantization": None}
-    from qpipe.packed.inspect import inspect
-
-    return {**found, **inspect(path)}
-
-
-def _made_by(path: Path) -> dict[str, Any] | None:
-    """Stage, parameters, engine and inputs from the manifest beside the checkpoint."""
-    from qpipe.core.manifest import Manifest
-
-    folder = path if is_folder(path) else path.parent
-    if not is_file(folder / MANIFEST):
-        return None
-    try:
-        manifest = Manifest.load(folder)
-    except (StoreError, OSError) as error:
-        return {"problem": str(error)}
-    names = ("key", "stage", "version", "name", "params", "engine", "inputs", "tools", "created")
-    return {name: getattr(manifest, name) for name in names}
-
-
-def _summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    shown = {
-        "path": found["path"],
-        "format": found["format"],
-        "architecture": _if(found["architecture"], _line),
-        "type": _if(found["file_type"], _line),
-        "parameters": _if(found["parameters"], numbers.count),
-        "tensors": f"{len(found['tensors']):,}, {numbers.size(found['tensor_bytes'])}",
-        "file size": f"{numbers.size(found['file_bytes'])} ({found['file_bytes']:,} bytes)",
-        "bits per weight": _if(found["bits_per_weight"], lambda bpw: f"{bpw:.4f}"),
-        **_quantization(found["quantization"]),
-        "context length": _if(found["context_length"], numbers.count),
-        "tokenizer": _if(found["tokenizer"], _inline),
-        "provenance": _if(found["provenance"] or None, _inline),
-        **({"note": "\n".join(found["notes"])} if found["notes"] else {}),
-    }
-    return [(name, "unknown" if value is None else str(value)) for name, value in shown.items()]
-
-
-def _quantization(packed: Mapping[str, Any] | None) -> dict[str, str]:
-    if packed is None:
-        return {}
-    if "unread" in packed:
-        return {"quantized": f"{packed['unread']}, which qpipe does not read"}
-    if not packed["modules"]:
-        return {"quantized": f"{packed['method']}, no matrix is packed"}
-    groups = [_group(size) for size in packed["group_sizes"]]
-    tool, matrices = packed["tool"], packed["modules"] + len(packed["kept"])
-    each = f"{_listed(packed['bits'])} bits" + (f", {_listed(groups)}" if groups else "")
-    return {
-        "quantized": f"{packed['method']}, {each}" + (f"; by {tool}" if tool else ""),
-        "packed": f"{packed['modules']} of {matrices} matrices, "
-        f"{numbers.count(packed['weights'])} weights, "
-        f"{packed['bits_per_weight']:.4f} bits each with scales and zero points",
-        "not packed": _listed(packed["kept"][:4])
-        + (f" and {len(packed['kept']) - 4} more" if len(packed["kept"]) > 4 else ""),
-    }
-
-
-def _group(size: int) -> str:
-    return "a scale a row" if size == -1 else f"groups of {size}"
-
-
-def _listed(values: Sequence[object]) -> str:
-    return ", ".join(map(str, values)) or "no matrix"
-
-
-def _if(value: Any, show: Any) -> str | None:
-    return None if value is None else str(show(value))
-
-
-def _inline(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"{_line(name)}: {_line(value)}" for name, value in values.items())
-
-
-def _line(value: Any) -> str:
-    """What a file says, on one line whatever it is, and cut if it is long."""
-    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    shown = text.printable(shown[: _LONGEST + 1])
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
-
-
-def _types(types: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [
-        [
-            name,
-            f"{of['tensors']:,}",
-            f"{of['parameters']:,}",
-            numbers.size(of["bytes"]),
-            f"{of['bytes'] * 8 / of['parameters']:.4f}" if of["parameters"] else "",
-        ]
-        for name, of in types.items()
-    ]
-    return text.table(("TYPE", "TENSORS", "PARAMETERS", "SIZE", "BITS EACH"), rows, right="lrrrr")
-
-
-def _tensors(tensors: list[dict[str, Any]]) -> str:
-    rows = [
-        [t["name"], t["type"], " × ".join(map(str, t["shape"])), numbers.size(t["bytes"])]
-        for t in tensors
-    ]
-    return text.table(("TENSOR", "TYPE", "SHAPE", "SIZE"), rows, right="lllr")
-
-
-def _origin(made_by: Mapping[str, Any]) -> str:
-    if "problem" in made_by:
-        return str(made_by["problem"])
-    inputs = {role: f"{i['name']} {i['key'][:12]}" for role, i in made_by["inputs"].items()}
-    return "\n".join(
-        [
-            f"{made_by['name']}, artifact {made_by['key'][:12]} (stage {made_by['stage']})",
-            f"parameters: {json.dumps(made_by['params'], ensure_ascii=False)}",
-            f"engine: {json.dumps(made_by['engine'], ensure_ascii=False)}",
-            *(f"{role}: {source}" for role, source in inputs.items()),
-        ]
-    )

@@ -6,14 +6,12 @@ import argparse
 import os
 import re
 
+from qpipe.core.layout import DEFAULT_RUNS, DEFAULT_STORE
 from qpipe.errors import UsageError, nearest
 
 TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
 if TYPE_CHECKING:
     from typing import NoReturn
-
-DEFAULT_STORE = "outputs/store"
-DEFAULT_RUNS = "outputs/runs"
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

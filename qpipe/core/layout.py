@@ -23,6 +23,8 @@ from __future__ import annotations
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+DEFAULT_STORE = "outputs/store"
+DEFAULT_RUNS = "outputs/runs"
 
 
 class _Below:

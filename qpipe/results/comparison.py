@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from qpipe.errors import EngineMissingError
 from qpipe.results import fields, ways
 from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import Score
+
+if TYPE_CHECKING:
+    import pandas
 
 SCHEMA = 1
 """Of run.json; those written before it had a number are read as well."""
@@ -90,6 +94,27 @@ class Comparison:
         every = self.rows[0].figures if self.rows else ()
         known = {name for row in self.rows for name in row.scores}
         return [name for name in every if name in known]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a frame with a line for each row and a column for each figure.
+
+        Raises EngineMissingError without pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise EngineMissingError(
+                f"a data frame needs pandas ({error}): pip install pandas"
+            ) from None
+        first = ("name", "model", "format", "reference", "size_bytes", "bits_per_weight", "weights")
+        last = ("protocol", "status", "path", "error")
+
+        def figures(row: ModelRow, names: Sequence[str]) -> dict[str, Any]:
+            return {name: getattr(row, name) for name in names}
+
+        return pandas.DataFrame(
+            [figures(row, first) | {**row.figures} | figures(row, last) for row in self.rows]
+        )
 
 
 def _named(

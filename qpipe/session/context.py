@@ -12,7 +12,7 @@ Notify = Callable[[str], None]
 """Takes what a user should know though nothing is wrong, a sentence at a time."""
 
 
-def _ignore(note: str) -> None:
+def ignore(note: str) -> None:
     """Take a note and do nothing with it."""
 
 
@@ -27,4 +27,4 @@ class Context:
     store: Path
     runs: Path
     keep_going: bool = False
-    notify: Notify = _ignore
+    notify: Notify = ignore

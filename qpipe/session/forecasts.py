@@ -53,10 +53,12 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would do: its nodes in the order of the graph, and the jobs that it leaves out."""
+    """What a run would do: its nodes in the order of the graph, the jobs that it leaves out, and
+    what a user should know of the recipe (``notes``)."""
 
     nodes: Sequence[PlannedNode]
     left_out: Sequence[LeftOut] = ()
+    notes: Sequence[str] = ()
 
     @property
     def counts(self) -> dict[str, int]:

@@ -42,7 +42,8 @@ class FinishedRun:
 
     ``document`` is what run.json holds, ``comparison`` its rows. ``problems`` are files of the run
     that could not be written, in words; where ``written`` is False these are the summary and the
-    reports. ``errors`` are those of the nodes that failed, in graph order.
+    reports. ``errors`` are those of the nodes that failed, in graph order; ``keep_going`` says
+    whether the run was to go on after one.
     """
 
     paths: RunPaths
@@ -51,6 +52,7 @@ class FinishedRun:
     errors: Sequence[QpipeError]
     problems: Sequence[str]
     written: bool
+    keep_going: bool
     exit_code: int
 
 
@@ -81,6 +83,7 @@ class _Run:
     folder: Path = field(init=False)
     paths: RunPaths | None = None
     recorder: Recorder | None = None
+    keep_going: bool = False
     plans: list[Plan] = field(default_factory=list)
     invalid: list[InvalidJobDraft] = field(default_factory=list)
     """Jobs that were left out."""
@@ -100,12 +103,13 @@ class _Run:
         """Run one batch of jobs; the objective of each."""
         if self.paths is None:
             self.paths = self._open()
+        self.keep_going = self.context.keep_going or draft["keep_going"]
         result = runner.run(
             plan.graph,
             store=self.store,
             executor=make(paths=self.paths, **draft["executor"]),
             emit=fan_out(self.listeners),
-            keep_going=self.context.keep_going or draft["keep_going"],
+            keep_going=self.keep_going,
             lacks=lacks,
             refuses=self._refuses(plan.graph),
         )
@@ -171,6 +175,7 @@ class _Run:
             errors=[o.error for o in result.outcomes.values() if o.error is not None],
             problems=[*problems, *([problem] if problem else [])],
             written=problem is None,
+            keep_going=self.keep_going,
             exit_code=_exit_code(result, self.refused) or int(self.failed or problem is not None),
         )
 

@@ -1,0 +1,114 @@
+"""What a checkpoint holds, as tables for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qpipe.report import numbers, text
+
+_LONGEST = 400
+"""Characters of a value that are shown; --json has all of them."""
+
+
+def summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return names and values of what is told of the whole."""
+    shown = {
+        "path": found["path"],
+        "format": found["format"],
+        "architecture": _if(found["architecture"], _line),
+        "type": _if(found["file_type"], _line),
+        "parameters": _if(found["parameters"], numbers.count),
+        "tensors": f"{len(found['tensors']):,}, {numbers.size(found['tensor_bytes'])}",
+        "file size": f"{numbers.size(found['file_bytes'])} ({found['file_bytes']:,} bytes)",
+        "bits per weight": _if(found["bits_per_weight"], lambda bpw: f"{bpw:.4f}"),
+        **_quantization(found["quantization"]),
+        "context length": _if(found["context_length"], numbers.count),
+        "tokenizer": _if(found["tokenizer"], _inline),
+        "provenance": _if(found["provenance"] or None, _inline),
+        **({"note": "\n".join(found["notes"])} if found["notes"] else {}),
+    }
+    return [(name, "unknown" if value is None else str(value)) for name, value in shown.items()]
+
+
+def _quantization(packed: Mapping[str, Any] | None) -> dict[str, str]:
+    if packed is None:
+        return {}
+    if "unread" in packed:
+        return {"quantized": f"{packed['unread']}, which qpipe does not read"}
+    if not packed["modules"]:
+        return {"quantized": f"{packed['method']}, no matrix is packed"}
+    groups = [_group(size) for size in packed["group_sizes"]]
+    tool, matrices = packed["tool"], packed["modules"] + len(packed["kept"])
+    each = f"{_listed(packed['bits'])} bits" + (f", {_listed(groups)}" if groups else "")
+    return {
+        "quantized": f"{packed['method']}, {each}" + (f"; by {tool}" if tool else ""),
+        "packed": f"{packed['modules']} of {matrices} matrices, "
+        f"{numbers.count(packed['weights'])} weights, "
+        f"{packed['bits_per_weight']:.4f} bits each with scales and zero points",
+        "not packed": _listed(packed["kept"][:4])
+        + (f" and {len(packed['kept']) - 4} more" if len(packed["kept"]) > 4 else ""),
+    }
+
+
+def _group(size: int) -> str:
+    return "a scale a row" if size == -1 else f"groups of {size}"
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values)) or "no matrix"
+
+
+def _if(value: Any, show: Any) -> str | None:
+    return None if value is None else str(show(value))
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    return "\n".join(f"{_line(name)}: {_line(value)}" for name, value in values.items())
+
+
+def _line(value: Any) -> str:
+    """What a file says, on one line whatever it is, and cut if it is long."""
+    shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    shown = text.printable(shown[: _LONGEST + 1])
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+
+
+def types(types: Mapping[str, Mapping[str, int]]) -> str:
+    """Return a table of the types, a line each."""
+    rows = [
+        [
+            name,
+            f"{of['tensors']:,}",
+            f"{of['parameters']:,}",
+            numbers.size(of["bytes"]),
+            f"{of['bytes'] * 8 / of['parameters']:.4f}" if of["parameters"] else "",
+        ]
+        for name, of in types.items()
+    ]
+    return text.table(("TYPE", "TENSORS", "PARAMETERS", "SIZE", "BITS EACH"), rows, right="lrrrr")
+
+
+def tensors(tensors: list[dict[str, Any]]) -> str:
+    """Return a table of the tensors, a line each."""
+    rows = [
+        [t["name"], t["type"], " × ".join(map(str, t["shape"])), numbers.size(t["bytes"])]
+        for t in tensors
+    ]
+    return text.table(("TENSOR", "TYPE", "SHAPE", "SIZE"), rows, right="lllr")
+
+
+def origin(made_by: Mapping[str, Any]) -> str:
+    """Return what made it, in a few lines."""
+    if "problem" in made_by:
+        return str(made_by["problem"])
+    inputs = {role: f"{i['name']} {i['key'][:12]}" for role, i in made_by["inputs"].items()}
+    return "\n".join(
+        [
+            f"{made_by['name']}, artifact {made_by['key'][:12]} (stage {made_by['stage']})",
+            f"parameters: {json.dumps(made_by['params'], ensure_ascii=False)}",
+            f"engine: {json.dumps(made_by['engine'], ensure_ascii=False)}",
+            *(f"{role}: {source}" for role, source in inputs.items()),
+        ]
+    )

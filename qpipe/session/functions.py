@@ -1,0 +1,198 @@
+"""Single steps as plain functions, in this process and without a store.
+
+Models are paths: a checkpoint's folder, a GGUF file, or ``builtin:NAME`` of what ships with qpipe.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpipe.core.files import exists, expanded, is_folder
+from qpipe.errors import CheckpointError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from qpipe.evaluators.metrics.backend import Backend
+    from qpipe.gguf.prepared import Prepared
+
+Progress = Callable[[int, int], None]
+"""Takes how much is done, and of how much: bytes of tensors written, or tokens scored."""
+
+
+@dataclass(frozen=True)
+class PerplexityResult:
+    """A model's perplexity on a text under a protocol.
+
+    ``name`` is ``ppl`` (a token), ``word_ppl`` or ``bits_per_byte``, as the protocol has it;
+    ``stderr`` is the standard error, None where one value gives none. Two values compare under
+    equal ``protocol`` and ``tokens_sha256`` alone. ``notes`` are what a reader has to know.
+    """
+
+    name: str
+    value: float
+    stderr: float | None
+    protocol: str
+    tokens_scored: int
+    tokens_sha256: str
+    backend: str
+    notes: tuple[str, ...] = ()
+
+
+def convert(
+    model: str | Path,
+    out: str | Path,
+    *,
+    outtype: str = "f16",
+    name: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a checkpoint's folder as one GGUF file in f32, f16, bf16 or its own precision (source).
+
+    ``name`` becomes ``general.name`` (default: the folder's). Raises CheckpointError for a
+    checkpoint that is damaged or of an unknown architecture, RecipeError for another ``outtype``,
+    UsageError where ``out`` cannot be. What a user should know of the file is warned of.
+    """
+    from qpipe.gguf.convert import prepare
+
+    prepared = prepare(local_path(model), outtype=outtype.upper(), name=name)
+    return _write(prepared, out, threads, progress)
+
+
+def quantize(
+    model: str | Path,
+    out: str | Path,
+    type: str,  # noqa: A002  the recipe's own name
+    *,
+    imatrix: str | Path | None = None,
+    tensor_types: Mapping[str, str] | None = None,
+    via: str = "f16",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a model as GGUF of a llama-quantize type such as Q4_K_M, as llama-quantize writes it.
+
+    A checkpoint's folder is quantized in one pass, ``via`` f16 or its own precision (source); a
+    GGUF file in F32, F16 or BF16 as it is. ``tensor_types`` maps regular expressions of tensor
+    names to types, ``imatrix`` is an importance matrix file. Raises CheckpointError for a model
+    that is damaged, quantized already or of an unknown architecture, RecipeError for an unknown
+    type or one that needs an importance matrix, DataError for an unusable one. What a user should
+    know of the file is warned of.
+    """
+    from qpipe.gguf import quantize as native
+    from qpipe.gguf.convert import prepare
+    from qpipe.gguf.mixture import Wanted
+
+    path = local_path(model)
+    source = _gguf_file(path) or prepare(path, outtype=via.upper())
+    weights = None if imatrix is None else local_path(imatrix)
+    wanted = Wanted.of(type, tensor_types=tensor_types)
+    return _write(native.prepare(source, wanted, imatrix=weights), out, threads, progress)
+
+
+def perplexity(
+    model: str | Path,
+    text: str | Path,
+    *,
+    protocol: str = "llamacpp-512",
+    n_ctx: int | None = None,
+    chunks: int | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> PerplexityResult:
+    """Measure the perplexity of a model on a text file: a GGUF file by llama.cpp, a checkpoint's
+    folder by transformers.
+
+    ``n_ctx`` and ``chunks`` depart from the ``protocol``, whose label then says so. Raises
+    EngineMissingError, CheckpointError (the model), DataError (the text or its logits), UsageError
+    for a protocol that is not known.
+    """
+    from qpipe.evaluators.perplexity import measure
+    from qpipe.evaluators.protocols import protocol as find_protocol
+    from qpipe.evaluators.reporting import SCORES, about, scores_of
+    from qpipe.evaluators.tokenized import tokenize
+    from qpipe.stages.evaluator import read_text
+
+    cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)
+    file = local_path(text)
+    words = read_text(file)
+    with _backend(local_path(model), threads or _cores()) as backend:
+        tokenized = tokenize(words, backend, cutting, name=file.name)
+        scores = scores_of(tokenized, measure(backend, tokenized, progress=progress).nll)
+        described: Mapping[str, Any] = about(tokenized, backend)
+    name = SCORES[cutting.unit]
+    same = ("protocol", "tokens_scored", "tokens_sha256", "backend")
+    return PerplexityResult(
+        name=name,
+        value=scores[name],
+        stderr=scores.get(f"{name}_stderr"),
+        notes=tuple(described["notes"]),
+        **{field: described[field] for field in same},
+    )
+
+
+def local_path(source: str | Path) -> Path:
+    """Return the path of what is on this machine, or of ``builtin:NAME``. Raises SourceError."""
+    from qpipe.sources.pinning import DATA
+
+    name = str(source)
+    builtin = name.startswith("builtin:")
+    path = DATA / name.removeprefix("builtin:") if builtin else expanded(name)
+    if exists(path):
+        return path
+    hint = "" if builtin else "; a hub repository is what a recipe takes, as qpipe.load('local', …)"
+    raise SourceError(f"{name}: no such file or folder{hint}")
+
+
+def _backend(model: Path, threads: int) -> AbstractContextManager[Backend]:
+    file = _gguf_file(model)
+    if file is None:
+        from qpipe.hf.backend import TransformersBackend
+
+        return TransformersBackend(model, threads=threads)
+    from qpipe.llamacpp.backend import LlamaCppBackend
+
+    return LlamaCppBackend(file, threads=threads)
+
+
+def _gguf_file(model: Path) -> Path | None:
+    """Return the GGUF file that a path is or holds, the first of its parts; None for a checkpoint.
+
+    Raises CheckpointError for a file of another kind.
+    """
+    if is_folder(model):
+        return next(iter(sorted(model.glob("*.gguf"))), None)
+    if model.suffix != ".gguf":
+        raise CheckpointError(f"{model}: a model is a .gguf file or a checkpoint's folder")
+    return model
+
+
+def _write(
+    prepared: Prepared, out: str | Path, threads: int | None, progress: Progress | None
+) -> Path:
+    from qpipe.llamacpp.opening import require_loadable
+
+    file = expanded(str(out))
+    if not is_folder(file.parent):
+        raise UsageError(f"{file}: there is no folder {file.parent}")
+    notes = [*prepared.notes]
+
+    def load(written: Path) -> None:
+        if note := require_loadable(written):
+            notes.append(note)
+
+    prepared.write(file, threads=threads or _cores(), progress=progress, check=load)
+    for note in notes:
+        warnings.warn(f"{file}: {note}", stacklevel=3)
+    return file
+
+
+def _cores() -> int:
+    from qpipe.executors.make import cores
+
+    return cores()

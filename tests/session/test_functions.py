@@ -1,0 +1,71 @@
+"""Single steps as functions: the same bytes and figures as by a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import qpipe
+from qpipe.errors import CheckpointError, RecipeError, SourceError, UsageError
+from tests.session.conftest import Swept
+
+MODEL = "builtin:tinystories-d256"
+TEXT = "builtin:texts/tinystories_lower_heldout.txt"
+
+
+def test_converted_and_quantized_in_two_steps_or_in_one(tmp_path: Path) -> None:
+    half = qpipe.convert(MODEL, tmp_path / "half.gguf", name="tiny")
+    assert qpipe.inspect(half)["file_type"] == "F16"
+    done: list[int] = []
+    in_two = qpipe.quantize(
+        half, tmp_path / "two.gguf", "Q4_K_M", threads=1, progress=lambda n, of: done.append(n)
+    )
+    in_one = qpipe.quantize(MODEL, str(tmp_path / "one.gguf"), "Q4_K_M")
+    two, one = qpipe.inspect(in_two), qpipe.inspect(in_one)
+    assert (one["file_type"], one["types"]) == (two["file_type"], two["types"])
+    amount = two["tensor_bytes"]
+    assert done[-1] == amount == one["tensor_bytes"]
+    assert in_one.read_bytes()[-amount:] == in_two.read_bytes()[-amount:]
+    named = qpipe.quantize(
+        half, tmp_path / "q8.gguf", "Q4_0", tensor_types={"attn_v": "q8_0"}, threads=2
+    )
+    types = {t["name"]: t["type"] for t in qpipe.inspect(named)["tensors"]}
+    assert types["blk.0.attn_v.weight"] == "Q8_0" and types["blk.0.attn_q.weight"] == "Q4_0"
+
+
+def test_what_cannot_be_made(tmp_path: Path) -> None:
+    file = qpipe.quantize(MODEL, tmp_path / "q.gguf", "Q8_0")
+    with pytest.raises(CheckpointError, match="twice"):
+        qpipe.quantize(file, tmp_path / "r.gguf", "Q4_0")
+    with pytest.raises(RecipeError, match="Q4_KM"):
+        qpipe.quantize(MODEL, tmp_path / "r.gguf", "Q4_KM")
+    with pytest.raises(RecipeError, match="importance matrix"):
+        qpipe.quantize(MODEL, tmp_path / "r.gguf", "IQ1_S")
+    with pytest.raises(SourceError, match=r"qpipe\.load"):
+        qpipe.quantize("someone/model", tmp_path / "r.gguf", "Q4_0")
+    with pytest.raises(UsageError, match="there is no folder"):
+        qpipe.convert(MODEL, tmp_path / "none" / "r.gguf")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(CheckpointError, match="checkpoint's folder"):
+        qpipe.quantize(tmp_path / "notes.txt", tmp_path / "r.gguf", "Q4_0")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "q.gguf"]
+
+
+def test_perplexity_is_that_of_a_recipe(swept: Swept) -> None:
+    row = swept.comparison.rows[-1]
+    assert row.path is not None
+    measured = qpipe.perplexity(row.path, TEXT, chunks=2)
+    assert measured.value == pytest.approx(row.scores["ppl"].value, rel=1e-6)
+    assert measured.stderr == pytest.approx(row.scores["ppl"].stderr, rel=1e-6)
+    assert (measured.name, measured.protocol) == ("ppl", "llamacpp-512 chunks=2")
+    with pytest.raises(UsageError, match="llamacpp-512"):
+        qpipe.perplexity(row.path, TEXT, protocol="llamacpp-521")
+
+
+def test_an_artifact_is_inspected_by_its_key(swept: Swept) -> None:
+    store = qpipe.Store(swept.session.store)
+    artifact = next(a for a in store if a.manifest.name == "quantize[Q4_0]")
+    description = qpipe.inspect(artifact.key[:12], store=swept.session.store)
+    assert description["made_by"]["key"] == artifact.key
+    assert qpipe.inspect(MODEL)["made_by"] is None

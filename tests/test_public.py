@@ -1,0 +1,103 @@
+"""What Python code may rely on: the names of `qpipe`, their signatures, and a light import."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qpipe
+
+SIGNATURES = {
+    "convert": "(model: str | Path, out: str | Path, *, outtype: str = 'f16', name: str | None = "
+    "None, threads: int | None = None, progress: Progress | None = None) -> Path",
+    "inspect": "(path: str | Path, *, store: str | Path | None = None) -> dict[str, Any]",
+    "load": "(recipe: str | Path, *overrides: str, sweep: bool = False, store: str | Path | None = "
+    "None, runs: str | Path | None = None) -> Session",
+    "open_run": "(run: str | Path = 'latest', *, runs: str | Path | None = None) -> Comparison",
+    "perplexity": "(model: str | Path, text: str | Path, *, protocol: str = 'llamacpp-512', n_ctx: "
+    "int | None = None, chunks: int | None = None, threads: int | None = None, progress: Progress "
+    "| None = None) -> PerplexityResult",
+    "quantize": "(model: str | Path, out: str | Path, type: str, *, imatrix: str | Path | None = "
+    "None, tensor_types: Mapping[str, str] | None = None, via: str = 'f16', threads: int | None = "
+    "None, progress: Progress | None = None) -> Path",
+    "Session.plan": "(self, *, keep_going: bool = False) -> RunPlan",
+    "Session.run": "(self, on_event: Emit | None = None, *, keep_going: bool = False, pin: bool = "
+    "False) -> Comparison",
+    "Store": "(path: str | Path | None = None) -> None",
+    "Store.get": "(self, key: str) -> Artifact",
+    "Store.verify": "(self, key: str | None = None, *, on_key: Callable[[str, int, int], None] | "
+    "None = None) -> list[Damage]",
+    "Store.collect": "(self, *, max_size: str | None = None, max_age: str | None = None, dry_run: "
+    "bool = False) -> Collection",
+    "Comparison.to_pandas": "(self) -> pandas.DataFrame",
+}
+VALUES = {"Comparison", "QpipeError", "RunPlan", "Session", "Store", "errors", "__version__"}
+
+
+def test_the_public_names() -> None:
+    functions = {name.partition(".")[0] for name in SIGNATURES}
+    assert set(dir(qpipe)) == set(qpipe.__all__) == functions | VALUES
+    for name in qpipe.__all__:
+        assert getattr(qpipe, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'quantise'"):
+        _ = qpipe.quantise  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signatures(name: str) -> None:
+    value: object = qpipe
+    for part in name.split("."):
+        value = getattr(value, part)
+    assert callable(value)
+    shown = str(inspect.signature(value)).replace('"', "'")
+    assert re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown) == SIGNATURES[name]
+    assert inspect.getdoc(value)
+
+
+def test_type_checkers_are_told_of_the_same_names() -> None:
+    stub = ast.parse((Path(qpipe.__file__).with_suffix(".pyi")).read_text())
+    told = {
+        alias.asname: item.module
+        for item in stub.body
+        if isinstance(item, ast.ImportFrom)
+        for alias in item.names
+    }
+    assert told.pop("errors") == "qpipe"
+    assert told == qpipe._PUBLIC  # type: ignore[attr-defined]
+
+
+# Module → what may be imported with it, of the project and of what is slow to import.
+BOUNDS = {
+    "import qpipe": {"qpipe"},
+    "import qpipe; qpipe.QpipeError": {"qpipe", "qpipe.errors"},
+}
+HEAVY = {"numpy", "gguf", "xllamacpp", "pydantic", "hydra", "omegaconf", "rich", "torch", "pandas"}
+
+
+def imported(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport json, sys; print(json.dumps(list(sys.modules)))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules: list[str] = json.loads(done.stdout)
+    return set(modules)
+
+
+@pytest.mark.parametrize("code", BOUNDS)
+def test_importing_is_light(code: str) -> None:
+    ours = {name for name in imported(code) if name.partition(".")[0] == "qpipe"}
+    assert ours == BOUNDS[code]
+
+
+def test_naming_everything_imports_nothing_heavy() -> None:
+    heavy = HEAVY & imported("import qpipe\nfor name in dir(qpipe): getattr(qpipe, name)")
+    assert not heavy
