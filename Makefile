@@ -17,7 +17,7 @@ BASE := $(VENV)/.base-$(STATE)
 DEV := $(VENV)/.dev-$(STATE)
 PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
 
-.PHONY: setup demo test soak lint format bench clean
+.PHONY: setup demo test soak lint format reference bench clean
 
 setup: $(BASE)
 
@@ -41,6 +41,10 @@ lint: $(DEV)
 format: $(DEV)
 	$(VENV)/bin/python -m ruff check --fix
 	$(VENV)/bin/python -m ruff format
+
+# docs/reference/, written from the parameters' own descriptions; a test compares.
+reference: $(DEV)
+	$(VENV)/bin/qpipe settings -o docs/reference
 
 bench: $(DEV) $(PEERS)
 	$(VENV)/bin/python -m bench --peers $(BENCH_VENV) $(ARGS)

@@ -30,6 +30,7 @@ VERBS = {
     "unpin": ("pins", "let gc have them again"),
     "report": ("report", "compare the models of one or more runs"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),
+    "settings": ("settings", "what a recipe may say: every setting, its values and default"),
     "engines": ("engines", "the stages, engines and evaluators, and whether they work here"),
     "doctor": ("doctor", "what works on this machine, and what would make the rest work"),
 }

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from qpipe.core.quantities import parse_size
 from qpipe.errors import RecipeError, UsageError, nearest
@@ -24,7 +24,12 @@ def _size(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-Bytes = Annotated[int, BeforeValidator(_size), Field(ge=0)]
+Bytes = Annotated[
+    int,
+    BeforeValidator(_size),
+    Field(ge=0),
+    WithJsonSchema({"type": "string", "format": "bytes"}),
+]
 
 
 class ResourcesSpec(Params):
