@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,15 @@ settings.load_profile("qpipe")
 
 TESTS = Path(__file__).parent
 MODELS = (TESTS / "data" / "models", TESTS.parent / "qpipe" / "data")
+
+
+def pytest_configure() -> None:
+    """Hear the signals that a shell lets its background jobs ignore, as do all processes started
+    from here: tests send them."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 @pytest.fixture(scope="session")
