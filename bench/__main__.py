@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.measure import Bench, Row
-from qpipe.core.machine import machine
+from qpipe.machine.identity import describe
 
 NAMES = (
     *("startup", "cached", "composing", "scaling"),
@@ -48,7 +48,7 @@ def main() -> int:
 
 def table(found: Sequence[Row]) -> str:
     """The rows as a Markdown table, with the machine and the date below."""
-    here = machine()
+    here = describe()
     python = ".".join(map(str, sys.version_info[:3]))
     return "\n".join(
         [
@@ -91,7 +91,7 @@ def _write(found: Sequence[Row], text: str) -> None:
     _RESULTS.mkdir(exist_ok=True)
     stem = time.strftime("%Y-%m-%d_%H-%M-%S")
     records = [{**asdict(row), "ratio": row.ratio, "ok": row.ok} for row in found]
-    document = {"machine": machine(), "load": os.getloadavg()[0], "rows": records}
+    document = {"machine": describe(), "load": os.getloadavg()[0], "rows": records}
     (_RESULTS / f"{stem}.json").write_text(json.dumps(document, indent=1) + "\n")
     (_RESULTS / f"{stem}.md").write_text(text + "\n")
 

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qpipe.core.machine import peak_rss
+from qpipe.machine.usage import peak_rss
 
 THREADS = os.cpu_count() or 1
 

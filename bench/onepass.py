@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from qpipe.core.machine import peak_rss
 from qpipe.gguf import convert, quantize, stream
+from qpipe.machine.usage import peak_rss
 
 THREADS = 2
 

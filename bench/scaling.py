@@ -81,8 +81,8 @@ def _figure(bench: Bench, work: str, count: int, store: Path) -> dict[str, float
 def _measure_plan(count: int, root: Path) -> dict[str, float]:
     from bench.toy import planned
     from qpipe.core.forecast import forecast
-    from qpipe.core.machine import peak_rss
     from qpipe.core.store import Store
+    from qpipe.machine.usage import peak_rss
 
     taken = seconds(lambda: forecast(planned(count).graph, Store(root)))
     return {"seconds": taken, "peak": peak_rss()}

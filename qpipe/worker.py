@@ -30,12 +30,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from qpipe import __version__
 from qpipe.core import lock
 from qpipe.core.env_values import reveal
-from qpipe.core.folders import FULL, remove_tree
-from qpipe.core.machine import cpu_seconds, machine, peak_rss
+from qpipe.core.folders import remove_tree
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.core.reasons import reason
 from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError, placed
+from qpipe.machine.disks import is_full
+from qpipe.machine.identity import describe
+from qpipe.machine.usage import cpu_seconds, peak_rss
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Stage, Work
@@ -65,7 +67,7 @@ def main(*folders: Path) -> int:
         for folder, result in zip(folders, results, strict=True):
             lock.write_atomic(folder / RESULT, json.dumps(result).encode(), sync=False)
     except OSError as error:
-        if error.errno not in FULL:
+        if not is_full(error):
             raise
         return NO_ROOM
     return 1 if any("error" in result for result in results) else 0
@@ -143,7 +145,7 @@ def perform(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, 
             "facts": _plain(job["name"], found),
             "usage": asdict(usage),
             "tools": {"qpipe": __version__, "python": platform.python_version()},
-            "machine": machine(),
+            "machine": describe(),
         }
         for job, made, found in zip(jobs, files, facts, strict=True)
     ]
@@ -198,7 +200,7 @@ def _empty(folder: Path) -> None:
 def _explain(job: Job, error: OSError) -> QpipeError:
     if error.errno == errno.ENOMEM:
         return OutOfMemoryError(f"{job['name']}: memory ran out ({error})")
-    if error.errno not in FULL:
+    if not is_full(error):
         traceback.print_exc()
         return WorkerCrashError(f"{job['name']}: {type(error).__name__}: {error}")
     # Make room first, so that this very message can be written.

@@ -9,14 +9,14 @@ import stat
 from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StoreError
+from qpipe.machine.disks import is_full
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 def explain(root: Path, error: OSError) -> OutOfSpaceError | StoreError:
     """An error of the file system below the store at ``root``, for its user."""
-    if error.errno in FULL:
+    if is_full(error):
         return OutOfSpaceError(
             f"the disk of the store {root} is full (writing {error.filename or 'an artifact'});"
             " free some space, or take old artifacts away with `qpipe gc --max-size SIZE`; "

@@ -25,8 +25,8 @@ class Resources:
     """What a node occupies while it runs: CPU cores, bytes of memory (0: not said), GPUs.
 
     Once the inputs, and so their sizes, are there, ``memory_per_input_byte`` adds to ``memory``,
-    and of ``cpus`` only one is taken for each begun ``input_bytes_per_cpu`` (0: all); inputs are
-    all of them, or the one in role ``sized_by``.
+    and of ``cpus`` only one is taken for each begun ``input_bytes_per_cpu`` (0: all), each with
+    ``memory_per_cpu`` bytes; inputs are all of them, or the one in role ``sized_by``.
     """
 
     cpus: int = 1
@@ -34,18 +34,19 @@ class Resources:
     gpus: int = 0
     memory_per_input_byte: float = 0.0
     input_bytes_per_cpu: int = 0
+    memory_per_cpu: int = 0
     sized_by: str | None = None
 
     def with_inputs(self, sizes: Mapping[str, int]) -> Resources:
         """The needs of a node whose inputs have these ``sizes`` in bytes, by role."""
-        if not (self.memory_per_input_byte or self.input_bytes_per_cpu):
+        if not (self.memory_per_input_byte or self.input_bytes_per_cpu or self.memory_per_cpu):
             return self
         size = sum(sizes.values()) if self.sized_by is None else sizes[self.sized_by]
         memory = self.memory + int(self.memory_per_input_byte * size)
         cpus = self.cpus
         if self.input_bytes_per_cpu:
             cpus = max(1, min(cpus, -(-size // self.input_bytes_per_cpu)))
-        return Resources(cpus, memory, self.gpus)
+        return Resources(cpus, memory + cpus * self.memory_per_cpu, self.gpus)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,6 @@ time and hangs on neither the bits nor the head's, so it is an artifact that a s
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,6 +20,7 @@ from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
 from qpipe.engines.common.methods import Exl2Params
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError
+from qpipe.machine import tools
 from qpipe.stages import base
 
 MEASUREMENT = "measurement.json"
@@ -73,12 +72,8 @@ class _Exllama(IsolatedEngine):
         """Also whether its CUDA code can be compiled, which it does when it is first imported."""
         if why := super().check():
             return why
-        if nvcc() is None:
-            return (
-                "exllamav2 compiles its CUDA code when it is first used, and nvcc is not on PATH: "
-                "install the CUDA toolkit of torch's version, or set CUDA_HOME"
-            )
-        return None
+        why = tools.find("nvcc").problem
+        return why and f"exllamav2 compiles its CUDA code when it is first used, and {why}"
 
     def _work(
         self, do: str, work: base.Work, wishes: Mapping[str, Json], measurement: Path | None
@@ -137,11 +132,3 @@ class Exl2(_Exllama):
             "calibration_tokens": found["tokens"],
             "tools": found["tools"],
         }
-
-
-def nvcc() -> Path | None:
-    """The CUDA compiler, on PATH or where CUDA_HOME says."""
-    homes = [Path(os.environ[name]) for name in ("CUDA_HOME", "CUDA_PATH") if name in os.environ]
-    places = [home / "bin" / "nvcc" for home in (*homes, Path("/usr/local/cuda"))]
-    found = shutil.which("nvcc")
-    return Path(found) if found else next((path for path in places if path.is_file()), None)

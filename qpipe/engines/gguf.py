@@ -49,8 +49,12 @@ class NativeGguf(Engine):
     @classmethod
     def resources(cls, params: NativeParams, *, cores: int) -> Resources:
         """Rows are quantized in threads, each with a few chunks of a pass in memory."""
-        memory = (304 << 20) + cores * (40 << 20)
-        return Resources(cpus=cores, memory=memory, input_bytes_per_cpu=128 << 20)
+        return Resources(
+            cpus=cores,
+            memory=304 << 20,
+            input_bytes_per_cpu=128 << 20,
+            memory_per_cpu=40 << 20,
+        )
 
     @classmethod
     def preview(cls, params: NativeParams, order: base.Order) -> base.Preview:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import model_validator
 
-from qpipe.core import program
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.link import link
 from qpipe.engines.common import gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
-from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError, StageError
+from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
+from qpipe.machine import disks, program, tools
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
 from qpipe.stages.evaluator import only_file
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
 PROGRAM = "llama-quantize"
 # What it can hold of a text of metadata (common/common.cpp, string_parse_kv_override).
 _LONGEST_TEXT = 127
-_INSTALL = (
-    "build llama.cpp or install its binaries, and put their folder on PATH; "
-    "quantize.engine=native writes the same tensors without it"
-)
 
 
 class LlamaQuantizeParams(gguf_engine.GgufParams):
@@ -78,11 +71,8 @@ class LlamaQuantize(Engine):
     @classmethod
     def check(cls) -> str | None:
         """Whether the program is on PATH and runs."""
-        if shutil.which(PROGRAM) is None:
-            return f"{PROGRAM} is not on PATH: {_INSTALL}"
-        if version() == "unknown":
-            return f"{shutil.which(PROGRAM)} does not run or prints no version: {_INSTALL}"
-        return None
+        why = tools.find(PROGRAM).problem
+        return why and f"{why}; quantize.engine=native writes the same tensors without it"
 
     @classmethod
     def preview(cls, params: LlamaQuantizeParams, order: base.Order) -> base.Preview:
@@ -115,24 +105,9 @@ def _opened(out: Path) -> list[Json]:
     return [*notes]
 
 
-@cache
 def version() -> str:
-    """What the program on PATH says of itself; ``missing`` or ``unknown`` if it says nothing.
-
-    It has no option for that, but says so before it opens its input.
-    """
-    found = shutil.which(PROGRAM)
-    if found is None:
-        return "missing"
-    said: list[str] = []
-    with TemporaryDirectory(prefix="qpipe-") as nowhere:
-        command = [found, f"{nowhere}/none.gguf", f"{nowhere}/out.gguf", "Q8_0"]
-        with contextlib.suppress(StageError, OSError):  # it has no input to succeed with
-            program.run(command, name=PROGRAM, on_line=said.append, quiet=True)
-    # Since 2026 `version: 0.5.0-dev (build 1, commit 0c1e570)`, before `main: build = 1 (0c1e570)`.
-    text = "".join(said)
-    match = re.search(r"version: (.+)", text) or re.search(r"build = (\d+ \(\w+\))", text)
-    return match[1].strip() if match else "unknown"
+    """The version that the program on PATH prints; ``missing`` or ``unknown`` if it prints none."""
+    return tools.find(PROGRAM).version
 
 
 def _prepared(params: LlamaQuantizeParams, order: base.Order) -> Prepared:
@@ -202,7 +177,7 @@ def _progress(work: base.Work, total: int) -> Callable[[str], None]:
 
 def _check_room(prepared: Prepared, out: Path) -> None:
     """Before it starts, since it says of a full disk only that a stream failed."""
-    needed, free = prepared.facts["file_bytes"], shutil.disk_usage(out.parent).free
+    needed, free = prepared.facts["file_bytes"], disks.free(out.parent)
     if needed > free:
         raise OutOfSpaceError(
             f"{out}: needs {needed:,} bytes, and the disk has {free:,} left; free some space, or "

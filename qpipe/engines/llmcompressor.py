@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
 from qpipe.engines.common.methods import AwqParams, GptqParams, Int8Params, RtnParams
 from qpipe.engines.common.module_rules import ModuleRule
 from qpipe.errors import RecipeError
+from qpipe.machine import gpus
 
 # What llm-compressor 0.14 calls otherwise than the checkpoint, by model type.
 _NAMES = {
@@ -143,12 +145,17 @@ class LlmcompressorAwq(_Llmcompressor):
         """Whether there is an accelerator."""
         if (problem := super().check()) is not None:
             return problem
-        if any(Path("/dev").glob("nvidia[0-9]*")):
+        if (why := gpus.problem()) is None:
             return None
         return (
-            "llmcompressor's AWQ needs an accelerator (it pins memory), and there is no NVIDIA "
-            "device here; quantize.engine=gptqmodel does AWQ on a CPU"
+            f"llmcompressor's AWQ needs an accelerator (it pins memory), and {why}; "
+            "quantize.engine=gptqmodel does AWQ on a CPU"
         )
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """A GPU beside what the others take."""
+        return replace(super().resources(params, cores=cores), gpus=1)
 
     def make(self, params: LlmcompressorAwqParams, task: Task) -> Mapping[str, Json]:
         """Scales are searched first, then weights are rounded."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from qpipe.environments import sharing
 from qpipe.environments.environment import READY, SHARED, Environment
 from qpipe.environments.lockfile import TORCH
 from qpipe.errors import EngineMissingError
+from qpipe.machine import tools
 
 # pip's settings that hold for qpipe's own environment (the Makefile sets them) and not for this.
 _OURS = (
@@ -110,8 +110,8 @@ class _Making:
         home = self.environment.home
         self.say(f"making {home}")
         home.parent.mkdir(parents=True, exist_ok=True)
-        if uv := shutil.which("uv"):
-            self._run([uv, "venv", "--quiet", "--python", self.base, str(home)])
+        if uv := tools.locate("uv"):
+            self._run([str(uv), "venv", "--quiet", "--python", self.base, str(home)])
         else:
             without = ["--without-pip"] if _pip_here() else []
             self._run([self.base, "-I", "-m", "venv", *without, str(home)])
@@ -142,8 +142,8 @@ class _Making:
 
     def _pip(self, arguments: Sequence[str]) -> None:
         python = str(self.environment.python)
-        if uv := shutil.which("uv"):
-            command = [uv, "pip", "install", "--quiet", "--python", python]
+        if uv := tools.locate("uv"):
+            command = [str(uv), "pip", "install", "--quiet", "--python", python]
         elif _pip_here():
             command = [sys.executable, "-I", "-m", "pip", "--python", python, *_QUIETLY]
         else:

@@ -7,13 +7,13 @@ asks for are left out, since another build asks for others.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 from qpipe.core import lock
 from qpipe.environments.environment import Environment
 from qpipe.environments.lockfile import TORCH, parse
 from qpipe.errors import EngineMissingError
+from qpipe.machine import tools
 
 _OF_A_BUILD = ("nvidia-", "cuda-")
 
@@ -28,7 +28,7 @@ def make(environment: Environment) -> int:
 
     Raises EngineMissingError if uv is not there or finds no versions that go together.
     """
-    uv = shutil.which("uv")
+    uv = tools.locate("uv")
     if uv is None:
         raise EngineMissingError("making a lock needs uv: pip install uv")
     first = f"3.{environment.pythons[0]}"

@@ -18,6 +18,7 @@ from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
 from qpipe.evaluators import memory
 from qpipe.evaluators.kv import KvParams
+from qpipe.machine import gpus
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluator import Evaluator, only_file
 
@@ -117,11 +118,10 @@ class Transformers(Opener):
     def resources(*, cores: int) -> Resources:
         """A GPU where there is one. In float32 bf16 weights take twice what their file has; torch
         and transformers take the rest."""
-        gpus = 1 if any(Path("/dev").glob("nvidia[0-9]*")) else 0
         return Resources(
             cpus=max(1, cores // 2),
             memory=2 << 30,
-            gpus=gpus,
+            gpus=1 if gpus.visible() else 0,
             memory_per_input_byte=2.0,
             sized_by="model",
         )

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from qpipe.core import strictjson
 from qpipe.errors import CheckpointError, OutOfMemoryError
-
-_CGROUP = Path("/sys/fs/cgroup/memory.max")
-
-
-def available() -> int:
-    """Bytes of memory that this machine, or this container, has in all."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = _CGROUP.read_text().strip()
-    except OSError:
-        return physical
-    return min(physical, int(limit)) if limit.isdigit() else physical
+from qpipe.machine.memory import usable
 
 
 def require(needed: int, *, what: str) -> None:
     """Raise OutOfMemoryError, with the numbers, if so many bytes can never be there."""
-    there = available()
+    there = usable()
     if needed > there:
         raise OutOfMemoryError(
             f"{what} needs about {needed / 1e9:.1f} GB of memory, and this machine has "

@@ -10,19 +10,16 @@ import contextlib
 import math
 import os
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from qpipe.core import program
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
@@ -32,6 +29,7 @@ from qpipe.evaluators.kv import KvParams, departing
 from qpipe.evaluators.protocols import LEAST
 from qpipe.evaluators.reporting import about, facts
 from qpipe.evaluators.tokenized import TEXT, Tokenized, load
+from qpipe.machine import program, tools
 from qpipe.stages.base import GGUF, ParamsModel, Work
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
@@ -46,10 +44,6 @@ _READ = 1 << 20
 # A thread writes its log, and its end does not wait for that (common/log.cpp, `common_log_main`):
 # on a busy machine the last lines may be lost.
 _ATTEMPTS = 3
-_INSTALL = (
-    "build llama.cpp or install its binaries, and put their folder on PATH; "
-    "evaluate.backend=llama.cpp measures the same without it"
-)
 
 
 class ProgramPerplexityParams(KvParams):
@@ -82,11 +76,8 @@ class ProgramPerplexity(Evaluator):
     @classmethod
     def check(cls) -> str | None:
         """Whether the program is on PATH and runs."""
-        if version() == "missing":
-            return f"{PROGRAM} is not on PATH: {_INSTALL}"
-        if version() == "unknown":
-            return f"{shutil.which(PROGRAM)} does not run or prints no version: {_INSTALL}"
-        return None
+        why = tools.find(PROGRAM).problem
+        return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
 
     def run(self, params: ProgramPerplexityParams, work: Work) -> Mapping[str, Json]:
         """Raises EngineMissingError, RecipeError (another protocol), DataError (tokens that the
@@ -125,17 +116,9 @@ def _run(model: Path, params: ProgramPerplexityParams, work: Work, told: _Told) 
     return ids.found()
 
 
-@cache
 def version() -> str:
-    """What the program on PATH says of itself; ``missing`` or ``unknown`` if it says nothing."""
-    found = shutil.which(PROGRAM)
-    if found is None:
-        return "missing"
-    said: list[str] = []
-    with contextlib.suppress(StageError, OSError):
-        program.run([found, "--version"], name=PROGRAM, on_line=said.append, quiet=True)
-    match = re.search(r"version: (.+)", "".join(said))
-    return match[1].strip() if match else "unknown"
+    """The version that the program on PATH prints; ``missing`` or ``unknown`` if it prints none."""
+    return tools.find(PROGRAM).version
 
 
 @dataclass(frozen=True)

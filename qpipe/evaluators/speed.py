@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
-import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -15,10 +13,11 @@ from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.core.machine import identity
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.machine import cores, tools
+from qpipe.machine.identity import identity
 from qpipe.stages.base import Work
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
@@ -37,7 +36,7 @@ class _SpeedParams(KvParams):
     n_gen: int = Field(128, ge=1, description="Tokens written, from an empty context.")
     batch_size: int = Field(1, ge=1, le=256, description="Sequences at once.")
     threads: int | None = Field(
-        None, ge=1, description="Threads. null: as many as there are cores."
+        None, ge=1, description="Threads. null: as many cores as may be used."
     )
     warmup: int = Field(1, ge=0, description="Rounds that do not count.")
     repeats: int = Field(5, ge=1, description="Rounds that the median is taken of.")
@@ -61,7 +60,7 @@ class _SpeedParams(KvParams):
     @property
     def all_threads(self) -> int:
         """As many as will be used."""
-        return self.threads or os.cpu_count() or 1
+        return self.threads or cores.usable()
 
     @property
     def settings(self) -> Settings:
@@ -219,8 +218,7 @@ def _bench(params: SpeedParams) -> Path | None:
     """The llama-bench that will be used, if one will."""
     if params.tool == IN_PROCESS or params.batch_size > 1:
         return None
-    found = shutil.which(BENCH)
-    return Path(found) if found else None
+    return tools.locate(BENCH)
 
 
 class CheckpointSpeedParams(_SpeedParams, NoKvParams):

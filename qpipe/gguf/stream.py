@@ -10,7 +10,6 @@ The bytes depend on the input alone: no time stamp, no order of completion.
 
 from __future__ import annotations
 
-import errno
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from qpipe.core.ahead import in_order
 from qpipe.gguf import chunks, values
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
+from qpipe.machine.disks import is_full
 
 VERSION = 3
 
@@ -154,7 +154,7 @@ def _replacing(out: Path) -> Iterator[BinaryIO]:
             yield file
         partial.replace(out)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise errors.OutOfSpaceError(
                 f"{out}: the disk is full; free some space there, or take old artifacts away "
                 "with `qpipe gc --max-size SIZE`, then run again"

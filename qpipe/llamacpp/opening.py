@@ -14,10 +14,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from qpipe.core import program
 from qpipe.errors import CheckpointError, EngineMissingError, StageError
 from qpipe.llamacpp import library
 from qpipe.llamacpp.structs import LLAMA_VERSION, LOAD_NONE
+from qpipe.machine import program
 
 _LLAMA = f"llama.cpp {LLAMA_VERSION}"
 _UNKNOWN = re.compile(r"unknown model architecture: '(.*?)'")

@@ -12,6 +12,7 @@ from qpipe.core import env_values
 from qpipe.core.graph import Resources, order
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
+from qpipe.machine import cores
 from qpipe.recipe import unread, wording
 from qpipe.recipe.draft import (
     ChainRoles,
@@ -46,6 +47,13 @@ class _Known(NamedTuple):
         return self.stage.makes(self.params)
 
 
+class _Bounds(NamedTuple):
+    """What a stage of a job may use: cores, and seconds (None: all that it needs)."""
+
+    cores: int
+    timeout: float | None
+
+
 class _Drafted(NamedTuple):
     """A valid job of a sweep, and what its recipe is called."""
 
@@ -64,7 +72,8 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     Raises RecipeError or GraphError, naming the field, for a single job that is wrong and where all
     jobs of a sweep are; else the wrong ones are in ``invalid``.
     """
-    tried = [_tried(job) for job in jobs]
+    usable = cores.usable()
+    tried = [_tried(job, usable) for job in jobs]
     valid = [one for one in tried if isinstance(one, _Drafted)]
     names = distinct([job.overrides for job in jobs])
     invalid = [
@@ -93,13 +102,13 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     )
 
 
-def _tried(job: Job | InvalidJob) -> _Drafted | UsageError:
+def _tried(job: Job | InvalidJob, usable: int) -> _Drafted | UsageError:
     if isinstance(job, InvalidJob):
         return job.error
     try:
         recipe = validate(job)
         name = None if recipe.name is None else str(_hidden(recipe.name, job, "name"))
-        return _Drafted(recipe, _job(job, recipe), name)
+        return _Drafted(recipe, _job(job, recipe, usable), name)
     except (RecipeError, GraphError) as error:
         return error
 
@@ -121,14 +130,16 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
     )
 
 
-def _job(job: Job, recipe: Recipe) -> JobDraft:
+def _job(job: Job, recipe: Recipe, usable: int) -> JobDraft:
+    """The draft of a job, on a machine of which ``usable`` cores may be used."""
     stages: dict[str, StageDraft] = {}
     known: dict[str, _Known] = {}
     levels: dict[str, LevelDraft] = {}
+    bounds = _Bounds(recipe.executor.cpus or usable, recipe.run.timeout)
     specs = _needed(recipe.stages)
     for name in order({name: _sources(spec).values() for name, spec in specs.items()}):
         _refuse_absent(name, specs[name], known, job)
-        for made in _stage(name, specs[name], job, recipe, known):
+        for made in _stage(name, specs[name], job, known, bounds):
             stages.setdefault(made["name"], made)
         if specs[name].stop_dominated and name in known:
             levels |= _level(name, specs[name], job, known)
@@ -203,7 +214,7 @@ def _refuse_absent(name: str, spec: StageSpec, known: Mapping[str, _Known], job:
 
 
 def _stage(
-    name: str, spec: StageSpec, job: Job, recipe: Recipe, known: dict[str, _Known]
+    name: str, spec: StageSpec, job: Job, known: dict[str, _Known], bounds: _Bounds
 ) -> list[StageDraft]:
     """The draft of a stage, after those of the files that its parameters name.
 
@@ -240,10 +251,9 @@ def _stage(
             values[parameter] = FILE_INPUT
     if stage.given() is stage.Params:  # a source is what is looked at, and shown for what it is
         values = {n: _hidden(value, job, f"{field}.with.{n}") for n, value in values.items()}
-    cores = os.cpu_count() or 1
-    needed = stage.resources(params, cores=cores)
+    needed = stage.resources(params, cores=bounds.cores)
     if spec.stop_dominated:  # one level after another: there is nobody to leave cores for
-        needed = replace(needed, cpus=cores)
+        needed = replace(needed, cpus=bounds.cores)
     return [
         *sources,
         StageDraft(
@@ -258,7 +268,7 @@ def _stage(
             python=stage.python(params),
             reads_once=stage.reads_once,
             unread={role: list(patterns) for role, patterns in stage.unread.items()},
-            timeout=spec.timeout or recipe.run.timeout,
+            timeout=spec.timeout or bounds.timeout,
             resources=asdict(_wanted(needed, spec.resources)),
         ),
     ]
@@ -275,7 +285,7 @@ def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
     """What the recipe says of a stage's needs, else what the stage declares."""
     said = own.model_dump(exclude_none=True)
     if own.memory is not None:
-        said["memory_per_input_byte"] = 0.0
+        said |= {"memory_per_input_byte": 0.0, "memory_per_cpu": 0}
     if own.cpus is not None:
         said["input_bytes_per_cpu"] = 0
     return replace(declared, **said)

@@ -20,6 +20,7 @@ import qpipe
 from qpipe.core import lock
 from qpipe.core.key import Json, composition_key
 from qpipe.errors import RecipeError
+from qpipe.machine import cores, gpus
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.recipe.witnesses import Witnesses
 
@@ -92,7 +93,8 @@ def _here() -> dict[str, Json]:
         "python": sys.version,
         "executable": sys.executable,
         "pythonpath": os.environ.get("PYTHONPATH"),
-        "cpus": os.cpu_count(),
+        "cpus": cores.usable(),
+        "gpus": gpus.visible(),
         "code": _code_digest(),
         "installed": [[path, os.stat(path).st_mtime_ns] for path in _site_packages()],  # noqa: PTH116
     }

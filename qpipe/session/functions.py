@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.core.files import exists, expanded, is_folder
 from qpipe.errors import CheckpointError, SourceError, UsageError
+from qpipe.machine import cores
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -121,7 +122,7 @@ def perplexity(
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)
     file = local_path(text)
     words = read_text(file)
-    with _backend(local_path(model), threads or _cores()) as backend:
+    with _backend(local_path(model), threads or cores.usable()) as backend:
         tokenized = tokenize(words, backend, cutting, name=file.name)
         scores = scores_of(tokenized, measure(backend, tokenized, progress=progress).nll)
         described: Mapping[str, Any] = about(tokenized, backend)
@@ -186,13 +187,7 @@ def _write(
         if note := require_loadable(written):
             notes.append(note)
 
-    prepared.write(file, threads=threads or _cores(), progress=progress, check=load)
+    prepared.write(file, threads=threads or cores.usable(), progress=progress, check=load)
     for note in notes:
         warnings.warn(f"{file}: {note}", stacklevel=3)
     return file
-
-
-def _cores() -> int:
-    from qpipe.executors.make import cores
-
-    return cores()

@@ -6,7 +6,6 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE mean what they mean to hugging
 from __future__ import annotations
 
 import contextlib
-import errno
 import glob
 import os
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, TypeAlias
 
 from qpipe.errors import OutOfSpaceError, SourceError
 from qpipe.gguf import split
+from qpipe.machine.disks import is_full
 from qpipe.sources import digest_check, model_files
 from qpipe.sources.pinning import HubSource, is_commit
 
@@ -232,7 +232,7 @@ def _our_errors(source: HubSource, *let: type[Exception]) -> Iterator[None]:
     except errors.HfHubHTTPError as error:
         raise SourceError(f"{source.label}: {endpoint} answered: {error}") from None
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise OutOfSpaceError(
                 f"{source.label}: the disk of the hub's cache is full; free some space, or point "
                 "HF_HOME at another disk; the download goes on from where it stopped"

@@ -171,7 +171,8 @@ class Stage(abc.ABC):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """What the stage occupies on a machine with ``cores`` CPU cores."""
+        """What the stage occupies where it may use ``cores`` CPU cores: ``executor.cpus``, else
+        those of the machine that qpipe itself may use."""
         return Resources()
 
     @classmethod

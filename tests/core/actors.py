@@ -156,7 +156,7 @@ def sleepers(root: str, folder: str, seconds: str) -> None:
     quick = sleeper("quick", 0.0, {})
     slow = [sleeper(name, float(seconds), {"x": quick}) for name in ("slow1", "slow2")]
     store = Store(Path(root))
-    executor = LocalExecutor(RunPaths(Path(folder)), Capacity(cpus=2, memory=None, gpus=0))
+    executor = LocalExecutor(RunPaths(Path(folder)), Capacity(cpus=2, memory=None))
 
     def emit(event: Event) -> None:
         print(type(event).__name__, getattr(event, "status", ""), flush=True)

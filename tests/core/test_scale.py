@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 from qpipe.core.forecast import forecast
 from qpipe.core.store import Store
-from qpipe.core.machine import peak_rss
+from qpipe.machine.usage import peak_rss
 from tests.core.synthetic import tree
 found = forecast(tree(10_000), Store(Path(sys.argv[1])))
 assert len(found) == 10_000

@@ -9,11 +9,12 @@ import pytest
 
 from qpipe.engines import auto_gptq, autoawq, exllamav2
 from qpipe.engines.common import isolated_engine
+from qpipe.machine import gpus
 from tests.cli import qpipe
 
 ENGINES = [autoawq.AutoAwq, auto_gptq.AutoGptq, exllamav2.Exl2, exllamav2.Exl2Measure]
 SOURCE = "model.source=builtin:tinystories-d256"
-NO_GPU = pytest.mark.skipif(isolated_engine.has_gpu(), reason="there is a GPU")
+NO_GPU = pytest.mark.skipif(bool(gpus.visible()), reason="there is a GPU")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -61,7 +62,7 @@ def test_an_environment_that_is_missing(tmp_path: Path) -> None:
 def test_no_gpu(tmp_path: Path, overrides: tuple[str, ...], words: str) -> None:
     answer = qpipe("plan", "local", SOURCE, *overrides, "evaluate=none", cwd=tmp_path)
     assert answer.code == 3
-    assert "works only on an NVIDIA GPU, and there is none here" in answer.stdout
+    assert "works only on an NVIDIA GPU, and there is no NVIDIA device" in answer.stdout
     assert words in answer.stdout
 
 

@@ -11,12 +11,12 @@ from typing import Any, Literal
 import pytest
 from pydantic import ValidationError
 
-from qpipe.core.machine import identity
 from qpipe.errors import CheckpointError, DataError, EngineMissingError
 from qpipe.evaluators.speed import CheckpointSpeedParams, Speed, SpeedParams
 from qpipe.evaluators.speeding.rounds import figure, ratio, take_turns
 from qpipe.evaluators.speeding.settings import Memory, Sample, Settings
 from qpipe.evaluators.speeding.subjects import LlamaBench, Probe, Subject
+from qpipe.machine.identity import identity
 from qpipe.stages.base import Work
 
 INSIDE: Literal["in-process"] = "in-process"

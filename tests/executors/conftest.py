@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -22,7 +22,11 @@ def local(tmp_path: Path) -> Iterator[MakeBench]:
     with ExitStack() as stack:
 
         def make(
-            *, cpus: int = 2, memory: int | None = None, gpus: int = 0, enforce_memory: bool = False
+            *,
+            cpus: int = 2,
+            memory: int | None = None,
+            gpus: Sequence[str] = (),
+            enforce_memory: bool = False,
         ) -> Bench:
             executor = LocalExecutor(
                 RunPaths(tmp_path / "run"), Capacity(cpus, memory, gpus), enforce_memory

@@ -167,7 +167,7 @@ def test_the_kernels_out_of_memory_killer(local: MakeBench, tmp_path: Path) -> N
 
 def test_a_worker_that_fills_the_disk(small_disk: Callable[[str], Path], tmp_path: Path) -> None:
     disk = small_disk("8m")
-    executor = LocalExecutor(RunPaths(disk / "run"), Capacity(1, None, 0))
+    executor = LocalExecutor(RunPaths(disk / "run"), Capacity(1, None))
     bench = Bench(executor, Store(disk / "store"))
     job = bench.submit(toy("Fill", {"megabytes": 20, "seconds": 0.1}))
     outcome = bench.wait()
@@ -182,7 +182,7 @@ def test_a_worker_that_fills_the_disk(small_disk: Callable[[str], Path], tmp_pat
 def test_a_run_folder_on_a_full_disk(small_disk: Callable[[str], Path], tmp_path: Path) -> None:
     """The work is done on another disk, but there is no room to say so."""
     disk = small_disk("1m")
-    executor = LocalExecutor(RunPaths(disk / "run"), Capacity(1, None, 0))
+    executor = LocalExecutor(RunPaths(disk / "run"), Capacity(1, None))
     bench = Bench(executor, Store(tmp_path / "store"))
     started = tmp_path / "pid"
     bench.submit(toy("Sleep", {"seconds": 1.5}, where={"pid": str(started)}))

@@ -12,6 +12,7 @@ from qpipe.errors import RecipeError
 from qpipe.executors import make
 from qpipe.executors.inline import InlineExecutor
 from qpipe.executors.local import LocalExecutor
+from qpipe.machine import cores, gpus, memory
 
 
 def test_by_name(tmp_path: Path) -> None:
@@ -24,8 +25,9 @@ def test_by_name(tmp_path: Path) -> None:
 def test_all_of_this_machine_is_the_default(tmp_path: Path) -> None:
     local = make.make("local", RunPaths(tmp_path))
     assert isinstance(local, LocalExecutor)
-    assert local.capacity.cpus == len(os.sched_getaffinity(0))
-    assert local.capacity.memory == make.physical_memory() > 1 << 28
+    assert local.capacity.cpus == cores.usable() <= len(os.sched_getaffinity(0))
+    assert local.capacity.memory == memory.usable() > 1 << 28
+    assert local.capacity.gpus == tuple(gpus.visible())
 
 
 def test_an_unknown_name(tmp_path: Path) -> None:

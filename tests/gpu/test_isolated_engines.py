@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from qpipe.engines.common import isolated_engine
+from qpipe.machine import gpus
 from tests.cli import qpipe
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.slow,
-    pytest.mark.skipif(not isolated_engine.has_gpu(), reason="needs an NVIDIA GPU"),
+    pytest.mark.skipif(not gpus.visible(), reason="needs an NVIDIA GPU"),
 ]
 
 RECIPE = (

@@ -144,7 +144,7 @@ def test_a_draft_says_how_large_a_level_is(quantize: dict[str, Any], expected: f
 def test_what_others_wait_for_is_given_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference, and levels in a chain; levels that may run side by side leave each other
     some."""
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("qpipe.machine.cores.usable", lambda: 8)
     recipe = _recipe("kld", method="gguf", type="Q4_K_M")
 
     def cpus(own: dict[str, Any]) -> dict[str, int]:

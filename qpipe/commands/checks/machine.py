@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from qpipe.commands.checks.check import Check
 from qpipe.core import lock
 from qpipe.core.link import link
+from qpipe.machine import cores, disks, gpus, identity, memory
 from qpipe.report import numbers
 
 _SUPPORTED = ((3, 10), (3, 13))
@@ -34,11 +34,8 @@ def _python() -> Check:
 
 
 def _processor() -> Check:
-    from qpipe.core.machine import machine
-    from qpipe.executors.make import cores
-
-    about = machine()
-    usable, there = cores(), about["cores"]
+    about = identity.describe()
+    usable, there = cores.usable(), about["cores"]
     of = "" if usable == there else f" of {there}"
     return Check(
         "processor",
@@ -49,33 +46,28 @@ def _processor() -> Check:
 
 
 def _memory() -> Check:
-    from qpipe.executors.make import physical_memory
-
-    return Check("memory", "ok", numbers.size(physical_memory()))
+    usable, there = memory.usable(), memory.host()
+    of = "" if usable == there else f" of {numbers.size(there)}"
+    return Check("memory", "ok", f"{numbers.size(usable)}{of} usable")
 
 
 def _accelerators() -> Check:
-    cards = sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))
-    if cards:
-        return Check("accelerators", "ok", ", ".join(cards))
-    return Check("accelerators", "absent", "no NVIDIA device (nothing in the base needs one)")
+    if (why := gpus.problem()) is not None:
+        return Check("accelerators", "absent", f"{why} (nothing in the base needs one)")
+    there, names = gpus.devices(), gpus.visible()
+    shown = "" if len(names) == len(there) else f"; {gpus.VARIABLE} leaves {', '.join(names)}"
+    return Check("accelerators", "ok", ", ".join(there) + shown)
 
 
 def _store(store: Path) -> Sequence[Check]:
-    folder = _existing(store)
-    free = numbers.size(shutil.disk_usage(folder).free)
+    folder = disks.existing(store)
+    free = numbers.size(disks.free(store))
     missing = "" if folder == store else " (not made yet)"
     space = Check("store", "ok", f"{store}{missing}, {free} free")
     if not os.access(folder, os.W_OK | os.X_OK):
         fix = "name another with --store DIR or QPIPE_STORE, or make it writable"
         return [Check("store", "broken", f"{store} cannot be written", fix)]
     return [space, _file_system(folder)]
-
-
-def _existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
-    path = path.absolute()
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _file_system(folder: Path) -> Check:

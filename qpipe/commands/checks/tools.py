@@ -1,18 +1,17 @@
-"""llama.cpp, in this process and on PATH, and the way to the hub."""
+"""llama.cpp in this process, programs on PATH, and the way to the hub."""
 
 from __future__ import annotations
 
-import shutil
-
 from qpipe.commands.checks.check import Check
 from qpipe.errors import EngineMissingError
+from qpipe.machine import tools
 
-_BINARIES = ("llama-quantize", "llama-perplexity", "llama-imatrix", "llama-bench")
+_PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-imatrix", "llama-bench", "nvcc", "uv")
 
 
 def checks(*, network: bool) -> list[Check]:
     """With ``network`` the hub is asked whether it answers; else nothing leaves this machine."""
-    return [_in_process(), _binaries(), _hub(), *([_network()] if network else [])]
+    return [_in_process(), *map(_program, _PROGRAMS), _hub(), *([_network()] if network else [])]
 
 
 def _in_process() -> Check:
@@ -31,11 +30,12 @@ def _in_process() -> Check:
     return Check("llama.cpp", "ok", f"{LLAMA_VERSION}, in this process through {WHEEL}")
 
 
-def _binaries() -> Check:
-    found = {name: path for name in _BINARIES if (path := shutil.which(name))}
-    if found:
-        return Check("llama.cpp tools", "ok", ", ".join(found.values()))
-    return Check("llama.cpp tools", "absent", f"none of {', '.join(_BINARIES)} on PATH (optional)")
+def _program(name: str) -> Check:
+    """A program that is optional, with the version that it prints, if it prints any."""
+    tool = tools.find(name)
+    if tool.fault is not None:
+        return Check(name, "absent", tool.fault, tool.remedy)
+    return Check(name, "ok", f"{tool.version} {tool.path}".strip())
 
 
 def _hub() -> Check:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from qpipe.core.key import Json
 from qpipe.engines.common import quantized_source
 from qpipe.environments.environment import Environment
+from qpipe.machine import gpus
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
 
@@ -40,9 +41,9 @@ class IsolatedEngine(Engine):
     @classmethod
     def check(cls) -> str | None:
         """Whether there is a GPU if it needs one, and its environment is installed."""
-        if cls.instead is not None and not has_gpu():
+        if cls.instead is not None and (why := gpus.problem()):
             return (
-                f"{cls.tool} works only on an NVIDIA GPU, and there is none here; {cls.instead}, "
+                f"{cls.tool} works only on an NVIDIA GPU, and {why}; {cls.instead}, "
                 f"or run this where one is, after `{cls.environment.command}`"
             )
         return cls.environment.problem()
@@ -80,8 +81,3 @@ class IsolatedEngine(Engine):
 
 # Besides the tool itself, what a result hangs on most.
 _TELLING = ("torch", "transformers", "numpy")
-
-
-def has_gpu() -> bool:
-    """Whether this machine has an NVIDIA device."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))

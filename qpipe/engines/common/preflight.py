@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.calibration.text import token_ids
-from qpipe.core import program
 from qpipe.engines.common.checkpoint_files import bring_along, quantizable
 from qpipe.errors import QpipeError, StageError, from_record
+from qpipe.machine import program
 from qpipe.stages import base
 from qpipe.stages.registry import entry
 

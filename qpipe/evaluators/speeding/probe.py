@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from qpipe.core.machine import own_peak_rss
 from qpipe.errors import QpipeError
 from qpipe.evaluators.speeding.settings import Measured, Memory, Settings
+from qpipe.machine.usage import own_peak_rss
 
 LLAMA, TRANSFORMERS = "llama.cpp", "transformers"
 

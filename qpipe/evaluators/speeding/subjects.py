@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from qpipe.core import program
-from qpipe.core.machine import peak_rss_of
 from qpipe.errors import (
     DataError,
     EngineMissingError,
@@ -22,6 +19,8 @@ from qpipe.errors import (
     from_record,
 )
 from qpipe.evaluators.speeding.settings import Memory, Sample, Settings
+from qpipe.machine import program, tools
+from qpipe.machine.usage import peak_rss_of
 
 BENCH = "llama-bench"
 # Seconds between two looks at how much memory llama-bench has taken.
@@ -103,15 +102,13 @@ class LlamaBench(Subject):
     """
 
     def __init__(self, model: Path, settings: Settings) -> None:
-        found = shutil.which(BENCH)
-        if found is None:
-            raise EngineMissingError(
-                f"{BENCH} is not on PATH: install llama.cpp, or set evaluate.tool to in-process"
-            )
+        bench = tools.find(BENCH)
+        if bench.path is None:
+            raise EngineMissingError(f"{bench.problem}, or set evaluate.tool to in-process")
         self.version = BENCH
         self._rss: int | None = None
         self._command: list[str | Path | int] = [
-            found, "-m", model, "-p", settings.n_prompt, "-n", settings.n_gen, "-r", 1,
+            bench.path, "-m", model, "-p", settings.n_prompt, "-n", settings.n_gen, "-r", 1,
             "-t", settings.threads, "-ctk", settings.type_k, "-ctv", settings.type_v,
             "-fa", settings.flash_attention, "-o", "jsonl",
         ]  # fmt: skip

@@ -6,7 +6,6 @@ are kept for the message of its failure.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
+from qpipe.machine.disks import FULL_IN_WORDS
 
 _KEPT = 50
-_NO_SPACE = os.strerror(28)  # ENOSPC, in the words that programs print
 
 
 class ProgramError(StageError):
@@ -75,7 +74,7 @@ def _check(name: str, code: int, lines: Sequence[str]) -> None:
             f"{name} was ended by {signal.Signals(-code).name}; if memory ran out, use a machine "
             "with more, or run fewer nodes at a time (executor.cpus=1)"
         )
-    if code and any(_NO_SPACE in line for line in lines):
+    if code and any(FULL_IN_WORDS in line for line in lines):
         raise OutOfSpaceError(
             f"the disk became full while {name} wrote; free some space, or take old artifacts "
             "away with `qpipe gc --max-size SIZE`, then run again"

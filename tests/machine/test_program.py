@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import program
-from qpipe.core.program import ProgramError
 from qpipe.errors import OutOfSpaceError, WorkerCrashError
+from qpipe.machine import program
+from qpipe.machine.program import ProgramError
 
 
 def python(code: str, **options: object) -> list[str]:

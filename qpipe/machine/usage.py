@@ -1,15 +1,12 @@
-"""What this machine is, and what of it a process has taken. Standard library only."""
+"""CPU time and memory that processes have taken."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 
 def cpu_seconds() -> float:
@@ -41,28 +38,3 @@ def peak_rss_of(pid: int | str) -> int | None:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     return None
-
-
-def machine() -> dict[str, Any]:
-    """What a result was made on: system, architecture, processor, cores."""
-    return {
-        "system": f"{platform.system()} {platform.release()}",
-        "architecture": platform.machine(),
-        "processor": _processor(),
-        "cores": os.cpu_count() or 1,
-    }
-
-
-def identity() -> dict[str, Any]:
-    """What tells this machine from others, for results that hold on it alone."""
-    known = machine()
-    del known["system"]  # an update is no other machine
-    return {**known, "node": platform.node()}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()

@@ -1,0 +1,35 @@
+"""The description of a machine that results carry."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from pathlib import Path
+from typing import Any
+
+from qpipe.machine import cores
+
+
+def describe() -> dict[str, Any]:
+    """System, architecture, processor and cores of the host that a result was made on."""
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "processor": _processor(),
+        "cores": cores.host(),
+    }
+
+
+def identity() -> dict[str, Any]:
+    """The fields that tell this machine from others, for results that hold on it alone."""
+    known = describe()
+    del known["system"]  # an update is no other machine
+    return {**known, "node": platform.node()}
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()

@@ -1,0 +1,113 @@
+"""Programs of others on PATH: where they are, which version, and what to do without them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from qpipe.errors import StageError
+from qpipe.machine import program
+
+MISSING, UNKNOWN = "missing", "unknown"
+
+_LLAMA_CPP = "build llama.cpp or install its binaries, and put their folder on PATH"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A program: its path (None: not here) and the version that it prints of itself, `MISSING` or
+    `UNKNOWN` if it prints none. ``remedy`` is the way to have it."""
+
+    name: str
+    path: Path | None
+    version: str
+    remedy: str
+
+    @property
+    def problem(self) -> str | None:
+        """Why it cannot be used, with the remedy; None if it can."""
+        return None if self.fault is None else f"{self.fault}: {self.remedy}"
+
+    @property
+    def fault(self) -> str | None:
+        """Why it cannot be used; None if it can."""
+        if self.path is None:
+            return f"{self.name} is not on PATH"
+        if self.version == UNKNOWN:
+            return f"{self.path} does not run or prints no version"
+        return None
+
+
+class _Known(NamedTuple):
+    """How a program is made to print its version: arguments, in which ``{nowhere}`` is an empty
+    folder, and patterns of which the first that matches has it. None are asked of one that says it
+    only along with results."""
+
+    remedy: str
+    arguments: Sequence[str] = ()
+    patterns: Sequence[str] = ()
+    homes: Sequence[str] = ()
+    """Variables that name a folder with ``bin/PROGRAM``, and such folders, after PATH."""
+
+
+_PROGRAMS = {
+    # llama-quantize has no option for it, but says it before it opens its input. Since 2026 as
+    # `version: 0.5.0-dev (build 1, commit 0c1e570)`, before as `main: build = 1 (0c1e570)`.
+    "llama-quantize": _Known(
+        _LLAMA_CPP,
+        ("{nowhere}/none.gguf", "{nowhere}/out.gguf", "Q8_0"),
+        (r"version: (.+)", r"build = (\d+ \(\w+\))"),
+    ),
+    "llama-perplexity": _Known(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-imatrix": _Known(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-bench": _Known(_LLAMA_CPP),
+    "nvcc": _Known(
+        "install the CUDA toolkit of torch's version, or set CUDA_HOME",
+        ("--version",),
+        (r"release ([\d.]+)",),
+        ("CUDA_HOME", "CUDA_PATH", "/usr/local/cuda"),
+    ),
+    "uv": _Known("pip install uv", ("--version",), (r"uv (\S+)",)),
+}
+
+
+def find(name: str) -> Tool:
+    """A program by its name, asked for its version once for each place where PATH has it.
+
+    Raises KeyError for one that this module does not know.
+    """
+    path = locate(name)
+    version = MISSING if path is None else _version(name, path)
+    return Tool(name, path, version, _PROGRAMS[name].remedy)
+
+
+def locate(name: str) -> Path | None:
+    """The place of a program, without starting it: on PATH, else where its own variables say."""
+    if on_path := shutil.which(name):
+        return Path(on_path)
+    homes = [os.environ.get(home, home) for home in _PROGRAMS[name].homes]
+    places = [Path(home, "bin", name) for home in homes if home.startswith("/")]
+    return next((place for place in places if place.is_file()), None)
+
+
+@cache
+def _version(name: str, path: Path) -> str:
+    known = _PROGRAMS[name]
+    if not known.arguments:
+        return ""
+    lines: list[str] = []
+    with TemporaryDirectory(prefix="qpipe-") as nowhere:
+        command = [str(path), *(part.format(nowhere=nowhere) for part in known.arguments)]
+        with contextlib.suppress(StageError, OSError):  # llama-quantize fails: it has no input
+            program.run(command, name=name, on_line=lines.append, quiet=True)
+    text = "".join(lines)
+    match = next((m for pattern in known.patterns if (m := re.search(pattern, text))), None)
+    return match[1].strip() if match else UNKNOWN
