@@ -38,9 +38,10 @@ from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCr
 from qpipe.machine.disks import is_full
 from qpipe.machine.identity import describe
 from qpipe.machine.usage import cpu_seconds, peak_rss
+from qpipe.results.facts import to_facts
 
 if TYPE_CHECKING:
-    from qpipe.stages.base import Stage, Work
+    from qpipe.stages.base import Result, Stage, Work
 
 Job = Mapping[str, Any]
 """The content of job.json (qpipe/executors/record.py)."""
@@ -174,13 +175,13 @@ def _finished(stage: type[Stage], params: Any, work: Work) -> Sequence[FileEntry
     return files
 
 
-def _plain(name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(name: str, result: Result) -> dict[str, Any]:
     """Facts as they will be read from the manifest, whichever executor ran the stage."""
     try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(facts), allow_nan=False))
+        plain: dict[str, Any] = json.loads(json.dumps(to_facts(result), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise WorkerCrashError(
-            f"{name}: what the stage found out cannot be kept in a manifest ({error}): {facts!r}"
+            f"{name}: what the stage found out cannot be kept in a manifest ({error}): {result!r}"
         ) from None
     return plain
 

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from qpipe.results import Measurement, Score
-from qpipe.results.facts import to_facts
 from qpipe.stages import base
 from qpipe.stages.evaluator import Evaluator, EvaluatorParams, only_file, write_result
 
@@ -34,8 +33,8 @@ class WeightError(Evaluator):
         names = ("qpipe-weight-error", "gguf", "numpy")
         return {"name": "weight-error", **{name: base.installed(name) for name in names}}
 
-    def run(self, params: WeightErrorParams, work: base.Work) -> Mapping[str, Any]:
-        """Write result.json into ``work.out``, and return the measurement's facts.
+    def run(self, params: WeightErrorParams, work: base.Work) -> Measurement:
+        """Write result.json into ``work.out``, and return the measurement.
 
         A score declares its unit, its digits and which way is better: tables, CSV, JSON and HTML
         show it with no more said.
@@ -44,7 +43,7 @@ class WeightError(Evaluator):
         error = _relative_error(*files)
         write_result(work.out, {"weight_error": error})
         score = Score("weight_error", error, unit="%", better="lower", digits=3)
-        return to_facts(Measurement(protocol="weights-rms", scores=(score,)))
+        return Measurement(protocol="weights-rms", scores=(score,))
 
 
 def _relative_error(file: Path, reference: Path) -> float:

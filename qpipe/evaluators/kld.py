@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -17,12 +17,13 @@ from qpipe.evaluators.frontier import Frontier, name_and_size
 from qpipe.evaluators.kv import KvParams, NoKvParams, departing
 from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS, SUMS, Level, best
 from qpipe.evaluators.levels import load as load_levels
-from qpipe.evaluators.reporting import about, facts
+from qpipe.evaluators.reporting import about, measurement, of_mean, write_measured
 from qpipe.evaluators.stopping import Enough, extent, interval
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import load
+from qpipe.results.measurement import Measurement
+from qpipe.results.scores import Difference, Score, score
 from qpipe.stages.base import Chain, ParamsModel, Work
-from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
@@ -74,7 +75,7 @@ class Kld(LogitsEvaluator):
     chain = Chain(Frontier, model=MODEL, measured=MEASURED, rivals=RIVALS)
     Params: ClassVar[ParamsModel] = KldParams
 
-    def run(self, params: KldParams, work: Work) -> Mapping[str, Json]:
+    def run(self, params: KldParams, work: Work) -> Measurement:
         """Raises CheckpointError (the model), DataError (its logits, tokens of another model, a
         reference of another vocabulary or on other tokens)."""
         tokenized = load(work.inputs["tokens"])
@@ -95,10 +96,11 @@ class Kld(LogitsEvaluator):
         described |= found.extent
         scores = scores_of(found.values, stored)
         described |= _bounded(described, scores, stored)
-        write_result(work.out, {**described, **scores, "params": params.model_dump()})
+        asked: dict[str, Json] = {"params": params.model_dump()}
+        write_measured(work.out, described | asked, scores)
         found.save_sums(work.out)
         done = found.computed * tokenized.windows.tokens.shape[1]
-        return facts(described, scores, seconds, done / seconds if done else None)
+        return measurement(described, scores, seconds, done / seconds if done else None)
 
 
 def _rival(work: Work) -> Level | None:
@@ -172,25 +174,25 @@ def _shuffled(count: int) -> Sequence[int]:
 
 
 def _bounded(
-    described: Mapping[str, Json], scores: Mapping[str, float], stored: Stored
+    described: Mapping[str, Json], scores: Sequence[Score], stored: Stored
 ) -> dict[str, Json]:
     """What the reference's form adds: a protocol of its own, and a note of what kld is bound by."""
     top_k = stored.about["top_k"]
     if top_k is None:
         return {}
-    notes = described["notes"]
+    notes, kld = described["notes"], {score.key: score.value for score in scores}
     assert isinstance(notes, list)
     return {
         "protocol": f"{described['protocol']} top_k={top_k}",
         "notes": [
             *notes,
             f"kld is the least that the {top_k} likeliest tokens of the reference allow: with all "
-            f"of them it is from {scores['kld']:.4g} to {scores['kld_at_most']:.4g}",
+            f"of them it is from {kld['kld']:.4g} to {kld['kld_at_most']:.4g}",
         ],
     }
 
 
-def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
+def scores_of(found: Sequence[Values], stored: Stored) -> list[Score]:
     """All scores, as llama-perplexity --kl-divergence names and computes them.
 
     With a reference of the likeliest tokens alone kld and its quantiles are of the least that it
@@ -226,22 +228,18 @@ def scores_of(found: Sequence[Values], stored: Stored) -> dict[str, float]:
         moved = 1 + interval(found, stored, "ppl").value / reference.value
         ppl = perplexity(stored.nll + math.log(moved))
     gap = values[:, KLD_AT_MOST:] - values[:, KLD : KLD + 1]
-    return {
-        **({"kld_at_most": of_whole + float(gap.mean())} if gap.size else {}),
-        "kld": of_whole,
-        "kld_stderr": kld.stderr,
-        "kld_median": float(np.median(values[:, KLD])),
-        "kld_p99": float(np.quantile(values[:, KLD], 0.99)),
-        "kld_max": float(values[:, KLD].max()),
-        "same_top_pct": 100 * same.value,
-        "same_top_pct_stderr": 100 * same.stderr,
-        "rms_dp_pct": 100 * dp.value,
-        "rms_dp_pct_stderr": 100 * dp.stderr,
-        "ppl": ppl.value,
-        "ppl_stderr": ppl.stderr,
-        "ppl_delta": ppl.value - reference.value,
-        "ppl_delta_stderr": paired_difference(nll, theirs).stderr,
-    }
+    paired = paired_difference(nll, theirs)
+    delta = Difference(ppl.value - reference.value, paired.stderr)
+    return [
+        *([score("kld_at_most", of_whole + float(gap.mean()))] if gap.size else []),
+        of_mean("kld", replace(kld, value=of_whole)),
+        score("kld_median", float(np.median(values[:, KLD]))),
+        score("kld_p99", float(np.quantile(values[:, KLD], 0.99))),
+        score("kld_max", float(values[:, KLD].max())),
+        of_mean("same_top_pct", same, times=100),
+        of_mean("rms_dp_pct", dp, times=100),
+        of_mean("ppl", ppl, delta=delta),
+    ]
 
 
 class TransformersKldParams(KldParams, NoKvParams):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, cast
@@ -14,9 +14,11 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
-from qpipe.evaluators.reporting import about, facts, scores_of
+from qpipe.evaluators.reporting import about, measurement, scores_of, write_measured
 from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored, form_of
 from qpipe.evaluators.tokenized import Tokenized, load
+from qpipe.results.measurement import Measurement
+from qpipe.results.scores import score
 from qpipe.stages.base import Order, ParamsModel, Preview, Work
 from qpipe.stages.evaluator import EvaluatorParams, write_result
 
@@ -84,7 +86,7 @@ class Logprobs(LogitsEvaluator):
         facts: dict[str, Json] = {"format": "log-probabilities", "size_bytes": size}
         return Preview({**facts, "tokens": scored}, {}, at_most=at_most)
 
-    def run(self, params: LogprobsParams, work: Work) -> Mapping[str, Json]:
+    def run(self, params: LogprobsParams, work: Work) -> Measurement:
         """Raises CheckpointError (the model), DataError (tokens of another model, its logits),
         RecipeError (a ``top_k`` that saves nothing)."""
         tokenized = load(work.inputs["tokens"])
@@ -101,10 +103,10 @@ class Logprobs(LogitsEvaluator):
             seconds = time.perf_counter() - started
             floor = _floor(backend, stored)
         described = stored.about
-        scores = {**scores_of(tokenized, stored.nll), **floor}
-        write_result(work.out, {**described, **scores})
+        scores = [scores_of(tokenized, stored.nll), score("kld", floor)]
+        write_measured(work.out, described, scores)
         speed = computed * tokenized.windows.tokens.shape[1] / seconds if computed else None
-        return facts(described, scores, seconds, speed)
+        return measurement(described, scores, seconds, speed)
 
 
 def _n_vocab(order: Order) -> int | None:
@@ -160,7 +162,7 @@ def store(
     return Stored(out, tokenized), computed
 
 
-def _floor(backend: Backend, stored: Stored) -> dict[str, float]:
+def _floor(backend: Backend, stored: Stored) -> float:
     import numpy as np
 
     from qpipe.evaluators.metrics.distributions import KLD, DivergenceScorer
@@ -173,7 +175,7 @@ def _floor(backend: Backend, stored: Stored) -> dict[str, float]:
         work = Pass(backend, windows, order=[window], kept=Kept(None))
         work.run(scorer)
         parts += work.found
-    return {"kld": float(np.concatenate(parts)[:, KLD].mean())}
+    return float(np.concatenate(parts)[:, KLD].mean())
 
 
 def _spread(count: int) -> Sequence[int]:

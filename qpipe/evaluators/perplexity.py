@@ -17,10 +17,12 @@ from qpipe.evaluators.kv import KvParams, NoKvParams, departing
 from qpipe.evaluators.named import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
-from qpipe.evaluators.reporting import about, facts, scores_of
+from qpipe.evaluators.reporting import about, measurement, scores_of, write_measured
 from qpipe.evaluators.tokenized import Tokenized, load, tokenize
+from qpipe.results.measurement import Measurement
+from qpipe.results.scores import Score
 from qpipe.stages.base import ParamsModel, SourceFile, Work
-from qpipe.stages.evaluator import only_file, read_text, write_result
+from qpipe.stages.evaluator import only_file, read_text
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
@@ -38,10 +40,8 @@ class Measured:
     """Of decoding and scoring, not loading; None if all of it had been done before."""
 
 
-def perplexity(
-    model_path: Path, text: str, *, protocol: Protocol, threads: int
-) -> dict[str, float]:
-    """``ppl`` and ``ppl_stderr`` of a GGUF file, computed by llama.cpp in this process.
+def perplexity(model_path: Path, text: str, *, protocol: Protocol, threads: int) -> Score:
+    """The score, with its standard error, of a GGUF file, computed by llama.cpp in this process.
 
     Raises EngineMissingError, CheckpointError (the file), DataError (the text or its logits).
     """
@@ -136,7 +136,7 @@ class Perplexity(LogitsEvaluator):
         own = {} if params.text is None else {"protocol": params.cutting().version}
         return {**super().fingerprint(params), **own}
 
-    def run(self, params: PerplexityParams, work: Work) -> Mapping[str, Json]:
+    def run(self, params: PerplexityParams, work: Work) -> Measurement:
         """Raises CheckpointError (the model), DataError (the text or its logits)."""
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             tokenized = _tokenized(params, work, backend)
@@ -147,9 +147,9 @@ class Perplexity(LogitsEvaluator):
                 partial=work.partial,
             )
             described = departing(about(tokenized, backend), params)
-        scores = scores_of(tokenized, found.nll)
-        write_result(work.out, {**described, **scores})
-        return facts(described, scores, found.seconds, found.tokens_per_second)
+        scores = [scores_of(tokenized, found.nll)]
+        write_measured(work.out, described, scores)
+        return measurement(described, scores, found.seconds, found.tokens_per_second)
 
 
 def _tokenized(params: PerplexityParams, work: Work, backend: Backend) -> Tokenized:

@@ -27,11 +27,13 @@ from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp
 from qpipe.evaluators.kv import KvParams, departing
 from qpipe.evaluators.protocols import LEAST
-from qpipe.evaluators.reporting import about, facts
+from qpipe.evaluators.reporting import about, measurement, write_measured
 from qpipe.evaluators.tokenized import TEXT, Tokenized, load
 from qpipe.machine import program, tools
+from qpipe.results.measurement import Measurement
+from qpipe.results.scores import Score, score
 from qpipe.stages.base import GGUF, ParamsModel, Work
-from qpipe.stages.evaluator import Evaluator, only_file, write_result
+from qpipe.stages.evaluator import Evaluator, only_file
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Tokens
@@ -79,7 +81,7 @@ class ProgramPerplexity(Evaluator):
         why = tools.find(PROGRAM).problem
         return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
 
-    def run(self, params: ProgramPerplexityParams, work: Work) -> Mapping[str, Json]:
+    def run(self, params: ProgramPerplexityParams, work: Work) -> Measurement:
         """Raises EngineMissingError, RecipeError (another protocol), DataError (tokens that the
         program makes otherwise, a text of one window), StageError (it fails, or says nothing)."""
         from qpipe.gguf.inspect import inspect
@@ -97,10 +99,11 @@ class ProgramPerplexity(Evaluator):
             if told.whole:
                 break
         seconds = time.perf_counter() - started
-        scores = told.scores()
+        scores = [told.score()]
         described = departing(about(tokenized, _Source(version(), trained)), params)
-        write_result(work.out, {**described, **scores})
-        return facts(described, scores, seconds, tokenized.windows.tokens.size / told.computing())
+        write_measured(work.out, described, scores)
+        speed = tokenized.windows.tokens.size / told.computing()
+        return measurement(described, scores, seconds, speed)
 
 
 def _run(model: Path, params: ProgramPerplexityParams, work: Work, told: _Told) -> Tokens:
@@ -202,7 +205,7 @@ class _Told:
         """Whether all windows were told of."""
         return self._done == self._windows
 
-    def scores(self) -> dict[str, float]:
+    def score(self) -> Score:
         """Perplexity and its standard error. Raises StageError if lines were lost, DataError for
         what is no number."""
         if not self.whole:
@@ -217,7 +220,7 @@ class _Told:
                 "damaged, or its quantization overflowed; evaluate.backend=llama.cpp says where"
             )
         ppl = math.exp(self._nll)
-        return {"ppl": ppl, "ppl_stderr": ppl * self._stderr}
+        return score("ppl", ppl, stderr=ppl * self._stderr)
 
     def computing(self) -> float:
         """Seconds from the first window to the last."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from qpipe.core.key import Json
 from qpipe.evaluators.tokenized import Tokenized
+from qpipe.results import facts
+from qpipe.results.fields import figures
+from qpipe.results.measurement import Measurement
+from qpipe.results.scores import Score, score
+from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.scores import Nll
+    from qpipe.evaluators.metrics.statistics import Mean
 
 # The score of a protocol's unit: perplexity a token or a word, bits a byte.
 SCORES = {"token": "ppl", "word": "word_ppl", "byte": "bits_per_byte"}
@@ -36,7 +44,7 @@ class Source(Protocol):
         """What a reader of its figures has to know of how they were computed."""
 
 
-def scores_of(tokenized: Tokenized, nll: Nll) -> dict[str, float]:
+def scores_of(tokenized: Tokenized, nll: Nll) -> Score:
     """The score of ``nll``, under the name that its unit has, and its standard error."""
     from qpipe.evaluators.metrics.statistics import bits, perplexity
 
@@ -46,12 +54,13 @@ def scores_of(tokenized: Tokenized, nll: Nll) -> dict[str, float]:
         found = bits(nll, units=units)
     else:
         found = perplexity(nll, units=units)
-    return {SCORES[unit]: found.value, **stderr(SCORES[unit], found.stderr)}
+    return of_mean(SCORES[unit], found)
 
 
-def stderr(name: str, value: float) -> dict[str, float]:
-    """The standard error of a score, left out where one value gives none."""
-    return {} if math.isnan(value) else {f"{name}_stderr": value}
+def of_mean(name: str, found: Mean, *, times: float = 1.0, **more: Any) -> Score:
+    """A score that is a mean, with its standard error where more than one value gives one."""
+    stderr = None if math.isnan(found.stderr) else times * found.stderr
+    return score(name, times * found.value, stderr=stderr, **more)
 
 
 def about(tokenized: Tokenized, backend: Source) -> dict[str, Json]:
@@ -83,23 +92,17 @@ def _notes(tokenized: Tokenized, backend: Source) -> list[str]:
     ]
 
 
-# Of what `about` says, what the manifest repeats for reports.
-_IN_FACTS = (
-    *("text", "protocol", "tokens", "tokens_scored", "tokens_sha256"),
-    *("backend", "notes", "sampling", "interval", "dominated_by"),
-)
-
-
-def facts(
+def measurement(
     described: Mapping[str, Json],
-    scores: Mapping[str, float],
+    scores: Sequence[Score],
     seconds: float,
     tokens_per_second: float | None,
-) -> dict[str, Json]:
-    """What goes into the manifest."""
-    return {
-        **{name: described[name] for name in _IN_FACTS if name in described},
-        **scores,
-        "seconds": seconds,
-        "tokens_per_second": tokens_per_second,
-    }
+) -> Measurement:
+    """What was measured as `about` and more describe it; ``seconds`` without loading."""
+    made = facts.described(described, scores)
+    return replace(made, seconds=seconds, tokens_per_second=tokens_per_second)
+
+
+def write_measured(folder: Path, described: Mapping[str, Json], scores: Sequence[Score]) -> None:
+    """Write result.json: what `about` and more describe, and the scores."""
+    write_result(folder, {**described, **figures(scores)})

@@ -18,6 +18,8 @@ from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.machine import cores, tools
 from qpipe.machine.identity import identity
+from qpipe.results.measurement import Measurement
+from qpipe.results.scores import Score, score
 from qpipe.stages.base import Work
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
@@ -102,7 +104,7 @@ class _SpeedEvaluator(Evaluator):
     def tool(self, params: Any) -> str:
         """By what is measured."""
 
-    def run(self, params: Any, work: Work) -> Mapping[str, Json]:
+    def run(self, params: Any, work: Work) -> Measurement:
         """Raises CheckpointError (a model), EngineMissingError (llama-bench), StageError."""
         from qpipe.evaluators.speeding.rounds import FIELDS, figure, ratio, take_turns
 
@@ -121,25 +123,23 @@ class _SpeedEvaluator(Evaluator):
             memory = [subject.finish() for subject in subjects]
         protocol = params.label(self.tool(params))
         _write(work.out, roles, samples, memory, protocol=protocol, backend=subjects[0].version)
-        facts: dict[str, Json] = {}
+        scores = []
         for name in FIELDS:
             found = figure(samples[0], name)
-            facts |= {name: found.median, f"{name}_iqr": found.iqr}
-            if len(roles) > 1:
-                facts[f"{name}_ratio"] = ratio(samples[0], samples[1], name)
-        facts |= _memory_facts(memory)
-        return {**facts, "protocol": protocol, "backend": subjects[0].version}
+            beside = ratio(samples[0], samples[1], name) if len(roles) > 1 else None
+            scores.append(score(name, found.median, iqr=found.iqr, ratio=beside))
+        scores += _of_memory(memory)
+        return Measurement(protocol, tuple(scores), by=subjects[0].version)
 
 
-def _memory_facts(memory: list[Memory]) -> dict[str, Json]:
-    facts: dict[str, Json] = {}
-    for name, field in (("rss", "peak_rss"), ("vram", "peak_vram")):
-        values = [getattr(one, name) for one in memory]
-        if values[0]:
-            facts[field] = values[0]
-            if len(values) > 1 and values[1]:
-                facts[f"{field}_ratio"] = values[0] / values[1]
-    return facts
+def _of_memory(memory: list[Memory]) -> list[Score]:
+    scores = []
+    for name in ("rss", "vram"):
+        own, *others = (getattr(one, name) for one in memory)
+        if own:
+            ratio = own / others[0] if others and others[0] else None
+            scores.append(score(f"peak_{name}", own, ratio=ratio))
+    return scores
 
 
 def _write(

@@ -21,6 +21,7 @@ from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
 from qpipe.evaluators.kv import KvParams, NoKvParams
 from qpipe.hf.chat import Day, require_template
+from qpipe.results.measurement import Measurement, Subject
 from qpipe.stages.base import Order, SourceFile, Work, installed
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
@@ -188,7 +189,7 @@ class _TasksEvaluator(Evaluator):
     def open(self, params: Any, work: Work, stack: ExitStack) -> tuple[Any, str]:
         """lm-eval's ``LM`` of the model, and the name of what computes. Raises CheckpointError."""
 
-    def run(self, params: Any, work: Work) -> Mapping[str, Json]:
+    def run(self, params: Any, work: Work) -> Measurement:
         """Raises CheckpointError (the model), SourceError (a data set), DataError (a task)."""
         if problem := self.check():
             raise EngineMissingError(problem)
@@ -230,10 +231,13 @@ class _TasksEvaluator(Evaluator):
                 "items": items,
             },
         )
-        facts: dict[str, Json] = {score.field: score.value for score in made}
-        facts |= {score.stderr_field: score.stderr for score in made if score.stderr is not None}
-        return {**facts, "protocol": params.label, "items": items, "backend": backend,
-                "notes": [*said]}  # fmt: skip
+        return Measurement(
+            params.label,
+            tuple(score.score for score in made),
+            on=Subject(items=items),
+            by=backend,
+            notes=tuple(said),
+        )
 
 
 def _scored(found: Mapping[str, Any], name: str) -> bool:

@@ -118,7 +118,10 @@ def summary(document: Any, file: Path) -> Summary:
     if len(rows) * len(scores) > _MOST_CELLS:
         raise reader.wrong("rows", f"{len(rows)} times {len(scores)} scores", "a table to be read")
     nodes = [reader.fields(n, _NODE, f"nodes[{i}]") for i, n in enumerate(top["nodes"])]
-    return Summary(top["run"], nodes, [record.row(row) for row in rows])
+    try:
+        return Summary(top["run"], nodes, [record.row(row) for row in rows])
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}; run its command again") from None
 
 
 @dataclass(frozen=True)
@@ -169,8 +172,7 @@ class _Reader:
                 raise self.wrong(f"{where}.interval", "null", _INTERVAL.what)
             measured["dominated_by"] = by
         for name, score in measured["scores"].items():
-            base = name.partition("[")[0]
-            if base in RESERVED or not base or len(name) > _LONGEST_NAME:
+            if name in RESERVED or not fields.split(name)[0] or len(name) > _LONGEST_NAME:
                 raise self.wrong(f"{where}.scores", f"{quoted(name)}: …", "scores by their names")
             if not (_NUMBER | _NULL).fits(score):
                 raise self.wrong(f"{where}.scores[{quoted(name)}]", quoted(score), "a number")

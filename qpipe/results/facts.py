@@ -1,19 +1,19 @@
 """The one boundary between results and the facts of a manifest, which are plain JSON.
 
 Facts have been written in this form since the first version: artifacts of any age are read. What
-a score declares is kept in ``score_types``, and only where `standard` does not say the same.
+scores declare is kept in ``score_types``, and only where their names do not say the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from qpipe.results import fields
 from qpipe.results.measurement import Measurement, Rival, Sampling, Subject
 from qpipe.results.model import ModelFacts
-from qpipe.results.scores import RESERVED
+from qpipe.results.scores import RESERVED, Score
 
 TYPES = "score_types"
 
@@ -47,8 +47,8 @@ def of_measurement(made: Measurement) -> dict[str, Any]:
     facts = {**about, **scores} if "text" in about else {**scores, **about}
     if made.seconds is not None:
         facts |= {"seconds": made.seconds, "tokens_per_second": made.tokens_per_second}
-    if declared := fields.declarations(made.scores, all_of_them=False):
-        facts[TYPES] = declared
+    if _by_key(fields.scores(scores)) != _by_key(made.scores):
+        facts[TYPES] = fields.declarations(made.scores)
     return facts
 
 
@@ -57,10 +57,15 @@ def measurement(facts: Facts) -> Measurement:
     types = facts.get(TYPES)
     declared = {name: fields.declaration(of) for name, of in types.items()} if types else None
     numbers = {name: v for name, v in facts.items() if name not in RESERVED and _is_number(v)}
+    return described(facts, fields.scores(numbers, declared))
+
+
+def described(facts: Facts, scores: Sequence[Score]) -> Measurement:
+    """A measurement of these ``scores``; facts say all the rest."""
     notes = facts.get("notes")
     return Measurement(
         protocol=facts.get("protocol"),
-        scores=fields.scores(numbers, declared),
+        scores=tuple(scores),
         on=Subject(**{name: facts.get(name) for name in asdict(Subject())}),
         by=facts.get("backend"),
         sampling=sampling(facts),
@@ -119,6 +124,10 @@ def _of_sampling(made: Sampling | None) -> dict[str, Any]:
         "interval": made.interval and [*made.interval],
         "dominated_by": made.dominated_by and rival(made.dominated_by),
     }
+
+
+def _by_key(scores: Sequence[Score]) -> dict[str, Score]:
+    return {each.key: each for each in scores}
 
 
 def _is_number(value: object) -> bool:

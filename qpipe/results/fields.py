@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from qpipe.results.scores import Declaration, Difference, Score, score, standard
+from qpipe.results.scores import Declaration, Difference, Score, score
 
 # What stands beside a score: its standard error, its interval, its interquartile range over rounds
 # and its ratio to the reference.
@@ -70,13 +70,9 @@ def split(key: str) -> tuple[str, str]:
     return (name, where[:-1]) if bracket and where.endswith("]") else (key, "")
 
 
-def declarations(scores: Sequence[Score], *, all_of_them: bool) -> dict[str, dict[str, Any]]:
-    """What the scores declare, by name and as JSON; or only what `standard` does not say."""
-    return {
-        each.name: asdict(each.declaration)
-        for each in scores
-        if all_of_them or each.declaration != standard(each.name)
-    }
+def declarations(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
+    """What the scores declare, by name and as JSON."""
+    return {each.name: asdict(each.declaration) for each in scores}
 
 
 def declaration(record: Mapping[str, Any]) -> Declaration:

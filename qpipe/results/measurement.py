@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qpipe.results.fields import figures
 from qpipe.results.scores import Score
 
 
@@ -49,7 +50,9 @@ class Measurement:
     """``scores`` under one ``protocol``: what two figures must share to be compared.
 
     ``by`` names what computed, with its version. ``notes`` are warnings to show; None: this kind of
-    measurement has none. ``seconds`` are those of measuring alone, without loading.
+    measurement has none. ``seconds`` are those of measuring alone, without loading. Raises
+    ValueError for scores that would have a field of one name, such as ``x_low`` and ``x`` with an
+    interval.
     """
 
     protocol: str | None
@@ -60,6 +63,15 @@ class Measurement:
     notes: tuple[str, ...] | None = None
     seconds: float | None = None
     tokens_per_second: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no table can show."""
+        taken: set[str] = set()
+        for each in self.scores:
+            own = figures([each], compared=True).keys()
+            if clash := sorted(taken & own):
+                raise ValueError(f"two scores have a field {clash[0]!r}: call one otherwise")
+            taken |= own
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
         "text_digest": each.text_digest,
         "machine": each.machine,
         "scores": fields.figures(made.scores, compared=True),
-        "score_types": fields.declarations(made.scores, all_of_them=True),
+        "score_types": fields.declarations(made.scores),
     }
 
 

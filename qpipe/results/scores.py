@@ -83,7 +83,7 @@ class Score(Declaration):
     def __post_init__(self) -> None:
         """Refuse what no table can show."""
         super().__post_init__()
-        if not self.name or self.name.endswith("]") or self.name in RESERVED:
+        if not self.name or self.name.endswith("]") or self.key in RESERVED:
             raise ValueError(
                 f"a score cannot be called {self.name!r}: reports have a field of that name, or it "
                 "ends in a bracket (a task stands in `where`)"

@@ -115,7 +115,7 @@ def perplexity(
     """
     from qpipe.evaluators.perplexity import measure
     from qpipe.evaluators.protocols import protocol as find_protocol
-    from qpipe.evaluators.reporting import SCORES, about, scores_of
+    from qpipe.evaluators.reporting import about, scores_of
     from qpipe.evaluators.tokenized import tokenize
     from qpipe.stages.evaluator import read_text
 
@@ -124,14 +124,13 @@ def perplexity(
     words = read_text(file)
     with _backend(local_path(model), threads or cores.usable()) as backend:
         tokenized = tokenize(words, backend, cutting, name=file.name)
-        scores = scores_of(tokenized, measure(backend, tokenized, progress=progress).nll)
+        score = scores_of(tokenized, measure(backend, tokenized, progress=progress).nll)
         described: Mapping[str, Any] = about(tokenized, backend)
-    name = SCORES[cutting.unit]
     same = ("protocol", "tokens_scored", "tokens_sha256", "backend")
     return PerplexityResult(
-        name=name,
-        value=scores[name],
-        stderr=scores.get(f"{name}_stderr"),
+        name=score.name,
+        value=score.value,
+        stderr=score.stderr,
         notes=tuple(described["notes"]),
         **{field: described[field] for field in same},
     )

@@ -21,6 +21,8 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.manifest import FileEntry
 from qpipe.core.stamp import Stamp
+from qpipe.results.measurement import Measurement
+from qpipe.results.model import ModelFacts
 
 
 class Params(BaseModel):
@@ -46,6 +48,9 @@ ParamsModel: TypeAlias = type[Params]
 SourceFile: TypeAlias = Annotated[str, InputFile()]
 """A local path, ``builtin:NAME`` or ``hf:[datasets/]OWNER/NAME[@REVISION]/FILE``."""
 
+
+Result: TypeAlias = "Mapping[str, Json] | Measurement | ModelFacts"
+"""What a stage found out: of a measurement, of a model, or facts of its own."""
 
 # Files beside a model that no tool computes with. Terms go along with what is made of it, and the
 # metadata of its card into GGUF files.
@@ -208,10 +213,10 @@ class Stage(abc.ABC):
         return
 
     @abc.abstractmethod
-    def run(self, params: Any, work: Work) -> Mapping[str, Json]:
-        """Fill ``work.out``; the facts found out, which go into the manifest."""
+    def run(self, params: Any, work: Work) -> Result:
+        """Fill ``work.out``; what was found out, which goes into the manifest."""
 
-    def run_all(self, tasks: Sequence[tuple[Any, Work]]) -> Sequence[Mapping[str, Json]]:
+    def run_all(self, tasks: Sequence[tuple[Any, Work]]) -> Sequence[Result]:
         """`run` for each of several nodes whose input in the role `reads_once` is the same.
 
         What it raises may concern any of them: each is then run by itself.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import abc
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
+from qpipe.results.measurement import Measurement
 from qpipe.stages import base
 
 RESULT = "result.json"
@@ -36,6 +38,10 @@ class Evaluator(base.Stage):
         "model": base.DOCUMENTS,
         "reference": base.DOCUMENTS,
     }
+
+    @abc.abstractmethod
+    def run(self, params: Any, work: base.Work) -> Measurement:
+        """Fill ``work.out``; what was measured, each `Score` of which declares itself."""
 
 
 def write_result(folder: Path, result: Mapping[str, Json]) -> None:

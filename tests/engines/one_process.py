@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from qpipe.errors import RecipeError
+from qpipe.results.facts import to_facts
 from qpipe.stages.base import Work
 from qpipe.stages.registry import all_stages, chosen
 
@@ -106,7 +107,7 @@ class Bench:
             engine.refuse(params, work)
         except (RecipeError, ValidationError) as error:
             return {"refused": str(error)}
-        facts = engine().run(params, work)
+        facts = to_facts(engine().run(params, work))
         if any(out.glob("*.gguf")):
             return {"made": facts["format"], "error": None}
         found, wanted = self.logits(out), self.logits(source)

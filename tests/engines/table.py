@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import QpipeError, RecipeError
+from qpipe.results.facts import to_facts
 
 Case = Mapping[str, Any]
 """``model``: a type of transformers and the fields of its config that differ; ``method``: gptq or
@@ -92,7 +93,7 @@ def quantize(root: Path, case: Case) -> dict[str, Any]:
         lambda done, total, unit: None, {}, partial=root / "partial" / case["name"],
     )  # fmt: skip
     engine.refuse(params, work)
-    return dict(engine().run(params, work))
+    return to_facts(engine().run(params, work))
 
 
 def measure(root: Path, case: Case) -> dict[str, Any]:

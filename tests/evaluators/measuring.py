@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from qpipe.evaluators.kld import KldParams, measure, scores_of
@@ -11,6 +11,8 @@ from qpipe.evaluators.protocols import protocol
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
+from qpipe.results.fields import figures
+from qpipe.results.scores import Score
 
 STORIES = Path(__file__).parents[1] / "data" / "texts" / "tinystories_train_head_ascii.txt"
 
@@ -44,4 +46,9 @@ def against(stored: Stored, model: Path, params: KldParams | None = None) -> dic
     """The scores of a GGUF file against a reference."""
     with LlamaCppBackend(model, threads=2) as backend:
         found = measure(backend, stored, params or KldParams())
-    return scores_of(found.values, stored)
+    return named(scores_of(found.values, stored))
+
+
+def named(scores: Sequence[Score]) -> dict[str, float]:
+    """Their figures by name."""
+    return {name: value for name, value in figures(scores).items() if value is not None}

@@ -19,6 +19,7 @@ from qpipe.evaluators.metrics.distributions import (
 from qpipe.evaluators.metrics.windows import Windows
 from qpipe.evaluators.stored import Stored
 from qpipe.evaluators.tokenized import About, Tokenized
+from tests.evaluators.measuring import named
 
 
 def _log(*odds: float) -> npt.NDArray[np.float32]:
@@ -78,7 +79,7 @@ def test_all_scores_by_hand(tmp_path: Path) -> None:
     about = About("t", "p", 1, "token", None, 3, 1, 3, windows.sha256)
     stored = Stored(tmp_path, Tokenized(windows, about))
     np.save(tmp_path / "nll.npy", values[:, 1])
-    found = scores_of([values], stored)
+    found = named(scores_of([values], stored))
     assert found["kld"] == pytest.approx(0.3)
     assert found["kld_stderr"] == pytest.approx(0.1)  # variance 0.01 over n, by n - 1 = 1
     assert found["kld_median"] == pytest.approx(0.3)

@@ -139,7 +139,7 @@ def test_only_the_second_half_is_scored() -> None:
     # Windows b c d e f g a: the logits at 3, 4, 5 predict e→f, f→g, g→a.
     nll = [math.log(36 / 27), math.log(36 / 27), math.log(36)]
     assert result.nll.tolist() == pytest.approx(nll + nll)
-    assert scores_of(tokenized, result.nll)["ppl"] == pytest.approx(math.exp(np.mean(nll)))
+    assert scores_of(tokenized, result.nll).value == pytest.approx(math.exp(np.mean(nll)))
     described = about(tokenized, backend)
     assert (described["tokens_scored"], described["tokens"], described["chunks"]) == (6, 14, 2)
     assert (described["protocol"], described["backend"], described["notes"]) == (
@@ -213,9 +213,9 @@ def test_a_short_document_is_padded_and_scored_to_its_end() -> None:
     # From 9 comes 0 at 27 to 1, not b: 1/36; then c and d at 27/36.
     nll = [math.log(36), math.log(36 / 27), math.log(36 / 27)]
     assert result.nll.tolist() == pytest.approx(nll)
-    assert scores_of(tokenized, result.nll)["bits_per_byte"] == pytest.approx(
-        sum(nll) / 3 / math.log(2)
-    )
+    score = scores_of(tokenized, result.nll)
+    assert score.name == "bits_per_byte"
+    assert score.value == pytest.approx(sum(nll) / 3 / math.log(2))
 
 
 @dataclass

@@ -96,11 +96,11 @@ def test_windows_of_any_width(
     work = replace(work, progress=lambda done, total, unit: told.append(done))
     found = ProgramPerplexity().run(ProgramPerplexityParams(type_k=type_k), work)
     assert told == [n_ctx, 2 * n_ctx]
-    assert found["tokens_scored"] == 2 * (n_ctx - 1 - n_ctx // 2)
-    assert isinstance(found["ppl"], float)
-    assert found["ppl"] > 1
+    assert found.on.tokens_scored == 2 * (n_ctx - 1 - n_ctx // 2)
+    (ppl,) = found.scores
+    assert ppl.name == "ppl" and ppl.value > 1
     label = f"llamacpp-512 n_ctx={n_ctx} chunks=2"
-    assert found["protocol"] == (label if type_k == "f16" else f"{label} type_k=q8_0")
+    assert found.protocol == (label if type_k == "f16" else f"{label} type_k=q8_0")
 
 
 @installed
@@ -139,7 +139,7 @@ def test_what_it_prints_and_writes_is_read(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
     told = perplexity_program._Told(work, windows=2, width=64)
     with pytest.raises(StageError, match="printed 0 of 2 windows"):
-        told.scores()
+        told.score()
     for line in (
         "0.01.982.670 I perplexity: calculating perplexity over 2 chunks, n_ctx=64, n_seq=2\n",
         "       0  4.3973  1.480998  0.106583\n",
@@ -149,13 +149,13 @@ def test_what_it_prints_and_writes_is_read(tmp_path: Path) -> None:
         told(line)
     assert progress == [(64, 128), (128, 128)]
     assert told.whole
-    found = told.scores()
-    assert found["ppl"] == pytest.approx(4.3977, abs=5e-5)
-    assert found["ppl_stderr"] == pytest.approx(4.3977 * 0.105012, abs=1e-5)
+    found = told.score()
+    assert found.value == pytest.approx(4.3977, abs=5e-5)
+    assert found.stderr == pytest.approx(4.3977 * 0.105012, abs=1e-5)
     damaged = perplexity_program._Told(work, windows=1, width=64)
     damaged("       0  nan  nan  nan\n")
     with pytest.raises(DataError, match="log-likelihood of nan: the model is damaged"):
-        damaged.scores()
+        damaged.score()
     ids = np.arange(6, dtype="<i4")
     with perplexity_program._Ids(tmp_path / "pipe") as pipe, pipe.path.open("wb") as file:
         sizes = np.array([3, 512, 2], "<i4")  # n_ctx, n_vocab, n_chunk

@@ -46,7 +46,7 @@ def test_the_fp32_figures_of_the_fixtures(model: str, n_ctx: int, ppl: float) ->
     with TransformersBackend(MODELS / model, threads=2) as backend:
         tokenized = tokenize(TEXT, backend, changed, name="")
         found = scores_of(tokenized, measure(backend, tokenized).nll)
-    assert found["ppl"] == pytest.approx(ppl, abs=0.0005)
+    assert found.value == pytest.approx(ppl, abs=0.0005)
 
 
 @pytest.mark.slow
@@ -73,7 +73,7 @@ def test_the_papers_perplexity(name: str, n_ctx: int) -> None:
         tokenized = tokenize(TEXT[:60_000], backend, chosen, name="")
         found = scores_of(tokenized, measure(backend, tokenized).nll)
     assert len(tokenized.windows.tokens) == len(losses) > 20
-    assert found["ppl"] == pytest.approx(math.exp(np.mean(losses)), rel=1e-4)
+    assert found.value == pytest.approx(math.exp(np.mean(losses)), rel=1e-4)
 
 
 def test_pages_are_lm_evals() -> None:

@@ -113,14 +113,17 @@ def test_a_model_beside_its_reference(gguf_of: Gguf, tmp_path: Path) -> None:
     # A quantized cache wants heads of a multiple of 32.
     model, reference = (gguf_of("tinystories-d256", level) for level in ("Q8_0", "F16"))
     given = work(tmp_path, model=model, reference=reference)
-    facts = Speed().run(params, given)
+    measured = Speed().run(params, given)
+    scores = {score.name: score for score in measured.scores}
     for name in ("pp", "tg", "ttft"):
-        assert facts[name] > 0  # type: ignore[operator]
-        assert facts[f"{name}_iqr"] >= 0  # type: ignore[operator]
-        assert 0.02 < facts[f"{name}_ratio"] < 50  # type: ignore[operator]
-    assert facts["peak_rss"] > 5e6  # type: ignore[operator]
-    assert 0.5 < facts["peak_rss_ratio"] < 2  # type: ignore[operator]
-    assert facts["protocol"] == "llama.cpp pp24 tg4 threads=1 type_v=q8_0"
+        score = scores[name]
+        assert score.value > 0
+        assert score.iqr is not None and score.iqr >= 0
+        assert score.ratio is not None and 0.02 < score.ratio < 50
+    memory = scores["peak_rss"]
+    assert memory.value > 5e6
+    assert memory.ratio is not None and 0.5 < memory.ratio < 2
+    assert measured.protocol == "llama.cpp pp24 tg4 threads=1 type_v=q8_0"
     assert (given.out / "result.json").exists()
 
 

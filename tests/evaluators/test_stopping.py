@@ -119,9 +119,13 @@ def test_levels_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert levels.load(tmp_path) == []
 
 
+def _kld(measured: Measured, stored: Stored) -> float:
+    return measuring.named(scores_of(measured.values, stored))["kld"]
+
+
 def _as_level(measured: Measured, folder: Path, stored: Stored) -> Level:
     measured.save_sums(folder)
-    kld = scores_of(measured.values, stored)["kld"]
+    kld = _kld(measured, stored)
     return Level("digest", "Q4_0", 1, kld, np.load(folder / levels.SUMS))
 
 
@@ -146,12 +150,12 @@ def test_a_real_level_is_compared_in_pairs(
     assert LEAST <= len(cut.values) < 60
     by = cut.extent["dominated_by"]
     assert isinstance(by, dict)
-    difference = scores_of(whole.values, stored)["kld"] - scores_of(better.values, stored)["kld"]
+    difference = _kld(whole, stored) - _kld(better, stored)
     assert by["format"] == "Q4_0"
     assert 0 < by["difference_at_least"] < difference
     ends = cut.extent["interval"]
     assert isinstance(ends, list)
-    assert ends[0] < scores_of(whole.values, stored)["kld"] < ends[1]
+    assert ends[0] < _kld(whole, stored) < ends[1]
     # What was measured of a window is the same in any order, and so is a level that ran on.
     known = dict(zip(whole.windows, whole.values, strict=True))
     for window, values in zip(cut.windows, cut.values, strict=True):

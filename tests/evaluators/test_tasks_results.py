@@ -90,7 +90,8 @@ def test_scores_by_hand(folder: Path, tmp_path: Path) -> None:
     assert made["even"].value == pytest.approx((2 / 4 + 1 / 2) / 2)
     assert made["even"].weights == {"one": 0.5, "two": 0.5}
     assert made["sized"].field == "acc[sized]"
-    assert made["sized"].stderr_field == "acc_stderr[sized]"
+    assert made["sized"].score.key == "acc[sized]"
+    assert made["sized"].score.better == "higher"
     assert made["sized"].higher_is_better is True
 
     assert write_items(tmp_path, found) == 6

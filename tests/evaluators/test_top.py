@@ -139,15 +139,13 @@ def test_the_result_states_the_bound(gguf_of: Gguf, tmp_path: Path) -> None:
     (tmp_path / "model" / "model.gguf").symlink_to(gguf_of("stories260K", "Q4_0"))
     inputs = {role: tmp_path / role for role in ("model", "tokens", "reference")}
     found = Kld().run(KldParams(), Work(inputs, tmp_path / "out", 2, lambda *told: None, {}))
-    assert found["protocol"] == "llamacpp-512 n_ctx=64 chunks=2 top_k=32"
-    assert found["protocol"] == stored.about["protocol"]
-    low, high = found["kld"], found["kld_at_most"]
-    assert isinstance(low, float)
-    assert isinstance(high, float)
+    assert found.protocol == "llamacpp-512 n_ctx=64 chunks=2 top_k=32"
+    assert found.protocol == stored.about["protocol"]
+    scores = measuring.named(found.scores)
+    low, high = scores["kld"], scores["kld_at_most"]
     assert 0 < low < high
-    notes = found["notes"]
-    assert isinstance(notes, list)
-    assert str(notes[-1]).endswith(f"with all of them it is from {low:.4g} to {high:.4g}")
+    assert found.notes
+    assert found.notes[-1].endswith(f"with all of them it is from {low:.4g} to {high:.4g}")
 
 
 def test_one_that_saves_nothing_is_refused() -> None:

@@ -36,8 +36,8 @@ def test_perplexity_is_the_golden_one(
     )
     text = (TEXTS / row["text"]).read_text()
     found = perplexity(out, text, protocol=chosen, threads=2)
-    assert found["ppl"] == pytest.approx(float(row["value"]), abs=0.002)
-    assert found["ppl_stderr"] == pytest.approx(float(row["stderr"]), abs=0.0001)
+    assert found.value == pytest.approx(float(row["value"]), abs=0.002)
+    assert found.stderr == pytest.approx(float(row["stderr"]), abs=0.0001)
 
 
 def test_every_k_quant_in_the_table_is_measured() -> None:

@@ -19,13 +19,14 @@ from qpipe.evaluators.tokenized import tokenize
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load, quantization
 from qpipe.llamacpp.backend import LlamaCppBackend
+from qpipe.results.scores import Score
 
 DATA = Path(__file__).parent.parent / "data"
 STORIES = DATA / "models" / "stories260K"
 TEXT = (DATA / "texts" / "tinystories_train_head_ascii.txt").read_text()
 
 
-def _ppl(backend: Backend, *, chunks: int) -> tuple[dict[str, float], str]:
+def _ppl(backend: Backend, *, chunks: int) -> tuple[Score, str]:
     chosen = protocol("llamacpp-512").with_overrides(chunks=chunks)
     tokenized = tokenize(TEXT, backend, chosen, name="")
     return scores_of(tokenized, measure(backend, tokenized).nll), tokenized.about.sha256
@@ -37,8 +38,8 @@ def test_f32_meets_llama_perplexitys_figure() -> None:
     with TransformersBackend(STORIES, threads=2) as backend:
         found, _ = _ppl(backend, chunks=100)
         version = backend.version
-    assert found["ppl"] == pytest.approx(4.798706, abs=0.0005)
-    assert found["ppl_stderr"] == pytest.approx(0.057354, abs=0.00005)
+    assert found.value == pytest.approx(4.798706, abs=0.0005)
+    assert found.stderr == pytest.approx(0.057354, abs=0.00005)
     assert "float32, cpu" in version or "float32, cuda" in version
 
 
@@ -97,7 +98,7 @@ def test_quantized_checkpoints_are_loaded_as_they_are(tmp_path: Path) -> None:
     with TransformersBackend(STORIES, threads=2) as backend:
         plain, also_on = _ppl(backend, chunks=10)
     assert on == also_on
-    assert 1.01 < nf4["ppl"] / plain["ppl"] < 1.2
+    assert 1.01 < nf4.value / plain.value < 1.2
 
     # In float32 whatever the CPU: with AVX-512 BF16 bitsandbytes would compute in bfloat16.
     import torch

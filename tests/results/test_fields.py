@@ -66,6 +66,13 @@ def test_the_shipped_scores_need_no_declaration() -> None:
     ]  # fmt: skip
 
 
+def test_two_scores_of_one_field() -> None:
+    for other in ("x", "x_low", "x_delta"):
+        both = (Score("x", 1.0, interval=(0.0, 2.0), compared=True), Score(other, 1.0))
+        with pytest.raises(ValueError, match=f"two scores have a field '{other}'"):
+            Measurement("p", both)
+
+
 def test_of_facts_without_declarations_endings_tell() -> None:
     """As an artifact of any age, or of a third party's evaluator, has them."""
     found = measurement({"a": 1, "a_stderr": 0.5, "a_low": 2, "b_ratio": 3, "flag": True, "x": "y"})

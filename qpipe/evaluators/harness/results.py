@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qpipe.core.key import Json
+from qpipe.results.scores import Better, Score, score, standard
 
 ITEMS = "items.jsonl"
 
 
 @dataclass(frozen=True)
-class Score:
-    """One figure. ``stderr`` is lm-eval's, None if it has none.
+class TaskScore:
+    """One figure of a task or group. ``stderr`` is lm-eval's, None if it has none.
 
     ``weights`` say how the items of each task make it: the sum over tasks of weight × mean of the
     items' ``metric`` under ``filter``; empty where it is no such mean, so that items cannot be
@@ -37,9 +38,13 @@ class Score:
         return f"{self.metric}[{self._where}]"
 
     @property
-    def stderr_field(self) -> str:
-        """The name of its standard error."""
-        return f"{self.metric}_stderr[{self._where}]"
+    def score(self) -> Score:
+        """As reports have it; which way is better is the task's word."""
+        declared = standard(self.metric)
+        if self.higher_is_better is not None:
+            better: Better = "higher" if self.higher_is_better else "lower"
+            declared = replace(declared, better=better)
+        return score(self.metric, self.value, of=declared, where=self._where, stderr=self.stderr)
 
     @property
     def _where(self) -> str:
@@ -48,7 +53,7 @@ class Score:
 
 def scores(
     found: Mapping[str, Any], loaded: Mapping[str, Any], names: Sequence[str]
-) -> list[Score]:
+) -> list[TaskScore]:
     """The scores of the tasks and groups in ``names``; ``loaded`` is TaskManager.load's."""
     made = []
     for name in names:
@@ -58,7 +63,7 @@ def scores(
             if not comma or metric.endswith("_stderr") or not _is_number(value):
                 continue
             stderr = results.get(f"{metric}_stderr,{filter_name}")
-            score = Score(
+            figure = TaskScore(
                 task=name,
                 metric=metric,
                 filter=filter_name,
@@ -67,7 +72,7 @@ def scores(
                 higher_is_better=found["higher_is_better"].get(name, {}).get(metric),
                 weights=_weights(name, metric, filter_name, found, loaded),
             )
-            made.append(score if _is_mean(score, found) else _without_weights(score))
+            made.append(figure if _is_mean(figure, found) else _without_weights(figure))
     return made
 
 
@@ -87,7 +92,7 @@ def _weights(
     return {task: size / total for task, size in sizes.items()}
 
 
-def _is_mean(score: Score, found: Mapping[str, Any]) -> bool:
+def _is_mean(score: TaskScore, found: Mapping[str, Any]) -> bool:
     """Whether the items' own figures, weighted, give the score."""
     total = 0.0
     for task, weight in score.weights.items():
@@ -102,8 +107,8 @@ def _is_mean(score: Score, found: Mapping[str, Any]) -> bool:
     return math.isclose(total, score.value, rel_tol=1e-9, abs_tol=1e-9)
 
 
-def _without_weights(score: Score) -> Score:
-    return Score(**{**asdict(score), "weights": {}})
+def _without_weights(score: TaskScore) -> TaskScore:
+    return TaskScore(**{**asdict(score), "weights": {}})
 
 
 def write_items(folder: Path, found: Mapping[str, Any]) -> int:
