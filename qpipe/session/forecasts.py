@@ -14,7 +14,7 @@ from qpipe.core.store import Store
 from qpipe.errors import QpipeError
 from qpipe.executors.make import make
 from qpipe.session.context import Context
-from qpipe.session.plans import merged
+from qpipe.session.merged import merged
 from qpipe.session.previews import previews
 from qpipe.session.requirements import missing
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpipe.core.graph import Graph, merge
 from qpipe.core.layout import StorePaths
 from qpipe.core.plan import Plan
 from qpipe.errors import RecipeError
 from qpipe.recipe import locking, plan_cache
-from qpipe.recipe.draft import InvalidJobDraft, RunDraft
+from qpipe.recipe.draft import RunDraft
 from qpipe.recipe.planning import plan
 from qpipe.session.context import Context
 from qpipe.sources.pinning import HubSource, Pinner
@@ -23,33 +21,6 @@ if TYPE_CHECKING:
 
 Objective = float | Sequence[float] | None
 Handler = Callable[[RunDraft], Sequence[Objective]]
-
-
-@dataclass(frozen=True)
-class Merged:
-    """All jobs of a request: the drafts of its batches, and one graph for all of them."""
-
-    drafts: Sequence[RunDraft]
-    graph: Graph
-
-    @property
-    def invalid(self) -> list[InvalidJobDraft]:
-        """The jobs that are left out."""
-        return [job for draft in self.drafts for job in draft["invalid"]]
-
-
-def merged(context: Context) -> Merged:
-    """Compose and plan a request without running any of it. Raises RecipeError, SourceError."""
-    drafts: list[RunDraft] = []
-    plans: list[Plan] = []
-
-    def handle(draft: RunDraft, planned: Plan) -> Sequence[Objective]:
-        drafts.append(draft)
-        plans.append(planned)
-        return [None for _ in planned.jobs]
-
-    each_plan(context, handle)
-    return Merged(drafts, plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans))
 
 
 def each_draft(context: Context, handle: Handler, *, folder: Path | None = None) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.core import gc, lock, runner
+from qpipe.core import lock, runner
 from qpipe.core.events import Emit, fan_out
 from qpipe.core.graph import Graph, merge
 from qpipe.core.layout import RunPaths
@@ -166,6 +166,8 @@ class _Run:
         )
         problem = _write(document, comparison, self.paths)
         if pin:
+            from qpipe.core import gc
+
             keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]
             gc.pin(self.store, self.paths.root.name, keys)
         return FinishedRun(
