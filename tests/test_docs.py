@@ -11,7 +11,7 @@ from qpipe.recipe.request import shipped_recipes
 from qpipe.recipe.settings import groups
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*.md")])
 NAMES = {path: path.relative_to(ROOT).as_posix() for path in PAGES}
 
 
