@@ -30,15 +30,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from qpipe import __version__
 from qpipe.core import lock
 from qpipe.core.env_values import reveal
-from qpipe.core.folders import remove_tree
 from qpipe.core.manifest import FileEntry, Usage, scan
-from qpipe.core.reasons import reason
-from qpipe.core.sync import sync_all
 from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError, placed
 from qpipe.machine.disks import is_full
+from qpipe.machine.durability import sync_all
+from qpipe.machine.folders import remove_tree
 from qpipe.machine.identity import describe
 from qpipe.machine.usage import cpu_seconds, peak_rss
 from qpipe.results.facts import to_facts
+from qpipe.support.reasons import reason
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Result, Stage, Work

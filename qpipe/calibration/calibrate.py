@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field, model_validator
 
 from qpipe.calibration.text.token_ids import CALIBRATION_FILE
-from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.hf.chat import Day, require_template
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
+from qpipe.support import extras
 
 if TYPE_CHECKING:
     from qpipe.calibration.text.samples import Samples

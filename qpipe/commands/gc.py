@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_store
-from qpipe.core.files import is_folder
-from qpipe.core.quantities import parse_age, parse_size
 from qpipe.errors import UsageError
 from qpipe.report import numbers, text
+from qpipe.support.files import is_folder
+from qpipe.support.quantities import parse_age, parse_size
 
 if TYPE_CHECKING:
     from qpipe.core.gc import Candidate, Collection

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
-from qpipe.core.files import is_folder, open_regular, up_to
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.errors import StoreError
 from qpipe.report import numbers, text
+from qpipe.support.files import is_folder, open_regular, up_to
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpipe.core import lock
-from qpipe.core.files import is_folder
-from qpipe.core.folders import move_out, remove_tree
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Store
 from qpipe.errors import StoreError
+from qpipe.machine.folders import move_out, remove_tree
+from qpipe.support.files import is_folder
 
 # Seconds after which a digest that was noted is forgotten; the file is read once more then.
 _NOTES_KEPT = 90 * 86400.0

@@ -15,11 +15,11 @@ from stat import S_ISREG
 
 from qpipe.core import key, wellformed
 from qpipe.core.digests import TICK
-from qpipe.core.files import open_regular, up_to
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.core.stamp import Stamp, stamp
 from qpipe.errors import StageError, StoreError
+from qpipe.support.files import open_regular, up_to
 
 SCHEMA = 1
 

@@ -28,13 +28,14 @@ from typing import TypeVar
 
 from qpipe.core import lock, whole
 from qpipe.core.digests import Digests
-from qpipe.core.files import is_folder
-from qpipe.core.folders import explain, listed, move_out, remove_tree
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.core.manifest import DamagedError, Manifest, misfit, moved_on
-from qpipe.core.sync import sync_all
+from qpipe.core.store_errors import explain
 from qpipe.core.use import Use
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
+from qpipe.machine.durability import sync_all
+from qpipe.machine.folders import listed, move_out, remove_tree
+from qpipe.support.files import is_folder
 
 _T = TypeVar("_T")
 

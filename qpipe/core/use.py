@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterator
 
 from qpipe.core import lock
-from qpipe.core.folders import FORBIDDEN, explain
 from qpipe.core.layout import StorePaths
+from qpipe.core.store_errors import FORBIDDEN, explain
 
 
 class Use:

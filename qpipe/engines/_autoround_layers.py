@@ -20,8 +20,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from qpipe.core.sync import sync_all
 from qpipe.errors import StageError
+from qpipe.machine.durability import sync_all
 
 STATE = "layers.pt"
 _SHARDS = "model-shard-*"

@@ -11,9 +11,9 @@ from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.core.link import link
 from qpipe.engines.common import gguf_engine, quantized_source
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.machine.links import link
 from qpipe.stages import base
 from qpipe.stages.engine import model_facts
 

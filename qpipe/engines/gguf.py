@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.core.link import link
 from qpipe.engines.common import gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.machine.links import link
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
 

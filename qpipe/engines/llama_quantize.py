@@ -12,11 +12,11 @@ from pydantic import model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.core.link import link
 from qpipe.engines.common import gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
 from qpipe.machine import disks, program, tools
+from qpipe.machine.links import link
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
 from qpipe.stages.evaluator import only_file

@@ -10,11 +10,11 @@ from pydantic import Field
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.core.link import link
 from qpipe.engines.common import checkpoint_engine, checkpoint_files, quantized_source
 from qpipe.engines.common.gguf_engine import origin
 from qpipe.errors import CheckpointError
 from qpipe.hf.quantized import AS_IT_IS
+from qpipe.machine.links import link
 from qpipe.stages import base
 
 

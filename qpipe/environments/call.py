@@ -19,7 +19,6 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from qpipe.core import lock
-from qpipe.core.ends import oom_kills, signal_name
 from qpipe.core.key import Json
 from qpipe.environments import plain
 from qpipe.environments.environment import Environment
@@ -30,6 +29,7 @@ from qpipe.errors import (
     WorkerCrashError,
     from_record,
 )
+from qpipe.machine.process_exit import oom_kills, signal_name
 
 # The environment gets folders, and no say over where a model comes from.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core import lock
-from qpipe.core.folders import remove_tree
 from qpipe.environments import sharing
 from qpipe.environments.environment import READY, SHARED, Environment
 from qpipe.environments.lockfile import TORCH
 from qpipe.errors import EngineMissingError
 from qpipe.machine import tools
+from qpipe.machine.folders import remove_tree
 
 # pip's settings that hold for qpipe's own environment (the Makefile sets them) and not for this.
 _OURS = (

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpipe.core import lock
-from qpipe.core.folders import listed, remove_tree
 from qpipe.environments.environment import READY, Environment, root
 from qpipe.errors import UsageError
+from qpipe.machine.folders import listed, remove_tree
 
 _BLOCK = 512  # POSIX: the unit of st_blocks
 

@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
@@ -21,6 +20,7 @@ from qpipe.evaluators.kv import KvParams
 from qpipe.machine import gpus
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluator import Evaluator, only_file
+from qpipe.support import extras
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qpipe.core import strictjson
 from qpipe.errors import CheckpointError, OutOfMemoryError
 from qpipe.machine.memory import usable
+from qpipe.support import strict_json
 
 
 def require(needed: int, *, what: str) -> None:
@@ -24,7 +24,7 @@ def of_checkpoint(folder: Path) -> int:
     """Bytes that a checkpoint's weights take once loaded: those of a plain one in float32."""
     files = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     try:
-        config = strictjson.load(folder / "config.json", CheckpointError)
+        config = strict_json.load(folder / "config.json", CheckpointError)
     except CheckpointError:
         return files  # whoever loads it says what is wrong
     if not isinstance(config, dict):

@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError
@@ -24,6 +23,7 @@ from qpipe.hf.chat import Day, require_template
 from qpipe.results.measurement import Measurement, Subject
 from qpipe.stages.base import Order, SourceFile, Work, installed
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
+from qpipe.support import extras
 
 _HARNESS = "lm-eval"
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import IO
 
 from qpipe.core import lock
-from qpipe.core.ends import oom_kills, signal_name
 from qpipe.core.executor import Done, Job, Output, Progress
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
@@ -39,6 +38,7 @@ from qpipe.executors.processes import log_end, memory_in_use, signal_group
 from qpipe.executors.record import to_outcome, to_record
 from qpipe.machine.disks import is_full
 from qpipe.machine.gpus import problem as gpu_problem
+from qpipe.machine.process_exit import oom_kills, signal_name
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 
 # Seconds between two looks at what workers tell, and where the system does not say that one ended.

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from qpipe import errors, yamlbounds
-from qpipe.core.files import open_file, up_to
+from qpipe.support.files import open_file, up_to
 
 MOST = 1 << 19
 """Bytes of front matter; the longest (tables of results) have a quarter of it."""

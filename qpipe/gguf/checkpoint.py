@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qpipe import errors
-from qpipe.core.files import is_file
 from qpipe.errors import quoted
 from qpipe.gguf import jsonfile, parts, safetensors
 from qpipe.gguf.config import Config
 from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.support.files import is_file
 
 
 @dataclass(frozen=True)

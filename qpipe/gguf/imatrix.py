@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.core.files import open_file
 from qpipe.gguf import legacy_imatrix, reader, values
 from qpipe.gguf.categories import Category, category_of
 from qpipe.gguf.reader import GGUFFile, Tensor
 from qpipe.gguf.types import GGMLType
+from qpipe.support.files import open_file
 
 Floats = npt.NDArray[np.float32]
 

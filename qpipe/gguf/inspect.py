@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
-from qpipe.core.files import exists, is_file, is_folder
 from qpipe.gguf import checkpoint, ftypes, jsonfile, mixture, reader, safetensors, split, values
 from qpipe.gguf.config import Config
 from qpipe.gguf.model import Model
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.support.files import exists, is_file, is_folder
 
 HEAD = 8  # elements shown of a longer array
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
-from qpipe.core import strictjson
-from qpipe.core.files import read_file
-from qpipe.core.strictjson import DuplicateKeyError
+from qpipe.support import strict_json
+from qpipe.support.files import read_file
+from qpipe.support.strict_json import DuplicateKeyError
 
 _SMALL_FILES = ("config.json", "generation_config.json")
 _SMALL = 1 << 25
@@ -23,7 +23,7 @@ def load(path: Path) -> dict[str, Any]:
         raise errors.CheckpointError(
             f"{path}: missing; a Hugging Face checkpoint has this file: download it again"
         )
-    most = _SMALL if path.name in _SMALL_FILES else strictjson.MOST
+    most = _SMALL if path.name in _SMALL_FILES else strict_json.MOST
     text = read_file(path, errors.CheckpointError, most=most)
     try:
         return parse(text)
@@ -35,7 +35,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def parse(text: bytes) -> dict[str, Any]:
     """The JSON object ``text``; `ValueError` for anything else, a duplicate key included."""
-    value = strictjson.parse(text)
+    value = strict_json.parse(text)
     if not isinstance(value, dict):
         raise ValueError(f"it holds a {type(value).__name__}, not an object")
     return value

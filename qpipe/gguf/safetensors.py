@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
-from qpipe.core.files import open_file
 from qpipe.errors import quoted
 from qpipe.gguf import jsonfile
+from qpipe.support.files import open_file
 
 MAX_HEADER = 100_000_000  # safetensors/src/tensor.rs, MAX_HEADER_SIZE
 MAX_DIMS = 64  # as numpy and torch have at most

@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.core.ahead import in_order
 from qpipe.gguf import chunks, values
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from qpipe.machine.disks import is_full
+from qpipe.support.bounded_pool import in_order
 
 VERSION = 3
 

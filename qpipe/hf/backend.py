@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.core.closing import Closing
 from qpipe.hf.load import load
 from qpipe.hf.tokenizer import TokenArray, Tokenizer
 from qpipe.llamacpp.backend import LlamaCppTokenizer
+from qpipe.support.closable import Closable
 
 LogitsArray = npt.NDArray[np.float32]
 
@@ -23,7 +23,7 @@ _BATCH_TOKENS = 2048
 _LOGITS_BYTES = 512 << 20
 
 
-class TransformersBackend(Closing):
+class TransformersBackend(Closable):
     """A checkpoint folder, or the one GGUF file in it, dequantized; a context manager."""
 
     name = "transformers"

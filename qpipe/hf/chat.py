@@ -18,8 +18,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from qpipe.core import extras
 from qpipe.errors import DataError, EngineMissingError
+from qpipe.support import extras
 
 DATE = "2024-07-26"
 """The day where none is given: the one that Llama 3's templates name where they know no other."""

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core.layout import MANIFEST
-from qpipe.core.link import link
 from qpipe.errors import CheckpointError
+from qpipe.machine.links import link
 
 _FIELDS = {"attn_implementation", "experts_implementation"}
 # What needs no package of its own.

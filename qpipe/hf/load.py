@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpipe.core import extras
-from qpipe.core.reasons import reason
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.hf import gaps, mixed, precision
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
+from qpipe.support import extras
+from qpipe.support.reasons import reason
 
 # The extra of qpipe that brings what reads a quantization method's checkpoints.
 _EXTRAS = {

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpipe.core import strictjson
-from qpipe.core.files import open_file, up_to
 from qpipe.errors import CheckpointError
+from qpipe.support import strict_json
+from qpipe.support.files import open_file, up_to
 
 CONFIG = "config.json"
 AS_IT_IS = "measure it as it is: quantize=none quantize.dtype=source"
@@ -100,7 +100,7 @@ def settings(folder: Path, config: Mapping[str, Any]) -> Settings | None:
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``. Raises CheckpointError for a file that holds none."""
     try:
-        found = strictjson.load(path, CheckpointError)
+        found = strict_json.load(path, CheckpointError)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; give a whole checkpoint folder") from None
     if not isinstance(found, dict):

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpipe.core import strictjson
 from qpipe.errors import CheckpointError
+from qpipe.support import strict_json
 
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
 
@@ -238,7 +238,7 @@ def _named(text: Any, tokenizer: Any) -> tuple[str, int] | None:
 def _config(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    found = strictjson.load(path, CheckpointError)
+    found = strict_json.load(path, CheckpointError)
     return found if isinstance(found, Mapping) else {}
 
 

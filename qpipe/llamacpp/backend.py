@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qpipe.core.closing import Closing
 from qpipe.llamacpp.context import LogitsArray
 from qpipe.llamacpp.lane import Lane, shares, together
 from qpipe.llamacpp.model import Model, TokenArray
 from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
+from qpipe.support.closable import Closable
 
 
-class LlamaCppTokenizer(Closing):
+class LlamaCppTokenizer(Closable):
     """The tokenizer in a GGUF file; a context manager.
 
     ``bos`` is the token that the vocabulary puts in front of a text, None if it puts none;

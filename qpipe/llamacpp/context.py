@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.core.closing import Closing
 from qpipe.errors import DataError, StageError, UsageError, nearest
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.model import Model
@@ -19,6 +18,7 @@ from qpipe.llamacpp.structs import (
     UNQUANTIZED_CACHE_TYPES,
     ContextParams,
 )
+from qpipe.support.closable import Closable
 
 LogitsArray = npt.NDArray[np.float32]
 
@@ -67,7 +67,7 @@ _DECODE_ERRORS = {
 }
 
 
-class Context(Closing):
+class Context(Closable):
     """A KV cache and buffers for one model; a context manager. Close it before its model.
 
     ``watch`` is shown what every decode computes; what its observer raises, ``decode`` raises.

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from qpipe.core.closing import Closing
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.context import Context, ContextOptions, LogitsArray
 from qpipe.llamacpp.model import Model, TokenArray
+from qpipe.support.closable import Closable
 
 # What all lanes together keep in their caches: llama-perplexity's default --batch-size.
 _TOKENS = 2048
@@ -23,7 +23,7 @@ _LOGITS_BYTES = 512 << 20
 _SEQUENCES = 256
 
 
-class Lane(Closing):
+class Lane(Closable):
     """A context of its own for a model that others may use at the same time; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions.

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.core.closing import Closing
 from qpipe.errors import CheckpointError, DataError
 from qpipe.llamacpp import library
 from qpipe.llamacpp.coverage import require_coverage
 from qpipe.llamacpp.structs import BUFFER_ALIGNMENT, LOAD_NONE, GgufParams
+from qpipe.support.closable import Closable
 
 TokenArray = npt.NDArray[np.int32]
 
@@ -93,7 +93,7 @@ class Vocab:
         return frozenset(t for t in range(self.n_tokens) if is_end(self._pointer, t))
 
 
-class Model(Closing):
+class Model(Closable):
     """A loaded model; a context manager, because its memory lies outside Python.
 
     With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers. With

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -27,4 +26,5 @@ def existing(path: Path) -> Path:
 
 def free(path: Path) -> int:
     """Bytes that a user may still write where ``path`` is or would be made."""
-    return shutil.disk_usage(existing(path)).free
+    system = os.statvfs(existing(path))
+    return system.f_bavail * system.f_frsize

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.core.link import link
 from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
 from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.hf.implementations import without
+from qpipe.machine.links import link
 from qpipe.packed.cast import as_floats, to_bf16
 from qpipe.packed.write import Entry, stored, write
 

@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from qpipe.core import lock, strictjson
+from qpipe.core import lock
 from qpipe.errors import RecipeError, quoted
 from qpipe.recipe.request import find_recipe, shipped_recipes
+from qpipe.support import strict_json
 
 _ANEW = "remove it and run `qpipe lock` again"
 
@@ -34,7 +35,7 @@ def read(recipe: str) -> Mapping[str, str]:
     if not os.path.lexists(path):
         return {}
     try:
-        record = strictjson.load(path, RecipeError)
+        record = strict_json.load(path, RecipeError)
         sources = record.get("sources") if isinstance(record, dict) else None
     except RecipeError as error:
         raise RecipeError(f"{error}; {_ANEW}") from None

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.core.files import exists, expanded, is_file, is_folder
 from qpipe.errors import RecipeError, nearest
+from qpipe.support.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
     from qpipe.recipe.origins import Origins

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qpipe.core import strictjson
-from qpipe.core.files import is_file, is_folder
 from qpipe.core.layout import RunPaths
 from qpipe.errors import UsageError, nearest
 from qpipe.report.checked import Summary, summary
+from qpipe.support import strict_json
+from qpipe.support.files import is_file, is_folder
 
 LATEST = "latest"
 _MOST = 50_000_000
@@ -37,7 +37,7 @@ def find_run(name: str, runs: Path) -> RunPaths:
 def read_summary(run: RunPaths) -> Summary:
     """What `checked.summary` takes of a run's run.json. Raises UsageError for anything else."""
     try:
-        document = strictjson.load(run.summary, UsageError, most=_MOST)
+        document = strict_json.load(run.summary, UsageError, most=_MOST)
     except UsageError as error:
         raise UsageError(
             f"{error}; it cannot be read as the summary of a run: run its command again (what is "

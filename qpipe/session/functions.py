@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.core.files import exists, expanded, is_folder
 from qpipe.errors import CheckpointError, SourceError, UsageError
 from qpipe.machine import cores
+from qpipe.support.files import exists, expanded, is_folder
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from qpipe.core.files import exists, expanded, is_file, is_folder
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Store
 from qpipe.errors import StoreError
+from qpipe.support.files import exists, expanded, is_file, is_folder
 
 
 def inspect(path: str | Path, *, store: str | Path | None = None) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from qpipe.core import descent
 from qpipe.core.gc import Collection, collect
 from qpipe.core.layout import DEFAULT_STORE
 from qpipe.core.manifest import Manifest
-from qpipe.core.quantities import parse_age, parse_size
 from qpipe.core.store import Artifact, Damage
 from qpipe.core.store import Store as CoreStore
 from qpipe.errors import StoreError, UsageError
+from qpipe.support.quantities import parse_age, parse_size
 
 
 class Store:

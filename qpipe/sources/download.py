@@ -9,10 +9,10 @@ from typing import Literal
 from pydantic import Field
 
 from qpipe.core.key import Json, content_digest
-from qpipe.core.link import link
 from qpipe.core.manifest import FileEntry
 from qpipe.core.stamp import stamp
 from qpipe.errors import SourceError
+from qpipe.machine.links import link
 from qpipe.sources import digest_check, hub, model_card, model_files
 from qpipe.sources.pinning import HubSource, files_of, is_card
 from qpipe.stages import base

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qpipe.core.files import open_file
 from qpipe.errors import SourceError
+from qpipe.support.files import open_file
 
 CARD = "README.md"
 

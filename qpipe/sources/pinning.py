@@ -17,11 +17,11 @@ from pathlib import Path, PurePosixPath
 
 from qpipe.core import lock
 from qpipe.core.digests import Digests
-from qpipe.core.files import exists, expanded, is_file, open_file, read_file
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
 from qpipe.errors import SourceError, StoreError
 from qpipe.sources import model_card, model_files
+from qpipe.support.files import exists, expanded, is_file, open_file, read_file
 
 # The parts of a folder of lm-eval tasks, at any depth.
 TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")

@@ -12,8 +12,8 @@ import pytest
 from qpipe.calibration.calibrate import Calibrate, CalibrateParams
 from qpipe.calibration.text.documents import read
 from qpipe.calibration.text.token_ids import CALIBRATION_FILE
-from qpipe.core.link import link
 from qpipe.errors import DataError
+from qpipe.machine.links import link
 from qpipe.stages.base import Work
 
 DATA = Path(__file__).parents[2] / "qpipe" / "data"

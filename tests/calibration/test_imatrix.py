@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from qpipe.calibration.imatrix import Imatrix, ImatrixParams
-from qpipe.core.link import link
 from qpipe.engines.gguf import NativeGguf, NativeParams
 from qpipe.errors import DataError, GraphError, RecipeError
 from qpipe.gguf import imatrix, reader
 from qpipe.gguf.convert import convert
+from qpipe.machine.links import link
 from qpipe.recipe.drafting import draft
 from qpipe.stages.base import Work
 from tests.gguf import samples

@@ -10,10 +10,10 @@ import pytest
 
 from qpipe.core import gc, lock
 from qpipe.core.layout import MANIFEST
-from qpipe.core.link import link
 from qpipe.core.manifest import Manifest, scan
 from qpipe.core.store import Store
 from qpipe.errors import StoreError
+from qpipe.machine.links import link
 from tests.core.beside import finish, kill, ready, start
 from tests.core.synthetic import claimed, key_of, manifest, put
 

@@ -24,10 +24,8 @@ from qpipe.core.events import (
     fan_out,
 )
 from qpipe.core.executor import Done, Job, Output, Progress
-from qpipe.core.folders import remove_tree
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Resources, Runtime
-from qpipe.core.link import link
 from qpipe.core.manifest import scan
 from qpipe.core.store import Store
 from qpipe.errors import (
@@ -38,6 +36,8 @@ from qpipe.errors import (
     RecipeError,
     StoreError,
 )
+from qpipe.machine.folders import remove_tree
+from qpipe.machine.links import link
 from tests.core.beside import finish, kill, ready, start, until
 from tests.core.synthetic import InstantExecutor, claimed, key_of, node, run, tree, write
 

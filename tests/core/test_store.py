@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from qpipe.core import lock
-from qpipe.core.folders import remove_tree
 from qpipe.core.key import bytes_sha256
 from qpipe.core.layout import MANIFEST
-from qpipe.core.link import link
 from qpipe.core.manifest import FileEntry, Manifest, scan
 from qpipe.core.store import Artifact, Store
 from qpipe.errors import StageError, StoreError
+from qpipe.machine.folders import remove_tree
+from qpipe.machine.links import link
 from tests.core.beside import finish, ready, start
 from tests.core.synthetic import claimed, key_of, manifest, put, write_text
 

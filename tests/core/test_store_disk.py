@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import gc, sync
+from qpipe.core import gc
 from qpipe.core.executor import Job, Output
 from qpipe.core.graph import Graph
 from qpipe.core.manifest import scan
 from qpipe.core.store import Store
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
+from qpipe.machine import durability
 from tests.core.synthetic import InstantExecutor, claimed, key_of, manifest, node, put, run
 
 SmallDisk = Callable[[str], Path]
@@ -201,7 +202,7 @@ def test_everything_that_was_sealed_is_synced_before_it_is_renamed(
     def spy(paths: Sequence[Path]) -> Mapping[Path, OSError]:
         synced.extend(str(path.relative_to(tmp_path)) for path in paths)
         assert all(path.exists() for path in paths)
-        return sync.sync_all(paths)
+        return durability.sync_all(paths)
 
     monkeypatch.setattr("qpipe.core.store.sync_all", spy)
     store.commit(claim, manifest(claim.key, files))
@@ -219,12 +220,12 @@ def test_a_file_system_that_cannot_sync_a_folder(
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    assert sync.sync_all([tmp_path]) == {}
+    assert durability.sync_all([tmp_path]) == {}
 
 
 def test_syncing_what_is_not_there(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    failed = sync.sync_all([tmp_path, gone])
+    failed = durability.sync_all([tmp_path, gone])
     assert list(failed) == [gone]
     assert failed[gone].filename == str(gone)
 
@@ -236,7 +237,7 @@ def test_a_slow_disk_is_waited_for_at_once(tmp_path: Path, monkeypatch: pytest.M
         path.touch()
     monkeypatch.setattr(os, "fsync", lambda fd: time.sleep(0.02))
     begun = time.monotonic()
-    assert list(sync.sync_all(paths)) == [paths[-1]]
+    assert list(durability.sync_all(paths)) == [paths[-1]]
     assert time.monotonic() - begun < 0.5 * 39 * 0.02
 
 

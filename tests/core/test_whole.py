@@ -14,11 +14,11 @@ from qpipe.core.events import Warned
 from qpipe.core.executor import Job, Output
 from qpipe.core.graph import Graph
 from qpipe.core.layout import MANIFEST
-from qpipe.core.link import link
 from qpipe.core.manifest import scan
 from qpipe.core.stamp import stamp
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError, StoreError
+from qpipe.machine.links import link
 from tests.core.synthetic import InstantExecutor, key_of, node, put, run, write
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from qpipe.core.link import link
 from qpipe.engines.llmcompressor import LlmcompressorRtn, LlmcompressorRtnParams
 from qpipe.errors import RecipeError
+from qpipe.machine.links import link
 from qpipe.packed import structure
 from qpipe.stages.base import Work
 from tests.engines.running import MODEL, Bench

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from qpipe.commands.checks.check import Check
 from qpipe.core import lock
-from qpipe.core.link import link
 from qpipe.machine import cores, disks, gpus, identity, memory
+from qpipe.machine.links import link
 from qpipe.report import numbers
 
 _SUPPORTED = ((3, 10), (3, 13))

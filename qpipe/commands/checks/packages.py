@@ -8,8 +8,8 @@ from packaging.requirements import Requirement
 
 from qpipe import __version__
 from qpipe.commands.checks.check import Check
-from qpipe.core import extras
 from qpipe.stages.base import installed
+from qpipe.support import extras
 
 _SELF = "qpipe"
 _NO_EXTRAS = ("all", "dev")

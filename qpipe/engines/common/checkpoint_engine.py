@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qpipe.calibration.text import token_ids
-from qpipe.core import extras
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import delivery, preflight, quantized_source, unsupported
@@ -23,6 +22,7 @@ from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
+from qpipe.support import extras
 
 # Where a source that was dequantized lies while an engine works.
 _PLAIN = ".dequantized"

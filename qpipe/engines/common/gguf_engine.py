@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from qpipe import __version__
-from qpipe.core.files import exists, expanded
 from qpipe.core.key import Json
 from qpipe.core.stamp import Stamp, stamp
 from qpipe.engines.common.module_rules import pairs
@@ -18,6 +17,7 @@ from qpipe.sources.pinning import parse_hub
 from qpipe.stages.base import Order, Preview, SourceFile
 from qpipe.stages.engine import EngineParams, model_facts
 from qpipe.stages.evaluator import only_file
+from qpipe.support.files import exists, expanded
 
 if TYPE_CHECKING:
     from qpipe.gguf.mixture import Wanted

@@ -10,7 +10,6 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from qpipe.core.closing import Closing
 from qpipe.errors import CheckpointError, DataError
 from qpipe.evaluators.harness import greedy
 from qpipe.evaluators.harness.continuations import Asked, Scored, score
@@ -19,6 +18,7 @@ from qpipe.evaluators.harness.words import GgufWords
 from qpipe.llamacpp.context import Context, ContextOptions
 from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, cells
+from qpipe.support.closable import Closable
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -32,7 +32,7 @@ _GENERATION_CELLS = 16384
 _MOST_NEW_TOKENS = 256
 
 
-class GgufLM(GgufWords, TemplateLM, Closing):  # type: ignore[misc]  # lm_eval is untyped
+class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval is untyped
     """lm-eval's model interface on one GGUF file; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions. ``max_length``

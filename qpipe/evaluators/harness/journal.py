@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from lm_eval.api.model import CacheHook, hash_args
 
-from qpipe.core.closing import Closing
+from qpipe.support.closable import Closable
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 
 
-class Journal(Closing):
+class Journal(Closable):
     """A file of answers, one a line; a last line that was cut short is left out.
 
     A context manager. ``add`` writes through, so that a killed process loses one answer at most.

@@ -23,9 +23,9 @@ from jinja2.sandbox import SandboxedEnvironment
 from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
-from qpipe.core.files import is_folder
 from qpipe.errors import DataError, SourceError, nearest
 from qpipe.evaluators.harness import local
+from qpipe.support.files import is_folder
 
 _SHIPPED = Path(lm_eval.tasks.__file__).parent
 _DEFINED = re.compile(rb"""^(?:task|group|tag):\s*["']?([\w.:+-]+)["']?\s*$""", re.MULTILINE)

@@ -19,10 +19,10 @@ from typing import Any
 import yaml
 
 from qpipe import yamlbounds
-from qpipe.core.files import exists, is_file, read_file
 from qpipe.core.key import content_digest, file_sha256
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
+from qpipe.support.files import exists, is_file, read_file
 
 # Readers of `datasets` that only parse; others (pandas: pickles, sql, …) may run what they read.
 READERS = ("json", "csv", "parquet", "text")

@@ -12,10 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
-from qpipe.core.ahead import in_order
 from qpipe.evaluators.metrics.backend import Backend, Lane, Logits
 from qpipe.evaluators.metrics.scores import Values, require_finite
 from qpipe.evaluators.metrics.windows import Windows
+from qpipe.support.bounded_pool import in_order
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all)."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from qpipe import errors
-from qpipe.core.files import read_file
 from qpipe.gguf import values
 from qpipe.gguf.vocab import added, protobuf, special
 from qpipe.gguf.vocab.base import Tokens, TokenType
+from qpipe.support.files import read_file
 
 FILE = "tokenizer.model"
 _LARGEST = 1 << 28

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from qpipe import errors
-from qpipe.core.files import read_file
 from qpipe.gguf import jsonfile, values
+from qpipe.support.files import read_file
 
 TEMPLATE, MORE = "chat_template.jinja", "additional_chat_templates"
 KINDS = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")

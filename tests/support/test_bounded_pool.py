@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from qpipe.core.ahead import in_order
+from qpipe.support.bounded_pool import in_order
 
 
 def test_results_come_in_order_whichever_is_done_first() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import files
 from qpipe.errors import DataError
+from qpipe.support import files
 
 
 def test_a_file_is_read_up_to_a_bound(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """JSON that somebody else wrote: taken only as what every reader takes it for.
 
-Standard library only, as all of core; `json` alone lets a second value of a key, half characters
+`json` alone lets a second value of a key, half characters
 and any depth pass.
 """
 
@@ -10,8 +10,8 @@ import json
 import re
 from pathlib import Path
 
-from qpipe.core.files import read_file
 from qpipe.errors import QpipeError, quoted
+from qpipe.support.files import read_file
 
 TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from qpipe.core.quantities import parse_age, parse_size
 from qpipe.errors import UsageError
+from qpipe.support.quantities import parse_age, parse_size
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,19 @@
-"""What holds something that must be let go: closed on leaving ``with``."""
+"""Objects that hold a resource, which is released on leaving ``with``."""
 
 from __future__ import annotations
 
 import abc
 from typing import TypeVar
 
-_C = TypeVar("_C", bound="Closing")
+_C = TypeVar("_C", bound="Closable")
 
 
-class Closing(abc.ABC):
-    """Base of such classes."""
+class Closable(abc.ABC):
+    """Base of classes with such objects."""
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let it go."""
+        """Release it."""
 
     def __enter__(self: _C) -> _C:
         return self

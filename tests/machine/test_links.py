@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import link as module
-from qpipe.core.link import link
+from qpipe.machine import links as module
+from qpipe.machine.links import link
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Work in threads, a little ahead of whoever takes the results."""
+"""Work in a thread pool, a bounded number of jobs ahead of whoever takes the results."""
 
 from __future__ import annotations
 
