@@ -103,7 +103,7 @@ def _default(setting: Setting) -> str:
 def _words(setting: Setting) -> str:
     long = f" Default: {setting.default}." if _default(setting) == "…" else ""
     needed = " Has to be given." if not setting.default else ""
-    return f"{setting.about} [{setting.values}]{long}{needed}"
+    return f"{setting.about} [{setting.values}]{long}{needed}".lstrip()
 
 
 def _write(folder: Path, known: Sequence[Group]) -> None:

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 
 import yaml
 from pydantic import BaseModel
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from qpipe.recipe import schema
 from qpipe.recipe.request import shipped_recipes
@@ -212,7 +213,10 @@ def _default(models: Sequence[_Model], name: str) -> Any:
 
 def _values(model: _Model, name: str) -> str:
     """The values that a field takes, without null: its words say what that stands for."""
-    whole = model.model_json_schema(by_alias=False)
+    try:
+        whole = model.model_json_schema(by_alias=False)
+    except PydanticInvalidForJsonSchema:  # a plugin's own type
+        return str(model.model_fields[name].annotation)
     return _kind(whole["properties"][name])
 
 

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
+from qpipe.recipe import settings
 from qpipe.recipe.request import shipped_recipes
 from qpipe.recipe.settings import Group, Setting, groups
+
+
+class Hook:
+    """What pydantic knows nothing of."""
+
 
 KNOWN = {group.name: group for group in groups()}
 
@@ -63,6 +70,15 @@ def test_what_has_to_be_given_has_no_default() -> None:
     needed = {one.name for group in KNOWN.values() for one in group.settings if not one.default}
     assert {"model.source", "evaluate.tasks", "stages.NAME.uses"} <= needed
     assert "model.revision" not in needed
+
+
+def test_a_type_that_has_no_json_schema_is_named() -> None:
+    class Plugin(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        bits: int = 4
+        hook: Hook | None = None
+
+    assert settings._values(Plugin, "hook").endswith("Hook | None")
 
 
 def test_stages_that_a_recipe_can_name() -> None:
