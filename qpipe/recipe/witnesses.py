@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qpipe.core import env_values
@@ -29,6 +29,10 @@ class Witnesses:
     folders: Mapping[str, bool] = field(default_factory=dict)
     listings: Mapping[str, list[str] | None] = field(default_factory=dict)
     environment: Mapping[str, str | None] = field(default_factory=dict)
+
+    def with_files(self, paths: Iterable[str]) -> Witnesses:
+        """Return these and the bytes that more files have now."""
+        return replace(self, files={**self.files, **{path: file_digest(path) for path in paths}})
 
     def unchanged(self) -> bool:
         """Whether everything is as it was."""

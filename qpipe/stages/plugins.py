@@ -8,6 +8,7 @@ is passed over, so that every command that does without it works; `Plugins.broke
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -68,6 +69,14 @@ def plugins() -> Plugins:
             else:
                 stages.append(loaded)
     return Plugins(stages, broken)
+
+
+def source_files() -> list[str]:
+    """Return the files of all modules that plugins have loaded of their own packages, by path: a
+    stage's version, parameters and needs stand in them, and editable ones change in place."""
+    packages = {stage.__module__.partition(".")[0] for stage in plugins().stages}
+    modules = [m for name, m in sys.modules.items() if name.partition(".")[0] in packages]
+    return sorted({file for m in modules if (file := getattr(m, "__file__", None))})
 
 
 def _load(point: metadata.EntryPoint) -> type[Stage] | str:

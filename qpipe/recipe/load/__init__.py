@@ -18,6 +18,7 @@ from qpipe.recipe import plan_cache
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.sweep import Handler, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
+from qpipe.stages.plugins import source_files
 
 __all__ = ["Handler", "drive", "remember_batch"]
 
@@ -49,8 +50,10 @@ def remember_batch(
     folder: Path, request: Request, jobs: Sequence[Job | InvalidJob], payload: Mapping[str, Any]
 ) -> bool:
     """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.plan_cache`."""
-    composed = next(job for job in jobs if isinstance(job, Job))
-    return plan_cache.remember(folder, request, composed.witnesses, payload)
+    witnesses = next(job for job in jobs if isinstance(job, Job)).witnesses
+    if witnesses is not None:  # what plugins declare is in the payload
+        witnesses = witnesses.with_files(source_files())
+    return plan_cache.remember(folder, request, witnesses, payload)
 
 
 @contextlib.contextmanager
