@@ -17,13 +17,15 @@ def main(first: str = "", second: str = "") -> None:
     measured = {file: qpipe.perplexity(file, TEXT, n_ctx=256, chunks=8) for file in (first, second)}
     for file, result in measured.items():
         size = qpipe.inspect(file)["file_bytes"]
-        print(f"{file}: {size:,} bytes, ppl {result.value:.3f} ± {result.stderr:.3f}")
+        ppl = result.scores[0]
+        print(f"{file}: {size:,} bytes, ppl {ppl.value:.3f} ± {ppl.stderr:.3f}")
 
     a, b = measured.values()
-    if (a.protocol, a.tokens_sha256) != (b.protocol, b.tokens_sha256):
+    if (a.protocol, a.on.tokens_sha256) != (b.protocol, b.on.tokens_sha256):
         sys.exit("their tokenizers differ: perplexities a token do not compare")
-    print(f"the second has {100 * (b.value / a.value - 1):+.2f} % perplexity, {a.protocol}")
-    print(f"that is {math.log(b.value / a.value):+.4f} nats a token")
+    ratio = b.scores[0].value / a.scores[0].value
+    print(f"the second has {100 * (ratio - 1):+.2f} % perplexity, {a.protocol}")
+    print(f"that is {math.log(ratio):+.4f} nats a token")
 
 
 if __name__ == "__main__":

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qpipe.errors import CheckpointError, SourceError, UsageError
 from qpipe.machine import cores
@@ -20,28 +19,10 @@ if TYPE_CHECKING:
 
     from qpipe.evaluators.metrics.backend import Backend
     from qpipe.gguf.prepared import Prepared
+    from qpipe.results.measurement import Measurement
 
 Progress = Callable[[int, int], None]
 """Takes how much is done, and of how much: bytes of tensors written, or tokens scored."""
-
-
-@dataclass(frozen=True)
-class PerplexityResult:
-    """A model's perplexity on a text under a protocol.
-
-    ``name`` is ``ppl`` (a token), ``word_ppl`` or ``bits_per_byte``, as the protocol has it;
-    ``stderr`` is the standard error, None where one value gives none. Two values compare under
-    equal ``protocol`` and ``tokens_sha256`` alone. ``notes`` are what a reader has to know.
-    """
-
-    name: str
-    value: float
-    stderr: float | None
-    protocol: str
-    tokens_scored: int
-    tokens_sha256: str
-    backend: str
-    notes: tuple[str, ...] = ()
 
 
 def convert(
@@ -105,17 +86,18 @@ def perplexity(
     chunks: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> PerplexityResult:
+) -> Measurement:
     """Measure the perplexity of a model on a text file: a GGUF file by llama.cpp, a checkpoint's
     folder by transformers.
 
-    ``n_ctx`` and ``chunks`` depart from the ``protocol``, whose label then says so. Raises
-    EngineMissingError, CheckpointError (the model), DataError (the text or its logits), UsageError
-    for a protocol that is not known.
+    The measurement's one score is ``ppl`` with its standard error; under some protocols it is
+    ``word_ppl`` or ``bits_per_byte``. ``n_ctx`` and ``chunks`` depart from the ``protocol``, whose
+    label then says so. Raises EngineMissingError, CheckpointError (the model), DataError (the text
+    or its logits), UsageError for a protocol that is not known.
     """
     from qpipe.evaluators.perplexity import measure
     from qpipe.evaluators.protocols import protocol as find_protocol
-    from qpipe.evaluators.reporting import about, scores_of
+    from qpipe.evaluators.reporting import about, measurement, scores_of
     from qpipe.evaluators.tokenized import tokenize
     from qpipe.stages.evaluator import read_text
 
@@ -124,16 +106,10 @@ def perplexity(
     words = read_text(file)
     with _backend(local_path(model), threads or cores.usable()) as backend:
         tokenized = tokenize(words, backend, cutting, name=file.name)
-        score = scores_of(tokenized, measure(backend, tokenized, progress=progress).nll)
-        described: Mapping[str, Any] = about(tokenized, backend)
-    same = ("protocol", "tokens_scored", "tokens_sha256", "backend")
-    return PerplexityResult(
-        name=score.name,
-        value=score.value,
-        stderr=score.stderr,
-        notes=tuple(described["notes"]),
-        **{field: described[field] for field in same},
-    )
+        measured = measure(backend, tokenized, progress=progress)
+        described = about(tokenized, backend)
+    scores = [scores_of(tokenized, measured.nll)]
+    return measurement(described, scores, measured.seconds, measured.tokens_per_second)
 
 
 def local_path(source: str | Path) -> Path:

@@ -56,9 +56,12 @@ def test_perplexity_is_that_of_a_recipe(swept: Swept) -> None:
     row = swept.comparison.rows[-1]
     assert row.path is not None
     measured = qpipe.perplexity(row.path, TEXT, chunks=2)
-    assert measured.value == pytest.approx(row.scores["ppl"].value, rel=1e-6)
-    assert measured.stderr == pytest.approx(row.scores["ppl"].stderr, rel=1e-6)
-    assert (measured.name, measured.protocol) == ("ppl", "llamacpp-512 chunks=2")
+    (score,) = measured.scores
+    assert score.value == pytest.approx(row.scores["ppl"].value, rel=1e-6)
+    assert score.stderr == pytest.approx(row.scores["ppl"].stderr, rel=1e-6)
+    assert (score.name, measured.protocol) == ("ppl", "llamacpp-512 chunks=2")
+    (recipe,) = row.measurements
+    assert (measured.on, measured.by) == (recipe.measurement.on, recipe.measurement.by)
     with pytest.raises(UsageError, match="llamacpp-512"):
         qpipe.perplexity(row.path, TEXT, protocol="llamacpp-521")
 

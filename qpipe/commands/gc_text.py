@@ -1,0 +1,71 @@
+"""What a collection of artifacts takes away, for people and as JSON."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qpipe.report import numbers, text
+
+if TYPE_CHECKING:
+    from qpipe.core.gc import Candidate, Collection
+
+
+def document(collection: Collection, dry_run: bool) -> dict[str, Any]:
+    """Return it as ``--json`` gives it."""
+    return {
+        "dry_run": dry_run,
+        "freed_bytes": collection.freed,
+        "rebuild_seconds": collection.rebuild_seconds,
+        "removed": [_record(candidate) for candidate in collection.removed],
+        "kept": [_record(candidate) for candidate in collection.kept],
+    }
+
+
+def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
+    """Yield a table of what goes, the sums, and why the rest was spared."""
+    if collection.removed:
+        now = time.time()
+        rows = [
+            [c.key[:12], c.name, numbers.size(c.size), numbers.age(now - c.last_used),
+             numbers.duration(c.rebuild_seconds)]
+            for c in collection.removed
+        ]  # fmt: skip
+        yield text.table(("KEY", "NAME", "FREES", "UNUSED", "TO REBUILD"), rows, right="llrrr")
+    again = numbers.duration(collection.rebuild_seconds)
+    kept = numbers.size(_kept(collection))
+    yield (
+        f"{'would remove' if dry_run else 'removed'} {len(collection.removed)} artifact(s), "
+        f"{numbers.size(collection.freed)} ({again} to make again); "
+        f"{'would keep' if dry_run else 'kept'} {len(collection.kept)}, {kept}"
+    )
+    reasons = Counter(c.spared for c in collection.kept if c.spared)
+    yield from (f"spared {count}: {reason}" for reason, count in sorted(reasons.items()))
+
+
+def still_above(collection: Collection, max_size: int) -> str | None:
+    """Return by how much what is left exceeds the limit, in words; None if it does not."""
+    kept = _kept(collection)
+    if kept <= max_size:
+        return None
+    return (
+        f"still above --max-size by {numbers.size(kept - max_size)}: what is left is spared; "
+        "`qpipe unpin RUN` lets go of a pinned run"
+    )
+
+
+def _kept(collection: Collection) -> int:
+    return sum(candidate.size for candidate in collection.kept)
+
+
+def _record(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "key": candidate.key,
+        "name": candidate.name,
+        "size_bytes": candidate.size,
+        "last_used": candidate.last_used,
+        "rebuild_seconds": candidate.rebuild_seconds,
+        "spared": candidate.spared,
+    }

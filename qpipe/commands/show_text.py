@@ -1,0 +1,73 @@
+"""Everything that an artifact's manifest says, for people."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qpipe.report import numbers, text
+
+if TYPE_CHECKING:
+    from qpipe.core.manifest import Manifest
+
+
+def described(manifest: Manifest, folder: Path) -> str:
+    """Return names and values, a line or a few each."""
+    usage = manifest.usage
+    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.created))
+    return text.pairs(
+        [
+            ("key", manifest.key),
+            ("stage", f"{manifest.stage} (version {manifest.version})"),
+            ("name", manifest.name),
+            ("path", str(folder)),
+            ("made", made),
+            (
+                "took",
+                f"{numbers.duration(usage.seconds)} ({numbers.duration(usage.cpu_seconds)} of "
+                f"CPU, {numbers.size(usage.peak_rss)} of memory at most)"
+                + (f", an equal share of a pass over {usage.nodes}" * (usage.nodes > 1)),
+            ),
+            ("parameters", _lines(manifest.params)),
+            ("engine", _lines(manifest.engine)),
+            ("inputs", _inputs(manifest.inputs)),
+            ("facts", _lines(manifest.facts)),
+            ("files", _files(manifest.files)),
+            ("content", manifest.digest),
+            ("tools", _lines(manifest.tools)),
+            ("machine", _lines(manifest.machine)),
+            ("node id", manifest.id),
+        ]
+    )
+
+
+def _lines(values: Mapping[str, Any]) -> str:
+    return text.pairs([(name, _value(value)) for name, value in values.items()]) or "-"
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _inputs(inputs: Mapping[str, Mapping[str, str]]) -> str:
+    entries = [(role, f"{source['key'][:12]}  {source['name']}") for role, source in inputs.items()]
+    return text.pairs(entries) or "-"
+
+
+def _files(files: Any) -> str:
+    return (
+        text.pairs(
+            [
+                (
+                    file.path,
+                    f"{numbers.size(file.size)} ({numbers.count(file.size)} bytes)  "
+                    f"SHA-256 {file.sha256}" + ("  (a link)" if file.mtime_ns is not None else ""),
+                )
+                for file in files
+            ]
+        )
+        or "-"
+    )

@@ -1,0 +1,79 @@
+"""What can be done with runs that have ended: compare their models, keep what they made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qpipe.core import gc
+from qpipe.core.store import Store
+from qpipe.errors import StoreError
+from qpipe.report.runs import LATEST, find_run, read_summary
+
+if TYPE_CHECKING:
+    from qpipe.results.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class MergedRuns:
+    """The comparison of several runs, and their names as a title."""
+
+    comparison: Comparison
+    title: str
+
+
+@dataclass(frozen=True)
+class PinnedRun:
+    """A run by its name, the keys of what it made, and those that are not in the store any more."""
+
+    name: str
+    keys: Sequence[str]
+    missing: Sequence[str]
+
+
+def merged_runs(names: Sequence[str], runs: Path) -> MergedRuns:
+    """Compare the models of runs. Raises UsageError for an unknown or damaged run."""
+    from qpipe.report.merge import merge
+
+    paths = [find_run(name, runs) for name in dict.fromkeys(names)]
+    comparison = merge([read_summary(path) for path in paths])
+    return MergedRuns(comparison, ", ".join(path.root.resolve().name for path in paths))
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a report. Raises StoreError where that cannot be."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: the report cannot be written there ({error.strerror})") from None
+
+
+def pin(run: str, *, store: Path, runs: Path) -> PinnedRun:
+    """Keep a run's artifacts from gc. Raises UsageError for an unknown run, StoreError if none of
+    them is in the store."""
+    paths, opened = find_run(run, runs), Store(store)
+    name = paths.root.resolve().name
+    keys = [node["key"] for node in read_summary(paths).nodes if node["key"]]
+    missing = [key for key in keys if not opened.paths.artifact(key).is_dir()]
+    if keys and len(missing) == len(keys):
+        raise StoreError(
+            f"none of the {len(keys)} artifacts of run {name} is in {store}; name their store "
+            "with --store, or run the recipe again"
+        )
+    gc.pin(opened, name, keys)
+    return PinnedRun(name, keys, missing)
+
+
+def unpin(run: str, *, store: Path, runs: Path) -> str:
+    """Let gc have a run's artifacts again, and return its name. Raises StoreError if it is not
+    pinned, UsageError for ``latest`` where there is none."""
+    # The pin outlives the run's folder, so only `latest` needs to look there.
+    folder = find_run(run, runs).root if run == LATEST else Path(run)
+    name, opened = folder.resolve().name, Store(store)
+    try:
+        gc.unpin(opened, name)
+    except OSError as error:
+        raise opened.explain(error) from error
+    return name
