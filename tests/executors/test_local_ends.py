@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from qpipe.errors import (
 )
 from qpipe.executors.local import Capacity, LocalExecutor
 from qpipe.executors.processes import log_end
+from tests.cgroups import memory_group
 from tests.contract.running import Bench, toy
 from tests.executors.conftest import MakeBench
 
@@ -118,40 +118,8 @@ def test_mapped_files_are_not_memory_in_use(local: MakeBench) -> None:
     assert isinstance(outcome, Output), outcome
 
 
-@contextlib.contextmanager
-def memory_cgroup(limit: int) -> Iterator[Callable[[int], None]]:
-    """A memory cgroup (v1, or v2 with the controller delegated); a function that puts a pid in."""
-    one, two = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
-    base, names = one, ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
-    if not one.is_dir():
-        base, names = two, ["memory.max", "memory.swap.max"]
-    group = base / f"qpipe-test-{os.getpid()}"
-    try:
-        group.mkdir()
-    except OSError as error:
-        pytest.skip(f"no memory cgroup can be made here: {error}")
-    try:
-        if not (group / names[0]).exists():
-            pytest.skip("the memory controller is not delegated here")
-        (group / names[0]).write_text(str(limit))
-        with contextlib.suppress(OSError):  # swap may not be accounted
-            (group / names[1]).write_text("0" if names[1].endswith("swap.max") else str(limit))
-
-        def put(pid: int) -> None:
-            (group / "cgroup.procs").write_text(str(pid))
-
-        yield put
-    finally:
-        for _ in range(100):
-            try:
-                group.rmdir()
-                break
-            except OSError:
-                time.sleep(0.05)
-
-
 def test_the_kernels_out_of_memory_killer(local: MakeBench, tmp_path: Path) -> None:
-    with memory_cgroup(200 * MB) as put:
+    with memory_group(200 * MB) as put:
         bench = local()
         bench.submit(toy("Allocate", {"megabytes": 2000}))
         executor = bench.executor

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qpipe.machine import cores, memory
 from qpipe.machine.cgroups import cpu_quota, memory_limit
+from tests.cgroups import memory_group, quota_group
 from tests.machine.trees import HYBRID, V1_CPU, V1_MEMORY, V2, tree
 
 GB = 1 << 30
@@ -114,3 +118,33 @@ def test_memory_by_limit_and_host(tmp_path: Path) -> None:
     assert memory.usable(root) == memory.host()
     (root / "sys/fs/cgroup/memory.max").write_text("1000000")
     assert memory.usable(root) == 1000000
+
+
+def asked_within(put: Callable[[int], None]) -> list[int]:
+    """What a process that is put into a real group may use: cores, bytes of memory."""
+    code = (
+        "input(); from qpipe.machine import cores, memory; print(cores.usable(), memory.usable())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        put(process.pid)
+        out, _ = process.communicate("\n")
+    return list(map(int, out.split()))
+
+
+def test_a_real_group_with_a_quota() -> None:
+    with quota_group(70) as put:
+        assert asked_within(put)[0] == 1
+
+
+def test_a_real_group_with_a_limit() -> None:
+    with memory_group(500 << 20) as put:
+        assert asked_within(put)[1] == 500 << 20
+
+
+def test_a_real_affinity() -> None:
+    code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
+    code += "from qpipe.machine import cores; print(cores.usable())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
