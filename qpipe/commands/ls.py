@@ -1,22 +1,22 @@
 """`qpipe ls`: the artifacts in the store, the newest first.
 
-Reads each manifest as plain JSON: checking them is `qpipe verify`'s work, and importing the store
-would take longer than listing a thousand artifacts.
+Reads each manifest as plain JSON, and once: what it shows of them is kept in an index beside them,
+which counts as long as a manifest's stamp stays the same. Checking them is `qpipe verify`'s work;
+importing the store would take longer than listing a thousand artifacts.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 from qpipe.commands.output import print_json
 from qpipe.commands.parser import add_json, add_store
-from qpipe.core.layout import MANIFEST, StorePaths
+from qpipe.core.layout import ARTIFACTS, INDEX, MANIFEST
 from qpipe.errors import StoreError
 from qpipe.report import numbers, text
 from qpipe.support.files import is_folder, open_regular, up_to
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _HEAD = ("KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED")
 _SIDES = "llllrrrrrr"
+
+# What is taken from a manifest.
+_KEPT = ("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created")
 
 # Bytes of the longest manifest that is read, and what no figure in one can reach.
 _MOST = 1 << 26
@@ -42,10 +45,11 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List them."""
+    gc.disable()  # nothing here is garbage, and the process is about to end
     entries = [e for e in _entries(args.store) if args.stage in (None, e["stage"])]
     entries.sort(key=lambda entry: (-(entry["created"] or entry["last_used"]), entry["key"]))
     if args.json:
-        print_json({"store": str(Path(args.store).absolute()), "artifacts": entries})
+        print_json({"store": _absolute(args.store), "artifacts": entries})
         return 0
     if not entries:
         print(f"no artifacts in {args.store}{_why_none(args)}", file=sys.stderr)
@@ -64,17 +68,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _absolute(store: str) -> str:
+    return os.path.abspath(store)  # noqa: PTH100  importing pathlib would cost a tenth of it all
+
+
 def _why_none(args: argparse.Namespace) -> str:
-    if not Path(args.store).is_dir():
+    if not is_folder(args.store):
         return " (there is no such folder yet)"
     return f" of stage {args.stage!r}" if args.stage else ""
 
 
-def _entries(store: str) -> Iterator[dict[str, Any]]:
-    for shard in _folders(str(StorePaths(Path(store)).artifacts)):
-        if is_folder(shard.path):
-            for artifact in _folders(shard.path):
-                yield _entry(artifact)
+def _entries(store: str) -> list[dict[str, Any]]:
+    path = f"{store}/{INDEX}"
+    index = _index(path)
+    entries, listed = [], {}
+    for shard in _folders(f"{store}/{ARTIFACTS}"):
+        if shard.is_symlink() and not is_folder(shard.path):
+            continue
+        for artifact in _folders(shard.path):
+            entry, record = _entry(artifact, index.get(artifact.name))
+            entries.append(entry)
+            if record is not None:
+                listed[artifact.name] = record
+    if listed != index:
+        _keep(path, listed)
+    return entries
+
+
+def _index(path: str) -> dict[str, Any]:
+    """By key, the stamp of a manifest and the fields kept of it; nothing if it cannot be used."""
+    try:
+        with open_regular(path) as file:
+            index = json.loads(up_to(file, _MOST))
+        return index["entries"] if index["fields"] == [*_KEPT] else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _keep(path: str, entries: dict[str, Any]) -> None:
+    from contextlib import suppress
+    from pathlib import Path
+
+    from qpipe.core.lock import write_atomic
+
+    with suppress(OSError):  # somebody else's store is only read
+        text = json.dumps({"fields": _KEPT, "entries": entries})
+        write_atomic(Path(path), text.encode(), sync=False)
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:
@@ -94,39 +133,68 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return True
 
 
-def _entry(artifact: os.DirEntry[str]) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "key": artifact.name,
-        "status": "ok",
-        "stage": None,
-        "name": None,
-        "format": None,
-        "size_bytes": 0,
-        "bits_per_weight": None,
-        "ppl": None,
-        "seconds": None,
-        "created": None,
-        "last_used": 0.0,
-        "path": artifact.path,
-    }
+def _entry(artifact: os.DirEntry[str], known: Any) -> tuple[dict[str, Any], list[Any] | None]:
+    """What is shown of an artifact, and its record for the index, None for one that is damaged.
+
+    ``known`` is the record that the index has.
+    """
+    problem, record, last_used = None, None, 0.0
+    values: tuple[Any, ...] = (None, None, None, 0, None, None, None, None)
     try:
-        entry["last_used"] = artifact.stat().st_mtime
-        with open_regular(f"{artifact.path}/{MANIFEST}") as file:
-            manifest = json.loads(up_to(file, _MOST))
-        facts = manifest["facts"]
-        entry.update(
-            stage=_text(manifest["stage"]),
-            name=_text(manifest["name"]),
-            size_bytes=sum(int(_number(listed["size"])) for listed in manifest["files"]),
-            seconds=_number(manifest["usage"]["seconds"]),
-            created=_number(manifest["created"]),
-            format=None if facts.get("format") is None else _text(facts["format"]),
-            bits_per_weight=_optional(facts.get("bits_per_weight")),
-            ppl=_optional(facts.get("ppl")),
-        )
+        last_used = artifact.stat().st_mtime
+        path = f"{artifact.path}/{MANIFEST}"
+        found = os.stat(path)  # noqa: PTH116  a thousand of them
+        stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+        values = _recorded(known, stamp) or _read(path)
+        record = [stamp, [*values]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        entry.update(status="damaged", problem=f"{type(error).__name__}: {error}")
-    return entry
+        problem = f"{type(error).__name__}: {error}"
+    entry: dict[str, Any] = {"key": artifact.name, "status": "damaged" if problem else "ok"}
+    entry.update(zip(_KEPT, values, strict=True))
+    entry["last_used"], entry["path"] = last_used, artifact.path
+    if problem:
+        entry["problem"] = problem
+    return entry, record
+
+
+def _recorded(known: Any, stamp: list[int]) -> tuple[Any, ...] | None:
+    try:
+        return _checked(*known[1]) if known is not None and known[0] == stamp else None
+    except (TypeError, LookupError):  # not an index of ours
+        return None
+
+
+def _read(path: str) -> tuple[Any, ...]:
+    """The values of `_KEPT` in a manifest."""
+    with open_regular(path) as file:
+        manifest = json.loads(up_to(file, _MOST))
+    facts = manifest["facts"]
+    return _checked(
+        manifest["stage"],
+        manifest["name"],
+        facts.get("format"),
+        sum(int(_number(listed["size"])) for listed in manifest["files"]),
+        facts.get("bits_per_weight"),
+        facts.get("ppl"),
+        manifest["usage"]["seconds"],
+        manifest["created"],
+    )
+
+
+def _checked(
+    stage: Any, name: Any, kind: Any, size: Any, bits: Any, ppl: Any, seconds: Any, created: Any
+) -> tuple[Any, ...]:
+    """The values of `_KEPT`. Raises TypeError for one of another type."""
+    return (
+        _text(stage),
+        _text(name),
+        None if kind is None else _text(kind),
+        int(_number(size)),
+        _optional(bits),
+        _optional(ppl),
+        _number(seconds),
+        _number(created),
+    )
 
 
 def _text(value: Any) -> str:

@@ -13,6 +13,7 @@
       quarantine/abcd….N/        damaged artifacts, moved away and never used
       hashes/1a2b-3c             SHA-256 of the file with this inode and size, by mtime and ctime
       plans/abcd…                composed plans, with the files that they were made from
+      index.json                 what `qpipe ls` shows of each manifest, by the stamp of its file
       gc.lock                    shared by lookups, exclusive while gc takes artifacts away
     runs/RUN/
       run.json events.jsonl logs/NAME.log jobs/NAME/ report.md report.json report.csv
@@ -20,9 +21,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+TYPE_CHECKING = False  # typing's own, and pathlib, would cost `qpipe ls` their import
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MANIFEST = "manifest.json"
+ARTIFACTS = "artifacts"
+INDEX = "index.json"
 DEFAULT_STORE = "outputs/store"
 DEFAULT_RUNS = "outputs/runs"
 
@@ -44,11 +49,11 @@ class StorePaths(_Below):
 
     def artifact(self, key: str) -> Path:
         """The folder of a finished artifact."""
-        return self.root.joinpath("artifacts", key[:2], key)
+        return self.root.joinpath(ARTIFACTS, key[:2], key)
 
     def manifest(self, key: str) -> Path:
         """The manifest of a finished artifact."""
-        return self.root.joinpath("artifacts", key[:2], key, MANIFEST)
+        return self.root.joinpath(ARTIFACTS, key[:2], key, MANIFEST)
 
     def node(self, node_id: str) -> Path:
         """The file that remembers the key of a node id."""
@@ -70,7 +75,7 @@ class StorePaths(_Below):
     @property
     def artifacts(self) -> Path:
         """All finished artifacts."""
-        return self.root / "artifacts"
+        return self.root / ARTIFACTS
 
     @property
     def aside(self) -> Path:

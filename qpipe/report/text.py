@@ -39,16 +39,16 @@ def _escaped(character: str) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> str:
     """Columns two spaces apart, under ``head``; ``right`` is a letter a column, ``r`` or ``l``."""
-    lines = [list(head), *[[printable(cell) for cell in row] for row in rows]]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    lines = [
+        list(head),
+        *[[cell if cell.isprintable() else printable(cell) for cell in row] for row in rows],
+    ]
     sides = right.ljust(len(head), "l")
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if side == "r" else cell.ljust(width)
-            for cell, width, side in zip(line, widths, sides)  # noqa: B905  equal by construction
-        ).rstrip()
-        for line in lines
-    )
+    columns = zip(sides, zip(*lines))  # noqa: B905  equal by construction
+    line = "  ".join(
+        f"{{:{'>' if side == 'r' else '<'}{max(map(len, cells))}}}" for side, cells in columns
+    ).format
+    return "\n".join([line(*cells).rstrip() for cells in lines])
 
 
 def pairs(entries: Sequence[tuple[str, str]], *, indent: str = "") -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from pathlib import Path
 
 from qpipe.errors import QpipeError
 
-TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
+TYPE_CHECKING = False  # typing's own, and pathlib, would cost `qpipe ls` their import
 if TYPE_CHECKING:
+    from pathlib import Path
     from typing import BinaryIO
 
 
@@ -83,6 +83,8 @@ def expanded(given: str) -> Path:
 
     `Path.expanduser` raises RuntimeError for it.
     """
+    from pathlib import Path
+
     return Path(os.path.expanduser(given))  # noqa: PTH111
 
 

@@ -61,6 +61,36 @@ def test_ls_as_json_is_whole(tmp_path: Path) -> None:
     assert entry["format"] == "Q8_0"
 
 
+def test_ls_reads_a_manifest_once_and_again_when_it_has_changed(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    key = make(store, "Q8_0", facts={"format": "Q8_0"})
+    first = ask(tmp_path, "ls")
+    index = json.loads((store / "index.json").read_text())
+    assert list(index["entries"]) == [key]
+    assert ask(tmp_path, "ls").stdout == first.stdout
+    manifest = path_of(store, key) / "manifest.json"
+    overwrite(manifest, manifest.read_bytes().replace(b'"format": "Q8_0"', b'"format": "Q4_0"'))
+    assert ask_json(tmp_path, "ls")["artifacts"][0]["format"] == "Q4_0"
+    shutil.rmtree(path_of(store, key))
+    assert ask_json(tmp_path, "ls")["artifacts"] == []
+    assert json.loads((store / "index.json").read_text())["entries"] == {}
+
+
+@pytest.mark.parametrize("change", ["{", "[]", '{"fields": 1}', "wrong values", "null values"])
+def test_ls_does_without_an_index_that_is_none(change: str, tmp_path: Path) -> None:
+    key = make(tmp_path / "store", "Q8_0", facts={"format": "Q8_0"})
+    listed = ask_json(tmp_path, "ls")
+    path = tmp_path / "store" / "index.json"
+    index = json.loads(path.read_text())
+    stamp, values = index["entries"][key]
+    wrong = {"wrong values": [stamp, [1, *values[1:]]], "null values": None}
+    if change in wrong:
+        change = json.dumps({**index, "entries": {key: wrong[change]}})
+    path.write_text(change)
+    assert ask_json(tmp_path, "ls") == listed
+    assert json.loads(path.read_text()) == index
+
+
 def test_ls_of_one_stage(tmp_path: Path) -> None:
     make(tmp_path / "store", "a")
     key = make(tmp_path / "store", "b", stage="evaluate")
