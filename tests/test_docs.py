@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+import yaml
 
 from qpipe.cli import VERBS
 from qpipe.recipe.request import shipped_recipes
 from qpipe.recipe.settings import groups
+from tests.cli import qpipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("examples/*.md")])
@@ -76,3 +81,26 @@ def test_settings_that_are_shown_exist() -> None:
                 asked = set(re.findall(r"[\w.]+", value)) - {"METHOD", "METRIC"}
                 unknown += [f"{page}: {word}"] if asked - files else []
     assert not unknown, "\n".join(unknown)
+
+
+RECIPES = ("README.md", "docs/start.md", "docs/howto/write-a-recipe.md")
+
+
+def recipe(page: str) -> str:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / page).read_text(), re.M | re.S)
+    return str(block)
+
+
+@pytest.mark.parametrize("page", RECIPES)
+def test_recipes_that_are_shown_can_be_planned(page: str, tmp_path: Path) -> None:
+    data = ROOT / "qpipe" / "data"
+    shutil.copytree(data / "tinystories-d256", tmp_path / "my-model")
+    shutil.copy(data / "texts" / "tinystories_lower_heldout.txt", tmp_path / "my-text.txt")
+    (tmp_path / "shown.yaml").write_text(recipe(page))
+    answer = qpipe("plan", "shown.yaml", cwd=tmp_path)
+    assert answer.code == 0, answer.stderr
+    assert "text:my-text.txt" in answer.stdout
+
+
+def test_both_readmes_show_one_recipe() -> None:
+    assert yaml.safe_load(recipe("README.zh-CN.md")) == yaml.safe_load(recipe("README.md"))
