@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from functools import cache
 from pathlib import Path
@@ -21,6 +20,8 @@ def devices(root: Path = ROOT) -> list[str]:
 @cache
 def driver_loads(library: str = LIBRARY) -> bool:
     """Whether the driver's part for programs is here: a container may have the devices alone."""
+    import ctypes
+
     try:
         ctypes.CDLL(library)
     except OSError:

@@ -23,6 +23,7 @@ from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, Refuses, RunResult
 from qpipe.core.store import Store
 from qpipe.errors import QpipeError, UsageError
+from qpipe.executors.deferred import DeferredExecutor
 from qpipe.executors.make import make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.session.context import Context
@@ -104,10 +105,11 @@ class _Run:
         if self.paths is None:
             self.paths = self._open()
         self.keep_going = self.context.keep_going or draft["keep_going"]
+        make_executor = functools.partial(make, paths=self.paths, **draft["executor"])
         result = runner.run(
             plan.graph,
             store=self.store,
-            executor=make(paths=self.paths, **draft["executor"]),
+            executor=DeferredExecutor(make_executor),
             emit=fan_out(self.listeners),
             keep_going=self.keep_going,
             lacks=lacks,

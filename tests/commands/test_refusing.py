@@ -122,7 +122,7 @@ def test_a_run_whose_nodes_are_all_cached_asks_no_stage(tmp_path: Path) -> None:
     assert qpipe(*words, cwd=tmp_path).code == 0
     code = (
         f"import sys; from qpipe.cli import main; code = main({[*words, '--json']!r});"
-        "heavy = {'pydantic', 'numpy', 'hydra', 'qpipe.stages.base'};"
+        "heavy = {'pydantic', 'numpy', 'hydra', 'qpipe.stages.base', 'subprocess', 'ctypes'};"
         "print(code, sorted(heavy & set(sys.modules)),"
         " file=sys.stderr)"
     )
