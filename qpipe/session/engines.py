@@ -134,7 +134,7 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
 
     fields = stage.Params.model_fields
     chosen = {name: fields[name].default for name in _CHOICES if name in fields}
-    problem = stage.check()
+    problem = _problem(stage)
     own = stage.environment if issubclass(stage, IsolatedEngine) else None
     return {
         "stage": stage.kind,
@@ -146,6 +146,18 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
         "class": f"{stage.__module__}:{stage.__qualname__}",
         "environment": None if own is None else _about(own),
     }
+
+
+def _problem(stage: type[Stage]) -> str | None:
+    """Why a stage cannot run here; of a plugin's also that asking it fails."""
+    from qpipe.stages.plugins import in_words, is_shipped
+
+    try:
+        return stage.check()
+    except Exception as error:
+        if is_shipped(stage):
+            raise
+        return f"its check fails: {in_words(error)}"
 
 
 def _about(environment: Environment) -> dict[str, Any]:
@@ -160,9 +172,15 @@ def _about(environment: Environment) -> dict[str, Any]:
 
 def _tools(stage: type[Stage]) -> dict[str, str]:
     """Versions of the tools that shape the bytes, where they do not hang on parameters."""
+    from qpipe.stages.plugins import is_shipped
+
     try:
         fingerprint = stage.fingerprint(stage.Params.model_construct())
     except AttributeError:  # it reads a parameter that has no default
+        return {}
+    except Exception:
+        if is_shipped(stage):
+            raise
         return {}
     return {
         name: value

@@ -84,9 +84,19 @@ def _load(point: metadata.EntryPoint) -> type[Stage] | str:
     try:
         value = point.load()
     except (Exception, SystemExit) as error:  # noqa: BLE001  another's code, which may raise anything
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        return words if len(words) <= _MOST else f"{words[:_MOST]}…"
+        return in_words(error)
     return _misfit(value) or value
+
+
+def is_shipped(stage: type[Stage]) -> bool:
+    """Tell whether a stage comes with qpipe."""
+    return stage.__module__.startswith("qpipe.")
+
+
+def in_words(error: BaseException) -> str:
+    """Return type and message of another's exception on one line, cut where it is long."""
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    return words if len(words) <= _MOST else f"{words[:_MOST]}…"
 
 
 def _misfit(value: object) -> str | None:

@@ -36,6 +36,20 @@ stages:
 run: {reference: null}
 """
 
+# It loads, and its own code for `qpipe engines` fails.
+SICK = GOOD.replace("shrink", "sicken").replace(
+    "    def run(",
+    """    @classmethod
+    def check(cls) -> None:
+        raise OSError("no driver")
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Any:
+        raise ValueError(params)
+
+    def run(""",
+)
+
 # What each distribution's module holds, None: there is none; and words of what is said of it.
 BROKEN = {
     "missing": (None, "ModuleNotFoundError: No module named 'missing_plugin'"),
@@ -66,6 +80,7 @@ def distribution(folder: Path, name: str, module: str | None) -> None:
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plugins")
     distribution(folder, "good", GOOD)
+    distribution(folder, "sick", SICK)
     for name, (module, _) in BROKEN.items():
         distribution(folder, name, module)
     return folder
@@ -81,8 +96,10 @@ def test_engines_lists_them_beside_what_works(plugins: Path) -> None:
     answer = ask("engines", "--json", plugins=plugins)
     assert answer.code == 0, answer.stderr
     told: dict[str, Any] = json.loads(answer.stdout)
-    methods = {engine["chosen_by"].get("method") for engine in told["engines"]}
-    assert {"gguf", "shrink"} <= methods
+    by_method = {engine["chosen_by"].get("method"): engine for engine in told["engines"]}
+    assert by_method["gguf"]["usable"]
+    assert by_method["shrink"]["usable"]
+    assert by_method["sicken"]["problem"] == "its check fails: OSError: no driver"
     broken = {plugin["name"]: plugin for plugin in told["broken_plugins"]}
     assert broken.keys() == {f"shrink-{name}" for name in BROKEN}
     for name, (_, words) in BROKEN.items():
