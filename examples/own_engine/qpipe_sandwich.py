@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from pydantic import Field
 import qpipe
 from qpipe.core.graph import Resources
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.results import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, EngineParams
 
@@ -46,7 +48,7 @@ class Sandwich(Engine):
         """All cores, and some memory for each: what is booked before it starts."""
         return Resources(cpus=cores, memory=(304 << 20) + cores * (40 << 20))
 
-    def run(self, params: SandwichParams, work: base.Work) -> Mapping[str, Any]:
+    def run(self, params: SandwichParams, work: base.Work) -> ModelFacts:
         """Fill ``work.out``, and return what reports say of the model."""
         (model,) = work.inputs["model"].glob("*.gguf")
         layers = _layers(qpipe.inspect(model))
@@ -59,7 +61,7 @@ class Sandwich(Engine):
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
         facts = file_facts(work.out / GGUF_FILE)
-        return {**facts, "format": f"{params.outer}/{params.inner}"}
+        return replace(facts, format=f"{params.outer}/{params.inner}")
 
 
 def _layers(description: Mapping[str, Any]) -> int:

@@ -18,6 +18,7 @@ from qpipe.engines.common import checkpoint_engine, checkpoint_files
 from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
 from qpipe.engines.common.methods import GptqParams
 from qpipe.environments.environment import Environment
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 
 # The parameters that its BaseQuantizeConfig has under the same names.
@@ -60,7 +61,7 @@ class AutoGptq(IsolatedEngine):
         """The model in half precision, and torch; layers go through the GPU one by one."""
         return Resources(cpus=min(cores, 4), memory=4 << 30, gpus=1, memory_per_input_byte=1.5)
 
-    def run(self, params: AutoGptqParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: AutoGptqParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration)."""
         from qpipe.packed import older
 
@@ -79,8 +80,5 @@ class AutoGptq(IsolatedEngine):
         older.write_config(source, work.out, config, dtype="fp16")
         (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
         wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
-        return {
-            **checkpoint_engine.facts(work.out, source=source, wish=wish),
-            "calibration_tokens": found["tokens"],
-            "tools": found["tools"],
-        }
+        made = checkpoint_engine.facts(work.out, source=source, wish=wish)
+        return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])

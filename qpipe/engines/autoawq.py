@@ -22,6 +22,7 @@ from qpipe.engines.common.methods import AwqParams, GroupSize
 from qpipe.engines.common.module_rules import resolve
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError, RecipeError
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 
 # Source: AutoAWQ 0.2.9, awq/models/auto.py, ``AWQ_CAUSAL_LM_MODEL_MAP``.
@@ -110,7 +111,7 @@ class AutoAwq(IsolatedEngine):
                     "leaves it alone, quantize.engine=gptqmodel may take it"
                 )
 
-    def run(self, params: AutoAwqParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: AutoAwqParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration), RecipeError (rules)."""
         from qpipe.packed import older
 
@@ -133,13 +134,12 @@ class AutoAwq(IsolatedEngine):
         given = sum(map(len, samples))
         wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
-        return {
-            **facts,
-            "calibration_tokens": found["tokens"],
-            "calibration_tokens_given": given,
-            "tools": found["tools"],
-            "notes": [*_notes(found["tokens"], given), *checkpoint_engine.notes(facts)],
-        }
+        return facts.adding(
+            notes=[*_notes(found["tokens"], given), *(facts.notes or ())],
+            calibration_tokens=found["tokens"],
+            calibration_tokens_given=given,
+            tools=found["tools"],
+        )
 
 
 def _require_known(config: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.engines.common.methods import AutoRoundParams
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import CheckpointError, RecipeError
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import EngineParams
 
@@ -102,7 +103,7 @@ class Autoround(CheckpointEngine):
         gguf = isinstance(params, AutoroundParams) and params.gguf
         return base.GGUF if gguf else base.CHECKPOINT
 
-    def run(self, params: AutoroundParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: AutoroundParams, work: base.Work) -> ModelFacts:
         """Raises as all engines do."""
         if not params.gguf:
             return super().run(params, work)
@@ -113,7 +114,7 @@ class Autoround(CheckpointEngine):
         for path in task.out.iterdir():
             if path.name != GGUF_FILE:
                 path.unlink()
-        return {**file_facts(task.out / GGUF_FILE), "calibration_tokens": task.tokens}
+        return file_facts(task.out / GGUF_FILE).adding(calibration_tokens=task.tokens)
 
     @classmethod
     def allow(cls, params: AutoroundParams, asked: Asked) -> None:

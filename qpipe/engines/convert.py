@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -14,6 +15,7 @@ from qpipe.core.key import Json
 from qpipe.engines.common import gguf_engine, quantized_source
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.machine.links import link
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import model_facts
 
@@ -93,7 +95,7 @@ class Convert(base.Stage):
         elif "checkpoint" in order.configs:
             foresee(order.configs["checkpoint"])
 
-    def run(self, params: ConvertParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: ConvertParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
         from qpipe.gguf.quantize import read
 
@@ -107,7 +109,7 @@ class Convert(base.Stage):
             link(files[0], out)
             found = file_facts(out)
             try_to_load(out)
-            return {**found, "source": source, "notes": [*notes]}
+            return replace(found, source=source).adding(notes=notes)
         prepared = read(files[0]) if files else _prepared(params, work)
         facts = prepared.write(
             out,
@@ -115,7 +117,8 @@ class Convert(base.Stage):
             progress=lambda done, total: work.progress(done, total, "bytes"),
             check=try_to_load,
         )
-        return {**model_facts(**facts), "source": source, "notes": [*prepared.notes, *notes]}
+        made = replace(model_facts(**facts), source=source)
+        return made.adding(notes=[*prepared.notes, *notes])
 
 
 class PydistParams(ConvertParams):
@@ -178,7 +181,7 @@ class PydistConvert(base.Stage):
         elif "checkpoint" in order.configs:
             _limits(order.configs["checkpoint"].parent)
 
-    def run(self, params: PydistParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: PydistParams, work: base.Work) -> ModelFacts:
         """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint
         that is damaged or that the converter refuses."""
         from qpipe.gguf import pydist, vocab
@@ -193,7 +196,8 @@ class PydistConvert(base.Stage):
         pydist.convert(checkpoint, out, outtype=outtype, name=name)
         gguf_engine.try_to_load(notes, out)
         made = gguf_engine.origin(work.origins["checkpoint"])
-        return {**file_facts(out), "source": made, "notes": [*notes, *_twice(checkpoint)]}
+        facts = replace(file_facts(out), source=made)
+        return facts.adding(notes=[*notes, *_twice(checkpoint)])
 
 
 def _twice(checkpoint: Path) -> list[str]:

@@ -21,6 +21,7 @@ from qpipe.engines.common.methods import Exl2Params
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError
 from qpipe.machine import tools
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 
 MEASUREMENT = "measurement.json"
@@ -99,7 +100,9 @@ class Exl2Measure(_Exllama):
         """No model."""
         return
 
-    def run(self, params: MeasureParams, work: base.Work) -> Mapping[str, Json]:
+    def run(  # type: ignore[override]  # nor ModelFacts
+        self, params: MeasureParams, work: base.Work
+    ) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (calibration)."""
         self.refuse(params, work)
         found = self._work("measure", work, {}, None)
@@ -112,7 +115,7 @@ class Exl2(_Exllama):
     optional_roles = ("measurement",)
     Params = ExllamaParams
 
-    def run(self, params: ExllamaParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: ExllamaParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration, measurement)."""
         from qpipe.packed import older
 
@@ -127,8 +130,5 @@ class Exl2(_Exllama):
         checkpoint_files.bring_along(source, work.out)
         older.write_config(source, work.out, quantization, dtype="fp16")
         wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
-        return {
-            **checkpoint_engine.facts(work.out, source=source, wish=wish),
-            "calibration_tokens": found["tokens"],
-            "tools": found["tools"],
-        }
+        made = checkpoint_engine.facts(work.out, source=source, wish=wish)
+        return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])

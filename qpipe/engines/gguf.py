@@ -15,6 +15,7 @@ from qpipe.core.key import Json
 from qpipe.engines.common import gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.machine.links import link
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
 
@@ -74,7 +75,7 @@ class NativeGguf(Engine):
         else:
             cls.preview(params, order)
 
-    def run(self, params: NativeParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: NativeParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError for a model that is damaged, quantized, or holds NaN, DataError
         for an importance matrix that is unusable or another model's, RecipeError for wishes
         without effect and for a type that needs an importance matrix where there is none.
@@ -84,12 +85,12 @@ class NativeGguf(Engine):
         (facts,) = self.run_all([(params, work)])
         return facts
 
-    def run_all(self, tasks: Sequence[Task]) -> Sequence[Mapping[str, Json]]:
+    def run_all(self, tasks: Sequence[Task]) -> Sequence[ModelFacts]:
         """In one pass over the model, as far as it is to be read in the same way."""
         passes: dict[object, list[int]] = {}
         for number, task in enumerate(tasks):
             passes.setdefault(_reading(*task), []).append(number)
-        facts: dict[int, Mapping[str, Json]] = {}
+        facts: dict[int, ModelFacts] = {}
         for numbers in passes.values():
             facts.update(zip(numbers, _one_pass([tasks[n] for n in numbers]), strict=True))
         return [facts[number] for number in range(len(tasks))]
@@ -100,13 +101,13 @@ def _reading(params: NativeParams, work: base.Work) -> object:
     return work.inputs["model"], params.via, params.name, params.pretokenizer
 
 
-def _one_pass(tasks: Sequence[Task]) -> list[Mapping[str, Json]]:
+def _one_pass(tasks: Sequence[Task]) -> list[ModelFacts]:
     from qpipe.gguf import split, stream
     from qpipe.gguf.quantize import read
 
     source = gguf_engine.source(*tasks[0])
     file = source if isinstance(source, Path) else None
-    facts: list[Mapping[str, Json]] = []
+    made: list[tuple[ModelFacts, list[str]]] = []  # notes come until all is written
     files: list[stream.File] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
@@ -116,15 +117,15 @@ def _one_pass(tasks: Sequence[Task]) -> list[Mapping[str, Json]]:
         if file is not None and finished and split.named(file.name) is None:
             link(file, out)
             try_to_load(out)
-            facts.append({**file_facts(file), "notes": notes})
+            made.append((file_facts(file), notes))
             continue
         prepared = read(file) if file is not None and finished else _prepared(params, work, source)
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
-        facts.append({**model_facts(**prepared.facts), "notes": notes})
+        made.append((model_facts(**prepared.facts), notes))
     if files:
         stream.write(files, threads=tasks[0][1].threads)
-    return facts
+    return [facts.adding(notes=notes) for facts, notes in made]
 
 
 def _report(work: base.Work, done: int, total: int) -> None:

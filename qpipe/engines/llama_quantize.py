@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -17,6 +18,7 @@ from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
 from qpipe.machine import disks, program, tools
 from qpipe.machine.links import link
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
 from qpipe.stages.evaluator import only_file
@@ -79,15 +81,15 @@ class LlamaQuantize(Engine):
         """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
         return gguf_engine.preview(_prepared(params, order))
 
-    def run(self, params: LlamaQuantizeParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: LlamaQuantizeParams, work: base.Work) -> ModelFacts:
         """Raises EngineMissingError where the program is not there or of other rules than qpipe's,
         RecipeError, CheckpointError, DataError as the native engine, OutOfSpaceError."""
         if why := self.check():
             raise EngineMissingError(why)
         source, out = only_file(work.inputs["model"], suffix=".gguf"), work.out / GGUF_FILE
-        if not params.wanted().changes(str(file_facts(source)["format"])):
+        if not params.wanted().changes(str(file_facts(source).format)):
             link(source, out)
-            return {**file_facts(source), "notes": _opened(out)}
+            return file_facts(source).adding(notes=_opened(out))
         prepared = _prepared(params, work)
         _check_room(prepared, out)
         noted = gguf_engine.provenance(params, work, self.fingerprint(params))
@@ -95,14 +97,14 @@ class LlamaQuantize(Engine):
             options = [*_options(params, prepared, Path(folder)), *_notes(noted or {})]
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
         _compare(prepared, out)
-        facts = {**prepared.facts, "file_bytes": out.stat().st_size}
-        return {**model_facts(**facts), "notes": [*prepared.notes, *_opened(out)]}  # type: ignore[arg-type]
+        facts = replace(model_facts(**prepared.facts), size_bytes=out.stat().st_size)
+        return facts.adding(notes=[*prepared.notes, *_opened(out)])
 
 
-def _opened(out: Path) -> list[Json]:
+def _opened(out: Path) -> list[str]:
     notes: list[str] = []
     gguf_engine.try_to_load(notes, out)
-    return [*notes]
+    return notes
 
 
 def version() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from qpipe.engines.common.gguf_engine import origin
 from qpipe.errors import CheckpointError
 from qpipe.hf.quantized import AS_IT_IS
 from qpipe.machine.links import link
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 
 
@@ -68,7 +70,7 @@ class Cast(base.Stage):
                 f"and packed weights have no other precision; {AS_IT_IS}"
             )
 
-    def run(self, params: CastParams, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: CastParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError for a checkpoint that is damaged, or too large for fp16."""
         source = work.inputs["checkpoint"]
         self.refuse(params, work)
@@ -80,7 +82,7 @@ class Cast(base.Stage):
         # Links are the same; and packed matrices have no names of their own to be looked for.
         same = params.dtype == "source"
         facts = checkpoint_engine.facts(work.out, source=None if same else source)
-        return {**facts, "source": origin(work.origins["checkpoint"])}
+        return replace(facts, source=origin(work.origins["checkpoint"]))
 
     def _rewrite(self, dtype: str, work: base.Work) -> None:
         from qpipe.gguf.checkpoint import open_checkpoint

@@ -99,12 +99,13 @@ def of_model(made: ModelFacts) -> dict[str, Any]:
         "architecture": made.architecture,
         "tensors": made.tensors,
         "tensor_types": None if made.tensor_types is None else dict(made.tensor_types),
+        "source": made.source,
         "notes": None if made.notes is None else [*made.notes],
     }
     return {n: v for n, v in known.items() if v is not None} | dict(made.more)
 
 
-_MODEL = tuple(name for name in of_model(ModelFacts("", 0, 0, 0.0, 0, "", 0, {}, ())))
+_MODEL = tuple(name for name in of_model(ModelFacts("", 0, 0, 0.0, 0, "", 0, {}, "", ())))
 
 
 def model(facts: Facts) -> ModelFacts:

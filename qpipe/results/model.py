@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +12,9 @@ class ModelFacts:
     """A model's format, bytes and weights.
 
     ``bits_per_weight`` counts tensor data only, as llama.cpp does; ``size_bytes`` is the file, or
-    all files. ``tensor_types`` is the number of tensors of each type. ``notes`` are warnings to
-    show, None: there are none of this kind of model; ``more`` are facts of the engine's own.
+    all files. ``tensor_types`` is the number of tensors of each type. ``source`` is what a
+    conversion was made from at first. ``notes`` are warnings to show, None: this way of making has
+    none; ``more`` are facts of the engine's own.
     """
 
     format: str | None
@@ -24,10 +25,11 @@ class ModelFacts:
     architecture: str | None = None
     tensors: int | None = None
     tensor_types: Mapping[str, int] | None = None
+    source: str | None = None
     notes: tuple[str, ...] | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
 
-    def adding(self, *, notes: tuple[str, ...] | None = None, **more: Any) -> ModelFacts:
-        """The same with ``notes`` in place of its own, and more facts."""
-        told = self.notes if notes is None else notes
+    def adding(self, *, notes: Sequence[str] | None = None, **more: Any) -> ModelFacts:
+        """The same with ``notes``, if given, in place of its own, and with more facts."""
+        told = self.notes if notes is None else tuple(notes)
         return replace(self, notes=told, more={**self.more, **more})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from qpipe.core.key import Json
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 
 
@@ -23,14 +24,15 @@ class EngineParams(base.Params):
 
 
 class Engine(base.Stage):
-    """A tool that makes a smaller model of the one in role ``model``.
-
-    ``run`` returns at least ``format``, ``size_bytes``, ``weights`` and ``bits_per_weight``.
-    """
+    """A tool that makes a smaller model of the one in role ``model``."""
 
     kind: ClassVar[str] = "quantize"
     roles: ClassVar[tuple[str, ...]] = ("model",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
+
+    @abc.abstractmethod
+    def run(self, params: Any, work: base.Work) -> ModelFacts:
+        """Fill ``work.out``; what reports say of the model in it."""
 
     @classmethod
     def makes(cls, params: EngineParams) -> str:
@@ -53,18 +55,15 @@ def model_facts(
     architecture: str,
     types: Mapping[str, int],
     n_tensors: int,
-) -> dict[str, Json]:
-    """What reports say of a model: ``types`` is the number of tensors of each type.
-
-    ``bits_per_weight`` counts tensor data only, as llama.cpp does; ``size_bytes`` is the file.
-    """
-    return {
-        "format": file_type,
-        "size_bytes": file_bytes,
-        "tensor_bytes": tensor_bytes,
-        "weights": n_weights,
-        "bits_per_weight": bits_per_weight,
-        "architecture": architecture,
-        "tensors": n_tensors,
-        "tensor_types": dict(types),
-    }
+) -> ModelFacts:
+    """What reports say of a model: ``types`` is the number of tensors of each type."""
+    return ModelFacts(
+        format=file_type,
+        size_bytes=file_bytes,
+        weights=n_weights,
+        bits_per_weight=bits_per_weight,
+        tensor_bytes=tensor_bytes,
+        architecture=architecture,
+        tensors=n_tensors,
+        tensor_types=dict(types),
+    )

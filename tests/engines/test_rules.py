@@ -82,7 +82,7 @@ def test_any_checkpoint_is_kept_as_it_is(tmp_path: Path) -> None:
         origins={"checkpoint": origin},
     )  # fmt: skip
     facts = Cast().run(CastParams(), asked)
-    assert facts["format"] == "BF16" and facts["bits_per_weight"] == 16
+    assert facts.format == "BF16" and facts.bits_per_weight == 16
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in source.iterdir())
     rewritten = tmp_path / "fp32"
     rewritten.mkdir()
@@ -90,5 +90,5 @@ def test_any_checkpoint_is_kept_as_it_is(tmp_path: Path) -> None:
         {"checkpoint": source}, rewritten, 1, lambda done, total, unit: None, {},
         origins={"checkpoint": origin},
     )  # fmt: skip
-    assert Cast().run(CastParams(dtype="fp32"), asked)["format"] == "FP32"
+    assert Cast().run(CastParams(dtype="fp32"), asked).format == "FP32"
     assert json.loads((rewritten / "config.json").read_text())["dtype"] == "float32"

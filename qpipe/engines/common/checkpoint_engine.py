@@ -20,6 +20,7 @@ from qpipe.engines.common.delivery import Wish
 from qpipe.engines.common.module_rules import ModuleRule, resolve
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
+from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
 from qpipe.support import extras
@@ -109,18 +110,18 @@ class CheckpointEngine(Engine):
             return None
         return f"{cls.PACKAGES[0]}: {', '.join(missing)} not installed: {extras.command(cls.EXTRA)}"
 
-    def run(self, params: Any, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: Any, work: base.Work) -> ModelFacts:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
         a model that is damaged, or for an output that is not whole."""
         plain, note = self._readable(work)
         task = self.begin(params, plain)
-        found = dict(self.make(params, task))
+        found: dict[str, Any] = dict(self.make(params, task))
         finish(task)
-        facts = self.facts(params, task)
+        made = self.facts(params, task)
         shutil.rmtree(work.out / _PLAIN, ignore_errors=True)
-        told = [*([note] if note else []), *notes(found), *notes(facts)]
+        told = [*([note] if note else []), *found.pop("notes", ()), *(made.notes or ())]
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
-        return {**facts, **delivered, **found, "notes": told}
+        return made.adding(notes=told, **{**delivered, **found})
 
     @classmethod
     def refuse(cls, params: Any, order: base.Order) -> None:
@@ -205,7 +206,7 @@ class CheckpointEngine(Engine):
     def make(self, params: Any, task: Task) -> Mapping[str, Json]:
         """Write the quantized checkpoint into ``task.out``; facts that the tool told."""
 
-    def facts(self, params: Any, task: Task) -> dict[str, Json]:
+    def facts(self, params: Any, task: Task) -> ModelFacts:
         """What came out, checked against what went in."""
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
 
@@ -270,7 +271,7 @@ def wish(engine: str, params: Any, asked: Asked) -> Wish:
     )
 
 
-def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None) -> dict[str, Json]:
+def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None) -> ModelFacts:
     """What reports say of a checkpoint, read from its headers (`quantize.model_facts`).
 
     Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
@@ -285,10 +286,4 @@ def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None)
     if source is not None:
         structure.compare(found, source)
     told = [] if wish is None else delivery.check(found, wish)
-    return {**model_facts(**found.facts), "notes": [*told]}
-
-
-def notes(facts: Mapping[str, Json]) -> list[Json]:
-    """Those among an engine's facts."""
-    found = facts.get("notes")
-    return found if isinstance(found, list) else []
+    return model_facts(**found.facts).adding(notes=told)

@@ -13,6 +13,8 @@ from qpipe import __version__
 from qpipe.core.key import Json
 from qpipe.core.stamp import Stamp, stamp
 from qpipe.engines.common.module_rules import pairs
+from qpipe.results.facts import of_model
+from qpipe.results.model import ModelFacts
 from qpipe.sources.pinning import parse_hub
 from qpipe.stages.base import Order, Preview, SourceFile
 from qpipe.stages.engine import EngineParams, model_facts
@@ -227,7 +229,7 @@ def imatrix(order: Order) -> Path | None:
     return None if folder is None else only_file(folder)
 
 
-def file_facts(path: Path) -> dict[str, Json]:
+def file_facts(path: Path) -> ModelFacts:
     """`model_facts` of a GGUF file that is there already. Raises CheckpointError."""
     from qpipe.gguf.inspect import inspect
 
@@ -260,8 +262,8 @@ def preview(prepared: Prepared) -> Preview:
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
-    noted: dict[str, Json] = {"notes": [*prepared.notes]} if prepared.notes else {}
-    return Preview(model_facts(**prepared.facts) | noted, types, n_vocab=n_vocab)
+    made = model_facts(**prepared.facts).adding(notes=prepared.notes or None)
+    return Preview(of_model(made), types, n_vocab=n_vocab)
 
 
 def provenance(

@@ -29,9 +29,9 @@ def test_it_is_linked_and_has_format_and_bits(tmp_path: Path, label: str) -> Non
     out.mkdir()
     facts = Cast().run(CastParams(), _work(source, out))
     weights = 32 * 128 + 128 + 64 * 128
-    assert facts["format"] == label.split()[0]
-    assert facts["weights"] == weights
-    assert facts["bits_per_weight"] == sum(p.nbytes for p in around(parts).values()) * 8 / weights
+    assert facts.format == label.split()[0]
+    assert facts.weights == weights
+    assert facts.bits_per_weight == sum(p.nbytes for p in around(parts).values()) * 8 / weights
     assert (out / "model.safetensors").samefile(source / "model.safetensors")
 
 
@@ -41,7 +41,7 @@ def test_settings_of_old_tools_go_along(tmp_path: Path) -> None:
     (source / "quantize_config.json").write_text(json.dumps(config))
     out = tmp_path / "out"
     out.mkdir()
-    assert Cast().run(CastParams(), _work(source, out))["format"] == "GPTQ-4bit-g32-actorder"
+    assert Cast().run(CastParams(), _work(source, out)).format == "GPTQ-4bit-g32-actorder"
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
