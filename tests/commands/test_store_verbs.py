@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.commands import ls
+from qpipe.session import listing
 from tests.cli import Answer, qpipe
 from tests.commands.stores import flip, make, overwrite, path_of
 
@@ -132,7 +132,7 @@ def test_a_manifest_of_other_types_is_listed_as_damaged(
     bad = make(tmp_path / "store", "bad")
     file = path_of(tmp_path / "store", bad) / "manifest.json"
     overwrite(file, json.dumps(json.loads(file.read_bytes()) | {field: value}).encode())
-    (entry,) = ls._entries(str(tmp_path / "store"))
+    (entry,) = listing.entries(str(tmp_path / "store"))
     assert (entry["status"], entry["name"]) == ("damaged", None)
     json.dumps(entry, allow_nan=False)
 

@@ -1,0 +1,167 @@
+"""The artifacts in a store, as far as a list shows them.
+
+Reads each manifest as plain JSON, and once: what is shown of them is kept in an index beside them,
+which counts as long as a manifest's stamp stays the same. Checking them is `qpipe verify`'s work;
+importing the store would take longer than listing a thousand artifacts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from qpipe.core.layout import ARTIFACTS, INDEX, MANIFEST
+from qpipe.errors import StoreError
+from qpipe.support.files import is_folder, open_regular, up_to
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from typing import Any
+
+# What is taken from a manifest.
+_KEPT = ("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created")
+
+# Bytes of the longest manifest that is read, and what no figure in one can reach.
+_MOST = 1 << 26
+_LARGEST = 1e18
+
+
+def entries(store: str) -> list[dict[str, Any]]:
+    """Return a record of each artifact in the folder ``store``: key, status (ok or damaged), the
+    fields kept of its manifest, when it was used last, its path, and the problem of a damaged one.
+
+    Raises StoreError for a folder that cannot be read.
+    """
+    path = f"{store}/{INDEX}"
+    index = _index(path)
+    records: list[dict[str, Any]] = []
+    listed: dict[str, Any] = {}
+    for shard in _folders(f"{store}/{ARTIFACTS}"):
+        if shard.is_symlink() and not is_folder(shard.path):
+            continue
+        for artifact in _folders(shard.path):
+            entry, record = _entry(artifact, index.get(artifact.name))
+            records.append(entry)
+            if record is not None:
+                listed[artifact.name] = record
+    if listed != index:
+        _keep(path, listed)
+    return records
+
+
+def _index(path: str) -> dict[str, Any]:
+    """By key, the stamp of a manifest and the fields kept of it; nothing if it cannot be used."""
+    try:
+        with open_regular(path) as file:
+            index = json.loads(up_to(file, _MOST))
+        return index["entries"] if index["fields"] == [*_KEPT] else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def _keep(path: str, entries: dict[str, Any]) -> None:
+    from contextlib import suppress
+    from pathlib import Path
+
+    from qpipe.core.lock import write_atomic
+
+    with suppress(OSError):  # somebody else's store is only read
+        text = json.dumps({"fields": _KEPT, "entries": entries})
+        write_atomic(Path(path), text.encode(), sync=False)
+
+
+def _folders(path: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as found:
+            return [entry for entry in found if _is_folder(entry)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself: looking into it says so
+        return True
+
+
+def _entry(artifact: os.DirEntry[str], known: Any) -> tuple[dict[str, Any], list[Any] | None]:
+    """What is shown of an artifact, and its record for the index, None for one that is damaged.
+
+    ``known`` is the record that the index has.
+    """
+    problem, record, last_used = None, None, 0.0
+    values: tuple[Any, ...] = (None, None, None, 0, None, None, None, None)
+    try:
+        last_used = artifact.stat().st_mtime
+        path = f"{artifact.path}/{MANIFEST}"
+        found = os.stat(path)  # noqa: PTH116  a thousand of them
+        stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+        values = _recorded(known, stamp) or _read(path)
+        record = [stamp, [*values]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    entry: dict[str, Any] = {"key": artifact.name, "status": "damaged" if problem else "ok"}
+    entry.update(zip(_KEPT, values, strict=True))
+    entry["last_used"], entry["path"] = last_used, artifact.path
+    if problem:
+        entry["problem"] = problem
+    return entry, record
+
+
+def _recorded(known: Any, stamp: list[int]) -> tuple[Any, ...] | None:
+    try:
+        return _checked(*known[1]) if known is not None and known[0] == stamp else None
+    except (TypeError, LookupError):  # not an index of ours
+        return None
+
+
+def _read(path: str) -> tuple[Any, ...]:
+    """The values of `_KEPT` in a manifest."""
+    with open_regular(path) as file:
+        manifest = json.loads(up_to(file, _MOST))
+    facts = manifest["facts"]
+    return _checked(
+        manifest["stage"],
+        manifest["name"],
+        facts.get("format"),
+        sum(int(_number(listed["size"])) for listed in manifest["files"]),
+        facts.get("bits_per_weight"),
+        facts.get("ppl"),
+        manifest["usage"]["seconds"],
+        manifest["created"],
+    )
+
+
+def _checked(
+    stage: Any, name: Any, kind: Any, size: Any, bits: Any, ppl: Any, seconds: Any, created: Any
+) -> tuple[Any, ...]:
+    """The values of `_KEPT`. Raises TypeError for one of another type."""
+    return (
+        _text(stage),
+        _text(name),
+        None if kind is None else _text(kind),
+        int(_number(size)),
+        _optional(bits),
+        _optional(ppl),
+        _number(seconds),
+        _number(created),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.80} is no text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if not (type(value) in (int, float) and abs(value) < _LARGEST):
+        raise TypeError(f"{value!r:.80} is no number")
+    return float(value)
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else _number(value)
