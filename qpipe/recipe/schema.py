@@ -93,8 +93,18 @@ class ExecutorSpec(Params):
             "inline: one after another in this process, for debugging."
         ),
     )
-    cpus: int | None = Field(None, ge=1, description="Cores that may be booked. null: all.")
-    memory: Bytes | None = Field(None, description="Memory that may be booked, as 16GB. null: all.")
+    cpus: int | None = Field(
+        None,
+        ge=1,
+        description="Cores that may be booked. null: all that qpipe may use (affinity, CPU quota).",
+    )
+    memory: Bytes | None = Field(
+        None,
+        description=(
+            "Memory that may be booked, as 16GB. null: all that qpipe may use (limit of the "
+            "container, else the machine's)."
+        ),
+    )
     enforce_memory: bool = Field(
         False, description="true: stop a worker that takes more than its stage declares."
     )
