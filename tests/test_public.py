@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import json
 import re
@@ -59,6 +60,33 @@ def test_signatures(name: str) -> None:
     shown = str(inspect.signature(value)).replace('"', "'")
     assert re.sub(r"(: |-> )'([^']*)'", r"\1\2", shown) == SIGNATURES[name]
     assert inspect.getdoc(value)
+
+
+# What values have; they may have more.
+FIELDS = {
+    "Session": "recipe overrides sweep store runs",
+    "RunPlan": "nodes left_out notes counts errors",
+    "Comparison": "rows scores",
+    "Store": "path",
+}
+FIELDS_OF_PARTS = {
+    "qpipe.session.forecasts:PlannedNode": "name stage id state why key artifact preview error",
+    "qpipe.session.forecasts:LeftOut": "name error",
+    "qpipe.results:ModelRow": "name model format reference status size_bytes bits_per_weight path "
+    "error scores",
+    "qpipe.results:Score": "name value stderr interval unit better delta",
+    "qpipe.results:Measurement": "protocol scores on by notes",
+}
+
+
+@pytest.mark.parametrize("name", [*FIELDS, *FIELDS_OF_PARTS])
+def test_what_values_have(name: str) -> None:
+    module, _, last = name.rpartition(":")
+    value = getattr(importlib.import_module(module) if module else qpipe, last)
+    known = {*dir(value), *getattr(value, "__dataclass_fields__", ())}
+    if name == "Store":
+        known |= vars(value()).keys()
+    assert set((FIELDS | FIELDS_OF_PARTS)[name].split()) <= known
 
 
 def test_type_checkers_are_told_of_the_same_names() -> None:
