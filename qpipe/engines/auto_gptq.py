@@ -63,21 +63,21 @@ class AutoGptq(IsolatedEngine):
 
     def run(self, params: AutoGptqParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration)."""
-        from qpipe.packed import older
+        from qpipe.packed import transformers4_config
 
         self.refuse(params, work)
         source = work.inputs["model"]
         samples = token_ids.read(work.inputs["calibration"])
-        with older.view(source) as folder:
+        with transformers4_config.view(source) as folder:
             asked: dict[str, Json] = {
                 "config": {name: getattr(params, name) for name in _SHARED},
                 "samples": samples,
-                "rope_theta": older.theta(folder),
+                "rope_theta": transformers4_config.theta(folder),
             }
             found = self.call(asked, work, inputs={"model": folder})
         config = found.pop("config")
         checkpoint_files.bring_along(source, work.out)
-        older.write_config(source, work.out, config, dtype="fp16")
+        transformers4_config.write_config(source, work.out, config, dtype="fp16")
         (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
         wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
         made = checkpoint_engine.facts(work.out, source=source, wish=wish)

@@ -113,24 +113,24 @@ class AutoAwq(IsolatedEngine):
 
     def run(self, params: AutoAwqParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration), RecipeError (rules)."""
-        from qpipe.packed import older
+        from qpipe.packed import transformers4_config
 
         self.refuse(params, work)
         source = work.inputs["model"]
         samples = _usable(token_ids.read(work.inputs["calibration"]))
-        with older.view(source) as folder:
+        with transformers4_config.view(source) as folder:
             asked: dict[str, Json] = {
                 "bits": params.bits,
                 "group_size": params.group_size,
                 "version": params.version,
                 "skip": _skipped(params, source),
                 "samples": samples,
-                "rope_theta": older.theta(folder),
+                "rope_theta": transformers4_config.theta(folder),
                 "shard": "5GB",
             }
             found = self.call(asked, work, inputs={"model": folder})
         checkpoint_files.bring_along(source, work.out)
-        older.write_config(source, work.out, found.pop("config"), dtype="fp16")
+        transformers4_config.write_config(source, work.out, found.pop("config"), dtype="fp16")
         given = sum(map(len, samples))
         wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)

@@ -20,7 +20,7 @@ from qpipe.stages import base
 from qpipe.stages.engine import model_facts
 
 if TYPE_CHECKING:
-    from qpipe.gguf.prepared import Prepared
+    from qpipe.gguf.file_plan import FilePlan
 
 
 class ConvertParams(base.Params):
@@ -217,7 +217,7 @@ def _limits(checkpoint: Path) -> list[str]:
     return [*arch.limits(Config.read(checkpoint))]
 
 
-def _prepared(params: ConvertParams, order: base.Order) -> Prepared:
+def _prepared(params: ConvertParams, order: base.Order) -> FilePlan:
     from qpipe.gguf.convert import prepare
 
     return prepare(

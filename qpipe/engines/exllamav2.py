@@ -79,10 +79,10 @@ class _Exllama(IsolatedEngine):
     def _work(
         self, do: str, work: base.Work, wishes: Mapping[str, Json], measurement: Path | None
     ) -> dict[str, Any]:
-        from qpipe.packed import older
+        from qpipe.packed import transformers4_config
 
         samples = token_ids.read(work.inputs["calibration"])
-        with older.view(work.inputs["model"]) as folder:
+        with transformers4_config.view(work.inputs["model"]) as folder:
             inputs = {"model": folder}
             if measurement is not None:
                 inputs["measurement"] = measurement
@@ -117,7 +117,7 @@ class Exl2(_Exllama):
 
     def run(self, params: ExllamaParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration, measurement)."""
-        from qpipe.packed import older
+        from qpipe.packed import transformers4_config
 
         self.refuse(params, work)
         source = work.inputs["model"]
@@ -126,9 +126,9 @@ class Exl2(_Exllama):
             raise DataError(f"quantize.measurement: the file must be named {MEASUREMENT}")
         wishes = {"bits": params.bits, "head_bits": params.head_bits}
         found = self._work("quantize", work, wishes, measurement)
-        quantization = older.quantization(work.out)
+        quantization = transformers4_config.quantization(work.out)
         checkpoint_files.bring_along(source, work.out)
-        older.write_config(source, work.out, quantization, dtype="fp16")
+        transformers4_config.write_config(source, work.out, quantization, dtype="fp16")
         wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
         made = checkpoint_engine.facts(work.out, source=source, wish=wish)
         return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])

@@ -20,7 +20,7 @@ from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
 
 if TYPE_CHECKING:
-    from qpipe.gguf.prepared import Prepared
+    from qpipe.gguf.file_plan import FilePlan
 
 
 class NativeParams(gguf_engine.GgufParams):
@@ -139,7 +139,7 @@ def _finished(params: NativeParams, file: Path) -> bool:
     return not params.wanted().changes(split.read(file).file_type)
 
 
-def _prepared(params: NativeParams, order: base.Order, source: Path | Prepared) -> Prepared:
+def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
     return prepare(

@@ -24,7 +24,7 @@ from qpipe.stages.engine import Engine, model_facts
 from qpipe.stages.evaluator import only_file
 
 if TYPE_CHECKING:
-    from qpipe.gguf.prepared import Prepared
+    from qpipe.gguf.file_plan import FilePlan
 
 PROGRAM = "llama-quantize"
 # What it can hold of a text of metadata (common/common.cpp, string_parse_kv_override).
@@ -112,7 +112,7 @@ def version() -> str:
     return tools.find(PROGRAM).version
 
 
-def _prepared(params: LlamaQuantizeParams, order: base.Order) -> Prepared:
+def _prepared(params: LlamaQuantizeParams, order: base.Order) -> FilePlan:
     """What qpipe itself would write, to which the file is compared."""
     from qpipe.gguf.quantize import prepare
 
@@ -121,7 +121,7 @@ def _prepared(params: LlamaQuantizeParams, order: base.Order) -> Prepared:
 
 
 def _options(
-    params: LlamaQuantizeParams, prepared: Prepared, folder: Path
+    params: LlamaQuantizeParams, prepared: FilePlan, folder: Path
 ) -> Iterator[str | Path | int]:
     if params.pure:
         yield "--pure"
@@ -137,7 +137,7 @@ def _options(
         yield from ("--tensor-type-file", types)
 
 
-def _named(params: LlamaQuantizeParams, prepared: Prepared) -> Iterator[str]:
+def _named(params: LlamaQuantizeParams, prepared: FilePlan) -> Iterator[str]:
     from qpipe.gguf.quantize import is_published_so
 
     wanted = params.wanted()
@@ -157,7 +157,7 @@ def _notes(noted: Mapping[str, str]) -> Iterator[str]:
         yield from ("--override-kv", f"qpipe.{name}=str:{value}")
 
 
-def _quantize(arguments: list[str | Path | int], work: base.Work, prepared: Prepared) -> None:
+def _quantize(arguments: list[str | Path | int], work: base.Work, prepared: FilePlan) -> None:
     matrix = gguf_engine.imatrix(work)
     weights: list[str | Path] = [] if matrix is None else ["--imatrix", matrix.name]
     program.run(
@@ -177,7 +177,7 @@ def _progress(work: base.Work, total: int) -> Callable[[str], None]:
     return told
 
 
-def _check_room(prepared: Prepared, out: Path) -> None:
+def _check_room(prepared: FilePlan, out: Path) -> None:
     """Before it starts, since it says of a full disk only that a stream failed."""
     needed, free = prepared.facts["file_bytes"], disks.free(out.parent)
     if needed > free:
@@ -187,7 +187,7 @@ def _check_room(prepared: Prepared, out: Path) -> None:
         )
 
 
-def _compare(prepared: Prepared, out: Path) -> None:
+def _compare(prepared: FilePlan, out: Path) -> None:
     """Raise unless the file has the types that qpipe would have chosen."""
     from qpipe.gguf import reader
 

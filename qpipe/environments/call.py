@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from qpipe.core import lock
 from qpipe.core.key import Json
-from qpipe.environments import plain
+from qpipe.environments import child_runtime
 from qpipe.environments.environment import Environment
 from qpipe.errors import (
     EngineMissingError,
@@ -62,11 +62,11 @@ def call(environment: Environment, asked: Call) -> dict[str, Any]:
         TemporaryDirectory(prefix=f"qpipe-{environment.name}-") as name,
     ):
         folder = Path(name)
-        (folder / plain.JOB).write_text(json.dumps(_record(environment, asked)))
+        (folder / child_runtime.JOB).write_text(json.dumps(_record(environment, asked)))
         kills = oom_kills()
         code = _run(environment, asked, folder)
-        if (folder / plain.RESULT).exists():
-            return _facts(environment, json.loads((folder / plain.RESULT).read_bytes()))
+        if (folder / child_runtime.RESULT).exists():
+            return _facts(environment, json.loads((folder / child_runtime.RESULT).read_bytes()))
         raise _end(environment, code, oom=oom_kills() > kills)
 
 
@@ -88,7 +88,14 @@ def _run(environment: Environment, asked: Call, folder: Path) -> int:
     reading, writing = os.pipe()
     try:
         process = subprocess.Popen(
-            [str(environment.python), "-I", "-u", plain.__file__, str(folder), str(writing)],
+            [
+                str(environment.python),
+                "-I",
+                "-u",
+                child_runtime.__file__,
+                str(folder),
+                str(writing),
+            ],
             stdin=subprocess.DEVNULL,
             env={**os.environ, **_OFFLINE, "OMP_NUM_THREADS": str(asked.threads)},
             pass_fds=(writing,),

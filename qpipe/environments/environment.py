@@ -72,7 +72,7 @@ class Environment:
 
     @property
     def script(self) -> Path:
-        """What the environment's interpreter runs (`qpipe.environments.plain`)."""
+        """What the environment's interpreter runs (`qpipe.environments.child_runtime`)."""
         return self._file("py")
 
     def _file(self, suffix: str) -> Path:

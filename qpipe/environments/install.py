@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core import lock
-from qpipe.environments import sharing
+from qpipe.environments import shared_torch
 from qpipe.environments.environment import READY, SHARED, Environment
 from qpipe.environments.lockfile import TORCH
 from qpipe.errors import EngineMissingError
@@ -127,18 +127,18 @@ class _Making:
 
     def _torch(self, version: tuple[int, int]) -> Mapping[str, Any]:
         """Lend torch, or install it: what `Environment.ready` knows of it."""
-        wanted, here = self.environment.lock.torch, sharing.version()
+        wanted, here = self.environment.lock.torch, shared_torch.version()
         if wanted is None:
             return {}
-        if here is None or sharing.public(here) != wanted or version != sys.version_info[:2]:
+        if here is None or shared_torch.public(here) != wanted or version != sys.version_info[:2]:
             self.say(f"installing {TORCH} {wanted}, which is not here for that Python")
             self._pip([f"{TORCH}=={wanted}"])
             return {TORCH: wanted}
-        self.say(f"sharing {TORCH} {here} with {sharing.lender()}")
+        self.say(f"sharing {TORCH} {here} with {shared_torch.lender()}")
         folder = self.environment.home / SHARED
-        sharing.lend(folder, without=self.environment.lock.names - {TORCH})
-        sharing.on_path(self.environment.home, folder)
-        return {TORCH: here, "shared_with": sharing.lender()}
+        shared_torch.lend(folder, without=self.environment.lock.names - {TORCH})
+        shared_torch.on_path(self.environment.home, folder)
+        return {TORCH: here, "shared_with": shared_torch.lender()}
 
     def _pip(self, arguments: Sequence[str]) -> None:
         python = str(self.environment.python)

@@ -10,13 +10,23 @@ from pathlib import Path
 import gguf
 
 from qpipe import errors
-from qpipe.gguf import arch, checkpoint, ftypes, general, jsonfile, rope, stream, values, vocab
+from qpipe.gguf import (
+    arch,
+    checkpoint,
+    ftypes,
+    general_metadata,
+    jsonfile,
+    rope,
+    stream,
+    values,
+    vocab,
+)
 from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import OTHER_METHODS
-from qpipe.gguf.prepared import Facts, Prepared
+from qpipe.gguf.config_fields import OTHER_METHODS
+from qpipe.gguf.file_plan import Facts, FilePlan
 from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
@@ -56,7 +66,7 @@ def convert(
 
 def prepare(
     source: Path, *, outtype: str, name: str | None = None, pretokenizer: str | None = None
-) -> Prepared:
+) -> FilePlan:
     """The GGUF of the checkpoint in the folder ``source``, from its headers alone.
 
     ``outtype`` is F32, F16, BF16 (norms and biases stay F32), or SOURCE, the checkpoint's own
@@ -79,18 +89,20 @@ def prepare(
     dims = Dims.read(config, *architecture.expert_counts)
     outputs = plan(opened, architecture, dims, ftype)
     named = name or source.resolve().name
-    metadata = general.description(opened, architecture.name, name=named, outputs=outputs)
-    metadata |= general.sizes(opened.config, architecture, dims) | general.file_type(ftype)
+    metadata = general_metadata.description(opened, architecture.name, name=named, outputs=outputs)
+    metadata |= general_metadata.sizes(
+        opened.config, architecture, dims
+    ) | general_metadata.file_type(ftype)
     metadata |= architecture.after_file_type(opened.config, dims)
-    metadata["general.quantization_version"] = values.u32(general.QUANTIZATION_VERSION)
+    metadata["general.quantization_version"] = values.u32(general_metadata.QUANTIZATION_VERSION)
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
     notes += tuple(vocab.notes(source))
-    return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
+    return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
 
 
-def foresee(config: Path) -> Prepared:
+def foresee(config: Path) -> FilePlan:
     """The GGUF in F16 of a checkpoint of which ``config``, its config.json, alone is here: its
     tensors and its sizes, of the rest of the metadata the architecture.
 
@@ -108,10 +120,10 @@ def foresee(config: Path) -> Prepared:
     ftype = ftypes.file_type("F16")
     opened = Checkpoint(config.parent, full, tensors)
     metadata = {"general.architecture": values.string(architecture.name)}
-    metadata |= general.sizes(full, architecture, dims)
+    metadata |= general_metadata.sizes(full, architecture, dims)
     metadata |= architecture.after_file_type(full, dims)
     outputs = plan(opened, architecture, dims, ftype)
-    return Prepared(architecture.name, ftype.name, metadata, outputs, notes)
+    return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
 
 
 def precision(opened: Checkpoint) -> str:

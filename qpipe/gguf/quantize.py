@@ -12,13 +12,13 @@ from pathlib import Path
 
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
-from qpipe.gguf import mixture, split, stream, types, values, weighting
+from qpipe.gguf import imatrix_use, mixture, split, stream, types, values
 from qpipe.gguf.chunks import Output
+from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.mixture import Wanted, by_layer
 from qpipe.gguf.model import Model
-from qpipe.gguf.prepared import Prepared
 from qpipe.gguf.sources import GGUFRows
 from qpipe.gguf.types import GGMLType
 
@@ -26,7 +26,7 @@ QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 
 
 def quantize(
-    source: Path | Prepared,
+    source: Path | FilePlan,
     out: Path,
     *,
     ftype: str | Wanted,
@@ -34,7 +34,7 @@ def quantize(
     provenance: Mapping[str, str] | None = None,
     threads: int = 1,
     progress: stream.Progress | None = None,
-) -> Prepared:
+) -> FilePlan:
     """Write what `prepare` says to ``out``.
 
     Rows are quantized by ``threads`` threads; the bytes do not depend on their number. Raises as
@@ -47,12 +47,12 @@ def quantize(
 
 
 def prepare(
-    source: Path | Prepared,
+    source: Path | FilePlan,
     ftype: str | Wanted,
     *,
     imatrix: Path | None = None,
     provenance: Mapping[str, str] | None = None,
-) -> Prepared:
+) -> FilePlan:
     """``source`` under the quantization name ``ftype``, or as `Wanted` says; no weight is read.
 
     ``source`` is a GGUF file, or what `convert.prepare` says of a checkpoint, whose precision
@@ -74,17 +74,17 @@ def prepare(
             return source
     weights = None if imatrix is None else matrices.read(imatrix)
     typed, notes = _typed(given, wanted, weights)
-    outputs = weighting.weighted(typed, weights, wanted.ftype)
-    return Prepared(
+    outputs = imatrix_use.weighted(typed, weights, wanted.ftype)
+    return FilePlan(
         given.architecture,
         wanted.ftype.name,
         _metadata(given.metadata, wanted.ftype, weights) | _noted(provenance or {}),
         outputs,
-        given.notes + notes + (() if weights is None else weighting.notes(outputs, weights)),
+        given.notes + notes + (() if weights is None else imatrix_use.notes(outputs, weights)),
     )
 
 
-def read(source: Path) -> Prepared:
+def read(source: Path) -> FilePlan:
     """A GGUF model as it is, of one file or of all its parts. Raises `CheckpointError` for one that
     is damaged or not all there."""
     file = split.read(source)
@@ -92,11 +92,11 @@ def read(source: Path) -> Prepared:
         Output(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
         for tensor in file.tensors.values()
     ]
-    return Prepared(file.architecture, file.file_type, file.metadata, outputs)
+    return FilePlan(file.architecture, file.file_type, file.metadata, outputs)
 
 
 def _typed(
-    given: Prepared, wanted: Wanted, weights: IMatrix | None
+    given: FilePlan, wanted: Wanted, weights: IMatrix | None
 ) -> tuple[list[Output], tuple[str, ...]]:
     """The tensors to write, in llama-quantize's order, each with its type; notes on types."""
     ordered = by_layer(given.outputs)

@@ -14,7 +14,7 @@ from typing import Any
 
 from qpipe import errors
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import (
+from qpipe.gguf.config_fields import (
     BY_PYDIST,
     OTHER_METHODS,
     ConvertedElsewhereError,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import OTHER_METHODS
+from qpipe.gguf.config_fields import OTHER_METHODS
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 

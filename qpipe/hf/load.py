@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError, EngineMissingError
-from qpipe.hf import gaps, mixed, precision
+from qpipe.hf import gptqmodel_checkpoints, missing_weights, precision
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
 from qpipe.support import extras
@@ -76,8 +76,8 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     if said is not None:
         _refuse_unknown(folder, said)
     try:
-        if said is not None and mixed.needs_gptqmodel(folder, said):
-            model, info = mixed.load(folder, device=device), dict[str, Any]()
+        if said is not None and gptqmodel_checkpoints.needs_gptqmodel(folder, said):
+            model, info = gptqmodel_checkpoints.load(folder, device=device), dict[str, Any]()
         else:
             model, info = _read(folder, said, device=device, gguf_file=gguf_file)
     except ImportError as error:
@@ -86,7 +86,7 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
         raise CheckpointError(
             f"{folder}: transformers cannot load this checkpoint: {_words(error)}"
         ) from error
-    gaps.refuse(folder, info)
+    missing_weights.refuse(folder, info)
     _compute_plainly(model)
     if method == "auto-round" and device == "cpu":
         # transformers refuses `float()` of a quantized model; what is left are scales in float16.
@@ -109,7 +109,7 @@ def _read(
         options = _own_config(folder, said)
     options["dtype"] = torch.float32
     if said is not None:
-        options |= mixed.kernel(said) if device == "cpu" else {}
+        options |= gptqmodel_checkpoints.kernel(said) if device == "cpu" else {}
         name = precision.on_cpu(said) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained
@@ -175,10 +175,10 @@ def _own_settings(folder: Path, said: Settings) -> dict[str, Any] | None:
     if said.method == "auto-round" and said.fields.get("packing_format") == "auto_round:fp8":
         # The layout of method fp8; auto-round's own reader fails at groups of two numbers.
         names = ("activation_scheme", "weight_block_size")
-        gaps.refuse_unscaled(folder)
+        missing_weights.refuse_unscaled(folder)
         found = {"quant_method": "fp8", **{n: said.fields[n] for n in names if n in said.fields}}
     if said.method == "fp8":
-        gaps.refuse_unscaled(folder)
+        missing_weights.refuse_unscaled(folder)
     if found is None and said.method == "auto-round":
         precision.auto_round_in_float32()
     return found

@@ -13,7 +13,7 @@ from qpipe.core.graph import Resources, order
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
 from qpipe.machine import cores
-from qpipe.recipe import unread, wording
+from qpipe.recipe import messages, unread
 from qpipe.recipe.draft import (
     ChainRoles,
     ExecutorDraft,
@@ -84,7 +84,9 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     if not valid:
         first_error = next(one for one in tried if isinstance(one, UsageError))
         raise (
-            first_error if len(jobs) == 1 else RecipeError(wording.invalid_jobs(invalid, len(jobs)))
+            first_error
+            if len(jobs) == 1
+            else RecipeError(messages.invalid_jobs(invalid, len(jobs)))
         )
     first = valid[0].recipe
     _refuse_two_executors(valid)

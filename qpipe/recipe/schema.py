@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from qpipe.errors import RecipeError, UsageError, nearest
-from qpipe.recipe.wording import as_pairs
+from qpipe.recipe.messages import as_pairs
 from qpipe.stages.base import Params
 from qpipe.support.quantities import parse_size
 

@@ -12,7 +12,7 @@ from qpipe.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from qpipe.environments.environment import Environment
-    from qpipe.environments.removing import Installed
+    from qpipe.environments.removal import Installed
     from qpipe.stages.base import Stage
     from qpipe.stages.plugins import BrokenPlugin
 
@@ -30,7 +30,7 @@ class Inventory:
 
 def inventory() -> Inventory:
     """Return what is installed, in the order of kinds; what is missing here is no failure."""
-    from qpipe.environments.removing import installed
+    from qpipe.environments.removal import installed
     from qpipe.stages.plugins import plugins
     from qpipe.stages.registry import all_stages
 
@@ -85,8 +85,8 @@ def remove(names: Sequence[str], *, say: Callable[[str], None]) -> list[dict[str
 
     ``say`` takes what is not there. Raises UsageError for one in use, or a name that is none.
     """
-    from qpipe.environments.removing import installed
-    from qpipe.environments.removing import remove as take_away
+    from qpipe.environments.removal import installed
+    from qpipe.environments.removal import remove as take_away
 
     on_disk = installed(environments().values())
     for name in names:

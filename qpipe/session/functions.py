@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.gguf.prepared import Prepared
+    from qpipe.gguf.file_plan import FilePlan
     from qpipe.results.measurement import Measurement
 
 Progress = Callable[[int, int], None]
@@ -149,7 +149,7 @@ def _gguf_file(model: Path) -> Path | None:
 
 
 def _write(
-    prepared: Prepared, out: str | Path, threads: int | None, progress: Progress | None
+    prepared: FilePlan, out: str | Path, threads: int | None, progress: Progress | None
 ) -> Path:
     from qpipe.llamacpp.opening import require_loadable
 

@@ -60,7 +60,7 @@ def _announce(draft: RunDraft, context: Context) -> None:
         context.notify(note)
     invalid = draft["invalid"]
     if invalid and not (context.keep_going or draft["skip_invalid"]):
-        from qpipe.recipe.wording import invalid_jobs
+        from qpipe.recipe.messages import invalid_jobs
 
         raise RecipeError(invalid_jobs(invalid, len(invalid) + len(draft["jobs"])))
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.environments import sharing
+from qpipe.environments import shared_torch
 from qpipe.environments.environment import READY, SHARED, Environment
 from qpipe.environments.install import install
 from qpipe.errors import EngineMissingError
@@ -112,9 +112,9 @@ def test_killed_at_any_instant(own: Path, after: float) -> None:
 
 @pytest.mark.slow
 def test_torch_is_lent(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    here = sharing.version()
+    here = shared_torch.version()
     assert here is not None
-    environment = tiny.environment(own, torch=sharing.public(here))
+    environment = tiny.environment(own, torch=shared_torch.public(here))
     assert f"sharing torch {here}" in "\n".join(make(environment))
     code = "import json, sys, torch; print(json.dumps([torch.__version__, torch.__file__]))"
     try:
@@ -125,7 +125,7 @@ def test_torch_is_lent(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     except subprocess.CalledProcessError:
         pass
     # torch's own requirements are for the lock to have; this one has none.
-    site = str(Path(sharing.lender()))
+    site = str(Path(shared_torch.lender()))
     done = subprocess.run(
         [environment.python, "-I", "-c", f"import sys; sys.path.append({site!r}); {code}"],
         capture_output=True,

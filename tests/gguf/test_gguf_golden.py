@@ -14,7 +14,7 @@ from qpipe import errors
 from qpipe.gguf import ftypes, reader, values
 from qpipe.gguf.convert import OUTTYPES, convert
 from qpipe.gguf.convert import prepare as checkpoint
-from qpipe.gguf.prepared import Prepared
+from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
 
@@ -78,7 +78,7 @@ def test_quantized_files_are_bit_identical(
     """
     model, ftype, use = case["model"], case["ftype"], case["imatrix"]
     outtype = samples.CONVERTED[model]
-    source: Path | Prepared = convert_once(model)
+    source: Path | FilePlan = convert_once(model)
     if ftype != outtype:
         source = checkpoint(samples.MODELS[model], outtype=outtype)
     out = tmp_path / "quantized.gguf"

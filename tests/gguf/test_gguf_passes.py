@@ -12,8 +12,8 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import chunks, convert, imatrix_write, quantize, quantizers, reader, stream
+from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.mixture import Wanted
-from qpipe.gguf.prepared import Prepared
 from qpipe.gguf.types import GGMLType
 from tests.gguf.test_gguf_arch import make
 
@@ -50,7 +50,7 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return make(request.param, tmp_path_factory.mktemp(str(request.param)))
 
 
-def levels(given: Prepared, folder: Path, names: Sequence[str]) -> list[Prepared]:
+def levels(given: FilePlan, folder: Path, names: Sequence[str]) -> list[FilePlan]:
     """Each level of a model, those that say so with random importances."""
     rng = np.random.default_rng(3)
     entries = {

@@ -11,7 +11,7 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import convert, stream, values
-from qpipe.gguf.prepared import Prepared
+from qpipe.gguf.file_plan import FilePlan
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.llamacpp.opening import require_loadable
 from qpipe.llamacpp.structs import WHEEL
@@ -19,11 +19,11 @@ from tests.gguf import samples
 
 
 @pytest.fixture
-def prepared() -> Prepared:
+def prepared() -> FilePlan:
     return convert.prepare(samples.MODELS["stories-tok105"], outtype="F16")
 
 
-def header(prepared: Prepared, out: Path, **changes: bytes) -> Path:
+def header(prepared: FilePlan, out: Path, **changes: bytes) -> Path:
     """The file without its weights, as it lies there before they are written."""
     metadata = {**prepared.metadata, **{k.replace("_0_", "."): v for k, v in changes.items()}}
     out.write_bytes(stream.header(metadata, prepared.outputs))
@@ -32,11 +32,11 @@ def header(prepared: Prepared, out: Path, **changes: bytes) -> Path:
     return out
 
 
-def test_the_header_alone_is_loaded(prepared: Prepared, tmp_path: Path) -> None:
+def test_the_header_alone_is_loaded(prepared: FilePlan, tmp_path: Path) -> None:
     assert require_loadable(header(prepared, tmp_path / "m.gguf")) is None
 
 
-def test_a_tokenizer_that_llama_cpp_has_not(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_tokenizer_that_llama_cpp_has_not(prepared: FilePlan, tmp_path: Path) -> None:
     changes = {
         "tokenizer_0_ggml_0_model": values.string("gpt2"),
         "tokenizer_0_ggml_0_pre": values.string("gpt4o"),
@@ -46,7 +46,7 @@ def test_a_tokenizer_that_llama_cpp_has_not(prepared: Prepared, tmp_path: Path) 
         require_loadable(header(prepared, tmp_path / "m.gguf", **changes))
 
 
-def test_a_missing_tensor(prepared: Prepared, tmp_path: Path) -> None:
+def test_a_missing_tensor(prepared: FilePlan, tmp_path: Path) -> None:
     lacking = replace(
         prepared, outputs=[o for o in prepared.outputs if o.name != "blk.1.attn_k.weight"]
     )
@@ -54,7 +54,7 @@ def test_a_missing_tensor(prepared: Prepared, tmp_path: Path) -> None:
         require_loadable(header(lacking, tmp_path / "m.gguf"))
 
 
-def test_where_llama_cpp_ends_its_process(prepared: Prepared, tmp_path: Path) -> None:
+def test_where_llama_cpp_ends_its_process(prepared: FilePlan, tmp_path: Path) -> None:
     """Experts in use where there are none: an assertion of load_hparams."""
     file = header(prepared, tmp_path / "m.gguf", llama_0_expert_used_count=values.u32(3))
     with pytest.raises(
@@ -63,14 +63,14 @@ def test_where_llama_cpp_ends_its_process(prepared: Prepared, tmp_path: Path) ->
         require_loadable(file)
 
 
-def test_an_architecture_that_this_llama_cpp_has_not(prepared: Prepared, tmp_path: Path) -> None:
+def test_an_architecture_that_this_llama_cpp_has_not(prepared: FilePlan, tmp_path: Path) -> None:
     changes = {"general_0_architecture": values.string("of-next-year")}
     note = require_loadable(header(prepared, tmp_path / "m.gguf", **changes))
     assert note is not None and "does not know the architecture 'of-next-year'" in note
 
 
 def test_where_there_is_no_llama_cpp(
-    prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: FilePlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / WHEEL).mkdir()
     (tmp_path / WHEEL / "__init__.py").touch()  # another package under that name

@@ -10,8 +10,8 @@ import pytest
 from qpipe.core.graph import Node, Runtime
 from qpipe.core.plan import PlannedJob
 from qpipe.errors import RecipeError
+from qpipe.gguf.bits_estimate import bits
 from qpipe.gguf.mixture import Wanted
-from qpipe.gguf.typical import bits
 from qpipe.recipe.draft import ChainRoles
 from qpipe.recipe.drafting import draft
 from qpipe.recipe.levels import Level, wired

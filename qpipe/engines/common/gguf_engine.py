@@ -22,8 +22,8 @@ from qpipe.stages.evaluator import only_file
 from qpipe.support.files import exists, expanded
 
 if TYPE_CHECKING:
+    from qpipe.gguf.file_plan import FilePlan
     from qpipe.gguf.mixture import Wanted
-    from qpipe.gguf.prepared import Prepared
 
 GGUF_FILE = "model.gguf"
 
@@ -149,7 +149,7 @@ class GgufParams(EngineParams):
 
     def bits_per_weight(self) -> float:
         """Of a typical model."""
-        from qpipe.gguf.typical import bits
+        from qpipe.gguf.bits_estimate import bits
 
         return bits(self.wanted())
 
@@ -166,7 +166,7 @@ class GgufParams(EngineParams):
         )
 
 
-def source(params: GgufParams, order: Order) -> Path | Prepared:
+def source(params: GgufParams, order: Order) -> Path | FilePlan:
     """The GGUF file in role ``model``, or what its checkpoint would be as one.
 
     Raises CheckpointError for a checkpoint that is damaged or cannot be converted.
@@ -187,7 +187,7 @@ def _converted(
     outtype: str,
     name: str | None,
     pretokenizer: str | None,
-) -> Prepared:
+) -> FilePlan:
     from qpipe.gguf.convert import prepare
 
     return prepare(folder, outtype=outtype, name=name, pretokenizer=pretokenizer)
@@ -257,7 +257,7 @@ def try_to_load(notes: list[str], file: Path) -> None:
         notes.append(note)
 
 
-def preview(prepared: Prepared) -> Preview:
+def preview(prepared: FilePlan) -> Preview:
     """What is known of a file before it is written."""
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}

@@ -1,4 +1,4 @@
-"""AutoGPTQ 0.7.1 in its own environment (`qpipe.environments.plain`); CUDA alone.
+"""AutoGPTQ 0.7.1 in its own environment (`qpipe.environments.child_runtime`); CUDA alone.
 
 It names its file after bits and groups, and its config after the folder it was written to: both
 become what other runtimes look for.
@@ -14,7 +14,7 @@ import torch
 from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
 
 if TYPE_CHECKING:
-    from qpipe.environments.plain import Job
+    from qpipe.environments.child_runtime import Job
 
 # What it says of where a checkpoint lay, not of how it was made.
 _PLACES = ("model_name_or_path", "model_file_base_name")

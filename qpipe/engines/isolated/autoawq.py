@@ -1,4 +1,4 @@
-"""AutoAWQ 0.2.9 in its own environment (`qpipe.environments.plain`).
+"""AutoAWQ 0.2.9 in its own environment (`qpipe.environments.child_runtime`).
 
 Traps that are handled here: ``from_pretrained`` runs a model's code unless it is told not to;
 calibration samples longer than ``max_calib_seq_len`` are dropped, and the rest of the last block
@@ -17,7 +17,7 @@ from awq import AutoAWQForCausalLM
 from awq.quantize.quantizer import AwqQuantizer
 
 if TYPE_CHECKING:
-    from qpipe.environments.plain import Job
+    from qpipe.environments.child_runtime import Job
 
 
 def run(job: Job) -> dict[str, Any]:

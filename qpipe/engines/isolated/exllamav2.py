@@ -1,4 +1,4 @@
-"""exllamav2 0.3.2 in its own environment (`qpipe.environments.plain`); CUDA alone.
+"""exllamav2 0.3.2 in its own environment (`qpipe.environments.child_runtime`); CUDA alone.
 
 Its converter is a script: it is run in this process with its own command line, given our token ids
 in place of those that it would make of a parquet file. It keeps its work in a folder and goes on
@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 
 if TYPE_CHECKING:
-    from qpipe.environments.plain import Job
+    from qpipe.environments.child_runtime import Job
 
 _STATE = "job_new.json"
 _MEASUREMENT = "measurement.json"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from qpipe import errors
 from qpipe.gguf.arch.base import Architecture
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import ConvertedElsewhereError
+from qpipe.gguf.config_fields import ConvertedElsewhereError
 
 
 @functools.cache

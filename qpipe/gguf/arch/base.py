@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from qpipe.gguf import fields, scalings, values
+from qpipe.gguf import config_fields, scalings, values
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import Field, Fields, Flag, Only, Positive, Whole
-from qpipe.gguf.inert import INERT
+from qpipe.gguf.config_fields import Field, Fields, Flag, Only, Positive, Whole
+from qpipe.gguf.ignored_fields import INERT
 from qpipe.gguf.scalings import Scalings
 
 # llama.cpp, src/llama-hparams.h; the second is LLAMA_MAX_EXPERTS of older versions too.
@@ -111,7 +111,7 @@ def plain_heads(config: Config) -> None:
     hidden, heads = (config.integer(n) for n in ("hidden_size", "num_attention_heads"))
     if config.has("head_dim") and config.integer("head_dim") * heads != hidden:
         why = f"llama.cpp loads heads of hidden_size / num_attention_heads ({hidden} / {heads})"
-        raise config.unfit("head_dim", f"{why} alone{fields.OTHER_METHODS}")
+        raise config.unfit("head_dim", f"{why} alone{config_fields.OTHER_METHODS}")
 
 
 def _optional(config: Config, *fields: str) -> int:
@@ -202,8 +202,8 @@ class Architecture:
 
         Raises `CheckpointError` for a field whose value GGUF or qpipe cannot express.
         """
-        full, notes = scalings.standardized(fields.completed(config, self.fields), self.rope)
-        notes += [*self.check(full), *fields.unknown(config, self.fields)]
+        full, notes = scalings.standardized(config_fields.completed(config, self.fields), self.rope)
+        notes += [*self.check(full), *config_fields.unknown(config, self.fields)]
         return full, tuple(notes)
 
     def expected(self, dims: Dims, config: Config) -> Iterator[tuple[str, Spec]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from qpipe.gguf import scalings, values, windows
 from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import OTHER_METHODS, Constant, Field, Fields, Only, Positive, Whole
+from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Fields, Only, Positive, Whole
 from qpipe.gguf.scalings import Scalings
 
 NORM = Spec(("hidden",), shift=1.0)

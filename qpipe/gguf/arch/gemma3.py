@@ -12,7 +12,7 @@ from qpipe.gguf import values, windows
 from qpipe.gguf.arch import gemma2
 from qpipe.gguf.arch.base import Architecture, Dims, Spec
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import OTHER_METHODS, Constant, Field, Flag, Only, Positive, Whole
+from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Flag, Only, Positive, Whole
 from qpipe.gguf.scalings import Scalings
 
 _PERIOD = 6  # of layers, of which the last attends to all (src/models/gemma3.cpp)

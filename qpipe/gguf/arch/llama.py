@@ -9,7 +9,7 @@ from __future__ import annotations
 from qpipe.gguf import values, windows
 from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import Constant, Flag
+from qpipe.gguf.config_fields import Constant, Flag
 from qpipe.gguf.scalings import Scalings
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from qpipe.gguf.arch import llama
 from qpipe.gguf.arch.base import BASE
-from qpipe.gguf.fields import Constant, Whole
+from qpipe.gguf.config_fields import Constant, Whole
 
 ARCHITECTURE = replace(
     llama.ARCHITECTURE,

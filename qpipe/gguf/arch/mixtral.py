@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from qpipe.gguf.arch import llama
 from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Spec
-from qpipe.gguf.fields import Constant, Field, Positive, Whole
+from qpipe.gguf.config_fields import Constant, Field, Positive, Whole
 
 ARCHITECTURE = replace(
     llama.ARCHITECTURE,

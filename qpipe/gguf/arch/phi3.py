@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from qpipe.gguf import rope, values, windows
 from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec, plain_heads
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import Constant, Positive, Whole
+from qpipe.gguf.config_fields import Constant, Positive, Whole
 from qpipe.gguf.scalings import Scalings
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from qpipe.gguf import windows
 from qpipe.gguf.arch.base import BASE, Architecture, Spec, plain_heads
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import Constant, Field, Fields, Flag, Whole
+from qpipe.gguf.config_fields import Constant, Field, Fields, Flag, Whole
 
 # Of a window that counts only if it is used.
 WINDOW: Fields = {

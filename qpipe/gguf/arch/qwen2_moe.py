@@ -13,7 +13,7 @@ from qpipe.gguf import values, windows
 from qpipe.gguf.arch import qwen2
 from qpipe.gguf.arch.base import ALIKE, BASE, MAX_EXPERTS, Architecture, Dims, Spec, plain_heads
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import Constant, Fields, Flag, Only, Whole
+from qpipe.gguf.config_fields import Constant, Fields, Flag, Only, Whole
 
 EXPERTS = {
     "mlp.experts.{}.down_proj.weight": Spec(("hidden", "expert_ffn")),

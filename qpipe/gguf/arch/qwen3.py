@@ -8,7 +8,7 @@ from __future__ import annotations
 from qpipe.gguf import windows
 from qpipe.gguf.arch import qwen2
 from qpipe.gguf.arch.base import BASE, Architecture, Spec
-from qpipe.gguf.fields import Constant, Only, Whole
+from qpipe.gguf.config_fields import Constant, Only, Whole
 
 # transformers then puts one on o_proj as well, for which llama.cpp has no place here.
 NO_BIAS = Only(False, why="llama.cpp loads no bias of o_proj here")

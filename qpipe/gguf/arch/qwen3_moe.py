@@ -9,7 +9,7 @@ from qpipe.gguf import values, windows
 from qpipe.gguf.arch import qwen2, qwen2_moe, qwen3
 from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Architecture, Dims
 from qpipe.gguf.config import Config
-from qpipe.gguf.fields import Constant, Only, Whole
+from qpipe.gguf.config_fields import Constant, Only, Whole
 
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from qpipe.errors import RecipeError
-from qpipe.recipe import wording
+from qpipe.recipe import messages
 from qpipe.recipe.origins import Layer, Origins
 from qpipe.recipe.references import References, replaced
 
@@ -84,10 +84,10 @@ def ask(
             return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
         return node
     except MissingMandatoryValue as error:
-        raise RecipeError(wording.missing_value(field, origins)) from error
+        raise RecipeError(messages.missing_value(field, origins)) from error
     except (OmegaConfBaseException, RecursionError) as error:
         # Reached through an interpolation, a missing value is an error of another class.
         if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
-            raise RecipeError(wording.missing_value(missing[1], origins)) from error
-        message = wording.bad_interpolation(field, str(error), config=raw, origins=origins)
+            raise RecipeError(messages.missing_value(missing[1], origins)) from error
+        message = messages.bad_interpolation(field, str(error), config=raw, origins=origins)
         raise RecipeError(message) from error

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
-from qpipe.recipe import wording
+from qpipe.recipe import messages
 from qpipe.recipe.bounds import check_expansion
 from qpipe.recipe.load.base import Base, ask, plain, with_scalars
 from qpipe.recipe.load.errors import our_errors
@@ -69,9 +69,9 @@ class Composer:
         """An override as Hydra reads it. Raises RecipeError."""
         if text not in self._parsed:
             if not text or text.startswith("="):
-                raise RecipeError(wording.bad_syntax(text, ""))
+                raise RecipeError(messages.bad_syntax(text, ""))
             if "_target_" in text:
-                raise RecipeError(wording.holds_target(f"the override {text!r}"))
+                raise RecipeError(messages.holds_target(f"the override {text!r}"))
             with our_errors(self.file):
                 self._parsed[text] = self._parser.parse_overrides([text])[0]
         return self._parsed[text]
@@ -80,7 +80,7 @@ class Composer:
         """Raises RecipeError for an override with several values, outside a sweep."""
         for text in self.task:
             if self.parse(text).is_sweep_override():
-                raise RecipeError(wording.sweep_without_multirun(text))
+                raise RecipeError(messages.sweep_without_multirun(text))
 
     def fixed(self) -> list[Override]:
         """The overrides that every job of a sweep has."""
@@ -203,7 +203,7 @@ class Composer:
         fits = isinstance(override.value(), (str, list)) and not override.is_force_add()
         if not (fits or override.is_delete() or override.is_hydra_override()):
             group = override.key_or_group
-            message = wording.not_a_group_option(
+            message = messages.not_a_group_option(
                 str(override.input_line), group, self._options(group)
             )
             raise RecipeError(message)
@@ -248,14 +248,14 @@ class Composer:
     def _why_not(self, override: Override, config: DictConfig, error: Exception) -> str:
         text, field = str(override.input_line), override.key_or_group
         if override.package is not None:
-            return wording.no_such_group(text, field, self._group_names())
+            return messages.no_such_group(text, field, self._group_names())
         groups = self._group_names()
-        if unknown := wording.unknown_field(text, field, config=plain(config), groups=groups):
+        if unknown := messages.unknown_field(text, field, config=plain(config), groups=groups):
             return unknown
         if override.is_add():
-            return wording.exists_already(text, field)
-        reason = wording.condensed(str(error.__cause__ or error))
+            return messages.exists_already(text, field)
+        reason = messages.condensed(str(error.__cause__ or error))
         if absent := re.match(r"Key '(.*)' is not in struct", reason):
             known = OmegaConf.select(config, field)
-            return wording.unknown_key(text, field, absent[1], known=[str(key) for key in known])
+            return messages.unknown_key(text, field, absent[1], known=[str(key) for key in known])
         return f"the override {text!r} cannot be applied: {reason}"

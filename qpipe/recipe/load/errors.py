@@ -13,7 +13,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
-from qpipe.recipe import wording
+from qpipe.recipe import messages
 from qpipe.recipe.origins import shown
 
 
@@ -37,12 +37,12 @@ def our_errors(
     except yaml.MarkedYAMLError as error:
         raise RecipeError(_bad_yaml(error)) from error
     except OverrideParseException as error:
-        raise RecipeError(wording.bad_syntax(error.override, str(error))) from error
+        raise RecipeError(messages.bad_syntax(error.override, str(error))) from error
     except MissingConfigException as error:
         raise RecipeError(_missing_file(error, file, asked, options)) from error
     except (HydraException, OmegaConfBaseException) as error:
         # Hydra often leaves the reason to the error that it was raised from.
-        reason = wording.condensed(str(error)) or wording.condensed(str(error.__cause__))
+        reason = messages.condensed(str(error)) or messages.condensed(str(error.__cause__))
         raise RecipeError(f"{shown(str(file))}: {reason}") from error
     except RecursionError as error:
         problem = "it leads back to itself: its defaults list, or an anchor inside what it names"
@@ -52,13 +52,13 @@ def our_errors(
         problem = "its defaults list or its hydra block is not as Hydra wants it"
         raise RecipeError(f"{shown(str(file))}: {problem} ({error or 'no reason'})") from error
     except (UserWarning, ValueError, OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"{shown(str(file))}: {wording.condensed(str(error))}") from error
+        raise RecipeError(f"{shown(str(file))}: {messages.condensed(str(error))}") from error
 
 
 def _bad_yaml(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     problem = ", ".join(part for part in (error.context, error.problem) if part)
-    return wording.bad_yaml(mark.name, mark.line + 1, mark.column + 1, problem=problem)
+    return messages.bad_yaml(mark.name, mark.line + 1, mark.column + 1, problem=problem)
 
 
 def _missing_file(
@@ -76,4 +76,4 @@ def _missing_file(
         where = f"the override {overrides[-1]!r}"
     elif parent and parent[1] != file.stem and option not in file.read_text(encoding="utf-8"):
         where = f"{parent[1]}.yaml"
-    return wording.unknown_option(missing, options(group) if group else (), where=where)
+    return messages.unknown_option(missing, options(group) if group else (), where=where)

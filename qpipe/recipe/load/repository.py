@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
-from qpipe.recipe import wording
+from qpipe.recipe import messages
 from qpipe.recipe.bounds import check_file
 from qpipe.recipe.origins import Layer, Origins, line_of, shown
 from qpipe.recipe.references import targets
@@ -44,7 +44,7 @@ class Repository(CachingConfigRepository):
         for entry in config_search_path.get_path():
             path, provider = str(entry.path), str(entry.provider)
             if provider.startswith("hydra.searchpath") and re.match(r"(?!file://)\w+:", path):
-                raise RecipeError(wording.not_a_folder(path))
+                raise RecipeError(messages.not_a_folder(path))
         super().initialize_sources(config_search_path)
 
     def _roots(self) -> list[Path]:
@@ -63,7 +63,7 @@ class Repository(CachingConfigRepository):
             path = next((path for path in paths if Path(path).is_file()), config_path)
             field = str(getattr(error, "full_key", None) or "")
             where = Origins(path, [Layer(path)]).origin(field) if field else shown(path)
-            raise RecipeError(f"{where}: {wording.condensed(str(error))}") from error
+            raise RecipeError(f"{where}: {messages.condensed(str(error))}") from error
         if found is not None:
             self._check_targets(found, config_path)
         return found
@@ -80,7 +80,7 @@ class Repository(CachingConfigRepository):
             self.trusted.update(named)
         elif named:
             path = _file_of(found, config_path)
-            raise RecipeError(wording.holds_target(line_of(path, "_target_")))
+            raise RecipeError(messages.holds_target(line_of(path, "_target_")))
 
     def group_exists(self, config_path: str) -> bool:
         """Whether there is such a group."""

@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
-from qpipe.recipe import wording
+from qpipe.recipe import messages
 from qpipe.recipe.labels import labels
 from qpipe.recipe.load.base import Base
 from qpipe.recipe.load.compose import Composer
@@ -110,7 +110,7 @@ class QpipeSweeper(Sweeper):
         for override in [*self.parser.parse_overrides(params), *asked]:
             choices[override.get_key_element()] = _choices(override, self.max_jobs)
         if math.prod(map(len, choices.values())) > self.max_jobs:
-            raise RecipeError(wording.too_many_jobs(self.max_jobs))
+            raise RecipeError(messages.too_many_jobs(self.max_jobs))
         jobs = list(itertools.product(*choices.values()))
         size = len(jobs) if self.max_batch_size is None else self.max_batch_size
         if size < 1:
@@ -144,7 +144,7 @@ def _choices(override: Override, most: int) -> list[str]:
     if override.is_range_sweep():
         asked = override.value()
         if isinstance(asked, RangeSweep) and _length(asked) > most:
-            raise RecipeError(wording.too_many_jobs(most))
+            raise RecipeError(messages.too_many_jobs(most))
     try:
         values = list(itertools.islice(override.sweep_string_iterator(), most + 1))
     except (HydraException, ValueError) as error:
@@ -235,12 +235,12 @@ def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | N
             )
             sweeper.sweep(arguments=list(composer.task))
         except OverrideParseException as error:
-            message = wording.bad_syntax(error.override, str(error))
+            message = messages.bad_syntax(error.override, str(error))
             raise RecipeError(f"hydra.sweeper.params: {message}") from error
         except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
             if error is batches.error:
                 raise
-            reason = wording.condensed(str(error))
+            reason = messages.condensed(str(error))
             raise RecipeError(f"the sweeper {_target(settings)}: {reason}") from error
 
 
@@ -256,7 +256,7 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     hydra = config.hydra
     launcher = _target(hydra.launcher)
     if launcher not in (_LauncherConf._target_, f"{_BASIC}launcher.BasicLauncher"):
-        raise RecipeError(wording.not_launchable(launcher))
+        raise RecipeError(messages.not_launchable(launcher))
     # A recipe that does not build on config.yaml has Hydra's own, which write to disk.
     hydra.launcher = OmegaConf.structured(_LauncherConf)
     if _target(hydra.sweeper) == f"{_BASIC}sweeper.BasicSweeper":
@@ -267,7 +267,7 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     with our_errors(composer.file):
         named = targets(OmegaConf.to_container(hydra.sweeper, resolve=True))
     for target in named - composer.loader.trusted - {_SweeperConf._target_}:
-        raise RecipeError(wording.holds_target(f"hydra.sweeper ({target})"))
+        raise RecipeError(messages.holds_target(f"hydra.sweeper ({target})"))
     _refuse_code(hydra.sweeper)
     return config
 
@@ -277,10 +277,10 @@ def _refuse_code(settings: DictConfig) -> None:
     module, and a storage whose URL chooses a database driver; Redis would unpickle)."""
     custom = OmegaConf.select(settings, "custom_search_space")
     if custom is not None:
-        raise RecipeError(wording.names_code("hydra.sweeper.custom_search_space", custom))
+        raise RecipeError(messages.names_code("hydra.sweeper.custom_search_space", custom))
     storage = OmegaConf.select(settings, "storage")
     if storage is not None and not str(storage).startswith("sqlite:///"):
-        message = wording.names_code("hydra.sweeper.storage", storage)
+        message = messages.names_code("hydra.sweeper.storage", storage)
         raise RecipeError(f"{message}; give null or a file, sqlite:///PATH")
 
 

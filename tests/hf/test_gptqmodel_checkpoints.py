@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qpipe.hf import mixed
+from qpipe.hf import gptqmodel_checkpoints
 from qpipe.hf.quantized import Settings, settings
 
 LAYER = "model.layers.0"
@@ -48,7 +48,7 @@ def folder(path: Path, *names: str, **config: Any) -> tuple[Path, Settings]:
 def test_who_reads_it(
     tmp_path: Path, names: tuple[str, ...], config: dict[str, Any], wanted: bool
 ) -> None:
-    assert mixed.needs_gptqmodel(*folder(tmp_path, *names, **config)) == wanted
+    assert gptqmodel_checkpoints.needs_gptqmodel(*folder(tmp_path, *names, **config)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_four_bits_are_computed_by_the_kernel_that_has_float32(
     tmp_path: Path, config: dict[str, Any], backend: str | None
 ) -> None:
     _, said = folder(tmp_path, PACKED, **config)
-    options = mixed.kernel(said)
+    options = gptqmodel_checkpoints.kernel(said)
     assert (options["quantization_config"].backend if options else None) == backend
 
 
@@ -81,7 +81,7 @@ def test_scales_are_as_they_are_stored(tmp_path: Path) -> None:
     module.register_buffer("scales", scales.to(torch.bfloat16).float())
     model = torch.nn.ModuleDict({"q_proj": module})
     assert not torch.equal(model.state_dict()["q_proj.scales"], scales.float())
-    mixed._as_stored(tmp_path, model)
+    gptqmodel_checkpoints._as_stored(tmp_path, model)
     assert torch.equal(model.state_dict()["q_proj.scales"], scales.float())
 
 
@@ -95,4 +95,4 @@ def test_what_is_not_there_is_not_made_up(tmp_path: Path) -> None:
     module.register_buffer("qweight", torch.zeros(16, 64, dtype=torch.int32))
     model = torch.nn.ModuleDict({"k_proj": module})
     with pytest.raises(CheckpointError, match=r"lacks 1 packed matrices .* k_proj\.qweight"):
-        mixed._refuse_gaps(made, model)
+        gptqmodel_checkpoints._refuse_gaps(made, model)

@@ -33,7 +33,7 @@ class Facts(TypedDict):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class FilePlan:
     """Known from headers alone.
 
     ``notes`` tell what of config.json GGUF leaves out, and what an importance matrix does not

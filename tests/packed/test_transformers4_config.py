@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import CheckpointError
-from qpipe.packed import older
+from qpipe.packed import transformers4_config
 
 PATH = Path("config.json")
 
 
 def test_a_base_and_no_scaling() -> None:
-    found = older.config(
+    found = transformers4_config.config(
         PATH, {"dtype": "bfloat16", "rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}
     )
     assert found == {"torch_dtype": "bfloat16", "rope_theta": 5e5}
 
 
 def test_scaling_and_a_part_of_the_head() -> None:
-    found = older.config(
+    found = transformers4_config.config(
         PATH,
         {
             "rope_parameters": {
@@ -41,13 +41,13 @@ def test_scaling_and_a_part_of_the_head() -> None:
 
 def test_an_old_config_is_as_it_was() -> None:
     old = {"rope_theta": 1e6, "rope_scaling": None, "torch_dtype": "float16"}
-    assert older.config(PATH, old) == old
+    assert transformers4_config.config(PATH, old) == old
 
 
 def test_one_set_for_each_kind_of_layer() -> None:
     sets = {"full_attention": {"rope_theta": 1e6}, "sliding_attention": {"rope_theta": 1e4}}
     with pytest.raises(CheckpointError, match="full_attention, sliding_attention"):
-        older.config(PATH, {"rope_parameters": sets})
+        transformers4_config.config(PATH, {"rope_parameters": sets})
 
 
 def test_a_view(tmp_path: Path) -> None:
@@ -57,11 +57,11 @@ def test_a_view(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "modeling_x.py").write_text("raise SystemExit")
-    with older.view(tmp_path) as folder:
+    with transformers4_config.view(tmp_path) as folder:
         assert {path.name for path in folder.iterdir()} == {
             "config.json", "tokenizer_config.json", "model.safetensors"
         }  # fmt: skip
-        assert older.theta(folder) == 7e4
+        assert transformers4_config.theta(folder) == 7e4
         assert "auto_map" not in json.loads((folder / "config.json").read_text())
         assert "PreTrainedTokenizerFast" in (folder / "tokenizer_config.json").read_text()
         assert (folder / "model.safetensors").read_bytes() == b"weights"

@@ -6,7 +6,7 @@ training and generation, and what tools for fine-tuning and quantizing leave beh
 
 from __future__ import annotations
 
-from qpipe.gguf.fields import Field, Fields
+from qpipe.gguf.config_fields import Field, Fields
 
 _NAMES = """
 _attn_implementation _attn_implementation_autoset _commit_hash _experts_implementation

@@ -10,15 +10,15 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import convert, reader
+from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.mixture import Wanted
-from qpipe.gguf.prepared import Prepared
 from qpipe.gguf.quantize import prepare, quantize
 from tests.gguf import samples
 
 Gguf = Callable[[str, str], Path]
 
 
-def checkpoint(model: str, outtype: str) -> Prepared:
+def checkpoint(model: str, outtype: str) -> FilePlan:
     return convert.prepare(samples.MODELS[model], outtype=outtype)
 
 
