@@ -122,14 +122,19 @@ def _named(
 ) -> tuple[dict[str, float | None], dict[str, Score], tuple[str, ...]]:
     """A row's figures, its scores by name, and the figures of what ended early."""
     figures: dict[str, float | None] = {}
-    declared: dict[str, Any] = {}
+    scores: dict[str, Score] = {}
+    twice: set[str] = set()
     short: list[str] = []
     for each in row.measurements:
-        made = each.measurement
-        own = fields.figures(made.scores, compared=True, labels=labels.get(ways.way(each)))
+        made, of_way = each.measurement, labels.get(ways.way(each), {})
+        own = fields.figures(made.scores, compared=True, labels=of_way)
         figures |= own
-        declared |= {score.name: score.declaration for score in made.scores}
+        for score in made.scores:
+            named = fields.labelled(score, of_way)
+            twice |= {named.key} & scores.keys()
+            scores[named.key] = named
         if made.sampling and made.sampling.dominated_by:
             short += own
-    scores = {score.key: score for score in fields.scores(figures, declared)}
+    declared = {score.name: score for score in scores.values()}
+    scores |= {key: fields.merged(key, figures, declared) for key in scores if key in twice}
     return figures, scores, tuple(short)

@@ -6,7 +6,7 @@ The facts of a manifest, run.json and CSV have them so.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from typing import Any
 
 from qpipe.results.scores import Declaration, Difference, Score, score
@@ -23,8 +23,11 @@ _DELTA = {
     "_delta_high": "high",
     "_delta_p": "p",
 }
+_DECLARED = tuple(field.name for field in fields(Declaration))
+ENDINGS = (*_BESIDE, *_DELTA)
 # Of scores that do not declare themselves, what ends so has always been a score of its own.
 _DECLARED_ONLY = ("_low", "_high")
+_ENDINGS = tuple(part for part in ENDINGS if part not in _DECLARED_ONLY)
 
 
 def figures(
@@ -36,32 +39,41 @@ def figures(
     no reference: None. ``labels``, by `Score.key`, tell what was measured in several ways.
     """
     found: dict[str, float | None] = {}
-    ways = labels or {}
-    tasks = [each for each in scores if each.where]
+    wheres = [_where(each, labels) for each in scores]
+    tasks: list[tuple[Score, str, dict[str, float]]] = []
+    for each, where in zip(scores, wheres, strict=True):
+        beside = _beside(each)
+        if each.where:
+            tasks.append((each, where, beside))
+        else:
+            found.update({f"{each.name}{part}{where}": value for part, value in beside.items()})
     # Of tasks all values stand first, then all standard errors.
-    for group in (*([each] for each in scores if not each.where), tasks):
-        for part in ("", *_BESIDE):
-            named = {_named(each, part, ways): _beside(each, part) for each in group}
-            found |= {name: value for name, value in named.items() if value is not None}
-    for each in scores:
-        for part, of in _DELTA.items():
-            value = getattr(each.delta, of, None)
-            if value is not None or (part == "_delta" and compared and each.compared):
-                found[_named(each, part, ways)] = value
+    for part in ("", *_BESIDE) if tasks else ():
+        for each, where, beside in tasks:
+            if part in beside:
+                found[f"{each.name}{part}{where}"] = beside[part]
+    for each, where in zip(scores, wheres, strict=True):
+        if each.delta is not None:
+            parts = {part: getattr(each.delta, of) for part, of in _DELTA.items()}
+            found.update({f"{each.name}{p}{where}": v for p, v in parts.items() if v is not None})
+        elif compared and each.compared:
+            found[f"{each.name}_delta{where}"] = None
     return found
 
 
 def scores(
     flat: Mapping[str, Any], declared: Mapping[str, Declaration] | None = None
 ) -> tuple[Score, ...]:
-    """The scores whose `figures` are ``flat``, each as ``declared`` by its name, or as `standard`.
+    """The scores whose `figures` are ``flat``, as ``declared`` by their names.
 
-    A field that is named after another with an ending such as ``_stderr`` belongs to that one,
-    unless it is itself declared.
+    Without declarations each is as `standard` has it, and a field that is named after another with
+    an ending such as ``_stderr`` belongs to that one.
     """
-    known = declared or {}
-    own = [key for key in flat if split(key)[0] in known or not _belongs(key, flat, known)]
-    return tuple(_score(key, flat, known) for key in own if flat[key] is not None)
+    if declared:
+        own = [key for key in flat if split(key)[0] in declared]
+    else:
+        own = [key for key in flat if not _belongs(key, flat)]
+    return tuple(merged(key, flat, declared or {}) for key in own if flat[key] is not None)
 
 
 def split(key: str) -> tuple[str, str]:
@@ -72,49 +84,59 @@ def split(key: str) -> tuple[str, str]:
 
 def declarations(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     """What the scores declare, by name and as JSON."""
-    return {each.name: asdict(each.declaration) for each in scores}
+    return {each.name: {name: getattr(each, name) for name in _DECLARED} for each in scores}
 
 
 def declaration(record: Mapping[str, Any]) -> Declaration:
     """From JSON; what another version declares is passed over. Raises ValueError and TypeError."""
-    known = {field.name for field in fields(Declaration)}
-    return Declaration(**{name: value for name, value in record.items() if name in known})
+    return Declaration(**{name: record[name] for name in _DECLARED if name in record})
 
 
-def _named(each: Score, part: str, labels: Mapping[str, str]) -> str:
-    where = ", ".join(filter(None, [each.where, labels.get(each.key)]))
-    return _key(each.name + part, where)
+def labelled(each: Score, labels: Mapping[str, str]) -> Score:
+    """The score with the label of its way, if it has one, in its key."""
+    if (label := labels.get(each.key)) is None:
+        return each
+    return replace(each, where=", ".join(filter(None, (each.where, label))))
 
 
-def _beside(each: Score, part: str) -> float | None:
+def _where(each: Score, labels: Mapping[str, str] | None) -> str:
+    """The brackets behind a score's name."""
+    where = labelled(each, labels).where if labels else each.where
+    return f"[{where}]" if where else ""
+
+
+def _beside(each: Score) -> dict[str, float]:
+    """A score's own figures by the endings of their names, those that there are."""
     low, high = each.interval or (None, None)
     values = (each.value, each.stderr, low, high, each.iqr, each.ratio)
-    return dict(zip(("", *_BESIDE), values, strict=True))[part]
+    return {p: v for p, v in zip(("", *_BESIDE), values, strict=True) if v is not None}
 
 
-def _belongs(key: str, flat: Mapping[str, Any], declared: Mapping[str, Declaration]) -> bool:
+def _belongs(key: str, flat: Mapping[str, Any]) -> bool:
     """Whether a field stands beside a score."""
     name, where = split(key)
-    bases = {part: name.removesuffix(part) for part in (*_BESIDE, *_DELTA) if name.endswith(part)}
-    return any(
-        base and _key(base, where) in flat and (part not in _DECLARED_ONLY or base in declared)
-        for part, base in bases.items()
-    )
+    if not name.endswith(_ENDINGS):
+        return False
+    bases = [name.removesuffix(part) for part in _ENDINGS if name.endswith(part)]
+    return any(base and _key(base, where) in flat for base in bases)
 
 
 def _key(name: str, where: str) -> str:
     return f"{name}[{where}]" if where else name
 
 
-def _score(key: str, flat: Mapping[str, Any], declared: Mapping[str, Declaration]) -> Score:
+def merged(key: str, flat: Mapping[str, Any], declared: Mapping[str, Declaration]) -> Score:
+    """The score of that key, with all that stands beside it in ``flat``."""
     name, where = split(key)
+    behind = key[len(name) :]
 
     def beside(part: str) -> Any:
-        field = _key(name + part, where)
-        return None if name + part in declared else flat.get(field)
+        return None if name + part in declared else flat.get(f"{name}{part}{behind}")
 
     low, high = (beside(part) if name in declared else None for part in _DECLARED_ONLY)
-    delta = {of: beside(part) for part, of in _DELTA.items()}
+    delta = None
+    if (value := beside("_delta")) is not None:
+        delta = Difference(value, *map(beside, list(_DELTA)[1:]))
     return score(
         name,
         flat[key],
@@ -124,5 +146,5 @@ def _score(key: str, flat: Mapping[str, Any], declared: Mapping[str, Declaration
         interval=None if low is None or high is None else (low, high),
         iqr=beside("_iqr"),
         ratio=beside("_ratio"),
-        delta=None if delta["value"] is None else Difference(**delta),
+        delta=delta,
     )

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpipe.core import gc
-from qpipe.core.store import Store
 from qpipe.errors import StoreError
 from qpipe.report.runs import LATEST, find_run, read_summary
 
@@ -53,6 +51,9 @@ def write_report(path: Path, text: str) -> None:
 def pin(run: str, *, store: Path, runs: Path) -> PinnedRun:
     """Keep a run's artifacts from gc. Raises UsageError for an unknown run, StoreError if none of
     them is in the store."""
+    from qpipe.core import gc
+    from qpipe.core.store import Store
+
     paths, opened = find_run(run, runs), Store(store)
     name = paths.root.resolve().name
     keys = [node["key"] for node in read_summary(paths).nodes if node["key"]]
@@ -69,6 +70,9 @@ def pin(run: str, *, store: Path, runs: Path) -> PinnedRun:
 def unpin(run: str, *, store: Path, runs: Path) -> str:
     """Let gc have a run's artifacts again, and return its name. Raises StoreError if it is not
     pinned, UsageError for ``latest`` where there is none."""
+    from qpipe.core import gc
+    from qpipe.core.store import Store
+
     # The pin outlives the run's folder, so only `latest` needs to look there.
     folder = find_run(run, runs).root if run == LATEST else Path(run)
     name, opened = folder.resolve().name, Store(store)
