@@ -37,7 +37,6 @@ from qpipe.machine.durability import sync_all
 from qpipe.machine.folders import remove_tree
 from qpipe.machine.identity import describe
 from qpipe.machine.usage import cpu_seconds, peak_rss
-from qpipe.results.facts import to_facts
 from qpipe.support.reasons import reason
 
 if TYPE_CHECKING:
@@ -177,6 +176,8 @@ def _finished(stage: type[Stage], params: Any, work: Work) -> Sequence[FileEntry
 
 def _plain(name: str, result: Result) -> dict[str, Any]:
     """Facts as they will be read from the manifest, whichever executor ran the stage."""
+    from qpipe.results.facts import to_facts  # plans and cached runs know nothing of results
+
     try:
         plain: dict[str, Any] = json.loads(json.dumps(to_facts(result), allow_nan=False))
     except (TypeError, ValueError) as error:
