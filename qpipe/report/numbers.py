@@ -28,6 +28,14 @@ def figure(value: float, *, unit: str = "", digits: int | None = None) -> str:
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:#.3g}"
 
 
+def signed(value: float, *, unit: str = "", digits: int | None = None) -> str:
+    """A difference of scores with its sign, in ``digits`` decimals, four without; bytes are a
+    size."""
+    if unit == _BYTES:
+        return f"{'-' if value < 0 else '+'}{size(abs(value))}"
+    return f"{value:+,.{digits}f}" if digits is not None else f"{value:+.4f}"
+
+
 def size(count: float) -> str:
     """Bytes, e.g. ``812 B``, ``4.21 MiB``, ``15.2 GiB``: three figures."""
     if count < 1000:

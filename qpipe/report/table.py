@@ -140,14 +140,19 @@ def _delta(row: ModelRow, score: Score) -> str:
     found = score.delta
     if found is None:
         return ""
+
+    def signed(value: float) -> str:
+        return numbers.signed(value, unit=score.unit, digits=score.digits)
+
     if found.low is not None and found.high is not None:
-        return f"{found.value:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+        return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
     if found.stderr is not None:
         about = _about(row, score, "_delta")
-        return f"{about}{found.value:+.4f} ± {numbers.figure(found.stderr)}"
+        stderr = numbers.figure(found.stderr, unit=score.unit, digits=score.digits)
+        return f"{about}{signed(found.value)} ± {stderr}"
     reference = score.value - found.value
     percent = f" ({found.value / reference:+.2%})" if reference else ""
-    return f"{found.value:+.4f}{percent}"
+    return f"{signed(found.value)}{percent}"
 
 
 def _ratio(row: ModelRow, score: Score) -> str:

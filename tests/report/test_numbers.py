@@ -56,3 +56,18 @@ def test_table_aligns() -> None:
 
 def test_pairs_keep_the_column() -> None:
     assert text.pairs([("a", "1\n2"), ("long", "3")]) == "a     1\n      2\nlong  3"
+
+
+def test_scores() -> None:
+    assert numbers.figure(9.87106) == "9.8711"
+    assert numbers.figure(0.0123456) == "0.0123"
+    assert numbers.figure(0) == "0"
+    assert numbers.figure(0.0) == "0.0000"
+    assert numbers.figure(1234567) == "1,234,567"
+    assert numbers.figure(1234.567, unit="%", digits=1) == "1,234.6"
+    assert numbers.figure(3282.94, unit="t/s") == "3,282.9"
+    assert numbers.figure(0.0187, unit="s") == "0.019"
+    assert numbers.figure(58.5 * 2**20, unit="bytes") == "58.5 MiB"
+    assert numbers.signed(0.0930) == "+0.0930"
+    assert numbers.signed(-1.25, digits=1) == "-1.2"
+    assert numbers.signed(-2048.0, unit="bytes") == "-2.00 KiB"

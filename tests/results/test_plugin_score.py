@@ -127,6 +127,9 @@ def test_it_stands_in_every_format(place: Path) -> None:
     lines = [re.split("  +", line) for line in shown.splitlines()]
     assert lines[0][3:6] == head
     assert lines[2][3] == cell
+    reference = row["zeros"] - row["zeros_delta"]
+    delta = f"{row['zeros_delta']:+.2f} ({row['zeros_delta'] / reference:+.2%})"
+    assert lines[2][4] == delta
     assert "zeros: whole file on bytes; " in shown
     assert "note: a note of the evaluator's own" in shown
 
