@@ -245,7 +245,12 @@ def prepare(params: Any, work: base.Work) -> Task:
 
 def finish(task: Task) -> None:
     """Make a tool's output what the source was but for its weights: the source's config.json with
-    the tool's ``quantization_config`` and precision, its tokenizer and generation files."""
+    the tool's ``quantization_config`` and precision, its tokenizer and generation files. The same
+    weights get the same bytes."""
+    from qpipe.packed import metadata_order
+
+    for file in task.out.glob("*.safetensors"):
+        metadata_order.sort(file)
     config = task.out / "config.json"
     theirs = json.loads(config.read_bytes())
     ours = json.loads((task.source / "config.json").read_bytes())
