@@ -20,9 +20,9 @@ from qpipe.evaluators.kld import KldParams, measure
 from qpipe.evaluators.logprobs import store
 from qpipe.evaluators.perplexity import measure as measure_perplexity
 from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.reference_store import Stored
 from qpipe.evaluators.stopping import interval
-from qpipe.evaluators.stored import Stored
-from qpipe.evaluators.tokenized import Tokenized, tokenize
+from qpipe.evaluators.token_windows import Tokenized, tokenize
 from qpipe.gguf.convert import convert
 from qpipe.gguf.quantize import quantize
 from qpipe.llamacpp.backend import LlamaCppBackend

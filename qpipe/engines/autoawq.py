@@ -16,10 +16,10 @@ from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import checkpoint_engine, checkpoint_files
-from qpipe.engines.common.delivery import ROUTER
 from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
 from qpipe.engines.common.methods import AwqParams, GroupSize
 from qpipe.engines.common.module_rules import resolve
+from qpipe.engines.common.output_check import ROUTER
 from qpipe.environments.environment import Environment
 from qpipe.errors import DataError, RecipeError
 from qpipe.results.model import ModelFacts

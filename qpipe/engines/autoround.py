@@ -11,9 +11,9 @@ from pydantic import model_validator
 from qpipe.core.key import Json
 from qpipe.engines._autoround_layers import resuming
 from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
-from qpipe.engines.common.delivery import ROUTER, share
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.engines.common.methods import AutoRoundParams
+from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import CheckpointError, RecipeError
 from qpipe.results.model import ModelFacts

@@ -16,7 +16,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
 from qpipe.evaluators import memory
-from qpipe.evaluators.kv import KvParams
+from qpipe.evaluators.llamacpp_options import KvParams
 from qpipe.machine import gpus
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluator import Evaluator, only_file

@@ -7,7 +7,16 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from qpipe.core.key import Json
-from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS, SUMS, Level, load, save, unbeaten
+from qpipe.evaluators.frontier_levels import (
+    MEASURED,
+    MODEL,
+    RIVALS,
+    SUMS,
+    Level,
+    load,
+    save,
+    unbeaten,
+)
 from qpipe.stages import base
 from qpipe.stages.evaluator import RESULT
 
@@ -25,7 +34,7 @@ class Frontier(base.Stage):
     Params: ClassVar[base.ParamsModel] = base.Params
 
     def run(self, params: base.Params, work: base.Work) -> Mapping[str, Json]:
-        """Fill the folder as `qpipe.evaluators.levels` says."""
+        """Fill the folder as `qpipe.evaluators.frontier_levels` says."""
         levels = load(work.inputs[RIVALS]) if RIVALS in work.inputs else []
         found = unbeaten([*levels, *_measured(work)])
         save(work.out, found)

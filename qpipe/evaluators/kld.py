@@ -14,21 +14,21 @@ from pydantic import Field, model_validator
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.frontier import Frontier, name_and_size
-from qpipe.evaluators.kv import KvParams, NoKvParams, departing
-from qpipe.evaluators.levels import MEASURED, MODEL, RIVALS, SUMS, Level, best
-from qpipe.evaluators.levels import load as load_levels
+from qpipe.evaluators.frontier_levels import MEASURED, MODEL, RIVALS, SUMS, Level, best
+from qpipe.evaluators.frontier_levels import load as load_levels
+from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams, departing
+from qpipe.evaluators.reference_store import Stored
 from qpipe.evaluators.reporting import about, measurement, of_mean, write_measured
 from qpipe.evaluators.stopping import Enough, extent, interval
-from qpipe.evaluators.stored import Stored
-from qpipe.evaluators.tokenized import load
+from qpipe.evaluators.token_windows import load
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Difference, Score, score
 from qpipe.stages.base import Chain, ParamsModel, Work
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.evaluators.metrics.passing import Progress
     from qpipe.evaluators.metrics.scores import Values
+    from qpipe.evaluators.metrics.window_pass import Progress
 
 
 class KldParams(KvParams):
@@ -123,7 +123,7 @@ class Measured:
     extent: Mapping[str, Json]
 
     def save_sums(self, folder: Path) -> None:
-        """Write the sums of each window, as `qpipe.evaluators.levels` says."""
+        """Write the sums of each window, as `qpipe.evaluators.frontier_levels` says."""
         import numpy as np
 
         from qpipe.evaluators.metrics.distributions import KLD, KLD_AT_MOST
@@ -146,7 +146,7 @@ def measure(
 ) -> Measured:
     """The values of each window that was needed."""
     from qpipe.evaluators.metrics.distributions import DivergenceScorer
-    from qpipe.evaluators.metrics.passing import Kept, Pass
+    from qpipe.evaluators.metrics.window_pass import Kept, Pass
 
     windows = stored.tokenized.windows
     scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)

@@ -14,9 +14,9 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.reference_store import DISTRIBUTIONS, NLL, Stored, form_of
 from qpipe.evaluators.reporting import about, measurement, scores_of, write_measured
-from qpipe.evaluators.stored import DISTRIBUTIONS, NLL, Stored, form_of
-from qpipe.evaluators.tokenized import Tokenized, load
+from qpipe.evaluators.token_windows import Tokenized, load
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import score
 from qpipe.stages.base import Order, ParamsModel, Preview, Work
@@ -24,7 +24,7 @@ from qpipe.stages.evaluator import EvaluatorParams, write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.evaluators.metrics.passing import Progress
+    from qpipe.evaluators.metrics.window_pass import Progress
 
 # Windows that are computed a second time, each alone, for the noise floor.
 _AGAIN = 4
@@ -140,7 +140,7 @@ def store(
     import numpy as np
 
     from qpipe.evaluators.metrics.distributions import StoringScorer
-    from qpipe.evaluators.metrics.passing import Kept, Pass
+    from qpipe.evaluators.metrics.window_pass import Kept, Pass
 
     windows = tokenized.windows
     aside = out if partial is None else partial
@@ -166,7 +166,7 @@ def _floor(backend: Backend, stored: Stored) -> float:
     import numpy as np
 
     from qpipe.evaluators.metrics.distributions import KLD, DivergenceScorer
-    from qpipe.evaluators.metrics.passing import Kept, Pass
+    from qpipe.evaluators.metrics.window_pass import Kept, Pass
 
     windows = stored.tokenized.windows
     scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)

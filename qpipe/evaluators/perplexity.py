@@ -13,12 +13,12 @@ from pydantic import Field, model_validator
 from qpipe.core.key import Json
 from qpipe.errors import RecipeError
 from qpipe.evaluators.backends import LogitsEvaluator, Transformers
-from qpipe.evaluators.kv import KvParams, NoKvParams, departing
-from qpipe.evaluators.named import ProtocolName
+from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams, departing
+from qpipe.evaluators.protocol_field import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.evaluators.reporting import about, measurement, scores_of, write_measured
-from qpipe.evaluators.tokenized import Tokenized, load, tokenize
+from qpipe.evaluators.token_windows import Tokenized, load, tokenize
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score
 from qpipe.stages.base import ParamsModel, SourceFile, Work
@@ -26,8 +26,8 @@ from qpipe.stages.evaluator import only_file, read_text
 
 if TYPE_CHECKING:
     from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.evaluators.metrics.passing import Progress
     from qpipe.evaluators.metrics.scores import Nll
+    from qpipe.evaluators.metrics.window_pass import Progress
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def measure(
     """
     import numpy as np
 
-    from qpipe.evaluators.metrics.passing import Kept, Pass
     from qpipe.evaluators.metrics.scores import NllScorer
+    from qpipe.evaluators.metrics.window_pass import Kept, Pass
 
     windows = tokenized.windows
     work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))

@@ -25,10 +25,10 @@ from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp
-from qpipe.evaluators.kv import KvParams, departing
+from qpipe.evaluators.llamacpp_options import KvParams, departing
 from qpipe.evaluators.protocols import LEAST
 from qpipe.evaluators.reporting import about, measurement, write_measured
-from qpipe.evaluators.tokenized import TEXT, Tokenized, load
+from qpipe.evaluators.token_windows import TEXT, Tokenized, load
 from qpipe.machine import program, tools
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score

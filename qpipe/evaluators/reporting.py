@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qpipe.core.key import Json
-from qpipe.evaluators.tokenized import Tokenized
+from qpipe.evaluators.token_windows import Tokenized
 from qpipe.results import facts
 from qpipe.results.fields import figures
 from qpipe.results.measurement import Measurement

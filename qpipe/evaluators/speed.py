@@ -15,7 +15,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
-from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams
 from qpipe.machine import cores, tools
 from qpipe.machine.identity import identity
 from qpipe.results.measurement import Measurement
@@ -24,8 +24,8 @@ from qpipe.stages.base import Work
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.speeding.settings import Memory, Sample, Settings
-    from qpipe.evaluators.speeding.subjects import Subject
+    from qpipe.evaluators.speed_rounds.settings import Memory, Sample, Settings
+    from qpipe.evaluators.speed_rounds.subjects import Subject
 
 IN_PROCESS, BENCH = "in-process", "llama-bench"
 
@@ -67,7 +67,7 @@ class _SpeedParams(KvParams):
     @property
     def settings(self) -> Settings:
         """What each round does."""
-        from qpipe.evaluators.speeding.settings import Settings
+        from qpipe.evaluators.speed_rounds.settings import Settings
 
         names = ("n_prompt", "n_gen", "batch_size")
         chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
@@ -106,7 +106,7 @@ class _SpeedEvaluator(Evaluator):
 
     def run(self, params: Any, work: Work) -> Measurement:
         """Raises CheckpointError (a model), EngineMissingError (llama-bench), StageError."""
-        from qpipe.evaluators.speeding.rounds import FIELDS, figure, ratio, take_turns
+        from qpipe.evaluators.speed_rounds.rounds import FIELDS, figure, ratio, take_turns
 
         roles = [role for role in ("model", "reference") if role in work.inputs]
         with ExitStack() as stack:
@@ -205,7 +205,7 @@ class Speed(_SpeedEvaluator):
 
     def subject(self, params: SpeedParams, folder: Path) -> Subject:
         """The one GGUF file in the folder."""
-        from qpipe.evaluators.speeding.subjects import LlamaBench, Probe
+        from qpipe.evaluators.speed_rounds.subjects import LlamaBench, Probe
 
         path = only_file(folder, suffix=".gguf")
         memory.require(path.stat().st_size, what=path.name)
@@ -270,7 +270,7 @@ class CheckpointSpeed(_SpeedEvaluator):
 
     def subject(self, params: CheckpointSpeedParams, folder: Path) -> Subject:
         """The checkpoint in the folder, or its one GGUF file."""
-        from qpipe.evaluators.speeding.subjects import Probe
+        from qpipe.evaluators.speed_rounds.subjects import Probe
 
         memory.require(memory.of_checkpoint(folder), what="the checkpoint")
         return Probe(folder, params.settings, backend="transformers")

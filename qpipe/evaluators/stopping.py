@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from qpipe.core.key import Json
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.levels import Level
+    from qpipe.evaluators.frontier_levels import Level
     from qpipe.evaluators.metrics.scores import Values
     from qpipe.evaluators.metrics.statistics import Interval
-    from qpipe.evaluators.stored import Stored
+    from qpipe.evaluators.reference_store import Stored
 
 # Windows before which nothing is decided: the spread of fewer is not known well enough, and the
 # chance that it looks small too early is what biases a measurement that stops by itself.

@@ -18,7 +18,7 @@ from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError
 from qpipe.evaluators import memory
 from qpipe.evaluators.backends import LlamaCpp, Transformers
-from qpipe.evaluators.kv import KvParams, NoKvParams
+from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams
 from qpipe.hf.chat import Day, require_template
 from qpipe.results.measurement import Measurement, Subject
 from qpipe.stages.base import Order, SourceFile, Work, installed

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError, UsageError
-from qpipe.evaluators.named import ProtocolName
+from qpipe.evaluators.protocol_field import ProtocolName
 from qpipe.evaluators.protocols import Protocol
 from qpipe.evaluators.protocols import protocol as find_protocol
 from qpipe.stages import base
@@ -165,7 +165,7 @@ def _write(
     params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str, note: str | None
 ) -> Mapping[str, Json]:
     from qpipe.evaluators.texts import PREPARATIONS
-    from qpipe.evaluators.tokenized import TEXT, tokenize
+    from qpipe.evaluators.token_windows import TEXT, tokenize
 
     file, protocol = only_file(work.inputs["text"]), params.cutting()
     text = read_text(file)

@@ -14,7 +14,7 @@ from typing import IO, Protocol
 
 from qpipe.core.events import Event, NodeFinished, NodeStarted, NodeWaiting, RunFinished, Warned
 from qpipe.report import numbers
-from qpipe.report.tally import Tally, closing
+from qpipe.report.run_state import Tally, closing
 from qpipe.report.text import message
 
 MANY = 60

@@ -16,7 +16,7 @@ from qpipe.core.graph import Graph, Node
 from qpipe.core.manifest import Manifest
 from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, RunResult
-from qpipe.report.paired import differences
+from qpipe.report.paired_difference import differences
 from qpipe.results import facts
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation, Measurement

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
 from qpipe.report import numbers
-from qpipe.report.tally import Active, Tally, amount
+from qpipe.report.run_state import Active, Tally, amount
 from qpipe.report.text import printable
 
 if TYPE_CHECKING:

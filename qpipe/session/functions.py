@@ -98,7 +98,7 @@ def perplexity(
     from qpipe.evaluators.perplexity import measure
     from qpipe.evaluators.protocols import protocol as find_protocol
     from qpipe.evaluators.reporting import about, measurement, scores_of
-    from qpipe.evaluators.tokenized import tokenize
+    from qpipe.evaluators.token_windows import tokenize
     from qpipe.stages.evaluator import read_text
 
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)

@@ -8,8 +8,8 @@ from pathlib import Path
 from qpipe.evaluators.kld import KldParams, measure, scores_of
 from qpipe.evaluators.logprobs import store
 from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.stored import Stored
-from qpipe.evaluators.tokenized import tokenize
+from qpipe.evaluators.reference_store import Stored
+from qpipe.evaluators.token_windows import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.results.fields import figures
 from qpipe.results.scores import Score

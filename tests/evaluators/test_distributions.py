@@ -17,8 +17,8 @@ from qpipe.evaluators.metrics.distributions import (
     row_type,
 )
 from qpipe.evaluators.metrics.windows import Windows
-from qpipe.evaluators.stored import Stored
-from qpipe.evaluators.tokenized import About, Tokenized
+from qpipe.evaluators.reference_store import Stored
+from qpipe.evaluators.token_windows import About, Tokenized
 from tests.evaluators.measuring import named
 
 

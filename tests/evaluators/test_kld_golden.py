@@ -11,7 +11,7 @@ import pytest
 
 from qpipe.errors import DataError
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
-from qpipe.evaluators.stored import Stored
+from qpipe.evaluators.reference_store import Stored
 from qpipe.stages.base import Order
 from tests.evaluators import measuring
 

@@ -16,13 +16,13 @@ import pytest
 
 from qpipe.errors import DataError
 from qpipe.evaluators.metrics.backend import Block, Tokens
-from qpipe.evaluators.metrics.passing import Kept, Pass
 from qpipe.evaluators.metrics.scores import NllScorer, token_nll
+from qpipe.evaluators.metrics.window_pass import Kept, Pass
 from qpipe.evaluators.metrics.windows import cut
 from qpipe.evaluators.perplexity import Measured, measure
 from qpipe.evaluators.protocols import Protocol, protocol
 from qpipe.evaluators.reporting import about, scores_of
-from qpipe.evaluators.tokenized import Tokenized, tokenize
+from qpipe.evaluators.token_windows import Tokenized, tokenize
 
 BASE = protocol("llamacpp-512")
 

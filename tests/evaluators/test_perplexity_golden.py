@@ -16,7 +16,7 @@ from qpipe.evaluators.metrics.windows import cut
 from qpipe.evaluators.perplexity import measure, perplexity
 from qpipe.evaluators.protocols import protocol
 from qpipe.evaluators.reporting import scores_of
-from qpipe.evaluators.tokenized import tokenize
+from qpipe.evaluators.token_windows import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 
 Gguf = Callable[[str, str], Path]

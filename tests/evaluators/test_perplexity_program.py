@@ -16,8 +16,8 @@ from qpipe.errors import DataError, RecipeError, StageError
 from qpipe.evaluators import perplexity_program
 from qpipe.evaluators.perplexity_program import PROGRAM, ProgramPerplexity, ProgramPerplexityParams
 from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.tokenized import TEXT as PREPARED
-from qpipe.evaluators.tokenized import Tokenized, load, tokenize
+from qpipe.evaluators.token_windows import TEXT as PREPARED
+from qpipe.evaluators.token_windows import Tokenized, load, tokenize
 from qpipe.llamacpp.backend import LlamaCppTokenizer
 from qpipe.stages.base import Work
 from tests.cli import qpipe

@@ -15,7 +15,7 @@ from qpipe.evaluators.perplexity import measure
 from qpipe.evaluators.protocols import PROTOCOLS, protocol
 from qpipe.evaluators.reporting import scores_of
 from qpipe.evaluators.texts import wikitext_pages
-from qpipe.evaluators.tokenized import tokenize
+from qpipe.evaluators.token_windows import tokenize
 from qpipe.hf.backend import TransformersBackend
 
 DATA = Path(__file__).parent.parent / "data"

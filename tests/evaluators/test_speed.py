@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from qpipe.errors import CheckpointError, DataError, EngineMissingError
 from qpipe.evaluators.speed import CheckpointSpeedParams, Speed, SpeedParams
-from qpipe.evaluators.speeding.rounds import figure, ratio, take_turns
-from qpipe.evaluators.speeding.settings import Memory, Sample, Settings
-from qpipe.evaluators.speeding.subjects import LlamaBench, Probe, Subject
+from qpipe.evaluators.speed_rounds.rounds import figure, ratio, take_turns
+from qpipe.evaluators.speed_rounds.settings import Memory, Sample, Settings
+from qpipe.evaluators.speed_rounds.subjects import LlamaBench, Probe, Subject
 from qpipe.machine.identity import identity
 from qpipe.stages.base import Work
 

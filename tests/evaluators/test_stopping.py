@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qpipe.evaluators import levels
+from qpipe.evaluators import frontier_levels
+from qpipe.evaluators.frontier_levels import Level
 from qpipe.evaluators.kld import KldParams, Measured, measure, scores_of
-from qpipe.evaluators.levels import Level
 from qpipe.evaluators.metrics.distributions import KLD
+from qpipe.evaluators.reference_store import Stored
 from qpipe.evaluators.stopping import LEAST, MISTAKEN, Enough, looks
-from qpipe.evaluators.stored import Stored
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
@@ -99,11 +99,11 @@ def test_the_rival_is_the_best_of_those_that_are_no_larger() -> None:
             ("Q4_K_M", 0.02, 300), ("Q2_K", 0.5, 100), ("Q4_1", 0.07, 250), ("Q3_K_M", 0.06, 200),
         )
     ]  # fmt: skip
-    kept = levels.unbeaten(every)
+    kept = frontier_levels.unbeaten(every)
     assert [level.format for level in kept] == ["Q2_K", "Q3_K_M", "Q4_K_M"]
 
     def rival(size: int) -> str | None:
-        found = levels.best(kept, size=size)
+        found = frontier_levels.best(kept, size=size)
         return None if found is None else found.format
 
     assert [rival(size) for size in (99, 100, 299, 300)] == [None, "Q2_K", "Q3_K_M", "Q4_K_M"]
@@ -111,12 +111,12 @@ def test_the_rival_is_the_best_of_those_that_are_no_larger() -> None:
 
 def test_levels_are_read_as_they_were_written(tmp_path: Path) -> None:
     one = _level(np.array([1.0, np.nan, 3.0]))
-    levels.save(tmp_path, [one])
-    (again,) = levels.load(tmp_path)
+    frontier_levels.save(tmp_path, [one])
+    (again,) = frontier_levels.load(tmp_path)
     assert again.about == one.about
     assert np.array_equal(again.sums, one.sums, equal_nan=True)
-    levels.save(tmp_path, [])
-    assert levels.load(tmp_path) == []
+    frontier_levels.save(tmp_path, [])
+    assert frontier_levels.load(tmp_path) == []
 
 
 def _kld(measured: Measured, stored: Stored) -> float:
@@ -126,7 +126,7 @@ def _kld(measured: Measured, stored: Stored) -> float:
 def _as_level(measured: Measured, folder: Path, stored: Stored) -> Level:
     measured.save_sums(folder)
     kld = _kld(measured, stored)
-    return Level("digest", "Q4_0", 1, kld, np.load(folder / levels.SUMS))
+    return Level("digest", "Q4_0", 1, kld, np.load(folder / frontier_levels.SUMS))
 
 
 def test_a_real_level_is_compared_in_pairs(

@@ -15,7 +15,7 @@ from qpipe.evaluators.metrics.backend import Backend
 from qpipe.evaluators.perplexity import measure
 from qpipe.evaluators.protocols import protocol
 from qpipe.evaluators.reporting import scores_of
-from qpipe.evaluators.tokenized import tokenize
+from qpipe.evaluators.token_windows import tokenize
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load, quantization
 from qpipe.llamacpp.backend import LlamaCppBackend

@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.evaluators.perplexity import measure
 from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.tokenized import tokenize
+from qpipe.evaluators.token_windows import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.llamacpp.lane import shares, together
 

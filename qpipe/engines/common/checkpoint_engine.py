@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import delivery, preflight, quantized_source, unsupported
+from qpipe.engines.common import output_check, preflight, quantized_source, unsupported
 from qpipe.engines.common.checkpoint_files import bring_along, quantizable
-from qpipe.engines.common.delivery import Wish
 from qpipe.engines.common.module_rules import ModuleRule, resolve
+from qpipe.engines.common.output_check import Wish
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
 from qpipe.results.model import ModelFacts
@@ -290,5 +290,5 @@ def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None)
     found = structure.read(folder)
     if source is not None:
         structure.compare(found, source)
-    told = [] if wish is None else delivery.check(found, wish)
+    told = [] if wish is None else output_check.check(found, wish)
     return model_facts(**found.facts).adding(notes=told)

@@ -19,7 +19,7 @@ from qpipe.stages.base import Params
 SKIP = "skip"
 
 # What every engine leaves as it is, and other tools' lists of modules to skip name to be safe: in
-# many models there is no such module. Routers too: `qpipe.engines.common.delivery`.
+# many models there is no such module. Routers too: `qpipe.engines.common.output_check`.
 _STAYING = (
     "lm_head", "model.embed_tokens", "embed_out", "embed_in", "wte", "output_layer",
     "model.visual", "model.vision_tower", "vision_model", "multi_modal_projector",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qpipe.engines.common.delivery import share
+from qpipe.engines.common.output_check import share
 from qpipe.errors import RecipeError
 from qpipe.packed.conv1d import CONV1D
 

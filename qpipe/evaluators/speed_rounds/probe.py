@@ -1,4 +1,4 @@
-"""`python -m qpipe.evaluators.speeding.probe`: holds one model, and measures when told.
+"""`python -m qpipe.evaluators.speed_rounds.probe`: holds one model, and measures when told.
 
 A process of its own, so that two models can be measured in turn and each one's memory be told.
 On stdin, a line each: the model and the settings as JSON, then ``go`` for each round, then ``end``.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qpipe.errors import QpipeError
-from qpipe.evaluators.speeding.settings import Measured, Memory, Settings
+from qpipe.evaluators.speed_rounds.settings import Measured, Memory, Settings
 from qpipe.machine.usage import own_peak_rss
 
 LLAMA, TRANSFORMERS = "llama.cpp", "transformers"
@@ -54,10 +54,10 @@ def _serve(answers: IO[str]) -> int:
 
 def _open(backend: str, model: Path, settings: Settings) -> Measured:
     if backend == TRANSFORMERS:
-        from qpipe.evaluators.speeding.checkpoint import Checkpoint
+        from qpipe.evaluators.speed_rounds.checkpoint import Checkpoint
 
         return Checkpoint(model, settings)
-    from qpipe.evaluators.speeding.llama import Llama
+    from qpipe.evaluators.speed_rounds.llama import Llama
 
     return Llama(model, settings)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qpipe.evaluators.speeding.settings import Sample, Settings
+from qpipe.evaluators.speed_rounds.settings import Sample, Settings
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.context import Context, ContextOptions
 from qpipe.llamacpp.model import Model

@@ -18,7 +18,7 @@ from qpipe.errors import (
     WorkerCrashError,
     from_record,
 )
-from qpipe.evaluators.speeding.settings import Memory, Sample, Settings
+from qpipe.evaluators.speed_rounds.settings import Memory, Sample, Settings
 from qpipe.machine import program, tools
 from qpipe.machine.usage import peak_rss_of
 
@@ -50,7 +50,7 @@ class Probe(Subject):
 
     def __init__(self, model: Path, settings: Settings, *, backend: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "qpipe.evaluators.speeding.probe"],
+            [sys.executable, "-m", "qpipe.evaluators.speed_rounds.probe"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

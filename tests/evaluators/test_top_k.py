@@ -14,8 +14,8 @@ from qpipe.errors import RecipeError
 from qpipe.evaluators.kld import Kld, KldParams, measure
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
 from qpipe.evaluators.metrics.distributions import KLD, KLD_AT_MOST, SAME_TOP
-from qpipe.evaluators.metrics.top import Top
-from qpipe.evaluators.stored import form_of
+from qpipe.evaluators.metrics.top_k import Top
+from qpipe.evaluators.reference_store import form_of
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.stages.base import Order, Work
 from tests.evaluators import measuring

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.core.key import Json
-from qpipe.report.paired import compare, differences
+from qpipe.report.paired_difference import compare, differences
 from tests.report.plans import carry_out, gguf, job, node, plan, records
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from statistics import median, quantiles
 
-from qpipe.evaluators.speeding.settings import Sample
-from qpipe.evaluators.speeding.subjects import Subject
+from qpipe.evaluators.speed_rounds.settings import Sample
+from qpipe.evaluators.speed_rounds.subjects import Subject
 
 FIELDS = tuple(field.name for field in fields(Sample))
 

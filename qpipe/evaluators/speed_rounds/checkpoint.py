@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qpipe.evaluators.speeding.settings import Sample, Settings
+from qpipe.evaluators.speed_rounds.settings import Sample, Settings
 from qpipe.hf.load import load
 
 

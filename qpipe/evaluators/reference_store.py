@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.errors import DataError, RecipeError
-from qpipe.evaluators.tokenized import Tokenized
+from qpipe.evaluators.token_windows import Tokenized
 from qpipe.stages.evaluator import RESULT
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def form_of(n_vocab: int, top_k: int | None) -> Form:
     """How distributions of so many tokens are stored. Raises RecipeError for a ``top_k`` that
     takes no less room than all tokens."""
     from qpipe.evaluators.metrics.distributions import Full
-    from qpipe.evaluators.metrics.top import Top
+    from qpipe.evaluators.metrics.top_k import Top
 
     full = Full(n_vocab)
     if top_k is None:
