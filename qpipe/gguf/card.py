@@ -108,7 +108,7 @@ class _Loader(yamlbounds.Loader):
 
 
 def _taken(card: Mapping[Any, Any], path: Path) -> dict[str, Any]:
-    """What gguf-py looks at, each of the type that it can have."""
+    """The fields that gguf-py looks at, each of a type that it can have."""
     found = {name: card[name] for name in (*_ALL_TEXTS, *_LISTS, *_MODELS) if name in card}
     for name, value in found.items():
         if not all(map(_is_scalar, _entries(name, value))):

@@ -76,7 +76,7 @@ def category_of(name: str) -> Category:
 
 
 def quantizable(name: str, shape: Sequence[int], *, arch: str = "") -> bool:
-    """Whether a quantization name applies to this tensor of a model of architecture ``arch``."""
+    """True if a quantization name applies to this tensor of a model of architecture ``arch``."""
     return (
         _dimensions(shape) >= 2
         and name.endswith("weight")

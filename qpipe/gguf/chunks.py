@@ -27,7 +27,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Rows(Protocol):
-    """Where the rows of one tensor come from; a 3-D tensor is its rows in order."""
+    """The source of one tensor's rows; a 3-D tensor is its rows in order."""
 
     @property
     def origin(self) -> str:
@@ -72,7 +72,8 @@ class Output:
 
 
 def chunks(outputs: Sequence[Output]) -> Iterator[Callable[[], list[Bytes]]]:
-    """What makes each chunk of one tensor, whose rows ``outputs`` share, in the type of each.
+    """Yield a function for each chunk of one tensor: it makes the chunk in the type of each of
+    ``outputs``, which share the tensor's rows.
 
     A chunk lies within one matrix. Making one raises `CheckpointError` for a weight that is no
     finite number, or too large for a type.

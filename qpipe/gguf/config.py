@@ -60,7 +60,7 @@ class Config:
         return Config(self.path, value or {})
 
     def has(self, field: str) -> bool:
-        """Whether the field is there and not null."""
+        """True if the field is there and not null."""
         return self.fields.get(field) is not None
 
     def bad(self, field: str, wanted: str) -> errors.CheckpointError:

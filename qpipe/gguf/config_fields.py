@@ -25,7 +25,7 @@ class ConvertedElsewhereError(errors.CheckpointError):
 
 @dataclass(frozen=True)
 class Field:
-    """Of no effect, whatever its value.
+    """A field without effect, whatever its value.
 
     ``default`` stands in where config.json lacks the field; None: nothing does. ``null`` says that
     transformers takes null for the same as the lack of a default.
@@ -45,7 +45,8 @@ class Whole(Field):
     most: int = MOST
 
     def check(self, config: Config, name: str) -> None:
-        """As `Field.check`."""
+        """Raise `CheckpointError` naming the field unless it is a positive integer, at most
+        ``most``, or null where ``null`` allows that."""
         if not self.null or config.has(name):
             config.integer(name, most=self.most)
 
@@ -55,7 +56,8 @@ class Positive(Field):
     """A positive number."""
 
     def check(self, config: Config, name: str) -> None:
-        """As `Field.check`."""
+        """Raise `CheckpointError` naming the field unless it is a positive number, or null where
+        ``null`` allows that."""
         if not self.null or config.has(name):
             config.positive(name)
 
@@ -65,7 +67,7 @@ class Flag(Field):
     """True or false."""
 
     def check(self, config: Config, name: str) -> None:
-        """As `Field.check`."""
+        """Raise `CheckpointError` naming the field unless it is true or false."""
         config.flag(name)
 
 
@@ -74,7 +76,7 @@ class Constant(Field):
     """``default`` and nothing else, for anything else contradicts another field."""
 
     def check(self, config: Config, name: str) -> None:
-        """As `Field.check`."""
+        """Raise `CheckpointError` naming the field unless it is ``default``."""
         if config.fields[name] != self.default:
             raise config.bad(name, f"{self.default!r}, which goes with the model class")
 
@@ -92,7 +94,7 @@ class Only(Field):
         object.__setattr__(self, "default", values[0] if default is None else default)
 
     def check(self, config: Config, name: str) -> None:
-        """As `Field.check`."""
+        """Raise `CheckpointError` naming the field unless it is one of ``values``."""
         value = config.fields.get(name, self.default)
         # 1, 1.0 and true are equal in Python, and three things in JSON.
         if not any(type(value) is type(one) and value == one for one in self.values):

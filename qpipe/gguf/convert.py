@@ -204,7 +204,7 @@ def _stored(
     specs: dict[str, Spec],
     ftype: ftypes.FileType,
 ) -> Iterator[Output]:
-    """What the checkpoint holds; a layer's experts where the last of them lies."""
+    """Yield the tensors of the checkpoint; a layer's experts where the last of them lies."""
     names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
     layers = [architecture.stacks(i, dims) for i in range(dims.layers)]
     layer_of = {name: i for i, stacks in enumerate(layers) for s in stacks for name in s.names}

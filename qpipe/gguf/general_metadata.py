@@ -114,7 +114,7 @@ def _default(config: Config, field: str) -> float:
 
 
 def _named(config: Config) -> dict[str, str]:
-    """What the gguf package's heuristics look at of config.json."""
+    """The fields of config.json that the gguf package's heuristics look at."""
     if not config.has("_name_or_path"):
         return {}
     if not isinstance(config.fields["_name_or_path"], str):

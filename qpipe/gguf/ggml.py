@@ -91,7 +91,7 @@ def quantize(
 
 
 def valid(data: npt.NDArray[np.uint8], kind: GGMLType) -> bool:
-    """Whether every scale in ``data`` is finite (ggml-quants.c, ggml_validate_row_data)."""
+    """True if every scale in ``data`` is finite (ggml-quants.c, ggml_validate_row_data)."""
     contiguous = np.ascontiguousarray(data)
     found = _library().ggml_validate_row_data(
         kind.number, contiguous.ctypes.data, contiguous.nbytes

@@ -64,8 +64,8 @@ class IMatrix:
         return found.reshape(matrices, shape[-1])
 
     def metadata(self) -> values.Metadata:
-        """What llama-quantize notes of it in the quantized file, but names without their folders:
-        the same matrix gives the same bytes wherever it lies."""
+        """The metadata that llama-quantize notes of it in the quantized file, but names without
+        their folders: the same matrix gives the same bytes wherever it lies."""
         noted = {"quantize.imatrix.file": values.string(_file_name(str(self.path)))}
         if self.datasets:
             noted["quantize.imatrix.dataset"] = values.string(_file_name(self.datasets[0]))

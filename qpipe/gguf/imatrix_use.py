@@ -51,7 +51,7 @@ def weighted(outputs: Sequence[Output], weights: IMatrix | None, ftype: FileType
 
 
 def notes(outputs: Sequence[Output], weights: IMatrix) -> tuple[str, ...]:
-    """What ``weights`` does not tell of tensors that would use it, by name."""
+    """Notes of what ``weights`` lacks for tensors that would use it, by name."""
     heard = [output for output in outputs if _listens(output)]
     bare = [output.name for output in heard if output.imatrix is None]
     found = []
@@ -88,7 +88,7 @@ def _is_kept(output: Output) -> bool:
 
 
 def _needs(output: Output, ftype: FileType) -> bool:
-    """Whether it cannot be written without weights."""
+    """True if the tensor cannot be written without weights."""
     needed = mixture.needs_imatrix(output.name, output.type, ftype)
     return not _is_kept(output) and (needed or output.type in ggml.NEED_IMATRIX)
 

@@ -39,7 +39,7 @@ class Entry:
 
 
 def inspect(path: Path) -> dict[str, Any]:
-    """What ``path`` holds: a .gguf or .safetensors file, or a folder with a checkpoint in it.
+    """Describe ``path``: a .gguf or .safetensors file, or a folder with a checkpoint in it.
 
     Keys: ``path, format, architecture, file_type, parameters, tensor_bytes, file_bytes,
     bits_per_weight, context_length, tokenizer, provenance, notes, types, metadata, tensors``.
@@ -116,7 +116,7 @@ def _gguf(file: GGUFFile, files: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def _notes(file: GGUFFile) -> list[str]:
-    """Where types are not those that the quantization's name stands for."""
+    """Notes of types that are not those that the quantization's name stands for."""
     if file.file_type not in ftypes.FILE_TYPES or split.place(file) is not None:
         return []
     ordered = mixture.by_layer(file.tensors.values())

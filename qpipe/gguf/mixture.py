@@ -64,7 +64,7 @@ _TensorT = TypeVar("_TensorT", bound=Typed)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a recipe asks for.
+    """The types that a recipe asks for.
 
     ``rules`` go before the name's own, the last that matches counts, and no other type stands in
     for theirs. ``pure`` gives every tensor
@@ -102,11 +102,11 @@ class Wanted:
         )
 
     def names(self, tensor: str) -> bool:
-        """Whether one of the rules is about ``tensor``."""
+        """True if one of the rules is about ``tensor``."""
         return any(pattern.search(tensor) for pattern, _ in self.rules)
 
     def changes(self, file_type: str) -> bool:
-        """Whether a file of the quantization ``file_type`` is not what is asked for already."""
+        """True unless a file of the quantization ``file_type`` is what is asked for already."""
         return file_type != self.ftype.name or self != Wanted(self.ftype)
 
 
@@ -132,7 +132,7 @@ class Choice:
     matrices: int
 
     def notes(self) -> tuple[str, ...]:
-        """What whoever asked for it should know."""
+        """Notes for whoever asked for these types."""
         return (note(self.fallbacks, matrices=self.matrices),) if self.fallbacks else ()
 
 
@@ -174,7 +174,7 @@ def fallback(wanted: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
 
 
 def needs_imatrix(name: str, kind: GGMLType, ftype: FileType) -> bool:
-    """Whether llama-quantize refuses to make tensor ``name`` of ``kind`` without an importance
+    """True if llama-quantize refuses to make tensor ``name`` of ``kind`` without an importance
     matrix (tensor_requires_imatrix); ``ftype`` is the file's."""
     if category_of(name) in (Category.EMBEDDING, Category.OUTPUT):
         return False

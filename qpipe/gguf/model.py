@@ -62,12 +62,12 @@ class Model:
 
     @property
     def heads_per_kv(self) -> int:
-        """How many heads share keys and values (llama_hparams::n_gqa)."""
+        """The number of heads that share keys and values (llama_hparams::n_gqa)."""
         return self.heads // self.kv_heads if self.kv_heads else 0
 
     @property
     def is_70b(self) -> bool:
-        """Whether llama.cpp takes it for a model of 70B parameters, whose values it spares."""
+        """True if llama.cpp takes it for a model of 70B parameters, whose values it spares."""
         if self.layers - self.nextn != _70B.get(self.arch):
             return False
         grouped = self.heads != self.kv_heads and self.experts != 8

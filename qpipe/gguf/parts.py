@@ -28,7 +28,7 @@ class IncompleteError(ValueError):
 
 
 def is_beside(name: str) -> bool:
-    """Whether a file, of weights or not, belongs to another layout or to an adapter."""
+    """True if a file, of weights or not, belongs to another layout or to an adapter."""
     return any(fnmatch(name, pattern) for pattern in _BESIDE)
 
 
@@ -77,7 +77,7 @@ def _whole(total: str, names: Collection[str]) -> list[str]:
 
 
 def instead(names: Collection[str]) -> str:
-    """What a folder without weights of its own holds, and what to do about it."""
+    """Say what a folder without weights of its own holds, and what to do about it."""
 
     def first(*patterns: str) -> str | None:
         return next((n for p in patterns for n in sorted(names) if fnmatch(n, p)), None)

@@ -132,7 +132,7 @@ def _require_scores(source: Path, made: Path) -> None:
 
 
 def lacks_mtp(opened: Checkpoint) -> bool:
-    """Whether the converter has to be told that layers that predict further tokens are missing.
+    """True if the converter has to be told that layers that predict further tokens are missing.
 
     transformers saves none of them, whatever config.json says of their number.
     """
@@ -191,7 +191,7 @@ def _reason(said: list[str], last: str) -> str:
 
 
 def refusal(source: Path, last: str) -> errors.QpipeError:
-    """What the last line of the converter means."""
+    """The error that the last line of the converter stands for."""
     if "ModuleNotFoundError" in last or "ImportError" in last:
         return errors.EngineMissingError(
             f"{source}: {_tool()} lacks a package: {last}; {extras.command('convert')}"

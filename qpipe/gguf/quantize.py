@@ -119,7 +119,7 @@ def _typed(
 
 
 def is_published_so(output: Output) -> bool:
-    """Whether a matrix has no other form: the experts of checkpoints such as gpt-oss in MXFP4."""
+    """True if a matrix has no other form: the experts of checkpoints such as gpt-oss in MXFP4."""
     return output.type is GGMLType.MXFP4 and "_exps." in output.name
 
 

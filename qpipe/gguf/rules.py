@@ -64,7 +64,7 @@ class Rules:
         self.met: Counter[Category] = Counter()
 
     def type_of(self, name: str, shape: Sequence[int]) -> GGMLType:
-        """What the next tensor is to be, before `mixture.fallback`.
+        """The type that the next tensor is to have, before `mixture.fallback`.
 
         Raises `CheckpointError` for an expert without the number of its layer.
         """

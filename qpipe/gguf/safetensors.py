@@ -40,7 +40,7 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor lies: ``offset`` counts from the start of ``path``."""
+    """A tensor and where it lies: ``offset`` counts from the start of ``path``."""
 
     path: Path
     name: str
@@ -56,7 +56,7 @@ class StoredTensor:
 
 
 def same(one: StoredTensor, other: StoredTensor) -> bool:
-    """Whether two tensors hold the same bytes; reads them as far as they do."""
+    """True if two tensors hold the same bytes; reads them only as far as they do."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     with one.path.open("rb") as left, other.path.open("rb") as right:
@@ -112,7 +112,7 @@ def _raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
 
 
 def is_pointer(head: bytes) -> bool:
-    """Whether a file that begins so is what git LFS leaves where a file was not fetched."""
+    """True if ``head`` begins the pointer that git LFS leaves where a file was not fetched."""
     return head.startswith(_POINTER)
 
 

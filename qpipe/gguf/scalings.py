@@ -130,8 +130,8 @@ def _completed(section: Config, config: Config, theta: float) -> Config:
 
 
 def _layered(config: Config, rules: Scalings) -> tuple[Config, Config]:
-    """Those of layers with full attention and with a window (Gemma3TextConfig,
-    convert_rope_params_to_dict)."""
+    """The RoPE parameters of layers with full attention and of those with a window
+    (Gemma3TextConfig, convert_rope_params_to_dict)."""
     parameters = config.section("rope_parameters")
     for name in parameters.fields:
         if name not in _LAYERED:
@@ -232,7 +232,7 @@ def _partial(rope: Config, rules: Scalings) -> errors.CheckpointError:
 
 
 def _converter_writes(rope: Config, config: Config) -> bool:
-    """Whether llama.cpp's converter gives such a scaling as transformers computes it: it knows no
+    """True if llama.cpp's converter gives such a scaling as transformers computes it: it knows no
     factors but those that follow from the lengths of the context (conversion/phi.py)."""
     known = set(rope.fields) <= _OPTIONS["longrope"]
     return known and config.has(_ORIGINAL)

@@ -21,7 +21,7 @@ _OWN = (NUMBER, COUNT, TENSORS, "general.alignment")
 
 @dataclass(frozen=True)
 class Part:
-    """What a file's name says: it is ``number`` (from 1) of ``count``."""
+    """A part of a model, as its file's name has it: ``number`` (from 1) of ``count``."""
 
     stem: str
     number: int

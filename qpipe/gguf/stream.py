@@ -128,7 +128,7 @@ class _Kind:
     files: list[_Opened]
 
     def serves(self, output: Output) -> bool:
-        """Whether the bytes of ``output`` are these."""
+        """True if the bytes of ``output`` are the same as this tensor's."""
         mine, its = self.output.imatrix, output.imatrix
         same = mine is its or (mine is not None and its is not None and np.array_equal(mine, its))
         return same and (self.output.type, self.output.via) == (output.type, output.via)

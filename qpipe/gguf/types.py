@@ -56,7 +56,7 @@ class GGMLType(Enum):
 
     @property
     def number(self) -> int:
-        """As the tensor table stores it."""
+        """The type's number in the tensor table."""
         return self.value[0]
 
     @property
@@ -65,7 +65,7 @@ class GGMLType(Enum):
         return self.value[1]
 
     def fits(self, n_per_row: int) -> bool:
-        """Whether a row of ``n_per_row`` weights can be stored as this type."""
+        """True if a row of ``n_per_row`` weights can be stored as this type."""
         return n_per_row % self.block == 0
 
     def row_bytes(self, n_per_row: int) -> int:

@@ -100,7 +100,7 @@ def pack_string(value: bytes) -> bytes:
 
 
 def skip(buffer: memoryview, at: int) -> int:
-    """Where the value that starts ``at`` ends.
+    """The position where the value that starts ``at`` ends.
 
     Raises `IndexError` or `struct.error` where the buffer ends first, `ValueError` for a type
     tag that the format does not know.

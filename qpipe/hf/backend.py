@@ -44,7 +44,7 @@ class TransformersBackend(Closable):
 
     @cached_property
     def version(self) -> str:
-        """Of transformers and torch, and what was computed in and where."""
+        """Versions of transformers and torch, and what was computed in and where."""
         import torch
         import transformers
 
@@ -55,7 +55,7 @@ class TransformersBackend(Closable):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """That a format cannot be computed in the precision of all others."""
+        """A note that a format cannot be computed in the precision of all others."""
         loaded = self._loaded
         if loaded.method is None or (loaded.device, loaded.dtype) == ("cpu", "float32"):
             return ()
@@ -78,7 +78,7 @@ class TransformersBackend(Closable):
 
     @property
     def prefix(self) -> int:
-        """What a first token is predicted from: BOS, or EOS in a vocabulary without."""
+        """The token that a first token is predicted from: BOS, or EOS in a vocabulary without."""
         return self._tokenizer.prefix
 
     def tokenize(self, text: str) -> TokenArray:
@@ -86,7 +86,7 @@ class TransformersBackend(Closable):
         return self._tokenizer.tokenize(text)
 
     def together(self, width: int, rows: int) -> int:
-        """How many windows of ``width`` tokens go through the model at a time."""
+        """The number of windows of ``width`` tokens that go through the model at a time."""
         return max(1, min(_BATCH_TOKENS // width, _LOGITS_BYTES // (rows * self.n_vocab * 4)))
 
     def lanes(self, width: int, rows: int, *, most: int) -> Sequence[TransformersBackend]:

@@ -30,7 +30,7 @@ _WITHOUT_LAYERS = ("mpt",)
 
 
 def needs_gptqmodel(folder: Path, said: Settings) -> bool:
-    """Whether GPTQModel has to read the checkpoint, and not transformers."""
+    """True if GPTQModel has to read the checkpoint, and not transformers."""
     if said.method not in ("gptq", "awq"):
         return False
     if said.method == "gptq" and (said.fields.get("dynamic") or said.fields.get("lm_head")):

@@ -33,7 +33,7 @@ def refuse_code(config: Mapping[str, Any], path: Path) -> None:
 
 
 def wants_package(config: Mapping[str, Any], path: Path) -> bool:
-    """Whether config.json asks for attention by a package that may not be here (flash_attention_2),
+    """True if config.json asks for attention by a package that may not be here (flash_attention_2),
     whose result torch's own gives too.
 
     Raises CheckpointError as `refuse_code`.

@@ -43,8 +43,8 @@ class Loaded:
 
 
 def quantization(folder: Path) -> str | None:
-    """How a checkpoint's weights are quantized, in the word of the tool that did it; None if they
-    are not.
+    """The method of a checkpoint's quantization, in the word of the tool that did it; None if its
+    weights are not quantized.
 
     Raises CheckpointError if there is no readable config.json.
     """
@@ -170,7 +170,7 @@ def _own_config(folder: Path, said: Settings | None) -> dict[str, Any]:
 
 
 def _own_settings(folder: Path, said: Settings) -> dict[str, Any] | None:
-    """What ``quantization_config`` has to be for transformers; None if it is that."""
+    """The ``quantization_config`` that transformers needs; None if it is there already."""
     found = said.for_transformers
     if said.method == "auto-round" and said.fields.get("packing_format") == "auto_round:fp8":
         # The layout of method fp8; auto-round's own reader fails at groups of two numbers.

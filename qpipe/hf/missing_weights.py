@@ -51,7 +51,7 @@ def refuse_unscaled(folder: Path) -> None:
 
 
 def _dtypes(folder: Path) -> dict[str, str]:
-    """What each tensor of the checkpoint is stored in."""
+    """The data type of each tensor of the checkpoint, by name."""
     from safetensors import safe_open
 
     found = {}
@@ -63,7 +63,7 @@ def _dtypes(folder: Path) -> dict[str, str]:
 
 
 def _name(item: Any) -> str:
-    """Of a weight in another shape there is a tuple: name, and both shapes."""
+    """The name of a weight; one in another shape is a tuple: name, and both shapes."""
     return str(item[0]) if isinstance(item, tuple) else str(item)
 
 

@@ -59,7 +59,7 @@ def auto_round_in_float32() -> None:
 
 
 def _groups(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """How the weights of each group of modules are."""
+    """Settings of the weights of each group of modules."""
     groups = fields.get("config_groups")
     listed = list(groups.values()) if isinstance(groups, dict) else []
     weights = [group.get("weights") for group in listed if isinstance(group, dict)]

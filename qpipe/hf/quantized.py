@@ -72,7 +72,7 @@ class Settings:
 
     @property
     def for_transformers(self) -> dict[str, Any] | None:
-        """What config.json's ``quantization_config`` would have to be; None if it is that."""
+        """The ``quantization_config`` that config.json needs; None if it is there already."""
         if self.path.name == CONFIG and self.where.endswith("quantization_config"):
             return None
         _, names = _FILES.get(self.path.name, ("", {}))
@@ -81,7 +81,8 @@ class Settings:
 
 
 def settings(folder: Path, config: Mapping[str, Any]) -> Settings | None:
-    """What the checkpoint in ``folder`` with this config.json says, None if it is not quantized.
+    """Quantization settings of the checkpoint in ``folder`` with this config.json, None if it is
+    not quantized.
 
     Raises CheckpointError for settings that are no object.
     """
@@ -152,7 +153,7 @@ def _unsaid(where: str, found: Mapping[str, Any]) -> str | None:
 
 
 def _bits(fields: Mapping[str, Any]) -> set[int | float]:
-    """What a tool's settings say of bits, where they say it in numbers."""
+    """The bits per weight in a tool's settings, where they give them as numbers."""
     groups = fields.get("config_groups")
     named: list[Any] = [fields.get("bits"), fields.get("w_bit")]
     for group in groups.values() if isinstance(groups, dict) else ():

@@ -59,7 +59,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
         return True
 
     def join(self, *parts: Any) -> str:
-        """What ``~`` does."""
+        """Join values as texts, for the operator ``~``."""
         return str(_small("".join(map(str, parts))))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
@@ -101,7 +101,7 @@ def compiled(
     filters: Mapping[str, Callable[..., Any]],
     names: Mapping[str, Callable[..., Any]],
 ) -> Callable[..., str]:
-    """What renders a template, with filters and functions beside Jinja's own.
+    """Return a function that renders a template, with filters and functions beside Jinja's own.
 
     Raises TemplateError for one that is none; rendering it does once it takes more than `STEPS` or
     makes more than `SIZE`, and whatever its expressions raise.

@@ -62,11 +62,11 @@ class LlamaCppBackend(LlamaCppTokenizer):
         self._lanes: list[Lane] = []
 
     def together(self, width: int, rows: int) -> int:
-        """How many windows of ``width`` tokens are decoded together, ``rows`` logits of each."""
+        """The number of windows of ``width`` tokens decoded together, ``rows`` logits of each."""
         return together(width, rows, n_vocab=self.n_vocab)
 
     def lanes(self, width: int, rows: int, *, most: int) -> Sequence[Lane]:
-        """What computes groups of such windows at the same time, ``most`` at most, the threads
+        """Lanes that compute groups of such windows at the same time, ``most`` at most, the threads
         shared out among them. Good until lanes or logits are asked for again.
         """
         if self.model.n_gpu_layers:

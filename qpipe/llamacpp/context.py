@@ -25,7 +25,7 @@ LogitsArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ContextOptions:
-    """How a context is made.
+    """Settings of a context.
 
     ``n_ctx`` is the length of each of ``n_seq`` independent sequences, or, if they are
     ``shared``, the number of tokens that all of them have together, one in several sequences

@@ -33,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Importance:
-    """What was collected: ``entries`` by tensor, from ``chunks`` windows of ``n_ctx`` tokens.
+    """Importances collected: ``entries`` by tensor, from ``chunks`` windows of ``n_ctx`` tokens.
 
     The text had ``text_tokens`` tokens, BOS included, and so ``available`` windows.
     """
@@ -47,7 +47,7 @@ class Importance:
 
     @property
     def tokens(self) -> int:
-        """What the model was given."""
+        """The number of tokens that the model was given."""
         return self.chunks * self.n_ctx
 
     @property

@@ -73,12 +73,12 @@ class Lane(Closable):
 
 
 def filling(width: int) -> int:
-    """How many windows of ``width`` tokens are decoded together where their logits find room."""
+    """The number of windows of ``width`` tokens decoded together where their logits find room."""
     return max(1, min(max(2, _TOGETHER // width), _TOKENS // width, _SEQUENCES))
 
 
 def together(width: int, rows: int, *, n_vocab: int) -> int:
-    """How many windows of ``width`` tokens are decoded together, ``rows`` logits of each."""
+    """The number of windows of ``width`` tokens decoded together, ``rows`` logits of each."""
     return max(1, min(filling(width), _at_a_time(rows, n_vocab)))
 
 

@@ -82,7 +82,7 @@ class Vocab:
         return stored.decode("utf-8", "replace")
 
     def spelled(self, token: int) -> str:
-        """As `text`; nothing for -1, a token that there is not."""
+        """The spelling of one token as in `text`; nothing for -1, a token that there is not."""
         return "" if token < 0 else self.text(token)
 
     @functools.cached_property
@@ -138,7 +138,7 @@ class Model(Closable):
 
     @property
     def keeps_every_token(self) -> bool:
-        """Whether the memory is a cache of tokens, of which a part can be forgotten or shared."""
+        """True if the memory is a cache of tokens, of which a part can be forgotten or shared."""
         c = self.lib.c
         return not (
             c.llama_model_is_recurrent(self.pointer) or c.llama_model_is_hybrid(self.pointer)
@@ -164,7 +164,7 @@ class Model(Closable):
 
 
 def _mappable(lib: library.Library, path: Path) -> bool:
-    """Whether llama.cpp can map the file. It ends the process at weights that begin at no multiple
+    """True if llama.cpp can map the file. It ends the process at weights that begin at no multiple
     of 32 bytes (0.6.0-dev, ggml_backend_cpu_buffer_from_ptr), which is where a file with a smaller
     general.alignment may have them."""
     header = lib.c.gguf_init_from_file(bytes(path), GgufParams(no_alloc=True))

@@ -40,7 +40,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        """What llama.cpp calls it."""
+        """The tensor's name in llama.cpp."""
         return bytes(self._struct.name).decode("utf-8", "replace")
 
     @property
@@ -56,7 +56,7 @@ class Node:
 
     @property
     def is_float32(self) -> bool:
-        """Whether it is of type F32."""
+        """True if it is of type F32."""
         return int(self._struct.type) == TYPE_F32
 
     def source(self, index: int) -> Node:
@@ -85,7 +85,7 @@ class Observer(Protocol):
     """Whoever wants to look at a computation."""
 
     def wants(self, node: Node) -> bool:
-        """Whether to show ``node`` once it is computed; every node that is shown costs a pause."""
+        """True to be shown ``node`` once it is computed; every node that is shown costs a pause."""
 
     def see(self, node: Node) -> None:
         """Look at ``node``, just computed."""

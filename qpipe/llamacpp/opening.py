@@ -51,8 +51,8 @@ def require_loadable(path: Path) -> str | None:
 
 
 def ask(path: Path) -> Mapping[str, str]:
-    """What llama.cpp says of the GGUF file ``path``: nothing if it can load it, else its last words
-    as ``reason``, or as ``missing`` why it cannot be asked."""
+    """Ask llama.cpp to load the GGUF file ``path``: the answer is empty if it can, else it has its
+    last words as ``reason``, or as ``missing`` why it cannot be asked."""
     said: list[str] = []
     try:
         program.run(

@@ -93,7 +93,7 @@ class Prefixes:
         self._path: tuple[int, ...] = ()
 
     def take(self, prompts: Sequence[Prompt], *, most: int) -> int:
-        """How many of the prompts, sorted, make one batch: at least one, at most ``most``."""
+        """The number of prompts, sorted, that make one batch: at least one, at most ``most``."""
         new = len(prompts[0].tokens) - self._reused(prompts[0])
         for number in range(1, min(most, len(prompts))):
             previous, prompt = prompts[number - 1], prompts[number]
@@ -128,7 +128,8 @@ class Prefixes:
             self.context.trim(sequence)
 
     def _reused(self, prompt: Prompt) -> int:
-        """How many tokens of the kept sequence it begins with; its wanted logits are computed."""
+        """The number of tokens of the kept sequence that the prompt begins with; its wanted logits
+        are computed."""
         return min(_common(self._path, prompt.tokens), len(prompt.tokens) - prompt.wanted)
 
     def _grown(
@@ -168,7 +169,7 @@ def _batch(tree: _Tree, part: slice) -> Batch:
 
 
 def _common(one: tuple[int, ...], other: tuple[int, ...]) -> int:
-    """How many tokens two prompts begin with in common."""
+    """The number of tokens that two prompts begin with in common."""
     length = min(len(one), len(other))
     if one[:length] == other[:length]:
         return length

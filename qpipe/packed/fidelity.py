@@ -42,9 +42,10 @@ _MANY = 0.01
 
 @dataclass(frozen=True)
 class Likeness:
-    """How rows of a packed matrix differ from the source's: ``error`` and that of rounding to the
-    nearest, ``rounding``, in parts of the weights' root mean square; the ``flipped`` of the
-    ``looked_at`` weights; and the part of all columns that are ``zeroed`` (no token reached them).
+    """The difference between rows of a packed matrix and the source's: ``error`` and that of
+    rounding to the nearest, ``rounding``, in parts of the weights' root mean square; the
+    ``flipped`` of the ``looked_at`` weights; and the part of all columns that are ``zeroed`` (no
+    token reached them).
     """
 
     error: float
@@ -55,7 +56,7 @@ class Likeness:
 
     @property
     def is_alike(self) -> bool:
-        """Whether this is what quantizing does."""
+        """True if the difference is no more than quantizing makes."""
         return not self.flipped and self.error <= min(_FACTOR * self.rounding, _MOST)
 
 
@@ -75,7 +76,8 @@ def check(found: Structure, source: Path, *, scaled: bool) -> list[str]:
 
 
 def likenesses(found: Structure, source: Path, *, scaled: bool) -> Iterator[tuple[str, Likeness]]:
-    """Of every packed matrix that the source has in floats, in a layout that can be read."""
+    """Yield the name and the likeness of every packed matrix that the source has in floats, in a
+    layout that can be read."""
     original = read_tensors(source)
     config: Mapping[str, object] = found.config.get("quantization_config") or {}
     most = min(_OF_MATRIX, _OF_ALL // max(1, len(found.modules)))
@@ -146,7 +148,8 @@ def _compared(module: Packed, out: Values, was: FloatArray, *, scaled: bool) -> 
 
 
 def _flipped(out: Values, was: FloatArray, bits: int) -> npt.NDArray[np.bool_]:
-    """Those far from what they were, although that, or a step beside it, could have been said."""
+    """A mask of weights far from what they were, although that, or a step beside it, could have
+    been represented."""
     span = out.high - out.low
     step = span / (2**bits - 1)
     sayable = (was >= out.low - step) & (was <= out.high + step) & (span > 0)

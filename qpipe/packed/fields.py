@@ -23,7 +23,7 @@ class Fields:
     values: Mapping[str, Any]
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and not null."""
+        """True if the field is there and not null."""
         return self.values.get(name) is not None
 
     def integer(self, *names: str, least: int, most: int, default: int | None = None) -> int:
@@ -46,7 +46,7 @@ class Fields:
         return self.integer(*(names or ("bits",)), least=1, most=8)
 
     def group_size(self, *names: str, default: int | None = None) -> int:
-        """How many weights share a scale; -1 a whole row. Raises CheckpointError."""
+        """The number of weights that share a scale; -1 is a whole row. Raises CheckpointError."""
         given = names or ("group_size",)
         size = self.integer(*given, least=-1, most=1 << 31, default=default)
         if size == 0:

@@ -16,7 +16,7 @@ _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def count(folder: Path) -> int:
-    """How many layers a checkpoint has, by its tensors' names; 0: they are named otherwise.
+    """The number of layers of a checkpoint, by its tensors' names; 0: they are named otherwise.
 
     Raises CheckpointError.
     """

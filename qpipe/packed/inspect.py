@@ -14,8 +14,8 @@ from qpipe.packed.structure import Structure
 
 
 def inspect(folder: Path) -> dict[str, Any]:
-    """What `qpipe.gguf.inspect.inspect` cannot tell of a folder whose weights are quantized: the
-    same keys, with packed matrices as what they stand for.
+    """The facts that `qpipe.gguf.inspect.inspect` cannot tell of a folder whose weights are
+    quantized: the same keys, with packed matrices as what they stand for.
 
     ``quantization`` has ``method, format, tool, bits, group_sizes, modules, weights, bytes,
     bits_per_weight`` (scales and zero points too) and ``kept``, the matrices that are not packed.

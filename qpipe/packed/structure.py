@@ -30,7 +30,8 @@ _NAMES = {"F32": "FP32", "F16": "FP16"}
 
 @dataclass(frozen=True)
 class Structure:
-    """What a folder holds: all ``tensors``, and the matrices that some of them are packed forms of.
+    """The contents of a folder: all ``tensors``, and the matrices that some of them are packed
+    forms of.
 
     ``tool`` packed them, as far as is known. ``aside`` are tensors that stand for no weights.
     """
@@ -51,23 +52,23 @@ class Structure:
 
     @property
     def files(self) -> set[Path]:
-        """Those with the tensors, and not what lies beside them."""
+        """The files with the tensors, and not what lies beside them."""
         return {tensor.path for tensor in self.tensors.values()}
 
     @cached_property
     def tensor_bytes(self) -> int:
-        """Of all tensors."""
+        """Bytes of all tensors."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     @property
     def is_turned(self) -> bool:
-        """Whether packed matrices are the source's transposed: bitsandbytes' of `CONV1D`."""
+        """True if packed matrices are the source's transposed: bitsandbytes' of `CONV1D`."""
         quantization = self.config.get("quantization_config") or {}
         turns = quantization.get("quant_method") == "bitsandbytes"
         return turns and self.config.get("model_type") in CONV1D
 
     def packed_bytes(self, module: Packed) -> int:
-        """Of all its parts."""
+        """Bytes of all parts of ``module``."""
         return sum(self.tensors[part].nbytes for part in module.parts)
 
     @cached_property
@@ -129,8 +130,8 @@ def read(folder: Path) -> Structure:
 
 
 def unread(said: Settings) -> str | None:
-    """What cannot be read of a checkpoint with these settings, after the word "quantized"; None if
-    all can.
+    """Say, after the word "quantized", what cannot be read of a checkpoint with these settings;
+    None if all can.
 
     Raises CheckpointError for a field of a wrong type.
     """

@@ -95,6 +95,6 @@ def write_config(source: Path, out: Path, quantization: Mapping[str, Any], *, dt
 
 
 def quantization(out: Path) -> dict[str, Any]:
-    """How a tool says in its own config.json that it quantized."""
+    """The ``quantization_config`` that a tool wrote in its own config.json."""
     found: dict[str, Any] = jsonfile.load(out / _CONFIG)["quantization_config"]
     return found

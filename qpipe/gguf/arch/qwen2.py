@@ -21,7 +21,7 @@ WINDOW: Fields = {
 
 
 def upper_layers(config: Config, layer: int) -> bool:
-    """Whether the window is a layer's: from max_window_layers up."""
+    """True if the layer has the window: those from max_window_layers up have it."""
     first = config.fields["max_window_layers"]
     if type(first) is not int:
         raise config.bad("max_window_layers", "an integer")

@@ -23,7 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Quantizer(Protocol):
-    """What a module declares for each of its types."""
+    """The function that a module declares for each of its types."""
 
     def __call__(self, rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
         """float32 [rows, n_per_row], finite → uint8 [rows, bytes per row].

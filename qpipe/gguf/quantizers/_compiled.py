@@ -23,7 +23,7 @@ def quantize(rows: Floats, imatrix: Floats | None, kind: GGMLType, *, scales: sl
 def run(
     name: str, rows: Floats, imatrix: Floats | None = None, *, block: int, block_bytes: int
 ) -> Bytes:
-    """What the kernel ``name`` makes of ``rows``: uint8 [blocks, bytes per block]."""
+    """Run the kernel ``name`` on ``rows`` and return uint8 [blocks, bytes per block]."""
     # numba is slow to import: only where it is needed.
     from qpipe.gguf.quantizers._kernels import jit
 

@@ -10,7 +10,7 @@ from qpipe.gguf.vocab import bpe, pieces, sentencepiece, special
 
 
 def notes(folder: Path) -> list[str]:
-    """What whoever converts the checkpoint in ``folder`` should know of its tokenizer's files."""
+    """Notes on the tokenizer's files, for whoever converts the checkpoint in ``folder``."""
     return special.notes(folder)
 
 

@@ -74,7 +74,7 @@ def _listed(path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _names(tokens: Tokens, entry: Mapping[str, Any]) -> bool:
-    """Whether the token's row has its text already."""
+    """True if the token's row has its text already."""
     index, text = entry["id"], entry["content"]
     if type(index) is not int or not 0 <= index < len(tokens.texts):
         return False
@@ -82,7 +82,7 @@ def _names(tokens: Tokens, entry: Mapping[str, Any]) -> bool:
 
 
 def _usable(index: object, tokens: Tokens, path: Path) -> bool:
-    """Whether a token has a row in the embedding; the converter passes over the others."""
+    """True if a token has a row in the embedding; the converter passes over the others."""
     if type(index) is not int or index < 0:
         raise errors.CheckpointError(
             f"{path}: the token id {index!r} is no number; download it again"

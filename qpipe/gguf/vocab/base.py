@@ -54,7 +54,7 @@ class Tokens:
 
 
 def looks_special(token: str) -> bool:
-    """Whether an added token is a control token though it is not marked as one.
+    """True if an added token is a control token though it is not marked as one.
 
     Source: llama.cpp, conversion/base.py, does_token_look_special.
     """

@@ -33,7 +33,7 @@ Steps = list[dict[str, Any]]
 
 
 def describes(tokenizer: dict[str, Any]) -> bool:
-    """Whether a tokenizer.json holds such a vocabulary."""
+    """True if a tokenizer.json holds such a vocabulary."""
     model = tokenizer.get("model") or {}
     if model.get("type") != "BPE" or any(s.get("type") == "ByteLevel" for s in _splits(tokenizer)):
         return False
@@ -82,7 +82,7 @@ def _splits(tokenizer: dict[str, Any]) -> Steps:
 
 
 def _space_prefix(path: Path, tokenizer: dict[str, Any]) -> bool:
-    """Whether a space is put in front of a text. Metaspace puts none before a text that begins with
+    """True if a space is put in front of a text. Metaspace puts none before a text that begins with
     one (tokenizers 0.23), which llama.cpp does."""
     prefix = False
     for step in [*_steps(tokenizer.get("normalizer"), "normalizers"), *_splits(tokenizer)]:

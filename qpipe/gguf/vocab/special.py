@@ -166,7 +166,7 @@ def _sequence(entry: Any) -> str | None:
 
 
 def notes(folder: Path) -> list[str]:
-    """What is said of a chat template that stands in two places."""
+    """A note of a chat template that stands in two places and differs between them."""
     file = folder / TEMPLATE
     given = _optional(folder / "tokenizer_config.json").get("chat_template")
     if not file.is_file() or given is None or _named(given).get("default") == _template(file):

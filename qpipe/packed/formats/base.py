@@ -43,7 +43,7 @@ class Format(abc.ABC):
     METHODS: ClassVar[tuple[str, ...]]
 
     def unread(self, config: Fields) -> str | None:
-        """What the config says that this reader does not know, None if it knows all.
+        """The part of the config that this reader does not know, None if it knows all.
 
         Raises CheckpointError for a field of a wrong type.
         """
@@ -57,14 +57,14 @@ class Format(abc.ABC):
         """
 
     def tool(self, config: Fields) -> str | None:
-        """What packed it, with its version, if the ``quantization_config`` says so."""
+        """The tool that packed it, with its version, if the ``quantization_config`` says so."""
         if config.has("autoround_version"):
             return f"auto-round {config.text('autoround_version')}"
         said = config.section("meta").texts("quantizer")
         return ", ".join(name.replace(":", " ") for name in said) or None
 
     def packs(self, config: Fields) -> bool:
-        """Whether any matrix must be packed: not so where the KV cache alone is quantized."""
+        """True if any matrix must be packed: not so where the KV cache alone is quantized."""
         return True
 
     def aside(self, tensors: Tensors, config: Fields) -> Iterator[str]:
@@ -134,7 +134,7 @@ def named(tensors: Tensors, suffix: str) -> Iterator[str]:
 
 
 def groups(columns: int, size: int) -> int:
-    """How many groups a row of ``columns`` has; -1 is one group."""
+    """The number of groups in a row of ``columns``; ``size`` -1 is one group."""
     return 1 if size == -1 else -(-columns // size)
 
 

@@ -65,7 +65,7 @@ def half_byte(name: str, tensors: Tensors) -> Packed:
 
 
 def beside(name: str, tensors: Tensors) -> list[str]:
-    """What else of a module is there: zero points, and scales of what goes in and out."""
+    """Names of a module's other tensors: zero points, and scales of what goes in and out."""
     return [f"{name}.{suffix}" for suffix in _BESIDE if f"{name}.{suffix}" in tensors]
 
 
@@ -81,7 +81,7 @@ def _shared(
     sizes: Iterable[int],
     block: tuple[int, int] | None,
 ) -> tuple[str, int | None]:
-    """How weights share scales: a suffix of the type's name, and the group size."""
+    """Return how weights share scales: a suffix of the type's name, and the group size."""
     if scale.shape in ((), (1,), (1, 1)) and (rows > 1 or block is None):
         return "-tensor", None
     if block is not None:

@@ -62,7 +62,7 @@ def _kind(config: Fields) -> str:
 
 
 def _bits(config: Fields) -> int:
-    """What a weight takes of its byte: ``weight_dtype``, where the config has one."""
+    """The bits that a weight takes of its byte: ``weight_dtype``, where the config has one."""
     inside = _scheme(config).section("_data")
     if "Intx" not in _kind(config) or not inside.has("weight_dtype"):
         return 8

@@ -40,7 +40,7 @@ class Part:
     stop: int
 
     def has(self, suffix: str) -> bool:
-        """Whether the module has such a tensor."""
+        """True if the module has a tensor of this suffix."""
         return f"{self.module.name}.{suffix}" in self.tensors
 
     def array(self, suffix: str) -> npt.NDArray[Any]:
@@ -48,7 +48,7 @@ class Part:
         return mapped(self.tensors[f"{self.module.name}.{suffix}"])
 
     def floats(self, suffix: str, at: Any = ...) -> FloatArray:
-        """What lies at the index ``at`` of a tensor of floats."""
+        """The elements at the index ``at`` of a tensor of floats, as float32."""
         return floats(self.tensors[f"{self.module.name}.{suffix}"], at)
 
 
@@ -76,7 +76,7 @@ def mapped(tensor: StoredTensor) -> npt.NDArray[Any]:
 
 
 def floats(tensor: StoredTensor, at: Any = ...) -> FloatArray:
-    """What lies at the index ``at`` of a stored tensor of floats, as float32."""
+    """The elements at the index ``at`` of a stored tensor of floats, as float32."""
     array = np.ascontiguousarray(mapped(tensor)[at])
     return bf16_to_f32(array) if tensor.dtype == "BF16" else array.astype(np.float32)
 
@@ -92,7 +92,7 @@ def unpacked(words: npt.NDArray[Any], bits: int, count: int) -> FloatArray:
 
 
 def spread(groups: FloatArray, columns: int, size: int) -> FloatArray:
-    """What each group has [n, groups], at each of its columns [n, columns]."""
+    """The value of each group [n, groups], repeated at each of its columns [n, columns]."""
     if groups.shape[1] == 1:
         return np.broadcast_to(groups, (len(groups), columns))
     return np.repeat(groups, size, axis=1)[:, :columns]

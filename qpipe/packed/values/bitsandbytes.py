@@ -36,7 +36,8 @@ def _four_bits(part: Part) -> Values:
 
 
 def _largest(part: Part, first: int, stop: int) -> FloatArray:
-    """Of blocks ``first`` to ``stop``; they may be quantized too, in blocks of their own."""
+    """The largest of each block from ``first`` to ``stop``; they may be quantized too, in blocks of
+    their own."""
     if not part.has("weight.nested_absmax"):
         return part.floats("weight.absmax", slice(first, stop))
     (name,) = (name for name in part.module.parts if ".quant_state.bitsandbytes__" in name)

@@ -15,8 +15,8 @@ _STORED = ("I8", "I32", "U8")
 
 
 def reader(module: Packed, tensors: Tensors, config: Mapping[str, Any]) -> Read | None:
-    """What reads a matrix's numbers; None for EXL2, floats of 8 bits and fewer, and what is not
-    known."""
+    """The function that reads a matrix's numbers; None for EXL2, floats of 8 bits and fewer, and
+    what is not known."""
     method = config.get("quant_method")
     if method == "auto-round":
         method = "awq" if "awq" in str(config.get("packing_format")) else "gptq"

@@ -45,7 +45,7 @@ Search = Callable[[Floats, Floats, Floats, Floats], None]
 
 @dataclass(frozen=True)
 class Affine:
-    """What the C passes to its search: n, nmax, rmin, rdelta, nstep, use_mad; and which search."""
+    """Arguments of the C's search: n, nmax, rmin, rdelta, nstep, use_mad; and which search."""
 
     size: int
     top: int

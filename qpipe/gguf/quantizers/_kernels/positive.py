@@ -20,7 +20,7 @@ _BYTE = 256
 
 @inner
 def _byte(level: np.float32) -> np.float32:
-    """What is left of an integer in a uint8: the C keeps its levels in one."""
+    """An integer as it is left in a uint8, modulo 256: the C keeps its levels in one."""
     return np.float32(np.int64(level) % _BYTE)
 
 

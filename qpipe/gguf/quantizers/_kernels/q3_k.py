@@ -77,7 +77,8 @@ def _pack_scales(levels: Floats, step: np.float32, out: Bytes, d: Floats) -> Non
 
 @inner
 def _pack_third_bits(words: Words, block: int, out: Bytes) -> None:
-    """Those of sub-blocks 0, 2, 4 … in bytes 0 … 15, of sub-blocks 1, 3, 5 … in 16 … 31."""
+    """Pack the third bits of sub-blocks 0, 2, 4 … into bytes 0 … 15, those of sub-blocks 1, 3, 5 …
+    into 16 … 31."""
     for i in range(_SIZE):
         low = single_bits(words[i * ROW + 2 * block] >> _THIRD)
         bits = low | (single_bits(words[i * ROW + 2 * block + 1] >> _THIRD) << _FOUR)
