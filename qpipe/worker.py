@@ -122,7 +122,7 @@ def _perform_safely(job: Job, report: Report) -> dict[str, Any]:
 
 
 def _places(job: Job) -> dict[str, str]:
-    """What the user calls the folder of each input that is a source, by where it lies here."""
+    """The user's name for the folder of each input that is a source, by where it lies here."""
     shown = {role: made.get("shown") for role, made in job["origins"].items()}
     return {job["inputs"][role]: name for role, name in shown.items() if name is not None}
 
@@ -167,7 +167,7 @@ def _work(job: Job, report: Report) -> Work:
 
 
 def _finished(stage: type[Stage], params: Any, work: Work) -> Sequence[FileEntry]:
-    """What a stage made, checked and on its way to the disk."""
+    """The files that a stage made, checked and on their way to the disk."""
     files = scan(work.out, hashed=work.hashed)
     stage.confirm(params, files)
     _make_durable(work.out, files)

@@ -38,7 +38,7 @@ def set_aside(store: Store, damage: Damage, *, since: float = -math.inf) -> list
 
 
 def _users(store: Store) -> Mapping[str, list[Manifest]]:
-    """By key, what was made directly from an artifact."""
+    """Manifests of what was made directly from an artifact, by that artifact's key."""
     users: defaultdict[str, list[Manifest]] = defaultdict(list)
     for key in store.all_keys():
         try:

@@ -66,7 +66,7 @@ class Digests:
 
 
 def _noted(path: Path) -> tuple[Stamp, str] | None:
-    """What a note on the disk says; one whose end is missing says nothing."""
+    """The stamp and SHA-256 in a note on the disk; None if it cannot be read or lacks its end."""
     try:
         text = path.read_text()
         sha256, *numbers = text.split()

@@ -50,7 +50,7 @@ class NodeStarted(Event):
 
 @dataclass(frozen=True)
 class NodeProgress(Event):
-    """How far a node is: ``done`` of ``total`` (0: unknown) in ``unit`` (bytes, tokens, …)."""
+    """A node's progress: ``done`` of ``total`` (0: unknown) in ``unit`` (bytes, tokens, …)."""
 
     node: str
     name: str

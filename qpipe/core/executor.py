@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Output:
-    """What a worker made: the files it wrote (hashed), what it found out, and what it took."""
+    """A worker's output: the files it wrote (hashed), what it found out, and what it took."""
 
     files: Sequence[FileEntry]
     facts: Mapping[str, Json] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class Executor(Protocol):
     """Runs jobs somewhere. Used by one thread."""
 
     def has_room(self, needs: Resources) -> bool:
-        """Whether a job with these needs may start now without overbooking."""
+        """Return whether a job with these needs may start now without overbooking."""
 
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met here, or None."""
@@ -78,7 +78,7 @@ class Executor(Protocol):
         """
 
     def wait(self, timeout: float) -> Sequence[Done | Progress]:
-        """What has happened, waiting up to ``timeout`` seconds for something to happen."""
+        """Wait up to ``timeout`` seconds for something to happen; the ends and progress of jobs."""
 
     def cancel(self) -> None:
         """Stop all jobs now, for good; their ends are not reported any more."""

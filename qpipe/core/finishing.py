@@ -13,7 +13,10 @@ from qpipe.errors import StoreError
 
 
 def changed_input(store: Store, done: Done, inputs: Mapping[str, Artifact]) -> StoreError | None:
-    """What was made from an input that is no longer what its digest says is worth nothing."""
+    """The error if an input is no longer what its digest says, else None.
+
+    What was made from such an input is worth nothing.
+    """
     if isinstance(done.outcome, Output):  # a link to an input's file gave that another stamp
         whole.learn(done.job.out, done.outcome.files, store.digests)
     for artifact in inputs.values():

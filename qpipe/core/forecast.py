@@ -15,7 +15,7 @@ from qpipe.errors import StoreError
 
 @dataclass(frozen=True)
 class Forecast:
-    """What would happen to a node. ``key`` is None as long as it depends on an input's content.
+    """A forecast for one node. ``key`` is None as long as it depends on an input's content.
 
     ``cached``: in the store. ``run``: not there, it would run. ``unknown``: an input has to be made
     first; ``why`` says which. ``made_before``: the same configuration was, and would be cached if

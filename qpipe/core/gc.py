@@ -38,7 +38,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Collection:
-    """What gc removed (or would), and what it kept."""
+    """The artifacts that gc removed (or would), and those that it kept."""
 
     removed: Sequence[Candidate]
     kept: Sequence[Candidate]
@@ -166,8 +166,8 @@ def _inodes(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
 
 
 class _Holders:
-    """How many artifacts hold each file, so that a shared one counts once, and is freed when the
-    last of them goes. A file that is also linked from outside the store frees nothing."""
+    """Counts of the artifacts that hold each file, so that a shared one counts once, and is freed
+    when the last of them goes. A file that is also linked from outside the store frees nothing."""
 
     def __init__(self, weighed: Iterable[_Weighed]) -> None:
         self.sizes: dict[tuple[int, int], int] = {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a node occupies while it runs: CPU cores, bytes of memory (0: not said), GPUs.
+    """The resources that a node takes as it runs: CPU cores, bytes of memory (0: not said), GPUs.
 
     Once the inputs, and so their sizes, are there, ``memory_per_input_byte`` adds to ``memory``,
     and of ``cpus`` only one is taken for each begun ``input_bytes_per_cpu`` (0: all), each with
@@ -51,7 +51,7 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how a node runs. Never part of an id or key.
+    """Settings of where and how a node runs. Never part of an id or key.
 
     ``entry`` names the code, as ``module:attribute``; it comes from the installed stages, never
     from a recipe. ``python`` is the interpreter (None: this one). ``where`` holds what locates a
@@ -101,7 +101,7 @@ class Node:
         )
 
     def needs(self, source: str) -> bool:
-        """Whether it cannot run without the output of the node ``source``, one of its inputs."""
+        """True if it cannot run without the output of the node ``source``, one of its inputs."""
         roles = {role for role, node in self.inputs.items() if node == source}
         return not roles <= self.runtime.dispensable
 

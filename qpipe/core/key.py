@@ -89,7 +89,7 @@ def artifact_key(
     engine: Mapping[str, Json],
     inputs: Mapping[str, str],
 ) -> str:
-    """What the store is asked for; ``inputs`` maps role to the input's content digest."""
+    """The key of an artifact in the store; ``inputs`` maps role to the input's content digest."""
     return _digest("qpipe.artifact-key.1", [stage, version, params, engine, inputs])
 
 

@@ -64,7 +64,7 @@ class StorePaths(_Below):
         return self.root.joinpath("locks", key[:2], f"{key}.lock")
 
     def partial(self, key: str) -> Path:
-        """What an unfinished attempt at an artifact leaves to the next one."""
+        """The folder of what an unfinished attempt at an artifact leaves to the next one."""
         return self.root.joinpath("partial", key)
 
     @property
@@ -120,7 +120,7 @@ class RunPaths(_Below):
 
     @property
     def summary(self) -> Path:
-        """What `qpipe run --json` printed."""
+        """The file with what `qpipe run --json` printed."""
         return self.root / "run.json"
 
     @property
@@ -135,7 +135,7 @@ class RunPaths(_Below):
 
     @property
     def logs(self) -> Path:
-        """What each worker printed."""
+        """The folder with what each worker printed."""
         return self.root / "logs"
 
     def report(self, suffix: str) -> Path:

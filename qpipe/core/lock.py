@@ -48,7 +48,7 @@ def open_file(path: Path) -> int:
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody has locked an existing file; nothing is written or created."""
+    """True if somebody has locked an existing file; nothing is written or created."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:

@@ -63,7 +63,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Usage:
-    """What making an artifact took: wall seconds, CPU seconds, peak resident bytes.
+    """The cost of making an artifact: wall seconds, CPU seconds, peak resident bytes.
 
     Of a pass that made several ``nodes``, seconds are an equal share, and bytes those of it all.
     """
@@ -118,7 +118,7 @@ class Manifest:
 
     @property
     def origin(self) -> dict[str, Json]:
-        """What a stage may know of the making of its input."""
+        """An account of its making, for a stage that takes it as input."""
         return {
             "stage": self.stage,
             "params": self.params,
@@ -224,7 +224,7 @@ def _unfit(folder: Path, path: Path, name: str) -> str | None:
 
 
 def misfit(folder: Path, entry: FileEntry) -> str | None:
-    """What a look at the file shows to be wrong with it, or None; no byte of it is read."""
+    """The fault that a look at the file shows, or None; no byte of it is read."""
     try:
         found = (folder / entry.path).stat()
     except OSError as error:

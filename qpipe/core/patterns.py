@@ -35,7 +35,7 @@ _CATEGORIES: dict[str, Callable[[str], bool]] = {
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether ``pattern`` matches at the beginning of ``text``, as `re.match` has it.
+    """Return whether ``pattern`` matches at the beginning of ``text``, as `re.match` has it.
 
     Raises ValueError for what is no regular expression, for what no such matching can decide (back
     references, looking behind, flags), and for what is too long.
@@ -66,8 +66,8 @@ def _parsed(pattern: str) -> tuple[Any, int]:
 
 
 def _repeats(part: tuple[Any, Any]) -> int:
-    """Those in a part of the expression; many for one of more than a single character, or for what
-    is unknown here."""
+    """The number of repeats in a part of the expression; many for a repeat of more than a single
+    character, or for what is unknown here."""
     kind, value = str(part[0]), part[1]
     if kind in ("MAX_REPEAT", "MIN_REPEAT"):
         inner = list(value[2])
@@ -90,7 +90,7 @@ class _Text:
         self._known: dict[tuple[str, int], int] = {}
 
     def after(self, parts: Iterable[tuple[Any, Any]], places: int) -> int:
-        """Where a sequence of parts can end, begun at any of ``places``."""
+        """The places where a sequence of parts can end, begun at any of ``places``."""
         for kind, value in parts:
             if not places:
                 break

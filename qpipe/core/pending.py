@@ -25,7 +25,7 @@ class Miss:
 
     @property
     def read(self) -> tuple[str, str | None, float | None, str] | None:
-        """What nodes of one pass have in common; None for a node that works by itself."""
+        """The traits that nodes of one pass share; None for a node that works by itself."""
         runtime = self.node.runtime
         if runtime.reads_once is None:
             return None
@@ -44,7 +44,7 @@ class Pending:
     _misses: dict[Resources, deque[Miss]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether anything waits."""
+        """True if anything waits."""
         return bool(self._misses)
 
     def add(self, miss: Miss) -> None:

@@ -61,7 +61,7 @@ _POLL = 0.1
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a node ended; ``seconds`` is what making its artifact took (now or then)."""
+    """The end of a node; ``seconds`` is what making its artifact took (now or then)."""
 
     node: Node
     status: Status
@@ -225,7 +225,7 @@ class _Run:
                 self._fail(node, error)
 
     def _was_made(self, node: Node) -> bool:
-        """Whether its artifact is there if its inputs come out as they did before."""
+        """True if its artifact is there, provided its inputs come out as they did before."""
         key = self.store.key_of(node.id)
         return key is not None and os.path.lexists(self.store.paths.artifact(key))
 
@@ -302,12 +302,12 @@ class _Run:
         return Job(node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins)
 
     def _shown(self, node: Node, role: str) -> Mapping[str, Json]:
-        """What the user calls the folder of an input that is a source."""
+        """The user's name (``shown``) for the folder of an input that is a source; else nothing."""
         where = self.graph[node.inputs[role]].runtime.where
         return {"shown": where["shown"]} if "shown" in where else {}
 
     def _inputs(self, node: Node) -> dict[str, Artifact]:
-        """By role, without those that could not be made and that the node does without."""
+        """Inputs by role, without those that could not be made and that the node does without."""
         made = {role: self.outcomes[source].artifact for role, source in node.inputs.items()}
         return {role: artifact for role, artifact in made.items() if artifact is not None}
 

@@ -160,12 +160,12 @@ class Store:
         return artifact, None
 
     def changed(self, artifact: Artifact) -> str | None:
-        """What is wrong with the bytes of an artifact, as far as its files were touched since they
-        were read last. Raises OSError."""
+        """The fault in the bytes of an artifact, or None, as far as its files were touched since
+        they were read last. Raises OSError."""
         return whole.changed(artifact.path, artifact.manifest, self.digests)[0]
 
     def _identity(self, key: str) -> int | None:
-        """What tells an artifact's folder from another one put in its place."""
+        """The inode of an artifact's folder, which tells it from another one put in its place."""
         try:
             return os.lstat(self.paths.artifact(key)).st_ino
         except OSError:

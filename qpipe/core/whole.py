@@ -22,7 +22,7 @@ _LARGE = 1 << 30
 def changed(
     folder: Path, manifest: Manifest, digests: Digests, tell: Tell | None = None
 ) -> tuple[str | None, float | None]:
-    """What is wrong with an artifact's bytes (None: nothing), and since when at the latest.
+    """The fault in an artifact's bytes (None: no fault), and since when at the latest.
 
     Only files that were touched since they were read last are read; ``tell`` is told of a large
     one. Raises OSError.
@@ -48,7 +48,7 @@ def learn(folder: Path, files: Sequence[FileEntry], digests: Digests) -> None:
 
 
 def reread(folder: Path, manifest: Manifest, digests: Digests) -> str | None:
-    """What reading every byte of an artifact shows to be wrong with it, or None. Raises OSError."""
+    """The fault that reading every byte of an artifact shows, or None. Raises OSError."""
     listed = {entry.path for entry in manifest.files}
     for entry in manifest.files:
         found = digests.read(folder / entry.path)

@@ -37,7 +37,7 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARAL
 
 @dataclass(frozen=True)
 class Call:
-    """What a script is asked; ``params`` is plain JSON. ``tools`` are distributions whose versions
+    """A request to a script; ``params`` is plain JSON. ``tools`` are distributions whose versions
     it is to report."""
 
     params: Mapping[str, Json]
@@ -126,7 +126,7 @@ def _facts(environment: Environment, result: Mapping[str, Any]) -> dict[str, Any
 
 
 def _end(environment: Environment, code: int, *, oom: bool) -> QpipeError:
-    """What the end of a process that left no result means."""
+    """The error that explains the end of a process that left no result."""
     if code == -signal.SIGKILL and oom:
         return OutOfMemoryError(
             f"{environment.name}: the kernel killed it, memory ran out; run fewer nodes at a time "

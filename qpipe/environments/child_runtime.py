@@ -30,7 +30,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class JobError(Exception):
-    """What a script found wrong: ``kind`` is the name of a class of qpipe.errors."""
+    """An error that a script found: ``kind`` is the name of a class of qpipe.errors."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class JobError(Exception):
 
 
 class Job:
-    """What a script is asked: the attributes are those of `qpipe.stages.base.Work`, and params."""
+    """A request to a script: the attributes are those of `qpipe.stages.base.Work`, and params."""
 
     def __init__(self, record: dict[str, Any], progress: Callable[[int, int, str], None]) -> None:
         """``record`` is job.json's content."""
@@ -50,7 +50,7 @@ class Job:
         self.progress = progress
 
     def error(self, kind: str, message: str) -> JobError:
-        """What to raise for something that the user can act on."""
+        """The error to raise for something that the user can act on."""
         return JobError(kind, message)
 
     def check_rotary(self, model: Any) -> None:

@@ -72,7 +72,7 @@ class Environment:
 
     @property
     def script(self) -> Path:
-        """What the environment's interpreter runs (`qpipe.environments.child_runtime`)."""
+        """The script that the environment's Python runs (`qpipe.environments.child_runtime`)."""
         return self._file("py")
 
     def _file(self, suffix: str) -> Path:
@@ -80,7 +80,7 @@ class Environment:
 
     @property
     def home(self) -> Path:
-        """Where it is, or would be."""
+        """The folder where the environment is, or would be."""
         return root() / self.name / f"{self.lock.digest}-{sysconfig.get_platform()}"
 
     @property
@@ -95,11 +95,11 @@ class Environment:
 
     @property
     def command(self) -> str:
-        """What makes it."""
+        """The command that makes the environment."""
         return f"qpipe engines install {self.name}"
 
     def ready(self) -> Mapping[str, Any] | None:
-        """What is in it (`qpipe.environments.install`), None if it is not there as a whole."""
+        """The contents (`qpipe.environments.install`), None if it is not there as a whole."""
         try:
             found = json.loads((self.home / READY).read_bytes())
         except (OSError, ValueError, RecursionError):

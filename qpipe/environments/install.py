@@ -151,7 +151,7 @@ class _Making:
         self._run([*command, *arguments])
 
     def _found(self) -> Mapping[str, Any]:
-        """What the environment's own interpreter sees in it."""
+        """The Python version and the packages that the environment's own interpreter sees in it."""
         found: dict[str, Any] = json.loads(
             self._run([str(self.environment.python), "-I", "-c", _LIST])
         )
@@ -184,7 +184,7 @@ class _Making:
 
 
 def _pip_here() -> bool:
-    """Whether this interpreter's pip can install for another one, as it can since 22.3."""
+    """Return whether this interpreter's pip can install for another one, as it can since 22.3."""
     if importlib.util.find_spec("pip") is None:
         return False
     release = metadata.version("pip").split(".")

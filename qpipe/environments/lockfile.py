@@ -32,13 +32,13 @@ class Entry:
 
     @property
     def hashed(self) -> bool:
-        """Whether its files are known by their SHA-256."""
+        """True if its files are known by their SHA-256."""
         return _HASH.search(self.text) is not None
 
 
 @dataclass(frozen=True)
 class Lock:
-    """What a lock file says."""
+    """The contents of a lock file."""
 
     path: Path
     entries: tuple[Entry, ...]

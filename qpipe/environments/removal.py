@@ -26,7 +26,7 @@ class Installed:
 
     @property
     def bytes(self) -> int:
-        """Of disk; what is shared through symbolic links belongs to others."""
+        """Bytes that it takes on disk; what is shared through symbolic links belongs to others."""
         return sum(
             os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK  # noqa: PTH118  some 20,000
             for folder, folders, files in os.walk(self.home)

@@ -65,7 +65,7 @@ def _entries(distribution: metadata.Distribution) -> list[str]:
 
 
 def site_packages(home: Path) -> Path:
-    """Where an environment's packages are."""
+    """The folder of an environment's packages."""
     (found,) = (home / "lib").glob("python3*/site-packages")
     return found
 

@@ -24,7 +24,7 @@ class InlineExecutor:
         return None
 
     def has_room(self, needs: Resources) -> bool:
-        """Whether no job is held."""
+        """True if no job is held."""
         return not self._passes
 
     def submit(self, *jobs: Job) -> str | None:

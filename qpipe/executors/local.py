@@ -55,8 +55,8 @@ _AT_LEAST = 8
 
 @dataclass(frozen=True)
 class Capacity:
-    """What this executor may book. ``memory`` in bytes; None: not limited by us. ``gpus`` by the
-    names that CUDA_VISIBLE_DEVICES has for them."""
+    """The resources that this executor may book. ``memory`` in bytes; None: not limited by us.
+    ``gpus`` by the names that CUDA_VISIBLE_DEVICES has for them."""
 
     cpus: int
     memory: int | None
@@ -90,7 +90,7 @@ class _Worker:
 
     @property
     def needs(self) -> Resources:
-        """What the jobs need, which share it."""
+        """The resources that the jobs need, and share."""
         return self.tasks[0].job.needs
 
     @property
@@ -135,7 +135,7 @@ class LocalExecutor:
         return None
 
     def has_room(self, needs: Resources) -> bool:
-        """Whether cores, memory and GPUs are free; more cores than there are means all of them."""
+        """True if cores, memory and GPUs are free; more cores than there are means all of them."""
         if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
             return False  # jobs that book no core are many processes all the same
         booked = [worker.needs for worker in self.workers]

@@ -100,7 +100,7 @@ def _own_group(controller: str, root: Path) -> PurePosixPath | None:
 
 
 def _text(path: Path) -> str:
-    """What a file holds; nothing where there is none, or none for us (macOS has no /proc)."""
+    """The text of a file; empty where there is none, or none for us (macOS has no /proc)."""
     try:
         return path.read_text().strip()
     except OSError:

@@ -19,7 +19,7 @@ def devices(root: Path = ROOT) -> list[str]:
 
 @cache
 def driver_loads(library: str = LIBRARY) -> bool:
-    """Whether the driver's part for programs is here: a container may have the devices alone."""
+    """True if the driver's library for programs loads: a container may have the devices alone."""
     import ctypes
 
     try:

@@ -16,7 +16,7 @@ def signal_name(number: int) -> str:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for memory since boot (Linux; else 0)."""
+    """The number of processes that the kernel has killed for memory since boot (Linux; else 0)."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/vmstat").read_text().splitlines():
             if line.startswith("oom_kill "):

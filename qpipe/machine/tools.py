@@ -47,9 +47,9 @@ class Tool:
 
 
 class _Known(NamedTuple):
-    """How a program is made to print its version: arguments, in which ``{nowhere}`` is an empty
-    folder, and patterns of which the first that matches has it. None are asked of one that says it
-    only along with results."""
+    """The way to have a program print its version: arguments, in which ``{nowhere}`` is an empty
+    folder, and patterns of which the first that matches has it. Both are empty for a program that
+    says it only along with results."""
 
     remedy: str
     arguments: Sequence[str] = ()

@@ -73,7 +73,10 @@ class _Expansion:
         self._computed: list[int] = []
 
     def characters(self) -> float:
-        """Of all fields. A text whose targets have computed names may lead to any of them."""
+        """Characters of all fields once they are resolved.
+
+        A text whose targets have computed names may lead to any of them.
+        """
         return self._size(()).characters * math.prod(1 + count for count in self._computed)
 
     def _size(self, path: Path) -> _Size:

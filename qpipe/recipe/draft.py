@@ -74,7 +74,7 @@ class InvalidJobDraft(TypedDict):
 
 
 class ExecutorDraft(TypedDict):
-    """How to run: executor name, cores and bytes to use (None: all), memory limits enforced."""
+    """An executor's settings: name, cores and bytes to use (None: all), memory limits enforced."""
 
     name: str
     cpus: int | None

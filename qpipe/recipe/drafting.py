@@ -43,12 +43,12 @@ class _Known(NamedTuple):
 
     @property
     def format(self) -> str | None:
-        """That of the model which it makes."""
+        """The format of the model which it makes."""
         return self.stage.makes(self.params)
 
 
 class _Bounds(NamedTuple):
-    """What a stage of a job may use: cores, and seconds (None: all that it needs)."""
+    """The limits of a stage of a job: cores, and seconds (None: all that it needs)."""
 
     cores: int
     timeout: float | None
@@ -284,7 +284,7 @@ def _hidden(value: Json, job: Job, field: str) -> Json:
 
 
 def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
-    """What the recipe says of a stage's needs, else what the stage declares."""
+    """A stage's needs as the recipe gives them, else as the stage declares them."""
     said = own.model_dump(exclude_none=True)
     if own.memory is not None:
         said |= {"memory_per_input_byte": 0.0, "memory_per_cpu": 0}

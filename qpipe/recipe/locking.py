@@ -22,7 +22,7 @@ def recipe_folder(recipe: str) -> Path:
 
 
 def lock_file(recipe: str) -> Path:
-    """Where a recipe's lock lies: beside it, or in the current folder for a shipped recipe."""
+    """The path of a recipe's lock: beside it, or in the current folder for a shipped recipe."""
     file = find_recipe(recipe)
     shipped = file.is_relative_to(shipped_recipes())
     folder = Path.cwd() if shipped else file.parent

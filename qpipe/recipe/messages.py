@@ -67,7 +67,7 @@ def bad_syntax(override: str, message: str) -> str:
 
 
 def as_pairs(override: str) -> str:
-    """How to write ``field={…}`` whose keys Hydra's grammar has no way to write (1.3)."""
+    """Advice to write ``field={…}`` as pairs, for keys that Hydra's grammar cannot write (1.3)."""
     key, _, value = override.partition("=")
     items = [item.partition(":") for item in value.strip().strip("{}").split(",")]
     pairs = [(_unquoted(name), worth.strip()) for name, _, worth in items]

@@ -133,7 +133,7 @@ def _parts(field: str) -> list[str]:
 
 
 def _descend(node: yaml.Node, parts: list[str]) -> tuple[int, yaml.Node, yaml.Node]:
-    """How many parts lead down from ``node``, the key found last, and its value.
+    """The number of parts that lead down from ``node``, the key found last, and its value.
 
     A key may hold dots itself, as in ``tensor_types: {blk.0: Q8_0}``: it takes several parts.
     """

@@ -101,7 +101,7 @@ def _here() -> dict[str, Json]:
 
 
 def _program(name: str) -> list[Json] | None:
-    """Where a program is found on PATH, and of which size and time."""
+    """The path of a program on PATH, its size and its time (ns); None if it is not there."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         path = os.path.join(folder, name)  # noqa: PTH118
         try:

@@ -34,7 +34,7 @@ class References:
 
     @property
     def ask_hydra(self) -> bool:
-        """Whether any leads to Hydra's own fields, which differ from job to job."""
+        """True if any leads to Hydra's own fields, which differ from job to job."""
         return "hydra" in self.resolvers or any(n.split(".")[0] == "hydra" for n in self.used)
 
 
@@ -60,7 +60,7 @@ def targets_of(path: Path, text: str) -> list[str]:
 
 
 def nested(text: str) -> int:
-    """How many interpolations of a text hold another one, which computes their name."""
+    """The number of interpolations in a text that hold another one, which computes their name."""
     depth = count = 0
     for token in re.findall(r"\$\{|\}", text):
         count += token == "${" and depth == 1
@@ -125,7 +125,7 @@ def from_environment(raw: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 def _inherited(
     own: Mapping[str, frozenset[str]], uses: Mapping[str, set[str]]
 ) -> dict[str, frozenset[str]]:
-    """What fields have from those that they refer to, as far as that is not known yet."""
+    """Variables by field, with those of the fields it refers to; only fields that gain some."""
     more = {}
     for field, targets in uses.items():
         names = frozenset[str]().union(*(variables(own, target) for target in targets))

@@ -43,7 +43,7 @@ class ResourcesSpec(Params):
 
 
 def _first_named(value: object) -> object:
-    """Of alternatives for a role, the first that is not null."""
+    """The first of the alternatives for a role that is not null."""
     if not isinstance(value, list):
         return value
     return next((name for name in value if name is not None), None)
@@ -84,7 +84,7 @@ class StageSpec(Params):
 
 
 class ExecutorSpec(Params):
-    """Where stages run."""
+    """Settings of where stages run, and what they may occupy."""
 
     name: Literal["inline", "local"] = Field(
         "local",
@@ -206,7 +206,7 @@ class Recipe(BaseModel):
 
 
 class FieldSource(Protocol):
-    """Who set a field of a composed recipe (qpipe/recipe/origins.py)."""
+    """An account of who set a field of a composed recipe (qpipe/recipe/origins.py)."""
 
     def origin(self, field: str) -> str:
         """``FILE:LINE`` or the override's text."""
@@ -216,7 +216,7 @@ class FieldSource(Protocol):
 
 
 class Composed(Protocol):
-    """What schema.py needs of a composed job (qpipe/recipe/request.py)."""
+    """A composed job, as far as schema.py needs it (qpipe/recipe/request.py)."""
 
     @property
     def config(self) -> Mapping[str, Any]: ...  # noqa: D102

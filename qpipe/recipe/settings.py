@@ -106,7 +106,7 @@ def _choices(kind: str) -> Iterator[Group]:
 
 
 def _stages() -> Iterator[Group]:
-    """What ``with`` of a stage may hold, for each kind of stage that a recipe can name."""
+    """Settings that ``with`` of a stage may hold, for each kind of stage that a recipe can name."""
     for kind, stages in sorted(all_stages().items()):
         names = sorted({str(chosen(stage).get("metric", kind)) for stage in stages})
         for name in names if kind != "quantize" else []:

@@ -27,7 +27,7 @@ def notes(jobs: Sequence[Job], stages: Sequence[Collection[str]]) -> list[str]:
 
 
 def _reads(aliases: Mapping[str, str], block: str, kept: Collection[str]) -> bool:
-    """Whether a stage that is kept takes anything from the block."""
+    """True if a stage that is kept takes anything from the block."""
     return any(
         target.split(".")[0] == block and field.split(".")[1] in kept
         for field, target in aliases.items()

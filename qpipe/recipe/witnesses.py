@@ -18,7 +18,7 @@ _WITNESSED |= {"oc.dict.keys", "oc.dict.values"}
 
 @dataclass(frozen=True)
 class Witnesses:
-    """What a composition looked at.
+    """A record of what a composition looked at.
 
     ``files`` maps a path to the SHA-256 of its bytes (None: not there); ``folders`` to whether
     it is one; ``listings`` to the names in a folder (None: not there); ``environment`` to the
@@ -35,7 +35,7 @@ class Witnesses:
         return replace(self, files={**self.files, **{path: file_digest(path) for path in paths}})
 
     def unchanged(self) -> bool:
-        """Whether everything is as it was."""
+        """True if everything is as it was."""
         return (
             all(os.path.isdir(path) is there for path, there in self.folders.items())  # noqa: PTH112
             and all(variable_digest(name) == was for name, was in self.environment.items())

@@ -61,7 +61,7 @@ def up_to(file: BinaryIO, most: int) -> bytes:
 
 
 def is_file(path: Path) -> bool:
-    """Whether ``path`` is a regular file; False where that cannot be known.
+    """True if ``path`` is a regular file; False where that cannot be known.
 
     `Path.is_file` raises OSError for a name that is too long, or in a folder that may not be read.
     """
@@ -69,12 +69,12 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: str | Path) -> bool:
-    """Whether ``path`` is a folder; False where that cannot be known, as in `is_file`."""
+    """True if ``path`` is a folder; False where that cannot be known, as in `is_file`."""
     return os.path.isdir(path)  # noqa: PTH112
 
 
 def exists(path: Path) -> bool:
-    """Whether there is anything at ``path``; False where that cannot be known, as in `is_file`."""
+    """True if there is anything at ``path``; False where that cannot be known, as in `is_file`."""
     return os.path.exists(path)  # noqa: PTH110
 
 

@@ -39,7 +39,7 @@ class Base:
 
     @property
     def is_sweep(self) -> bool:
-        """Whether the recipe says of itself that it is one."""
+        """True if the recipe says of itself that it is a sweep."""
         return bool(self.config.hydra.mode == RunMode.MULTIRUN)
 
 
@@ -74,7 +74,7 @@ def with_scalars(raw: Mapping[str, Any], overrides: Sequence[Override]) -> Mappi
 def ask(
     config: DictConfig, path: Sequence[str | int], raw: Mapping[str, Any], origins: Origins
 ) -> Any:
-    """What OmegaConf makes of the value at ``path``, as plain data. Raises RecipeError."""
+    """The value at ``path`` as OmegaConf resolves it, as plain data. Raises RecipeError."""
     field = ".".join(map(str, path))
     node: Any = config
     try:

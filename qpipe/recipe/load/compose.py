@@ -182,13 +182,13 @@ class Composer:
         )
 
     def _is_value(self, override: Override) -> bool:
-        """Whether it leaves the defaults list alone (defaults_list.py: Overrides.__init__)."""
+        """True if it leaves the defaults list alone (defaults_list.py: Overrides.__init__)."""
         if override.is_hydra_override():
             return False
         return not self.is_group(override.key_or_group) or isinstance(override.value(), dict)
 
     def is_group(self, name: str) -> bool:
-        """Whether there is a config group of that name."""
+        """True if there is a config group of that name."""
         if name not in self._groups:
             self._groups[name] = self._repository.group_exists(name)
         return self._groups[name]

@@ -26,7 +26,7 @@ from qpipe.recipe.witnesses import Trail
 
 
 def is_users(provider: str) -> bool:
-    """Whether a search path entry holds recipes; the others are Hydra's and its plugins'."""
+    """True if a search path entry holds recipes; the others are Hydra's and its plugins'."""
     return provider in ("main", "qpipe") or provider.startswith("hydra.searchpath")
 
 
@@ -83,19 +83,19 @@ class Repository(CachingConfigRepository):
             raise RecipeError(messages.holds_target(line_of(path, "_target_")))
 
     def group_exists(self, config_path: str) -> bool:
-        """Whether there is such a group."""
+        """True if there is such a group."""
         self.trail.folder(config_path, self._roots())
         return super().group_exists(config_path)
 
     def config_exists(self, config_path: str) -> bool:
-        """Whether there is such a file."""
+        """True if there is such a file."""
         self.trail.file(_yaml(config_path), self._roots())
         return super().config_exists(config_path)
 
     def get_group_options(
         self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
     ) -> list[str]:
-        """What a group holds."""
+        """The names of a group's options."""
         self.trail.listing(group_name, self._roots())
         return super().get_group_options(group_name, results_filter)
 

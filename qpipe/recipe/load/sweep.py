@@ -245,7 +245,7 @@ def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | N
 
 
 def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
-    """What sweepers get to see: a job without the swept overrides, and Hydra's own settings."""
+    """A configuration for sweepers: a job without the swept overrides, and Hydra's own settings."""
     config: DictConfig = pickle.loads(pickle.dumps(master.config))
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     groups = any(map(composer.is_group, [*composer.swept(), *map(str, params)]))
