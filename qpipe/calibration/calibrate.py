@@ -70,7 +70,7 @@ class CalibrateParams(base.Params):
 
 
 class Calibrate(base.Stage):
-    """By the tokenizer of the model in role ``model``."""
+    """A stage that makes token ids of a text, by the tokenizer of the model in role ``model``."""
 
     kind = "calibrate"
     version = 2
@@ -81,7 +81,7 @@ class Calibrate(base.Stage):
 
     @classmethod
     def fingerprint(cls, params: CalibrateParams) -> Mapping[str, Json]:
-        """What tokenizes."""
+        """Versions of the packages that tokenize."""
         tools = {name: base.installed(name) for name in ("transformers", "tokenizers")}
         return {"name": "qpipe.calibrate", **tools}
 
@@ -92,7 +92,7 @@ class Calibrate(base.Stage):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether transformers is installed."""
+        """Return the problem, or None if transformers is installed."""
         if base.installed("transformers") != "missing":
             return None
         return f"transformers is not installed: {extras.command('hf')}"

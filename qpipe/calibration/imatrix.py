@@ -105,7 +105,7 @@ class Imatrix(base.Stage):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the wheel is there and is the version whose C structs are known."""
+        """Return the problem, or None if the wheel is the version whose C structs are known."""
         from qpipe.llamacpp.library import load
         from qpipe.llamacpp.observe import check
 

@@ -29,9 +29,10 @@ _SHARDS = "model-shard-*"
 
 @contextmanager
 def resuming(partial: Path) -> Iterator[tuple[Path, list[int]]]:
-    """Where AutoRound is to write, and how many layers an earlier attempt left, once it has begun.
+    """Yield the folder for AutoRound's output, and how many layers an earlier attempt left.
 
-    Raises StageError if they cannot be gone on from, and takes them away.
+    The number stands in a list of one, and is filled in once AutoRound has begun. Raises StageError
+    if these layers cannot be gone on from, and takes them away.
     """
     from auto_round.utils import resume
 
@@ -85,11 +86,11 @@ class Layers:
         return self.kept.done if self.kept else 0
 
     def load_q_input(self) -> Any:
-        """What the quantized layers so far make of the samples."""
+        """The samples' outputs after the quantized layers so far; None if no layer is done."""
         return self.kept.inputs["quantized"] if self.kept else None
 
     def load_input_ids(self) -> Any:
-        """What the original layers make of them; from here on all is as it was."""
+        """Restore the random state and return the samples' outputs after the original layers."""
         import torch
 
         if self.kept is None:

@@ -38,7 +38,7 @@ _NOT_CLIPPED = ("q_", "k_", "query", "key", "Wqkv")
 
 
 class AutoAwqParams(AwqParams):
-    """What AutoAWQ can pack: four bits with zero points, in groups."""
+    """Settings of AWQ that AutoAWQ can pack: four bits with zero points, in groups."""
 
     RULES = ("skip",)
 

@@ -164,7 +164,7 @@ class PydistConvert(base.Stage):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the extra is installed."""
+        """Return the problem, or None if the extra is installed."""
         from qpipe.gguf import pydist
 
         return pydist.problem()

@@ -51,7 +51,7 @@ class ExllamaParams(Exl2Params):
 
 
 class _Exllama(IsolatedEngine):
-    """What measuring and quantizing share."""
+    """Common base of measuring and quantizing."""
 
     version = 1
     roles = ("model", "calibration")

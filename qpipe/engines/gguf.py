@@ -43,7 +43,8 @@ class NativeGguf(Engine):
 
     @classmethod
     def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
-        """What qpipe's own kernels (compiled by numba) leave, gguf and ggml (in xllamacpp) do."""
+        """Versions of the tools: qpipe's own kernels are compiled by numba; what they leave, gguf
+        and ggml (in xllamacpp) do."""
         tools = {name: base.installed(name) for name in ("gguf", "numba", "xllamacpp")}
         return {"name": "qpipe.gguf", "version": 1, **tools}
 
@@ -97,7 +98,7 @@ class NativeGguf(Engine):
 
 
 def _reading(params: NativeParams, work: base.Work) -> object:
-    """What the weights that are quantized depend on."""
+    """The input and settings that the weights to be quantized depend on."""
     return work.inputs["model"], params.via, params.name, params.pretokenizer
 
 
@@ -133,7 +134,7 @@ def _report(work: base.Work, done: int, total: int) -> None:
 
 
 def _finished(params: NativeParams, file: Path) -> bool:
-    """Whether nothing about a GGUF file is to be changed."""
+    """True if nothing about a GGUF file is to be changed."""
     from qpipe.gguf import split
 
     return not params.wanted().changes(split.read(file).file_type)

@@ -73,7 +73,7 @@ class GptqmodelAwqParams(AwqParams):
 
 
 class _Gptqmodel(CheckpointEngine):
-    """What both methods share."""
+    """Common base of both methods, GPTQ and AWQ."""
 
     # Defuser takes fused experts apart into the matrices that are packed, safetensors writes them.
     PACKAGES = ("gptqmodel", "torch", "transformers", "defuser")
@@ -229,7 +229,7 @@ def _dynamic(config: Mapping[str, Any], task: Task) -> dict[str, dict[str, int]]
 
 
 def _resumable(config: Mapping[str, Any], task: Task) -> bool:
-    """Whether GPTQModel can. AWQ it cannot: it looks for scales in FP16 where it wrote BF16."""
+    """True if GPTQModel can resume: not AWQ, whose scales it writes in BF16 and seeks in FP16."""
     kind = json.loads((task.source / "config.json").read_bytes()).get("model_type")
     return (
         task.partial is not None

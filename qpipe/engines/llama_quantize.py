@@ -72,7 +72,7 @@ class LlamaQuantize(Engine):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the program is on PATH and runs."""
+        """Return the problem, or None if the program is on PATH and runs."""
         why = tools.find(PROGRAM).problem
         return why and f"{why}; quantize.engine=native writes the same tensors without it"
 
@@ -113,7 +113,7 @@ def version() -> str:
 
 
 def _prepared(params: LlamaQuantizeParams, order: base.Order) -> FilePlan:
-    """What qpipe itself would write, to which the file is compared."""
+    """Plan of the file that qpipe itself would write, which the program's is compared to."""
     from qpipe.gguf.quantize import prepare
 
     source = only_file(order.inputs["model"], suffix=".gguf")

@@ -55,7 +55,7 @@ class LlmcompressorAwqParams(AwqParams):
 
 
 class LlmcompressorInt8Params(Int8Params):
-    """With the rounding of GPTQ."""
+    """Settings of eight bits, with the rounding of GPTQ."""
 
     RULES = ("skip",)
 
@@ -63,7 +63,7 @@ class LlmcompressorInt8Params(Int8Params):
 
 
 class LlmcompressorRtnParams(RtnParams):
-    """What its packed format holds."""
+    """Settings of plain rounding that its packed format can hold."""
 
     RULES = ("bits", "group_size", "skip")
 
@@ -72,7 +72,7 @@ class LlmcompressorRtnParams(RtnParams):
 
 
 class _Llmcompressor(CheckpointEngine):
-    """What all methods share."""
+    """Common base of all methods."""
 
     PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 
@@ -142,7 +142,7 @@ class LlmcompressorAwq(_Llmcompressor):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether there is an accelerator."""
+        """Return the problem, or None if the packages and an accelerator are there."""
         if (problem := super().check()) is not None:
             return problem
         if (why := gpus.problem()) is None:

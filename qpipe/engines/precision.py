@@ -34,7 +34,7 @@ class CastParams(base.Params):
 
 
 class Cast(base.Stage):
-    """What quantized checkpoints are compared with, and what other tools start from."""
+    """A stage whose checkpoints quantized ones are compared with, and other tools start from."""
 
     kind = "convert"
     version = 1

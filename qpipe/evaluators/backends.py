@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Opener(abc.ABC):
-    """What an evaluator's class knows of its backend, and how that opens a model."""
+    """A backend as an evaluator's class knows it, and the way it opens a model."""
 
     formats: ClassVar[tuple[str, ...]]
     """The formats of a model that it reads."""
@@ -40,7 +40,7 @@ class Opener(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def resources(*, cores: int) -> Resources:
-        """What a measurement occupies."""
+        """Resources that a measurement occupies."""
 
     @staticmethod
     @abc.abstractmethod
@@ -79,7 +79,7 @@ class LlamaCpp(Opener):
 
     @staticmethod
     def check() -> str | None:
-        """Whether the wheel is there and is the version whose C structs are known."""
+        """Return the problem, or None if the wheel is the version whose C structs are known."""
         from qpipe.llamacpp.library import load
 
         try:
@@ -107,8 +107,8 @@ class Transformers(Opener):
 
     @staticmethod
     def fingerprint() -> Mapping[str, Json]:
-        """What computes, what multiplies quantized weights for it, and the version of how they are
-        read (`qpipe.hf.load`)."""
+        """Versions of what computes, of what multiplies quantized weights for it, and of the way
+        they are read (`qpipe.hf.load`)."""
         kernels = ("auto-round", "bitsandbytes", "compressed-tensors", "gptqmodel", "torchao")
         names = ("transformers", "torch", *kernels)
         versions = {name: installed(name) for name in names}
@@ -128,7 +128,7 @@ class Transformers(Opener):
 
     @staticmethod
     def check() -> str | None:
-        """Whether the extra is installed."""
+        """Return the problem, or None if the extra is installed."""
         lacking = [name for name in ("torch", "transformers") if installed(name) == "missing"]
         if not lacking:
             return None

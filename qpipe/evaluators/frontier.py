@@ -56,7 +56,7 @@ def _measured(work: base.Work) -> list[Level]:
 
 
 def name_and_size(made: Mapping[str, Json]) -> tuple[str, int]:
-    """What reports call a model, and its bytes; ``made`` is its origin (`Manifest.origin`)."""
+    """A model's name in reports, and its bytes; ``made`` is its origin (`Manifest.origin`)."""
     facts = made["facts"]
     assert isinstance(facts, Mapping), made
     size = facts["size_bytes"]

@@ -65,7 +65,7 @@ def save(folder: Path, levels: Sequence[Level]) -> None:
 
 
 def unbeaten(levels: Iterable[Level]) -> list[Level]:
-    """Those that no other one beats in both size and KL divergence, smallest first."""
+    """Levels that no other one beats in both size and KL divergence, smallest first."""
     found: list[Level] = []
     for level in sorted(levels, key=lambda level: (level.size_bytes, level.kld)):
         if not found or level.kld < found[-1].kld:
@@ -74,5 +74,5 @@ def unbeaten(levels: Iterable[Level]) -> list[Level]:
 
 
 def best(levels: Sequence[Level], *, size: int) -> Level | None:
-    """Of unbeaten levels, the best one that is no larger than ``size`` bytes."""
+    """The best of unbeaten levels that is no larger than ``size`` bytes, None if there is none."""
     return next((level for level in reversed(levels) if level.size_bytes <= size), None)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class KldParams(KvParams):
-    """How far the text is read; windows are taken in a fixed random order."""
+    """Settings of how far the text is read; windows are taken in a fixed random order."""
 
     metric: Literal["kld"] = "kld"
     backend: Literal["llama.cpp"] = Field(
@@ -104,7 +104,7 @@ class Kld(LogitsEvaluator):
 
 
 def _rival(work: Work) -> Level | None:
-    """What the model is compared with on the way: the best known level that is no larger."""
+    """The level that the model is compared with on the way: the best known that is no larger."""
     if RIVALS not in work.inputs:
         return None
     _, size = name_and_size(work.origins["model"])
@@ -176,7 +176,7 @@ def _shuffled(count: int) -> Sequence[int]:
 def _bounded(
     described: Mapping[str, Json], scores: Sequence[Score], stored: Stored
 ) -> dict[str, Json]:
-    """What the reference's form adds: a protocol of its own, and a note of what kld is bound by."""
+    """Fields that the reference's form adds: a protocol of its own, and a note on kld's bounds."""
     top_k = stored.about["top_k"]
     if top_k is None:
         return {}

@@ -20,7 +20,7 @@ def _switch(value: object) -> object:
 
 
 class KvOptions(TypedDict):
-    """As `qpipe.llamacpp.context.ContextOptions` takes them."""
+    """Options in the form that `qpipe.llamacpp.context.ContextOptions` takes."""
 
     type_k: str
     type_v: str
@@ -28,7 +28,7 @@ class KvOptions(TypedDict):
 
 
 class KvParams(EvaluatorParams):
-    """How llama.cpp keeps keys and values."""
+    """Settings of how llama.cpp keeps keys and values."""
 
     type_k: CacheType = Field("f16", description="What llama.cpp keeps keys in.")
     type_v: CacheType = Field(
@@ -49,7 +49,7 @@ class KvParams(EvaluatorParams):
 
     @property
     def kv_words(self) -> list[str]:
-        """What is not llama.cpp's usual, for the label of a protocol: figures differ with it."""
+        """Departures from llama.cpp's usual, for a protocol's label: figures differ with them."""
         fields = type(self).model_fields
         return [
             f"{name}={value}" for name, value in self.kv.items() if value != fields[name].default
@@ -66,7 +66,7 @@ class KvParams(EvaluatorParams):
 
 
 def departing(described: Mapping[str, Json], params: KvParams) -> dict[str, Json]:
-    """What a measurement says of itself, its protocol naming what is not llama.cpp's usual."""
+    """A measurement's description, its protocol naming what is not llama.cpp's usual."""
     return {**described, "protocol": " ".join([str(described["protocol"]), *params.kv_words])}
 
 

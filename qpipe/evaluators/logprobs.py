@@ -31,7 +31,7 @@ _AGAIN = 4
 
 
 class LogprobsParams(EvaluatorParams):
-    """What is stored of the reference; the stage in role ``tokens`` says everything else."""
+    """Settings of a stored reference; the stage in role ``tokens`` says everything else."""
 
     metric: Literal["logprobs"] = "logprobs"
     backend: Literal["llama.cpp"] = Field(
@@ -70,8 +70,8 @@ class Logprobs(LogitsEvaluator):
 
     @classmethod
     def preview(cls, params: LogprobsParams, order: Order) -> Preview | None:
-        """What the distributions will take on disk: no model, but often larger than one. At most,
-        while the text is not tokenized."""
+        """Forecast the size of the distributions on disk: no model, but often larger than one. It
+        is an upper bound while the text is not tokenized."""
         n_vocab = _n_vocab(order)
         if n_vocab is None:
             return None

@@ -59,7 +59,7 @@ def measure(
     progress: Progress | None = None,
     partial: Path | None = None,
 ) -> Measured:
-    """By any backend; ``partial`` is where finished windows are kept.
+    """Measure each token's nll by any backend; ``partial`` is where finished windows are kept.
 
     Raises DataError for NaN logits and for tokens of another model.
     """
@@ -78,9 +78,9 @@ def measure(
 
 
 class PerplexityParams(KvParams):
-    """With a stage in role ``tokens`` nothing but the backend is left to say.
+    """Settings of perplexity; with a stage in role ``tokens`` only the backend is left to say.
 
-    Without, the model itself tokenizes ``text``.
+    Without such a stage, the model itself tokenizes ``text``.
     """
 
     metric: Literal["perplexity"] = "perplexity"
@@ -117,7 +117,7 @@ class PerplexityParams(KvParams):
         return self
 
     def cutting(self) -> Protocol:
-        """How the text is cut."""
+        """The protocol by which the text is cut."""
         return find_protocol(self.protocol or "llamacpp-512").with_overrides(
             n_ctx=self.n_ctx, chunks=self.chunks
         )
@@ -132,7 +132,7 @@ class Perplexity(LogitsEvaluator):
 
     @classmethod
     def fingerprint(cls, params: PerplexityParams) -> Mapping[str, Json]:
-        """What computes, and the version of the protocol if it is applied here."""
+        """Versions of what computes, and of the protocol if it is applied here."""
         own = {} if params.text is None else {"protocol": params.cutting().version}
         return {**super().fingerprint(params), **own}
 

@@ -58,7 +58,7 @@ class ProgramPerplexityParams(KvParams):
 
 
 class ProgramPerplexity(Evaluator):
-    """By llama-perplexity, which uses a GPU where it was built for one."""
+    """Perplexity by llama-perplexity, which uses a GPU where it was built for one."""
 
     version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
@@ -72,12 +72,12 @@ class ProgramPerplexity(Evaluator):
 
     @classmethod
     def resources(cls, params: ProgramPerplexityParams, *, cores: int) -> Resources:
-        """As llama.cpp in the worker's process."""
+        """Resources as for llama.cpp in the worker's process."""
         return LlamaCpp.resources(cores=cores)
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the program is on PATH and runs."""
+        """Return the problem, or None if the program is on PATH and runs."""
         why = tools.find(PROGRAM).problem
         return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
 
@@ -178,7 +178,7 @@ def _require_same(ids: Tokens, tokenized: Tokenized) -> None:
 
 
 class _Told:
-    """What the program prints: a line for each window that is done, with what is found so far.
+    """The program's output: a line for each window that is done, with what is found so far.
 
     The last is the figure: mean nll and its standard error. The line after it, with the perplexity
     in four decimals, says the same in fewer digits.
@@ -202,7 +202,7 @@ class _Told:
 
     @property
     def whole(self) -> bool:
-        """Whether all windows were told of."""
+        """True if the program told of all windows."""
         return self._done == self._windows
 
     def score(self) -> Score:

@@ -18,7 +18,7 @@ LEAST = 3
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a text is cut into windows, and which of its tokens are scored.
+    """A way to cut a text into windows, and to choose the tokens that are scored.
 
     ``n_ctx``    tokens the model sees per window, BOS included
     ``stride``   tokens from one window to the next; None: n_ctx, so windows do not overlap
@@ -70,7 +70,7 @@ class Protocol:
         return " ".join(parts)
 
     def most_scored(self, sizes: Sequence[int]) -> int:
-        """How many tokens are scored at most, of documents of so many bytes.
+        """An upper bound of the number of tokens scored, for documents of so many bytes.
 
         A token is taken for a byte at least, but for BOS and a space that a SentencePiece
         vocabulary may put first; and windows for full of the text.

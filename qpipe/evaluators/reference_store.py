@@ -39,7 +39,7 @@ class Stored:
 
     @cached_property
     def nll(self) -> Nll:
-        """Of each scored token."""
+        """Negative log-likelihood of each scored token, in nats."""
         import numpy as np
 
         found: Nll = np.load(self.folder / NLL)
@@ -65,7 +65,7 @@ class Stored:
 
     @cached_property
     def form(self) -> Form:
-        """How the distributions are stored."""
+        """The form in which the distributions are stored."""
         return form_of(self.about["n_vocab"], self.about["top_k"])
 
     @cached_property
@@ -82,8 +82,8 @@ class Stored:
 
 
 def form_of(n_vocab: int, top_k: int | None) -> Form:
-    """How distributions of so many tokens are stored. Raises RecipeError for a ``top_k`` that
-    takes no less room than all tokens."""
+    """The form in which distributions of so many tokens are stored. Raises RecipeError for a
+    ``top_k`` that takes no less room than all tokens."""
     from qpipe.evaluators.metrics.distributions import Full
     from qpipe.evaluators.metrics.top_k import Top
 

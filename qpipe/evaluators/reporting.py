@@ -25,11 +25,11 @@ SCORES = {"token": "ppl", "word": "word_ppl", "byte": "bits_per_byte"}
 
 
 class Source(Protocol):
-    """What computed: any `qpipe.evaluators.metrics.backend.Backend`, or a program."""
+    """A source of figures: any `qpipe.evaluators.metrics.backend.Backend`, or a program."""
 
     @property
     def name(self) -> str:
-        """Of the software."""
+        """Name of the software."""
 
     @property
     def version(self) -> str:
@@ -41,7 +41,7 @@ class Source(Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What a reader of its figures has to know of how they were computed."""
+        """Notes that a reader of its figures needs, on how they were computed."""
 
 
 def scores_of(tokenized: Tokenized, nll: Nll) -> Score:
@@ -98,7 +98,7 @@ def measurement(
     seconds: float,
     tokens_per_second: float | None,
 ) -> Measurement:
-    """What was measured as `about` and more describe it; ``seconds`` without loading."""
+    """A measurement as `about` and more describe it; ``seconds`` without loading."""
     made = facts.described(described, scores)
     return replace(made, seconds=seconds, tokens_per_second=tokens_per_second)
 

@@ -31,7 +31,7 @@ IN_PROCESS, BENCH = "in-process", "llama-bench"
 
 
 class _SpeedParams(KvParams):
-    """What each round does."""
+    """Settings of each round."""
 
     metric: Literal["speed"] = "speed"
     n_prompt: int = Field(512, ge=1, description="Tokens read.")
@@ -61,12 +61,12 @@ class _SpeedParams(KvParams):
 
     @property
     def all_threads(self) -> int:
-        """As many as will be used."""
+        """The number of threads that will be used."""
         return self.threads or cores.usable()
 
     @property
     def settings(self) -> Settings:
-        """What each round does."""
+        """Settings of each round."""
         from qpipe.evaluators.speed_rounds.settings import Settings
 
         names = ("n_prompt", "n_gen", "batch_size")
@@ -74,7 +74,7 @@ class _SpeedParams(KvParams):
         return Settings(**chosen, threads=self.all_threads, **self.kv)
 
     def label(self, tool: str) -> str:
-        """What two figures must share to be compared; what is usual goes without saying."""
+        """A label that two figures must share to be compared; what is usual goes without saying."""
         parts = [tool, f"pp{self.n_prompt} tg{self.n_gen}", f"threads={self.all_threads}"]
         parts += [f"batch={self.batch_size}"] if self.batch_size > 1 else []
         parts += self.kv_words
@@ -82,7 +82,7 @@ class _SpeedParams(KvParams):
 
 
 class _SpeedEvaluator(Evaluator):
-    """What the backends share. A result holds on the machine that made it, and is kept for it.
+    """Base of the backends. A result holds on the machine that made it, and is kept for it.
 
     The machine is therefore part of the fingerprint, and so are the threads; everything else that
     runs beside it would be measured too, so that it books all cores.
@@ -102,7 +102,7 @@ class _SpeedEvaluator(Evaluator):
 
     @abc.abstractmethod
     def tool(self, params: Any) -> str:
-        """By what is measured."""
+        """Name of the tool that measures."""
 
     def run(self, params: Any, work: Work) -> Measurement:
         """Raises CheckpointError (a model), EngineMissingError (llama-bench), StageError."""
@@ -196,7 +196,7 @@ class Speed(_SpeedEvaluator):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the wheel is there."""
+        """Return the problem, or None if the wheel is there."""
         return LlamaCpp.check()
 
     def tool(self, params: SpeedParams) -> str:

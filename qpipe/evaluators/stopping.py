@@ -50,10 +50,10 @@ class Dominance:
 
 @dataclass(frozen=True)
 class Enough:
-    """Whether what was found on the first windows of ``order`` is enough.
+    """A rule for when the first windows of ``order`` are enough.
 
-    It is once ``of`` is known to ± ``precision`` of its value, or once the ``rival``, which is no
-    larger, is clearly better. None: that is not asked.
+    They are once ``of`` is known to ± ``precision`` of its value, or once the ``rival``, which is
+    no larger, is clearly better. None: that is not asked.
     """
 
     stored: Stored
@@ -67,13 +67,13 @@ class Enough:
         return self.precise(found) or self.dominated(found) is not None
 
     def precise(self, found: Sequence[Values]) -> bool:
-        """Whether the precision was reached before the end."""
+        """True if the precision was reached before the end."""
         if self.precision is None or not LEAST <= len(found) < len(self.order):
             return False
         return interval(found, self.stored, self.of).relative <= self.precision
 
     def dominated(self, found: Sequence[Values]) -> Dominance | None:
-        """By the rival, as the last look that is due by now shows it."""
+        """Dominance by the rival, as the last look that is due by now shows it."""
         if self.rival is None or len(found) == len(self.order):
             return None
         taken = self.rival.sums[list(self.order[: len(found)])]
@@ -135,7 +135,7 @@ def interval(found: Sequence[Values], stored: Stored, what: str) -> Interval:
 
 
 def extent(found: Sequence[Values], enough: Enough) -> dict[str, Json]:
-    """How much of the text was enough, and for what; nothing if all of it was asked for."""
+    """Fields on how much of the text was enough, and for what; none if all was asked for."""
     ended = None if enough.precise(found) else enough.dominated(found)
     if ended is None and enough.precision is None:
         return {}

@@ -62,7 +62,7 @@ def _overlap(tasks: list[str], own: Path | None = None) -> str | None:
 
 
 class _TasksParams(KvParams):
-    """How lm-eval is asked: its own names for its own settings."""
+    """Settings of lm-eval, under its own names for them."""
 
     metric: Literal["tasks"] = "tasks"
     tasks: Annotated[
@@ -141,7 +141,7 @@ class _TasksParams(KvParams):
 
     @property
     def label(self) -> str:
-        """What two scores must share to be compared."""
+        """A label that two scores must share to be compared."""
         parts = [f"{_HARNESS} {installed(_HARNESS)}"]
         if self.num_fewshot is not None:
             parts.append(f"{self.num_fewshot}-shot")
@@ -157,13 +157,13 @@ class _TasksParams(KvParams):
 
 
 class _TasksEvaluator(Evaluator):
-    """What both backends share: a subclass opens the model."""
+    """Base of both backends: a subclass opens the model."""
 
     version = 2
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
-        """What computes, and what asks and counts."""
+        """Versions of what computes, and of what asks and counts."""
         return {**cls.backend_fingerprint(), "lm_eval": installed(_HARNESS)}
 
     @classmethod
@@ -173,7 +173,7 @@ class _TasksEvaluator(Evaluator):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether lm-eval is installed."""
+        """Return the problem, or None if lm-eval is installed."""
         if find_spec("lm_eval") is None:
             return f"tasks need lm-evaluation-harness: {extras.command('eval')}"
         return None
@@ -269,7 +269,7 @@ class Tasks(_TasksEvaluator):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """As llama.cpp's other evaluators."""
+        """Resources as for llama.cpp's other evaluators."""
         return LlamaCpp.resources(cores=cores)
 
     @classmethod
@@ -313,7 +313,7 @@ class CheckpointTasks(_TasksEvaluator):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """As transformers' other evaluators."""
+        """Resources as for transformers' other evaluators."""
         return Transformers.resources(cores=cores)
 
     @classmethod

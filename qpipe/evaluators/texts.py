@@ -26,7 +26,7 @@ def as_it_is(text: str) -> list[Document]:
 
 
 def without_final_newline(text: str) -> list[Document]:
-    """As llama.cpp reads a file given with -f (common/arg.cpp): one final newline is dropped."""
+    """Drop one final newline, as llama.cpp does of a file given with -f (common/arg.cpp)."""
     return [_document(text.removesuffix("\n"))]
 
 

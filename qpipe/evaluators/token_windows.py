@@ -23,7 +23,7 @@ TOKENS, SPANS, ABOUT, TEXT = "tokens.npy", "spans.npy", "tokens.json", "text.txt
 
 @dataclass(frozen=True)
 class About:
-    """What the windows are of. ``units`` are words or bytes, None where ``unit`` is token."""
+    """A description of the windows. ``units`` are words or bytes, None where ``unit`` is token."""
 
     text: str
     protocol: str

@@ -72,7 +72,7 @@ class Tokens(base.Stage):
 
     @classmethod
     def preview(cls, params: TokensParams, order: base.Order) -> base.Preview | None:
-        """How many tokens will be scored at most, from the text alone."""
+        """Forecast how many tokens will be scored at most, from the text alone."""
         from qpipe.evaluators.texts import PREPARATIONS
 
         if "text" not in order.inputs:
@@ -84,7 +84,7 @@ class Tokens(base.Stage):
 
 
 class LlamaCppTokens(Tokens):
-    """By llama.cpp's tokenizer, from a GGUF file."""
+    """Tokens by llama.cpp's tokenizer, from a GGUF file."""
 
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.GGUF,)}
     Params: ClassVar[base.ParamsModel] = TokensParams
@@ -102,7 +102,7 @@ class LlamaCppTokens(Tokens):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the wheel is there and is the version whose C structs are known."""
+        """Return the problem, or None if the wheel is the version whose C structs are known."""
         from qpipe.llamacpp.library import load
 
         try:
@@ -127,7 +127,7 @@ class TransformersTokensParams(TokensParams):
 
 
 class TransformersTokens(Tokens):
-    """By the tokenizer of a checkpoint folder."""
+    """Tokens by the tokenizer of a checkpoint folder."""
 
     version: ClassVar[int] = 3
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
@@ -135,7 +135,7 @@ class TransformersTokens(Tokens):
 
     @classmethod
     def fingerprint(cls, params: TransformersTokensParams) -> Mapping[str, Json]:
-        """What tokenizes, and the version of the protocol."""
+        """Versions of what tokenizes, and of the protocol."""
         names = ("transformers", "tokenizers")
         tool: dict[str, Json] = {name: base.installed(name) for name in names}
         return {"name": "transformers", **tool, "protocol": find_protocol(params.protocol).version}
@@ -147,7 +147,7 @@ class TransformersTokens(Tokens):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether transformers is installed."""
+        """Return the problem, or None if torch and transformers are installed."""
         from qpipe.evaluators.backends import Transformers
 
         return Transformers.check()

@@ -39,7 +39,7 @@ def digests(file: Path, name: str | None) -> tuple[str, str | None]:
 
 
 def _git_sha1(file: Path) -> str:
-    """Of a blob as git stores it: a header in front of the bytes."""
+    """The SHA-1 of a blob as git stores it: a header in front of the bytes."""
     digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
     with file.open("rb", buffering=0) as opened:
         while chunk := opened.read(_CHUNK):

@@ -19,7 +19,7 @@ from qpipe.stages import base
 
 
 class Given(base.Params):
-    """What a recipe says of a source; see qpipe/sources/pinning.py for its forms."""
+    """A source as a recipe writes it; see qpipe/sources/pinning.py for its forms."""
 
     source: str = Field(
         description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:NAME."
@@ -34,7 +34,7 @@ class Given(base.Params):
 
 
 class Pinned(base.Params):
-    """What a node holds of it: the digest of a local tree (``form``: `sources.FORM`), or a
+    """A source as a node holds it: the digest of a local tree (``form``: `sources.FORM`), or a
     repository's commit."""
 
     kind: Literal["local", "model", "dataset"] = Field(
@@ -144,7 +144,7 @@ def _received(params: Pinned, work: base.Work, notes: list[str]) -> list[Path]:
 
 
 def _is_kept(file: Path) -> bool:
-    """Whether a file of a repository is part of the artifact; of a model card, the metadata is."""
+    """Return whether a file of a repository is kept; a model card is cut to its metadata."""
     if file.name != model_card.CARD:
         return True
     head = model_card.head(file)

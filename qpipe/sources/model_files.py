@@ -22,7 +22,7 @@ Read = Callable[[str], bytes]
 
 
 def wanted(label: str, names: Collection[str], read: Read) -> list[str]:
-    """Those of ``names`` that make up the one model, in order; none if no file means anything.
+    """Files of ``names`` that make up the one model, in order; none if no file means anything.
 
     ``label`` names the folder or repository. Raises SourceError for a model without weights that
     can be read, with two sets of them, and for several GGUF models.

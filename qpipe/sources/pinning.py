@@ -63,7 +63,7 @@ class HubSource:
 
     @property
     def label(self) -> str:
-        """How lock files and messages name it."""
+        """The source's name in lock files and messages."""
         return f"{self.kind}:{self.repo}@{self.revision}"
 
 
@@ -177,7 +177,7 @@ class Pinner:
 
 
 def _called(path: Path) -> str:
-    """What a local source is called: an artifact as what it was made of, any other by its name."""
+    """The name of a local source: of an artifact what it was made of, of any other its own."""
     try:
         made = Manifest.load(path)
     except (StoreError, OSError):
@@ -193,7 +193,7 @@ def _noted(note: Path) -> str | None:
 
 
 def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit's whole SHA, and so no name that may mean another tomorrow."""
+    """True if a revision is a commit's whole SHA, and so no name that may mean another tomorrow."""
     return _COMMIT.fullmatch(revision) is not None
 
 
@@ -265,7 +265,7 @@ def _of_folder(folder: Path) -> list[Path]:
 
 
 def _is_pointer(file: Path) -> bool:
-    """Whether git LFS has not fetched a file: what it leaves is short."""
+    """True if git LFS has not fetched a file: what it leaves is short."""
     from qpipe.gguf.safetensors import is_pointer
 
     if file.stat().st_size >= _POINTER_BYTES:
@@ -275,12 +275,12 @@ def _is_pointer(file: Path) -> bool:
 
 
 def is_card(file: Path, source: Path) -> bool:
-    """Whether a file of the folder ``source`` is the model card of a checkpoint."""
+    """True if a file of the folder ``source`` is the model card of a checkpoint."""
     return file.name == model_card.CARD and file.parent == source and not holds_tasks(source)
 
 
 def holds_tasks(folder: Path) -> bool:
-    """Whether a folder is one of lm-eval tasks."""
+    """True if a folder is one of lm-eval tasks."""
     return any(folder.glob("*.yaml")) and not (folder / "config.json").exists()
 
 

@@ -63,8 +63,9 @@ GGUF, CHECKPOINT = "gguf", "checkpoint"
 
 @dataclass(frozen=True)
 class Preview:
-    """What a stage would make: its facts, as `Stage.run` gives them, and of a model the type of
-    each tensor and the number of logits a token. ``at_most``: sizes and counts are upper bounds."""
+    """A forecast of what a stage would make: its facts, as `Stage.run` gives them, and of a model
+    the type of each tensor and the number of logits a token. ``at_most``: sizes and counts are
+    upper bounds."""
 
     facts: Mapping[str, Json]
     tensors: Mapping[str, str]
@@ -74,7 +75,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked of a stage: the artifact with this ``key``, from ``inputs`` by role.
+    """A request to a stage: the artifact with this ``key``, from ``inputs`` by role.
 
     ``origins`` say how each input was made (`Manifest.origin`). ``foreseen`` are inputs that are
     not made yet, where a stage is asked for a preview and ``foresees``; ``configs`` are config.json
@@ -113,8 +114,7 @@ class Work(Order):
 
 @dataclass(frozen=True)
 class Chain:
-    """How the measurements of a sweep that differ by their model alone follow each other, smaller
-    models first.
+    """A sequence of a sweep's measurements that differ by model alone, smaller models first.
 
     The stage ``through`` has a measurement in the role ``measured`` and its model in the role
     ``model``; what it hands on, the next measurement and the next ``through`` have in the role
@@ -176,8 +176,8 @@ class Stage(abc.ABC):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """What the stage occupies where it may use ``cores`` CPU cores: ``executor.cpus``, else
-        those of the machine that qpipe itself may use."""
+        """Resources that the stage occupies where it may use ``cores`` CPU cores:
+        ``executor.cpus``, else those of the machine that qpipe itself may use."""
         return Resources()
 
     @classmethod
@@ -201,7 +201,7 @@ class Stage(abc.ABC):
 
     @classmethod
     def preview(cls, params: Any, order: Order) -> Preview | None:
-        """What ``run`` would make, without making it; None if only that would tell.
+        """Forecast what ``run`` would make, without making it; None if only running would tell.
 
         Raises what ``run`` would raise, as far as it is known beforehand.
         """

@@ -41,7 +41,7 @@ class Engine(base.Stage):
 
     @classmethod
     def bits(cls, params: EngineParams) -> float | None:
-        """What the method says."""
+        """Bits per weight, as the method's parameters tell."""
         return params.bits_per_weight()
 
 
@@ -56,7 +56,7 @@ def model_facts(
     types: Mapping[str, int],
     n_tensors: int,
 ) -> ModelFacts:
-    """What reports say of a model: ``types`` is the number of tensors of each type."""
+    """Facts of a model for reports: ``types`` is the number of tensors of each type."""
     return ModelFacts(
         format=file_type,
         size_bytes=file_bytes,

@@ -42,7 +42,7 @@ class BrokenPlugin:
 
     @property
     def fix(self) -> str:
-        """What its user can do."""
+        """Advice for the user: repair, upgrade or uninstall it."""
         name = self.distribution.split()[0]
         return f"repair or upgrade it, or take it away: pip uninstall {name}"
 

@@ -95,7 +95,7 @@ def find(
 
 
 def _not_loaded(name: str) -> str:
-    """What an error about an unknown name adds: plugins that may bring it, and do not load."""
+    """A suffix for errors about an unknown name: plugins that may bring it, and do not load."""
     broken = sorted(plugins().broken, key=lambda plugin: (name not in plugin.name, plugin.name))
     more = f"; {len(broken) - _MOST} more: see `qpipe engines`" if len(broken) > _MOST else ""
     shown = "; ".join(map(str, broken[:_MOST]))

@@ -154,7 +154,7 @@ def _chosen(record: Mapping[Any, Any]) -> str | None:
 
 
 def _others(record: Mapping[Any, Any], name: str) -> str:
-    """What could be named instead."""
+    """A hint at another field that could be named instead; empty if there is none."""
     found = [known for known in _FIELDS if known != name and record.get(known)]
     return f"; calibration.field={found[0]} has something" if found else ""
 

@@ -35,12 +35,12 @@ class Lint:
 
     @property
     def repeated_share(self) -> float:
-        """Of the words, 0 to 1."""
+        """The share of words in runs that came before, 0 to 1."""
         return self.repeated / self.words if self.words else 0.0
 
     @property
     def shared_share(self) -> float:
-        """Of the words, 0 to 1."""
+        """The share of words in runs that the evaluation text has too, 0 to 1."""
         return (self.shared or 0) / self.words if self.words else 0.0
 
 
@@ -88,7 +88,7 @@ def _runs(words: _Hashes) -> _Hashes:
 
 
 def _covered(starts: _Places, words: int) -> int:
-    """How many of the words stand in a run that begins at one of these."""
+    """The number of words that stand in a run which begins at one of ``starts``."""
     edges = np.zeros(words + RUN, np.int64)
     edges[starts] += 1
     edges[starts + RUN] -= 1

@@ -109,7 +109,7 @@ def _template(loaded: Any) -> str | None:
 
 
 def _bos(loaded: Any) -> list[int]:
-    """What the tokenizer puts in front of a text."""
+    """The BOS id that the tokenizer puts in front of a text, as a list; empty if it puts none."""
     with_special: list[int] = loaded("a")["input_ids"]
     bos = loaded.bos_token_id
     return [bos] if bos is not None and with_special[:1] == [bos] else []

@@ -31,7 +31,7 @@ _PLAIN = ".dequantized"
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be quantized, by config.json and headers alone: all that a plan knows.
+    """The model to be quantized, by config.json and headers alone: all that a plan knows.
 
     ``config`` is the source's config.json; ``modules`` are the matrices of ``source`` that can be
     quantized, with (rows, columns); ``rules`` those of single ones among them.
@@ -104,7 +104,7 @@ class CheckpointEngine(Engine):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether the packages are installed."""
+        """Return the problem, or None if the packages are installed."""
         missing = [name for name in cls.PACKAGES if base.installed(name) == "missing"]
         if not missing:
             return None
@@ -207,15 +207,15 @@ class CheckpointEngine(Engine):
         """Write the quantized checkpoint into ``task.out``; facts that the tool told."""
 
     def facts(self, params: Any, task: Task) -> ModelFacts:
-        """What came out, checked against what went in."""
+        """Facts of the checkpoint that came out, checked against what went in."""
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
 
 
 def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Asked:
-    """What is asked of the model in ``order``, which may be quantized by a method of ``takes``.
+    """Return what is to be quantized of the model in ``order``, and how.
 
-    Raises RecipeError for a rule without effect, CheckpointError for a model that is damaged or
-    quantized otherwise.
+    The model may be quantized already by a method of ``takes``. Raises RecipeError for a rule
+    without effect, CheckpointError for a model that is damaged or quantized otherwise.
     """
     from qpipe.gguf.config import Config
     from qpipe.hf.implementations import refuse_code
@@ -229,7 +229,7 @@ def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Ask
 
 
 def prepare(params: Any, work: base.Work) -> Task:
-    """What ``work`` asks for. Raises RecipeError for a rule without effect."""
+    """Return the task that ``work`` asks for. Raises RecipeError for a rule without effect."""
     known = asked(params, work)
     return Task(
         source=known.source,
@@ -263,7 +263,7 @@ def finish(task: Task) -> None:
 
 
 def wish(engine: str, params: Any, asked: Asked) -> Wish:
-    """What ``params`` ask for, to be compared with what came out."""
+    """Return what ``params`` ask for, to be compared with what came out."""
     bits, group_size = getattr(params, "bits", None), getattr(params, "group_size", None)
     return Wish(
         engine=engine,
@@ -277,7 +277,7 @@ def wish(engine: str, params: Any, asked: Asked) -> Wish:
 
 
 def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None) -> ModelFacts:
-    """What reports say of a checkpoint, read from its headers (`quantize.model_facts`).
+    """Facts of a checkpoint for reports, read from its headers (`quantize.model_facts`).
 
     Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
     wrong type or of a wrong shape, by its own config.json and by the checkpoint ``source`` that it

@@ -148,7 +148,7 @@ class GgufParams(EngineParams):
     )
 
     def bits_per_weight(self) -> float:
-        """Of a typical model."""
+        """Bits per weight of a typical model."""
         from qpipe.gguf.bits_estimate import bits
 
         return bits(self.wanted())
@@ -258,7 +258,7 @@ def try_to_load(notes: list[str], file: Path) -> None:
 
 
 def preview(prepared: FilePlan) -> Preview:
-    """What is known of a file before it is written."""
+    """A preview of a file: all that is known of it before it is written."""
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
@@ -269,7 +269,7 @@ def preview(prepared: FilePlan) -> Preview:
 def provenance(
     params: GgufParams, order: Order, engine: Mapping[str, Json]
 ) -> Mapping[str, str] | None:
-    """What the file says of its making under ``qpipe.``, or None if it is to say nothing.
+    """The file's entries under ``qpipe.`` about its making, or None if it is to have none.
 
     ``key`` is the artifact's, under which its manifest tells the rest.
     """
@@ -286,7 +286,7 @@ def provenance(
 
 
 def origin(made: Mapping[str, Json]) -> str:
-    """Where a model came from at first: ``OWNER/NAME@COMMIT``, or the digest of local files."""
+    """A model's first origin: ``OWNER/NAME@COMMIT``, or the digest of local files."""
     params, facts = made["params"], made["facts"]
     assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
     if params.get("commit"):

@@ -40,7 +40,7 @@ class IsolatedEngine(Engine):
 
     @classmethod
     def check(cls) -> str | None:
-        """Whether there is a GPU if it needs one, and its environment is installed."""
+        """The problem (no GPU though it needs one, or its environment not installed), or None."""
         if cls.instead is not None and (why := gpus.problem()):
             return (
                 f"{cls.tool} works only on an NVIDIA GPU, and {why}; {cls.instead}, "

@@ -138,7 +138,7 @@ class GptqParams(MethodParams):
     lm_head: bool = Field(False, description="true: quantize the output matrix too.")
 
     def bits_per_weight(self) -> float:
-        """Of a matrix, with what is stored for each group."""
+        """Bits per weight of a matrix, with what is stored for each group."""
         return _grouped(self.bits, self.group_size, zeros=True)
 
 
@@ -166,7 +166,7 @@ class AwqParams(MethodParams):
     )
 
     def bits_per_weight(self) -> float:
-        """Of a matrix, with what is stored for each group."""
+        """Bits per weight of a matrix, with what is stored for each group."""
         return _grouped(self.bits, self.group_size, zeros=self.zero_point)
 
     @field_validator("version", mode="before")
@@ -187,7 +187,7 @@ class Int8Params(MethodParams):
     )
 
     def bits_per_weight(self) -> float:
-        """Of a matrix."""
+        """Bits per weight of a matrix."""
         return 8
 
     @field_validator("scheme", mode="before")
@@ -224,7 +224,8 @@ class BnbParams(MethodParams):
     )
 
     def bits_per_weight(self) -> float:
-        """Of a matrix: blocks of 64 have a 32-bit scale, or 8 bits of which 256 share another."""
+        """Bits per weight of a matrix; a block of 64 has a 32-bit scale, or one of 8 bits, of which
+        256 share another."""
         if self.type == "int8":
             return 8
         return 4 + (8 + 32 / 256 if self.double_quant else 32) / 64
@@ -246,7 +247,7 @@ class RtnParams(MethodParams):
     sym: bool = Field(True, description="false: with zero points.")
 
     def bits_per_weight(self) -> float:
-        """Of a matrix, with what is stored for each group."""
+        """Bits per weight of a matrix, with what is stored for each group."""
         return _grouped(self.bits, self.group_size, zeros=not self.sym)
 
 
@@ -285,11 +286,12 @@ class AutoRoundParams(MethodParams):
 
     @property
     def gguf(self) -> bool:
-        """Whether a GGUF file comes out."""
+        """True if a GGUF file comes out."""
         return self.format.startswith("gguf:")
 
     def bits_per_weight(self) -> float | None:
-        """Of a matrix, with what is stored for each group; of a GGUF file its name says it."""
+        """Bits per weight of a matrix, with what is stored for each group; None for a GGUF file,
+        whose name says it."""
         return None if self.gguf else _grouped(self.bits, self.group_size, zeros=True)
 
 

@@ -26,8 +26,8 @@ _MOST_LEFT = 0.05
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked of ``engine``: the matrices of ``source`` by module, with (rows, columns), to
-    be packed in ``bits`` and ``group_size`` (None: the engine's own), but for single ``rules``.
+    """A request to ``engine``: the matrices of ``source`` by module, with (rows, columns), to be
+    packed in ``bits`` and ``group_size`` (None: the engine's own), but for single ``rules``.
 
     ``scaled``: it may scale channels, as AWQ does.
     """
@@ -123,5 +123,5 @@ def _skips(rule: ModuleRule | None) -> bool:
 
 
 def _pattern(name: str) -> str:
-    """What names a module and its like in the other layers."""
+    """A pattern that matches a module and its like in the other layers."""
     return "experts" if ".experts." in name else name.split(".")[-1]

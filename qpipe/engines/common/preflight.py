@@ -28,7 +28,7 @@ _SAMPLES, _LENGTH = 8, 128
 
 
 def wanted(source: Path) -> bool:
-    """Whether quantizing this checkpoint takes long enough. Raises CheckpointError."""
+    """True if quantizing takes long enough for a preflight. Raises CheckpointError."""
     from qpipe.packed import first_layer
 
     size = sum(path.stat().st_size for path in source.glob("*.safetensors"))

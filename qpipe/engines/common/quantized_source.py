@@ -10,9 +10,10 @@ from qpipe.hf.quantized import CONFIG, Settings, settings
 
 
 def said(folder: Path) -> Settings | None:
-    """How the checkpoint in ``folder`` is quantized, None if it is not, or is no checkpoint folder.
+    """Quantization settings of the checkpoint in ``folder``; None if it is not quantized.
 
-    Raises CheckpointError for a config.json that cannot be read.
+    None too if the folder holds no checkpoint. Raises CheckpointError for a config.json that cannot
+    be read.
     """
     from qpipe.gguf.config import Config
 

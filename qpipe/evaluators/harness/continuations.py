@@ -23,7 +23,7 @@ class Asked:
     continuation: tuple[int, ...]
 
     def given(self, longest: int) -> tuple[int, ...]:
-        """What the model is given: all but the last token, cut on the left to ``longest``.
+        """Tokens that the model is given: all but the last one, cut on the left to ``longest``.
 
         As lm-eval's HFLM does (models/huggingface.py, `_loglikelihood_tokens`).
         """

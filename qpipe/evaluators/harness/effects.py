@@ -11,7 +11,7 @@ from qpipe.errors import DataError
 def notes(
     tasks: Mapping[str, Any], *, num_fewshot: int | None, gen_kwargs: Mapping[str, Any] | None
 ) -> list[str]:
-    """What is said of settings that some tasks keep to themselves; ``tasks`` by name.
+    """Notes on settings that some of ``tasks`` (by name) do not follow.
 
     Raises DataError for a setting that none of them follows.
     """

@@ -49,7 +49,7 @@ class Journal(Closable):
 
 
 class _Hook(CacheHook):  # type: ignore[misc]  # lm_eval is untyped
-    """What a model tells each answer to, once it has it."""
+    """A hook that a model tells each answer to, once it has it."""
 
     def __init__(self, keep: Callable[[str, Any], None]) -> None:
         super().__init__(None)

@@ -35,7 +35,7 @@ _SEED = 1234
 
 @dataclass(frozen=True)
 class Loaded:
-    """What lm-eval's `evaluate` takes (``tasks``), and which of it to report (``reported``)."""
+    """Tasks for lm-eval's `evaluate` (``tasks``), and which of them to report (``reported``)."""
 
     tasks: Mapping[str, Any]
     reported: Sequence[str]
@@ -116,7 +116,7 @@ def _everything(own: Sequence[Path]) -> Any:
 
 
 def _missing(names: Sequence[str], manager: Any) -> bool:
-    """Whether a name, or what a group of that name holds, is not in the index."""
+    """True if a name, or what a group of that name holds, is not in the index."""
     index = manager.task_index
     for name in names:
         if name not in index:
@@ -205,7 +205,7 @@ def _refuse_random(name: str, task: Any) -> None:
 
 
 def _set(task: Any, *, num_fewshot: int | None, gen_kwargs: Mapping[str, Any] | None) -> None:
-    """As lm-eval's `simple_evaluate`: a task that fixes 0 examples keeps them."""
+    """Set a task up as lm-eval's `simple_evaluate` does: one that fixes 0 examples keeps them."""
     fixed = task.get_config("num_fewshot")
     if num_fewshot is not None and fixed != 0:
         task.set_config(key="num_fewshot", value=num_fewshot)

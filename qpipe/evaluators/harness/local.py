@@ -197,7 +197,7 @@ def _fields(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _runs_code(field: str, value: Any, metrics: Set[str]) -> str | None:
-    """What of this field would run code, as a few words."""
+    """Say in a few words what of this field would run code; None if nothing would."""
     last = field.rpartition(".")[2]
     if isinstance(value, _Code):
         return f"is code (!function {value})"

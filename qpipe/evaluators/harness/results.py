@@ -39,7 +39,7 @@ class TaskScore:
 
     @property
     def score(self) -> Score:
-        """As reports have it; which way is better is the task's word."""
+        """The score as reports have it; which way is better is the task's word."""
         declared = standard(self.metric)
         if self.higher_is_better is not None:
             better: Better = "higher" if self.higher_is_better else "lower"
@@ -93,7 +93,7 @@ def _weights(
 
 
 def _is_mean(score: TaskScore, found: Mapping[str, Any]) -> bool:
-    """Whether the items' own figures, weighted, give the score."""
+    """True if the items' own figures, weighted, give the score."""
     total = 0.0
     for task, weight in score.weights.items():
         values = [

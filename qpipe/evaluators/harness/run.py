@@ -25,7 +25,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class How:
-    """How tasks are put to a model, beyond what they say themselves."""
+    """Settings of how tasks are put to a model, beyond what they say themselves."""
 
     limit: float | None
     chat_template: bool

@@ -32,12 +32,12 @@ class GgufWords(Prompts):
 
     @property
     def prefix_token_id(self) -> int:
-        """What stands before a text that has no context: BOS, else EOS."""
+        """The token that stands before a text without context: BOS, else EOS."""
         return self.eot_token_id if self._bos is None else self._bos
 
     @property
     def tokenizer_name(self) -> str:
-        """By which lm-eval would name a cache of prompts."""
+        """The tokenizer's name, by which lm-eval would name a cache of prompts."""
         return self._file.path.name
 
     def tok_encode(

@@ -48,7 +48,7 @@ class Backend(TokenSource, Lane, Protocol):
 
     @property
     def name(self) -> str:
-        """Of the software that computes."""
+        """Name of the software that computes."""
 
     @property
     def version(self) -> str:
@@ -64,13 +64,13 @@ class Backend(TokenSource, Lane, Protocol):
 
     @property
     def remarks(self) -> Sequence[str]:
-        """What a reader of its figures has to know of how they were computed."""
+        """Notes that a reader of its figures needs, on how they were computed."""
 
     def together(self, width: int, rows: int) -> int:
-        """How many windows of ``width`` tokens are computed together, ``rows`` logits of each."""
+        """Number of windows of ``width`` tokens computed together, ``rows`` logits of each."""
 
     def lanes(self, width: int, rows: int, *, most: int) -> Sequence[Lane]:
-        """What may compute groups of such windows at the same time, ``most`` at most.
+        """Lanes that may compute groups of such windows at the same time, ``most`` at most.
 
         Good until lanes or logits are asked for again. All give the same values, as `logits` does.
         """

@@ -33,7 +33,7 @@ NLL, REFERENCE_NLL, KLD, SAME_TOP, KLD_AT_MOST = range(5)
 
 
 class Form(Protocol):
-    """How a distribution is stored."""
+    """A format in which distributions are stored."""
 
     row_type: np.dtype[Any]
 
@@ -80,7 +80,7 @@ def encode(logits: Logits) -> Rows:
 
 
 def divergence(logits: Logits, rows: Rows, targets: Tokens) -> tuple[Nll, Nll, Nll]:
-    """Of each row: nll of the target, KL(stored ‖ softmax of logits) in nats, same likeliest token.
+    """Target nll, KL(stored ‖ softmax of logits) in nats and same likeliest token, for each row.
 
     As llama-perplexity's `log_softmax` with ``kld``: tokens that the reference gives e^-16 or less
     are left out; sums in float64.
@@ -122,7 +122,7 @@ class StoringScorer:
         self._fd = os.open(file, os.O_WRONLY | os.O_CREAT, 0o666)
 
     def __call__(self, window: int, at: int, logits: Logits) -> Values:
-        """Of the ``at``-th scored token of a window and those after it."""
+        """Store a window's distributions from the ``at``-th scored token on; return their nll."""
         nll = token_nll(logits, self.windows.targets(window)[at : at + len(logits)])
         if np.isfinite(nll).all():
             rows = self.form.encode(logits)
@@ -152,7 +152,7 @@ class DivergenceScorer:
         self.starts = starts(windows)
 
     def __call__(self, window: int, at: int, logits: Logits) -> Values:
-        """Of the ``at``-th scored token of a window and those after it."""
+        """Values of the ``at``-th scored token of a window and those after it."""
         here = slice(at, at + len(logits))
         targets = self.windows.targets(window)[here]
         found = self.form.divergence(logits, self.stored(window)[here], targets)

@@ -24,7 +24,7 @@ class NllScorer:
         self.windows = windows
 
     def __call__(self, window: int, at: int, logits: Logits) -> Values:
-        """Of the ``at``-th scored token of a window and those after it."""
+        """Nll of the ``at``-th scored token of a window and those after it."""
         return token_nll(logits, self.windows.targets(window)[at : at + len(logits)])[:, None]
 
 

@@ -108,15 +108,15 @@ def over_windows(
 
 
 def _sums(parts: Sequence[Nll]) -> tuple[Nll, Nll]:
-    """Of each window, none of which is empty, the sum and the number of tokens."""
+    """The sum and the number of tokens of each window, none of which is empty."""
     counts = np.array([len(part) for part in parts])
     sums: Nll = np.add.reduceat(np.concatenate(parts), np.cumsum(counts) - counts)
     return sums, counts.astype(np.float64)
 
 
 def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> float:
-    """What the mean over all windows falls short of with probability ``mistaken``, from at least
-    two of them at random but not all.
+    """A lower bound of the mean over all windows, wrong with probability ``mistaken``, from at
+    least two of them at random but not all.
 
     The variance of a ratio of sums (Cochran, 2.11 and 6.3) with a wider margin where few windows
     far below the others would pull the mean down: the quantile of t for skewed values (Hall, The

@@ -22,14 +22,14 @@ Progress = Callable[[int, int], None]
 
 
 class Scorer(Protocol):
-    """What is found of a token, from the logits that predict it. Called from several threads."""
+    """A scorer of tokens by the logits that predict them. Called from several threads."""
 
     def __call__(self, window: int, at: int, logits: Logits) -> Values:
-        """Of the ``at``-th scored token of a window and those after it: [len(logits), columns]."""
+        """Values of a window's scored tokens from the ``at``-th on: [len(logits), columns]."""
 
 
 class Kept:
-    """What was found of the groups that are done, in files that outlive this process.
+    """Values of the groups that are done, in files that outlive this process.
 
     A file appears whole, and only after those of the groups before it.
     """

@@ -40,12 +40,12 @@ class Windows:
 
     @property
     def scored(self) -> int:
-        """How many tokens are scored in all."""
+        """The number of tokens that are scored in all."""
         return int((self.spans[:, 1] - self.spans[:, 0]).sum())
 
     @property
     def sha256(self) -> str:
-        """Of token ids and spans as little-endian int32: equal for all measured on the same."""
+        """SHA-256 of token ids and spans as little-endian int32: equal if measured on the same."""
         digest = hashlib.sha256(self.tokens.astype("<i4").tobytes())
         digest.update(self.spans.astype("<i4").tobytes())
         return digest.hexdigest()
@@ -108,7 +108,7 @@ def _with_bos(cuts: Tokens, protocol: Protocol, bos: int | None) -> Tokens:
 
 
 def _rolling(documents: Sequence[Document], source: TokenSource, protocol: Protocol) -> Windows:
-    """As lm-eval's `get_rolling_token_windows` with one token of context."""
+    """Cut documents as lm-eval's `get_rolling_token_windows` does with one token of context."""
     rows, spans, total = [], [], 0
     for document in documents:
         tokens = source.tokenize(document.text)

@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def _own_stdout() -> IO[str]:
-    """Where answers go; what libraries print goes to stderr."""
+    """Keep stdout for answers, and return it; what libraries print goes to stderr."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return answers

@@ -43,7 +43,7 @@ def take_turns(
 
 
 def figure(samples: Sequence[Sample], name: str) -> Figure:
-    """Of one field of the samples. Quartiles as in `statistics.quantiles`, inclusive."""
+    """Median and IQR of a field of samples; quartiles as in `statistics.quantiles`, inclusive."""
     values = [getattr(sample, name) for sample in samples]
     if len(values) == 1:
         return Figure(values[0], 0.0)

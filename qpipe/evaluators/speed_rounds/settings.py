@@ -45,7 +45,7 @@ class Measured(Protocol):
 
     @property
     def version(self) -> str:
-        """Of what computes."""
+        """Version of the software that computes."""
 
     def measure(self) -> Sample:
         """One round."""
