@@ -14,7 +14,7 @@ _WITH_VALUE = ("--store", "--runs", "--cfg", "--package", "--format")
 
 
 def arguments_for(words: Sequence[str], verbs: Iterable[str]) -> list[str]:
-    """The command that lets Hydra answer; empty if there is nothing (more) to say.
+    """The arguments of the command that lets Hydra answer; empty if there is nothing (more) to say.
 
     Verbs and recipes are completed here, on stdout.
     """

@@ -20,14 +20,14 @@ _MARKS = {"ok": "ok", "absent": "-", "broken": "BROKEN"}
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``--network``, ``--json``, ``--store``."""
+    """Add ``--network``, ``--json`` and ``--store``."""
     parser.add_argument("--network", action="store_true", help="also ask whether the hub answers")
     add_json(parser)
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look; EngineMissingError's exit code if anything in the base is broken."""
+    """Print the checks; return EngineMissingError's exit code if anything in the base is broken."""
     from qpipe.commands.checks import machine, packages, tools
 
     found = [

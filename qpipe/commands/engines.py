@@ -12,7 +12,7 @@ from qpipe.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``[install|remove|lock NAME…]``, ``--python``, ``--json``."""
+    """Add ``[install|remove|lock NAME…]``, ``--python`` and ``--json``."""
     parser.add_argument(
         "do",
         nargs="?",
@@ -27,8 +27,11 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """List them; what is missing here is no failure. Raises EngineMissingError for an environment
-    that cannot be made, UsageError for one in use that is to be removed."""
+    """List stages and environments, or change environments; what is missing here is no failure.
+
+    Raises EngineMissingError for an environment that cannot be made, UsageError for one in use that
+    is to be removed.
+    """
     from qpipe.commands.engines_text import changed_lines, document, listing
     from qpipe.session import engines
 

@@ -18,7 +18,7 @@ def listing(known: Inventory) -> str:
 
 
 def document(known: Inventory) -> dict[str, Any]:
-    """Return it all as ``--json`` gives it."""
+    """Return the inventory as ``--json`` gives it."""
     return {
         "engines": known.stages,
         "environments": known.environments,

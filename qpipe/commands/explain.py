@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print field by field what differs."""
+    """Print, for each node that is not cached, what differs, field by field."""
     context = recipe_arguments.context(args)
     if recipe_arguments.shown_by_hydra(context):
         return 0

@@ -14,7 +14,7 @@ from qpipe.support.quantities import parse_age, parse_size
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``--max-size``, ``--max-age``, ``--dry-run``, ``--json``, ``--store``."""
+    """Add ``--max-size``, ``--max-age``, ``--dry-run``, ``--json`` and ``--store``."""
     parser.add_argument(
         "--max-size", metavar="SIZE", help="keep at most this much, e.g. 50GB: the last used"
     )
@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect. Raises UsageError without a limit."""
+    """Remove artifacts by size and age. Raises UsageError without a limit."""
     if args.max_size is None and args.max_age is None:
         raise UsageError(
             "gc needs a limit: --max-size 50GB, --max-age 30d, or both; --dry-run shows what "

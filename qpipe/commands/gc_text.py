@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def document(collection: Collection, dry_run: bool) -> dict[str, Any]:
-    """Return it as ``--json`` gives it."""
+    """Return a collection as ``--json`` gives it."""
     return {
         "dry_run": dry_run,
         "freed_bytes": collection.freed,
@@ -25,7 +25,7 @@ def document(collection: Collection, dry_run: bool) -> dict[str, Any]:
 
 
 def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
-    """Yield a table of what goes, the sums, and why the rest was spared."""
+    """Yield a table of the artifacts that go, the sums, and why the rest was spared."""
     if collection.removed:
         now = time.time()
         rows = [

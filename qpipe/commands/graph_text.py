@@ -9,7 +9,7 @@ from qpipe.recipe.draft import describe
 
 
 def text(graph: Graph) -> list[str]:
-    """Return a line a node, and one of what it takes."""
+    """Return a line for each node, and below it one of its inputs."""
     lines = []
     for node in graph.values():
         inputs = ", ".join(f"{role} ← {graph[source].name}" for role, source in node.inputs.items())

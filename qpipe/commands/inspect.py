@@ -10,7 +10,7 @@ from qpipe.report import text
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``PATH``, ``--tensors``, ``--json``, ``--store``."""
+    """Add ``PATH``, ``--tensors``, ``--json`` and ``--store``."""
     parser.add_argument(
         "path",
         metavar="PATH",
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Inspect. Raises CheckpointError for what is damaged or not understood."""
+    """Describe a checkpoint. Raises CheckpointError for what is damaged or not understood."""
     from qpipe.commands.inspect_text import origin, summary, tensors, types
     from qpipe.session.inspection import inspect
 

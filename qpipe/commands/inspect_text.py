@@ -13,7 +13,7 @@ _LONGEST = 400
 
 
 def summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return names and values of what is told of the whole."""
+    """Return names and values that describe the checkpoint as a whole."""
     shown = {
         "path": found["path"],
         "format": found["format"],
@@ -69,7 +69,7 @@ def _inline(values: Mapping[str, Any]) -> str:
 
 
 def _line(value: Any) -> str:
-    """What a file says, on one line whatever it is, and cut if it is long."""
+    """A value from a file on one line, whatever it is, and cut if it is long."""
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     shown = text.printable(shown[: _LONGEST + 1])
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
@@ -100,7 +100,7 @@ def tensors(tensors: list[dict[str, Any]]) -> str:
 
 
 def origin(made_by: Mapping[str, Any]) -> str:
-    """Return what made it, in a few lines."""
+    """Return the artifact, stage and inputs that made a checkpoint, in a few lines."""
     if "problem" in made_by:
         return str(made_by["problem"])
     inputs = {role: f"{i['name']} {i['key'][:12]}" for role, i in made_by["inputs"].items()}

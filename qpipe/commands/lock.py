@@ -15,7 +15,10 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask the hub anew, whatever an older lock says. Raises SourceError without a network."""
+    """Ask the hub anew for the commits of a recipe's sources, whatever an older lock file says.
+
+    Raises SourceError without a network.
+    """
     context = recipe_arguments.context(args)
     if recipe_arguments.shown_by_hydra(context):
         return 0

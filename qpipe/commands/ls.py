@@ -16,14 +16,14 @@ from qpipe.support.files import is_folder
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``--stage``, ``--json``, ``--store``."""
+    """Add ``--stage``, ``--json`` and ``--store``."""
     parser.add_argument("--stage", help="only artifacts of this stage (quantize, evaluate, …)")
     add_json(parser)
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """List them."""
+    """List the artifacts in the store."""
     gc.disable()  # nothing here is garbage, and the process is about to end
     entries = [e for e in listing.entries(args.store) if args.stage in (None, e["stage"])]
     entries.sort(key=lambda entry: (-(entry["created"] or entry["last_used"]), entry["key"]))

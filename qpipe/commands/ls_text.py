@@ -18,7 +18,7 @@ def table(entries: list[dict[str, Any]], now: float) -> str:
 
 
 def sums(entries: list[dict[str, Any]]) -> list[str]:
-    """Return how many there are, how much they take, and how many are damaged."""
+    """Return how many artifacts there are, how much they take, and how many are damaged."""
     total = numbers.size(sum(entry["size_bytes"] for entry in entries))
     damaged = sum(entry["status"] == "damaged" for entry in entries)
     lines = [f"{len(entries)} artifact(s), {total}"]

@@ -27,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are UsageErrors; options are written out in full."""
 
     def __init__(self, *, prog: str, description: str) -> None:
-        """Without abbreviations, so that a new option never changes what an old command means."""
+        """Allow no abbreviations, so that a new option never changes what an old command means."""
         super().__init__(
             prog=prog,
             description=description,
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
+        """Raise UsageError with what argparse would print."""
         unknown = re.match(r"unrecognized arguments: (-\S+)", message)
         if unknown:
             known = [name for action in self._actions for name in action.option_strings]
@@ -46,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """``--store``, from QPIPE_STORE."""
+    """Add ``--store``, by default from QPIPE_STORE."""
     parser.add_argument(
         "--store",
         metavar="DIR",
@@ -56,7 +56,7 @@ def add_store(parser: argparse.ArgumentParser) -> None:
 
 
 def add_runs(parser: argparse.ArgumentParser) -> None:
-    """``--runs``, from QPIPE_RUNS."""
+    """Add ``--runs``, by default from QPIPE_RUNS."""
     parser.add_argument(
         "--runs",
         metavar="DIR",
@@ -66,5 +66,5 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """``--json``."""
+    """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="answer with one JSON document")

@@ -11,7 +11,7 @@ from qpipe.commands.parser import add_json, add_runs, add_store
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``RUN``, ``--json``, ``--store``, ``--runs``."""
+    """Add ``RUN``, ``--json``, ``--store`` and ``--runs``."""
     parser.set_defaults(verb=verb)
     parser.add_argument("run", metavar="RUN", help="a name under runs/, a run's folder, or latest")
     add_json(parser)
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pin or unpin. Raises UsageError for an unknown run."""
+    """Pin or unpin a run. Raises UsageError for an unknown one."""
     from qpipe.session import runs
 
     places = {"store": Path(args.store), "runs": Path(args.runs)}

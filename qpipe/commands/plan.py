@@ -19,7 +19,10 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print hits, misses and why, and what would be made; the exit code of what would fail."""
+    """Print hits, misses and why, and what would be made.
+
+    The exit code is that of the first node that would fail, else 0.
+    """
     context = recipe_arguments.context(args)
     if recipe_arguments.shown_by_hydra(context):
         return 0

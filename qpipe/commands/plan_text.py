@@ -97,7 +97,7 @@ def preview_lines(preview: Preview) -> Iterator[str]:
 
 
 def shortened(names: Iterable[str]) -> list[str]:
-    """Return tensors that differ only by their layer as one: ``blk.{0-3,7}.attn_v.weight``."""
+    """Join the names of tensors that differ only by their layer: ``blk.{0-3,7}.attn_v.weight``."""
     layers: dict[str, list[int] | None] = {}
     for name in names:
         if match := _LAYER.fullmatch(name):

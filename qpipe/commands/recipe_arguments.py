@@ -75,7 +75,7 @@ def add_keep_going(parser: argparse.ArgumentParser) -> None:
 
 
 def shown_by_hydra(context: Context) -> bool:
-    """Have Hydra answer on stdout where one of its flags asks for that; False without any."""
+    """Have Hydra answer on stdout if one of its flags asks for that; return whether one does."""
     if not context.request.flags:
         return False
     from qpipe.recipe import load
@@ -85,7 +85,7 @@ def shown_by_hydra(context: Context) -> bool:
 
 
 def context(args: argparse.Namespace) -> Context:
-    """Return what was asked for. Raises UsageError without a recipe."""
+    """Return the `Context` that the arguments ask for. Raises UsageError without a recipe."""
     from qpipe.recipe.request import Request
     from qpipe.session.context import Context
 
@@ -120,7 +120,7 @@ def _recipe(args: argparse.Namespace) -> tuple[str, list[str]]:
 
 
 def _flags(args: argparse.Namespace) -> tuple[str, ...]:
-    """Hydra's flags as Hydra reads them."""
+    """Hydra's own flags among the arguments, as Hydra reads them."""
     flags: list[str] = []
     for names, _ in _HYDRA_FLAGS:
         name = max(names, key=len)
@@ -133,7 +133,7 @@ def _flags(args: argparse.Namespace) -> tuple[str, ...]:
 
 
 def _is_override(word: str) -> bool:
-    """Whether a word can only be an override: no recipe is called so, and no file."""
+    """Return whether a word can only be an override: no recipe is called so, and no file."""
     return word[:1] in ("+", "~") or ("=" in word and not word.endswith((".yaml", ".yml")))
 
 

@@ -14,7 +14,7 @@ FORMATS = ("md", "csv", "json", "html")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``RUN…``, ``--format``, ``-o``, ``--json``, ``--runs``."""
+    """Add ``RUN…``, ``--format``, ``-o``, ``--json`` and ``--runs``."""
     parser.add_argument(
         "names", metavar="RUN", nargs="+", help="a name under runs/, a run's folder, or latest"
     )

@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it; the comparison goes to stdout, or with ``--json`` the whole summary."""
+    """Run the recipe; the comparison goes to stdout, or with ``--json`` the whole summary."""
     context = recipe_arguments.context(args)
     if recipe_arguments.shown_by_hydra(context):
         return 0

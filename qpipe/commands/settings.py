@@ -13,7 +13,7 @@ from qpipe.errors import StoreError
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``[GROUP]``, ``-o``, ``--json``."""
+    """Add ``[GROUP]``, ``-o`` and ``--json``."""
     parser.add_argument(
         "group",
         metavar="GROUP",
@@ -28,8 +28,8 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Answer. Raises UsageError for a group that is not there, StoreError for a folder that cannot
-    be written."""
+    """Print settings, or write their pages. Raises UsageError for a group that is not there,
+    StoreError for a folder that cannot be written."""
     from qpipe.commands.settings_text import described, overview, pages
     from qpipe.recipe.settings import groups
     from qpipe.session.settings import chosen

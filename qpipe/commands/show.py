@@ -11,7 +11,7 @@ from qpipe.commands.parser import add_json, add_store
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``KEY``, ``--json``, ``--store``."""
+    """Add ``KEY``, ``--json`` and ``--store``."""
     parser.add_argument(
         "key", metavar="KEY", help="the first digits of a key, or an artifact's path"
     )

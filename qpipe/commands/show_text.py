@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def described(manifest: Manifest, folder: Path) -> str:
-    """Return names and values, a line or a few each."""
+    """Return the manifest as names and values, a line or a few each."""
     usage = manifest.usage
     made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.created))
     return text.pairs(

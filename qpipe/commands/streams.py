@@ -18,14 +18,20 @@ class AnswerLostError(QpipeError):
 
 
 class _Raw(io.RawIOBase):
-    """A file descriptor; ``dropping`` what cannot be written, or raising `AnswerLostError`."""
+    """A file descriptor to write to.
+
+    What cannot be written is dropped (``dropping``), or raises `AnswerLostError`.
+    """
 
     def __init__(self, descriptor: int, *, dropping: bool) -> None:
         self._descriptor = descriptor
         self._dropping = dropping
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Bytes written. Raises BrokenPipeError where a reader of stdout went away."""
+        """Write bytes and return their number.
+
+        Raises BrokenPipeError where a reader of stdout went away.
+        """
         try:
             return os.write(self._descriptor, data)
         except OSError as error:
@@ -38,20 +44,20 @@ class _Raw(io.RawIOBase):
             ) from None
 
     def writable(self) -> bool:
-        """Always."""
+        """True, always."""
         return True
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """The number of the descriptor."""
         return self._descriptor
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """True if the descriptor is a terminal."""
         return os.isatty(self._descriptor)
 
 
 def prepare() -> None:
-    """Put streams in the place of Python's own that fail as told above."""
+    """Replace stdout and stderr, if they are Python's own, by streams that fail as told above."""
     _open_closed()
     if sys.stdout is sys.__stdout__:
         sys.stdout = _stream(sys.stdout, 1, dropping=False)
@@ -65,8 +71,8 @@ def give_up_stdout() -> None:
 
 
 def _open_closed() -> None:
-    """Give closed descriptors to /dev/null: the next file that is opened would take their place,
-    and get what is printed."""
+    """Open /dev/null on descriptors that are closed: the next file that is opened would take their
+    place, and get what is printed."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

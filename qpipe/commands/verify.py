@@ -12,7 +12,7 @@ from qpipe.commands.parser import add_json, add_store
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """``[KEY]``, ``--json``, ``--store``."""
+    """Add ``[KEY]``, ``--json`` and ``--store``."""
     parser.add_argument(
         "key", metavar="KEY", nargs="?", help="the first digits of a key; without one, all"
     )
@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify; 1 if anything was damaged."""
+    """Verify artifacts; return 1 if anything was damaged."""
     from qpipe.session.store import Store
 
     read: list[str] = []

@@ -25,7 +25,7 @@ _MOST_CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a field may hold, in words, and the test of it."""
+    """A kind of values that a field may hold: its name in words, and its test."""
 
     what: str
     fits: Callable[[Any], bool]
@@ -105,7 +105,7 @@ class Summary:
 
 
 def summary(document: Any, file: Path) -> Summary:
-    """What the run.json ``file`` says that holds ``document``.
+    """Read a run from ``document``, the content of the run.json ``file``.
 
     Raises UsageError, naming file and field, for anything that qpipe does not write.
     """
@@ -136,7 +136,7 @@ class _Reader:
         )
 
     def schema(self, number: Any) -> None:
-        """Raises UsageError for one that is not known here."""
+        """Raise UsageError for a schema number that is not known here."""
         if type(number) is int and number > SCHEMA:
             raise UsageError(
                 f"{self.file}: schema is {quoted(number)}, and this qpipe reads up to {SCHEMA}: a "
@@ -146,7 +146,7 @@ class _Reader:
             raise self.wrong("schema", quoted(number), _SCHEMA.what)
 
     def fields(self, value: Any, kinds: Mapping[str, _Kind], where: str) -> dict[str, Any]:
-        """The fields of an object that are known."""
+        """The known fields of an object. Raises UsageError for a value of another kind."""
         if not isinstance(value, dict):
             raise self.wrong(where, quoted(value), "an object")
         for name, kind in kinds.items():
@@ -179,7 +179,7 @@ class _Reader:
         return {**measured, "score_types": self.types(measured, where)}
 
     def types(self, measured: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """What the scores declare, of those that are there."""
+        """The declarations of the scores that were measured; others are left out."""
         types = measured["score_types"] or {}
         names = {fields.split(key)[0] for key in measured["scores"]}
         place = f"{where}.score_types"

@@ -44,7 +44,10 @@ def _dominated(name: str, measured: Evaluation, by: Rival) -> str:
 
 
 def _how(name: str, measured: Evaluation) -> str:
-    """The same for all models, but for one that was measured on a part of the text."""
+    """The way in which a row was measured, in words.
+
+    They are the same for all models, but for one that was measured on a part of the text.
+    """
     made = measured.measurement
     sampling = made.sampling.words if made.sampling else ""
     of = f"{name}, " if sampling else ""

@@ -26,13 +26,13 @@ _ROUTINE = frozenset({"started", "ran", "cached", "skipped"})
 
 
 class View(Protocol):
-    """One way to show lines, and what is going on meanwhile."""
+    """A way to show lines, and what is going on meanwhile."""
 
     def line(self, text: str, kind: str) -> None:
         """Show a line (or a few) for good."""
 
     def update(self) -> None:
-        """The tally has changed."""
+        """Take note that the tally has changed."""
 
     def close(self) -> None:
         """Show lines only, from now on."""
@@ -42,7 +42,7 @@ class Live:
     """A listener that shows a run. ``close`` sums up and leaves the terminal as it was."""
 
     def __init__(self, *, quiet: bool = False, stream: IO[str] | None = None) -> None:
-        """``quiet`` shows failures and warnings only; ``stream`` is stderr unless given."""
+        """Show failures and warnings only if ``quiet``; ``stream`` is stderr unless given."""
         stream = stream or sys.stderr
         self._quiet = quiet
         self._tally = Tally()
@@ -93,18 +93,18 @@ class Lines:
     """Plain lines: for logs, pipes and dumb terminals."""
 
     def __init__(self, stream: IO[str]) -> None:
-        """Nothing is written yet."""
+        """Keep the stream; nothing is written yet."""
         self._stream = stream
 
     def line(self, text: str, kind: str) -> None:
-        """Write it."""
+        """Write a line."""
         print(text, file=self._stream, flush=True)
 
     def update(self) -> None:
-        """Progress has no lines."""
+        """Do nothing: progress has no lines."""
 
     def close(self) -> None:
-        """Nothing to take back."""
+        """Do nothing: there is nothing to take back."""
 
 
 def _describe(event: Event) -> Iterator[tuple[str, str]]:

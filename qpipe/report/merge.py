@@ -10,7 +10,8 @@ from qpipe.results.comparison import Comparison, ModelRow
 
 
 def merge(summaries: Sequence[Summary]) -> Comparison:
-    """The rows of all runs, each model once with all that was measured of it, references first.
+    """The comparison of several runs: each model once with all that was measured of it, references
+    first.
 
     Of a model that several runs made, the last run's row counts.
     """

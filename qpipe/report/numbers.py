@@ -10,13 +10,16 @@ _RATES = ("t/s", "s")
 
 
 def named(unit: str) -> str:
-    """A unit as a heading says it: of sizes the cells do."""
+    """A unit as a heading shows it: empty for bytes, whose cells show theirs."""
     return "" if unit == _BYTES else unit
 
 
 def figure(value: float, *, unit: str = "", digits: int | None = None) -> str:
-    """A score in ``digits`` decimals. Without, four, and of what is small three figures; of rates
-    and times one decimal, of small ones three. Bytes are a size."""
+    """A score in ``digits`` decimals; bytes are written as a size.
+
+    Without ``digits``, rates and times have one decimal, below 10 three; whole numbers have none;
+    all else has four, below 0.1 three figures.
+    """
     if unit == _BYTES:
         return size(value)
     if digits is not None:
@@ -29,15 +32,15 @@ def figure(value: float, *, unit: str = "", digits: int | None = None) -> str:
 
 
 def signed(value: float, *, unit: str = "", digits: int | None = None) -> str:
-    """A difference of scores with its sign, in ``digits`` decimals, four without; bytes are a
-    size."""
+    """A difference of scores with its sign, in ``digits`` decimals (by default four); bytes are
+    written as a size."""
     if unit == _BYTES:
         return f"{'-' if value < 0 else '+'}{size(abs(value))}"
     return f"{value:+,.{digits}f}" if digits is not None else f"{value:+.4f}"
 
 
 def size(count: float) -> str:
-    """Bytes, e.g. ``812 B``, ``4.21 MiB``, ``15.2 GiB``: three figures."""
+    """A number of bytes in three figures, e.g. ``812 B``, ``4.21 MiB``, ``15.2 GiB``."""
     if count < 1000:
         return f"{count:.0f} B"
     power = 0
@@ -65,7 +68,7 @@ def duration(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago, in one unit, e.g. ``now``, ``40s``, ``12m``, ``5h``, ``31d``."""
+    """The age of something in one unit, e.g. ``now``, ``40s``, ``12m``, ``5h``, ``31d``."""
     if seconds < 1:
         return "now"
     for unit, length, limit in (("s", 1, 60), ("m", 60, 3600), ("h", 3600, 86400)):

@@ -57,7 +57,7 @@ ul, footer {{ color: var(--soft); font-size: .9rem; }}
 
 
 def page(table: Table, title: str) -> str:
-    """The whole page."""
+    """The whole HTML page of a comparison."""
     lines = zip(table.rows, table.body, strict=True)
     return _PAGE.format(
         title=escape(title),

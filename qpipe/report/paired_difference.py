@@ -24,10 +24,10 @@ _SEED = 0
 
 
 def differences(model: Path, reference: Path) -> dict[str, Difference]:
-    """By the name of the score, for all scores of two artifacts that are means over items.
+    """Differences of the scores of two artifacts, by the name of the score.
 
-    One whose items are not the same on both sides is left out; so are all of a measurement that
-    keeps no items.
+    Only scores that are means over items have one. A score whose items are not the same on both
+    sides is left out; so are all of a measurement that keeps no items.
     """
     if not all((folder / "items.jsonl").is_file() for folder in (model, reference)):
         return {}
@@ -88,9 +88,10 @@ def compare(strata: Sequence[tuple[float, Sequence[tuple[float, float]]]]) -> Di
 
 
 def _mcnemar(strata: Sequence[tuple[float, Sequence[tuple[float, float]]]]) -> float | None:
-    """2 · P(X ≤ min(b, c)), X binomial (b + c, 1/2), at most 1; b and c count the discordant pairs.
+    """McNemar's probability ``p``; None unless every item is right or wrong.
 
-    McNemar, Psychometrika 12 (1947), in its exact form.
+    It is 2 · P(X ≤ min(b, c)), X binomial (b + c, 1/2), at most 1; b and c count the discordant
+    pairs. McNemar, Psychometrika 12 (1947), in its exact form.
     """
     pairs = [pair for _, several in strata for pair in several]
     if any(value not in (0.0, 1.0) for pair in pairs for value in pair):

@@ -15,7 +15,7 @@ class Recorder:
     """A listener that appends every event to a file; of progress, a line now and then."""
 
     def __init__(self, path: Path) -> None:
-        """Creates the file's folder."""
+        """Open the file, and create its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         # Line by line, so that the file can be followed while the run goes on.
         self._file = path.open("a", buffering=1, encoding="utf-8")

@@ -94,7 +94,10 @@ def _csv(table: Table, title: str) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A number as it is, words without control sequences: a CSV is looked at in a terminal too."""
+    """A value as a cell of CSV: a number as it is, words without control sequences.
+
+    A CSV is looked at in a terminal too.
+    """
     if isinstance(value, (list, tuple)):
         value = " ".join(map(str, value))
     return text.printable(value, lines=True) if isinstance(value, str) else value

@@ -43,7 +43,7 @@ class _Model:
 
 
 def comparison(plan: Plan, result: RunResult) -> Comparison:
-    """One row for each model of the plan, whether it could be made or not."""
+    """Compare the models of a plan: a row for each, whether it could be made or not."""
     models = _models(plan, result)
     evaluations = _evaluations(plan.graph, result)
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
@@ -73,7 +73,7 @@ def _models(plan: Plan, result: RunResult) -> list[_Model]:
 
 
 def _of_job(job: PlannedJob, graph: Graph) -> list[str]:
-    """The reference, and what the job quantized; without such, whatever it evaluates."""
+    """The reference of a job, and what the job quantized; without such, whatever it evaluates."""
     own = [node for node in job.nodes.values() if graph[node].stage == QUANTIZE]
     if not own:
         own = [
@@ -86,14 +86,17 @@ def _of_job(job: PlannedJob, graph: Graph) -> list[str]:
 
 
 def _identity(outcome: Outcome) -> object:
-    """Equal for equal content, whatever the files are called; a node that failed is itself."""
+    """A value that is equal for equal content, whatever the files are called.
+
+    That of a node that failed is its own id.
+    """
     if outcome.artifact is None:
         return outcome.node.id
     return tuple(sorted(entry.sha256 for entry in outcome.artifact.manifest.files))
 
 
 def _reference_first(models: Sequence[_Model]) -> list[_Model]:
-    """Each reference, and after it what is compared with it."""
+    """The models in order: each reference, and after it the models that are compared with it."""
     place: dict[str, int] = {}
     for number, model in enumerate(models):
         place.update(dict.fromkeys(model.references, number))
@@ -156,8 +159,8 @@ def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outco
 
 
 def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
-    """What the stages behind a model have to say of it, and what was said of its calibration and of
-    the text that it is measured on."""
+    """The notes on a model: those of the stages behind it, and those on its calibration and on the
+    text that it is measured on."""
     behind = _ancestors(model.nodes, graph)
     every = [node for job in model.jobs for node in job.nodes.values()]
     if any(graph[node].stage not in (QUANTIZE, "download", "convert") for node in behind):
@@ -169,7 +172,7 @@ def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
 
 
 def _source(node: Node, graph: Graph) -> str | None:
-    """What its user calls the model that everything was made from."""
+    """The user's name for the model that everything was made from."""
     role = next((role for role in _FROM if role in node.inputs), None)
     if role is not None:
         return _source(graph[node.inputs[role]], graph)
@@ -178,7 +181,7 @@ def _source(node: Node, graph: Graph) -> str | None:
 
 
 def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
-    """The nodes themselves, and whatever they are made from."""
+    """The nodes themselves, and all nodes that they are made from."""
     found: dict[str, None] = {}
     waiting = list(nodes)
     while waiting:
@@ -190,12 +193,12 @@ def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
 
 
 def _distinct(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Each evaluation once: two nodes whose inputs came out equal share one artifact."""
+    """The evaluations without repeats: two nodes whose inputs came out equal share one artifact."""
     return list({o.artifact.key if o.artifact else o.node.id: o for o in outcomes}.values())
 
 
 def _wanted_format(outcome: Outcome) -> str | None:
-    """What a model that could not be made should have been, as far as its parameters say."""
+    """The intended format of a model that could not be made, as far as its parameters say."""
     params = outcome.node.params
     outtype = params.get("outtype")
     if isinstance(outtype, str) and outtype != "source":
@@ -248,8 +251,10 @@ def _evaluation(outcome: Outcome, stage: str, graph: Graph) -> Evaluation:
 
 
 def _text_name(node: Node, graph: Graph) -> str | None:
-    """What this run calls the text that was measured on: its name is no part of what was measured,
-    and may have been another when that was."""
+    """This run's name for the text that was measured on.
+
+    The name is no part of what was measured, and may have been another when that was.
+    """
     for role in (TEXT, TOKENS):
         if role in node.inputs:
             source = graph[node.inputs[role]]
@@ -261,7 +266,7 @@ def _text_name(node: Node, graph: Graph) -> str | None:
 
 
 def _text_digest(manifest: Manifest) -> str | None:
-    """The digest of what was measured on: a text, or a folder of tasks."""
+    """The digest of the data that was measured on: a text, or a folder of tasks."""
     for role in TEXTS:
         if role in manifest.inputs:
             return manifest.inputs[role]["digest"]
@@ -304,7 +309,7 @@ def _with_names(
 def _with_rivals(
     made: Sequence[ModelRow], models: Sequence[_Model], result: RunResult
 ) -> list[ModelRow]:
-    """Say by which row a level is dominated: measurements know the content of its model."""
+    """Name the row by which a level is dominated: measurements know its model only by content."""
     names = {
         artifact.manifest.digest: row.name
         for row, model in zip(made, models, strict=True)
@@ -324,7 +329,7 @@ def _with_rivals(
 
 
 def _common(labels: Sequence[str]) -> str:
-    """What all the labels say."""
+    """The words that all labels share."""
     first, *others = [label.split(" ") for label in labels] or [[]]
     return " ".join(word for word in first if all(word in other for other in others))
 
@@ -344,8 +349,10 @@ def _compared(
 
 
 def _like(evaluation: Evaluation, known: Sequence[Evaluation]) -> Evaluation | None:
-    """What was measured in the same way; of several, by the same backend, and with a score that is
-    compared."""
+    """The evaluation among ``known`` that was made in the same way; None if there is none.
+
+    Of several, one by the same backend comes first, then one with a score that is compared.
+    """
     alike = [other for other in known if _way(other) == _way(evaluation)]
     return max(
         alike,
@@ -370,7 +377,7 @@ def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation
 
 
 def _has_items(made: Measurement) -> bool:
-    """Whether it left its items, which are then compared one by one."""
+    """True if a measurement kept its items, which are then compared one by one."""
     return made.on.items is not None
 
 

@@ -39,7 +39,10 @@ class Active:
 
 @dataclass
 class Tally:
-    """Counts, and what is going on now. One tally takes all batches of a command."""
+    """Counts of a run's nodes, and the nodes in progress.
+
+    One tally takes all batches of a command.
+    """
 
     nodes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
@@ -82,7 +85,7 @@ class Tally:
 
 
 def amount(node: Active) -> str:
-    """How far a node is: ``12.0 MiB of 40.1 MiB``, ``512 of 30,720 tokens``."""
+    """The progress of a node: ``12.0 MiB of 40.1 MiB``, ``512 of 30,720 tokens``; or nothing."""
     if not node.unit or not (node.done or node.total):
         return ""
     if node.unit == "bytes":

@@ -15,7 +15,7 @@ _MOST = 50_000_000
 
 
 def find_run(name: str, runs: Path) -> RunPaths:
-    """The run of that name below ``runs``, of that folder, or (``latest``) the newest.
+    """Find a run by its name below ``runs``, by its folder, or (``latest``) as the newest.
 
     Raises UsageError if there is none.
     """
@@ -35,7 +35,7 @@ def find_run(name: str, runs: Path) -> RunPaths:
 
 
 def read_summary(run: RunPaths) -> Summary:
-    """What `checked.summary` takes of a run's run.json. Raises UsageError for anything else."""
+    """Read a run's run.json. Raises UsageError for what `checked.summary` does not take."""
     try:
         document = strict_json.load(run.summary, UsageError, most=_MOST)
     except UsageError as error:

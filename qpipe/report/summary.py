@@ -19,7 +19,7 @@ def document(
     *,
     invalid: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """``{"run", "status", "nodes", "rows", "schema"}``, nodes in graph order.
+    """The summary of a run: ``{"run", "status", "nodes", "rows", "schema"}``, nodes in graph order.
 
     qpipe/results/run.schema.json describes it. ``invalid``, of jobs of a sweep that were left out,
     is there if there are any.

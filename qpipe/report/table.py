@@ -28,18 +28,18 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """All that a format has to draw; every word of it is `printable`, whoever wrote it."""
+    """All parts of a table that a format draws; every word is `printable`, whoever wrote it."""
 
     comparison: Comparison
 
     @property
     def rows(self) -> Sequence[ModelRow]:
-        """What stands in each line."""
+        """The rows of the comparison, one for each line."""
         return self.comparison.rows
 
     @cached_property
     def columns(self) -> Sequence[Column]:
-        """As people read them."""
+        """The columns as people read them."""
         return [
             Column(printable(each.heading), each.side, [*map(printable, each.cells)])
             for each in _columns(self.comparison)
@@ -47,7 +47,7 @@ class Table:
 
     @property
     def head(self) -> list[str]:
-        """The headings."""
+        """The headings of the columns."""
         return [column.heading for column in self.columns]
 
     @property
@@ -64,12 +64,12 @@ class Table:
 
     @cached_property
     def footnotes(self) -> Sequence[str]:
-        """How the rows were measured, and what is to be known of them."""
+        """The lines below the table: how rows were measured, and what is to be known of them."""
         return [*map(printable, footnotes(self.rows))]
 
     @cached_property
     def records(self) -> Sequence[Mapping[str, Any]]:
-        """As programs read them: every field of every row."""
+        """The rows as programs read them, with every field."""
         return record.rows(self.comparison)
 
 
@@ -108,7 +108,7 @@ def _of_score(key: str, rows: Sequence[ModelRow]) -> Iterator[Column]:
 
 
 def _heading(scores: Sequence[Score]) -> str:
-    """With the unit, and what is beside the figure."""
+    """The heading of a score's column, with the unit and what is beside the figure."""
     first = scores[0]
     title = first.heading or " ".join(filter(None, [first.name, numbers.named(first.unit)]))
     if any(score.stderr is not None for score in scores):
@@ -135,8 +135,8 @@ def _value(row: ModelRow, score: Score) -> str:
 
 
 def _delta(row: ModelRow, score: Score) -> str:
-    """With its 95 % interval or standard error where there is one; else in percent of the
-    reference too."""
+    """The difference to the reference, with its 95 % interval or standard error where there is one;
+    else in percent of the reference too."""
     found = score.delta
     if found is None:
         return ""
@@ -160,6 +160,6 @@ def _ratio(row: ModelRow, score: Score) -> str:
 
 
 def _about(row: ModelRow, score: Score, part: str) -> str:
-    """A mark for what is an estimate, since its measurement ended early."""
+    """The mark of a figure that is an estimate, since its measurement ended early; else nothing."""
     where = f"[{score.where}]" if score.where else ""
     return "≈ " if f"{score.name}{part}{where}" in row.cut_short else ""

@@ -41,7 +41,7 @@ class Terminal:
     """
 
     def __init__(self, tally: Tally, stream: IO[str], *, width: int | None = None) -> None:
-        """Nothing is drawn yet. ``width`` overrides the terminal's."""
+        """Keep the tally; nothing is drawn yet. ``width`` overrides the terminal's."""
         self._tally = tally
         self._stream = stream
         self._width = width
@@ -52,7 +52,7 @@ class Terminal:
         self._ended = 0
 
     def line(self, text: str, kind: str) -> None:
-        """Print above the region."""
+        """Print a line above the region that is drawn anew."""
         if kind not in _SILENT:
             from rich.text import Text
 
@@ -61,7 +61,7 @@ class Terminal:
             self._get_console().print(styled, soft_wrap=True)
 
     def update(self) -> None:
-        """Take over what is active; the first time, begin to draw."""
+        """Take over the nodes in progress; the first time, begin to draw."""
         with self._lock:
             self._active = list(self._tally.active.values())
             self._ended = self._tally.ended
@@ -118,7 +118,7 @@ class Terminal:
 
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Hold back what would interrupt, until the end.
+    """Hold back signals that would interrupt a block, until its end.
 
     rich (15.0) hides the cursor first and notes last what it would take back: a display whose start
     was interrupted between the two can no longer be stopped.
@@ -141,7 +141,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _row(node: Active, now: float) -> list[RenderableType]:
-    """Name, bar, amount, time to go, time gone."""
+    """The cells of a node's line: name, bar, amount, time to go, time gone."""
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 

@@ -11,7 +11,7 @@ _LONGEST = 8000
 
 
 def printable(text: str, *, lines: bool = False) -> str:
-    """``text`` as a terminal may show it: what is no visible character as ``\\x1b`` or ``\\u202e``.
+    """``text`` as a terminal may show it, invisible characters as ``\\x1b`` or ``\\u202e``.
 
     These are control sequences, half characters, and what reverses the order of the others. With
     ``lines``, line feeds and tabs stay.

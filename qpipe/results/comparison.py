@@ -70,14 +70,17 @@ class ModelRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``rows``, references first; all have the same `ModelRow.figures`, None where one has none."""
+    """The ``rows`` of a comparison, references first.
+
+    All have the same `ModelRow.figures`, None where one has none.
+    """
 
     rows: tuple[ModelRow, ...] = ()
     schema: int = SCHEMA
 
     @classmethod
     def of(cls, rows: Sequence[ModelRow]) -> Comparison:
-        """Name the scores of all rows: never one name for two protocols or texts."""
+        """Compare rows, naming the scores of all: never one name for two protocols or texts."""
         labels = ways.labels([row.measurements for row in rows])
         named = [_named(row, labels) for row in rows]
         every = {name: None for figures, *_ in named for name in figures}
@@ -120,7 +123,7 @@ class Comparison:
 def _named(
     row: ModelRow, labels: Mapping[ways.Way, Mapping[str, str]]
 ) -> tuple[dict[str, float | None], dict[str, Score], tuple[str, ...]]:
-    """A row's figures, its scores by name, and the figures of what ended early."""
+    """The figures of a row, its scores by name, and the names of figures cut short."""
     figures: dict[str, float | None] = {}
     scores: dict[str, Score] = {}
     twice: set[str] = set()

@@ -21,7 +21,7 @@ Facts = Mapping[str, Any]
 
 
 def to_facts(result: Measurement | ModelFacts | Facts) -> dict[str, Any]:
-    """What a stage returned, as its manifest keeps it."""
+    """Convert what a stage returned to the facts that its manifest keeps."""
     if isinstance(result, Measurement):
         return of_measurement(result)
     if isinstance(result, ModelFacts):
@@ -30,7 +30,7 @@ def to_facts(result: Measurement | ModelFacts | Facts) -> dict[str, Any]:
 
 
 def of_measurement(made: Measurement) -> dict[str, Any]:
-    """A measurement's facts; those on a text say so first."""
+    """The facts of a measurement; those on a text begin with its name."""
     about = {
         "text": made.on.text,
         "protocol": made.protocol,
@@ -53,7 +53,7 @@ def of_measurement(made: Measurement) -> dict[str, Any]:
 
 
 def measurement(facts: Facts) -> Measurement:
-    """What the facts of an evaluation's manifest say."""
+    """Read a measurement from the facts of an evaluation's manifest."""
     types = facts.get(TYPES)
     declared = {name: fields.declaration(of) for name, of in types.items()} if types else None
     numbers = {name: v for name, v in facts.items() if name not in RESERVED and _is_number(v)}
@@ -61,7 +61,7 @@ def measurement(facts: Facts) -> Measurement:
 
 
 def described(facts: Facts, scores: Sequence[Score]) -> Measurement:
-    """A measurement of these ``scores``; facts say all the rest."""
+    """A measurement of these ``scores``, with all the rest from ``facts``."""
     notes = facts.get("notes")
     return Measurement(
         protocol=facts.get("protocol"),
@@ -76,7 +76,7 @@ def described(facts: Facts, scores: Sequence[Score]) -> Measurement:
 
 
 def sampling(facts: Facts) -> Sampling | None:
-    """How much was measured, if it was not all."""
+    """Read from facts how much of the data was measured; None if all was."""
     words, interval, by = (facts.get(name) for name in ("sampling", "interval", "dominated_by"))
     if words is None and interval is None and by is None:
         return None
@@ -84,12 +84,12 @@ def sampling(facts: Facts) -> Sampling | None:
 
 
 def rival(by: Rival) -> dict[str, Any]:
-    """The level by which one is dominated, as JSON; without what is not known of it."""
+    """The level by which another is dominated, as JSON; fields that are not known are left out."""
     return {name: value for name, value in asdict(by).items() if value is not None}
 
 
 def of_model(made: ModelFacts) -> dict[str, Any]:
-    """A model's facts."""
+    """The facts of a model."""
     known = {
         "format": made.format,
         "size_bytes": made.size_bytes,
@@ -109,7 +109,7 @@ _MODEL = tuple(name for name in of_model(ModelFacts("", 0, 0, 0.0, 0, "", 0, {},
 
 
 def model(facts: Facts) -> ModelFacts:
-    """What the facts of a model's manifest say; ``size_bytes`` is 0 where they do not say it."""
+    """Read a model from the facts of its manifest; ``size_bytes`` is 0 where they do not say it."""
     own: dict[str, Any] = {name: facts.get(name) for name in _MODEL}
     notes = own.pop("notes")
     own["size_bytes"] = own["size_bytes"] or 0

@@ -33,7 +33,7 @@ _ENDINGS = tuple(part for part in ENDINGS if part not in _DECLARED_ONLY)
 def figures(
     scores: Sequence[Score], *, compared: bool = False, labels: Mapping[str, str] | None = None
 ) -> dict[str, float | None]:
-    """The fields of a measurement's scores: their own figures, then those beside the reference's.
+    """The fields of a measurement's scores: their own figures, then differences to the reference's.
 
     With ``compared`` a score that declares so has a field for its difference even where there is
     no reference: None. ``labels``, by `Score.key`, tell what was measured in several ways.
@@ -64,7 +64,7 @@ def figures(
 def scores(
     flat: Mapping[str, Any], declared: Mapping[str, Declaration] | None = None
 ) -> tuple[Score, ...]:
-    """The scores whose `figures` are ``flat``, as ``declared`` by their names.
+    """Read scores from ``flat``, which has their `figures`, as ``declared`` by their names.
 
     Without declarations each is as `standard` has it, and a field that is named after another with
     an ending such as ``_stderr`` belongs to that one.
@@ -77,43 +77,46 @@ def scores(
 
 
 def split(key: str) -> tuple[str, str]:
-    """Name and task: ``acc[mmlu]`` → ``acc`` and ``mmlu``; without a task that is empty."""
+    """Split a key into name and task, which may be empty: ``acc[mmlu]`` → ``acc`` and ``mmlu``."""
     name, bracket, where = key.partition("[")
     return (name, where[:-1]) if bracket and where.endswith("]") else (key, "")
 
 
 def declarations(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
-    """What the scores declare, by name and as JSON."""
+    """The declarations of scores, by name and as JSON."""
     return {each.name: {name: getattr(each, name) for name in _DECLARED} for each in scores}
 
 
 def declaration(record: Mapping[str, Any]) -> Declaration:
-    """From JSON; what another version declares is passed over. Raises ValueError and TypeError."""
+    """Read a declaration from JSON; fields of other versions are passed over.
+
+    Raises ValueError and TypeError.
+    """
     return Declaration(**{name: record[name] for name in _DECLARED if name in record})
 
 
 def labelled(each: Score, labels: Mapping[str, str]) -> Score:
-    """The score with the label of its way, if it has one, in its key."""
+    """The score with the label of its way of measuring, if it has one, in its key."""
     if (label := labels.get(each.key)) is None:
         return each
     return replace(each, where=", ".join(filter(None, (each.where, label))))
 
 
 def _where(each: Score, labels: Mapping[str, str] | None) -> str:
-    """The brackets behind a score's name."""
+    """The task and label of a score in brackets, as they stand behind its name."""
     where = labelled(each, labels).where if labels else each.where
     return f"[{where}]" if where else ""
 
 
 def _beside(each: Score) -> dict[str, float]:
-    """A score's own figures by the endings of their names, those that there are."""
+    """A score's own figures by the endings of their names; those that it lacks are left out."""
     low, high = each.interval or (None, None)
     values = (each.value, each.stderr, low, high, each.iqr, each.ratio)
     return {p: v for p, v in zip(("", *_BESIDE), values, strict=True) if v is not None}
 
 
 def _belongs(key: str, flat: Mapping[str, Any]) -> bool:
-    """Whether a field stands beside a score."""
+    """Return whether a field belongs to a score, as ``ppl_stderr`` to ``ppl``."""
     name, where = split(key)
     if not name.endswith(_ENDINGS):
         return False
@@ -126,7 +129,7 @@ def _key(name: str, where: str) -> str:
 
 
 def merged(key: str, flat: Mapping[str, Any], declared: Mapping[str, Declaration]) -> Score:
-    """The score of that key, with all that stands beside it in ``flat``."""
+    """The score of that key, with all figures that stand beside it in ``flat``."""
     name, where = split(key)
     behind = key[len(name) :]
 

@@ -11,8 +11,8 @@ from qpipe.results.scores import Score
 
 @dataclass(frozen=True)
 class Subject:
-    """What was measured on: a text by its name, how many tokens of it, of which so many were
-    scored, and the digest of their ids; or so many items of tasks."""
+    """The data that was measured on: a text by its name, how many tokens of it, of which so many
+    were scored, and the digest of their ids; or so many items of tasks."""
 
     text: str | None = None
     tokens: int | None = None
@@ -23,8 +23,9 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Rival:
-    """A level that is no larger and better: its content, what it is called, its bytes and score as
-    it was measured, by how much it is better, and at least by how much with a ``confidence``."""
+    """A level that is better than another and no larger: the digest of its content, its format, its
+    bytes, its score as it was measured, by how much it is better, at least by how much with a
+    ``confidence``, and what it is called."""
 
     digest: str | None = None
     format: str | None = None
@@ -38,8 +39,8 @@ class Rival:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How much was enough, in ``words``, where not all was measured: the 95 % interval for what
-    all would give, and the level for whose sake it ended early."""
+    """A part that was enough, where not all was measured: how much, in ``words``, the 95 % interval
+    for what all would give, and the level for whose sake the measurement ended early."""
 
     words: str
     interval: tuple[float, float] | None = None
@@ -48,7 +49,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Measurement:
-    """``scores`` under one ``protocol``: what two figures must share to be compared.
+    """``scores`` under one ``protocol``, which two figures must share to be compared.
 
     ``by`` names what computed, with its version. ``notes`` are warnings to show; None: this kind of
     measurement has none. ``seconds`` are those of measuring alone, without loading. Raises
@@ -66,7 +67,7 @@ class Measurement:
     tokens_per_second: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what no table can show."""
+        """Raise ValueError for scores that no table can show."""
         keys = {each.key for each in self.scores}
         if len(keys) == len(self.scores) and not any(s.name.endswith(ENDINGS) for s in self.scores):
             return

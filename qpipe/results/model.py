@@ -30,6 +30,6 @@ class ModelFacts:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def adding(self, *, notes: Sequence[str] | None = None, **more: Any) -> ModelFacts:
-        """The same with ``notes``, if given, in place of its own, and with more facts."""
+        """The same facts, with ``notes``, if given, in place of their own, and with more facts."""
         told = self.notes if notes is None else tuple(notes)
         return replace(self, notes=told, more={**self.more, **more})

@@ -21,7 +21,7 @@ def rows(comparison: Comparison) -> list[dict[str, Any]]:
 
 
 def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
-    """``run`` is there where rows are of several runs."""
+    """The record of a row; ``run`` is among its fields where rows are of several runs."""
     return {
         "name": row.name,
         "format": row.format,
@@ -79,7 +79,7 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
 
 
 def row(record: Mapping[str, Any], *, run: str | None = None) -> ModelRow:
-    """A row of run.json, its scores not named yet (`Comparison.of`)."""
+    """Read a row of run.json; its scores are not named yet (`Comparison.of`)."""
     same = (
         *("name", "format", "status", "reference", "model", "size_bytes", "bits_per_weight"),
         *("weights", "seconds", "evaluate_seconds", "key", "artifact", "file", "error"),
@@ -94,7 +94,7 @@ def row(record: Mapping[str, Any], *, run: str | None = None) -> ModelRow:
 
 
 def evaluation(record: Mapping[str, Any]) -> Evaluation:
-    """A measurement of run.json; one without ``score_types`` is older than they are."""
+    """Read a measurement of run.json; one without ``score_types`` is older than they are."""
     types = record["score_types"]
     declared = {name: fields.declaration(of) for name, of in types.items()} if types else None
     measurement = Measurement(

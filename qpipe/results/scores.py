@@ -27,7 +27,7 @@ RESERVED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """How a score is to be read.
+    """The declaration of a score: how it is to be read.
 
     ``better`` is None where neither way is; ``digits`` are decimals (None: four, of small values
     three figures; of rates and times one, of small ones three). ``detail``: JSON and CSV have it,
@@ -43,7 +43,7 @@ class Declaration:
     heading: str | None = None
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what cannot be drawn."""
+        """Raise ValueError for a field that cannot be drawn."""
         if self.better not in (None, "lower", "higher"):
             raise ValueError(f"better={self.better!r} of a score: it is lower, higher or None")
         if self.digits is not None and not 0 <= self.digits <= 15:
@@ -52,8 +52,8 @@ class Declaration:
 
 @dataclass(frozen=True)
 class Difference:
-    """A model's score minus its reference's: standard error, 95 % interval, and the probability of
-    one as uneven where there is none, as far as they are known."""
+    """A model's score minus its reference's, with the standard error, the 95 % interval, and the
+    probability ``p`` of one as uneven where there is none, as far as they are known."""
 
     value: float
     stderr: float | None = None
@@ -81,7 +81,7 @@ class Score(Declaration):
     where: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what no table can show."""
+        """Raise ValueError for a score that no table can show."""
         super().__post_init__()
         if not self.name or self.name.endswith("]") or self.key in RESERVED:
             raise ValueError(
@@ -100,7 +100,7 @@ class Score(Declaration):
 
     @property
     def declaration(self) -> Declaration:
-        """What it declares, without its figures."""
+        """The declaration of the score, without its figures."""
         return Declaration(**{name: getattr(self, name) for name in _DECLARED})
 
 
@@ -136,7 +136,7 @@ _STANDARD: Mapping[str, Declaration] = {
 
 
 def standard(name: str) -> Declaration:
-    """What a score of the field's own vocabulary declares; of any other name nothing.
+    """The declaration of a score of the field's own vocabulary; an empty one for any other name.
 
     Manifests and runs that were written before scores declared themselves are read with it.
     """
@@ -147,6 +147,6 @@ _NOTHING = Declaration()
 
 
 def score(name: str, value: float, *, of: Declaration | None = None, **figures: Any) -> Score:
-    """A `Score` that declares what ``of`` does, or as `standard` has it."""
+    """Make a `Score` with the declaration ``of``, by default the `standard` one of its name."""
     declared = standard(name) if of is None else of
     return Score(name, value, **{n: getattr(declared, n) for n in _DECLARED}, **figures)

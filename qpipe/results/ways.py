@@ -19,14 +19,17 @@ Rows = Sequence[Sequence[Evaluation]]
 
 
 def way(evaluation: Evaluation) -> Way:
-    """Equal for what was measured alike: reports of old have no digest of the tokens."""
+    """The way in which something was measured, equal for what was measured alike.
+
+    Older reports have no digest of the tokens: the text's digest or name takes its place.
+    """
     made = evaluation.measurement
     what = made.on.tokens_sha256 or evaluation.text_digest or made.on.text
     return made.protocol, what, made.by
 
 
 def labels(rows: Rows) -> Mapping[Way, Mapping[str, str]]:
-    """By way and by `Score.key`, what its name is labelled with: none if all agree."""
+    """The labels of scores' names, by way and by `Score.key`: none if all rows agree."""
     several: dict[str, dict[Way, str | None]] = {}
     for each in (each for row in rows for each in row):
         for score in each.measurement.scores:
@@ -54,7 +57,7 @@ def _by_several_backends(rows: Rows) -> set[str]:
 
 def _labels(texts: Mapping[Way, str | None], *, backends: bool) -> dict[Way, str]:
     """The shortest words that tell ways apart: protocol, then text, then the text's digest; and
-    with ``backends`` what computed. Nothing, if they are one."""
+    with ``backends`` what computed. Empty if there is only one way."""
     how = dict.fromkeys(way[:2] for way in texts)
     words = {} if len(how) == 1 else _words({way[:2]: text for way, text in texts.items()})
     by = _backends([way[2] for way in texts]) if backends else {}
@@ -73,7 +76,7 @@ def _words(texts: Mapping[Way, str | None]) -> dict[Way, str]:
 
 
 def _backends(names: Iterable[str | None]) -> dict[str | None, str]:
-    """What to call each: without its version, where that tells them apart."""
+    """The names of backends to show: without the version, where that tells them apart."""
     whole = {name: str(name or "unknown backend") for name in names}
     short = {name: words.split(" ")[0] for name, words in whole.items()}
     return short if len(set(short.values())) == len(short) else whole

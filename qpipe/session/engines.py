@@ -149,7 +149,7 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
 
 
 def _problem(stage: type[Stage]) -> str | None:
-    """Why a stage cannot run here; of a plugin's also that asking it fails."""
+    """The reason why a stage cannot run here, or None; for a plugin's also that its check fails."""
     from qpipe.stages.plugins import in_words, is_shipped
 
     try:
@@ -171,7 +171,7 @@ def _about(environment: Environment) -> dict[str, Any]:
 
 
 def _tools(stage: type[Stage]) -> dict[str, str]:
-    """Versions of the tools that shape the bytes, where they do not hang on parameters."""
+    """Versions of the tools that shape the bytes, where they do not depend on parameters."""
     from qpipe.stages.plugins import is_shipped
 
     try:

@@ -53,7 +53,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would do: its nodes in the order of the graph, the jobs that it leaves out, and
+    """The plan of a run: its nodes in the order of the graph, the jobs that it leaves out, and
     what a user should know of the recipe (``notes``)."""
 
     nodes: Sequence[PlannedNode]
@@ -68,7 +68,7 @@ class RunPlan:
 
     @property
     def errors(self) -> list[QpipeError]:
-        """Return what nodes would fail with, in the order of the graph."""
+        """Return the errors that nodes would fail with, in the order of the graph."""
         return [node.error for node in self.nodes if node.error is not None]
 
 

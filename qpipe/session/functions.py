@@ -113,7 +113,7 @@ def perplexity(
 
 
 def local_path(source: str | Path) -> Path:
-    """Return the path of what is on this machine, or of ``builtin:NAME``. Raises SourceError."""
+    """Return the path of a file or folder here, or of ``builtin:NAME``. Raises SourceError."""
     from qpipe.sources.pinning import DATA
 
     name = str(source)

@@ -24,17 +24,19 @@ _SOME_KEY = "0" * 64
 
 
 class AvailableInputs:
-    """The artifacts of ``forecasts`` that the store has; a local source is linked together below
-    ``temporary`` once it is asked for."""
+    """The inputs at hand: artifacts of ``forecasts`` that the store has, and local sources.
+
+    A local source is linked together below ``temporary`` once it is asked for.
+    """
 
     def __init__(self, forecasts: Sequence[Forecast], temporary: Path) -> None:
-        """Nothing is read or linked yet."""
+        """Keep the forecasts; nothing is read or linked yet."""
         self._known = {item.node.id: item for item in forecasts}
         self._temporary = temporary
         self._configs: dict[str, Path | None] = {}
 
     def order(self, item: Forecast) -> Order:
-        """Return what a node's stage is asked, with those inputs alone that are at hand.
+        """Return the order for a node's stage, with those inputs alone that are at hand.
 
         Raises SourceError for a local source that cannot be read.
         """
@@ -49,7 +51,7 @@ class AvailableInputs:
 
     @contextmanager
     def in_users_words(self, item: Forecast) -> Iterator[None]:
-        """Have errors of a block call the inputs of a node what the user calls them."""
+        """Rename the inputs of a node in the errors of a block to what the user calls them."""
         try:
             yield
         except QpipeError as error:
@@ -68,7 +70,7 @@ class AvailableInputs:
         return self._temporary / source if artifact is None else artifact.path
 
     def ahead(self, item: Forecast) -> Order:
-        """Return the same, with config.json of the repositories that are not here yet.
+        """Return the `order` of a node, with config.json of the repositories that are not here yet.
 
         Raises SourceError.
         """
@@ -108,7 +110,10 @@ class AvailableInputs:
 
 
 def _config(node: Node) -> Path | None:
-    """config.json of a repository's checkpoint; None without a network: the download tells."""
+    """The path of config.json of a repository's checkpoint; None for any other source.
+
+    It is None without a network, too: the download tells.
+    """
     params = node.params
     if params.get("kind") != "model" or params.get("file") is not None:
         return None

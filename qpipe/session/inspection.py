@@ -31,7 +31,7 @@ def inspect(path: str | Path, *, store: str | Path | None = None) -> dict[str, A
 
 
 def _place(name: str, store: Path | None) -> Path:
-    """Return the path, or that of the artifact whose key begins so."""
+    """Return the path that is meant: ``name`` itself, or the artifact whose key begins so."""
     if name.startswith("builtin:"):
         from qpipe.session.functions import local_path
 
@@ -44,7 +44,7 @@ def _place(name: str, store: Path | None) -> Path:
 
 
 def _unpacked(path: Path, description: dict[str, Any]) -> dict[str, Any]:
-    """Add what packed matrices stand for."""
+    """Add to a description what the packed matrices stand for."""
     if not is_folder(path) or description["format"] != "safetensors":
         return {**description, "quantization": None}
     from qpipe.packed.inspect import inspect as unpack

@@ -50,7 +50,10 @@ def entries(store: str) -> list[dict[str, Any]]:
 
 
 def _index(path: str) -> dict[str, Any]:
-    """By key, the stamp of a manifest and the fields kept of it; nothing if it cannot be used."""
+    """Read the index: by key, the stamp of a manifest and the fields kept of it.
+
+    It is empty if the file cannot be used.
+    """
     try:
         with open_regular(path) as file:
             index = json.loads(up_to(file, _MOST))
@@ -88,7 +91,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _entry(artifact: os.DirEntry[str], known: Any) -> tuple[dict[str, Any], list[Any] | None]:
-    """What is shown of an artifact, and its record for the index, None for one that is damaged.
+    """The entry of an artifact in a list, and its record for the index, None for a damaged one.
 
     ``known`` is the record that the index has.
     """
@@ -138,7 +141,7 @@ def _read(path: str) -> tuple[Any, ...]:
 def _checked(
     stage: Any, name: Any, kind: Any, size: Any, bits: Any, ppl: Any, seconds: Any, created: Any
 ) -> tuple[Any, ...]:
-    """The values of `_KEPT`. Raises TypeError for one of another type."""
+    """The values of `_KEPT`, their types checked. Raises TypeError for one of another type."""
     return (
         _text(stage),
         _text(name),

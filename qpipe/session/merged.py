@@ -21,7 +21,7 @@ class Merged:
 
     @property
     def invalid(self) -> list[InvalidJobDraft]:
-        """The jobs that are left out."""
+        """The jobs of all batches that are left out."""
         return [job for draft in self.drafts for job in draft["invalid"]]
 
 

@@ -80,7 +80,7 @@ def each_plan(
 
 
 def pinner(context: Context) -> Pinner:
-    """Return what pins the sources of this request's recipe."""
+    """Return the `Pinner` of the sources of this request's recipe."""
     recipe = context.request.recipe
     return Pinner(
         folders=tuple(dict.fromkeys((Path.cwd(), locking.recipe_folder(recipe)))),

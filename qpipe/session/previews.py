@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def previews(forecasts: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
-    """Map the ids of nodes that are not in the store to what they would make, or would fail with.
+    """Map the ids of nodes that are not in the store to previews, or to the errors of those that
+    would fail.
 
     Nodes are left out that foresee nothing, most of them where an input has to be made first.
     """

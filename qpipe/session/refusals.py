@@ -14,7 +14,7 @@ from qpipe.session.requirements import stage_of
 
 
 def refusals(graph: Graph, store: Store) -> dict[str, QpipeError]:
-    """Map the ids of nodes that are not in the store to what they would fail with
+    """Map the ids of nodes that are not in the store to the errors of those that would fail
     (`Stage.refuse`)."""
     if not any(refuses(node) for node in graph.values()):
         return {}
@@ -35,7 +35,7 @@ def refusals(graph: Graph, store: Store) -> dict[str, QpipeError]:
 
 
 def refuses(node: Node) -> bool:
-    """Return whether a node's stage can tell anything beforehand."""
+    """Return whether a node's stage can refuse its inputs beforehand."""
     from qpipe.stages.base import Stage
 
     own: object = stage_of(node.runtime.entry).refuse

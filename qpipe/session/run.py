@@ -39,7 +39,7 @@ _NAME_BYTES = 150
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run came to.
+    """The results of a run that has ended.
 
     ``document`` is what run.json holds, ``comparison`` its rows. ``problems`` are files of the run
     that could not be written, in words; where ``written`` is False these are the summary and the
@@ -76,7 +76,7 @@ def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = Fal
 
 @dataclass
 class _Run:
-    """A folder, and all batches that a sweeper asks for."""
+    """A run in progress: its folder, and all batches that a sweeper asks for."""
 
     context: Context
     listeners: list[Emit]
@@ -101,7 +101,7 @@ class _Run:
         self.folder = self.context.runs.absolute() / f"{stamp}_{name}"
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
-        """Run one batch of jobs; the objective of each."""
+        """Run one batch of jobs; return the objective of each."""
         if self.paths is None:
             self.paths = self._open()
         self.keep_going = self.context.keep_going or draft["keep_going"]
@@ -122,8 +122,11 @@ class _Run:
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
 
     def _refuses(self, graph: Graph) -> Refuses:
-        """Ask the stages at the first node that is to be made: a run whose nodes are all cached
-        imports none of them."""
+        """Return a function that gives the error with which a node would fail, if any.
+
+        It asks the stages at the first node that is to be made: a run whose nodes are all cached
+        imports none of them.
+        """
 
         @functools.cache
         def errors() -> Mapping[str, QpipeError]:
@@ -185,7 +188,10 @@ class _Run:
 
 
 def _write(document: Mapping[str, Any], comparison: Comparison, paths: RunPaths) -> str | None:
-    """Write the summary and the reports; what went wrong, which takes nothing from the answer."""
+    """Write the summary and the reports; return what went wrong in words, None if nothing did.
+
+    A failure to write takes nothing from the answer.
+    """
     from qpipe.report import render
 
     try:
@@ -204,7 +210,7 @@ def _write(document: Mapping[str, Any], comparison: Comparison, paths: RunPaths)
 
 
 def _exit_code(result: RunResult, refused: Mapping[str, QpipeError]) -> int:
-    """What the failures have in common, else 1; 0 if there are none.
+    """The exit code that the failures have in common, else 1; 0 if there are none.
 
     A stage that finds its settings wrong while it works has failed: 2 is for what never ran.
     """
@@ -231,7 +237,8 @@ def new_folder(wanted: Path) -> Path:
 
 
 def _objective(job: PlannedJob, result: RunResult, names: Sequence[str]) -> Objective:
-    """The facts called ``names`` of what this job made and measured; None if any is missing."""
+    """The objective of a job: the facts called ``names`` of what it made and measured; None if any
+    is missing."""
     facts: dict[str, object] = {}
     outcomes = [result.outcomes[node] for node in job.nodes.values()]
     for outcome in outcomes:

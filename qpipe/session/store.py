@@ -21,7 +21,7 @@ class Store:
     ``outputs/store``). Iterating gives them all."""
 
     def __init__(self, path: str | Path | None = None) -> None:
-        """Nothing is read or created."""
+        """Keep the path; nothing is read or created."""
         self.path = Path(path or os.environ.get("QPIPE_STORE") or DEFAULT_STORE)
         self._store = CoreStore(self.path)
 
@@ -84,7 +84,7 @@ class Store:
         max_age: str | None = None,
         dry_run: bool = False,
     ) -> Collection:
-        """Remove what was unused for ``max_age`` ("30d"), then the least recently used above
+        """Remove artifacts unused for ``max_age`` ("30d"), then the least recently used above
         ``max_size`` ("50GB"); with ``dry_run`` only tell. Pinned runs and runs that go on are
         spared.
 

@@ -8,9 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Check:
-    """``state``: ok; ``absent``, which something optional may be; ``broken``, which stops the base.
+    """A check of `qpipe doctor`: what it is called, its state, and what was found.
 
-    ``fix`` is the command or change that would make it work.
+    ``state`` is ok; ``absent``, which something optional may be; or ``broken``, which stops the
+    base. ``fix`` is the command or change that would make it work.
     """
 
     name: str

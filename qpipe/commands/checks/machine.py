@@ -18,7 +18,7 @@ _SUPPORTED = ((3, 10), (3, 13))
 
 
 def checks(store: Path) -> list[Check]:
-    """What this machine offers; the store's folder is not created."""
+    """Checks of Python, the hardware and the store, whose folder is not created."""
     return [_python(), _processor(), _memory(), _accelerators(), *_store(store)]
 
 
@@ -71,7 +71,7 @@ def _store(store: Path) -> Sequence[Check]:
 
 
 def _file_system(folder: Path) -> Check:
-    """How files come into the store, and whether locks work; tried with small files."""
+    """Check how files come into the store and whether locks work, by trying with small files."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".qpipe-doctor-") as name:
         source, target = Path(name, "source"), Path(name, "target")
         source.write_bytes(b"qpipe")
@@ -90,7 +90,7 @@ def _file_system(folder: Path) -> Check:
 
 
 def _locking(path: Path) -> str | None:
-    """Why locks on a file cannot be relied on, or None."""
+    """The reason why locks on a file cannot be relied on, or None."""
     try:
         with lock.held(path):
             second = lock.acquire(path, wait=False)

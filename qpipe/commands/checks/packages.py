@@ -21,7 +21,7 @@ def checks() -> list[Check]:
 
 
 def _plugins() -> list[Check]:
-    """The base works without them, so that they are no more than absent."""
+    """Checks of broken plugins: they are no more than absent, since the base works without them."""
     from qpipe.stages.plugins import plugins
 
     return [
@@ -53,7 +53,10 @@ def _own() -> list[Check]:
 
 
 def _of(wanted: list[Requirement], extra: str) -> list[Requirement]:
-    """What an extra (or, with none, the base) requires here, other extras of ours resolved."""
+    """Requirements that apply here, of an extra or (with none) of the base.
+
+    Other extras of qpipe that an extra names are replaced by what they require.
+    """
     found: list[Requirement] = []
     for requirement in wanted:
         marker = requirement.marker
@@ -70,7 +73,7 @@ def _of(wanted: list[Requirement], extra: str) -> list[Requirement]:
 
 
 def _problem(requirement: Requirement) -> str | None:
-    """Why the installed version does not do, or None."""
+    """The reason why the installed version does not do, or None."""
     found = installed(requirement.name)
     if found == "missing":
         return f"{requirement.name} is not installed"

@@ -10,7 +10,10 @@ _PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-imatrix", "llama-bench
 
 
 def checks(*, network: bool) -> list[Check]:
-    """With ``network`` the hub is asked whether it answers; else nothing leaves this machine."""
+    """Checks of llama.cpp in this process, of programs on PATH and of the hub's settings.
+
+    With ``network`` the hub is asked whether it answers; else nothing leaves this machine.
+    """
     return [_in_process(), *map(_program, _PROGRAMS), _hub(), *([_network()] if network else [])]
 
 
