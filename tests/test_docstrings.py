@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "qpipe"
-OPENINGS = set(
-    ("What", "Whether", "How", "Of", "By", "As", "With", "That", "Those", "Where", "Which", "Who")
-)
+OPENINGS = {
+    *("What", "Whether", "How", "Of", "By", "As", "With", "That", "Those", "Where", "Which", "Who"),
+}
 
 
 def test_docstrings_name_what_they_are_about() -> None:
