@@ -30,6 +30,13 @@ def pytest_configure() -> None:
             signal.signal(number, default)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Fail where groups are asked for and not kept: each worker would make what a group shares."""
+    if getattr(session.config.option, "loadgroup", False):
+        grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+        assert all("@" in item.nodeid for item in grouped), "pytest-xdist does not keep groups"
+
+
 @pytest.fixture(scope="session")
 def gguf_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """A function (model, level) → GGUF file, converted and quantized once a session."""
