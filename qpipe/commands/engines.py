@@ -1,5 +1,4 @@
-"""`qpipe engines`: every stage, engine and evaluator, and whether it works here; and the
-environments that some engines have of their own."""
+"""`qpipe engines`: all stages, whether each works here, and engines' own environments."""
 
 from __future__ import annotations
 
