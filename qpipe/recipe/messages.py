@@ -159,6 +159,17 @@ def no_such_group(override: str, group: str, groups: Iterable[str]) -> str:
     )
 
 
+def misspelt_group(message: str, groups: Sequence[str]) -> str | None:
+    """A defaults list that overrides a config group which does not exist, in Hydra's words."""
+    absent = re.search(r"Could not override '([^'@]*)", message)
+    if absent is None or not groups or absent[1] in groups:
+        return None
+    return (
+        f"its defaults list overrides {absent[1]!r}, and there is no such config group; "
+        f"{nearest(absent[1], groups)}"
+    )
+
+
 def unknown_option(missing: str, options: Iterable[str], *, where: str) -> str:
     """A config group's option, or a file of a defaults list, that does not exist."""
     group, _, option = missing.rpartition("/")

@@ -124,7 +124,10 @@ FILES = {
     "list": ("- a\n", ["r.yaml", "a mapping of fields"]),
     "encoding": ("a: \udcff\n", ["r.yaml", "utf-8"]),
     "no such default": ("defaults: [confg, _self_]\n", ["r.yaml", "'confg'"]),
-    "no such group": ("defaults: [config, override quantise: gguf]\n", ["r.yaml", "quantise"]),
+    "no such group": (
+        "defaults: [config, override quantise: gguf]\n",
+        ["r.yaml", "'quantise'", "did you mean 'quantize'"],
+    ),
     "no such option": (
         "defaults: [config, override quantize: gguff]\n",
         ["r.yaml", "quantize=gguff", "'gguf'"],

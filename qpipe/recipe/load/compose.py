@@ -212,7 +212,9 @@ class Composer:
         key = (mode.name, *groups)
         if key not in self._bases:
             overrides = [*self.hydra, *groups]
-            with our_errors(self.file, asked=overrides, options=self._options):
+            with our_errors(
+                self.file, asked=overrides, options=self._options, groups=self._group_names
+            ):
                 config = self.loader.load_configuration(
                     self.file.stem, overrides, mode, validate_sweep_overrides=False
                 )

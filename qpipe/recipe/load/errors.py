@@ -23,10 +23,11 @@ def our_errors(
     *,
     asked: Sequence[str] = (),
     options: Callable[[str], Sequence[str]] = lambda group: (),
+    groups: Callable[[], Sequence[str]] = lambda: (),
 ) -> Iterator[None]:
     """For a block that has Hydra at work on the recipe ``file`` with the overrides ``asked``.
 
-    ``options`` lists what a config group holds.
+    ``options`` lists what a config group holds, ``groups`` the config groups that there are.
     """
     try:
         with warnings.catch_warnings():
@@ -43,6 +44,7 @@ def our_errors(
     except (HydraException, OmegaConfBaseException) as error:
         # Hydra often leaves the reason to the error that it was raised from.
         reason = messages.condensed(str(error)) or messages.condensed(str(error.__cause__))
+        reason = messages.misspelt_group(str(error), groups()) or reason
         raise RecipeError(f"{shown(str(file))}: {reason}") from error
     except RecursionError as error:
         problem = "it leads back to itself: its defaults list, or an anchor inside what it names"
