@@ -59,18 +59,15 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def _folder(folder: Path) -> dict[str, Any]:
-    files = sorted(folder.glob("*.gguf"))
-    if files and not any(folder.glob("*.safetensors")):
-        if len(files) == 1:
-            return inspect(files[0])
-        part = split.named(files[0].name)
-        if part is not None and part.all_names() == [file.name for file in files]:
-            shown = _gguf(split.read(files[0]), files)
-            return shown | {"path": str(folder), "format": f"{shown['format']}, {len(files)} parts"}
-    if is_file(folder / "config.json"):
+    first = split.only_model(folder)
+    if first is None:
         return _checkpoint(folder)
-    found = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
-    raise errors.CheckpointError(f"{folder}: holds {found}; give the path of one checkpoint")
+    part = split.named(first.name)
+    if part is None:
+        return inspect(first)
+    files = [folder / name for name in part.all_names()]
+    shown = _gguf(split.read(first), files)
+    return shown | {"path": str(folder), "format": f"{shown['format']}, {len(files)} parts"}
 
 
 def _part(file: GGUFFile) -> dict[str, Any]:

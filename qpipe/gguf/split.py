@@ -10,6 +10,7 @@ from pathlib import Path
 from qpipe import errors
 from qpipe.gguf import reader, values
 from qpipe.gguf.reader import GGUFFile, Tensor
+from qpipe.support.files import is_file
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"
 
@@ -39,6 +40,24 @@ def named(name: str) -> Part | None:
         return None
     part = Part(match["stem"], int(match["number"]), int(match["count"]))
     return part if 1 <= part.number <= part.count and part.count > 1 else None
+
+
+def only_model(folder: Path) -> Path | None:
+    """The GGUF model in a folder, the first of its parts; None for a checkpoint, whose weights go
+    before GGUF files that lie beside them.
+
+    Raises `CheckpointError` for several models, and for neither.
+    """
+    files = sorted(folder.glob("*.gguf"))
+    if files and not any(folder.glob("*.safetensors")):
+        part = named(files[0].name)
+        parts = [files[0].name] if part is None else part.all_names()
+        if [file.name for file in files] == parts:
+            return files[0]
+    if is_file(folder / "config.json"):
+        return None
+    listed = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
+    raise errors.CheckpointError(f"{folder}: holds {listed}; give the path of one checkpoint")
 
 
 def place(file: GGUFFile) -> tuple[int, int] | None:

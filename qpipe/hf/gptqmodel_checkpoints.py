@@ -21,10 +21,12 @@ from typing import Any
 from qpipe.errors import CheckpointError
 from qpipe.hf.gptqmodel import mended_loading
 from qpipe.hf.implementations import link_without, wants_package
-from qpipe.hf.quantized import CONFIG, Settings, read_object
+from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
 
 _EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
 _PLAIN = re.compile(r"\.\d+\..*\.weight$")
+# What a packed matrix cannot be without.
+_PARTS = (".qweight", ".qzeros", ".scales")
 # Whose layers optimum 2.3.0, by which transformers reads GPTQ, does not find.
 _WITHOUT_LAYERS = ("mpt",)
 
@@ -83,13 +85,18 @@ def _as_stored(folder: Path, model: Any) -> Any:
 
 
 def _refuse_gaps(folder: Path, model: Any) -> None:
-    """GPTQModel too makes up what it lacks, and says nothing."""
-    stored = {name for name, _ in _matrices(folder)}
-    asked = {name for name in model.state_dict() if name.endswith(".qweight")}
-    if missing := sorted(asked - stored):
+    """GPTQModel too makes up what it lacks, and says nothing.
+
+    The order of columns (g_idx) is only there to be read where they were reordered (desc_act).
+    """
+    said = settings(folder, read_object(folder / CONFIG))
+    ordered = said is not None and said.fields.get("desc_act") is True
+    parts = (*_PARTS, *((".g_idx",) if ordered else ()))
+    asked = {name for name in model.state_dict() if name.endswith(parts)}
+    if missing := sorted(asked - set(_names(folder))):
         raise CheckpointError(
-            f"{folder}: the checkpoint lacks {len(missing)} packed matrices that its config.json "
-            f"asks for, such as {missing[0]}; get or make it again"
+            f"{folder}: the checkpoint lacks {len(missing)} parts of packed matrices that its "
+            f"config.json asks for, such as {missing[0]}; get or make it again"
         )
 
 
@@ -108,6 +115,15 @@ def kernel(said: Settings) -> dict[str, Any]:
     if method == "awq":
         return {"quantization_config": AwqConfig(backend="torch_awq")}  # type: ignore[arg-type]
     return {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The name of each tensor, from the headers."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            yield from file.keys()
 
 
 def _matrices(folder: Path) -> Iterator[tuple[str, list[int]]]:

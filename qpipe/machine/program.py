@@ -6,7 +6,6 @@ are kept for the message of its failure.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
 from qpipe.machine.disks import FULL_IN_WORDS
+from qpipe.machine.process_exit import signal_name
 
 _KEPT = 50
 
@@ -71,7 +71,7 @@ def run(
 def _check(name: str, code: int, lines: Sequence[str]) -> None:
     if code < 0:
         raise WorkerCrashError(
-            f"{name} was ended by {signal.Signals(-code).name}; if memory ran out, use a machine "
+            f"{name} was ended by {signal_name(-code)}; if memory ran out, use a machine "
             "with more, or run fewer nodes at a time (executor.cpus=1)"
         )
     if code and any(FULL_IN_WORDS in line for line in lines):

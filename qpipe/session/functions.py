@@ -42,8 +42,9 @@ def convert(
     """
     from qpipe.gguf.convert import prepare
 
-    prepared = prepare(local_path(model), outtype=outtype.upper(), name=name)
-    return _write(prepared, out, threads, progress)
+    path = local_path(model)
+    file = _target(out, path)
+    return _write(prepare(path, outtype=outtype.upper(), name=name), file, threads, progress)
 
 
 def quantize(
@@ -63,8 +64,8 @@ def quantize(
     GGUF file in F32, F16 or BF16 as it is. ``tensor_types`` maps regular expressions of tensor
     names to types, ``imatrix`` is an importance matrix file. Raises CheckpointError for a model
     that is damaged, quantized already or of an unknown architecture, RecipeError for an unknown
-    type or one that needs an importance matrix, DataError for an unusable one. What a user should
-    know of the file is warned of.
+    type or one that needs an importance matrix, DataError for an unusable one, UsageError where
+    ``out`` cannot be. What a user should know of the file is warned of.
     """
     from qpipe.gguf import quantize as native
     from qpipe.gguf.convert import prepare
@@ -73,8 +74,9 @@ def quantize(
     path = local_path(model)
     source = _gguf_file(path) or prepare(path, outtype=via.upper())
     weights = None if imatrix is None else local_path(imatrix)
+    file = _target(out, path, *([] if weights is None else [weights]))
     wanted = Wanted.of(type, tensor_types=tensor_types)
-    return _write(native.prepare(source, wanted, imatrix=weights), out, threads, progress)
+    return _write(native.prepare(source, wanted, imatrix=weights), file, threads, progress)
 
 
 def perplexity(
@@ -139,23 +141,38 @@ def _backend(model: Path, threads: int) -> AbstractContextManager[Backend]:
 def _gguf_file(model: Path) -> Path | None:
     """Return the GGUF file that a path is or holds, the first of its parts; None for a checkpoint.
 
-    Raises CheckpointError for a file of another kind.
+    Raises CheckpointError for a file of another kind, and for a folder with several models.
     """
     if is_folder(model):
-        return next(iter(sorted(model.glob("*.gguf"))), None)
+        from qpipe.gguf.split import only_model
+
+        return only_model(model)
     if model.suffix != ".gguf":
         raise CheckpointError(f"{model}: a model is a .gguf file or a checkpoint's folder")
     return model
 
 
-def _write(
-    prepared: FilePlan, out: str | Path, threads: int | None, progress: Progress | None
-) -> Path:
-    from qpipe.llamacpp.opening import require_loadable
+def _target(out: str | Path, *inputs: Path) -> Path:
+    """Return the file to write. Raises UsageError for a folder, and for a file that is read."""
+    from qpipe.gguf.split import named
 
     file = expanded(str(out))
+    if is_folder(file):
+        raise UsageError(f"{file}: is a folder; give the file to write")
     if not is_folder(file.parent):
         raise UsageError(f"{file}: there is no folder {file.parent}")
+    for path in inputs:
+        part = named(path.name)
+        parts = [] if part is None else [path.with_name(name) for name in part.all_names()]
+        read = [*path.iterdir()] if is_folder(path) else [path, *parts]
+        if exists(file) and any(exists(one) and file.samefile(one) for one in read):
+            raise UsageError(f"{file}: is part of what is read; write to another file")
+    return file
+
+
+def _write(prepared: FilePlan, file: Path, threads: int | None, progress: Progress | None) -> Path:
+    from qpipe.llamacpp.opening import require_loadable
+
     notes = [*prepared.notes]
 
     def load(written: Path) -> None:

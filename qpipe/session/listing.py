@@ -57,7 +57,8 @@ def _index(path: str) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
             index = json.loads(up_to(file, _MOST))
-        return index["entries"] if index["fields"] == [*_KEPT] else {}
+        entries = index["entries"] if index["fields"] == [*_KEPT] else {}
+        return entries if isinstance(entries, dict) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 

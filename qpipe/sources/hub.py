@@ -237,7 +237,10 @@ def _our_errors(source: HubSource, *let: type[Exception]) -> Iterator[None]:
                 f"{source.label}: the disk of the hub's cache is full; free some space, or point "
                 "HF_HOME at another disk; the download goes on from where it stopped"
             ) from None
-        raise
+        raise SourceError(
+            f"{source.label}: the hub's cache cannot be used ({error.filename}: {error.strerror}); "
+            "put its permissions right, or point HF_HOME at a folder of yours"
+        ) from None
 
 
 def _unreachable(source: HubSource, endpoint: str, why: str) -> SourceError:

@@ -56,8 +56,11 @@ def only_file(folder: Path, *, suffix: str = "") -> Path:
 
 
 def read_text(path: Path) -> str:
-    """A text as UTF-8, line ends as they are. Raises DataError if it is not UTF-8."""
-    data = path.read_bytes()
+    """A text as UTF-8, line ends as they are. Raises DataError if it is none, or not UTF-8."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -53,6 +53,10 @@ def test_what_is_made_already_is_not_looked_at_again(tmp_path: Path) -> None:
     assert "tensors" not in planned(tmp_path, "evaluate=none")["quantize"]
 
 
+def test_a_reference_may_be_null(tmp_path: Path) -> None:
+    assert "perplexity_reference" not in planned(tmp_path, "run.reference=null")
+
+
 def test_it_reads_well(tmp_path: Path) -> None:
     said = qpipe("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", cwd=tmp_path)
     assert "\nquantize: Q4_K_M, 2,137,472 bytes, 4.955 bits per weight\n" in said.stdout

@@ -76,7 +76,9 @@ def test_ls_reads_a_manifest_once_and_again_when_it_has_changed(tmp_path: Path) 
     assert json.loads((store / "index.json").read_text())["entries"] == {}
 
 
-@pytest.mark.parametrize("change", ["{", "[]", '{"fields": 1}', "wrong values", "null values"])
+@pytest.mark.parametrize(
+    "change", ["{", "[]", '{"fields": 1}', "wrong values", "null values", "no mapping"]
+)
 def test_ls_does_without_an_index_that_is_none(change: str, tmp_path: Path) -> None:
     key = make(tmp_path / "store", "Q8_0", facts={"format": "Q8_0"})
     listed = ask_json(tmp_path, "ls")
@@ -86,6 +88,8 @@ def test_ls_does_without_an_index_that_is_none(change: str, tmp_path: Path) -> N
     wrong = {"wrong values": [stamp, [1, *values[1:]]], "null values": None}
     if change in wrong:
         change = json.dumps({**index, "entries": {key: wrong[change]}})
+    if change == "no mapping":
+        change = json.dumps({**index, "entries": [1]})
     path.write_text(change)
     assert ask_json(tmp_path, "ls") == listed
     assert json.loads(path.read_text()) == index

@@ -92,7 +92,14 @@ def test_what_is_not_there_is_not_made_up(tmp_path: Path) -> None:
 
     made, _ = folder(tmp_path, PACKED)
     module = torch.nn.Module()
-    module.register_buffer("qweight", torch.zeros(16, 64, dtype=torch.int32))
     model = torch.nn.ModuleDict({"k_proj": module})
-    with pytest.raises(CheckpointError, match=r"lacks 1 packed matrices .* k_proj\.qweight"):
-        gptqmodel_checkpoints._refuse_gaps(made, model)
+    for part in ("qweight", "scales", "qzeros"):
+        module.register_buffer(part, torch.zeros(16, 64, dtype=torch.int32))
+        with pytest.raises(CheckpointError, match=rf"lacks 1 parts .* k_proj\.{part}"):
+            gptqmodel_checkpoints._refuse_gaps(made, model)
+        delattr(module, part)
+    module.register_buffer("g_idx", torch.zeros(16, dtype=torch.int32))
+    gptqmodel_checkpoints._refuse_gaps(made, model)
+    ordered, _ = folder(tmp_path, PACKED, desc_act=True)
+    with pytest.raises(CheckpointError, match=r"lacks 1 parts .* k_proj\.g_idx"):
+        gptqmodel_checkpoints._refuse_gaps(ordered, model)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import qpipe
-from qpipe.errors import CheckpointError, RecipeError, SourceError, UsageError
+from qpipe.errors import CheckpointError, DataError, RecipeError, SourceError, UsageError
 from tests.session.conftest import Swept
 
 MODEL = "builtin:tinystories-d256"
@@ -50,6 +50,33 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="checkpoint's folder"):
         qpipe.quantize(tmp_path / "notes.txt", tmp_path / "r.gguf", "Q4_0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "q.gguf"]
+
+
+def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    half = qpipe.convert(MODEL, tmp_path / "half.gguf")
+    before = half.read_bytes()
+    (tmp_path / "link.gguf").symlink_to(half)
+    for out in (half, tmp_path / "link.gguf"):
+        with pytest.raises(UsageError, match="is part of what is read; write to another file"):
+            qpipe.quantize(half, out, "Q8_0")
+    assert half.read_bytes() == before
+    with pytest.raises(UsageError, match="is a folder; give the file to write"):
+        qpipe.quantize(half, tmp_path, "Q8_0")
+
+
+def test_a_folder_of_several_models_is_none(tmp_path: Path) -> None:
+    """The first by name is nobody's choice."""
+    half = qpipe.convert(MODEL, tmp_path / "b.gguf")
+    qpipe.quantize(half, tmp_path / "a.gguf", "Q8_0")
+    for use in (
+        lambda: qpipe.perplexity(tmp_path, TEXT, chunks=1),
+        lambda: qpipe.quantize(tmp_path, tmp_path / "c.gguf", "Q4_0"),
+        lambda: qpipe.inspect(tmp_path),
+    ):
+        with pytest.raises(CheckpointError, match=r"holds a\.gguf, b\.gguf; give the path of one"):
+            use()
+    with pytest.raises(DataError, match="cannot be read"):
+        qpipe.perplexity(half, tmp_path)
 
 
 def test_perplexity_is_that_of_a_recipe(swept: Swept) -> None:
