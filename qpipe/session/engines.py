@@ -131,10 +131,11 @@ def _on_disk(environment: Installed) -> dict[str, Any]:
 
 def _record(stage: type[Stage]) -> dict[str, Any]:
     from qpipe.engines.common.isolated_engine import IsolatedEngine
+    from qpipe.stages import plugins
 
     fields = stage.Params.model_fields
     chosen = {name: fields[name].default for name in _CHOICES if name in fields}
-    problem = _problem(stage)
+    problem = plugins.problem(stage)
     own = stage.environment if issubclass(stage, IsolatedEngine) else None
     return {
         "stage": stage.kind,
@@ -146,18 +147,6 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
         "class": f"{stage.__module__}:{stage.__qualname__}",
         "environment": None if own is None else _about(own),
     }
-
-
-def _problem(stage: type[Stage]) -> str | None:
-    """The reason why a stage cannot run here, or None; for a plugin's also that its check fails."""
-    from qpipe.stages.plugins import in_words, is_shipped
-
-    try:
-        return stage.check()
-    except Exception as error:
-        if is_shipped(stage):
-            raise
-        return f"its check fails: {in_words(error)}"
 
 
 def _about(environment: Environment) -> dict[str, Any]:

@@ -42,4 +42,6 @@ def stage_of(entry: str) -> type[Stage]:
 
 @cache
 def _problem(entry: str) -> str | None:
-    return stage_of(entry).check()
+    from qpipe.stages.plugins import problem
+
+    return problem(stage_of(entry))

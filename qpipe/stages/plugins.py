@@ -99,6 +99,16 @@ def in_words(error: BaseException) -> str:
     return words if len(words) <= _MOST else f"{words[:_MOST]}…"
 
 
+def problem(stage: type[Stage]) -> str | None:
+    """The reason why a stage cannot run here, or None; for a plugin's also that its check fails."""
+    try:
+        return stage.check()
+    except Exception as error:
+        if is_shipped(stage):
+            raise
+        return f"its check fails: {in_words(error)}"
+
+
 def _misfit(value: object) -> str | None:
     """Why an object is no stage that a recipe can use, or None."""
     if not (isinstance(value, type) and issubclass(value, Stage)):

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from qpipe.core.graph import Node, Runtime
+from qpipe.session.requirements import lacks
 from tests.cli import Answer, qpipe
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,14 @@ def test_engines_lists_them_beside_what_works(plugins: Path) -> None:
         assert words in plugin["problem"]
         assert plugin["distribution"] == f"{name}-plugin 1.2"
         assert plugin["target"] == f"{name}_plugin:Shrink"
+
+
+def test_a_check_that_fails_is_a_reason_in_plans_too(
+    plugins: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(plugins))
+    node = Node("quantize", "quantize", 1, {}, {}, {}, Runtime(entry="sick_plugin:Shrink"))
+    assert lacks(node) == "its check fails: OSError: no driver"
 
 
 def test_doctor_names_each_and_the_base_works(plugins: Path) -> None:
