@@ -25,7 +25,10 @@ demo: $(BASE)
 	$(VENV)/bin/qpipe run demo $(ARGS)
 
 # The kill and race tests want real processes beside each other: two workers, no more.
+# Compiled first: hundreds of tests start `qpipe`, which would compile its source each time where
+# PYTHONDONTWRITEBYTECODE is set.
 test: $(DEV)
+	$(VENV)/bin/python -m compileall -q qpipe tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --cov=qpipe.core --cov-fail-under=95 $(ARGS)
 
 # A million superblocks of each compiled type against ggml, damaged files by the ten thousand: minutes,
