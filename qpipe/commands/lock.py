@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from qpipe.commands import recipe_arguments
-from qpipe.commands.output import say
+from qpipe.commands.output import print_json, say
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     pinned = pin_sources(context)
     if args.json:
         path = None if pinned.lock_file is None else str(pinned.lock_file)
-        print(json.dumps({"lock": path, "sources": dict(pinned.commits)}))
+        print_json({"lock": path, "sources": dict(pinned.commits)})
     elif pinned.lock_file is None:
         print("nothing to lock: every source is local or names its commit")
     else:

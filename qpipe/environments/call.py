@@ -29,7 +29,7 @@ from qpipe.errors import (
     WorkerCrashError,
     from_record,
 )
-from qpipe.machine.process_exit import oom_kills, signal_name
+from qpipe.machine.program import oom_kills, signal_name
 
 # The environment gets folders, and no say over where a model comes from.
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

@@ -38,7 +38,7 @@ from qpipe.executors.processes import log_end, memory_in_use, signal_group
 from qpipe.executors.record import to_outcome, to_record
 from qpipe.machine.disks import is_full
 from qpipe.machine.gpus import problem as gpu_problem
-from qpipe.machine.process_exit import oom_kills, signal_name
+from qpipe.machine.program import oom_kills, signal_name
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 
 # Seconds between two looks at what workers tell, and where the system does not say that one ended.

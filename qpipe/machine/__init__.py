@@ -6,11 +6,10 @@
 ``gpus``       NVIDIA GPUs, by the driver and by CUDA_VISIBLE_DEVICES
 ``disks``      free space, and the errors of a full disk
 ``tools``      programs on PATH, with version and remedy
-``program``    running them, return codes checked
+``program``    finding and running them, return codes checked, signals named
 ``folders``    listing, moving and removing folders
 ``links``      bringing a file into a folder without copying its bytes
 ``durability`` making files and folders durable (fsync), many at a time
-``process_exit`` how processes end: signals and the kernel's out-of-memory killer
 ``identity``   the description of a machine that results carry
 ``usage``      CPU time and memory that processes have taken
 

@@ -1,4 +1,6 @@
-"""Programs that are not ours, run to their end: the one place where return codes are checked.
+"""Programs that are not ours: where they are, and running them to their end.
+
+This is the one place where return codes are checked.
 
 What a program prints goes on to this process's stderr (a worker's log) as it comes; its last lines
 are kept for the message of its failure.
@@ -6,6 +8,9 @@ are kept for the message of its failure.
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -14,7 +19,6 @@ from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
 from qpipe.machine.disks import FULL_IN_WORDS
-from qpipe.machine.process_exit import signal_name
 
 _KEPT = 50
 
@@ -25,6 +29,12 @@ class ProgramError(StageError):
     def __init__(self, message: str, *, last: str = "") -> None:
         super().__init__(message)
         self.last = last
+
+
+def on_path(name: str) -> Path | None:
+    """The place of an executable file on PATH, without starting it."""
+    place = shutil.which(name)
+    return None if place is None else Path(place)
 
 
 def run(
@@ -83,3 +93,20 @@ def _check(name: str, code: int, lines: Sequence[str]) -> None:
         said = [line.strip() for line in lines if line.strip()]
         last = said[-1][:400] if said else "it printed nothing"
         raise ProgramError(f"{name} ended with code {code}: {last}", last=last)
+
+
+def signal_name(number: int) -> str:
+    """``SIGSEGV`` for 11; real-time signals have only numbers."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def oom_kills() -> int:
+    """The number of processes that the kernel has killed for memory since boot (Linux; else 0)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

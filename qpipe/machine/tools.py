@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -91,8 +90,8 @@ def find(name: str) -> Tool:
 
 def locate(name: str) -> Path | None:
     """The place of a program, without starting it: on PATH, else where its own variables say."""
-    if on_path := shutil.which(name):
-        return Path(on_path)
+    if path := program.on_path(name):
+        return path
     homes = [os.environ.get(home, home) for home in _PROGRAMS[name].homes]
     places = [Path(home, "bin", name) for home in homes if home.startswith("/")]
     return next((place for place in places if place.is_file()), None)

@@ -20,7 +20,7 @@ import qpipe
 from qpipe.core import lock
 from qpipe.core.key import Json, composition_key
 from qpipe.errors import RecipeError
-from qpipe.machine import cores, gpus
+from qpipe.machine import cores, gpus, program
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.recipe.witnesses import Witnesses
 
@@ -102,14 +102,11 @@ def _here() -> dict[str, Json]:
 
 def _program(name: str) -> list[Json] | None:
     """The path of a program on PATH, its size and its time (ns); None if it is not there."""
-    for folder in os.environ.get("PATH", "").split(os.pathsep):
-        path = os.path.join(folder, name)  # noqa: PTH118
-        try:
-            stat = os.stat(path)  # noqa: PTH116
-        except OSError:
-            continue
-        return [path, stat.st_size, stat.st_mtime_ns]
-    return None
+    path = program.on_path(name)
+    if path is None:
+        return None
+    stat = path.stat()
+    return [str(path), stat.st_size, stat.st_mtime_ns]
 
 
 def _site_packages() -> list[str]:

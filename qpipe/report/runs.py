@@ -19,6 +19,10 @@ def find_run(name: str, runs: Path) -> RunPaths:
 
     Raises UsageError if there is none.
     """
+    if not name:
+        raise UsageError(
+            f"'' names no run: give a name below {runs}, a run's folder, or {LATEST!r}"
+        )
     if name == LATEST:
         return RunPaths(runs / _newest(runs))
     for folder in (runs / name, Path(name)):
@@ -29,9 +33,9 @@ def find_run(name: str, runs: Path) -> RunPaths:
             f"run {name}: {RunPaths(runs / name).summary} is not there; the run was interrupted or "
             "is still going on (run its command again to finish it)"
         )
-    raise UsageError(
-        f"there is no run {name!r} in {runs}; {nearest(name, [LATEST, *_names(runs)])}"
-    )
+    names = _names(runs)
+    hint = nearest(name, [LATEST, *names]) if names else _none_yet(runs)
+    raise UsageError(f"there is no run {name!r} in {runs}; {hint}")
 
 
 def read_summary(run: RunPaths) -> Summary:
@@ -56,8 +60,12 @@ def _names(runs: Path) -> list[str]:
     return [folder.name for folder in folders if is_file(RunPaths(folder).summary)]
 
 
+def _none_yet(runs: Path) -> str:
+    return f"there is no finished run in {runs} yet; --runs DIR names another folder"
+
+
 def _newest(runs: Path) -> str:
     names = _names(runs)
     if not names:
-        raise UsageError(f"there is no finished run in {runs} yet; --runs DIR names another folder")
+        raise UsageError(_none_yet(runs))
     return max(names, key=lambda name: (RunPaths(runs / name).summary.stat().st_mtime_ns, name))

@@ -98,11 +98,6 @@ class Score(Declaration):
         """The name with its task: ``ppl``, ``acc[mmlu]``."""
         return f"{self.name}[{self.where}]" if self.where else self.name
 
-    @property
-    def declaration(self) -> Declaration:
-        """The declaration of the score, without its figures."""
-        return Declaration(**{name: getattr(self, name) for name in _DECLARED})
-
 
 _DECLARED = tuple(field.name for field in fields(Declaration))
 

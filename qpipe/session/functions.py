@@ -179,7 +179,10 @@ def _write(prepared: FilePlan, file: Path, threads: int | None, progress: Progre
         if note := require_loadable(written):
             notes.append(note)
 
-    prepared.write(file, threads=threads or cores.usable(), progress=progress, check=load)
+    try:
+        prepared.write(file, threads=threads or cores.usable(), progress=progress, check=load)
+    except OSError as error:
+        raise UsageError(f"{file}: the file cannot be written there ({error.strerror})") from error
     for note in notes:
         warnings.warn(f"{file}: {note}", stacklevel=3)
     return file

@@ -73,8 +73,8 @@ def unpin(run: str, *, store: Path, runs: Path) -> str:
     from qpipe.core import gc
     from qpipe.core.store import Store
 
-    # The pin outlives the run's folder, so only `latest` needs to look there.
-    folder = find_run(run, runs).root if run == LATEST else Path(run)
+    # The pin outlives the run's folder, so only `latest` needs to look there; '' names none.
+    folder = find_run(run, runs).root if run in ("", LATEST) else Path(run)
     name, opened = folder.resolve().name, Store(store)
     try:
         gc.unpin(opened, name)

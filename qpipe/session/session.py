@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.core.events import Emit, Event, Warned
 from qpipe.core.layout import DEFAULT_RUNS, DEFAULT_STORE
+from qpipe.errors import RecipeError
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.session.context import Context, Notify, ignore
 
@@ -30,9 +31,16 @@ def load(
 
     With ``sweep``, values with commas are alternatives, as after ``-m``. ``store`` and ``runs`` are
     folders, by default those of QPIPE_STORE and QPIPE_RUNS, else ``outputs/store`` and
-    ``outputs/runs``. Raises RecipeError where there is no such recipe; `Session.plan` and
+    ``outputs/runs``. Raises RecipeError where there is no such recipe, and for an override that is
+    no string; `Session.plan` and
     `Session.run` raise it for what the recipe says.
     """
+    for override in overrides:
+        if not isinstance(override, str):
+            raise RecipeError(
+                f"qpipe.load({str(recipe)!r}, …): an override is a string 'KEY=VALUE', "
+                f"such as 'quantize.type=Q4_K_M', not {override!r}"
+            )
     find_recipe(str(recipe))
     return Session(
         str(recipe),

@@ -52,6 +52,15 @@ def test_what_cannot_be_made(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "q.gguf"]
 
 
+@pytest.mark.parametrize("name", [f"{'x' * 250}.gguf", "y" * 300])
+def test_a_file_that_the_system_does_not_take(tmp_path: Path, name: str) -> None:
+    for out in (tmp_path / name, Path("/proc/self") / name[:9]):
+        with pytest.raises(UsageError) as error:
+            qpipe.quantize(MODEL, out, "Q8_0")
+        assert str(error.value).startswith(f"{out}: the file cannot be written there (")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_what_is_read_is_not_written_over(tmp_path: Path) -> None:
     half = qpipe.convert(MODEL, tmp_path / "half.gguf")
     before = half.read_bytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,5 +108,14 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         qpipe.load("demmo")
     with pytest.raises(UsageError, match="no finished run"):
         qpipe.open_run(runs=tmp_path)
-    with pytest.raises(UsageError, match="there is no run 'first'"):
+    with pytest.raises(UsageError, match=r"there is no run 'first' in .*no finished run"):
         qpipe.open_run("first", runs=tmp_path)
+    with pytest.raises(UsageError, match="'' names no run: give a name below"):
+        qpipe.open_run("", runs=tmp_path)
+
+
+@pytest.mark.parametrize("override", [5, None, ["quantize.type=Q4_0"], b"quantize.type=Q4_0"])
+def test_an_override_is_a_string(override: Any) -> None:
+    with pytest.raises(RecipeError, match="an override is a string 'KEY=VALUE'") as error:
+        qpipe.load("demo", "quantize.via=f16", override)
+    assert repr(override) in str(error.value)

@@ -183,7 +183,7 @@ class Int8Params(MethodParams):
 
     method: Literal["int8"] = "int8"
     scheme: Literal["w8a16", "w8a8"] = Field(
-        "w8a8", description="w8a16: weights alone; w8a8: activations too, rounded as they come."
+        "w8a16", description="w8a16: weights alone; w8a8: activations too, rounded as they come."
     )
 
     def bits_per_weight(self) -> float:

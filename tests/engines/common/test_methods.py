@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from qpipe.engines.common import module_rules
@@ -17,6 +18,7 @@ from qpipe.engines.common.methods import (
     Int8Params,
 )
 from qpipe.errors import RecipeError
+from qpipe.recipe.request import shipped_recipes
 
 
 class Awq(AwqParams):
@@ -61,6 +63,11 @@ def test_contradicting_spellings_are_refused() -> None:
 )
 def test_schemes(scheme: Any, known: str) -> None:
     assert Int8Params(engine="x", scheme=scheme).scheme == known
+
+
+def test_scheme_by_default_is_that_of_the_group() -> None:
+    group = yaml.safe_load((shipped_recipes() / "quantize" / "int8.yaml").read_text())
+    assert Int8Params(engine="x").scheme == group["quantize"]["scheme"]
 
 
 @pytest.mark.parametrize(
