@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qpipe.gguf import convert, imatrix_write
+from qpipe.gguf import convert, imatrix
 from qpipe.gguf.quantizers import floats
 from qpipe.sources.pinning import DATA
 
@@ -112,7 +112,7 @@ def _write_imatrix(folder: Path, rng: np.random.Generator) -> None:
         if len(output.shape) > 1
     }
     out = folder / IMATRIX
-    imatrix_write.write(out, sums, datasets=["random"], chunks=1, chunk_size=512)
+    imatrix.write(out, sums, datasets=["random"], chunks=1, chunk_size=512)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,13 @@ from typing import Any
 from unittest import mock
 
 from qpipe.llamacpp import library
-from qpipe.llamacpp.log import LogTail
-from qpipe.llamacpp.structs import (
+from qpipe.llamacpp.c_api import (
     CONTEXT_DEFAULTS,
     MODEL_DEFAULTS,
     ContextParams,
     differences,
 )
+from qpipe.llamacpp.library import LogTail
 
 # What the wheel's llama_context_params has and that of llama.cpp 0.5 has not.
 _NEWER = "moe_cache_size"

@@ -2,7 +2,7 @@
 # safetensors 0.8.0: the entries of __metadata__ are written in an order of their own each time, for they are kept in a
 # hash map with a random seed. Two processes that save the same tensors with the same three or more entries write files
 # that differ, and so do their SHA-256; tensors and sizes are the same. Checkpoints of torchao have an entry for each
-# quantized matrix, so quantizing twice never gives the same file. qpipe sorts them (qpipe/packed/metadata_order.py).
+# quantized matrix, so quantizing twice never gives the same file. qpipe sorts them (qpipe/packed/write.py).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -118,7 +118,7 @@ class Imatrix(base.Stage):
     def run(self, params: ImatrixParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text, or inputs of a weight that are
         no finite numbers)."""
-        from qpipe.gguf import imatrix_write
+        from qpipe.gguf.imatrix import write
         from qpipe.llamacpp.importance import importance
 
         model = only_file(work.inputs["model"], suffix=".gguf")
@@ -133,7 +133,7 @@ class Imatrix(base.Stage):
             parse_special=params.chat_template,
             progress=lambda done, total: work.progress(done, total, "tokens"),
         )
-        imatrix_write.write(
+        write(
             work.out / IMATRIX_FILE,
             {name: (entry.sums, entry.counts) for name, entry in found.entries.items()},
             datasets=[text.name],

@@ -11,7 +11,7 @@ from typing import Any
 
 from qpipe.engines.common.checkpoint_files import OUTPUT
 from qpipe.gguf.checkpoint import read_tensors
-from qpipe.gguf.parts import INDEX
+from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.gptqmodel import mended_loading, replaced
 from qpipe.packed.write import Entry, write
 

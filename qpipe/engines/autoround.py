@@ -155,12 +155,12 @@ class Autoround(CheckpointEngine):
         import torch
         from auto_round import AutoRound
 
-        from qpipe.hf import reading
+        from qpipe.hf.tokenizer import read_tokenizer
 
         torch.set_num_threads(task.threads)
         made = AutoRound(
             str(task.source),
-            reading.read(task.source).tokenizer,
+            read_tokenizer(task.source).tokenizer,
             scheme=params.format if params.gguf else _scheme(params),
             layer_config=_layers(params, task) or None,
             dataset=[

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import gguf_engine, quantized_source
+from qpipe.engines.common import gguf_engine, unsupported
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.machine.links import link
 from qpipe.results.model import ModelFacts
@@ -201,7 +201,7 @@ class PydistConvert(base.Stage):
 
 
 def _twice(checkpoint: Path) -> list[str]:
-    said = quantized_source.said(checkpoint)
+    said = unsupported.quantization(checkpoint)
     if said is None:
         return []
     return [

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import checkpoint_engine, checkpoint_files, quantized_source
+from qpipe.engines.common import checkpoint_engine, checkpoint_files, unsupported
 from qpipe.engines.common.gguf_engine import origin
 from qpipe.errors import CheckpointError
 from qpipe.hf.quantized import AS_IT_IS
@@ -64,7 +64,7 @@ class Cast(base.Stage):
         folder = order.inputs.get("checkpoint") or (config and config.parent)
         if folder is None or params.dtype == "source":
             return
-        if (said := quantized_source.said(folder)) is not None:
+        if (said := unsupported.quantization(folder)) is not None:
             raise CheckpointError(
                 f"quantize.dtype={params.dtype}: model.source is quantized already ({said.words}), "
                 f"and packed weights have no other precision; {AS_IT_IS}"

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypedDict
 from pydantic import BeforeValidator, Field, model_validator
 
 from qpipe.core.key import Json
-from qpipe.llamacpp.structs import UNQUANTIZED_CACHE_TYPES
+from qpipe.llamacpp.c_api import UNQUANTIZED_CACHE_TYPES
 from qpipe.stages.evaluator import EvaluatorParams
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]

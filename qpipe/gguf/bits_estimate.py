@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from qpipe.gguf.hyperparameters import Model
 from qpipe.gguf.mixture import Wanted, forecast
-from qpipe.gguf.model import Model
 from qpipe.gguf.types import GGMLType
 
 # Llama 3.1 8B, from its config.json: layers, hidden size, that of the feed-forward, heads' keys.

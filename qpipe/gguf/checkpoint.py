@@ -8,10 +8,10 @@ from pathlib import Path
 
 from qpipe import errors
 from qpipe.errors import quoted
-from qpipe.gguf import jsonfile, parts, safetensors
+from qpipe.gguf import jsonfile, safetensors, weight_files
 from qpipe.gguf.config import Config
-from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.gguf.weight_files import INDEX
 from qpipe.support.files import is_file
 
 
@@ -36,7 +36,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 def read_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor of the checkpoint in ``folder`` by name."""
-    names = weight_files(folder)
+    names = weight_file_names(folder)
     weight_map = _weight_map(folder / INDEX) if (folder / INDEX).is_file() else None
     for name in names:
         if not is_file(folder / name):
@@ -72,7 +72,7 @@ def _weight_map(index: Path) -> dict[str, str]:
     return found
 
 
-def weight_files(folder: Path) -> list[str]:
+def weight_file_names(folder: Path) -> list[str]:
     """The names of the files with the weights of the checkpoint in ``folder``, in order.
 
     Raises `CheckpointError` where none are, or some are missing, or two sets of them are there.
@@ -80,15 +80,16 @@ def weight_files(folder: Path) -> list[str]:
     weight_map = _weight_map(folder / INDEX) if (folder / INDEX).is_file() else None
     names = [path.name for path in folder.iterdir()]
     try:
-        found = parts.weights(names, None if weight_map is None else set(weight_map.values()))
-    except parts.AmbiguousError as error:
+        listed = None if weight_map is None else set(weight_map.values())
+        files = weight_files.weights(names, listed)
+    except weight_files.AmbiguousError as error:
         raise errors.CheckpointError(f"{folder}: {error}") from None
-    except parts.IncompleteError as error:
+    except weight_files.IncompleteError as error:
         missing, count = error.args
         raise errors.CheckpointError(_missing(folder / missing, count)) from None
-    if not found:
-        raise errors.CheckpointError(f"{folder}: {parts.instead(names)}")
-    return found
+    if not files:
+        raise errors.CheckpointError(f"{folder}: {weight_files.instead(names)}")
+    return files
 
 
 def _missing(path: Path, count: int | str) -> str:

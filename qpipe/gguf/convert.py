@@ -27,8 +27,8 @@ from qpipe.gguf.chunks import Output
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS
 from qpipe.gguf.file_plan import Facts, FilePlan
+from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.safetensors import StoredTensor, same
-from qpipe.gguf.sources import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.types import GGMLType
 from qpipe.hf.quantized import Settings, settings
 

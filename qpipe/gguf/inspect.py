@@ -11,7 +11,7 @@ from typing import Any
 from qpipe import errors
 from qpipe.gguf import checkpoint, ftypes, jsonfile, mixture, reader, safetensors, split, values
 from qpipe.gguf.config import Config
-from qpipe.gguf.model import Model
+from qpipe.gguf.hyperparameters import Model
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.support.files import exists, is_file, is_folder

@@ -13,9 +13,8 @@ from typing import Protocol, TypeVar
 from qpipe import errors
 from qpipe.gguf import ftypes, types
 from qpipe.gguf.categories import Category, category_of, quantizable
-from qpipe.gguf.fallbacks import Fallback, note
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.model import Model
+from qpipe.gguf.hyperparameters import Model
 from qpipe.gguf.rules import Rules
 from qpipe.gguf.types import GGMLType
 
@@ -124,6 +123,16 @@ def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
 
 
 @dataclass(frozen=True)
+class Fallback:
+    """A matrix whose rows of ``row`` weights became ``given`` in place of ``wanted``."""
+
+    name: str
+    row: int
+    wanted: GGMLType
+    given: GGMLType
+
+
+@dataclass(frozen=True)
 class Choice:
     """The type of each tensor by name, and what is not as its rule wants it."""
 
@@ -133,7 +142,23 @@ class Choice:
 
     def notes(self) -> tuple[str, ...]:
         """Notes for whoever asked for these types."""
-        return (note(self.fallbacks, matrices=self.matrices),) if self.fallbacks else ()
+        return (_fallback_note(self.fallbacks, matrices=self.matrices),) if self.fallbacks else ()
+
+
+def _fallback_note(fallbacks: Sequence[Fallback], *, matrices: int) -> str:
+    """One sentence on all of them, of a file of so many matrices; llama-quantize warns of each, and
+    of their number (src/llama-quant.cpp, tensor_type_fallback)."""
+    pairs = dict.fromkeys((f.wanted.name, f.given.name) for f in fallbacks)
+    stand_ins = ", ".join(f"{given} in place of {wanted}" for wanted, given in pairs)
+    return (
+        f"{len(fallbacks)} of {matrices} matrices have rows of {_either(f.row for f in fallbacks)} "
+        f"weights, no multiple of {_either(f.wanted.block for f in fallbacks)}: {stand_ins}"
+    )
+
+
+def _either(numbers: Iterable[int]) -> str:
+    *others, last = map(str, sorted(set(numbers)))
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def choose(

@@ -16,10 +16,10 @@ from qpipe.gguf import imatrix_use, mixture, split, stream, types, values
 from qpipe.gguf.chunks import Output
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.ftypes import FileType
+from qpipe.gguf.hyperparameters import Model
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.mixture import Wanted, by_layer
-from qpipe.gguf.model import Model
-from qpipe.gguf.sources import GGUFRows
+from qpipe.gguf.rows import GGUFRows
 from qpipe.gguf.types import GGMLType
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from qpipe import errors
 from qpipe.gguf.categories import Category, category_of
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.model import Model
+from qpipe.gguf.hyperparameters import Model
 from qpipe.gguf.types import GGMLType
 
 _T = GGMLType

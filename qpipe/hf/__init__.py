@@ -2,8 +2,8 @@
 
 ``backend``    windows of tokens in, logits out
 ``load``       a checkpoint folder or a GGUF file as a model in this process
-``reading``    a checkpoint's tokenizer as tokenizer.json has it
-``tokenizer``  the same as a source of token ids, without its special tokens
+``gptqmodel``  what GPTQModel reads in transformers' place, mended while it does
+``tokenizer``  a checkpoint's tokenizer as tokenizer.json has it; token ids of a text alone
 ``chat``       a model's chat template, rendered in ``sandbox``
 
 torch and transformers are imported when a model is opened, never with these modules. Loading a

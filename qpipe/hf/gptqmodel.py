@@ -1,10 +1,144 @@
-"""What GPTQModel 7.6.0 gets wrong when it loads a model, mended in its own process."""
+"""GPTQ and AWQ checkpoints that transformers cannot read or compute as it does by itself.
+
+Rules for single modules (``dynamic``), a quantized output matrix, experts that are packed one by
+one, and matrices within layers that are not packed (gates of linear attention): transformers reads
+such a checkpoint as if all modules were alike and none were these, and fills what it then lacks
+with random numbers; GPTQModel and vLLM follow them.
+
+And 4 bits on a CPU: GPTQModel chooses torch's fused kernel there, which rounds activations and
+scales to bfloat16 and does not compute every shape.
+
+What GPTQModel 7.6.0 gets wrong when it loads a model is mended in its own process.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+from qpipe.errors import CheckpointError
+from qpipe.hf.implementations import link_without, wants_package
+from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
+
+_EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
+_PLAIN = re.compile(r"\.\d+\..*\.weight$")
+# What a packed matrix cannot be without.
+_PARTS = (".qweight", ".qzeros", ".scales")
+# Whose layers optimum 2.3.0, by which transformers reads GPTQ, does not find.
+_WITHOUT_LAYERS = ("mpt",)
+
+
+def needs_gptqmodel(folder: Path, said: Settings) -> bool:
+    """True if GPTQModel has to read the checkpoint, and not transformers."""
+    if said.method not in ("gptq", "awq"):
+        return False
+    if said.method == "gptq" and (said.fields.get("dynamic") or said.fields.get("lm_head")):
+        return True
+    names = [name for name, _ in _matrices(folder)]
+    if any(_EXPERT.search(name) for name in names):
+        return True
+    if said.method == "awq" or said.fields.get("modules_in_block_to_quantize"):
+        return False  # the first has a list of plain modules, the second is one of packed ones
+    alone = read_object(folder / CONFIG).get("model_type") in _WITHOUT_LAYERS
+    return alone or any(_PLAIN.search(name) for name in names)
+
+
+def load(folder: Path, *, device: str) -> Any:
+    """The transformers model inside; on a CPU in float32, as `qpipe.hf.load` has all others.
+
+    GPTQModel patches transformers and must be the only thing in its process. Raises CheckpointError
+    for weights that are missing, and what GPTQModel and transformers raise.
+    """
+    # It takes one worker where there are two cores or fewer, and then waits for a second one.
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    import torch
+    from gptqmodel import BACKEND, GPTQModel
+
+    with TemporaryDirectory(prefix="qpipe-") as temporary, mended_loading():
+        readable = folder
+        if wants_package(read_object(folder / CONFIG), folder / CONFIG):
+            readable = Path(temporary)
+            link_without(folder, readable)
+        model = GPTQModel.load(
+            str(readable), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
+        ).model
+    _refuse_gaps(folder, model)
+    return model if device == "cuda" else _as_stored(folder, model.float())
+
+
+def _as_stored(folder: Path, model: Any) -> Any:
+    """The model with scales and biases as they are stored: its kernels take float16 or bfloat16,
+    and what was rounded to bfloat16 (scales by up to 0.4 %) stays so when it gets wider."""
+    from safetensors import safe_open
+
+    own = model.state_dict()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            for name in own.keys() & file.keys():
+                stored = file.get_tensor(name)
+                if own[name].is_floating_point() and own[name].shape == stored.shape:
+                    own[name].copy_(stored)
+    return model
+
+
+def _refuse_gaps(folder: Path, model: Any) -> None:
+    """GPTQModel too makes up what it lacks, and says nothing.
+
+    The order of columns (g_idx) is only there to be read where they were reordered (desc_act).
+    """
+    said = settings(folder, read_object(folder / CONFIG))
+    ordered = said is not None and said.fields.get("desc_act") is True
+    parts = (*_PARTS, *((".g_idx",) if ordered else ()))
+    asked = {name for name in model.state_dict() if name.endswith(parts)}
+    if missing := sorted(asked - set(_names(folder))):
+        raise CheckpointError(
+            f"{folder}: the checkpoint lacks {len(missing)} parts of packed matrices that its "
+            f"config.json asks for, such as {missing[0]}; get or make it again"
+        )
+
+
+def kernel(said: Settings) -> dict[str, Any]:
+    """The option of ``from_pretrained`` for a checkpoint of 4 bits on a CPU: torch's plain kernel,
+    in float32; none for others, which have it anyway.
+
+    By the fused one (gptqmodel 7.6.0, torch_aten_kernel.py) the negative log-likelihood of a small
+    model was off by 0.003 nats, its scales in float16 being rounded to bfloat16.
+    """
+    fields, method = said.fields, said.method
+    if method not in ("gptq", "awq") or fields.get("bits", fields.get("w_bit")) != 4:
+        return {}
+    from transformers import AwqConfig, GPTQConfig
+
+    if method == "awq":
+        return {"quantization_config": AwqConfig(backend="torch_awq")}  # type: ignore[arg-type]
+    return {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """The name of each tensor, from the headers."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            yield from file.keys()
+
+
+def _matrices(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """The name and shape of each plain matrix and of each packed one's words, from the headers."""
+    from safetensors import safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "numpy") as file:
+            for name in file.keys():  # noqa: SIM118  no mapping
+                if name.endswith((".qweight", ".weight")):
+                    shape = file.get_slice(name).get_shape()
+                    if len(shape) == 2:
+                        yield name, shape
 
 
 @contextmanager

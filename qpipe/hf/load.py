@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError, EngineMissingError
-from qpipe.hf import gptqmodel_checkpoints, missing_weights, precision
+from qpipe.hf import gptqmodel, missing_weights, precision
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
 from qpipe.support import extras
@@ -76,8 +76,8 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     if said is not None:
         _refuse_unknown(folder, said)
     try:
-        if said is not None and gptqmodel_checkpoints.needs_gptqmodel(folder, said):
-            model, info = gptqmodel_checkpoints.load(folder, device=device), dict[str, Any]()
+        if said is not None and gptqmodel.needs_gptqmodel(folder, said):
+            model, info = gptqmodel.load(folder, device=device), dict[str, Any]()
         else:
             model, info = _read(folder, said, device=device, gguf_file=gguf_file)
     except ImportError as error:
@@ -109,7 +109,7 @@ def _read(
         options = _own_config(folder, said)
     options["dtype"] = torch.float32
     if said is not None:
-        options |= gptqmodel_checkpoints.kernel(said) if device == "cpu" else {}
+        options |= gptqmodel.kernel(said) if device == "cpu" else {}
         name = precision.on_cpu(said) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained

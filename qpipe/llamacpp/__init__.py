@@ -2,12 +2,10 @@
 
 No compiler and no server are needed: the wheel's shared object exports llama.h's functions on
 Linux and macOS. Structs pass by value there, so their layout must be the library's own:
-``structs`` is written for one version of the wheel, ``library`` refuses every other.
+``c_api`` is written for one version of the wheel, ``library`` refuses every other.
 
-``structs``    struct layouts, known defaults and the versions they belong to
-``functions``  prototypes of the C functions in use
-``library``    finds the shared object, checks it, loads it once
-``log``        keeps llama.cpp's last complaints for error messages
+``c_api``      struct layouts, prototypes, known defaults and the versions they belong to
+``library``    finds the shared object, checks it, loads it once; keeps its last complaints
 ``coverage``   which characters a vocabulary cannot write (llama.cpp dies of them)
 ``model``      a GGUF file and its vocabulary
 ``opening``    whether a GGUF file can be loaded, tried in a process of its own

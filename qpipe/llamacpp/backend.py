@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 from qpipe.llamacpp.context import LogitsArray
 from qpipe.llamacpp.lane import Lane, shares, together
 from qpipe.llamacpp.model import Model, TokenArray
-from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 from qpipe.support.closable import Closable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.llamacpp.structs import BatchStruct
+from qpipe.llamacpp.c_api import BatchStruct
 
 
 class Batch:

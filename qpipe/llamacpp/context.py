@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from qpipe.errors import DataError, StageError, UsageError, nearest
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.model import Model
-from qpipe.llamacpp.observe import Watch
-from qpipe.llamacpp.structs import (
+from qpipe.llamacpp.c_api import (
     CACHE_TYPES,
     FLASH_ATTENTION,
     UNQUANTIZED_CACHE_TYPES,
     ContextParams,
 )
+from qpipe.llamacpp.model import Model
+from qpipe.llamacpp.observe import Watch
 from qpipe.support.closable import Closable
 
 LogitsArray = npt.NDArray[np.float32]

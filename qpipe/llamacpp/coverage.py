@@ -13,7 +13,7 @@ from collections.abc import Callable, Set
 from functools import partial
 
 from qpipe.errors import DataError
-from qpipe.llamacpp.structs import VOCAB_BPE, VOCAB_SPM
+from qpipe.llamacpp.c_api import VOCAB_BPE, VOCAB_SPM
 
 _SPACE = "\u2581"
 

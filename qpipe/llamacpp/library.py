@@ -10,26 +10,74 @@ import ctypes
 import functools
 import importlib.metadata
 import importlib.util
+import logging
 import os
 import sys
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from qpipe.errors import EngineMissingError
-from qpipe.llamacpp.functions import PROTOTYPES
-from qpipe.llamacpp.log import LogTail
-from qpipe.llamacpp.structs import (
+from qpipe.llamacpp.c_api import (
     CONTEXT_DEFAULTS,
     LLAMA_VERSION,
+    LOG_CONTINUED,
+    LOG_ERROR,
+    LOG_WARN,
     MODEL_DEFAULTS,
+    PROTOTYPES,
     WHEEL,
     WHEEL_VERSION,
+    LogCallback,
     differences,
 )
 
 _FIX = (
     f"Install the version that qpipe knows: pip install --force-reinstall {WHEEL}=={WHEEL_VERSION}"
 )
+
+
+_LOGGER = logging.getLogger("qpipe.llamacpp")
+_LOG_LINES = 8
+# Lines that only say that the ones before them are fatal.
+_EMPTY_WORDS = "failed to load model"
+
+
+class LogTail:
+    """Receives what llama.cpp logs; every line also goes to ``qpipe.llamacpp`` at DEBUG.
+
+    ``callback`` must live as long as the library may log: the C side holds its address.
+    """
+
+    def __init__(self) -> None:
+        self._lines: deque[tuple[int, str]] = deque(maxlen=_LOG_LINES)
+        self._level = 0
+        self._pending = ""
+        self.callback = LogCallback(self._receive)
+
+    def clear(self) -> None:
+        """Forget everything, so that what is read next belongs to the next call."""
+        self._lines.clear()
+        self._pending = ""
+
+    def reason(self) -> str:
+        """The last complaints in one line: the errors if there are any, else the warnings."""
+        for level in (LOG_ERROR, LOG_WARN):
+            lines = [text for kept, text in self._lines if kept == level]
+            telling = [text for text in lines if _EMPTY_WORDS not in text] or lines
+            if telling:
+                return "; ".join(dict.fromkeys(telling))
+        return "llama.cpp gave no reason"
+
+    def _receive(self, level: int, text: bytes | None, _user_data: object) -> None:
+        if level != LOG_CONTINUED:
+            self._level = level
+        self._pending += (text or b"").decode("utf-8", "replace")
+        *lines, self._pending = self._pending.split("\n")
+        for line in filter(None, map(str.strip, lines)):
+            _LOGGER.debug("%s", line)
+            if self._level in (LOG_WARN, LOG_ERROR):
+                self._lines.append((self._level, line))
 
 
 @dataclass(frozen=True)
@@ -107,7 +155,7 @@ def bind(c: ctypes.CDLL, path: Path) -> None:
 
 
 def check(c: ctypes.CDLL) -> None:
-    """Refuse a library whose version or struct defaults differ from what ``structs`` says.
+    """Refuse a library whose version or struct defaults differ from what ``c_api`` says.
 
     The version comes first: a struct that is larger than ours would be written past its end.
     """

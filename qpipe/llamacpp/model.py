@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from qpipe.errors import CheckpointError, DataError
 from qpipe.llamacpp import library
+from qpipe.llamacpp.c_api import BUFFER_ALIGNMENT, LOAD_NONE, GgufParams
 from qpipe.llamacpp.coverage import require_coverage
-from qpipe.llamacpp.structs import BUFFER_ALIGNMENT, LOAD_NONE, GgufParams
 from qpipe.support.closable import Closable
 
 TokenArray = npt.NDArray[np.int32]

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe.errors import DataError, StageError
+from qpipe.llamacpp.c_api import OPERATIONS
 from qpipe.llamacpp.observe import Node
-from qpipe.llamacpp.structs import OPERATIONS
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

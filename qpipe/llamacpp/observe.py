@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe.errors import EngineMissingError
-from qpipe.llamacpp.library import Library
-from qpipe.llamacpp.structs import (
+from qpipe.llamacpp.c_api import (
     OPERATIONS,
     TENSOR_OVERHEAD,
     TYPE_F32,
@@ -26,6 +25,7 @@ from qpipe.llamacpp.structs import (
     EvalCallback,
     TensorStruct,
 )
+from qpipe.llamacpp.library import Library
 
 _Number = TypeVar("_Number", np.float32, np.int32)
 
@@ -45,7 +45,7 @@ class Node:
 
     @property
     def operation(self) -> int:
-        """The number of the operation that makes it, see ``structs.OPERATIONS``."""
+        """The number of the operation that makes it, see ``c_api.OPERATIONS``."""
         return int(self._struct.op)
 
     @property
@@ -95,7 +95,7 @@ class Watch:
     """The C callback in front of an observer; keep it as long as the context that has it.
 
     Nothing can be raised through C: an error stops the computation and waits for ``reraise``.
-    Raises EngineMissingError if the library's tensors are not the ones that ``structs`` knows.
+    Raises EngineMissingError if the library's tensors are not the ones that ``c_api`` knows.
     """
 
     def __init__(self, lib: Library, observer: Observer) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from qpipe.errors import CheckpointError, EngineMissingError, StageError
 from qpipe.llamacpp import library
-from qpipe.llamacpp.structs import LLAMA_VERSION, LOAD_NONE
+from qpipe.llamacpp.c_api import LLAMA_VERSION, LOAD_NONE
 from qpipe.machine import program
 
 _LLAMA = f"llama.cpp {LLAMA_VERSION}"

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
-from qpipe.gguf.parts import INDEX
+from qpipe.gguf.rows import SafetensorsRows, bf16_to_f32
 from qpipe.gguf.safetensors import StoredTensor
-from qpipe.gguf.sources import SafetensorsRows, bf16_to_f32
+from qpipe.gguf.weight_files import INDEX
 from qpipe.packed.write import Entry, stored, write
 
 DTYPES = {"fp32": ("F32", "float32"), "fp16": ("F16", "float16"), "bf16": ("BF16", "bfloat16")}

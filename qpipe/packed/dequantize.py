@@ -18,8 +18,8 @@ import numpy.typing as npt
 from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
 from qpipe.gguf.checkpoint import open_checkpoint
-from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.implementations import without
 from qpipe.machine.links import link
 from qpipe.packed.cast import as_floats, to_bf16

@@ -26,7 +26,7 @@ from qpipe.gguf.safetensors import StoredTensor
 from qpipe.packed.formats.base import Packed
 from qpipe.packed.structure import Structure
 from qpipe.packed.values.base import FloatArray, Part, Values, floats
-from qpipe.packed.values.reading import reader, strips
+from qpipe.packed.values.layouts import reader, strips
 
 # Weights that are looked at: of a matrix, and of a checkpoint with very many.
 _OF_MATRIX, _OF_ALL = 1 << 18, 1 << 29

@@ -1,18 +1,26 @@
-"""A model of its own out of the first layer of a checkpoint: small, and with every kind of part."""
+"""A model of its own out of the first layer of a checkpoint: small, and with every kind of part.
+
+`python -m qpipe.packed.first_layer FOLDER` loads a checkpoint and computes with it once, in a
+process that has done nothing else. Ends with 1, and one line that says why, if that does not work.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qpipe.errors import QpipeError
 from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.packed.write import Entry, write
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+# Any tokens do; every vocabulary has these.
+_TOKENS = [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 def count(folder: Path) -> int:
@@ -53,3 +61,26 @@ def _with_one_layer(fields: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
+
+
+def main(folder: Path) -> int:
+    """0 if its logits are numbers."""
+    import torch
+
+    from qpipe.hf.load import load
+
+    try:
+        loaded = load(folder)
+    except QpipeError as error:
+        print(error)
+        return 1
+    with torch.inference_mode():
+        logits = loaded.model(input_ids=torch.tensor([_TOKENS], device=loaded.device)).logits
+    if not bool(torch.isfinite(logits).all()):
+        print(f"{folder.name}: its logits are no finite numbers")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

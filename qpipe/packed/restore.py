@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from qpipe.gguf.checkpoint import read_tensors
-from qpipe.gguf.parts import INDEX
 from qpipe.gguf.safetensors import StoredTensor
+from qpipe.gguf.weight_files import INDEX
 from qpipe.packed.cast import as_floats
 from qpipe.packed.write import Entry, stored, write
 

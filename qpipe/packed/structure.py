@@ -21,9 +21,12 @@ from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.hf.quantized import Settings, settings
 from qpipe.packed import formats
-from qpipe.packed.conv1d import CONV1D
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import Format, Packed
+
+# transformers 5.17, pytorch_utils.py, ``Conv1D``.
+CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
+"""Types of models whose matrices are stored as inputs × outputs."""
 
 _NAMES = {"F32": "FP32", "F16": "FP16"}
 

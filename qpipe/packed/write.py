@@ -12,6 +12,7 @@ from typing import Any
 from qpipe.gguf.safetensors import StoredTensor
 
 _CHUNK = 16 << 20
+_LONGEST_HEADER = 100_000_000  # bytes that safetensors reads
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,30 @@ def _header(entries: Sequence[Entry]) -> bytes:
     text = json.dumps(described, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text
+
+
+def sort_metadata(file: Path) -> None:
+    """Sort the entries of ``__metadata__`` in place, by name, so that the same content has the same
+    bytes; no other byte of ``file`` changes.
+
+    torchao's checkpoints have an entry for each quantized matrix.
+    """
+    # safetensors 0.8.0 writes them in another order each time (findings/safetensors-metadata-
+    # order.sh).
+    with file.open("r+b") as stored:
+        length = int.from_bytes(stored.read(8), "little")
+        if length > _LONGEST_HEADER:
+            return
+        text = stored.read(length)
+        header = json.loads(text)
+        entries = header.get("__metadata__") or {}
+        if list(entries) == sorted(entries):
+            return
+        header["__metadata__"] = dict(sorted(entries.items()))
+        compact = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(compact) <= length:  # as long, where the header is written as safetensors writes it
+            stored.seek(8)
+            stored.write(compact.ljust(length))
 
 
 def stored(tensor: StoredTensor) -> Iterator[bytes]:

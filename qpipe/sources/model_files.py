@@ -27,21 +27,21 @@ def wanted(label: str, names: Collection[str], read: Read) -> list[str]:
     ``label`` names the folder or repository. Raises SourceError for a model without weights that
     can be read, with two sets of them, and for several GGUF models.
     """
-    from qpipe.gguf import parts
+    from qpipe.gguf import weight_files
 
     found = sorted(name for name in names if _is_wanted(name))
     models = gguf_models(names)
     try:
-        weights = parts.weights(names, _listed(names, read))
-    except parts.AmbiguousError as error:
+        weights = weight_files.weights(names, _listed(names, read))
+    except weight_files.AmbiguousError as error:
         raise SourceError(f"{label}: {error}") from None
-    except parts.IncompleteError:
+    except weight_files.IncompleteError:
         return found  # what is missing, the stage that needs it says
     others = [name for name in found if name.endswith(".safetensors") and not _is_model(name)]
     if models and not weights:
         return _the_one(label, models)
     if not weights and not others and _looks_like_a_model(names):
-        raise SourceError(f"{label}: {parts.instead(names)}")
+        raise SourceError(f"{label}: {weight_files.instead(names)}")
     unread = {name for name in found if name.endswith(".safetensors")} - {*weights, *others}
     return [name for name in found if name not in unread]
 
@@ -66,13 +66,13 @@ def place(file: Path) -> str:
 
 
 def _is_wanted(name: str) -> bool:
-    from qpipe.gguf import parts
+    from qpipe.gguf import weight_files
 
     folder, _, own = name.rpartition("/")
     if folder:
         return folder == TEMPLATES and own.endswith(".jinja")
     known = any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)
-    return known and name != MANIFEST and not parts.is_beside(name)
+    return known and name != MANIFEST and not weight_files.is_beside(name)
 
 
 def _is_model(name: str) -> bool:
@@ -81,12 +81,12 @@ def _is_model(name: str) -> bool:
 
 def _listed(names: Collection[str], read: Read) -> set[str] | None:
     """The files that the index names, None if there is none or it cannot be used."""
-    from qpipe.gguf import jsonfile, parts
+    from qpipe.gguf import jsonfile, weight_files
 
-    if parts.INDEX not in names:
+    if weight_files.INDEX not in names:
         return None
     try:
-        weight_map = jsonfile.parse(read(parts.INDEX)).get("weight_map")
+        weight_map = jsonfile.parse(read(weight_files.INDEX)).get("weight_map")
     except ValueError:
         return None  # what is wrong with it, the stage that needs it says
     if not isinstance(weight_map, dict):

@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.engines._gptqmodel_mends import _groups, _with_zero, rename_output
 from qpipe.gguf.checkpoint import read_tensors
-from qpipe.gguf.parts import INDEX
+from qpipe.gguf.weight_files import INDEX
 from qpipe.packed.write import stored, write
 from tests.packed.checkpoints import checkpoint, entry
 

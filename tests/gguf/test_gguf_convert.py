@@ -16,7 +16,7 @@ import pytest
 from qpipe import errors
 from qpipe.gguf import reader, values
 from qpipe.gguf.convert import convert
-from qpipe.gguf.sources import interleaved
+from qpipe.gguf.rows import interleaved
 from tests.gguf import samples
 
 Q_PROJ = "model.layers.0.self_attn.q_proj.weight"

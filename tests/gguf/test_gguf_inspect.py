@@ -15,7 +15,7 @@ from qpipe.gguf.chunks import Output
 from qpipe.gguf.convert import convert
 from qpipe.gguf.inspect import inspect
 from qpipe.gguf.quantize import quantize
-from qpipe.gguf.sources import GGUFRows
+from qpipe.gguf.rows import GGUFRows
 from tests.gguf import samples
 
 

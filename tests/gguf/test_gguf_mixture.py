@@ -10,8 +10,8 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import ftypes, mixture, reader
+from qpipe.gguf.hyperparameters import Model
 from qpipe.gguf.mixture import Wanted, by_layer
-from qpipe.gguf.model import Model
 from qpipe.gguf.reader import Tensor
 from qpipe.gguf.types import GGMLType
 from tests.gguf import samples, shapes

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qpipe.gguf import convert, ggml, imatrix_write, quantize, reader
+from qpipe.gguf import convert, ggml, imatrix, quantize, reader
 from qpipe.gguf.types import FLOATS, GGMLType
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.gguf.test_gguf_arch import CASES, make
@@ -54,7 +54,7 @@ def case(
     counts = {name: np.ones(len(rows), np.float32) for name, rows in sums.items()}
     entries = {name: (rows, counts[name]) for name, rows in sums.items()}
     matrix = folder / "imatrix.gguf"
-    imatrix_write.write(matrix, entries, datasets=["random"], chunks=1, chunk_size=512)
+    imatrix.write(matrix, entries, datasets=["random"], chunks=1, chunk_size=512)
     yield Case(checkpoint, f16, matrix, sums)
 
 

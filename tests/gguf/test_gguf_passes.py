@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qpipe import errors
-from qpipe.gguf import chunks, convert, imatrix_write, quantize, quantizers, reader, stream
+from qpipe.gguf import chunks, convert, imatrix, quantize, quantizers, reader, stream
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.mixture import Wanted
 from qpipe.gguf.types import GGMLType
@@ -62,7 +62,7 @@ def levels(given: FilePlan, folder: Path, names: Sequence[str]) -> list[FilePlan
         if len(output.shape) > 1
     }
     matrix = folder / "imatrix.gguf"
-    imatrix_write.write(matrix, entries, datasets=["random"], chunks=1, chunk_size=512)
+    imatrix.write(matrix, entries, datasets=["random"], chunks=1, chunk_size=512)
     return [
         quantize.prepare(given, name.split("+")[0], imatrix=matrix if "+" in name else None)
         for name in names

@@ -143,7 +143,7 @@ def test_weight_that_is_no_number(f32: Path, tmp_path: Path, value: float) -> No
 def test_split_files_are_refused(f32: Path, tmp_path: Path) -> None:
     from qpipe.gguf import stream, values
     from qpipe.gguf.chunks import Output
-    from qpipe.gguf.sources import GGUFRows
+    from qpipe.gguf.rows import GGUFRows
 
     file = reader.read(f32)
     outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]

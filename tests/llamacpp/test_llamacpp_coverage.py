@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qpipe.errors import DataError
+from qpipe.llamacpp.c_api import VOCAB_BPE, VOCAB_SPM
 from qpipe.llamacpp.coverage import _byte_letter, require_coverage
-from qpipe.llamacpp.structs import VOCAB_BPE, VOCAB_SPM
 
 PIECES = {"\u2581", "a", "b", "ab"}
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from qpipe.errors import DataError, EngineMissingError
-from qpipe.gguf import imatrix, imatrix_write, reader
-from qpipe.llamacpp import library, observe, structs
+from qpipe.gguf import imatrix, reader
+from qpipe.llamacpp import c_api, library, observe
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.context import Context, ContextOptions
 from qpipe.llamacpp.importance import Importance, importance
@@ -40,7 +40,7 @@ def made(request: pytest.FixtureRequest, gguf_of: Gguf) -> tuple[str, Importance
 
 def written(found: Importance, out: Path, text: str) -> Path:
     entries = {name: (entry.sums, entry.counts) for name, entry in found.entries.items()}
-    imatrix_write.write(out, entries, datasets=[text], chunks=found.chunks, chunk_size=found.n_ctx)
+    imatrix.write(out, entries, datasets=[text], chunks=found.chunks, chunk_size=found.n_ctx)
     return out
 
 
@@ -84,7 +84,7 @@ def test_a_golden_file_is_written_back_byte_for_byte(model: str, tmp_path: Path)
     file = reader.read(path)
     data = {name: file.data(tensor).view("<f4") for name, tensor in file.tensors.items()}
     names = [name.removesuffix(".counts") for name in data if name.endswith(".counts")]
-    imatrix_write.write(
+    imatrix.write(
         tmp_path / "again.gguf",
         {name: (data[name + ".in_sum2"], data[name + ".counts"]) for name in names},
         datasets=imatrix.read(path).datasets,
@@ -97,7 +97,7 @@ def test_a_golden_file_is_written_back_byte_for_byte(model: str, tmp_path: Path)
 def test_experts_are_written_apart_and_the_unseen_found_again(tmp_path: Path) -> None:
     sums, counts = np.arange(12, dtype=np.float32).reshape(3, 4), np.array([2, 0, 4])
     out = tmp_path / "moe.gguf"
-    imatrix_write.write(
+    imatrix.write(
         out, {"blk.0.ffn_up_exps.weight": (sums, counts)}, datasets=[], chunks=1, chunk_size=16
     )
     shapes = {name: tensor.shape for name, tensor in reader.read(out).tensors.items()}
@@ -193,8 +193,8 @@ def test_an_observers_error_comes_out_of_decode(
 def test_the_layout_of_tensors_is_the_compilers() -> None:
     offsets = {"buffer": 8, "ne": 16, "nb": 48, "op": 80, "src": 152, "view_src": 232, "data": 248,
                "name": 256, "extra": 320}  # fmt: skip
-    assert ctypes.sizeof(structs.TensorStruct) == 336
-    found = {name: getattr(structs.TensorStruct, name).offset for name in offsets}
+    assert ctypes.sizeof(c_api.TensorStruct) == 336
+    found = {name: getattr(c_api.TensorStruct, name).offset for name in offsets}
     assert found == offsets
 
 

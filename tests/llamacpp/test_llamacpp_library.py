@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import EngineMissingError
-from qpipe.llamacpp import library, structs
+from qpipe.llamacpp import c_api, library
 
 PIP = "pip install --force-reinstall xllamacpp==2026.10.11549"
 
@@ -29,14 +29,14 @@ def test_the_installed_wheel_passes_every_check() -> None:
 @pytest.mark.parametrize(
     ("struct", "size", "offsets"),
     [
-        (structs.ModelParams, 80, {"main_gpu": 32, "tensor_split": 40, "vocab_only": 72}),
+        (c_api.ModelParams, 80, {"main_gpu": 32, "tensor_split": 40, "vocab_only": 72}),
         (
-            structs.ContextParams,
+            c_api.ContextParams,
             168,
             {"flash_attn_type": 52, "cb_eval": 88, "type_k": 104, "moe_cache_size": 112,
              "embeddings": 136, "kv_unified": 141, "samplers": 144, "ctx_other": 160},
         ),
-        (structs.BatchStruct, 56, {"logits": 48}),
+        (c_api.BatchStruct, 56, {"logits": 48}),
     ],
 )  # fmt: skip
 def test_layouts_are_the_compilers(
@@ -80,7 +80,7 @@ def test_a_struct_that_reads_other_defaults_is_refused(monkeypatch: pytest.Monke
 
     class Shorter(ctypes.Structure):
         _fields_ = [
-            field for field in structs.ContextParams._fields_ if field[0] != "moe_cache_size"
+            field for field in c_api.ContextParams._fields_ if field[0] != "moe_cache_size"
         ] + [("room", ctypes.c_uint8 * 64)]
 
     class Params:

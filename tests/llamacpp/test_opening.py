@@ -13,8 +13,8 @@ from qpipe import errors
 from qpipe.gguf import convert, stream, values
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.llamacpp.backend import LlamaCppBackend
+from qpipe.llamacpp.c_api import WHEEL
 from qpipe.llamacpp.opening import require_loadable
-from qpipe.llamacpp.structs import WHEEL
 from tests.gguf import samples
 
 

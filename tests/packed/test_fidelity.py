@@ -17,7 +17,7 @@ import pytest
 from qpipe.errors import CheckpointError
 from qpipe.packed import fidelity, structure
 from qpipe.packed.fidelity import Likeness
-from qpipe.packed.values.reading import strips
+from qpipe.packed.values.layouts import strips
 from tests.packed import packing
 from tests.packed.checkpoints import around, checkpoint, plain
 from tests.packed.packing import Array, Packing

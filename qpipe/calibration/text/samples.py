@@ -13,7 +13,7 @@ from qpipe.calibration.text.chat import in_template
 from qpipe.calibration.text.documents import Document
 from qpipe.errors import DataError
 from qpipe.gguf.config import Config
-from qpipe.hf import reading
+from qpipe.hf.tokenizer import read_tokenizer
 
 _POOL = 8
 # The least calibration.length (CalibrateParams).
@@ -23,7 +23,7 @@ _SHORTEST = 8
 @dataclass(frozen=True)
 class Samples:
     """``available`` tokens were read, of ``documents``; ``context`` is what the model was
-    trained for, if it says so; ``note`` is the tokenizer's (`qpipe.hf.reading`)."""
+    trained for, if it says so; ``note`` is the tokenizer's (`qpipe.hf.tokenizer`)."""
 
     samples: list[list[int]]
     available: int
@@ -54,7 +54,7 @@ def make(
     documents: `_POOL` times as many tokens as are wanted. ``date`` is the day that a chat template
     is told. Raises CheckpointError (the tokenizer), DataError (a text without one window).
     """
-    opened = reading.read(tokenizer)
+    opened = read_tokenizer(tokenizer)
     loaded = opened.tokenizer
     read = documents.read(text, field=field)
     if chat_template:

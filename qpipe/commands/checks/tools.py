@@ -18,8 +18,8 @@ def checks(*, network: bool) -> list[Check]:
 
 
 def _in_process() -> Check:
+    from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
     from qpipe.llamacpp.library import load
-    from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 
     try:
         load()

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from qpipe.calibration.text import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import output_check, preflight, quantized_source, unsupported
+from qpipe.engines.common import output_check, preflight, unsupported
 from qpipe.engines.common.checkpoint_files import bring_along, quantizable
 from qpipe.engines.common.module_rules import ModuleRule, resolve
 from qpipe.engines.common.output_check import Wish
@@ -135,7 +135,7 @@ class CheckpointEngine(Engine):
         elif "model" in order.configs:
             config = jsonfile.load(order.configs["model"])
             refuse_code(config, order.configs["model"])
-            quantized_source.refuse(order.configs["model"].parent, but=cls.DEQUANTIZES)
+            unsupported.refuse_quantized(order.configs["model"].parent, but=cls.DEQUANTIZES)
             cls.allow_config(params, config)
 
     def _readable(self, work: base.Work) -> tuple[base.Work, str | None]:
@@ -147,7 +147,7 @@ class CheckpointEngine(Engine):
         from qpipe.packed import dequantize
 
         source = work.inputs["model"]
-        said = quantized_source.said(source)
+        said = unsupported.quantization(source)
         taken = said is not None and said.method in self.DEQUANTIZES
         if not taken and not wants_package(Config.read(source).fields, source / "config.json"):
             return work, None
@@ -223,7 +223,7 @@ def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Ask
     source = order.inputs["model"]
     config = Config.read(source).fields
     refuse_code(config, source / "config.json")
-    quantized_source.refuse(source, but=takes)
+    unsupported.refuse_quantized(source, but=takes)
     modules = quantizable(source, output=getattr(params, "lm_head", False))
     return Asked(source, config, modules, resolve(params.modules, modules))
 
@@ -247,10 +247,10 @@ def finish(task: Task) -> None:
     """Make a tool's output what the source was but for its weights: the source's config.json with
     the tool's ``quantization_config`` and precision, its tokenizer and generation files. The same
     weights get the same bytes."""
-    from qpipe.packed import metadata_order
+    from qpipe.packed.write import sort_metadata
 
     for file in task.out.glob("*.safetensors"):
-        metadata_order.sort(file)
+        sort_metadata(file)
     config = task.out / "config.json"
     theirs = json.loads(config.read_bytes())
     ours = json.loads((task.source / "config.json").read_bytes())

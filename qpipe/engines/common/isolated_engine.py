@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qpipe.core.key import Json
-from qpipe.engines.common import quantized_source
+from qpipe.engines.common import unsupported
 from qpipe.environments.environment import Environment
 from qpipe.machine import gpus
 from qpipe.stages import base
@@ -52,9 +52,9 @@ class IsolatedEngine(Engine):
     def refuse(cls, params: Any, order: base.Order) -> None:
         """Raises CheckpointError for a model that is quantized already."""
         if "model" in order.inputs:
-            quantized_source.refuse(order.inputs["model"])
+            unsupported.refuse_quantized(order.inputs["model"])
         elif "model" in order.configs:
-            quantized_source.refuse(order.configs["model"].parent)
+            unsupported.refuse_quantized(order.configs["model"].parent)
 
     def call(
         self, params: Mapping[str, Json], work: base.Work, *, inputs: Mapping[str, Path]

@@ -43,7 +43,7 @@ def run(stage: type[base.Stage], params: Any, work: base.Work) -> None:
         _quantize(stage, params, work, folder)
         if any((folder / "out").glob("*.safetensors")):
             program.run(
-                [sys.executable, "-m", "qpipe.packed.reload", folder / "out"],
+                [sys.executable, "-m", "qpipe.packed.first_layer", folder / "out"],
                 name="loading the quantized first layer",
             )
     except QpipeError as error:

@@ -1,15 +1,17 @@
 """Models that engines cannot quantize, whatever the settings: known from config.json and names of
-tensors alone, and so refused before anything is downloaded or done."""
+tensors alone, and so refused before anything is downloaded or done. And those that are quantized
+already: refused by one sentence where it would be done again."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from qpipe.engines.common.output_check import share
-from qpipe.errors import RecipeError
-from qpipe.packed.conv1d import CONV1D
+from qpipe.errors import CheckpointError, RecipeError
+from qpipe.hf.quantized import CONFIG, Settings, settings
+from qpipe.packed.structure import CONV1D
 
 _CONV1D = "matrices are Conv1D, which {engine} does not quantize: use quantize=bnb or quantize=gguf"
 _FALCON = (
@@ -58,3 +60,24 @@ def refuse_fused(folder: Path, config: Mapping[str, Any]) -> None:
                 f"{' × '.join(map(str, tensor.shape))}, which engines that write checkpoints would "
                 "leave as it is, or write under other names: use quantize=gguf"
             )
+
+
+def quantization(folder: Path) -> Settings | None:
+    """Quantization settings of the checkpoint in ``folder``; None if it is not quantized.
+
+    None too if the folder holds no checkpoint. Raises CheckpointError for a config.json that cannot
+    be read.
+    """
+    from qpipe.gguf.config import Config
+
+    if not (folder / CONFIG).is_file():
+        return None
+    return settings(folder, Config.read(folder).fields)
+
+
+def refuse_quantized(folder: Path, *, but: Collection[str] = ()) -> None:
+    """Raise CheckpointError if the checkpoint in ``folder`` is quantized already, by another method
+    than those of ``but``."""
+    found = quantization(folder)
+    if found is not None and found.method not in but:
+        raise CheckpointError(found.refusal)

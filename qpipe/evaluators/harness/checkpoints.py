@@ -16,9 +16,9 @@ from qpipe.errors import CheckpointError, DataError
 from qpipe.evaluators.harness import greedy
 from qpipe.evaluators.harness.prompts import Prompts
 from qpipe.evaluators.harness.words import GgufWords
-from qpipe.hf import reading
 from qpipe.hf.chat import Template
 from qpipe.hf.load import Loaded, load
+from qpipe.hf.tokenizer import TokenizerReading, read_tokenizer
 from qpipe.llamacpp.model import Model
 
 # Logits of one batch take no more than this, for prompts of up to so many tokens.
@@ -31,13 +31,14 @@ def open_checkpoint(
     """The model, on the GPU where there is one, and what it computes in.
 
     ``date`` is the day that a chat template is told; ``stack`` closes what is opened. No code of
-    its repository is run. Raises what `qpipe.hf.load.load` and `qpipe.hf.reading.read` raise.
+    its repository is run. Raises what `qpipe.hf.load.load` and
+    `qpipe.hf.tokenizer.read_tokenizer` raise.
     """
     torch.set_num_threads(threads)
     gguf_file = next(folder.glob("*.gguf"), None)
     loaded = load(folder, gguf_file=None if gguf_file is None else gguf_file.name)
     if gguf_file is None:
-        lm: Any = CheckpointLM(loaded, reading.read(folder), date=date)
+        lm: Any = CheckpointLM(loaded, read_tokenizer(folder), date=date)
     else:
         file = stack.enter_context(Model(gguf_file, vocab_only=True))
         lm = DequantizedLM(loaded, file, date=date)
@@ -73,7 +74,7 @@ class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 class CheckpointLM(Prompts, _Greedy):
     """HFLM on a checkpoint, by the tokenizer that tokenizer.json holds."""
 
-    def __init__(self, loaded: Loaded, read: reading.Reading, *, date: str | None) -> None:
+    def __init__(self, loaded: Loaded, read: TokenizerReading, *, date: str | None) -> None:
         config = loaded.model.generation_config
         ends = config.eos_token_id if config is not None else None
         every = ends if isinstance(ends, list) else [ends]

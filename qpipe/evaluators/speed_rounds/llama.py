@@ -9,9 +9,9 @@ import numpy as np
 
 from qpipe.evaluators.speed_rounds.settings import Sample, Settings
 from qpipe.llamacpp.batch import Batch
+from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 from qpipe.llamacpp.context import Context, ContextOptions
 from qpipe.llamacpp.model import Model
-from qpipe.llamacpp.structs import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 
 # llama-bench's default --batch-size.
 _BATCH_TOKENS = 2048

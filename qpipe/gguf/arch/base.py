@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from qpipe.gguf import config_fields, scalings, values
 from qpipe.gguf.config import Config
-from qpipe.gguf.config_fields import Field, Fields, Flag, Only, Positive, Whole
-from qpipe.gguf.ignored_fields import INERT
+from qpipe.gguf.config_fields import INERT, Field, Fields, Flag, Only, Positive, Whole
 from qpipe.gguf.scalings import Scalings
 
 # llama.cpp, src/llama-hparams.h; the second is LLAMA_MAX_EXPERTS of older versions too.

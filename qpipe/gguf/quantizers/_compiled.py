@@ -7,7 +7,6 @@ import importlib
 import numpy as np
 
 from qpipe.gguf.quantizers import Bytes, Floats
-from qpipe.gguf.quantizers._scales import check_scales
 from qpipe.gguf.types import GGMLType
 
 
@@ -16,8 +15,18 @@ def quantize(rows: Floats, imatrix: Floats | None, kind: GGMLType, *, scales: sl
     _, block, block_bytes = kind.value
     assert imatrix is None or imatrix.shape == rows.shape[1:], (imatrix.shape, rows.shape)
     out = run(kind.name.lower(), rows, imatrix, block=block, block_bytes=block_bytes)
-    check_scales(out[:, scales], rows, kind)
+    _check_scales(out[:, scales], rows, kind)
     return out.reshape(len(rows), kind.row_bytes(rows.shape[1]))
+
+
+def _check_scales(scales: Bytes, rows: Floats, kind: GGMLType) -> None:
+    """Refuse scales [blocks, 2 bytes each] that are infinite or NaN in half precision.
+
+    `OverflowError`, as llama-quantize refuses them (ggml-quants.c, ggml_validate_row_data).
+    """
+    if ((scales[:, 1::2] & 0x7C) == 0x7C).any():
+        worst = float(np.abs(rows).max())
+        raise OverflowError(f"weights up to {worst:g} are too large for the scales of {kind.name}")
 
 
 def run(

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qpipe.gguf.rows import bf16_to_f32
 from qpipe.gguf.safetensors import StoredTensor
-from qpipe.gguf.sources import bf16_to_f32
 from qpipe.packed.formats.base import Packed, Tensors
 
 FloatArray = npt.NDArray[np.float32]

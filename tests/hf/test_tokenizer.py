@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+import qpipe
 from qpipe.errors import CheckpointError
-from qpipe.hf import reading
-from qpipe.hf.tokenizer import Tokenizer
+from qpipe.hf.tokenizer import Tokenizer, read_tokenizer
 from tests.tokenizers import DATA, STORIES, TEXT, byte_level
 
 LINE = "Once  upon a time, 12345 girls\n\n said: 'été' 日本 🙂 <|turn|>hi<|end|>"
@@ -29,7 +29,7 @@ def of_file(folder: Path, text: str, *, special: bool) -> list[int]:
 @pytest.mark.parametrize("name", ["LlamaTokenizerFast", "LlamaTokenizer", "Qwen2Tokenizer"])
 def test_a_byte_level_tokenizer_of_any_name(tmp_path: Path, name: str) -> None:
     folder = byte_level(tmp_path / "m", tokenizer_class=name, legacy=True)
-    read = reading.read(folder)
+    read = read_tokenizer(folder)
     assert read.tokenizer(LINE, add_special_tokens=False)["input_ids"] == of_file(
         folder, LINE, special=True
     )
@@ -46,7 +46,7 @@ def test_a_byte_level_tokenizer_of_any_name(tmp_path: Path, name: str) -> None:
 
 def test_what_is_read_right_is_left_as_it_is(tmp_path: Path) -> None:
     folder = byte_level(tmp_path / "m", tokenizer_class="PreTrainedTokenizerFast")
-    read = reading.read(folder)
+    read = read_tokenizer(folder)
     assert read.note is None
     assert read.tokenizer(LINE, add_special_tokens=False)["input_ids"] == of_file(
         folder, LINE, special=True
@@ -57,7 +57,7 @@ def test_what_is_read_right_is_left_as_it_is(tmp_path: Path) -> None:
 def test_sentencepiece_in_any_architecture(folder: Path) -> None:
     """transformers takes qwen2-r's for a byte-level one, for its model is a Qwen2; and it puts no
     space before a text that begins with one."""
-    tokenizer = reading.read(folder).tokenizer
+    tokenizer = read_tokenizer(folder).tokenizer
     for text in (TEXT[:500], "  two spaces", "<s> in </s> it"):
         assert tokenizer(text, add_special_tokens=False)["input_ids"] == of_file(
             folder, text, special=True
@@ -80,7 +80,7 @@ def test_what_stands_around_a_text(
     folder = byte_level(tmp_path / "m", tokenizer_class="LlamaTokenizerFast", **config)
     before, after = around
     inner = of_file(folder, "a cat", special=True)
-    assert reading.read(folder).tokenizer("a cat")["input_ids"] == [*before, *inner, *after]
+    assert read_tokenizer(folder).tokenizer("a cat")["input_ids"] == [*before, *inner, *after]
 
 
 def test_names_that_only_a_class_or_another_file_has(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_without_a_tokenizer_json_there_is_nothing_to_compare(tmp_path: Path) ->
     folder = tmp_path / "m"
     shutil.copytree(STORIES, folder)
     (folder / "tokenizer.json").unlink()
-    assert reading.read(folder).note is None
+    assert read_tokenizer(folder).note is None
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
         whole = (folder / name).read_text()
         (folder / name).write_text(content)
         with pytest.raises(CheckpointError, match="m: transformers cannot load its tokenizer"):
-            reading.read(folder)
+            read_tokenizer(folder)
         (folder / name).write_text(whole)
 
 
@@ -131,16 +131,16 @@ def test_a_template_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     folder = byte_level(tmp_path / "m", tokenizer_class="PreTrainedTokenizerFast")
     (folder / "chat_template.jinja").write_bytes(b"{{ 'caf\xe9' }}")
     with pytest.raises(CheckpointError, match=r"chat_template\.jinja is no UTF-8 \(at byte 7\)"):
-        reading.read(folder)
+        read_tokenizer(folder)
 
 
 def test_there_is_one_place_where_tokenizers_are_read() -> None:
     """And one where HFLM is given transformers' reading of a GGUF file, for stop texts alone."""
-    package = Path(reading.__file__).parents[1]
+    package = Path(qpipe.__file__).parent
     loads = re.compile(r"import .*\b(AutoTokenizer|PreTrainedTokenizerFast)\b")
     found = {
         path.relative_to(package).as_posix()
         for path in package.rglob("*.py")
         if loads.search(path.read_text())
     }
-    assert found == {"hf/reading.py", "evaluators/harness/checkpoints.py"}
+    assert found == {"hf/tokenizer.py", "evaluators/harness/checkpoints.py"}

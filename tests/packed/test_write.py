@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from qpipe.packed.metadata_order import sort
+from qpipe.packed.write import sort_metadata
 
 # What differs from process to process is the order of a hash map.
 SAVE = """
@@ -28,7 +28,7 @@ def test_the_same_content_has_the_same_bytes(tmp_path: Path) -> None:
     assert len({file.read_bytes() for file in files}) > 1
     sizes = {file.stat().st_size for file in files}
     for file in files:
-        sort(file)
+        sort_metadata(file)
     assert len({file.read_bytes() for file in files}) == 1
     assert {file.stat().st_size for file in files} == sizes
     with safe_open(files[0], "np") as opened:
@@ -42,5 +42,5 @@ def test_a_file_that_is_in_order_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "one.safetensors"
     subprocess.run([sys.executable, "-c", SAVE.replace("range(8)", "range(1)"), str(file)])
     before = (file.read_bytes(), file.stat().st_mtime_ns)
-    sort(file)
+    sort_metadata(file)
     assert (file.read_bytes(), file.stat().st_mtime_ns) == before

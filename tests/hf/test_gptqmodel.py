@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qpipe.hf import gptqmodel_checkpoints
+from qpipe.hf import gptqmodel
 from qpipe.hf.quantized import Settings, settings
 
 LAYER = "model.layers.0"
@@ -48,7 +48,7 @@ def folder(path: Path, *names: str, **config: Any) -> tuple[Path, Settings]:
 def test_who_reads_it(
     tmp_path: Path, names: tuple[str, ...], config: dict[str, Any], wanted: bool
 ) -> None:
-    assert gptqmodel_checkpoints.needs_gptqmodel(*folder(tmp_path, *names, **config)) == wanted
+    assert gptqmodel.needs_gptqmodel(*folder(tmp_path, *names, **config)) == wanted
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_four_bits_are_computed_by_the_kernel_that_has_float32(
     tmp_path: Path, config: dict[str, Any], backend: str | None
 ) -> None:
     _, said = folder(tmp_path, PACKED, **config)
-    options = gptqmodel_checkpoints.kernel(said)
+    options = gptqmodel.kernel(said)
     assert (options["quantization_config"].backend if options else None) == backend
 
 
@@ -81,7 +81,7 @@ def test_scales_are_as_they_are_stored(tmp_path: Path) -> None:
     module.register_buffer("scales", scales.to(torch.bfloat16).float())
     model = torch.nn.ModuleDict({"q_proj": module})
     assert not torch.equal(model.state_dict()["q_proj.scales"], scales.float())
-    gptqmodel_checkpoints._as_stored(tmp_path, model)
+    gptqmodel._as_stored(tmp_path, model)
     assert torch.equal(model.state_dict()["q_proj.scales"], scales.float())
 
 
@@ -96,10 +96,10 @@ def test_what_is_not_there_is_not_made_up(tmp_path: Path) -> None:
     for part in ("qweight", "scales", "qzeros"):
         module.register_buffer(part, torch.zeros(16, 64, dtype=torch.int32))
         with pytest.raises(CheckpointError, match=rf"lacks 1 parts .* k_proj\.{part}"):
-            gptqmodel_checkpoints._refuse_gaps(made, model)
+            gptqmodel._refuse_gaps(made, model)
         delattr(module, part)
     module.register_buffer("g_idx", torch.zeros(16, dtype=torch.int32))
-    gptqmodel_checkpoints._refuse_gaps(made, model)
+    gptqmodel._refuse_gaps(made, model)
     ordered, _ = folder(tmp_path, PACKED, desc_act=True)
     with pytest.raises(CheckpointError, match=r"lacks 1 parts .* k_proj\.g_idx"):
-        gptqmodel_checkpoints._refuse_gaps(ordered, model)
+        gptqmodel._refuse_gaps(ordered, model)

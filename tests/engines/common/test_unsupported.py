@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.engines.common import quantized_source
+from qpipe.engines.common import unsupported
 from qpipe.engines.precision import Cast, CastParams
 from qpipe.errors import CheckpointError
 from qpipe.stages import base
@@ -79,8 +79,8 @@ def test_the_method_is_named(tmp_path: Path, label: str, words: str) -> None:
     parts, config = FORMATS[label]()
     source = checkpoint(tmp_path, around(parts), quantization_config=config)
     with pytest.raises(CheckpointError, match=rf"already \({words}\); .*quantize\.dtype=source"):
-        quantized_source.refuse(source)
-    quantized_source.refuse(checkpoint(tmp_path, plain()))
+        unsupported.refuse_quantized(source)
+    unsupported.refuse_quantized(checkpoint(tmp_path, plain()))
 
 
 def _params(engine: type[base.Stage]) -> Any:
