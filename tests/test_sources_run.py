@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.gguf import ggml, quantize, stream, values
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.types import GGMLType
 from tests.cli import Answer, qpipe
 from tests.gguf.test_gguf_split import divide
@@ -67,11 +67,11 @@ def packed(whole: Path, out: Path, kind: GGMLType, number: int) -> None:
     for output in given.outputs:
         if len(output.shape) == 2 and kind.fits(output.shape[1]) and "token" not in output.name:
             data = ggml.quantize(output.rows.floats(0, output.shape[0]), kind)
-            outputs.append(Output(output.name, output.shape, kind, Packed(data, kind)))
+            outputs.append(OutputTensor(output.name, output.shape, kind, Packed(data, kind)))
         else:
             outputs.append(output)
     metadata = {**given.metadata, "general.file_type": values.u32(number)}
-    stream.write([stream.File(out, metadata, outputs)])
+    stream.write([stream.OutputFile(out, metadata, outputs)])
 
 
 @pytest.mark.parametrize(("kind", "number"), [(GGMLType.Q2_0, 41), (GGMLType.NVFP4, 39)])

@@ -51,7 +51,7 @@ def resuming(partial: Path) -> Iterator[tuple[Path, list[int]]]:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _LayerState:
     """All that the next layer hangs on; ``shards`` are the sizes of the files written so far."""
 
     done: int
@@ -109,7 +109,7 @@ class Layers:
             return
         folder = Path(self.writer.output_dir)
         files = sorted(folder.glob(_SHARDS))
-        kept = _Kept(
+        kept = _LayerState(
             self.done,
             {path.name: path.stat().st_size for path in files},
             {"quantized": quantized, "original": original},
@@ -123,15 +123,15 @@ class Layers:
     def clear(self) -> None:
         """The folder goes with the artifact's completion."""
 
-    def _load(self) -> _Kept:
+    def _load(self) -> _LayerState:
         import torch
 
         try:
-            return _Kept(**torch.load(self.path, map_location="cpu"))
+            return _LayerState(**torch.load(self.path, map_location="cpu"))
         except (EOFError, RuntimeError, TypeError, UnpicklingError) as error:
             raise self._useless(f"{self.path.name} cannot be read") from error
 
-    def _adopt(self, kept: _Kept, writer: Any) -> None:
+    def _adopt(self, kept: _LayerState, writer: Any) -> None:
         """Keep the files of the layers that are done and no others; take those out of the model."""
         from auto_round.utils import get_module
 

@@ -13,7 +13,7 @@ from qpipe.engines.common.checkpoint_files import OUTPUT
 from qpipe.gguf.checkpoint import read_tensors
 from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.gptqmodel import mended_loading, replaced
-from qpipe.packed.write import Entry, write
+from qpipe.packed.write import TensorStream, write
 
 # Rows at a time in GPTQModel's search for AWQ's clipping, where 256 do not divide them.
 _ROWS = 64
@@ -137,7 +137,7 @@ def rename_output(out: Path, source: Path) -> None:
         return
     path = tensors[mine].path
     entries = [
-        replace(Entry.copy(tensor), name=theirs if name == mine else name)
+        replace(TensorStream.copy(tensor), name=theirs if name == mine else name)
         for name, tensor in tensors.items()
         if tensor.path == path
     ]

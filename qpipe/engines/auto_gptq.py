@@ -79,6 +79,8 @@ class AutoGptq(IsolatedEngine):
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, config, dtype="fp16")
         (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
-        wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
+        wish = checkpoint_engine.wish(
+            self.tool, params, checkpoint_engine.read_target(params, work)
+        )
         made = checkpoint_engine.facts(work.out, source=source, wish=wish)
         return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])

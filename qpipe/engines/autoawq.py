@@ -93,7 +93,7 @@ class AutoAwq(IsolatedEngine):
             _require_known(jsonfile.load(order.configs["model"]))
         if "model" not in order.inputs:
             return
-        asked = checkpoint_engine.asked(params, order)
+        asked = checkpoint_engine.read_target(params, order)
         _require_known(asked.config)
         for name, (rows, columns) in asked.quantized.items():
             if ROUTER.search(name):
@@ -132,7 +132,9 @@ class AutoAwq(IsolatedEngine):
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, found.pop("config"), dtype="fp16")
         given = sum(map(len, samples))
-        wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
+        wish = checkpoint_engine.wish(
+            self.tool, params, checkpoint_engine.read_target(params, work)
+        )
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
         return facts.adding(
             notes=[*_notes(found["tokens"], given), *(facts.notes or ())],

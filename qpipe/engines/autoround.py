@@ -10,9 +10,9 @@ from pydantic import model_validator
 
 from qpipe.core.key import Json
 from qpipe.engines._autoround_layers import resuming
-from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
-from qpipe.engines.common.methods import AutoRoundParams
+from qpipe.engines.common.methods import AutoRoundMethodParams
 from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import CheckpointError, RecipeError
@@ -39,7 +39,7 @@ _MIXTRAL = (
 )
 
 
-class AutoroundParams(AutoRoundParams):
+class AutoroundParams(AutoRoundMethodParams):
     """A GGUF file's type says bits and groups."""
 
     RULES = ("bits", "group_size", "skip")
@@ -117,7 +117,7 @@ class Autoround(CheckpointEngine):
         return file_facts(task.out / GGUF_FILE).adding(calibration_tokens=task.tokens)
 
     @classmethod
-    def allow(cls, params: AutoroundParams, asked: Asked) -> None:
+    def allow(cls, params: AutoroundParams, asked: Target) -> None:
         """A GGUF file's type has groups of its own, and falls back where they do not fit."""
         if params.gguf:
             return

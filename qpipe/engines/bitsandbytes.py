@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from qpipe.core.key import Json
 from qpipe.engines.common import unsupported
-from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.methods import BnbParams
 from qpipe.engines.common.unsupported import NOT_LINEAR
 
@@ -31,7 +31,7 @@ class Bitsandbytes(CheckpointEngine):
     EXTRA = "bnb"
 
     @classmethod
-    def allow(cls, params: BitsandbytesParams, asked: Asked) -> None:
+    def allow(cls, params: BitsandbytesParams, asked: Target) -> None:
         """Raises RecipeError for experts."""
         instead = "quantize=rtn, quantize=gptq or quantize=gguf"
         unsupported.refuse_experts("bitsandbytes", asked.quantized, instead)

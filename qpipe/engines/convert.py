@@ -201,7 +201,7 @@ class PydistConvert(base.Stage):
 
 
 def _twice(checkpoint: Path) -> list[str]:
-    said = unsupported.quantization(checkpoint)
+    said = unsupported.quantization_settings(checkpoint)
     if said is None:
         return []
     return [

@@ -129,6 +129,8 @@ class Exl2(_Exllama):
         quantization = transformers4_config.quantization(work.out)
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, quantization, dtype="fp16")
-        wish = checkpoint_engine.wish(self.tool, params, checkpoint_engine.asked(params, work))
+        wish = checkpoint_engine.wish(
+            self.tool, params, checkpoint_engine.read_target(params, work)
+        )
         made = checkpoint_engine.facts(work.out, source=source, wish=wish)
         return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])

@@ -29,7 +29,7 @@ class NativeParams(gguf_engine.GgufParams):
     engine: Literal["native"] = "native"
 
 
-Task = tuple[NativeParams, base.Work]
+LevelWork = tuple[NativeParams, base.Work]
 
 
 class NativeGguf(Engine):
@@ -86,7 +86,7 @@ class NativeGguf(Engine):
         (facts,) = self.run_all([(params, work)])
         return facts
 
-    def run_all(self, tasks: Sequence[Task]) -> Sequence[ModelFacts]:
+    def run_all(self, tasks: Sequence[LevelWork]) -> Sequence[ModelFacts]:
         """In one pass over the model, as far as it is to be read in the same way."""
         passes: dict[object, list[int]] = {}
         for number, task in enumerate(tasks):
@@ -102,14 +102,14 @@ def _reading(params: NativeParams, work: base.Work) -> object:
     return work.inputs["model"], params.via, params.name, params.pretokenizer
 
 
-def _one_pass(tasks: Sequence[Task]) -> list[ModelFacts]:
+def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
     from qpipe.gguf import split, stream
     from qpipe.gguf.quantize import read
 
     source = gguf_engine.source(*tasks[0])
     file = source if isinstance(source, Path) else None
     made: list[tuple[ModelFacts, list[str]]] = []  # notes come until all is written
-    files: list[stream.File] = []
+    files: list[stream.OutputFile] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
         notes: list[str] = []

@@ -20,7 +20,7 @@ from pydantic import field_validator
 from qpipe.core.key import Json
 from qpipe.engines._gptqmodel_architectures import check
 from qpipe.engines._gptqmodel_mends import mended, rename_output
-from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.checkpoint_files import OUTPUT
 from qpipe.engines.common.methods import AwqParams, GptqParams
 from qpipe.errors import RecipeError, StageError
@@ -129,7 +129,7 @@ class GptqmodelGptq(_Gptqmodel):
     EXTRA = "gptq"
 
     @classmethod
-    def allow(cls, params: GptqmodelGptqParams, asked: Asked) -> None:
+    def allow(cls, params: GptqmodelGptqParams, asked: Target) -> None:
         """Raises RecipeError too for an output matrix that is not there, and for shapes that 3
         bits do not pack."""
         super().allow(params, asked)
@@ -175,7 +175,7 @@ class GptqmodelAwq(_Gptqmodel):
     EXTRA = "awq"
 
     @classmethod
-    def allow(cls, params: GptqmodelAwqParams, asked: Asked) -> None:
+    def allow(cls, params: GptqmodelAwqParams, asked: Target) -> None:
         """Raises RecipeError too for rows that fill no words."""
         for name, (rows, _) in asked.quantized.items():
             if rows % _ROWS_OF_AWQ and not _LEFT_ALONE.search(name):

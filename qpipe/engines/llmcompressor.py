@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.methods import AwqParams, GptqParams, Int8Params, RtnParams
 from qpipe.engines.common.module_rules import ModuleRule
 from qpipe.errors import RecipeError
@@ -77,7 +77,7 @@ class _Llmcompressor(CheckpointEngine):
     PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 
     @classmethod
-    def allow(cls, params: Any, asked: Asked) -> None:
+    def allow(cls, params: Any, asked: Target) -> None:
         """Raises RecipeError for groups that rows do not fill, and for rules for experts that it
         knows by other names."""
         super().allow(params, asked)
@@ -176,7 +176,7 @@ class LlmcompressorInt8(_Llmcompressor):
     EXTRA = "int8"
 
     @classmethod
-    def allow(cls, params: LlmcompressorInt8Params, asked: Asked) -> None:
+    def allow(cls, params: LlmcompressorInt8Params, asked: Target) -> None:
         """Raises RecipeError for experts."""
         super().allow(params, asked)
         if any(".experts." in name for name in asked.quantized):

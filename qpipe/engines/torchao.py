@@ -7,7 +7,7 @@ from typing import Literal
 
 from qpipe.core.key import Json
 from qpipe.engines.common import unsupported
-from qpipe.engines.common.checkpoint_engine import Asked, CheckpointEngine, Task
+from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.methods import Int8Params
 
 
@@ -28,7 +28,7 @@ class Torchao(CheckpointEngine):
     EXTRA = "int8"
 
     @classmethod
-    def allow(cls, params: TorchaoParams, asked: Asked) -> None:
+    def allow(cls, params: TorchaoParams, asked: Target) -> None:
         """Raises RecipeError for experts."""
         instead = "quantize=rtn quantize.bits=8, quantize=gptq or quantize=gguf"
         unsupported.refuse_experts("torchao", asked.quantized, instead)

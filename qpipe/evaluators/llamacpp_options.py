@@ -20,7 +20,7 @@ def _switch(value: object) -> object:
 
 
 class KvOptions(TypedDict):
-    """Options in the form that `qpipe.llamacpp.context.ContextOptions` takes."""
+    """Options in the form that `qpipe.llamacpp.context.LlamaContextOptions` takes."""
 
     type_k: str
     type_v: str

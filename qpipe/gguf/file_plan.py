@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from qpipe.gguf import stream, values
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.types import GGMLType
 
 
@@ -43,7 +43,7 @@ class FilePlan:
     architecture: str
     file_type: str
     metadata: values.Metadata
-    outputs: list[Output]
+    outputs: list[OutputTensor]
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,6 +85,6 @@ class FilePlan:
         *,
         progress: stream.Progress | None = None,
         check: Callable[[Path], None] | None = None,
-    ) -> stream.File:
+    ) -> stream.OutputFile:
         """It, to be written to ``out`` beside others of the same source."""
-        return stream.File(out, self.metadata, self.outputs, progress, check)
+        return stream.OutputFile(out, self.metadata, self.outputs, progress, check)

@@ -16,7 +16,7 @@ from gguf.gguf_writer import GGUFValue
 from qpipe.gguf import card, jsonfile, rope, values
 from qpipe.gguf.arch.base import Architecture, Dims
 from qpipe.gguf.checkpoint import Checkpoint
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config
 from qpipe.gguf.ftypes import FileType
 
@@ -24,7 +24,7 @@ QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 
 
 def description(
-    checkpoint: Checkpoint, arch: str, *, name: str, outputs: Sequence[Output]
+    checkpoint: Checkpoint, arch: str, *, name: str, outputs: Sequence[OutputTensor]
 ) -> values.Metadata:
     """``general.*``: name, authorship, licence, sampling defaults, from name and model card.
 
@@ -70,7 +70,7 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     return found
 
 
-def _weights(outputs: Sequence[Output]) -> tuple[int, int, int, int]:
+def _weights(outputs: Sequence[OutputTensor]) -> tuple[int, int, int, int]:
     """(all weights, those outside the experts, those of one expert in each layer, experts);
     source: gguf_writer.py, get_total_parameter_count."""
     stacks = [output.shape for output in outputs if "_exps." in output.name]

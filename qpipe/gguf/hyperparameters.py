@@ -14,7 +14,7 @@ _70B = {"llama": 80, "llama-embed": 80, "qwen2": 80, "deci": 80, "olmo": 80, "ja
 
 
 @dataclass(frozen=True)
-class Model:
+class Hyperparameters:
     """Hyperparameters as llama.cpp reads them (src/llama-model.cpp, load_hparams).
 
     ``tied``: the embeddings are the output matrix too. ``layers`` counts those that predict
@@ -30,7 +30,7 @@ class Model:
     tied: bool = False
 
     @classmethod
-    def of(cls, metadata: values.Metadata, names: Container[str]) -> Model:
+    def of(cls, metadata: values.Metadata, names: Container[str]) -> Hyperparameters:
         """Read from a GGUF model's metadata and the names of its tensors.
 
         Raises `CheckpointError` for a field that is no number.

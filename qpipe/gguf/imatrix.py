@@ -24,7 +24,7 @@ import numpy.typing as npt
 from qpipe import errors
 from qpipe.gguf import reader, stream, values
 from qpipe.gguf.categories import Category, category_of
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.reader import GGUFFile, Tensor
 from qpipe.gguf.types import GGMLType
 from qpipe.support.files import open_file, read_file
@@ -261,12 +261,12 @@ def write(
         "imatrix.chunk_count": values.u32(chunks),
         "imatrix.chunk_size": values.u32(chunk_size),
     }
-    stream.write([stream.File(out, metadata, list(_outputs(out, entries)))])
+    stream.write([stream.OutputFile(out, metadata, list(_outputs(out, entries)))])
 
 
 def _outputs(
     out: Path, entries: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]]
-) -> Iterator[Output]:
+) -> Iterator[OutputTensor]:
     for name in sorted(entries):
         sums, counts = (np.asarray(part, np.float32).ravel() for part in entries[name])
         assert sums.size % counts.size == 0, (name, sums.size, counts.size)
@@ -275,4 +275,4 @@ def _outputs(
             # ggml counts no dimensions of 1 at the end, which is the front here.
             shape = rows.shape if len(rows) > 1 else rows.shape[1:]
             origin = f"{out}: tensor {name + suffix!r}"
-            yield Output(name + suffix, shape, GGMLType.F32, _Rows(origin, rows))
+            yield OutputTensor(name + suffix, shape, GGMLType.F32, _Rows(origin, rows))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from qpipe import errors
 from qpipe.gguf import ggml, mixture, types
 from qpipe.gguf.categories import Category, category_of
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.types import GGMLType
@@ -25,7 +25,9 @@ _INDIFFERENT = (
 )
 
 
-def weighted(outputs: Sequence[Output], weights: IMatrix | None, ftype: FileType) -> list[Output]:
+def weighted(
+    outputs: Sequence[OutputTensor], weights: IMatrix | None, ftype: FileType
+) -> list[OutputTensor]:
     """``outputs`` with the weights of each; ``ftype`` is the file's.
 
     Raises `RecipeError` or `DataError` for tensors whose type needs weights that are not there,
@@ -50,7 +52,7 @@ def weighted(outputs: Sequence[Output], weights: IMatrix | None, ftype: FileType
     return found
 
 
-def notes(outputs: Sequence[Output], weights: IMatrix) -> tuple[str, ...]:
+def notes(outputs: Sequence[OutputTensor], weights: IMatrix) -> tuple[str, ...]:
     """Notes of what ``weights`` lacks for tensors that would use it, by name."""
     heard = [output for output in outputs if _listens(output)]
     bare = [output.name for output in heard if output.imatrix is None]
@@ -71,29 +73,29 @@ def notes(outputs: Sequence[Output], weights: IMatrix) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _listens(output: Output) -> bool:
+def _listens(output: OutputTensor) -> bool:
     """Embeddings are left out: no importance matrix knows them."""
     written = output.rows.type != output.type and output.type not in _INDIFFERENT
     return written and category_of(output.name) is not Category.EMBEDDING
 
 
-def _weighted(output: Output, weights: IMatrix | None) -> Output:
+def _weighted(output: OutputTensor, weights: IMatrix | None) -> OutputTensor:
     if weights is None or _is_kept(output):
         return output
     return replace(output, imatrix=weights.of(output.name, output.shape))
 
 
-def _is_kept(output: Output) -> bool:
+def _is_kept(output: OutputTensor) -> bool:
     return output.type in types.FLOATS or output.rows.type == output.type
 
 
-def _needs(output: Output, ftype: FileType) -> bool:
+def _needs(output: OutputTensor, ftype: FileType) -> bool:
     """True if the tensor cannot be written without weights."""
     needed = mixture.needs_imatrix(output.name, output.type, ftype)
     return not _is_kept(output) and (needed or output.type in ggml.NEED_IMATRIX)
 
 
-def _unmeasured(lacking: list[Output], weights: IMatrix, ftype: FileType) -> errors.DataError:
+def _unmeasured(lacking: list[OutputTensor], weights: IMatrix, ftype: FileType) -> errors.DataError:
     """Tensors without an entry, which no text gives one: any text meets every matrix that is used.
 
     Some are never multiplied with, such as attn_k and attn_v of the layers of Gemma 3n that share
@@ -109,7 +111,7 @@ def _unmeasured(lacking: list[Output], weights: IMatrix, ftype: FileType) -> err
     )
 
 
-def _rules(lacking: list[Output]) -> dict[str, str]:
+def _rules(lacking: list[OutputTensor]) -> dict[str, str]:
     """A type for each kind of tensor, as rules without a backslash, which shells would eat."""
     layers: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}

@@ -11,7 +11,7 @@ from typing import Any
 from qpipe import errors
 from qpipe.gguf import checkpoint, ftypes, jsonfile, mixture, reader, safetensors, split, values
 from qpipe.gguf.config import Config
-from qpipe.gguf.hyperparameters import Model
+from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.reader import GGUFFile
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.support.files import exists, is_file, is_folder
@@ -29,7 +29,7 @@ _PROVENANCE_PREFIXES = ("general.source.", "general.base_model.", "qpipe.")
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorSummary:
     """One tensor as it is shown."""
 
     name: str
@@ -92,7 +92,8 @@ def _gguf(file: GGUFFile, files: Sequence[Path] = ()) -> dict[str, Any]:
     """A file, or the model that it and the other ``files`` are."""
     arch = file.architecture
     entries = [
-        Entry(t.name, t.type.name, list(reversed(t.shape)), t.nbytes) for t in file.tensors.values()
+        TensorSummary(t.name, t.type.name, list(reversed(t.shape)), t.nbytes)
+        for t in file.tensors.values()
     ]
     return {
         "path": str(file.path),
@@ -118,8 +119,8 @@ def _notes(file: GGUFFile) -> list[str]:
         return []
     ordered = mixture.by_layer(file.tensors.values())
     try:
-        model = Model.of(file.metadata, file.tensors)
-        choice = mixture.forecast(ordered, model, mixture.Wanted.of(file.file_type))
+        model = Hyperparameters.of(file.metadata, file.tensors)
+        choice = mixture.forecast(ordered, model, mixture.TypeRequest.of(file.file_type))
     except errors.QpipeError:  # no file of llama-quantize's, so its name tells nothing of types
         return []
     made = tuple(f for f in choice.fallbacks if file.tensors[f.name].type is f.given)
@@ -243,7 +244,7 @@ def _tokenizer(folder: Path) -> dict[str, Any] | None:
 
 
 def _safetensors(path: Path, tensors: list[StoredTensor]) -> dict[str, Any]:
-    entries = [Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in tensors]
+    entries = [TensorSummary(t.name, t.dtype, list(t.shape), t.nbytes) for t in tensors]
     files = {tensor.path for tensor in tensors} or {path}
     return {
         "path": str(path),
@@ -261,7 +262,7 @@ def _safetensors(path: Path, tensors: list[StoredTensor]) -> dict[str, Any]:
     }
 
 
-def sizes(entries: Iterable[Entry], file_bytes: int) -> dict[str, Any]:
+def sizes(entries: Iterable[TensorSummary], file_bytes: int) -> dict[str, Any]:
     """Weights, bytes, and bits per weight of all tensors together."""
     entries = list(entries)
     parameters = sum(math.prod(entry.shape) for entry in entries)
@@ -274,7 +275,7 @@ def sizes(entries: Iterable[Entry], file_bytes: int) -> dict[str, Any]:
     }
 
 
-def types(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:
+def types(entries: Iterable[TensorSummary]) -> dict[str, dict[str, int]]:
     """Tensors by type, the type with most bytes first."""
     found: dict[str, dict[str, int]] = {}
     for entry in entries:

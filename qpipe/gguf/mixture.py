@@ -14,7 +14,7 @@ from qpipe import errors
 from qpipe.gguf import ftypes, types
 from qpipe.gguf.categories import Category, category_of, quantizable
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.hyperparameters import Model
+from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.rules import Rules
 from qpipe.gguf.types import GGMLType
 
@@ -62,7 +62,7 @@ _TensorT = TypeVar("_TensorT", bound=Typed)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TypeRequest:
     """The types that a recipe asks for.
 
     ``rules`` go before the name's own, the last that matches counts, and no other type stands in
@@ -86,7 +86,7 @@ class Wanted:
         pure: bool = False,
         output_tensor_type: str | None = None,
         token_embedding_type: str | None = None,
-    ) -> Wanted:
+    ) -> TypeRequest:
         """Checked names; `RecipeError` naming the field otherwise."""
 
         def parsed(name: str | None, where: str) -> GGMLType | None:
@@ -106,7 +106,7 @@ class Wanted:
 
     def changes(self, file_type: str) -> bool:
         """True unless a file of the quantization ``file_type`` is what is asked for already."""
-        return file_type != self.ftype.name or self != Wanted(self.ftype)
+        return file_type != self.ftype.name or self != TypeRequest(self.ftype)
 
 
 def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
@@ -162,7 +162,11 @@ def _either(numbers: Iterable[int]) -> str:
 
 
 def choose(
-    tensors: Sequence[Typed], model: Model, wanted: Wanted, *, has_imatrix: bool = False
+    tensors: Sequence[Typed],
+    model: Hyperparameters,
+    wanted: TypeRequest,
+    *,
+    has_imatrix: bool = False,
 ) -> Choice:
     """The types of ``tensors``, which come in the order of the file to be.
 
@@ -175,7 +179,7 @@ def choose(
     return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
 
 
-def forecast(tensors: Sequence[Typed], model: Model, wanted: Wanted) -> Choice:
+def forecast(tensors: Sequence[Typed], model: Hyperparameters, wanted: TypeRequest) -> Choice:
     """`choose` for a model that may be another: wishes that none of its tensors hears are none."""
     chooser = _Chooser(tensors, model, wanted, has_imatrix=False)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
@@ -221,7 +225,12 @@ class _Chooser:
     """The wishes and rules for one file, and which of the wishes had an effect."""
 
     def __init__(
-        self, tensors: Iterable[Typed], model: Model, wanted: Wanted, *, has_imatrix: bool
+        self,
+        tensors: Iterable[Typed],
+        model: Hyperparameters,
+        wanted: TypeRequest,
+        *,
+        has_imatrix: bool,
     ) -> None:
         self.model = model
         self.wanted = wanted

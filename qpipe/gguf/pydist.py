@@ -26,7 +26,7 @@ from qpipe.gguf import checkpoint, dequantizing, jsonfile, reader, values
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.vocab import special
 from qpipe.gguf.vocab.base import TokenType
-from qpipe.hf.quantized import settings
+from qpipe.hf.quantized import read_settings
 from qpipe.machine import program
 from qpipe.machine.program import ProgramError
 from qpipe.support import extras
@@ -101,7 +101,7 @@ def require_readable(source: Path) -> Checkpoint:
     Raises `CheckpointError` where they do, or where it is damaged.
     """
     opened = checkpoint.open_checkpoint(source)  # named better here than there
-    quantization = settings(source, opened.config.fields)
+    quantization = read_settings(source, opened.config.fields)
     why = None if quantization is None else dequantizing.obstacle(quantization, opened.tensors)
     if quantization is not None and why is not None:
         raise errors.CheckpointError(f"{quantization.refusal}. {_tool()} cannot read it, for {why}")

@@ -13,12 +13,12 @@ from pathlib import Path
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
 from qpipe.gguf import imatrix_use, mixture, split, stream, types, values
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.hyperparameters import Model
+from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.imatrix import IMatrix
-from qpipe.gguf.mixture import Wanted, by_layer
+from qpipe.gguf.mixture import TypeRequest, by_layer
 from qpipe.gguf.rows import GGUFRows
 from qpipe.gguf.types import GGMLType
 
@@ -29,7 +29,7 @@ def quantize(
     source: Path | FilePlan,
     out: Path,
     *,
-    ftype: str | Wanted,
+    ftype: str | TypeRequest,
     imatrix: Path | None = None,
     provenance: Mapping[str, str] | None = None,
     threads: int = 1,
@@ -48,12 +48,12 @@ def quantize(
 
 def prepare(
     source: Path | FilePlan,
-    ftype: str | Wanted,
+    ftype: str | TypeRequest,
     *,
     imatrix: Path | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> FilePlan:
-    """``source`` under the quantization name ``ftype``, or as `Wanted` says; no weight is read.
+    """``source`` under the quantization name ``ftype``, or as `TypeRequest` says; reads no weight.
 
     ``source`` is a GGUF file, or what `convert.prepare` says of a checkpoint, whose precision
     there is what is quantized. ``imatrix`` is an importance matrix file. ``provenance`` becomes
@@ -63,7 +63,7 @@ def prepare(
     an importance matrix where there is none; `CheckpointError` for a source that is damaged or
     already quantized; `DataError` for an unusable importance matrix.
     """
-    wanted = Wanted.of(ftype) if isinstance(ftype, str) else ftype
+    wanted = TypeRequest.of(ftype) if isinstance(ftype, str) else ftype
     if isinstance(source, Path):
         given = read(source)
     else:
@@ -89,18 +89,18 @@ def read(source: Path) -> FilePlan:
     is damaged or not all there."""
     file = split.read(source)
     outputs = [
-        Output(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
+        OutputTensor(tensor.name, tensor.shape, tensor.type, GGUFRows(file, tensor))
         for tensor in file.tensors.values()
     ]
     return FilePlan(file.architecture, file.file_type, file.metadata, outputs)
 
 
 def _typed(
-    given: FilePlan, wanted: Wanted, weights: IMatrix | None
-) -> tuple[list[Output], tuple[str, ...]]:
+    given: FilePlan, wanted: TypeRequest, weights: IMatrix | None
+) -> tuple[list[OutputTensor], tuple[str, ...]]:
     """The tensors to write, in llama-quantize's order, each with its type; notes on types."""
     ordered = by_layer(given.outputs)
-    model = Model.of(given.metadata, given.types)
+    model = Hyperparameters.of(given.metadata, given.types)
     choice = mixture.choose(ordered, model, wanted, has_imatrix=weights is not None)
     kept = {
         output.name: output.type
@@ -118,7 +118,7 @@ def _typed(
     return typed, (*choice.notes(), *_kept(kept))
 
 
-def is_published_so(output: Output) -> bool:
+def is_published_so(output: OutputTensor) -> bool:
     """True if a matrix has no other form: the experts of checkpoints such as gpt-oss in MXFP4."""
     return output.type is GGMLType.MXFP4 and "_exps." in output.name
 

@@ -113,7 +113,7 @@ def read(path: Path) -> GGUFFile:
         if size < 24:
             raise _broken(path, f"it is {size} bytes long, too short for a header", _AGAIN)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _Parser(path, memoryview(mapped)).parse()
+    return _HeaderParser(path, memoryview(mapped)).parse()
 
 
 _AGAIN = "download or convert it again"
@@ -123,7 +123,7 @@ def _broken(path: Path, what: str, fix: str) -> errors.CheckpointError:
     return errors.CheckpointError(f"{path}: not a usable GGUF file: {what}; {fix}")
 
 
-class _Parser:
+class _HeaderParser:
     def __init__(self, path: Path, buffer: memoryview) -> None:
         self.path = path
         self.buffer = buffer

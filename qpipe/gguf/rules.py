@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from qpipe import errors
 from qpipe.gguf.categories import Category, category_of
 from qpipe.gguf.ftypes import FileType
-from qpipe.gguf.hyperparameters import Model
+from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.types import GGMLType
 
 _T = GGMLType
@@ -48,7 +48,7 @@ class Rules:
     def __init__(
         self,
         ftype: FileType,
-        model: Model,
+        model: Hyperparameters,
         names: Sequence[str],
         *,
         has_imatrix: bool,

@@ -21,7 +21,7 @@ _OWN = (NUMBER, COUNT, TENSORS, "general.alignment")
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitName:
     """A part of a model, as its file's name has it: ``number`` (from 1) of ``count``."""
 
     stem: str
@@ -33,12 +33,12 @@ class Part:
         return [f"{self.stem}-{i:05d}-of-{self.count:05d}.gguf" for i in range(1, self.count + 1)]
 
 
-def named(name: str) -> Part | None:
+def named(name: str) -> SplitName | None:
     """The part that a file of this name is; None for a model in one file."""
     match = _NAME.fullmatch(name)
     if match is None:
         return None
-    part = Part(match["stem"], int(match["number"]), int(match["count"]))
+    part = SplitName(match["stem"], int(match["number"]), int(match["count"]))
     return part if 1 <= part.number <= part.count and part.count > 1 else None
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from qpipe import errors
 from qpipe.gguf import chunks, values
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from qpipe.machine.disks import is_full
 from qpipe.support.bounded_pool import in_order
@@ -37,28 +37,28 @@ Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class File:
+class OutputFile:
     """A file to write; ``progress`` may be told of it. ``check`` is shown the file once all of it
     but the weights is written."""
 
     out: Path
     metadata: Mapping[str, bytes]
-    outputs: Sequence[Output]
+    outputs: Sequence[OutputTensor]
     progress: Progress | None = None
     check: Callable[[Path], None] | None = None
 
 
-def write(files: Sequence[File], *, threads: int = 1) -> None:
+def write(files: Sequence[OutputFile], *, threads: int = 1) -> None:
     """Write files of the same source; on any error nothing is left under their names.
 
     Tensors of one name have the same rows in all files. Raises `CheckpointError` for a weight that
     is no finite number, `OutOfSpaceError` for a full disk, and what a file's ``check`` raises.
     """
     with ExitStack() as stack:
-        opened = [_Opened(file, stack.enter_context(_replacing(file.out))) for file in files]
+        opened = [_OpenFile(file, stack.enter_context(_replacing(file.out))) for file in files]
         pool = stack.enter_context(ThreadPoolExecutor(max(1, threads)))
         for output in files[0].outputs:
-            kinds = _kinds([(file, file.outputs[output.name]) for file in opened])
+            kinds = _variants([(file, file.outputs[output.name]) for file in opened])
             jobs = chunks.chunks([kind.output for kind in kinds])
             for parts in in_order(pool, jobs, ahead=2 * max(1, threads)):
                 for kind, part in zip(kinds, parts, strict=True):
@@ -66,7 +66,7 @@ def write(files: Sequence[File], *, threads: int = 1) -> None:
                         file.append(output.name, part)
 
 
-def size(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> int:
+def size(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> int:
     """The bytes of the file that `write` would write."""
     data = sum(_padded(output.nbytes) for output in outputs)
     return len(header(metadata, outputs)) + data
@@ -76,7 +76,7 @@ def _padded(nbytes: int) -> int:
     return nbytes + -nbytes % DEFAULT_ALIGNMENT
 
 
-def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
+def header(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> bytes:
     """Everything in front of the tensor data, padded to the alignment."""
     parts = [MAGIC, struct.pack("<IQQ", VERSION, len(outputs), len(metadata))]
     for key, value in metadata.items():
@@ -91,10 +91,10 @@ def header(metadata: Mapping[str, bytes], outputs: Sequence[Output]) -> bytes:
     return joined + bytes(-len(joined) % DEFAULT_ALIGNMENT)
 
 
-class _Opened:
+class _OpenFile:
     """A file while it is written: its header is, and each tensor has its place."""
 
-    def __init__(self, file: File, stream: BinaryIO) -> None:
+    def __init__(self, file: OutputFile, stream: BinaryIO) -> None:
         self._stream, self._progress = stream, file.progress
         self.outputs = {output.name: output for output in file.outputs}
         self._written, self._total = 0, sum(output.nbytes for output in file.outputs)
@@ -121,25 +121,25 @@ class _Opened:
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _Variant:
     """A tensor in one type, and the files that want it so."""
 
-    output: Output
-    files: list[_Opened]
+    output: OutputTensor
+    files: list[_OpenFile]
 
-    def serves(self, output: Output) -> bool:
+    def serves(self, output: OutputTensor) -> bool:
         """True if the bytes of ``output`` are the same as this tensor's."""
         mine, its = self.output.imatrix, output.imatrix
         same = mine is its or (mine is not None and its is not None and np.array_equal(mine, its))
         return same and (self.output.type, self.output.via) == (output.type, output.via)
 
 
-def _kinds(wanted: Iterable[tuple[_Opened, Output]]) -> list[_Kind]:
-    kinds: list[_Kind] = []
+def _variants(wanted: Iterable[tuple[_OpenFile, OutputTensor]]) -> list[_Variant]:
+    kinds: list[_Variant] = []
     for file, output in wanted:
         kind = next((kind for kind in kinds if kind.serves(output)), None)
         if kind is None:
-            kinds.append(_Kind(output, [file]))
+            kinds.append(_Variant(output, [file]))
         else:
             kind.files.append(file)
     return kinds

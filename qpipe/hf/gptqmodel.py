@@ -23,7 +23,7 @@ from typing import Any
 
 from qpipe.errors import CheckpointError
 from qpipe.hf.implementations import link_without, wants_package
-from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
+from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_settings
 
 _EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
 _PLAIN = re.compile(r"\.\d+\..*\.weight$")
@@ -33,7 +33,7 @@ _PARTS = (".qweight", ".qzeros", ".scales")
 _WITHOUT_LAYERS = ("mpt",)
 
 
-def needs_gptqmodel(folder: Path, said: Settings) -> bool:
+def needs_gptqmodel(folder: Path, said: QuantizationSettings) -> bool:
     """True if GPTQModel has to read the checkpoint, and not transformers."""
     if said.method not in ("gptq", "awq"):
         return False
@@ -91,7 +91,7 @@ def _refuse_gaps(folder: Path, model: Any) -> None:
 
     The order of columns (g_idx) is only there to be read where they were reordered (desc_act).
     """
-    said = settings(folder, read_object(folder / CONFIG))
+    said = read_settings(folder, read_object(folder / CONFIG))
     ordered = said is not None and said.fields.get("desc_act") is True
     parts = (*_PARTS, *((".g_idx",) if ordered else ()))
     asked = {name for name in model.state_dict() if name.endswith(parts)}
@@ -102,7 +102,7 @@ def _refuse_gaps(folder: Path, model: Any) -> None:
         )
 
 
-def kernel(said: Settings) -> dict[str, Any]:
+def kernel(said: QuantizationSettings) -> dict[str, Any]:
     """The option of ``from_pretrained`` for a checkpoint of 4 bits on a CPU: torch's plain kernel,
     in float32; none for others, which have it anyway.
 

@@ -10,7 +10,7 @@ from typing import Any
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.hf import gptqmodel, missing_weights, precision
 from qpipe.hf.implementations import wants_package
-from qpipe.hf.quantized import CONFIG, Settings, read_object, settings
+from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_settings
 from qpipe.support import extras
 from qpipe.support.reasons import reason
 
@@ -30,7 +30,7 @@ _FOREIGN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """``model`` is a transformers model in evaluation mode on ``device``, computing in ``dtype``.
 
     ``method`` is how its weights are quantized, None for a plain one.
@@ -48,7 +48,7 @@ def quantization(folder: Path) -> str | None:
 
     Raises CheckpointError if there is no readable config.json.
     """
-    said = settings(folder, _config(folder))
+    said = read_settings(folder, _config(folder))
     return None if said is None else said.method or "unnamed"
 
 
@@ -56,7 +56,7 @@ def _config(folder: Path) -> dict[str, Any]:
     return read_object(folder / CONFIG)
 
 
-def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
+def load(folder: Path, *, gguf_file: str | None = None) -> LoadedModel:
     """Load the checkpoint in ``folder``, or dequantize the GGUF file of that name in it.
 
     On a CPU everything is computed in float32, bf16 being slow there, but for formats that cannot
@@ -70,7 +70,7 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    said = None if gguf_file is not None else settings(folder, _config(folder))
+    said = None if gguf_file is not None else read_settings(folder, _config(folder))
     method = None if said is None else said.method or "unnamed"
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if said is not None:
@@ -94,11 +94,11 @@ def load(folder: Path, *, gguf_file: str | None = None) -> Loaded:
     if said is not None and device == "cpu" and precision.on_cpu(said) == precision.FLOAT32:
         precision.widen(model)
     model.eval()
-    return Loaded(model, method, str(model.dtype).removeprefix("torch."), device)
+    return LoadedModel(model, method, str(model.dtype).removeprefix("torch."), device)
 
 
 def _read(
-    folder: Path, said: Settings | None, *, device: str, gguf_file: str | None
+    folder: Path, said: QuantizationSettings | None, *, device: str, gguf_file: str | None
 ) -> tuple[Any, dict[str, Any]]:
     """The model by transformers, and what it found missing or left over."""
     import torch
@@ -138,7 +138,7 @@ def _compute_plainly(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _refuse_unknown(folder: Path, said: Settings) -> None:
+def _refuse_unknown(folder: Path, said: QuantizationSettings) -> None:
     """transformers computes a model that is quantized in a way unknown to it as if it were not."""
     import transformers
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
@@ -151,25 +151,25 @@ def _refuse_unknown(folder: Path, said: Settings) -> None:
         )
 
 
-def _own_config(folder: Path, said: Settings | None) -> dict[str, Any]:
+def _own_config(folder: Path, said: QuantizationSettings | None) -> dict[str, Any]:
     """The config where transformers would not find, or not understand, what config.json says."""
     from transformers import AutoConfig
 
     elsewhere = wants_package(_config(folder), folder / CONFIG)
-    settings = None if said is None else _own_settings(folder, said)
-    if settings is None and not elsewhere:
+    read_settings = None if said is None else _own_settings(folder, said)
+    if read_settings is None and not elsewhere:
         return {}
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if elsewhere:
         # The Auto class passes over its argument of that name where config.json has
         # _attn_implementation (5.17).
         config._attn_implementation = "sdpa"
-    if settings is not None:
-        config.quantization_config = settings
+    if read_settings is not None:
+        config.quantization_config = read_settings
     return {"config": config}
 
 
-def _own_settings(folder: Path, said: Settings) -> dict[str, Any] | None:
+def _own_settings(folder: Path, said: QuantizationSettings) -> dict[str, Any] | None:
     """The ``quantization_config`` that transformers needs; None if it is there already."""
     found = said.for_transformers
     if said.method == "auto-round" and said.fields.get("packing_format") == "auto_round:fp8":

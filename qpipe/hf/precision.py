@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qpipe.hf.quantized import Settings
+from qpipe.hf.quantized import QuantizationSettings
 
 FLOAT32, BFLOAT16, STORED = "float32", "bfloat16", "auto"
 
 
-def on_cpu(said: Settings) -> str:
+def on_cpu(said: QuantizationSettings) -> str:
     """One of the names above; STORED is that of the checkpoint's other weights."""
     if said.method == "compressed-tensors" and any(map(_is_micro, _groups(said.fields))):
         # compressed-tensors 0.19 gives bfloat16 out of four bits and out of scales that are powers

@@ -44,7 +44,7 @@ _MOST = 100_000_000  # bytes of a header: safetensors/src/tensor.rs, MAX_HEADER_
 
 
 @dataclass(frozen=True)
-class Settings:
+class QuantizationSettings:
     """``fields`` as they are in ``where``, a dotted field of ``path`` or the whole file ("").
 
     ``method`` is the tool's own word, None where nothing says it.
@@ -80,22 +80,24 @@ class Settings:
         return {**fields, "quant_method": self.method}
 
 
-def settings(folder: Path, config: Mapping[str, Any]) -> Settings | None:
+def read_settings(folder: Path, config: Mapping[str, Any]) -> QuantizationSettings | None:
     """Quantization settings of the checkpoint in ``folder`` with this config.json, None if it is
     not quantized.
 
     Raises CheckpointError for settings that are no object.
     """
     for where, found in _in_config(folder / CONFIG, config):
-        return Settings(folder / CONFIG, where, _method(folder / CONFIG, where, found), found)
+        return QuantizationSettings(
+            folder / CONFIG, where, _method(folder / CONFIG, where, found), found
+        )
     if not _is_packed(folder):
         return None
     for name, (method, _) in _FILES.items():
         path = folder / name
         if path.is_file():
             fields = read_object(path)
-            return Settings(path, "", _method(path, "", fields) or method, fields)
-    return Settings(folder / CONFIG, "", None, {})
+            return QuantizationSettings(path, "", _method(path, "", fields) or method, fields)
+    return QuantizationSettings(folder / CONFIG, "", None, {})
 
 
 def read_object(path: Path) -> dict[str, Any]:

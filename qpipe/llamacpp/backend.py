@@ -8,7 +8,7 @@ from typing import Any
 
 from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 from qpipe.llamacpp.context import LogitsArray
-from qpipe.llamacpp.lane import Lane, shares, together
+from qpipe.llamacpp.lane import LlamaCppLane, shares, together
 from qpipe.llamacpp.model import Model, TokenArray
 from qpipe.support.closable import Closable
 
@@ -59,13 +59,13 @@ class LlamaCppBackend(LlamaCppTokenizer):
         self._kv = kv or {}
         self.threads = threads
         self.n_ctx_train = self.model.n_ctx_train
-        self._lanes: list[Lane] = []
+        self._lanes: list[LlamaCppLane] = []
 
     def together(self, width: int, rows: int) -> int:
         """The number of windows of ``width`` tokens decoded together, ``rows`` logits of each."""
         return together(width, rows, n_vocab=self.n_vocab)
 
-    def lanes(self, width: int, rows: int, *, most: int) -> Sequence[Lane]:
+    def lanes(self, width: int, rows: int, *, most: int) -> Sequence[LlamaCppLane]:
         """Lanes that compute groups of such windows at the same time, ``most`` at most, the threads
         shared out among them. Good until lanes or logits are asked for again.
         """
@@ -74,15 +74,17 @@ class LlamaCppBackend(LlamaCppTokenizer):
         return self._with(shares(self.threads, width, rows, n_vocab=self.n_vocab, most=most))
 
     def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
-        """See `Lane.logits`: by all threads."""
+        """See `LlamaCppLane.logits`: by all threads."""
         (lane,) = self._with([self.threads])
         yield from lane.logits(windows, first=first)
 
-    def _with(self, threads: Sequence[int]) -> Sequence[Lane]:
+    def _with(self, threads: Sequence[int]) -> Sequence[LlamaCppLane]:
         """Lanes with so many threads each: those of the last call if they are the same."""
         if [lane.threads for lane in self._lanes] != list(threads):
             self._free()
-            self._lanes = [Lane(self.model, threads=share, kv=self._kv) for share in threads]
+            self._lanes = [
+                LlamaCppLane(self.model, threads=share, kv=self._kv) for share in threads
+            ]
         return self._lanes
 
     def _free(self) -> None:

@@ -72,7 +72,7 @@ class ModelParams(ctypes.Structure):
     ]
 
 
-class GgufParams(ctypes.Structure):
+class GgufInitParams(ctypes.Structure):
     """``gguf_init_params`` (ggml/include/gguf.h)."""
 
     _fields_ = [("no_alloc", ctypes.c_bool), ("ctx", ctypes.c_void_p)]
@@ -200,7 +200,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "llama_memory_seq_cp": (None, [_POINTER, _I32, _I32, _I32, _I32]),
     "llama_n_ctx_seq": (_U32, [_POINTER]),
     "llama_decode": (_I32, [_POINTER, BatchStruct]),
-    "gguf_init_from_file": (_POINTER, [_STR, GgufParams]),
+    "gguf_init_from_file": (_POINTER, [_STR, GgufInitParams]),
     "gguf_get_data_offset": (ctypes.c_size_t, [_POINTER]),
     "gguf_free": (None, [_POINTER]),
     "ggml_tensor_overhead": (ctypes.c_size_t, []),

@@ -67,7 +67,7 @@ _DECODE_ERRORS = {
 }
 
 
-class Context(Closable):
+class LlamaContext(Closable):
     """A KV cache and buffers for one model; a context manager. Close it before its model.
 
     ``watch`` is shown what every decode computes; what its observer raises, ``decode`` raises.

@@ -14,9 +14,9 @@ import numpy as np
 
 from qpipe.errors import DataError
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model, TokenArray
-from qpipe.llamacpp.moments import Entry, Moments
+from qpipe.llamacpp.moments import Moments, SquareSums
 from qpipe.llamacpp.observe import Watch
 
 # llama-imatrix's default --batch-size.
@@ -38,7 +38,7 @@ class Importance:
     The text had ``text_tokens`` tokens, BOS included, and so ``available`` windows.
     """
 
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, SquareSums]
     chunks: int
     n_ctx: int
     available: int
@@ -135,7 +135,7 @@ def _decode(
     n_seq = max(1, min(count, at_once // n_ctx))
     step = min(n_ctx, at_once)
     options = ContextOptions(n_ctx=n_ctx, threads=threads, n_seq=n_seq, n_batch=n_seq * step)
-    with Context(model, options, watch=watch) as context:
+    with LlamaContext(model, options, watch=watch) as context:
         for at in range(0, count, n_seq):
             context.clear()
             group = windows[at : at + n_seq]

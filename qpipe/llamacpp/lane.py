@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, ContextOptions, LogitsArray
+from qpipe.llamacpp.context import ContextOptions, LlamaContext, LogitsArray
 from qpipe.llamacpp.model import Model, TokenArray
 from qpipe.support.closable import Closable
 
@@ -23,7 +23,7 @@ _LOGITS_BYTES = 512 << 20
 _SEQUENCES = 256
 
 
-class Lane(Closable):
+class LlamaCppLane(Closable):
     """A context of its own for a model that others may use at the same time; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions.
@@ -32,7 +32,7 @@ class Lane(Closable):
     def __init__(self, model: Model, *, threads: int, kv: Mapping[str, Any]) -> None:
         self.model, self.threads = model, threads
         self._kv = kv
-        self._context: Context | None = None
+        self._context: LlamaContext | None = None
 
     def logits(self, windows: TokenArray, *, first: int) -> Iterator[tuple[int, int, LogitsArray]]:
         """Logits that predict tokens first+1 … of each window, in blocks.
@@ -58,11 +58,11 @@ class Lane(Closable):
             context.clear()
             yield from _decode(context, windows[at : at + n_seq], at=at, first=first)
 
-    def _context_of(self, options: ContextOptions) -> Context:
+    def _context_of(self, options: ContextOptions) -> LlamaContext:
         """The context of the last call if it is of the same kind: making one takes a while."""
         if self._context is None or self._context.options != options:
             self.close()
-            self._context = Context(self.model, options)
+            self._context = LlamaContext(self.model, options)
         return self._context
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ def _step(n_ctx: int, *, n_vocab: int) -> int:
 
 
 def _decode(
-    context: Context, windows: TokenArray, *, at: int, first: int
+    context: LlamaContext, windows: TokenArray, *, at: int, first: int
 ) -> Iterator[tuple[int, int, LogitsArray]]:
     """The blocks of windows that are decoded together, the first of which has number ``at``."""
     n_seq, n_ctx = windows.shape

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from qpipe.errors import CheckpointError, DataError
 from qpipe.llamacpp import library
-from qpipe.llamacpp.c_api import BUFFER_ALIGNMENT, LOAD_NONE, GgufParams
+from qpipe.llamacpp.c_api import BUFFER_ALIGNMENT, LOAD_NONE, GgufInitParams
 from qpipe.llamacpp.coverage import require_coverage
 from qpipe.support.closable import Closable
 
@@ -167,7 +167,7 @@ def _mappable(lib: library.Library, path: Path) -> bool:
     """True if llama.cpp can map the file. It ends the process at weights that begin at no multiple
     of 32 bytes (0.6.0-dev, ggml_backend_cpu_buffer_from_ptr), which is where a file with a smaller
     general.alignment may have them."""
-    header = lib.c.gguf_init_from_file(bytes(path), GgufParams(no_alloc=True))
+    header = lib.c.gguf_init_from_file(bytes(path), GgufInitParams(no_alloc=True))
     if not header:
         return True  # loading says why
     offset: int = lib.c.gguf_get_data_offset(header)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qpipe.errors import DataError, StageError
 from qpipe.llamacpp.c_api import OPERATIONS
-from qpipe.llamacpp.observe import Node
+from qpipe.llamacpp.observe import GraphTensor
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ _OUTPUT = frozenset({"output.weight", "token_embd.weight"})
 
 
 @dataclass
-class Entry:
+class SquareSums:
     """``sums`` [matrices, columns] of squares, and how many rows of activations are in them.
 
     ``counts`` has one number for each matrix of a tensor of experts, else one in all.
@@ -45,9 +45,9 @@ class Moments:
     """
 
     with_output: bool = False
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, SquareSums] = field(default_factory=dict)
 
-    def wants(self, node: Node) -> bool:
+    def wants(self, node: GraphTensor) -> bool:
         """Products with experts, and those of at least 16 float32 rows with a layer's weight."""
         if node.operation != _DENSE:
             return node.operation == _EXPERTS
@@ -57,7 +57,7 @@ class Moments:
         name = weight_name(node.source(0).name)
         return name.startswith("blk.") or (self.with_output and name in _OUTPUT)
 
-    def see(self, node: Node) -> None:
+    def see(self, node: GraphTensor) -> None:
         """Add the activations of one product."""
         weight, rows = node.source(0), node.source(1).floats()
         name = weight_name(weight.name)
@@ -74,10 +74,12 @@ class Moments:
                 "is damaged, or too large for its float type; set quantize.via=source"
             )
 
-    def _entry(self, name: str, matrices: int, columns: int, *, counts: int) -> Entry:
+    def _entry(self, name: str, matrices: int, columns: int, *, counts: int) -> SquareSums:
         entry = self.entries.get(name)
         if entry is None:
-            entry = Entry(np.zeros((matrices, columns), np.float32), np.zeros(counts, np.int64))
+            entry = SquareSums(
+                np.zeros((matrices, columns), np.float32), np.zeros(counts, np.int64)
+            )
             self.entries[name] = entry
         if entry.sums.shape != (matrices, columns) or len(entry.counts) != counts:
             raise StageError(
@@ -93,7 +95,7 @@ def weight_name(name: str) -> str:
     return rest.partition("#")[0] if mark else name
 
 
-def _add_dense(entry: Entry, rows: Floats, n3: int, n2: int) -> list[int]:
+def _add_dense(entry: SquareSums, rows: Floats, n3: int, n2: int) -> list[int]:
     """``rows`` is [i3, i2, row, column]; those of matrices that the weight lacks wrap around."""
     for i3, i2 in np.ndindex(rows.shape[:2]):
         _add_squares(entry.sums[(i3 % n3) * n2 + i2 % n2], rows[i3, i2])
@@ -101,7 +103,7 @@ def _add_dense(entry: Entry, rows: Floats, n3: int, n2: int) -> list[int]:
     return list(range(len(entry.sums)))
 
 
-def _add_experts(entry: Entry, rows: Floats, chosen: Experts) -> list[int]:
+def _add_experts(entry: SquareSums, rows: Floats, chosen: Experts) -> list[int]:
     """``rows`` is [token, one or each slot, column], ``chosen`` [token, slot] the experts."""
     touched = np.unique(chosen)
     for expert in touched:

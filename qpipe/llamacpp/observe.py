@@ -30,7 +30,7 @@ from qpipe.llamacpp.library import Library
 _Number = TypeVar("_Number", np.float32, np.int32)
 
 
-class Node:
+class GraphTensor:
     """A ``ggml_tensor``; valid only while the observer that is shown it runs."""
 
     def __init__(self, lib: Library, address: int) -> None:
@@ -59,11 +59,11 @@ class Node:
         """True if it is of type F32."""
         return int(self._struct.type) == TYPE_F32
 
-    def source(self, index: int) -> Node:
+    def source(self, index: int) -> GraphTensor:
         """One of the tensors that it is computed from."""
         address = self._struct.src[index]
         assert address, f"{self.name!r} has no source {index}"
-        return Node(self._lib, address)
+        return GraphTensor(self._lib, address)
 
     def floats(self) -> npt.NDArray[np.float32]:
         """A copy of its data [ne3, ne2, ne1, ne0], float32, wherever it lies."""
@@ -84,10 +84,10 @@ class Node:
 class Observer(Protocol):
     """Whoever wants to look at a computation."""
 
-    def wants(self, node: Node) -> bool:
+    def wants(self, node: GraphTensor) -> bool:
         """True to be shown ``node`` once it is computed; every node that is shown costs a pause."""
 
-    def see(self, node: Node) -> None:
+    def see(self, node: GraphTensor) -> None:
         """Look at ``node``, just computed."""
 
 
@@ -118,7 +118,7 @@ class Watch:
             # A node must be "wanted" for the computation to stop at it.
             return ask
         with self:
-            node = Node(self._lib, address)
+            node = GraphTensor(self._lib, address)
             if ask:
                 return self._observer.wants(node)
             self._observer.see(node)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, LogitsArray
+from qpipe.llamacpp.context import LlamaContext, LogitsArray
 
 # The sequence that keeps the last prompt.
 _KEPT = 0
@@ -29,7 +29,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Piece:
+class LogitsBlock:
     """Logits of one decode [n, n_vocab], a view that the next one overwrites.
 
     ``places`` say whose they are: (number of the prompt, which of its wanted positions, row).
@@ -85,7 +85,7 @@ class Prefixes:
     the others, up to ``n_sequences``, are the caller's.
     """
 
-    def __init__(self, context: Context, *, batch: int) -> None:
+    def __init__(self, context: LlamaContext, *, batch: int) -> None:
         assert context.options.shared
         self.context = context
         self.batch = batch
@@ -103,10 +103,10 @@ class Prefixes:
                 return number
         return min(most, len(prompts))
 
-    def decode(self, prompts: Sequence[Prompt], sequences: Sequence[int]) -> Iterator[Piece]:
+    def decode(self, prompts: Sequence[Prompt], sequences: Sequence[int]) -> Iterator[LogitsBlock]:
         """Decode sorted prompts, one into each (empty) sequence; take every piece.
 
-        Raises DataError and StageError as `Context.decode`.
+        Raises DataError and StageError as `LlamaContext.decode`.
         """
         starts = [self._reused(prompt) for prompt in prompts]
         for sequence, start in zip(sequences, starts, strict=True):
@@ -120,7 +120,9 @@ class Prefixes:
         for part in tree.pieces(self.context.options.n_batch, rows):
             logits = self.context.decode(_batch(tree, part))
             used = (uses for uses in tree.uses[part] if uses)
-            yield Piece(logits, [(*use, row) for row, uses in enumerate(used) for use in uses])
+            yield LogitsBlock(
+                logits, [(*use, row) for row, uses in enumerate(used) for use in uses]
+            )
 
     def release(self, sequences: Sequence[int]) -> None:
         """Empty sequences, so that they can be given again."""

@@ -16,7 +16,7 @@ from qpipe.gguf import jsonfile
 from qpipe.gguf.rows import SafetensorsRows, bf16_to_f32
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.weight_files import INDEX
-from qpipe.packed.write import Entry, stored, write
+from qpipe.packed.write import TensorStream, stored, write
 
 DTYPES = {"fp32": ("F32", "float32"), "fp16": ("F16", "float16"), "bf16": ("BF16", "bfloat16")}
 """By our name: safetensors' and torch's."""
@@ -36,7 +36,7 @@ def cast(
     ``progress`` takes (bytes done, bytes in all). Raises CheckpointError for a number that
     overflows in half precision.
     """
-    entries: dict[Path, list[Entry]] = {}
+    entries: dict[Path, list[TensorStream]] = {}
     for tensor in tensors.values():
         entries.setdefault(tensor.path, []).append(_entry(tensor, dtype))
     total = sum(entry.nbytes for own in entries.values() for entry in own)
@@ -66,12 +66,12 @@ def index(source: Path, out: Path) -> None:
         (out / INDEX).write_text(json.dumps(found, indent=2))
 
 
-def _entry(tensor: StoredTensor, dtype: str) -> Entry:
+def _entry(tensor: StoredTensor, dtype: str) -> TensorStream:
     wanted = DTYPES[dtype][0]
     if tensor.dtype not in _WIDTHS or tensor.dtype == wanted:
-        return Entry.copy(tensor)
+        return TensorStream.copy(tensor)
     size = math.prod(tensor.shape) * _WIDTHS[wanted]
-    return Entry(tensor.name, wanted, tensor.shape, size, lambda: _converted(tensor, dtype))
+    return TensorStream(tensor.name, wanted, tensor.shape, size, lambda: _converted(tensor, dtype))
 
 
 def _converted(tensor: StoredTensor, dtype: str) -> Iterator[bytes]:

@@ -23,7 +23,7 @@ from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.implementations import without
 from qpipe.machine.links import link
 from qpipe.packed.cast import as_floats, to_bf16
-from qpipe.packed.write import Entry, stored, write
+from qpipe.packed.write import TensorStream, stored, write
 
 _SCALES = "_scale_inv"
 _CONFIG = "config.json"
@@ -37,7 +37,7 @@ def fp8(folder: Path, out: Path) -> None:
     opened = open_checkpoint(folder)
     fields = without(opened.config.fields)
     block = _block(folder, fields.pop("quantization_config"))
-    files: dict[Path, list[Entry]] = {}
+    files: dict[Path, list[TensorStream]] = {}
     for tensor in opened.tensors.values():
         if not tensor.name.endswith(_SCALES):
             entry = _entry(tensor, opened.tensors, block)
@@ -68,9 +68,9 @@ def _block(folder: Path, settings: Mapping[str, Any]) -> tuple[int, int]:
 
 def _entry(
     tensor: StoredTensor, tensors: Mapping[str, StoredTensor], block: tuple[int, int]
-) -> Entry:
+) -> TensorStream:
     if tensor.dtype != "F8_E4M3":
-        return Entry.copy(tensor)
+        return TensorStream.copy(tensor)
     scales = tensors.get(f"{tensor.name}{_SCALES}")
     blocks = tuple(-(-size // high) for size, high in zip(tensor.shape, block, strict=False))
     if scales is None or len(tensor.shape) != 2 or scales.shape != blocks:
@@ -78,7 +78,7 @@ def _entry(
             f"{tensor.origin}: no matrix with a scale for each block of {block[0]} × {block[1]}"
         )
     size = 2 * math.prod(tensor.shape)
-    return Entry(
+    return TensorStream(
         tensor.name, "BF16", tensor.shape, size, lambda: _dequantized(tensor, scales, block)
     )
 

@@ -25,7 +25,7 @@ from qpipe.gguf.checkpoint import read_tensors
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.packed.formats.base import Packed
 from qpipe.packed.structure import Structure
-from qpipe.packed.values.base import FloatArray, Part, Values, floats
+from qpipe.packed.values.base import FloatArray, Strip, Values, floats
 from qpipe.packed.values.layouts import reader, strips
 
 # Weights that are looked at: of a matrix, and of a checkpoint with very many.
@@ -90,7 +90,7 @@ def likenesses(found: Structure, source: Path, *, scaled: bool) -> Iterator[tupl
         if tensor.shape != (module.shape[::-1] if found.is_turned else module.shape):
             continue
         parts = [
-            _compared(module, read(Part(module, found.tensors, config, first, stop)),
+            _compared(module, read(Strip(module, found.tensors, config, first, stop)),
                       _rows(tensor, first, stop, turned=found.is_turned), scaled=scaled)
             for first, stop in strips(rows, columns, most=most)
         ]  # fmt: skip

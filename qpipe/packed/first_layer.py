@@ -15,7 +15,7 @@ from typing import Any
 
 from qpipe.errors import QpipeError
 from qpipe.gguf.checkpoint import open_checkpoint
-from qpipe.packed.write import Entry, write
+from qpipe.packed.write import TensorStream, write
 
 _LAYER = re.compile(r"\.(?:layers|h|blocks|block)\.(\d+)\.")
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -42,7 +42,7 @@ def extract(source: Path, out: Path) -> None:
     for name, tensor in opened.tensors.items():
         layer = _LAYER.search(name)
         if layer is None or layer[1] == "0":
-            kept.append(Entry.copy(tensor))
+            kept.append(TensorStream.copy(tensor))
     write(out / "model.safetensors", kept)
     (out / "config.json").write_text(json.dumps(_with_one_layer(opened.config.fields)))
 

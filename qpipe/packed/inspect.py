@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.gguf.checkpoint import open_checkpoint
-from qpipe.gguf.inspect import Entry, sizes, types
-from qpipe.hf.quantized import settings
+from qpipe.gguf.inspect import TensorSummary, sizes, types
+from qpipe.hf.quantized import read_settings
 from qpipe.packed import structure
 from qpipe.packed.structure import Structure
 
@@ -22,7 +22,7 @@ def inspect(folder: Path) -> dict[str, Any]:
     Of a method or a form of one that is not known it has ``method`` and ``unread``, which says so;
     it is None where nothing is quantized. Raises CheckpointError for damage.
     """
-    said = settings(folder, open_checkpoint(folder).config.fields)
+    said = read_settings(folder, open_checkpoint(folder).config.fields)
     if said is None:
         return {"quantization": None}
     if (why := structure.unread(said)) is not None:
@@ -31,10 +31,15 @@ def inspect(folder: Path) -> dict[str, Any]:
         return {**unknown, "quantization": {"method": said.method, "unread": why}}
     found = structure.read(folder)
     entries = [
-        Entry(m.name, m.type, list(m.shape), found.packed_bytes(m)) for m in found.modules.values()
+        TensorSummary(m.name, m.type, list(m.shape), found.packed_bytes(m))
+        for m in found.modules.values()
     ]
-    entries += [Entry(t.name, t.dtype, list(t.shape), t.nbytes) for t in found.plain.values()]
-    aside = [Entry(n, found.tensors[n].dtype, [0], found.tensors[n].nbytes) for n in found.aside]
+    entries += [
+        TensorSummary(t.name, t.dtype, list(t.shape), t.nbytes) for t in found.plain.values()
+    ]
+    aside = [
+        TensorSummary(n, found.tensors[n].dtype, [0], found.tensors[n].nbytes) for n in found.aside
+    ]
     return {
         **sizes([*entries, *sorted(aside, key=lambda e: e.name)], found.facts["file_bytes"]),
         "types": types(entries),

@@ -19,7 +19,7 @@ from qpipe.gguf.checkpoint import read_tensors
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.weight_files import INDEX
 from qpipe.packed.cast import as_floats
-from qpipe.packed.write import Entry, stored, write
+from qpipe.packed.write import TensorStream, stored, write
 
 _HEAD = "lm_head.weight"
 _WIDER = {"F32": ("F16", "BF16")}
@@ -73,7 +73,7 @@ def _rewrite(
     last = {lies[t.name]: n for n, members in enumerate(files) for t in members if t.name in lies}
     (folder / INDEX).unlink(missing_ok=True)
     for number, members in enumerate(files):
-        write(folder / f".{number}", [Entry.copy(tensor) for tensor in members])
+        write(folder / f".{number}", [TensorStream.copy(tensor) for tensor in members])
         for path in (path for path, at in last.items() if at == number):
             path.unlink()
     names = _names(len(files))

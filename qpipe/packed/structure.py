@@ -19,10 +19,10 @@ from typing import Any
 from qpipe.errors import CheckpointError, nearest
 from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.safetensors import StoredTensor
-from qpipe.hf.quantized import Settings, settings
+from qpipe.hf.quantized import QuantizationSettings, read_settings
 from qpipe.packed import formats
 from qpipe.packed.fields import Fields
-from qpipe.packed.formats.base import Format, Packed
+from qpipe.packed.formats.base import Packed, PackedFormat
 
 # transformers 5.17, pytorch_utils.py, ``Conv1D``.
 CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
@@ -114,7 +114,7 @@ def read(folder: Path) -> Structure:
     """
     opened = open_checkpoint(folder)
     config = opened.config.fields
-    said = settings(folder, config)
+    said = read_settings(folder, config)
     label = _plain_label(opened.tensors)
     if said is None:
         return Structure(folder, config, label, None, {}, opened.tensors)
@@ -132,7 +132,7 @@ def read(folder: Path) -> Structure:
     return Structure(folder, config, said_label, form.tool(fields), modules, tensors, aside)
 
 
-def unread(said: Settings) -> str | None:
+def unread(said: QuantizationSettings) -> str | None:
     """Say, after the word "quantized", what cannot be read of a checkpoint with these settings;
     None if all can.
 
@@ -171,18 +171,18 @@ def compare(found: Structure, source: Path) -> None:
 
 
 @cache
-def _formats() -> Mapping[str, Format]:
+def _formats() -> Mapping[str, PackedFormat]:
     """Every format, by each ``quant_method`` that it reads."""
-    found: dict[str, Format] = {}
+    found: dict[str, PackedFormat] = {}
     for info in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}."):
         for value in vars(importlib.import_module(info.name)).values():
-            own = isinstance(value, type) and issubclass(value, Format)
+            own = isinstance(value, type) and issubclass(value, PackedFormat)
             if own and not inspect.isabstract(value):
                 found.update(dict.fromkeys(value.METHODS, value()))
     return found
 
 
-def _format(said: Settings) -> Format:
+def _format(said: QuantizationSettings) -> PackedFormat:
     return _formats()[str(said.method)]
 
 

@@ -16,7 +16,7 @@ _LONGEST_HEADER = 100_000_000  # bytes that safetensors reads
 
 
 @dataclass(frozen=True)
-class Entry:
+class TensorStream:
     """A tensor to be written: ``pieces`` gives its ``nbytes`` bytes in order."""
 
     name: str
@@ -26,13 +26,13 @@ class Entry:
     pieces: Callable[[], Iterator[bytes]]
 
     @classmethod
-    def copy(cls, tensor: StoredTensor) -> Entry:
+    def copy(cls, tensor: StoredTensor) -> TensorStream:
         """A tensor as it is stored elsewhere."""
         return cls(tensor.name, tensor.dtype, tensor.shape, tensor.nbytes, lambda: stored(tensor))
 
 
 def write(
-    path: Path, entries: Sequence[Entry], *, done: Callable[[int], None] | None = None
+    path: Path, entries: Sequence[TensorStream], *, done: Callable[[int], None] | None = None
 ) -> None:
     """Write a new file; ``done`` is told the bytes of each tensor written.
 
@@ -47,7 +47,7 @@ def write(
                 done(entry.nbytes)
 
 
-def _header(entries: Sequence[Entry]) -> bytes:
+def _header(entries: Sequence[TensorStream]) -> bytes:
     described: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for entry in entries:

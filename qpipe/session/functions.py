@@ -69,13 +69,13 @@ def quantize(
     """
     from qpipe.gguf import quantize as native
     from qpipe.gguf.convert import prepare
-    from qpipe.gguf.mixture import Wanted
+    from qpipe.gguf.mixture import TypeRequest
 
     path = local_path(model)
     source = _gguf_file(path) or prepare(path, outtype=via.upper())
     weights = None if imatrix is None else local_path(imatrix)
     file = _target(out, path, *([] if weights is None else [weights]))
-    wanted = Wanted.of(type, tensor_types=tensor_types)
+    wanted = TypeRequest.of(type, tensor_types=tensor_types)
     return _write(native.prepare(source, wanted, imatrix=weights), file, threads, progress)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from qpipe.gguf.checkpoint import read_tensors
 from qpipe.packed.cast import as_floats
-from qpipe.packed.write import Entry, stored, write
+from qpipe.packed.write import TensorStream, stored, write
 from tests.cli import qpipe
 from tests.packed.checkpoints import entry
 
@@ -31,10 +31,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("packed") / "w8"
     shutil.copytree(STORIES, folder)
     (folder / "model.safetensors").unlink()
-    entries: list[Entry] = []
+    entries: list[TensorStream] = []
     for name, tensor in read_tensors(STORIES).items():
         if "_proj" not in name:
-            entries.append(Entry.copy(tensor))
+            entries.append(TensorStream.copy(tensor))
             continue
         floats = as_floats(b"".join(stored(tensor)), tensor.dtype).reshape(tensor.shape)
         scale = (np.abs(floats).max(axis=1, keepdims=True) / 127).astype(np.float32)

@@ -21,7 +21,7 @@ from qpipe.gguf.arch.base import Dims, Spec
 from qpipe.gguf.config import Config
 from qpipe.gguf.convert import prepare
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 from tests.gguf import samples
 from tests.gguf.arch_checkpoints import write
@@ -221,5 +221,5 @@ def llama_cpp_logits(path: Path, tokens: npt.NDArray[np.int32]) -> Logits:
         type_k="f32", type_v="f32", flash_attention="off",
     )  # fmt: skip
     batch = Batch(tokens, positions=np.arange(n), sequences=np.zeros(n), outputs=np.ones(n))
-    with Model(path) as model, Context(model, options) as context:
+    with Model(path) as model, LlamaContext(model, options) as context:
         return np.array(context.decode(batch), np.float32)

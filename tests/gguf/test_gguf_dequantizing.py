@@ -10,7 +10,7 @@ import pytest
 from qpipe import errors
 from qpipe.gguf import pydist
 from qpipe.gguf.dequantizing import obstacle
-from qpipe.hf.quantized import Settings, settings
+from qpipe.hf.quantized import QuantizationSettings, read_settings
 from tests.gguf import samples
 
 
@@ -45,7 +45,7 @@ def compressed(form: str, **weights: Any) -> dict[str, Any]:
 def test_what_the_converter_reads(
     fields: dict[str, Any], tensor: str, reason: str | None, tmp_path: Path
 ) -> None:
-    said = settings(tmp_path, {"quantization_config": fields})
+    said = read_settings(tmp_path, {"quantization_config": fields})
     assert said is not None
     found = obstacle(said, ["embed.weight", tensor])
     assert (found is None) == (reason is None)
@@ -53,7 +53,7 @@ def test_what_the_converter_reads(
 
 
 def test_settings_in_a_file_that_it_does_not_look_for() -> None:
-    said = Settings(Path("m/quant_config.json"), "", "awq", {"bits": 4})
+    said = QuantizationSettings(Path("m/quant_config.json"), "", "awq", {"bits": 4})
     assert "not in quant_config.json" in str(obstacle(said, []))
 
 

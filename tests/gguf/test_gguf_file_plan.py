@@ -11,7 +11,7 @@ import pytest
 from qpipe import errors
 from qpipe.gguf import convert, reader
 from qpipe.gguf.file_plan import FilePlan
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import TypeRequest
 from qpipe.gguf.quantize import prepare, quantize
 from tests.gguf import samples
 
@@ -62,7 +62,7 @@ def test_the_size_counts_what_is_noted_of_an_importance_matrix(
 ) -> None:
     converted = gguf_of("stories260K", "F32")
     matrix = samples.imatrix_of("stories260K")
-    wanted = Wanted.of("Q4_0", tensor_types={"ffn_up": "Q5_1"}, token_embedding_type="Q8_0")
+    wanted = TypeRequest.of("Q4_0", tensor_types={"ffn_up": "Q5_1"}, token_embedding_type="Q8_0")
     quantize(converted, tmp_path / "q.gguf", ftype=wanted, imatrix=matrix)
     found = prepare(checkpoint("stories260K", "F32"), wanted, imatrix=matrix)
     assert found.facts["file_bytes"] == (tmp_path / "q.gguf").stat().st_size

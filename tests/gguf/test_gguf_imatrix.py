@@ -14,7 +14,7 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import ggml, imatrix, reader, values
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import TypeRequest
 from qpipe.gguf.quantize import quantize
 from qpipe.gguf.types import GGMLType
 from tests.gguf import samples
@@ -171,7 +171,7 @@ def test_each_expert_has_weights_of_its_own(
     source = experts_model(tmp_path / "moe.gguf", rows)
     matrix = write_gguf(tmp_path / "m.gguf", {"blk.0.ffn_up_exps.weight": (sums, [4, 2, 0])})
     # What needs a matrix is refused where it has no entry: ffn_down stays out of it.
-    wanted = Wanted.of("Q4_0", tensor_types={"ffn_up": kind, "ffn_down": "Q4_1"})
+    wanted = TypeRequest.of("Q4_0", tensor_types={"ffn_up": kind, "ffn_down": "Q4_1"})
     done = quantize(source, tmp_path / "q.gguf", ftype=wanted, imatrix=matrix, threads=threads)
     file = reader.read(tmp_path / "q.gguf")
     weights = [sums[0] / 4, sums[1] / 2, np.ones(256, np.float32)]
@@ -203,7 +203,7 @@ def test_entries_that_are_missing_or_do_not_fit(gguf_of: Gguf, tmp_path: Path) -
         quantize(source, out, ftype="IQ2_XXS", imatrix=partial)
     rules = re.search(r"'quantize.tensor_types=(\[\[.*\]\])'", str(refused.value))
     assert rules and rules[1] == '[["^blk.(2).attn_q.weight$", Q4_K]]'
-    way_out = Wanted.of("IQ2_XXS", tensor_types={"^blk.(2).attn_q.weight$": "Q4_K"})
+    way_out = TypeRequest.of("IQ2_XXS", tensor_types={"^blk.(2).attn_q.weight$": "Q4_K"})
     assert quantize(source, out, ftype=way_out, imatrix=partial).types[
         "blk.2.attn_q.weight"
     ].name == ("Q4_K")
@@ -222,7 +222,7 @@ def test_entries_that_are_missing_or_do_not_fit(gguf_of: Gguf, tmp_path: Path) -
 
 def test_embeddings_in_types_that_cannot_do_without(gguf_of: Gguf, tmp_path: Path) -> None:
     """llama-quantize lets embeddings pass, and ggml would then abort the process."""
-    wanted = Wanted.of("Q4_0", token_embedding_type="IQ2_XXS")
+    wanted = TypeRequest.of("Q4_0", token_embedding_type="IQ2_XXS")
     with pytest.raises(errors.RecipeError, match=r"'token_embd.weight' IQ2_XXS, which is garbage"):
         quantize(gguf_of("tinystories-d256", "F16"), tmp_path / "q.gguf", ftype=wanted)
 

@@ -11,7 +11,7 @@ import pytest
 
 from qpipe import errors
 from qpipe.gguf import reader, stream, values
-from qpipe.gguf.chunks import Output
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.convert import convert
 from qpipe.gguf.inspect import inspect
 from qpipe.gguf.quantize import quantize
@@ -92,8 +92,10 @@ def test_foreign_file_without_file_type(q4: Path, tmp_path: Path) -> None:
     file = reader.read(q4)
     metadata = {k: v for k, v in file.metadata.items() if k != "general.file_type"}
     metadata |= {"qpipe.key": values.string("abc"), "general.source.url": values.string("u")}
-    outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]
-    stream.write([stream.File(tmp_path / "x.gguf", metadata, outputs)])
+    outputs = [
+        OutputTensor(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()
+    ]
+    stream.write([stream.OutputFile(tmp_path / "x.gguf", metadata, outputs)])
     found = inspect(tmp_path / "x.gguf")
     assert found["file_type"] == "Q4_0"
     assert found["provenance"]["qpipe.key"] == "abc"
@@ -162,8 +164,10 @@ def with_metadata(q4: Path, path: Path, **more: bytes) -> Path:
     """The file with other fields, ``__`` in their names for a dot."""
     file = reader.read(q4)
     metadata = file.metadata | {name.replace("__", "."): value for name, value in more.items()}
-    outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]
-    stream.write([stream.File(path, metadata, outputs)])
+    outputs = [
+        OutputTensor(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()
+    ]
+    stream.write([stream.OutputFile(path, metadata, outputs)])
     return path
 
 

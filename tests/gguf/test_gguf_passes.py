@@ -13,7 +13,7 @@ import pytest
 from qpipe import errors
 from qpipe.gguf import chunks, convert, imatrix, quantize, quantizers, reader, stream
 from qpipe.gguf.file_plan import FilePlan
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import TypeRequest
 from qpipe.gguf.types import GGMLType
 from tests.gguf.test_gguf_arch import make
 
@@ -126,7 +126,7 @@ def test_types_in_common_are_quantized_once(
         return original(kind)
 
     monkeypatch.setattr(quantizers, "quantizer", counting)
-    wanted = Wanted.of("Q8_0", tensor_types={"attn_v": "Q4_0"})
+    wanted = TypeRequest.of("Q8_0", tensor_types={"attn_v": "Q4_0"})
     first = quantize.prepare(given, "Q8_0")
     second = quantize.prepare(given, wanted)
     stream.write([first.file(tmp_path / "1.gguf"), second.file(tmp_path / "2.gguf")])

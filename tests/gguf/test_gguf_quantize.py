@@ -14,7 +14,7 @@ from qpipe import errors
 from qpipe.gguf import reader
 from qpipe.gguf.convert import convert
 from qpipe.gguf.inspect import inspect
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import TypeRequest
 from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
 
@@ -60,7 +60,7 @@ def test_same_bytes_whatever_the_threads(
 
 def test_later_rules_win(f16: Path, tmp_path: Path) -> None:
     rules = {r"ffn_.*\.weight": "Q8_0", r"blk\.0\.ffn_down": "q4_k", "token_embd": "F16"}
-    quantize(f16, tmp_path / "q.gguf", ftype=Wanted.of("Q4_0", tensor_types=rules))
+    quantize(f16, tmp_path / "q.gguf", ftype=TypeRequest.of("Q4_0", tensor_types=rules))
     types = types_of(tmp_path / "q.gguf")
     assert types["blk.0.ffn_down.weight"] == "Q4_K"
     assert types["blk.1.ffn_down.weight"] == "Q8_0"
@@ -85,7 +85,9 @@ def test_rules_that_rows_do_not_fit(f32: Path, tmp_path: Path) -> None:
         r"tensor_types\['ffn_up'\]: Q6_K is stored in blocks of 256 weights, and 'blk.0.ffn_up"
     )
     with pytest.raises(errors.RecipeError, match=message):
-        quantize(f32, tmp_path / "q.gguf", ftype=Wanted.of("Q8_0", tensor_types={"ffn_up": "Q6_K"}))
+        quantize(
+            f32, tmp_path / "q.gguf", ftype=TypeRequest.of("Q8_0", tensor_types={"ffn_up": "Q6_K"})
+        )
 
 
 @pytest.mark.parametrize(
@@ -105,11 +107,11 @@ def test_rules_that_are_wrong(
     f32: Path, tmp_path: Path, rules: dict[str, str], message: str
 ) -> None:
     with pytest.raises(errors.RecipeError, match=message):
-        quantize(f32, tmp_path / "q.gguf", ftype=Wanted.of("Q8_0", tensor_types=rules))
+        quantize(f32, tmp_path / "q.gguf", ftype=TypeRequest.of("Q8_0", tensor_types=rules))
 
 
 def test_types_that_need_an_importance_matrix(f16: Path, tmp_path: Path) -> None:
-    wanted = Wanted.of("Q8_0", tensor_types={"ffn": "IQ2_XXS"})
+    wanted = TypeRequest.of("Q8_0", tensor_types={"ffn": "IQ2_XXS"})
     with pytest.raises(errors.RecipeError, match=r"'blk.0.ffn_down.weight' IQ2_XXS, which is garb"):
         quantize(f16, tmp_path / "q.gguf", ftype=wanted)
     for name in ("Q2_K_S", "IQ1_M", "IQ3_XXS"):
@@ -142,13 +144,15 @@ def test_weight_that_is_no_number(f32: Path, tmp_path: Path, value: float) -> No
 
 def test_split_files_are_refused(f32: Path, tmp_path: Path) -> None:
     from qpipe.gguf import stream, values
-    from qpipe.gguf.chunks import Output
+    from qpipe.gguf.chunks import OutputTensor
     from qpipe.gguf.rows import GGUFRows
 
     file = reader.read(f32)
-    outputs = [Output(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()]
+    outputs = [
+        OutputTensor(t.name, t.shape, t.type, GGUFRows(file, t)) for t in file.tensors.values()
+    ]
     metadata = file.metadata | {"split.count": values.u32(2)}
-    stream.write([stream.File(tmp_path / "s.gguf", metadata, outputs)])
+    stream.write([stream.OutputFile(tmp_path / "s.gguf", metadata, outputs)])
     with pytest.raises(errors.CheckpointError, match="one part of a split GGUF model"):
         quantize(tmp_path / "s.gguf", tmp_path / "q.gguf", ftype="Q8_0")
 
@@ -242,4 +246,4 @@ def test_experts_that_are_published_in_mxfp4_stay_so(tmp_path: Path) -> None:
         one, other = (file.data(file.tensors["blk.0.ffn_up_exps.weight"]) for file in read)
         assert one.tobytes() == other.tobytes()
     with pytest.raises(errors.CheckpointError, match="is already MXFP4; quantizing twice"):
-        quantize(source, out, ftype=Wanted.of("Q8_0", tensor_types={"_exps": "Q4_0"}))
+        quantize(source, out, ftype=TypeRequest.of("Q8_0", tensor_types={"_exps": "Q4_0"}))

@@ -32,7 +32,7 @@ def divide(whole: Path, folder: Path, counts: tuple[int, ...]) -> list[Path]:
         }
         metadata = {**(given.metadata if number == 0 else {}), **own}
         outputs = given.outputs[start : start + count]
-        stream.write([stream.File(path, metadata, outputs)])
+        stream.write([stream.OutputFile(path, metadata, outputs)])
         made.append(path)
         start += count
     assert start == len(given.outputs)
@@ -99,9 +99,9 @@ def test_parts_that_do_not_belong_together(whole: Path, tmp_path: Path) -> None:
 
 
 def test_names_of_parts() -> None:
-    assert split.named("m-00002-of-00003.gguf") == split.Part("m", 2, 3)
+    assert split.named("m-00002-of-00003.gguf") == split.SplitName("m", 2, 3)
     for name in ("m.gguf", "m-00001-of-00001.gguf", "m-00004-of-00003.gguf", "m-1-of-2.gguf"):
         assert split.named(name) is None
-    assert replace(split.Part("m", 1, 2)).all_names() == [
+    assert replace(split.SplitName("m", 1, 2)).all_names() == [
         "m-00001-of-00002.gguf", "m-00002-of-00002.gguf",
     ]  # fmt: skip

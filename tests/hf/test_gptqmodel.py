@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from qpipe.hf import gptqmodel
-from qpipe.hf.quantized import Settings, settings
+from qpipe.hf.quantized import QuantizationSettings, read_settings
 
 LAYER = "model.layers.0"
 PACKED = f"{LAYER}.self_attn.q_proj.qweight"
 
 
-def folder(path: Path, *names: str, **config: Any) -> tuple[Path, Settings]:
+def folder(path: Path, *names: str, **config: Any) -> tuple[Path, QuantizationSettings]:
     from safetensors.numpy import save_file
 
     save_file({name: np.zeros((16, 64), np.int32) for name in names}, path / "model.safetensors")
     fields = {"quant_method": "gptq", "bits": 4, "group_size": 64, **config}
     (path / "config.json").write_text(json.dumps({"quantization_config": fields}))
-    said = settings(path, {"quantization_config": fields})
+    said = read_settings(path, {"quantization_config": fields})
     assert said is not None
     return path, said
 

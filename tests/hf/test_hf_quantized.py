@@ -15,7 +15,7 @@ from qpipe.errors import CheckpointError, QpipeError
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load
 from qpipe.hf.precision import on_cpu
-from qpipe.hf.quantized import settings
+from qpipe.hf.quantized import read_settings
 
 torch = pytest.importorskip("torch")
 
@@ -287,7 +287,7 @@ def test_biases_of_zeros_are_no_weights_left_over(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_torchaos_tensors_that_have_a_precision_keep_it(scheme: str, dtype: str) -> None:
     config = {"quant_method": "torchao", "quant_type": {"default": {"_type": scheme}}}
-    said = settings(Path("m"), {"quantization_config": config})
+    said = read_settings(Path("m"), {"quantization_config": config})
     assert said is not None and on_cpu(said) == dtype
 
 

@@ -13,7 +13,7 @@ from qpipe.errors import DataError, EngineMissingError
 from qpipe.gguf import imatrix, reader
 from qpipe.llamacpp import c_api, library, observe
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.importance import Importance, importance
 from qpipe.llamacpp.model import Model
 from tests.gguf import samples
@@ -162,12 +162,12 @@ class Failing:
         self.asked = asked
         self.seen = 0
 
-    def wants(self, node: observe.Node) -> bool:
+    def wants(self, node: observe.GraphTensor) -> bool:
         if self.asked:
             raise KeyError("asked")
         return True
 
-    def see(self, node: observe.Node) -> None:
+    def see(self, node: observe.GraphTensor) -> None:
         self.seen += 1
         raise KeyError("seen")
 
@@ -181,7 +181,7 @@ def test_an_observers_error_comes_out_of_decode(
         watch = observe.Watch(model.lib, failing)
         batch = Batch([1, 5], positions=[0, 1], sequences=[0, 0], outputs=[1, 1])
         with (
-            Context(model, ContextOptions(n_ctx=64, threads=1), watch=watch) as context,
+            LlamaContext(model, ContextOptions(n_ctx=64, threads=1), watch=watch) as context,
             pytest.raises(KeyError, match="asked" if asked else "seen"),
         ):
             context.decode(batch)

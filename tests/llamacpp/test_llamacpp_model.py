@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.errors import CheckpointError, DataError, StageError, UsageError
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 
 Gguf = Callable[[str, str], Path]
@@ -114,7 +114,7 @@ def _batch(tokens: np.ndarray, *, sequence: int = 0, start: int = 0) -> Batch:  
 def test_decoding_in_steps_and_in_another_sequence_gives_the_same_logits(stories: Model) -> None:
     tokens = stories.vocab.tokenize("Once upon a time there was a dog", add_special=True)
     options = ContextOptions(n_ctx=64, threads=2, n_seq=2)
-    with Context(stories, options) as context:
+    with LlamaContext(stories, options) as context:
         whole = context.decode(_batch(tokens)).copy()
         assert whole.shape == (len(tokens), 512)
         context.clear()
@@ -127,7 +127,7 @@ def test_decoding_in_steps_and_in_another_sequence_gives_the_same_logits(stories
 
 def test_only_the_wanted_rows_come_back(stories: Model) -> None:
     tokens = stories.vocab.tokenize("Once upon a time", add_special=True)
-    with Context(stories, ContextOptions(n_ctx=64, threads=1)) as context:
+    with LlamaContext(stories, ContextOptions(n_ctx=64, threads=1)) as context:
         whole = context.decode(_batch(tokens)).copy()
         context.clear()
         some = Batch(
@@ -141,14 +141,14 @@ def test_only_the_wanted_rows_come_back(stories: Model) -> None:
 
 def test_tokens_of_another_vocabulary_are_refused(stories: Model) -> None:
     with (
-        Context(stories, ContextOptions(n_ctx=64, threads=1)) as context,
+        LlamaContext(stories, ContextOptions(n_ctx=64, threads=1)) as context,
         pytest.raises(DataError, match=r"token ids 5 to 512 .* vocabulary has 512"),
     ):
         context.decode(_batch(np.array([5, 512])))
 
 
 def test_more_tokens_than_the_cache_holds_are_refused(stories: Model) -> None:
-    with Context(stories, ContextOptions(n_ctx=256, threads=1, n_batch=512)) as context:
+    with LlamaContext(stories, ContextOptions(n_ctx=256, threads=1, n_batch=512)) as context:
         context.decode(_batch(np.full(256, 5)))
         with pytest.raises(StageError, match="does not fit into the KV cache"):
             context.decode(_batch(np.full(64, 5), start=256))
@@ -169,7 +169,7 @@ def test_a_quantized_cache_changes_the_logits_a_little(gguf_of: Gguf) -> None:
         logits = {}
         for name in ("f16", "q8_0"):
             options = ContextOptions(n_ctx=64, threads=2, type_k=name, type_v=name)
-            with Context(model, options) as context:
+            with LlamaContext(model, options) as context:
                 logits[name] = context.decode(_batch(tokens)).copy()
     apart = np.abs(logits["f16"] - logits["q8_0"]).max()
     assert 0 < apart < 1

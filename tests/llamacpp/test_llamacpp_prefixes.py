@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpipe.llamacpp.batch import Batch
-from qpipe.llamacpp.context import Context, ContextOptions, LogitsArray
+from qpipe.llamacpp.context import ContextOptions, LlamaContext, LogitsArray
 from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, Prompt, _common, cells
 
@@ -35,7 +35,7 @@ def exact(n_ctx: int, **more: Any) -> ContextOptions:
 
 def alone(model: Model, prompt: Prompt) -> LogitsArray:
     count = len(prompt.tokens)
-    with Context(model, exact(count)) as context:
+    with LlamaContext(model, exact(count)) as context:
         wanted = np.arange(count) >= count - prompt.wanted
         batch = Batch(
             prompt.tokens, positions=np.arange(count), sequences=np.zeros(count), outputs=wanted
@@ -51,7 +51,7 @@ def together(
     options = exact(cells(longest, batch=batch), n_seq=SEQUENCES, n_batch=n_batch, shared=True)
     found: list[dict[int, LogitsArray]] = [{} for _ in prompts]
     at = decoded = 0
-    with Context(model, options) as context, pytest.MonkeyPatch.context() as patch:
+    with LlamaContext(model, options) as context, pytest.MonkeyPatch.context() as patch:
         prefixes = Prefixes(context, batch=batch)
         decode = context.decode
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.packed.write import Entry, write
+from qpipe.packed.write import TensorStream, write
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -28,9 +28,11 @@ def checkpoint(folder: Path, tensors: Arrays, **config: Any) -> Path:
     return folder
 
 
-def entry(name: str, array: npt.NDArray[Any]) -> Entry:
+def entry(name: str, array: npt.NDArray[Any]) -> TensorStream:
     data = np.ascontiguousarray(array).tobytes()
-    return Entry(name, _NAMES[array.dtype.name], array.shape, len(data), lambda: iter([data]))
+    return TensorStream(
+        name, _NAMES[array.dtype.name], array.shape, len(data), lambda: iter([data])
+    )
 
 
 def plain() -> dict[str, npt.NDArray[Any]]:

@@ -11,7 +11,7 @@ from qpipe.core.graph import Node, Runtime
 from qpipe.core.plan import PlannedJob
 from qpipe.errors import RecipeError
 from qpipe.gguf.bits_estimate import bits
-from qpipe.gguf.mixture import Wanted
+from qpipe.gguf.mixture import TypeRequest
 from qpipe.recipe.draft import ChainRoles
 from qpipe.recipe.drafting import draft
 from qpipe.recipe.levels import Level, wired
@@ -99,9 +99,9 @@ def test_bits_of_a_typical_model() -> None:
     """What llama.cpp's tools/quantize/README.md says of Llama 3.1 8B, whose norms count too."""
     known = {"Q2_K": 3.1593, "Q4_K_S": 4.6672, "Q4_K_M": 4.8944, "Q5_K_M": 5.7036, "Q8_0": 8.5008}
     for name, expected in known.items():
-        assert bits(Wanted.of(name)) == pytest.approx(expected, abs=2e-3)
-    damaged = Wanted.of("Q8_0", tensor_types={"ffn_down": "Q2_K", "no_such_tensor": "F16"})
-    assert bits(Wanted.of("Q4_K_M")) < bits(damaged) < bits(Wanted.of("Q8_0"))
+        assert bits(TypeRequest.of(name)) == pytest.approx(expected, abs=2e-3)
+    damaged = TypeRequest.of("Q8_0", tensor_types={"ffn_down": "Q2_K", "no_such_tensor": "F16"})
+    assert bits(TypeRequest.of("Q4_K_M")) < bits(damaged) < bits(TypeRequest.of("Q8_0"))
 
 
 def _recipe(metric: str, **quantize: Any) -> dict[str, Any]:

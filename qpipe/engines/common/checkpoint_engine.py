@@ -30,7 +30,7 @@ _PLAIN = ".dequantized"
 
 
 @dataclass(frozen=True)
-class Asked:
+class Target:
     """The model to be quantized, by config.json and headers alone: all that a plan knows.
 
     ``config`` is the source's config.json; ``modules`` are the matrices of ``source`` that can be
@@ -54,7 +54,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Task(Asked):
+class Task(Target):
     """One quantization, ready to be done: nothing about it is left to find out.
 
     ``samples`` are the calibration's token ids.
@@ -131,7 +131,7 @@ class CheckpointEngine(Engine):
         from qpipe.hf.implementations import refuse_code
 
         if "model" in order.inputs:
-            cls._allow(params, asked(params, order, takes=cls.DEQUANTIZES))
+            cls._allow(params, read_target(params, order, takes=cls.DEQUANTIZES))
         elif "model" in order.configs:
             config = jsonfile.load(order.configs["model"])
             refuse_code(config, order.configs["model"])
@@ -147,7 +147,7 @@ class CheckpointEngine(Engine):
         from qpipe.packed import dequantize
 
         source = work.inputs["model"]
-        said = unsupported.quantization(source)
+        said = unsupported.quantization_settings(source)
         taken = said is not None and said.method in self.DEQUANTIZES
         if not taken and not wants_package(Config.read(source).fields, source / "config.json"):
             return work, None
@@ -176,10 +176,10 @@ class CheckpointEngine(Engine):
         return task
 
     @classmethod
-    def _allow(cls, params: Any, asked: Asked) -> None:
-        cls.allow_config(params, asked.config)
-        unsupported.refuse_fused(asked.source, asked.config)
-        cls.allow(params, asked)
+    def _allow(cls, params: Any, read_target: Target) -> None:
+        cls.allow_config(params, read_target.config)
+        unsupported.refuse_fused(read_target.source, read_target.config)
+        cls.allow(params, read_target)
 
     @classmethod
     def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:
@@ -187,14 +187,14 @@ class CheckpointEngine(Engine):
         unsupported.refuse(cls.PACKAGES[0], cls.REFUSES, config)
 
     @classmethod
-    def allow(cls, params: Any, asked: Asked) -> None:
+    def allow(cls, params: Any, read_target: Target) -> None:
         """Raise RecipeError for what the shapes of the matrices do not allow.
 
         Called in a plan if the source is at hand, and again before the work.
         """
         size = getattr(params, "group_size", -1)
-        for name, (_, columns) in asked.quantized.items():
-            rule = asked.rules.get(name)
+        for name, (_, columns) in read_target.quantized.items():
+            rule = read_target.rules.get(name)
             own = rule.group_size if rule is not None and rule.group_size is not None else size
             if own > 0 and columns % own:
                 raise RecipeError(
@@ -211,7 +211,7 @@ class CheckpointEngine(Engine):
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
 
 
-def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Asked:
+def read_target(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Target:
     """Return what is to be quantized of the model in ``order``, and how.
 
     The model may be quantized already by a method of ``takes``. Raises RecipeError for a rule
@@ -225,12 +225,12 @@ def asked(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Ask
     refuse_code(config, source / "config.json")
     unsupported.refuse_quantized(source, but=takes)
     modules = quantizable(source, output=getattr(params, "lm_head", False))
-    return Asked(source, config, modules, resolve(params.modules, modules))
+    return Target(source, config, modules, resolve(params.modules, modules))
 
 
 def prepare(params: Any, work: base.Work) -> Task:
     """Return the task that ``work`` asks for. Raises RecipeError for a rule without effect."""
-    known = asked(params, work)
+    known = read_target(params, work)
     return Task(
         source=known.source,
         config=known.config,
@@ -262,14 +262,14 @@ def finish(task: Task) -> None:
     bring_along(task.source, task.out)
 
 
-def wish(engine: str, params: Any, asked: Asked) -> Wish:
+def wish(engine: str, params: Any, read_target: Target) -> Wish:
     """Return what ``params`` ask for, to be compared with what came out."""
     bits, group_size = getattr(params, "bits", None), getattr(params, "group_size", None)
     return Wish(
         engine=engine,
-        source=asked.source,
-        modules=asked.modules,
-        rules=asked.rules,
+        source=read_target.source,
+        modules=read_target.modules,
+        rules=read_target.rules,
         bits=bits if isinstance(bits, int) else None,
         group_size=group_size,
         scaled=params.method == "awq",

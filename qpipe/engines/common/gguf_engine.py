@@ -23,7 +23,7 @@ from qpipe.support.files import exists, expanded
 
 if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
-    from qpipe.gguf.mixture import Wanted
+    from qpipe.gguf.mixture import TypeRequest
 
 GGUF_FILE = "model.gguf"
 
@@ -64,7 +64,7 @@ def _known_pretokenizer(name: str | None) -> str | None:
 
 
 # Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
-Rules = Annotated[
+TypeRules = Annotated[
     dict[str, str],
     BeforeValidator(pairs),
     PlainSerializer(lambda rules: [list(rule) for rule in rules.items()], list[list[str]]),
@@ -122,7 +122,7 @@ class GgufParams(EngineParams):
     token_embedding_type: TensorType | None = Field(
         None, description="The type of the token embeddings. null: as the mixture has it."
     )
-    tensor_types: Rules = Field(
+    tensor_types: TypeRules = Field(
         default_factory=dict,
         description=(
             "Types of single tensors: {REGEX: TYPE} or [[REGEX, TYPE], …] on llama.cpp's names; "
@@ -153,11 +153,11 @@ class GgufParams(EngineParams):
 
         return bits(self.wanted())
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> TypeRequest:
         """The names of types, checked once more."""
-        from qpipe.gguf.mixture import Wanted
+        from qpipe.gguf.mixture import TypeRequest
 
-        return Wanted.of(
+        return TypeRequest.of(
             self.type,
             tensor_types=self.tensor_types,
             pure=self.pure,

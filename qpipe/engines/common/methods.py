@@ -251,7 +251,7 @@ class RtnParams(MethodParams):
         return _grouped(self.bits, self.group_size, zeros=not self.sym)
 
 
-class AutoRoundParams(MethodParams):
+class AutoRoundMethodParams(MethodParams):
     """AutoRound (Cheng et al. 2023): rounding and clipping learned by SignSGD."""
 
     method: Literal["autoround"] = "autoround"

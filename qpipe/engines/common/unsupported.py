@@ -10,7 +10,7 @@ from typing import Any
 
 from qpipe.engines.common.output_check import share
 from qpipe.errors import CheckpointError, RecipeError
-from qpipe.hf.quantized import CONFIG, Settings, settings
+from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_settings
 from qpipe.packed.structure import CONV1D
 
 _CONV1D = "matrices are Conv1D, which {engine} does not quantize: use quantize=bnb or quantize=gguf"
@@ -62,7 +62,7 @@ def refuse_fused(folder: Path, config: Mapping[str, Any]) -> None:
             )
 
 
-def quantization(folder: Path) -> Settings | None:
+def quantization_settings(folder: Path) -> QuantizationSettings | None:
     """Quantization settings of the checkpoint in ``folder``; None if it is not quantized.
 
     None too if the folder holds no checkpoint. Raises CheckpointError for a config.json that cannot
@@ -72,12 +72,12 @@ def quantization(folder: Path) -> Settings | None:
 
     if not (folder / CONFIG).is_file():
         return None
-    return settings(folder, Config.read(folder).fields)
+    return read_settings(folder, Config.read(folder).fields)
 
 
 def refuse_quantized(folder: Path, *, but: Collection[str] = ()) -> None:
     """Raise CheckpointError if the checkpoint in ``folder`` is quantized already, by another method
     than those of ``but``."""
-    found = quantization(folder)
+    found = quantization_settings(folder)
     if found is not None and found.method not in but:
         raise CheckpointError(found.refusal)

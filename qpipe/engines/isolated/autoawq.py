@@ -34,7 +34,7 @@ def run(job: Job) -> dict[str, Any]:
     longest = max(map(len, samples))
     seen: list[int] = []
 
-    class Quantizer(AwqQuantizer):  # type: ignore[misc]
+    class ReportingQuantizer(AwqQuantizer):  # type: ignore[misc]
         """Reports each layer, and how many tokens really go through."""
 
         def _get_input_feat(self, layer: Any, named_linears: Any) -> Any:
@@ -66,7 +66,7 @@ def run(job: Job) -> dict[str, Any]:
         calib_data=samples,
         max_calib_samples=len(samples),
         max_calib_seq_len=longest,
-        quantizer_cls=Quantizer,
+        quantizer_cls=ReportingQuantizer,
     )
     model.save_quantized(str(job.out), shard_size=job.params["shard"])
     return {"tokens": seen[0] * seen[1], "config": model.quant_config.to_transformers_dict()}

@@ -17,7 +17,7 @@ from qpipe.evaluators.harness import greedy
 from qpipe.evaluators.harness.prompts import Prompts
 from qpipe.evaluators.harness.words import GgufWords
 from qpipe.hf.chat import Template
-from qpipe.hf.load import Loaded, load
+from qpipe.hf.load import LoadedModel, load
 from qpipe.hf.tokenizer import TokenizerReading, read_tokenizer
 from qpipe.llamacpp.model import Model
 
@@ -54,7 +54,7 @@ class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
     Qwen2.5's) also where no sampling is asked for, and max_new_tokens before lm-eval's limit.
     """
 
-    def __init__(self, loaded: Loaded, tokenizer: Any, ends: Iterable[int | None]) -> None:
+    def __init__(self, loaded: LoadedModel, tokenizer: Any, ends: Iterable[int | None]) -> None:
         super().__init__(
             pretrained=loaded.model, tokenizer=tokenizer, backend="causal", batch_size=1
         )
@@ -74,7 +74,7 @@ class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
 class CheckpointLM(Prompts, _Greedy):
     """HFLM on a checkpoint, by the tokenizer that tokenizer.json holds."""
 
-    def __init__(self, loaded: Loaded, read: TokenizerReading, *, date: str | None) -> None:
+    def __init__(self, loaded: LoadedModel, read: TokenizerReading, *, date: str | None) -> None:
         config = loaded.model.generation_config
         ends = config.eos_token_id if config is not None else None
         every = ends if isinstance(ends, list) else [ends]
@@ -108,7 +108,7 @@ class DequantizedLM(GgufWords, _Greedy):
 
     note: str | None = None
 
-    def __init__(self, loaded: Loaded, file: Model, *, date: str | None) -> None:
+    def __init__(self, loaded: LoadedModel, file: Model, *, date: str | None) -> None:
         self.read_words(file, date=date)
         super().__init__(loaded, _stand_in(file.path), file.vocab.ends)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from qpipe.errors import DataError
 from qpipe.llamacpp.context import LogitsArray
-from qpipe.llamacpp.prefixes import Piece, Prefixes, Prompt
+from qpipe.llamacpp.prefixes import LogitsBlock, Prefixes, Prompt
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,7 +73,7 @@ def score(
         yield [(n, Scored(s.logprob, s.greedy)) for of in sums for n, s in of.items()]
 
 
-def _add(piece: Piece, prompts: Sequence[Prompt], sums: Sequence[dict[int, _Sum]]) -> None:
+def _add(piece: LogitsBlock, prompts: Sequence[Prompt], sums: Sequence[dict[int, _Sum]]) -> None:
     """Add the log-probability of every target that the piece's logits predict."""
     who: list[_Sum] = []
     rows: list[int] = []

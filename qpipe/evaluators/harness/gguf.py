@@ -15,7 +15,7 @@ from qpipe.evaluators.harness import greedy
 from qpipe.evaluators.harness.continuations import Asked, Scored, score
 from qpipe.evaluators.harness.generation import Wanted, Writer
 from qpipe.evaluators.harness.words import GgufWords
-from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, cells
 from qpipe.support.closable import Closable
@@ -157,7 +157,7 @@ class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval 
         prompt = tuple(self.tok_encode(context)[-(self.max_length - limit) :])
         return Wanted(prompt, limit, tuple(stop for stop in stops if stop))
 
-    def _context(self, n_cells: int, n_sequences: int) -> Context:
+    def _context(self, n_cells: int, n_sequences: int) -> LlamaContext:
         options = ContextOptions(
             n_ctx=n_cells,
             threads=self._threads,
@@ -167,7 +167,7 @@ class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval 
             shared=True,
             **self._kv,
         )
-        return Context(self.model, options)
+        return LlamaContext(self.model, options)
 
     def close(self) -> None:
         """Free the model."""

@@ -10,7 +10,7 @@ import numpy as np
 from qpipe.evaluators.speed_rounds.settings import Sample, Settings
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
-from qpipe.llamacpp.context import Context, ContextOptions
+from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 
 # llama-bench's default --batch-size.
@@ -26,7 +26,7 @@ class Llama:
     def __init__(self, path: Path, settings: Settings) -> None:
         self._settings = settings
         self._model = Model(path)
-        self._context = Context(
+        self._context = LlamaContext(
             self._model,
             ContextOptions(
                 n_ctx=max(settings.n_prompt, settings.n_gen),

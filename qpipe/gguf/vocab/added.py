@@ -12,20 +12,20 @@ from typing import Any
 
 from qpipe import errors
 from qpipe.gguf import jsonfile
-from qpipe.gguf.vocab.base import Tokens, TokenType, looks_special
+from qpipe.gguf.vocab.base import TokenTable, TokenType, looks_special
 
 SCORE = -1000.0
 SPACE = "▁"
 
 
-def put_names(tokens: Tokens, path: Path) -> None:
+def put_names(tokens: TokenTable, path: Path) -> None:
     """added_tokens.json: {token: id}."""
     for text, index in (jsonfile.load(path) if path.is_file() else {}).items():
         if _usable(index, tokens, path):
             tokens.put(index, text.encode(), SCORE, TokenType.USER_DEFINED)
 
 
-def put_decoder(tokens: Tokens, path: Path, *, declared: bool) -> None:
+def put_decoder(tokens: TokenTable, path: Path, *, declared: bool) -> None:
     """tokenizer_config.json's added_tokens_decoder: {id: {content, special}}."""
     config = jsonfile.load(path) if path.is_file() else {}
     for key, entry in (config.get("added_tokens_decoder") or {}).items():
@@ -37,7 +37,7 @@ def put_decoder(tokens: Tokens, path: Path, *, declared: bool) -> None:
         put(tokens, {**entry, "id": index}, path=path, declared=declared)
 
 
-def put_listed(tokens: Tokens, path: Path, *, everywhere: bool) -> None:
+def put_listed(tokens: TokenTable, path: Path, *, everywhere: bool) -> None:
     """tokenizer.json's added_tokens: [{id, content, special}].
 
     ``everywhere`` lays all of them over what is there, as declared. Otherwise those that the other
@@ -49,7 +49,7 @@ def put_listed(tokens: Tokens, path: Path, *, everywhere: bool) -> None:
 
 
 def put(
-    tokens: Tokens,
+    tokens: TokenTable,
     entry: Mapping[str, Any],
     *,
     path: Path,
@@ -73,7 +73,7 @@ def _listed(path: Path) -> Iterator[Mapping[str, Any]]:
     yield from (jsonfile.load(path).get("added_tokens") or []) if path.is_file() else []
 
 
-def _names(tokens: Tokens, entry: Mapping[str, Any]) -> bool:
+def _names(tokens: TokenTable, entry: Mapping[str, Any]) -> bool:
     """True if the token's row has its text already."""
     index, text = entry["id"], entry["content"]
     if type(index) is not int or not 0 <= index < len(tokens.texts):
@@ -81,7 +81,7 @@ def _names(tokens: Tokens, entry: Mapping[str, Any]) -> bool:
     return tokens.texts[index].decode(errors="replace") in (text, text.replace(SPACE, " "))
 
 
-def _usable(index: object, tokens: Tokens, path: Path) -> bool:
+def _usable(index: object, tokens: TokenTable, path: Path) -> bool:
     """True if a token has a row in the embedding; the converter passes over the others."""
     if type(index) is not int or index < 0:
         raise errors.CheckpointError(

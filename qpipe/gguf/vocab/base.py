@@ -20,7 +20,7 @@ class TokenType(IntEnum):
 
 
 @dataclass
-class Tokens:
+class TokenTable:
     """Parallel lists, one entry per row of the embedding."""
 
     texts: list[bytes]
@@ -28,7 +28,7 @@ class Tokens:
     types: list[TokenType]
 
     @classmethod
-    def unused(cls, count: int) -> Tokens:
+    def unused(cls, count: int) -> TokenTable:
         """``count`` placeholders, as the converter names rows without a token."""
         return cls(
             [f"[PAD{i}]".encode() for i in range(count)],

@@ -11,7 +11,7 @@ from typing import Any
 from qpipe import errors
 from qpipe.gguf import values
 from qpipe.gguf.vocab import pretokenizers, special
-from qpipe.gguf.vocab.base import Tokens, TokenType, looks_special
+from qpipe.gguf.vocab.base import TokenTable, TokenType, looks_special
 
 FILE = "tokenizer.json"
 
@@ -57,10 +57,10 @@ def _byte_level(tokenizer: dict[str, Any]) -> bool:
     return any(step.get("type") == "ByteLevel" for step in pre.get("pretokenizers", [pre]))
 
 
-def _tokens(path: Path, vocab: Any, added: list[Any], n_vocab: int) -> Tokens:
+def _tokens(path: Path, vocab: Any, added: list[Any], n_vocab: int) -> TokenTable:
     if not isinstance(vocab, dict):
         raise errors.CheckpointError(f"{path}: model.vocab is no object; download it again")
-    tokens = Tokens.unused(n_vocab)
+    tokens = TokenTable.unused(n_vocab)
     for text, index in vocab.items():
         tokens.put(_checked(path, text, index, n_vocab), text.encode(), 0.0, TokenType.NORMAL)
     for entry in added:

@@ -21,7 +21,7 @@ from typing import Any
 from qpipe import errors
 from qpipe.gguf import jsonfile, values
 from qpipe.gguf.vocab import added, special
-from qpipe.gguf.vocab.base import Tokens, TokenType
+from qpipe.gguf.vocab.base import TokenTable, TokenType
 
 FILE = "tokenizer.json"
 SPACE = "▁"
@@ -53,7 +53,7 @@ def metadata(
     path = folder / FILE
     prefix = _space_prefix(path, tokenizer)
     vocab, merges = tokenizer["model"]["vocab"], list(_merges(path, tokenizer["model"]))
-    tokens = Tokens.unused(n_vocab)
+    tokens = TokenTable.unused(n_vocab)
     entries = tokenizer.get("added_tokens") or []
     unknown = _unknown(folder, tokenizer)
     known = {entry.get("content") for entry in entries} | {unknown}

@@ -10,7 +10,7 @@ from pathlib import Path
 from qpipe import errors
 from qpipe.gguf import values
 from qpipe.gguf.vocab import added, protobuf, special
-from qpipe.gguf.vocab.base import Tokens, TokenType
+from qpipe.gguf.vocab.base import TokenTable, TokenType
 from qpipe.support.files import read_file
 
 FILE = "tokenizer.model"
@@ -28,7 +28,7 @@ def metadata(folder: Path, n_vocab: int, *, added_tokens: bool = False) -> value
     ``added_tokens`` all of tokenizer.json's go over it, where only what is declared special
     controls; without, those that no other file names, which the converter leaves out.
     """
-    tokens = Tokens.unused(n_vocab)
+    tokens = TokenTable.unused(n_vocab)
     pieces = _pieces(folder / FILE)
     _refuse_more(pieces[n_vocab:], folder / FILE, n_vocab)
     for i, piece in enumerate(pieces[:n_vocab]):

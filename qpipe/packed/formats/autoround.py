@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats import scaled
-from qpipe.packed.formats.awq import Awq
-from qpipe.packed.formats.base import Format, Packed, Tensors, group_label, named
+from qpipe.packed.formats.awq import AwqFormat
+from qpipe.packed.formats.base import Packed, PackedFormat, Tensors, group_label, named
 from qpipe.packed.formats.compressed import blocks
-from qpipe.packed.formats.fp8 import Fp8
-from qpipe.packed.formats.gptq import Gptq
+from qpipe.packed.formats.fp8 import Fp8Format
+from qpipe.packed.formats.gptq import GptqFormat
 
 _TYPES = {"int": "", "fp": "FP", "mx_fp": "MXFP", "nv_fp": "NVFP"}
 _EARLIER = {
@@ -28,7 +28,7 @@ _EARLIER = {
 }
 
 
-class AutoRound(Format):
+class AutoRoundFormat(PackedFormat):
     """``packing_format`` says which; ``extra_config`` what single modules have of their own."""
 
     METHODS = ("auto-round",)
@@ -49,14 +49,16 @@ class AutoRound(Format):
         if _type(config) != "int":
             return _floats(tensors, config)
         if "awq" in config.text("packing_format", default="auto_round:auto_gptq"):
-            return Awq().modules(
+            return AwqFormat().modules(
                 tensors, replace(config, values={**config.values, "version": "gemm"})
             )
         rules = {
             f"+:^{re.escape(name)}$": dict(rule.values)
             for name, rule in config.sections("extra_config")
         }
-        return Gptq().modules(tensors, replace(config, values={**config.values, "dynamic": rules}))
+        return GptqFormat().modules(
+            tensors, replace(config, values={**config.values, "dynamic": rules})
+        )
 
 
 def _type(config: Fields) -> str:
@@ -69,7 +71,7 @@ def _blocks(config: Fields) -> tuple[int, int] | None:
 
 
 def _floats(tensors: Tensors, config: Fields) -> Iterator[Packed]:
-    yield from Fp8().modules(tensors, config)
+    yield from Fp8Format().modules(tensors, config)
     for name in named(tensors, "weight_packed"):
         yield scaled.half_byte(name, tensors)
     size = -1 if _blocks(config) else config.group_size(default=-1)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
-    Format,
     Packed,
+    PackedFormat,
     Tensors,
     expect,
     group_label,
@@ -27,7 +27,7 @@ from qpipe.packed.formats.base import (
 _SCALES = ("F16", "BF16")
 
 
-class Awq(Format):
+class AwqFormat(PackedFormat):
     """Both versions."""
 
     METHODS = ("awq",)

@@ -34,7 +34,7 @@ class Packed:
     group_size: int | None
 
 
-class Format(abc.ABC):
+class PackedFormat(abc.ABC):
     """One way to pack. ``METHODS`` are the values of ``quant_method`` in config.json.
 
     ``config`` is the ``quantization_config`` everywhere.

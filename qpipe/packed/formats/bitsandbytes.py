@@ -17,14 +17,23 @@ from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
 from qpipe.gguf.safetensors import DTYPE_BYTES, StoredTensor
 from qpipe.packed.fields import Fields
-from qpipe.packed.formats.base import Format, Packed, Tensors, content, expect, matrix, named, part
+from qpipe.packed.formats.base import (
+    Packed,
+    PackedFormat,
+    Tensors,
+    content,
+    expect,
+    matrix,
+    named,
+    part,
+)
 
 _STATE = "weight.quant_state.bitsandbytes__"
 _STORAGE = ("U8", "BF16", "F16", "F32")
 _KINDS = ("nf4", "fp4")
 
 
-class BitsAndBytes(Format):
+class BitsAndBytesFormat(PackedFormat):
     """NF4, FP4 and INT8."""
 
     METHODS = ("bitsandbytes",)

@@ -17,8 +17,8 @@ from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats import scaled
 from qpipe.packed.formats.base import (
-    Format,
     Packed,
+    PackedFormat,
     Tensors,
     content,
     expect,
@@ -36,7 +36,7 @@ _READ = (
 )  # fmt: skip
 
 
-class Compressed(Format):
+class CompressedTensorsFormat(PackedFormat):
     """Integers and floats, packed or not; the KV cache alone too."""
 
     METHODS = ("compressed-tensors",)

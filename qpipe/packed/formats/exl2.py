@@ -14,12 +14,21 @@ from collections.abc import Iterator
 from qpipe.errors import CheckpointError
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.packed.fields import Fields
-from qpipe.packed.formats.base import Format, Packed, Tensors, content, expect, matrix, named, part
+from qpipe.packed.formats.base import (
+    Packed,
+    PackedFormat,
+    Tensors,
+    content,
+    expect,
+    matrix,
+    named,
+    part,
+)
 
 _BITS = (2, 3, 4, 5, 6, 8)
 
 
-class Exl2(Format):
+class Exl2Format(PackedFormat):
     """The average of bits is the config's; modules differ."""
 
     METHODS = ("exl2",)

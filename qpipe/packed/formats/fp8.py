@@ -12,13 +12,13 @@ from collections.abc import Iterator
 
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats import scaled
-from qpipe.packed.formats.base import Format, Packed, Tensors, expect, named
+from qpipe.packed.formats.base import Packed, PackedFormat, Tensors, expect, named
 from qpipe.packed.formats.compressed import blocks
 
 _SCALES = "_scale_inv"
 
 
-class Fp8(Format):
+class Fp8Format(PackedFormat):
     """``weight_block_size`` says which."""
 
     METHODS = ("fp8",)

@@ -16,8 +16,8 @@ from qpipe.core.patterns import matches
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
-    Format,
     Packed,
+    PackedFormat,
     Tensors,
     expect,
     group_label,
@@ -30,7 +30,7 @@ from qpipe.packed.formats.base import (
 _SCALES = ("F16", "BF16", "F32")
 
 
-class Gptq(Format):
+class GptqFormat(PackedFormat):
     """The layouts gptq and gptq_v2, which differ in the meaning of zero points alone."""
 
     METHODS = ("gptq",)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
-    Format,
     Packed,
+    PackedFormat,
     Tensors,
     expect,
     group_label,
@@ -23,7 +23,7 @@ from qpipe.packed.formats.base import (
 )
 
 
-class Mlx(Format):
+class MlxFormat(PackedFormat):
     """Affine, and MXFP4, MXFP8 and NVFP4."""
 
     METHODS = ("mlx",)

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
-from qpipe.packed.formats.base import Format, Packed, Tensors, expect
+from qpipe.packed.formats.base import Packed, PackedFormat, Tensors, expect
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
 
 
-class Mxfp4(Format):
+class Mxfp4Format(PackedFormat):
     """There is one form."""
 
     METHODS = ("mxfp4",)

@@ -15,7 +15,15 @@ from collections.abc import Iterator
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats import scaled
-from qpipe.packed.formats.base import Format, Packed, Tensors, group_label, matrix, named, part
+from qpipe.packed.formats.base import (
+    Packed,
+    PackedFormat,
+    Tensors,
+    group_label,
+    matrix,
+    named,
+    part,
+)
 
 # By the name of a config: what is left of its label.
 _KINDS = {
@@ -28,7 +36,7 @@ _KINDS = {
 }
 
 
-class TorchAo(Format):
+class TorchAoFormat(PackedFormat):
     """Weights alone, or activations as they come too."""
 
     METHODS = ("torchao",)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.packed.values.base import FloatArray, Part, Values, spread, unpacked
+from qpipe.packed.values.base import FloatArray, Strip, Values, spread, unpacked
 
 # Where the values of eight rows lie in a word, from the lowest bits up.
 _ORDER = {4: (0, 2, 4, 6, 1, 3, 5, 7), 8: (0, 1, 2, 3)}
 
 
-def read(part: Part) -> Values:
+def read(part: Strip) -> Values:
     """Rows of a matrix."""
     named = part.config.get("version") or part.config.get("format")
     gemv = str(named).lower() == "gemv"
@@ -30,7 +30,7 @@ def read(part: Part) -> Values:
     return Values(scale * (weights - zero), ends[0], ends[1])
 
 
-def _gemm(part: Part) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _gemm(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:
     bits, n = int(part.module.bits), part.stop - part.first
     words = slice(part.first * bits // 32, -(-part.stop * bits // 32))
     weights = _in_order(part.array("qweight")[:, words], bits)[:, :n].T
@@ -45,7 +45,7 @@ def _in_order(words: npt.NDArray[Any], bits: int) -> FloatArray:
     return found
 
 
-def _gemv(part: Part) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _gemv(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:
     bits, columns = int(part.module.bits), part.module.shape[1]
     size = part.module.group_size or -1
     count = 1 if size == -1 else -(-columns // size)

@@ -27,7 +27,7 @@ _DTYPES = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Strip:
     """Rows ``first`` to ``stop`` (not included) of a packed ``module``: what a layout reads.
 
     ``config`` is the checkpoint's ``quantization_config``.

@@ -11,10 +11,10 @@ import json
 import numpy as np
 
 from qpipe.packed.formats.base import content
-from qpipe.packed.values.base import FloatArray, Part, Values
+from qpipe.packed.values.base import FloatArray, Strip, Values
 
 
-def read(part: Part) -> Values:
+def read(part: Strip) -> Values:
     """Rows of a matrix; of 4 bits in one row, since blocks run over the ends of rows."""
     if part.has("SCB"):
         rows = slice(part.first, part.stop)
@@ -24,7 +24,7 @@ def read(part: Part) -> Values:
     return _four_bits(part)
 
 
-def _four_bits(part: Part) -> Values:
+def _four_bits(part: Strip) -> Values:
     columns, block = part.module.shape[1], part.module.group_size or 64
     first, stop = part.first * columns, part.stop * columns
     bytes_ = part.array("weight")[first // 2 : -(-stop // 2), 0]
@@ -35,7 +35,7 @@ def _four_bits(part: Part) -> Values:
     return Values(part.floats("weight.quant_map")[codes][None] * high, -high, high)
 
 
-def _largest(part: Part, first: int, stop: int) -> FloatArray:
+def _largest(part: Strip, first: int, stop: int) -> FloatArray:
     """The largest of each block from ``first`` to ``stop``; they may be quantized too, in blocks of
     their own."""
     if not part.has("weight.nested_absmax"):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpipe.packed.values.base import FloatArray, IntArray, Part, Values, unpacked
+from qpipe.packed.values.base import FloatArray, IntArray, Strip, Values, unpacked
 
 
-def read(part: Part) -> Values:
+def read(part: Strip) -> Values:
     """Rows of a matrix."""
     bits, columns = int(part.module.bits), part.module.shape[1]
     half, rows = 2 ** (bits - 1), slice(part.first, part.stop)
@@ -26,7 +26,7 @@ def read(part: Part) -> Values:
     return Values(scale * (weights - zero), ends[0], ends[1], order)
 
 
-def _zeros(part: Part, scales: FloatArray) -> FloatArray:
+def _zeros(part: Strip, scales: FloatArray) -> FloatArray:
     """[n, groups]."""
     if not part.has("weight_zero_point"):
         return np.zeros_like(scales)
@@ -38,7 +38,7 @@ def _zeros(part: Part, scales: FloatArray) -> FloatArray:
     return unpacked(words.T, bits, n).T - np.float32(2 ** (bits - 1))
 
 
-def _groups(part: Part, columns: int, count: int) -> IntArray:
+def _groups(part: Strip, columns: int, count: int) -> IntArray:
     """The group of each column."""
     if part.has("weight_g_idx"):
         return np.asarray(part.array("weight_g_idx"), np.int64)

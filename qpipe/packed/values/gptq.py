@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpipe.packed.values.base import FloatArray, IntArray, Part, Values, unpacked
+from qpipe.packed.values.base import FloatArray, IntArray, Strip, Values, unpacked
 
 
-def read(part: Part) -> Values:
+def read(part: Strip) -> Values:
     """Rows of a matrix."""
     bits, rows = int(part.module.bits), slice(part.first, part.stop)
     columns, n = part.module.shape[1], part.stop - part.first
@@ -25,7 +25,7 @@ def read(part: Part) -> Values:
     return Values(numbers, ends[0], ends[1], None if (np.diff(groups) >= 0).all() else order)
 
 
-def _zeros(part: Part, bits: int, n: int) -> FloatArray:
+def _zeros(part: Strip, bits: int, n: int) -> FloatArray:
     """[groups, n]."""
     packed = part.array("qzeros")
     words = packed[:, part.first * bits // 32 : -(-part.stop * bits // 32)].view(np.uint32)
@@ -36,14 +36,14 @@ def _zeros(part: Part, bits: int, n: int) -> FloatArray:
     return unpacked(words + np.uint32(sum(1 << at for at in range(0, 32, bits))), bits, n)
 
 
-def _less_one(part: Part) -> bool:
+def _less_one(part: Strip) -> bool:
     config = part.config
     if config.get("quant_method") == "auto-round":
         return "auto_gptq" in str(config.get("packing_format"))
     return "gptq_v2" not in (config.get("checkpoint_format"), config.get("format"))
 
 
-def _groups(part: Part, columns: int, count: int) -> IntArray:
+def _groups(part: Strip, columns: int, count: int) -> IntArray:
     """The group of each column."""
     if part.has("g_idx"):
         return np.asarray(part.array("g_idx")[:columns], np.int64)

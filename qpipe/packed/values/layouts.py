@@ -7,9 +7,9 @@ from typing import Any
 
 from qpipe.packed.formats.base import Packed, Tensors
 from qpipe.packed.values import awq, bitsandbytes, compressed, gptq, torchao
-from qpipe.packed.values.base import ALIGNED, Part, Values
+from qpipe.packed.values.base import ALIGNED, Strip, Values
 
-Read = Callable[[Part], Values]
+Read = Callable[[Strip], Values]
 
 _STORED = ("I8", "I32", "U8")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpipe.packed.values.base import Part, Values
+from qpipe.packed.values.base import Strip, Values
 
 
-def read(part: Part) -> Values:
+def read(part: Strip) -> Values:
     """Rows of a matrix."""
     rows = slice(part.first, part.stop)
     scale = part.floats("_weight_scale", rows)

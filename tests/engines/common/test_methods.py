@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from qpipe.engines.common import module_rules
 from qpipe.engines.common.methods import (
-    AutoRoundParams,
+    AutoRoundMethodParams,
     AwqParams,
     BnbParams,
     Exl2Params,
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("form", ["gguf", "gguf:", "awq", "auto_gptq "])
 def test_unknown_formats_are_refused(form: str) -> None:
     with pytest.raises(ValidationError):
-        AutoRoundParams(engine="x", format=form)
+        AutoRoundMethodParams(engine="x", format=form)
 
 
 def test_rules_survive_the_way_to_a_worker() -> None:
