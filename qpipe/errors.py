@@ -24,7 +24,6 @@ a worker process wrote about its own.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 
 
@@ -127,6 +126,8 @@ def quoted(value: object, *, most: int = 120) -> str:
 def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
     """Half a sentence for an unknown name: the near misses, else the list (cut after ``most``)."""
     names = sorted(known)
+    import difflib  # costs more than the rest of this module, and most commands fail not
+
     close = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
     if close:
         return "did you mean " + " or ".join(repr(n) for n in close) + "?"

@@ -1,4 +1,4 @@
-"""What a run looks like while it goes on: a live display on a terminal, plain lines elsewhere.
+"""The display of a run while it goes on: drawn anew in place on a terminal, plain lines elsewhere.
 
 All on stderr. NO_COLOR, TERM=dumb and ``quiet`` are respected. Of up to `MANY` nodes each has a
 line of its own; of more, what a user must know has one, and the rest is counted.
@@ -6,16 +6,23 @@ line of its own; of more, what a user must know has one, and the rest is counted
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from qpipe.core.events import Event, NodeFinished, NodeStarted, NodeWaiting, RunFinished, Warned
 from qpipe.report import numbers
-from qpipe.report.run_state import Tally, closing
-from qpipe.report.text import message
+from qpipe.report.run_state import Active, Tally, amount, closing
+from qpipe.report.text import message, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.live import Live as RichLive
 
 MANY = 60
 
@@ -83,8 +90,6 @@ class Live:
 
 def _view(tally: Tally, stream: IO[str], *, quiet: bool) -> View:
     if stream.isatty() and os.environ.get("TERM") != "dumb" and not quiet:
-        from qpipe.report.terminal import Terminal
-
         return Terminal(tally, stream)
     return Lines(stream)
 
@@ -131,3 +136,149 @@ def _ended(event: NodeFinished) -> str:
     if event.status == "skipped":
         return f"skipped  {event.name} (because of {event.error})"
     return f"{event.status:<8} {event.name}"
+
+
+_STYLES = {
+    "ran": "green",
+    "failed": "bold red",
+    "warning": "yellow",
+    "waiting": "cyan",
+    "skipped": "yellow",
+}
+# Kinds that the region below, or the closing line, shows well enough.
+_SILENT = frozenset({"started", "cached"})
+
+_INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+_REFRESHES_PER_SECOND = 8
+_BAR = 24
+_MOST_ROWS = 12
+
+
+class Terminal:
+    """A `View` with rich, which is imported once something really runs.
+
+    rich draws from a thread of its own: ``update`` copies what it needs of the tally.
+    """
+
+    def __init__(self, tally: Tally, stream: IO[str], *, width: int | None = None) -> None:
+        """Keep the tally; nothing is drawn yet. ``width`` overrides the terminal's."""
+        self._tally = tally
+        self._stream = stream
+        self._width = width
+        self._console: Console | None = None
+        self._live: RichLive | None = None
+        self._lock = threading.Lock()
+        self._active: list[Active] = []
+        self._ended = 0
+
+    def line(self, text: str, kind: str) -> None:
+        """Print a line above the region that is drawn anew."""
+        if kind not in _SILENT:
+            from rich.text import Text
+
+            first, newline, rest = text.partition("\n")
+            styled = Text.assemble((first, _STYLES.get(kind, "")), newline, rest)
+            self._get_console().print(styled, soft_wrap=True)
+
+    def update(self) -> None:
+        """Take over the nodes in progress; the first time, begin to draw."""
+        with self._lock:
+            self._active = list(self._tally.active.values())
+            self._ended = self._tally.ended
+        if self._active and self._live is None:
+            from rich.live import Live
+
+            self._live = Live(
+                get_renderable=self._render,
+                console=self._get_console(),
+                refresh_per_second=_REFRESHES_PER_SECOND,
+                transient=True,
+                # The console is stderr's: stdout must not be led there.
+                redirect_stdout=False,
+            )
+            with _undisturbed():
+                self._live.start()
+
+    def close(self) -> None:
+        """Take the region away."""
+        if self._live is not None:
+            with _undisturbed():
+                self._live.stop()
+            self._live = None
+
+    def _get_console(self) -> Console:
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(file=self._stream, width=self._width, highlight=False)
+        return self._console
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        with self._lock:
+            active, ended = list(self._active), self._ended
+        now = time.time()
+        most = max(1, min(_MOST_ROWS, self._get_console().height - 3))
+        table = Table.grid(padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
+        for _ in range(4):
+            table.add_column(no_wrap=True)
+        for node in active[:most]:
+            table.add_row(*_row(node, now))
+        rest = [f"… and {len(active) - most} more"] if len(active) > most else []
+        waiting = sum(node.waiting for node in active)
+        words = [f"{ended} of {self._tally.nodes} nodes", f"{len(active) - waiting} running"]
+        words += [f"{waiting} waiting for another process"] if waiting else []
+        words.append(numbers.duration(max(0.0, now - self._tally.since)))
+        return Group(table, Text("\n".join([*rest, " · ".join(words)]), style="dim"))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold back signals that would interrupt a block, until its end.
+
+    rich (15.0) hides the cursor first and notes last what it would take back: a display whose start
+    was interrupted between the two can no longer be stopped.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = {number: signal.getsignal(number) for number in _INTERRUPTING}
+    handlers = {number: handler for number, handler in before.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for came in held:
+            signal.raise_signal(came)
+
+
+def _row(node: Active, now: float) -> list[RenderableType]:
+    """The cells of a node's line: name, bar, amount, time to go, time gone."""
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    elapsed = numbers.duration(max(0.0, now - node.since))
+    if node.waiting:
+        return [
+            Text(printable(node.name)),
+            Text("another process is making it", "cyan"),
+            "",
+            "",
+            elapsed,
+        ]
+    bar = ProgressBar(
+        total=node.total or None, completed=node.done, width=_BAR, pulse=not node.total
+    )
+    eta = node.eta(now)
+    to_go = "" if eta is None else f"{numbers.duration(eta)} to go"
+    note = Text(printable(amount(node) or node.note))
+    return [Text(printable(node.name)), bar, note, to_go, elapsed]

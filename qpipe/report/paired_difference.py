@@ -34,7 +34,7 @@ def differences(model: Path, reference: Path) -> dict[str, Difference]:
     scores = json.loads((model / "result.json").read_bytes())["scores"]
     there = json.loads((reference / "result.json").read_bytes())["scores"]
     ours, theirs = _items(model), _items(reference)
-    found = {}
+    by_score = {}
     for field, score in scores.items():
         if not score["weights"] or score["weights"] != there.get(field, {}).get("weights"):
             continue
@@ -46,17 +46,17 @@ def differences(model: Path, reference: Path) -> dict[str, Difference]:
             metric = score["metric"]
             strata.append((weight, [(one[item][metric], other[item][metric]) for item in one]))
         else:
-            found[field] = compare(strata)
-    return found
+            by_score[field] = compare(strata)
+    return by_score
 
 
 def _items(artifact: Path) -> Items:
-    found: Items = {}
+    by_task: Items = {}
     with (artifact / "items.jsonl").open("rb") as file:
         for line in map(json.loads, file):
-            of_task = found.setdefault((line["task"], line["filter"]), {})
+            of_task = by_task.setdefault((line["task"], line["filter"]), {})
             of_task[line["doc_id"], line["doc_hash"] + line["prompt_hash"]] = line["scores"]
-    return found
+    return by_task
 
 
 def compare(strata: Sequence[tuple[float, Sequence[tuple[float, float]]]]) -> Difference:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import re
@@ -18,8 +16,8 @@ _WIDE = 1000
 
 # What Markdown reads as more than itself anywhere (underscores inside a word are none of it), and
 # at the beginning of a line.
-_MARKUP = re.compile(r"[\\`*<>&|~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]")
-_LEADING = re.compile(r"^[\[#+=-]")
+_MARKUP = r"[\\`*<>&|~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]"
+_LEADING = r"^[\[#+=-]"
 _ESCAPE = r"\\\g<0>"
 
 
@@ -65,13 +63,13 @@ def _markdown(table: Table, title: str) -> str:
     lines = [f"# {_plain(title)}", ""]
     lines += [_piped(map(_plain, table.head)), _piped(rules)]
     lines += [_piped(map(_plain, line)) for line in table.body]
-    lines += ["", *(f"- {_LEADING.sub(_ESCAPE, _plain(line))}" for line in table.footnotes)]
+    lines += ["", *(f"- {re.sub(_LEADING, _ESCAPE, _plain(line))}" for line in table.footnotes)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _plain(words: str) -> str:
     """Words in which Markdown finds no table, no HTML, no link and no emphasis."""
-    return _MARKUP.sub(_ESCAPE, text.printable(words))
+    return re.sub(_MARKUP, _ESCAPE, text.printable(words))
 
 
 def _piped(cells: Iterable[str]) -> str:
@@ -83,6 +81,9 @@ _NOT_IN_CSV = ("measurements", "model", "path")
 
 
 def _csv(table: Table, title: str) -> str:
+    import csv
+    import io
+
     out = io.StringIO()
     records = table.records
     names = [n for n in (records[0] if records else {"name": ""}) if n not in _NOT_IN_CSV]

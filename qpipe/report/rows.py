@@ -48,20 +48,20 @@ def comparison(plan: Plan, result: RunResult) -> Comparison:
     evaluations = _evaluations(plan.graph, result)
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
     by_node = {node: model for model in models for node in model.nodes}
-    made = [_row(model, result, evaluations, stages, plan.graph) for model in models]
-    made = _with_names(made, models, stages)
-    made = _with_rivals(made, models, result)
-    return Comparison.of(_compared(made, models, by_node))
+    rows = [_row(model, result, evaluations, stages, plan.graph) for model in models]
+    rows = _with_names(rows, models, stages)
+    rows = _with_rivals(rows, models, result)
+    return Comparison.of(_compared(rows, models, by_node))
 
 
 # -- which models ---------------------------------------------------------------------------------
 
 
 def _models(plan: Plan, result: RunResult) -> list[_Model]:
-    found: dict[object, _Model] = {}
+    models: dict[object, _Model] = {}
     for job in plan.jobs:
         for node in _of_job(job, plan.graph):
-            model = found.setdefault(_identity(result.outcomes[node]), _Model())
+            model = models.setdefault(_identity(result.outcomes[node]), _Model())
             if node not in model.nodes:
                 model.nodes.append(node)
             model.jobs.append(job)
@@ -69,7 +69,7 @@ def _models(plan: Plan, result: RunResult) -> list[_Model]:
                 model.references.add(node)
             elif model.compared_with is None:
                 model.compared_with = job.reference
-    return _reference_first(list(found.values()))
+    return _reference_first(list(models.values()))
 
 
 def _of_job(job: PlannedJob, graph: Graph) -> list[str]:
@@ -125,18 +125,18 @@ def _row(
     best = next((o for o in outcomes if o.artifact is not None), outcomes[0])
     measured = _distinct(o for node in model.nodes for o in evaluations.get(node, ()))
     manifest = best.artifact.manifest if best.artifact else None
-    made = facts.model(manifest.facts if manifest else {})
+    model_facts = facts.model(manifest.facts if manifest else {})
     every = [best, *measured]
     jobs = model.jobs
     return ModelRow(
         name="",
-        format=made.format or _wanted_format(best),
+        format=model_facts.format or _wanted_format(best),
         status=_status(every),
         reference=bool(model.references),
         model=_source(best.node, graph),
-        size_bytes=made.size_bytes or (manifest.size if manifest else None),
-        bits_per_weight=made.bits_per_weight,
-        weights=made.weights,
+        size_bytes=model_facts.size_bytes or (manifest.size if manifest else None),
+        bits_per_weight=model_facts.bits_per_weight,
+        weights=model_facts.weights,
         seconds=best.seconds if manifest else None,
         evaluate_seconds=sum(o.seconds for o in measured) if measured else None,
         key=manifest.key if manifest else None,
@@ -151,11 +151,11 @@ def _row(
 
 def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outcome]]:
     """Evaluations by the node that they measure."""
-    found: dict[str, list[Outcome]] = {}
+    by_model: dict[str, list[Outcome]] = {}
     for node in graph.values():
         if node.stage == EVALUATE and MODEL in node.inputs:
-            found.setdefault(node.inputs[MODEL], []).append(result.outcomes[node.id])
-    return found
+            by_model.setdefault(node.inputs[MODEL], []).append(result.outcomes[node.id])
+    return by_model
 
 
 def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
@@ -167,8 +167,8 @@ def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
         behind += [node for node in every if graph[node].stage == LINT]
     behind += [node for node in every if graph[node].stage == TOKENS]
     artifacts = [result.outcomes[node].artifact for node in dict.fromkeys(behind)]
-    found = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
-    return tuple(dict.fromkeys(str(n) for notes in found if isinstance(notes, list) for n in notes))
+    lists = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
+    return tuple(dict.fromkeys(str(n) for notes in lists if isinstance(notes, list) for n in notes))
 
 
 def _source(node: Node, graph: Graph) -> str | None:
@@ -182,14 +182,14 @@ def _source(node: Node, graph: Graph) -> str | None:
 
 def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
     """The nodes themselves, and all nodes that they are made from."""
-    found: dict[str, None] = {}
+    ancestors: dict[str, None] = {}
     waiting = list(nodes)
     while waiting:
         node = waiting.pop()
-        if node not in found:
-            found[node] = None
+        if node not in ancestors:
+            ancestors[node] = None
             waiting += graph[node].inputs.values()
-    return list(found)
+    return list(ancestors)
 
 
 def _distinct(outcomes: Iterable[Outcome]) -> list[Outcome]:
@@ -217,9 +217,9 @@ def _file(outcome: Outcome) -> str | None:
 
 
 def _status(outcomes: Sequence[Outcome]) -> str:
-    found = {outcome.status for outcome in outcomes}
+    statuses = {outcome.status for outcome in outcomes}
     for status in ("failed", "skipped", "ran"):
-        if status in found:
+        if status in statuses:
             return status
     return "cached"
 
@@ -234,14 +234,14 @@ def _error(outcomes: Sequence[Outcome]) -> str | None:
 
 def _evaluation(outcome: Outcome, stage: str, graph: Graph) -> Evaluation:
     manifest = outcome.artifact.manifest if outcome.artifact else None
-    made = facts.measurement(manifest.facts if manifest else {})
-    text = _text_name(outcome.node, graph) or made.on.text
+    measurement = facts.measurement(manifest.facts if manifest else {})
+    text = _text_name(outcome.node, graph) or measurement.on.text
     metric = outcome.node.params.get("metric")
     return Evaluation(
         stage=stage,
         metric=None if metric is None else str(metric),
         status=outcome.status,
-        measurement=replace(made, on=replace(made.on, text=text)),
+        measurement=replace(measurement, on=replace(measurement.on, text=text)),
         key=manifest.key if manifest else None,
         artifact=str(outcome.artifact.path) if outcome.artifact else None,
         seconds=outcome.seconds if manifest else None,
@@ -286,11 +286,11 @@ def _machine(manifest: Manifest) -> str:
 
 
 def _with_names(
-    made: Sequence[ModelRow], models: Sequence[_Model], stages: Mapping[str, str]
+    rows: Sequence[ModelRow], models: Sequence[_Model], stages: Mapping[str, str]
 ) -> list[ModelRow]:
     """Name each row by its job's label, or by its format; two of one name get more words."""
     words = []
-    for row, model in zip(made, models, strict=True):
+    for row, model in zip(rows, models, strict=True):
         labels = list(dict.fromkeys(job.label for job in model.jobs if job.label))
         stage = stages[model.nodes[0]]
         by_format = row.format or stage
@@ -303,16 +303,16 @@ def _with_names(
             f"{name} {extra[more]}" if taken[name] > 1 and more < len(extra) else name
             for name, (_, extra) in zip(names, words, strict=True)
         ]
-    return [replace(row, name=name) for row, name in zip(made, names, strict=True)]
+    return [replace(row, name=name) for row, name in zip(rows, names, strict=True)]
 
 
 def _with_rivals(
-    made: Sequence[ModelRow], models: Sequence[_Model], result: RunResult
+    rows: Sequence[ModelRow], models: Sequence[_Model], result: RunResult
 ) -> list[ModelRow]:
     """Name the row by which a level is dominated: measurements know its model only by content."""
     names = {
         artifact.manifest.digest: row.name
-        for row, model in zip(made, models, strict=True)
+        for row, model in zip(rows, models, strict=True)
         for node in model.nodes
         if (artifact := result.outcomes[node].artifact) is not None
     }
@@ -325,7 +325,7 @@ def _with_rivals(
         sampling = replace(sampling, dominated_by=by)
         return replace(each, measurement=replace(each.measurement, sampling=sampling))
 
-    return [replace(row, measurements=tuple(map(named, row.measurements))) for row in made]
+    return [replace(row, measurements=tuple(map(named, row.measurements))) for row in rows]
 
 
 def _common(labels: Sequence[str]) -> str:
@@ -335,25 +335,27 @@ def _common(labels: Sequence[str]) -> str:
 
 
 def _compared(
-    made: Sequence[ModelRow], models: Sequence[_Model], by_node: Mapping[str, _Model]
+    rows: Sequence[ModelRow], models: Sequence[_Model], by_node: Mapping[str, _Model]
 ) -> list[ModelRow]:
     """Give scores their differences to the reference's under the same protocol and text."""
-    row_of = {id(model): row for row, model in zip(made, models, strict=True)}
-    found = []
-    for row, model in zip(made, models, strict=True):
+    row_of = {id(model): row for row, model in zip(rows, models, strict=True)}
+    compared_rows = []
+    for row, model in zip(rows, models, strict=True):
         reference = by_node.get(model.compared_with or "")
-        known = () if reference is None or model.references else row_of[id(reference)].measurements
-        compared = [_compare(each, _like(each, known)) for each in row.measurements]
-        found.append(replace(row, measurements=tuple(compared)))
-    return found
+        candidates = (
+            () if reference is None or model.references else row_of[id(reference)].measurements
+        )
+        compared = [_compare(each, _like(each, candidates)) for each in row.measurements]
+        compared_rows.append(replace(row, measurements=tuple(compared)))
+    return compared_rows
 
 
-def _like(evaluation: Evaluation, known: Sequence[Evaluation]) -> Evaluation | None:
-    """The evaluation among ``known`` that was made in the same way; None if there is none.
+def _like(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
+    """The evaluation among ``candidates`` that was made in the same way; None if there is none.
 
     Of several, one by the same backend comes first, then one with a score that is compared.
     """
-    alike = [other for other in known if _way(other) == _way(evaluation)]
+    alike = [other for other in candidates if _way(other) == _way(evaluation)]
     return max(
         alike,
         key=lambda other: (
@@ -365,32 +367,32 @@ def _like(evaluation: Evaluation, known: Sequence[Evaluation]) -> Evaluation | N
 
 
 def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation:
-    made = evaluation.measurement
-    if reference is None or not made.scores:
+    measurement = evaluation.measurement
+    if reference is None or not measurement.scores:
         return evaluation
-    there = {score.key: score.value for score in reference.measurement.scores}
+    reference_values = {score.key: score.value for score in reference.measurement.scores}
     paired: Mapping[str, Difference] = {}
-    if _has_items(made) and there and evaluation.artifact and reference.artifact:
+    if _has_items(measurement) and reference_values and evaluation.artifact and reference.artifact:
         paired = differences(Path(evaluation.artifact), Path(reference.artifact))
-    scores = tuple(_with_delta(score, there, paired) for score in made.scores)
-    return replace(evaluation, measurement=replace(made, scores=scores))
+    scores = tuple(_with_delta(score, reference_values, paired) for score in measurement.scores)
+    return replace(evaluation, measurement=replace(measurement, scores=scores))
 
 
-def _has_items(made: Measurement) -> bool:
+def _has_items(measurement: Measurement) -> bool:
     """True if a measurement kept its items, which are then compared one by one."""
-    return made.on.items is not None
+    return measurement.on.items is not None
 
 
 def _with_delta(
-    score: Score, there: Mapping[str, float], paired: Mapping[str, Difference]
+    score: Score, reference_values: Mapping[str, float], paired: Mapping[str, Difference]
 ) -> Score:
     if score.key in paired:
         return replace(score, delta=paired[score.key])
-    if score.compared and score.delta is None and score.key in there:
-        return replace(score, delta=Difference(score.value - there[score.key]))
+    if score.compared and score.delta is None and score.key in reference_values:
+        return replace(score, delta=Difference(score.value - reference_values[score.key]))
     return score
 
 
 def _way(evaluation: Evaluation) -> tuple[Any, ...]:
-    made = evaluation.measurement
-    return made.protocol, made.on.tokens_sha256 or evaluation.text_digest
+    measurement = evaluation.measurement
+    return measurement.protocol, measurement.on.tokens_sha256 or evaluation.text_digest

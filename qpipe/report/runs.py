@@ -1,17 +1,29 @@
-"""Finding runs and reading what they left behind."""
+"""Runs that have ended: found by name, read from run.json, and merged into one comparison.
+
+run.json is read field by field: whoever wrote it, what comes out is what tables need. A field that
+an older qpipe did not write is None; one that nobody here reads is left out. What is written now is
+described by qpipe/results/run.schema.json.
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from qpipe.core.layout import RunPaths
-from qpipe.errors import UsageError, nearest
-from qpipe.report.checked import Summary, summary
+from qpipe.errors import UsageError, nearest, quoted
+from qpipe.results import fields, record
+from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
+from qpipe.results.scores import RESERVED
 from qpipe.support import strict_json
 from qpipe.support.files import is_file, is_folder
 
 LATEST = "latest"
-_MOST = 50_000_000
+_MOST_BYTES = 50_000_000
 
 
 def find_run(name: str, runs: Path) -> RunPaths:
@@ -39,9 +51,9 @@ def find_run(name: str, runs: Path) -> RunPaths:
 
 
 def read_summary(run: RunPaths) -> Summary:
-    """Read a run's run.json. Raises UsageError for what `checked.summary` does not take."""
+    """Read a run's run.json. Raises UsageError for what `summary` does not take."""
     try:
-        document = strict_json.load(run.summary, UsageError, most=_MOST)
+        document = strict_json.load(run.summary, UsageError, most=_MOST_BYTES)
     except UsageError as error:
         raise UsageError(
             f"{error}; it cannot be read as the summary of a run: run its command again (what is "
@@ -69,3 +81,197 @@ def _newest(runs: Path) -> str:
     if not names:
         raise UsageError(_none_yet(runs))
     return max(names, key=lambda name: (RunPaths(runs / name).summary.stat().st_mtime_ns, name))
+
+
+_STATUSES = ("ran", "cached", "failed", "skipped")
+_LONGEST_NAME, _LONGEST_TEXT = 1000, 1_000_000
+_MOST_CELLS = 4_000_000
+
+
+class _Kind(NamedTuple):
+    """A kind of values that a field may hold: its name in words, and its test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+    def __or__(self, other: _Kind) -> _Kind:
+        return _Kind(
+            f"{self.words} or {other.words}", lambda value: self.fits(value) or other.fits(value)
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_text(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest
+
+
+_NULL = _Kind("null", lambda value: value is None)
+_BOOL = _Kind("true or false", lambda value: isinstance(value, bool))
+_NAME = _Kind("a name", lambda value: _is_text(value, _LONGEST_NAME))
+_TEXT = _Kind("text", lambda value: _is_text(value, _LONGEST_TEXT))
+_NUMBER = _Kind("a number", _is_number)
+_COUNT = _Kind("a count", lambda value: type(value) is int and 0 <= value < 1 << 63)
+_STATUS = _Kind("one of " + ", ".join(_STATUSES), lambda value: value in _STATUSES)
+_KEY = _Kind("a key", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)))
+_LIST = _Kind("a list", lambda value: isinstance(value, list))
+_TEXTS = _Kind(
+    "a list of texts",
+    lambda value: isinstance(value, list) and all(map(_TEXT.fits, value)),
+)
+_INTERVAL = _Kind(
+    "two numbers",
+    lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
+)
+_OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
+_SCHEMA = _Kind(f"a number up to {SCHEMA}", lambda v: type(v) is int and 1 <= v <= SCHEMA)
+_UNIT = _Kind("a unit", lambda value: _is_text(value, 40))
+_BETTER = _Kind("lower, higher or null", lambda value: value in ("lower", "higher", None))
+_DIGITS = _Kind("0 to 15 or null", lambda v: v is None or (type(v) is int and 0 <= v <= 15))
+
+_NODE = {"name": _NAME, "stage": _NAME, "key": _KEY | _NULL, "status": _STATUS}
+_ROW = {
+    "name": _NAME, "format": _NAME | _NULL, "reference": _BOOL, "size_bytes": _COUNT | _NULL,
+    "bits_per_weight": _NUMBER | _NULL, "weights": _COUNT | _NULL, "seconds": _NUMBER | _NULL,
+    "evaluate_seconds": _NUMBER | _NULL, "status": _STATUS, "key": _KEY | _NULL,
+    "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "overrides": _TEXTS | _NULL,
+    "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST, "model": _NAME | _NULL,
+}  # fmt: skip
+_MEASUREMENT = {
+    "stage": _NAME, "metric": _NAME | _NULL, "status": _STATUS, "key": _KEY | _NULL,
+    "artifact": _TEXT | _NULL, "protocol": _NAME | _NULL, "text": _NAME | _NULL,
+    "text_digest": _NAME | _NULL, "tokens": _COUNT | _NULL, "tokens_scored": _COUNT | _NULL,
+    "tokens_sha256": _NAME | _NULL, "items": _COUNT | _NULL, "backend": _NAME | _NULL,
+    "machine": _NAME | _NULL, "notes": _TEXTS | _NULL, "sampling": _NAME | _NULL,
+    "interval": _INTERVAL | _NULL, "dominated_by": _OBJECT | _NULL, "seconds": _NUMBER | _NULL,
+    "tokens_per_second": _NUMBER | _NULL, "scores": _OBJECT, "score_types": _OBJECT | _NULL,
+}  # fmt: skip
+_RIVAL = {
+    "digest": _NAME | _NULL, "format": _NAME | _NULL, "size_bytes": _COUNT | _NULL,
+    "kld": _NUMBER | _NULL, "name": _NAME, "difference": _NUMBER, "difference_at_least": _NUMBER,
+    "confidence": _NUMBER,
+}  # fmt: skip
+_TYPE = {
+    "unit": _UNIT, "better": _BETTER, "digits": _DIGITS, "detail": _BOOL, "compared": _BOOL,
+    "heading": _NAME | _NULL,
+}  # fmt: skip
+
+
+class Summary(NamedTuple):
+    """A finished run: its name, its nodes (name, stage, key, status), its rows."""
+
+    run: str
+    nodes: Sequence[Mapping[str, Any]]
+    rows: Sequence[ModelRow]
+
+
+def summary(document: Any, file: Path) -> Summary:
+    """Read a run from ``document``, the content of the run.json ``file``.
+
+    Raises UsageError, naming file and field, for anything that qpipe does not write.
+    """
+    reader = _Reader(file)
+    if isinstance(document, dict) and "schema" in document:
+        reader.schema(document["schema"])
+    top = reader.fields(document, {"run": _NAME, "nodes": _LIST, "rows": _LIST}, "")
+    rows = [reader.row(row, f"rows[{n}]") for n, row in enumerate(top["rows"])]
+    scores = {score for row in rows for m in row["measurements"] for score in m["scores"]}
+    if len(rows) * len(scores) > _MOST_CELLS:
+        raise reader.wrong("rows", f"{len(rows)} times {len(scores)} scores", "a table to be read")
+    nodes = [reader.fields(n, _NODE, f"nodes[{i}]") for i, n in enumerate(top["nodes"])]
+    try:
+        return Summary(top["run"], nodes, [record.row(row) for row in rows])
+    except ValueError as error:
+        raise UsageError(f"{file}: {error}; run its command again") from None
+
+
+class _Reader:
+    """Reads the fields of one file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def wrong(self, where: str, shown: str, kind: str) -> UsageError:
+        """An error that names a field, its value, and the kind that it must have."""
+        return UsageError(
+            f"{self.file}: {where or 'it'} is {shown}, not {kind}; the file was written by another "
+            "version of qpipe, or by something else: run its command again (what is cached is not "
+            "made again)"
+        )
+
+    def schema(self, number: Any) -> None:
+        """Raise UsageError for a schema number that is not known here."""
+        if type(number) is int and number > SCHEMA:
+            raise UsageError(
+                f"{self.file}: schema is {quoted(number)}, and this qpipe reads up to {SCHEMA}: a "
+                "newer one wrote the file; read it with that, or run its command again here"
+            )
+        if not _SCHEMA.fits(number):
+            raise self.wrong("schema", quoted(number), _SCHEMA.words)
+
+    def fields(self, value: Any, kinds: Mapping[str, _Kind], where: str) -> dict[str, Any]:
+        """The known fields of an object. Raises UsageError for a value of another kind."""
+        if not isinstance(value, dict):
+            raise self.wrong(where, quoted(value), "an object")
+        for name, kind in kinds.items():
+            if not kind.fits(value.get(name)):
+                shown = quoted(value[name]) if name in value else "missing"
+                raise self.wrong(f"{where}.{name}".lstrip("."), shown, kind.words)
+        return {name: value.get(name) for name in kinds}
+
+    def row(self, value: Any, where: str) -> dict[str, Any]:
+        """The known fields of a row."""
+        row = self.fields(value, _ROW, where)
+        measured = [
+            self.measurement(m, f"{where}.measurements[{n}]")
+            for n, m in enumerate(row["measurements"])
+        ]
+        lists = {name: row[name] or [] for name in ("overrides", "notes")}
+        return {**row, **lists, "measurements": measured}
+
+    def measurement(self, value: Any, where: str) -> dict[str, Any]:
+        """The known fields of a measurement."""
+        measured = self.fields(value, _MEASUREMENT, where)
+        if measured["dominated_by"] is not None:
+            by = self.fields(measured["dominated_by"], _RIVAL, f"{where}.dominated_by")
+            if measured["interval"] is None:
+                raise self.wrong(f"{where}.interval", "null", _INTERVAL.words)
+            measured["dominated_by"] = by
+        for name, score in measured["scores"].items():
+            if name in RESERVED or not fields.split(name)[0] or len(name) > _LONGEST_NAME:
+                raise self.wrong(f"{where}.scores", f"{quoted(name)}: …", "scores by their names")
+            if not (_NUMBER | _NULL).fits(score):
+                raise self.wrong(f"{where}.scores[{quoted(name)}]", quoted(score), "a number")
+        return {**measured, "score_types": self.types(measured, where)}
+
+    def types(self, measured: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The declarations of the scores that were measured; others are left out."""
+        types = measured["score_types"] or {}
+        names = {fields.split(key)[0] for key in measured["scores"]}
+        place = f"{where}.score_types"
+        return {n: self.fields(of, _TYPE, f"{place}.{n}") for n, of in types.items() if n in names}
+
+
+def merge(summaries: Sequence[Summary]) -> Comparison:
+    """The comparison of several runs: each model once with all that was measured of it, references
+    first.
+
+    Of a model that several runs made, the last run's row counts.
+    """
+    merged: dict[object, ModelRow] = {}
+    for run in summaries:
+        for number, row in enumerate(run.rows):
+            # A row without a key is a model that could not be made: nothing to be merged with.
+            identity = row.key or (run.run, number)
+            merged[identity] = _joined(merged.get(identity), replace(row, run=run.run))
+    return Comparison.of(sorted(merged.values(), key=lambda row: not row.reference))
+
+
+def _joined(old: ModelRow | None, new: ModelRow) -> ModelRow:
+    if old is None:
+        return new
+    keys = {each.key for each in new.measurements}
+    others = [each for each in old.measurements if each.key not in keys]
+    return replace(new, measurements=(*others, *new.measurements))

@@ -1,24 +1,26 @@
-"""A comparison as one table, which every format draws: columns for people, records for programs."""
+"""A comparison as one table, which every format draws, and the lines below it.
+
+Columns are for people, records for programs; the lines say how rows were measured, what ended
+early, and give warnings and failures.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from qpipe.report import numbers
-from qpipe.report.footnotes import footnotes
 from qpipe.report.text import printable
 from qpipe.results import record
 from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.measurement import Evaluation, Rival
 from qpipe.results.scores import Score
 
 LEFT, RIGHT = "l", "r"
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A heading, the side on which the cells are aligned, and a cell for each row."""
 
     heading: str
@@ -26,11 +28,11 @@ class Column:
     cells: Sequence[str]
 
 
-@dataclass(frozen=True)
 class Table:
     """All parts of a table that a format draws; every word is `printable`, whoever wrote it."""
 
-    comparison: Comparison
+    def __init__(self, comparison: Comparison) -> None:
+        self.comparison = comparison
 
     @property
     def rows(self) -> Sequence[ModelRow]:
@@ -137,22 +139,22 @@ def _value(row: ModelRow, score: Score) -> str:
 def _delta(row: ModelRow, score: Score) -> str:
     """The difference to the reference, with its 95 % interval or standard error where there is one;
     else in percent of the reference too."""
-    found = score.delta
-    if found is None:
+    delta = score.delta
+    if delta is None:
         return ""
 
     def signed(value: float) -> str:
         return numbers.signed(value, unit=score.unit, digits=score.digits)
 
-    if found.low is not None and found.high is not None:
-        return f"{signed(found.value)} [{signed(found.low)}, {signed(found.high)}]"
-    if found.stderr is not None:
+    if delta.low is not None and delta.high is not None:
+        return f"{signed(delta.value)} [{signed(delta.low)}, {signed(delta.high)}]"
+    if delta.stderr is not None:
         about = _about(row, score, "_delta")
-        stderr = numbers.figure(found.stderr, unit=score.unit, digits=score.digits)
-        return f"{about}{signed(found.value)} ± {stderr}"
-    reference = score.value - found.value
-    percent = f" ({found.value / reference:+.2%})" if reference else ""
-    return f"{signed(found.value)}{percent}"
+        stderr = numbers.figure(delta.stderr, unit=score.unit, digits=score.digits)
+        return f"{about}{signed(delta.value)} ± {stderr}"
+    reference = score.value - delta.value
+    percent = f" ({delta.value / reference:+.2%})" if reference else ""
+    return f"{signed(delta.value)}{percent}"
 
 
 def _ratio(row: ModelRow, score: Score) -> str:
@@ -163,3 +165,60 @@ def _about(row: ModelRow, score: Score, part: str) -> str:
     """The mark of a figure that is an estimate, since its measurement ended early; else nothing."""
     where = f"[{score.where}]" if score.where else ""
     return "≈ " if f"{score.name}{part}{where}" in row.cut_short else ""
+
+
+def footnotes(rows: Sequence[ModelRow]) -> Iterator[str]:
+    """A line for each way of measuring, each level that ended early, each warning and failure."""
+    named = [(row.name, m) for row in rows for m in row.measurements if m.measurement.scores]
+    yield from dict.fromkeys(_how(*each) for each in named if _rival(each[1]) is None)
+    for row in rows:
+        for measured in row.measurements:
+            if by := _rival(measured):
+                yield _dominated(row.name, measured, by)
+    notes = [note for row in rows for note in row.notes]
+    notes += [note for _, measured in named for note in measured.measurement.notes or ()]
+    yield from (f"note: {note}" for note in dict.fromkeys(notes))
+    for row in rows:
+        if row.error:
+            yield f"{row.status}: {row.name}: {row.error.splitlines()[0]}"
+
+
+def _rival(measured: Evaluation) -> Rival | None:
+    sampling = measured.measurement.sampling
+    return sampling.dominated_by if sampling else None
+
+
+def _dominated(name: str, measured: Evaluation, by: Rival) -> str:
+    sampling = measured.measurement.sampling
+    assert sampling is not None and sampling.interval is not None
+    low, high = sampling.interval
+    better = f"{numbers.figure(by.difference)} nats a token"
+    surely = f"{numbers.figure(by.difference_at_least)} or more with {by.confidence:.0%} confidence"
+    return (
+        f"≈ {name}, {measured.metric}: {sampling.words} as dominated by "
+        f"{by.name}, which is no larger and better by {better} ({surely}); its scores are "
+        f"estimates, kld from {numbers.figure(low)} to {numbers.figure(high)} (95%)"
+    )
+
+
+def _how(name: str, measured: Evaluation) -> str:
+    """The way in which a row was measured, in words.
+
+    They are the same for all models, but for one that was measured on a part of the text.
+    """
+    measurement = measured.measurement
+    sampling = measurement.sampling.words if measurement.sampling else ""
+    of = f"{name}, " if sampling else ""
+    words = [f"{of}{measured.metric or measured.stage}: {measurement.protocol or ''}"]
+    if measurement.on.text:
+        words[0] += f" on {measurement.on.text}"
+    if sampling:
+        words.append(sampling)
+    elif measurement.on.tokens_scored:
+        words.append(f"{measurement.on.tokens_scored:,} tokens scored")
+    if measurement.on.items:
+        words.append(f"{measurement.on.items:,} items; Δ with its 95 % interval, item by item")
+    if measured.metric == "logprobs":
+        words.append("its kld is the reference's own noise")
+    words += [each for each in (measurement.by, measured.machine) if each]
+    return "; ".join(words)

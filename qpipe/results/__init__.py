@@ -5,10 +5,21 @@ them into the facts of a manifest and back, fields.py alone names the fields of 
 alone writes and reads run.json, which ``run.schema.json`` beside it describes.
 """
 
-from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
-from qpipe.results.measurement import Evaluation, Measurement, Rival, Sampling, Subject
-from qpipe.results.model import ModelFacts
-from qpipe.results.scores import Declaration, Difference, Score, score, standard
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
+    from qpipe.results.measurement import Evaluation, Measurement, Rival, Sampling, Subject
+    from qpipe.results.model import ModelFacts
+    from qpipe.results.scores import Declaration, Difference, Score, score, standard
+
+# Name → the module that has it, imported once it is asked for: `qpipe report` needs few of them.
+_PUBLIC = {
+    **dict.fromkeys(("SCHEMA", "Comparison", "ModelRow"), "comparison"),
+    **dict.fromkeys(("Evaluation", "Measurement", "Rival", "Sampling", "Subject"), "measurement"),
+    "ModelFacts": "model",
+    **dict.fromkeys(("Declaration", "Difference", "Score", "score", "standard"), "scores"),
+}
 
 __all__ = [
     "SCHEMA",
@@ -26,3 +37,14 @@ __all__ = [
     "score",
     "standard",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for."""
+    from importlib import import_module
+
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'qpipe.results' has no attribute {name!r}")
+    value: object = getattr(import_module(f"qpipe.results.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value

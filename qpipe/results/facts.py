@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qpipe.results import fields
 from qpipe.results.measurement import Measurement, Rival, Sampling, Subject
-from qpipe.results.model import ModelFacts
 from qpipe.results.scores import RESERVED, Score
+
+if TYPE_CHECKING:
+    from qpipe.results.model import ModelFacts
 
 TYPES = "score_types"
 
@@ -22,6 +24,8 @@ Facts = Mapping[str, Any]
 
 def to_facts(result: Measurement | ModelFacts | Facts) -> dict[str, Any]:
     """Convert what a stage returned to the facts that its manifest keeps."""
+    from qpipe.results.model import ModelFacts
+
     if isinstance(result, Measurement):
         return of_measurement(result)
     if isinstance(result, ModelFacts):
@@ -90,7 +94,7 @@ def rival(by: Rival) -> dict[str, Any]:
 
 def of_model(made: ModelFacts) -> dict[str, Any]:
     """The facts of a model."""
-    known = {
+    facts = {
         "format": made.format,
         "size_bytes": made.size_bytes,
         "tensor_bytes": made.tensor_bytes,
@@ -102,14 +106,19 @@ def of_model(made: ModelFacts) -> dict[str, Any]:
         "source": made.source,
         "notes": None if made.notes is None else [*made.notes],
     }
-    return {n: v for n, v in known.items() if v is not None} | dict(made.more)
+    return {n: v for n, v in facts.items() if v is not None} | dict(made.more)
 
 
-_MODEL = tuple(name for name in of_model(ModelFacts("", 0, 0, 0.0, 0, "", 0, {}, "", ())))
+_MODEL = (
+    *("format", "size_bytes", "tensor_bytes", "weights", "bits_per_weight", "architecture"),
+    *("tensors", "tensor_types", "source", "notes"),
+)
 
 
 def model(facts: Facts) -> ModelFacts:
     """Read a model from the facts of its manifest; ``size_bytes`` is 0 where they do not say it."""
+    from qpipe.results.model import ModelFacts
+
     own: dict[str, Any] = {name: facts.get(name) for name in _MODEL}
     notes = own.pop("notes")
     own["size_bytes"] = own["size_bytes"] or 0

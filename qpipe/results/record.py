@@ -1,7 +1,7 @@
 """Rows as plain data, as run.json and reports in JSON and CSV have them, and back.
 
 ``run.schema.json`` beside this file describes run.json. Reading takes what
-`qpipe.report.checked` has looked at.
+`qpipe.report.runs` has looked at.
 """
 
 from __future__ import annotations

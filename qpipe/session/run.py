@@ -31,7 +31,7 @@ from qpipe.session.plans import Objective, each_plan
 from qpipe.session.requirements import lacks
 
 if TYPE_CHECKING:
-    from qpipe.report.record import Recorder
+    from qpipe.report.run_record import Recorder
     from qpipe.results.comparison import Comparison
 
 _NAME_BYTES = 150
@@ -139,7 +139,7 @@ class _Run:
         return lambda node: errors().get(node.id)
 
     def _open(self) -> RunPaths:
-        from qpipe.report.record import Recorder
+        from qpipe.report.run_record import Recorder
 
         try:
             paths = RunPaths(new_folder(self.folder))
@@ -160,13 +160,13 @@ class _Run:
 
     def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
         """Write the run's summary and reports."""
-        from qpipe.report import rows, summary
+        from qpipe.report import rows, run_record
 
         assert self.paths is not None
         plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
         result = RunResult({node: self.outcomes[node] for node in plan.graph})
         comparison = rows.comparison(plan, result)
-        document = summary.document(
+        document = run_record.document(
             self.paths.root.name, plan, result, comparison, invalid=self.invalid
         )
         problem = _write(document, comparison, self.paths)

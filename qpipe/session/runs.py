@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from qpipe.errors import StoreError
 from qpipe.report.runs import LATEST, find_run, read_summary
@@ -14,16 +13,14 @@ if TYPE_CHECKING:
     from qpipe.results.comparison import Comparison
 
 
-@dataclass(frozen=True)
-class MergedRuns:
+class MergedRuns(NamedTuple):
     """The comparison of several runs, and their names as a title."""
 
     comparison: Comparison
     title: str
 
 
-@dataclass(frozen=True)
-class PinnedRun:
+class PinnedRun(NamedTuple):
     """A run by its name, the keys of what it made, and those that are not in the store any more."""
 
     name: str
@@ -33,7 +30,7 @@ class PinnedRun:
 
 def merged_runs(names: Sequence[str], runs: Path) -> MergedRuns:
     """Compare the models of runs. Raises UsageError for an unknown or damaged run."""
-    from qpipe.report.merge import merge
+    from qpipe.report.runs import merge
 
     paths = [find_run(name, runs) for name in dict.fromkeys(names)]
     comparison = merge([read_summary(path) for path in paths])

@@ -12,7 +12,7 @@ from qpipe.core.key import Json, bytes_sha256
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest, Usage, scan
 from qpipe.core.store import Store
-from qpipe.report import rows, summary
+from qpipe.report import rows, run_record
 from tests.report.plans import carry_out, demo
 
 
@@ -81,5 +81,5 @@ def finished_run(folder: Path, name: str = "first") -> RunPaths:
     paths = RunPaths(folder / "runs" / name)
     paths.root.mkdir(parents=True)
     compared = rows.comparison(planned, result)
-    paths.summary.write_text(json.dumps(summary.document(name, planned, result, compared)))
+    paths.summary.write_text(json.dumps(run_record.document(name, planned, result, compared)))
     return paths

@@ -21,7 +21,7 @@ from qpipe.core.events import (
     Warned,
 )
 from qpipe.report.live import MANY, Live
-from qpipe.report.record import Recorder
+from qpipe.report.run_record import Recorder
 from tests.report.plans import carry_out, demo, gguf, job, plan
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.report.checked import Summary, summary
-from qpipe.report.merge import merge
 from qpipe.report.render import render, to_terminal
+from qpipe.report.runs import Summary, merge, summary
 
 RUNS = Path(__file__).parent.parent / "data" / "runs"
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.report.checked import summary
-from qpipe.report.merge import merge
 from qpipe.report.render import render, to_terminal
 from qpipe.report.rows import comparison
-from qpipe.report.summary import document
+from qpipe.report.run_record import document
+from qpipe.report.runs import merge, summary
 from qpipe.results import record
 from qpipe.results.comparison import Comparison
 from qpipe.results.measurement import Sampling

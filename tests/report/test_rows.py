@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from qpipe.report.rows import comparison
-from qpipe.report.summary import document
+from qpipe.report.run_record import document
 from tests.report.plans import (
     carry_out,
     demo,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.report import checked
+from qpipe.report import runs
 from qpipe.results.comparison import SCHEMA
 from tests.commands.stores import finished_run
 from tests.results.validating import faults
@@ -45,10 +45,10 @@ def test_runs_of_all_kinds_are_once_they_are_written_again(name: str) -> None:
 
     old = json.loads((RUNS / f"{name}.json").read_bytes())
     assert any("schema: missing" in fault for fault in wrong(old))
-    read = checked.summary(old, Path("run.json"))
+    read = runs.summary(old, Path("run.json"))
     new = {**old, "rows": record.rows(Comparison.of(read.rows)), "schema": SCHEMA}
     assert wrong(new) == []
-    again = checked.summary(json.loads(json.dumps(new)), Path("run.json"))
+    again = runs.summary(json.loads(json.dumps(new)), Path("run.json"))
     assert again.rows == read.rows, "what is declared says the same as what was known by name"
 
 
@@ -78,7 +78,7 @@ def test_what_is_not_is_told(document: dict[str, Any], where: tuple[Any, ...], v
 def test_the_reader_reads_every_field_that_it_describes() -> None:
     described = SCHEMAS["$defs"]
     made_anew = {"dominated_by", "cut_short", "protocol", "run", "path"}
-    assert checked._ROW.keys() == described["row"]["properties"].keys() - made_anew
-    assert checked._MEASUREMENT.keys() == described["measurement"]["properties"].keys()
-    assert checked._RIVAL.keys() == described["rival"]["properties"].keys()
-    assert checked._TYPE.keys() == described["score_type"]["properties"].keys()
+    assert runs._ROW.keys() == described["row"]["properties"].keys() - made_anew
+    assert runs._MEASUREMENT.keys() == described["measurement"]["properties"].keys()
+    assert runs._RIVAL.keys() == described["rival"]["properties"].keys()
+    assert runs._TYPE.keys() == described["score_type"]["properties"].keys()

@@ -16,10 +16,8 @@ import pytest
 
 from qpipe.core.layout import RunPaths
 from qpipe.errors import UsageError
-from qpipe.report.checked import summary
-from qpipe.report.merge import merge
 from qpipe.report.render import FORMS, render, to_terminal
-from qpipe.report.runs import read_summary
+from qpipe.report.runs import merge, read_summary, summary
 from qpipe.results import record
 from qpipe.results.comparison import Comparison
 from qpipe.results.scores import Declaration
