@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, model_validator
 
-from qpipe.calibration.text.token_ids import CALIBRATION_FILE
+from qpipe.calibration.text.samples import CALIBRATION_FILE
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.hf.chat import Day, require_template
@@ -102,7 +102,7 @@ class Calibrate(base.Stage):
         from qpipe.calibration.text import samples
 
         text = only_file(work.inputs["text"])
-        made = samples.make(
+        calibration = samples.make(
             text,
             tokenizer=work.inputs["model"],
             field=params.field,
@@ -112,33 +112,33 @@ class Calibrate(base.Stage):
             length=params.length,
             seed=params.seed,
         )
-        (work.out / CALIBRATION_FILE).write_text(json.dumps({"samples": made.samples}))
-        return {**_facts(made, params), "text": text.name}
+        (work.out / CALIBRATION_FILE).write_text(json.dumps({"samples": calibration.samples}))
+        return {**_facts(calibration, params), "text": text.name}
 
 
-def _facts(made: Samples, params: CalibrateParams) -> dict[str, Json]:
-    asked = params.samples * params.length
+def _facts(samples: Samples, params: CalibrateParams) -> dict[str, Json]:
+    tokens_asked = params.samples * params.length
     return {
-        "samples": len(made.samples),
+        "samples": len(samples.samples),
         "samples_asked": params.samples,
-        "tokens": made.tokens,
-        "tokens_asked": asked,
-        "tokens_in_text": made.available,
-        "documents": made.documents,
-        "notes": _notes(made, params, asked),
+        "tokens": samples.tokens,
+        "tokens_asked": tokens_asked,
+        "tokens_in_text": samples.available,
+        "documents": samples.documents,
+        "notes": _notes(samples, params, tokens_asked),
     }
 
 
-def _notes(made: Samples, params: CalibrateParams, asked: int) -> list[Json]:
-    notes: list[Json] = [] if made.note is None else [made.note]
-    if made.tokens < asked:
+def _notes(samples: Samples, params: CalibrateParams, tokens_asked: int) -> list[Json]:
+    notes: list[Json] = [] if samples.note is None else [samples.note]
+    if samples.tokens < tokens_asked:
         notes.append(
-            f"the text gave {made.tokens} of the {asked} tokens asked for: give a longer one, or "
-            f"set calibration.samples to {len(made.samples)} or less"
+            f"the text gave {samples.tokens} of the {tokens_asked} tokens asked for: give a "
+            f"longer one, or set calibration.samples to {len(samples.samples)} or less"
         )
-    if made.context is not None and params.length > made.context:
+    if samples.context is not None and params.length > samples.context:
         notes.append(
-            f"samples of {params.length} tokens exceed the {made.context} that the model was "
-            f"trained for: set calibration.length={made.context}"
+            f"samples of {params.length} tokens exceed the {samples.context} that the model was "
+            f"trained for: set calibration.length={samples.context}"
         )
     return notes

@@ -79,9 +79,9 @@ class ImatrixParams(base.Params):
     @model_serializer(mode="wrap")
     def _as_before(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without those that came later where they are not used: the keys are as they were."""
-        found: dict[str, Any] = fields(self)
+        values: dict[str, Any] = fields(self)
         later = {"chat_template": False, "date": None, "seed": 0}
-        return {n: v for n, v in found.items() if n not in later or v != later[n]}
+        return {n: v for n, v in values.items() if n not in later or v != later[n]}
 
 
 class Imatrix(base.Stage):
@@ -123,7 +123,7 @@ class Imatrix(base.Stage):
 
         model = only_file(work.inputs["model"], suffix=".gguf")
         text = only_file(work.inputs["text"])
-        found = importance(
+        imatrix = importance(
             model,
             _text(text, params, model),
             n_ctx=params.n_ctx,
@@ -135,18 +135,18 @@ class Imatrix(base.Stage):
         )
         write(
             work.out / IMATRIX_FILE,
-            {name: (entry.sums, entry.counts) for name, entry in found.entries.items()},
+            {name: (entry.sums, entry.counts) for name, entry in imatrix.entries.items()},
             datasets=[text.name],
-            chunks=found.chunks,
-            chunk_size=found.n_ctx,
+            chunks=imatrix.chunks,
+            chunk_size=imatrix.n_ctx,
         )
-        return {**_facts(found, asked=params.chunks, model=model), "text": text.name}
+        return {**_facts(imatrix, chunks=params.chunks, model=model), "text": text.name}
 
 
 def _text(text: Path, params: ImatrixParams, model: Path) -> str:
     """All documents, plain or in the template of the GGUF file."""
     from qpipe.calibration.text import documents
-    from qpipe.calibration.text.chat import in_template
+    from qpipe.calibration.text.documents import in_template
     from qpipe.llamacpp.model import Model
 
     read = documents.read(text, field=params.field)
@@ -158,24 +158,24 @@ def _text(text: Path, params: ImatrixParams, model: Path) -> str:
     return "".join(in_template(read, template, tokens, day=params.date))
 
 
-def _facts(found: Importance, *, asked: int | None, model: Path) -> dict[str, Json]:
-    missing = _missing(found, model)
-    tokens_asked = found.tokens if asked is None else asked * found.n_ctx
+def _facts(imatrix: Importance, *, chunks: int | None, model: Path) -> dict[str, Json]:
+    missing = _missing(imatrix, model)
+    tokens_asked = imatrix.tokens if chunks is None else chunks * imatrix.n_ctx
     return {
-        "chunks": found.chunks,
-        "chunk_size": found.n_ctx,
-        "tokens": found.tokens,
+        "chunks": imatrix.chunks,
+        "chunk_size": imatrix.n_ctx,
+        "tokens": imatrix.tokens,
         "tokens_asked": tokens_asked,
-        "tokens_in_text": found.text_tokens,
-        "entries": len(found.entries),
+        "tokens_in_text": imatrix.text_tokens,
+        "entries": len(imatrix.entries),
         "missing": list(missing),
-        "short": {**found.short},
-        "unseen_experts": {name: list(experts) for name, experts in found.unseen.items()},
-        "notes": list(_notes(found, tokens_asked, missing)),
+        "short": {**imatrix.short},
+        "unseen_experts": {name: list(experts) for name, experts in imatrix.unseen.items()},
+        "notes": list(_notes(imatrix, tokens_asked, missing)),
     }
 
 
-def _missing(found: Importance, model: Path) -> list[str]:
+def _missing(imatrix: Importance, model: Path) -> list[str]:
     """The layers' matrices that no entry is for."""
     from qpipe.gguf import reader
 
@@ -185,38 +185,38 @@ def _missing(found: Importance, model: Path) -> list[str]:
         if name.startswith("blk.")
         and name.endswith(".weight")
         and len(tensor.shape) > 1
-        and name not in found.entries
+        and name not in imatrix.entries
     ]
 
 
-def _notes(found: Importance, tokens_asked: int, missing: list[str]) -> list[str]:
+def _notes(imatrix: Importance, tokens_asked: int, missing: list[str]) -> list[str]:
     notes = []
-    if found.tokens < tokens_asked:
+    if imatrix.tokens < tokens_asked:
         notes.append(
-            f"the text gave {found.tokens} of the {tokens_asked} tokens asked for: give a longer "
-            f"one, or set calibration.samples to {found.chunks} or less"
+            f"the text gave {imatrix.tokens} of the {tokens_asked} tokens asked for: give a longer "
+            f"one, or set calibration.samples to {imatrix.chunks} or less"
         )
-    if found.n_ctx > found.n_ctx_train:
+    if imatrix.n_ctx > imatrix.n_ctx_train:
         notes.append(
-            f"windows of {found.n_ctx} tokens exceed the {found.n_ctx_train} that the model was "
-            f"trained for: set calibration.length={found.n_ctx_train}"
+            f"windows of {imatrix.n_ctx} tokens exceed the {imatrix.n_ctx_train} that the model "
+            f"was trained for: set calibration.length={imatrix.n_ctx_train}"
         )
     if missing:
         notes.append(f"no importances for {_listed(missing)}: llama.cpp multiplies with none")
-    if found.short:
+    if imatrix.short:
         notes.append(
-            f"fewer tokens than given reached {_listed(list(found.short))}: llama.cpp passes over "
-            "batches of fewer than 16; set calibration.length to a power of two"
+            f"fewer tokens than given reached {_listed(list(imatrix.short))}: llama.cpp passes "
+            "over batches of fewer than 16; set calibration.length to a power of two"
         )
-    if found.unseen:
+    if imatrix.unseen:
         # An expert is a matrix each of blk.N.ffn_gate_exps, ffn_up_exps and ffn_down_exps.
         pairs = {
-            (name.rpartition(".ffn_")[0], i) for name, all_ in found.unseen.items() for i in all_
+            (name.rpartition(".ffn_")[0], i) for name, all_ in imatrix.unseen.items() for i in all_
         }
-        matrices = sum(map(len, found.unseen.values()))
+        matrices = sum(map(len, imatrix.unseen.values()))
         notes.append(
             f"no token reached {len(pairs)} experts ({matrices} matrices of "
-            f"{_listed(list(found.unseen))}); they are quantized without importances: give more "
+            f"{_listed(list(imatrix.unseen))}); they are quantized without importances: give more "
             "text"
         )
     return notes

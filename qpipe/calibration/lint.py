@@ -47,31 +47,31 @@ class Lint(base.Stage):
     def run(self, params: LintParams, work: base.Work) -> Mapping[str, Json]:
         """Raises DataError for a text that cannot be read."""
         from qpipe.calibration.text import documents
-        from qpipe.calibration.text.lint import RUN, lint
+        from qpipe.calibration.text.overlap import RUN, overlap
 
         text = only_file(work.inputs["text"])
         evaluation = only_file(work.inputs["evaluation"]) if params.evaluation else None
-        read = documents.read(text, field=params.field)
-        found = lint(
-            (document.plain for document in read),
+        records = documents.read(text, field=params.field)
+        shares = overlap(
+            (document.plain for document in records),
             None if evaluation is None else read_text(evaluation),
         )
         notes: list[Json] = []
-        if found.repeated_share >= _NOTED:
+        if shares.repeated_share >= _NOTED:
             notes.append(
-                f"{found.repeated_share:.0%} of the calibration text {text.name} repeats what came "
-                f"before (runs of {RUN} words): it weighs that twice; take the copies out"
+                f"{shares.repeated_share:.0%} of the calibration text {text.name} repeats what "
+                f"came before (runs of {RUN} words): it weighs that twice; take the copies out"
             )
-        if evaluation is not None and found.shared_share >= _NOTED:
+        if evaluation is not None and shares.shared_share >= _NOTED:
             notes.append(
-                f"{found.shared_share:.0%} of the calibration text {text.name} stands in the "
+                f"{shares.shared_share:.0%} of the calibration text {text.name} stands in the "
                 f"evaluation text {evaluation.name} too (runs of {RUN} words): what is measured "
                 "there flatters models that were fitted to it; calibrate with another text"
             )
         facts: dict[str, Json] = {
-            "words": found.words,
-            "repeated": found.repeated,
-            "shared": found.shared,
+            "words": shares.words,
+            "repeated": shares.repeated,
+            "shared": shares.shared,
             "notes": notes,
         }
         write_result(work.out, facts)

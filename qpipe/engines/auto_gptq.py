@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import field_validator
 
-from qpipe.calibration.text import token_ids
+from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import checkpoint_engine, checkpoint_files
@@ -67,7 +67,7 @@ class AutoGptq(IsolatedEngine):
 
         self.refuse(params, work)
         source = work.inputs["model"]
-        samples = token_ids.read(work.inputs["calibration"])
+        samples = token_ids(work.inputs["calibration"])
         with transformers4_config.view(source) as folder:
             asked: dict[str, Json] = {
                 "config": {name: getattr(params, name) for name in _SHARED},

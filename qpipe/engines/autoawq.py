@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator
 
-from qpipe.calibration.text import token_ids
+from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import checkpoint_engine, checkpoint_files
@@ -117,7 +117,7 @@ class AutoAwq(IsolatedEngine):
 
         self.refuse(params, work)
         source = work.inputs["model"]
-        samples = _usable(token_ids.read(work.inputs["calibration"]))
+        samples = _usable(token_ids(work.inputs["calibration"]))
         with transformers4_config.view(source) as folder:
             asked: dict[str, Json] = {
                 "bits": params.bits,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from qpipe.calibration.text import token_ids
+from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import checkpoint_engine, checkpoint_files
@@ -81,7 +81,7 @@ class _Exllama(IsolatedEngine):
     ) -> dict[str, Any]:
         from qpipe.packed import transformers4_config
 
-        samples = token_ids.read(work.inputs["calibration"])
+        samples = token_ids(work.inputs["calibration"])
         with transformers4_config.view(work.inputs["model"]) as folder:
             inputs = {"model": folder}
             if measurement is not None:

@@ -11,7 +11,7 @@ import pytest
 
 from qpipe.calibration.calibrate import Calibrate, CalibrateParams
 from qpipe.calibration.text.documents import read
-from qpipe.calibration.text.token_ids import CALIBRATION_FILE
+from qpipe.calibration.text.samples import CALIBRATION_FILE
 from qpipe.errors import DataError
 from qpipe.machine.links import link
 from qpipe.stages.base import Work

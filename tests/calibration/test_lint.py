@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpipe.calibration.text.lint import RUN, Lint, lint
+from qpipe.calibration.text.overlap import RUN, Overlap, overlap
 from tests.cli import qpipe
 
 TEXTS = Path(__file__).parents[2] / "qpipe/data/texts"
@@ -22,32 +22,32 @@ def text(first: int, last: int) -> str:
 
 
 def test_a_text_without_faults() -> None:
-    assert lint([text(0, 100)], "something else entirely") == Lint(100, 0, 0)
-    assert lint([text(0, 100)]) == Lint(100, 0, None)
+    assert overlap([text(0, 100)], "something else entirely") == Overlap(100, 0, 0)
+    assert overlap([text(0, 100)]) == Overlap(100, 0, None)
 
 
 def test_copies_within_and_between_documents() -> None:
-    assert lint([f"{text(0, 20)} and {text(0, 20)}"]).repeated == 20
-    assert lint([text(0, 20), text(0, 20), text(30, 50)]) == Lint(60, 20, None)
+    assert overlap([f"{text(0, 20)} and {text(0, 20)}"]).repeated == 20
+    assert overlap([text(0, 20), text(0, 20), text(30, 50)]) == Overlap(60, 20, None)
     # Twelve words in common are no run; thirteen are, and all of them count.
-    assert lint([text(0, 40), text(28, 60)]).repeated == 0
-    assert lint([text(0, 41), text(28, 60)]).repeated == RUN == 13
+    assert overlap([text(0, 40), text(28, 60)]).repeated == 0
+    assert overlap([text(0, 41), text(28, 60)]).repeated == RUN == 13
 
 
 def test_no_run_reaches_over_the_end_of_a_document() -> None:
-    assert lint([text(0, 10), text(10, 20)], text(0, 20)) == Lint(20, 0, 0)
+    assert overlap([text(0, 10), text(10, 20)], text(0, 20)) == Overlap(20, 0, 0)
 
 
 def test_what_is_shared_with_the_evaluation_text() -> None:
-    assert lint([text(0, 50)], f"before {text(20, 40)} after").shared == 20
+    assert overlap([text(0, 50)], f"before {text(20, 40)} after").shared == 20
     spelled = text(0, 20).upper().replace(" ", ", ")
-    assert lint([spelled], text(0, 20)) == Lint(20, 0, 20)
+    assert overlap([spelled], text(0, 20)) == Overlap(20, 0, 20)
 
 
 def test_short_and_empty_texts() -> None:
-    assert lint([]) == lint(["", "..."]) == Lint(0, 0, None)
-    assert lint(["one two"], "one two") == Lint(2, 0, 0)
-    assert lint([], "words").shared_share == 0
+    assert overlap([]) == overlap(["", "..."]) == Overlap(0, 0, None)
+    assert overlap(["one two"], "one two") == Overlap(2, 0, 0)
+    assert overlap([], "words").shared_share == 0
 
 
 @given(st.lists(st.text("abc ", max_size=80), max_size=4), st.text("abc ", max_size=80))
@@ -65,17 +65,17 @@ def test_as_counted_word_by_word(documents: list[str], evaluation: str) -> None:
             seen.add(run)
         repeated += len(again)
         shared += len(common)
-    found = lint(documents, evaluation)
+    found = overlap(documents, evaluation)
     assert (found.repeated, found.shared) == (repeated, shared)
 
 
 def test_real_text() -> None:
     train = (TEXTS / "tinystories_lower_train.txt").read_text()
-    found = lint([train], HELDOUT)
+    found = overlap([train], HELDOUT)
     assert found.repeated_share < 0.01
     assert found.shared_share < 0.01
-    assert lint([HELDOUT], HELDOUT).shared_share == 1
-    assert 0.45 < lint([HELDOUT, HELDOUT]).repeated_share < 0.55
+    assert overlap([HELDOUT], HELDOUT).shared_share == 1
+    assert 0.45 < overlap([HELDOUT, HELDOUT]).repeated_share < 0.55
 
 
 def test_the_report_says_it(tmp_path: Path) -> None:

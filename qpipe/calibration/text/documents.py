@@ -1,4 +1,7 @@
-"""The documents of a calibration text: plain text, or records of JSON lines, JSON or Parquet."""
+"""The documents of a calibration text, and their words in a model's own chat template.
+
+A text is plain, or records of JSON lines, JSON or Parquet.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qpipe.errors import DataError, nearest
+from qpipe.hf.chat import Template
 
 _FIELDS = ("text", "content", "messages", "conversations")
 # Names that a message lists of a record with very many; more are no help.
@@ -102,10 +106,10 @@ def _json(file: IO[str], path: Path) -> Iterable[Any]:
             pass  # one object over several lines
         else:
             return _lines(chain([first], file), path)
-    found = _parsed(first + file.read(), path.name)
-    if not isinstance(found, list):
-        raise DataError(f"{path.name}: holds a {type(found).__name__}, not a list of records")
-    return found
+    records = _parsed(first + file.read(), path.name)
+    if not isinstance(records, list):
+        raise DataError(f"{path.name}: holds a {type(records).__name__}, not a list of records")
+    return records
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -138,10 +142,10 @@ def _documents(records: Iterable[Any], field: str | None, path: Path) -> Iterato
             raise DataError(f"{where} is a {type(record).__name__}")
         name = field or _chosen(record)
         if name is None or name not in record:
-            wanted = field or " or ".join(_FIELDS)
+            names = field or " or ".join(_FIELDS)
             raise DataError(
-                f"{where} has no {wanted}; calibration.field: "
-                + nearest(wanted, map(str, islice(record, _NAMES)))
+                f"{where} has no {names}; calibration.field: "
+                + nearest(names, map(str, islice(record, _NAMES)))
             )
         tools = record.get("tools")
         yield _document(record[name], tools, f"{where}, field {name!r}", _others(record, name))
@@ -149,14 +153,14 @@ def _documents(records: Iterable[Any], field: str | None, path: Path) -> Iterato
 
 def _chosen(record: Mapping[Any, Any]) -> str | None:
     """The first known field with something in it, else the first."""
-    there = [known for known in _FIELDS if known in record]
-    return next((name for name in there if record[name]), there[0] if there else None)
+    fields = [field for field in _FIELDS if field in record]
+    return next((name for name in fields if record[name]), fields[0] if fields else None)
 
 
 def _others(record: Mapping[Any, Any], name: str) -> str:
     """A hint at another field that could be named instead; empty if there is none."""
-    found = [known for known in _FIELDS if known != name and record.get(known)]
-    return f"; calibration.field={found[0]} has something" if found else ""
+    names = [field for field in _FIELDS if field != name and record.get(field)]
+    return f"; calibration.field={names[0]} has something" if names else ""
 
 
 def _document(value: Any, tools: Any, where: str, others: str) -> Document:
@@ -203,13 +207,34 @@ def _valid(value: Any, where: str) -> Any:
     while waiting:
         one = waiting.pop()
         if isinstance(one, str):
-            if found := _SURROGATE.search(one):
+            if half := _SURROGATE.search(one):
                 raise DataError(
-                    f"{where}: has half a character (U+{ord(found[0]):04X}, a lone surrogate) at "
-                    f"character {found.start() + 1}; take the record out, or the half character"
+                    f"{where}: has half a character (U+{ord(half[0]):04X}, a lone surrogate) "
+                    f"at character {half.start() + 1}; take the record out, or the half character"
                 )
         elif isinstance(one, Mapping):
             waiting += one.values()
         elif isinstance(one, list):
             waiting += one
     return value
+
+
+def in_template(
+    documents: Iterable[Document],
+    template: str | None,
+    tokens: Mapping[str, str],
+    *,
+    day: str | None,
+) -> Iterator[str]:
+    """Each as the model is given it; a text is what a user says.
+
+    ``tokens`` and ``day`` as in `Template`. Raises DataError if there is no template, or it fails.
+    """
+    if template is None:
+        raise DataError(
+            "calibration.chat_template: the model has no chat template; set it to false"
+        )
+    chat = Template(template, tokens, day, block="calibration")
+    for document in documents:
+        messages = document.messages or [{"role": "user", "content": document.text}]
+        yield chat.render(messages, tools=document.tools)

@@ -1,7 +1,8 @@
-"""Texts and data sets → samples of token ids."""
+"""Texts and data sets → samples of token ids, and the file in which engines are given them."""
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.calibration.text import documents
-from qpipe.calibration.text.chat import in_template
-from qpipe.calibration.text.documents import Document
+from qpipe.calibration.text.documents import Document, in_template
 from qpipe.errors import DataError
 from qpipe.gguf.config import Config
-from qpipe.hf.tokenizer import read_tokenizer
+
+CALIBRATION_FILE = "calibration.json"
+"""``{"samples": [[token id, …], …]}``"""
 
 _POOL = 8
 # The least calibration.length (CalibrateParams).
@@ -54,6 +56,8 @@ def make(
     documents: `_POOL` times as many tokens as are wanted. ``date`` is the day that a chat template
     is told. Raises CheckpointError (the tokenizer), DataError (a text without one window).
     """
+    from qpipe.hf.tokenizer import read_tokenizer
+
     opened = read_tokenizer(tokenizer)
     loaded = opened.tokenizer
     read = documents.read(text, field=field)
@@ -102,10 +106,10 @@ def _template(loaded: Any) -> str | None:
     if not loaded.chat_template:
         return None
     try:
-        found: str = loaded.get_chat_template()
+        template: str = loaded.get_chat_template()
     except ValueError as error:  # several, of which none is the default
         raise DataError(f"calibration.chat_template: {error}") from None
-    return found
+    return template
 
 
 def _bos(loaded: Any) -> list[int]:
@@ -116,5 +120,11 @@ def _bos(loaded: Any) -> list[int]:
 
 
 def _context(folder: Path) -> int | None:
-    found = Config.read(folder).fields.get("max_position_embeddings")
-    return found if isinstance(found, int) else None
+    context = Config.read(folder).fields.get("max_position_embeddings")
+    return context if isinstance(context, int) else None
+
+
+def token_ids(artifact: Path) -> list[list[int]]:
+    """The token ids [samples][tokens] in the artifact of a calibration."""
+    samples: list[list[int]] = json.loads((artifact / CALIBRATION_FILE).read_bytes())["samples"]
+    return samples

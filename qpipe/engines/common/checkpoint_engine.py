@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qpipe.calibration.text import token_ids
+from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import output_check, preflight, unsupported
@@ -237,7 +237,7 @@ def prepare(params: Any, work: base.Work) -> Task:
         modules=known.modules,
         rules=known.rules,
         out=work.out,
-        samples=token_ids.read(work.inputs["calibration"]) if "calibration" in work.inputs else [],
+        samples=token_ids(work.inputs["calibration"]) if "calibration" in work.inputs else [],
         threads=work.threads,
         partial=work.partial,
     )

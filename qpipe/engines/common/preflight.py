@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qpipe.calibration.text import token_ids
+from qpipe.calibration.text.samples import CALIBRATION_FILE, token_ids
 from qpipe.engines.common.checkpoint_files import bring_along, quantizable
 from qpipe.errors import QpipeError, StageError, from_record
 from qpipe.machine import program
@@ -57,11 +57,9 @@ def _quantize(stage: type[base.Stage], params: Any, work: base.Work, folder: Pat
         (folder / name).mkdir()
     inputs = {"model": str(_model(work.inputs["model"], folder / "model"))}
     if "calibration" in work.inputs:
-        short = [
-            sample[:_LENGTH] for sample in token_ids.read(work.inputs["calibration"])[:_SAMPLES]
-        ]
+        short = [sample[:_LENGTH] for sample in token_ids(work.inputs["calibration"])[:_SAMPLES]]
         text = json.dumps({"samples": short})
-        (folder / "calibration" / token_ids.CALIBRATION_FILE).write_text(text)
+        (folder / "calibration" / CALIBRATION_FILE).write_text(text)
         inputs["calibration"] = str(folder / "calibration")
     job = {
         "name": "preflight",

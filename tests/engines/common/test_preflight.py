@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.calibration.text.token_ids import CALIBRATION_FILE
+from qpipe.calibration.text.samples import CALIBRATION_FILE
 from qpipe.engines.common import preflight
 from qpipe.engines.torchao import Torchao, TorchaoParams
 from qpipe.errors import StageError

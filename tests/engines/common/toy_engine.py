@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from qpipe.calibration.text import token_ids
+from qpipe.calibration.text.samples import token_ids
 from qpipe.core.key import Json
 from qpipe.engines.common.methods import RtnParams
 from qpipe.errors import StageError
@@ -26,7 +26,7 @@ class Tells(Stage):
     Params = TellsParams
 
     def run(self, params: TellsParams, work: Work) -> Mapping[str, Json]:
-        samples = token_ids.read(work.inputs["calibration"])
+        samples = token_ids(work.inputs["calibration"])
         told: dict[str, Any] = {
             "layers": first_layer.count(work.inputs["model"]),
             "samples": len(samples),

@@ -24,7 +24,7 @@ _FACTOR = np.uint64(0x100000001B3)
 
 
 @dataclass(frozen=True)
-class Lint:
+class Overlap:
     """``words`` of a calibration text, and how many of them stand in a run of `RUN` words that
     came before in it (``repeated``), or that the evaluation text has too (``shared``; None: there
     was none to compare with)."""
@@ -44,7 +44,7 @@ class Lint:
         return (self.shared or 0) / self.words if self.words else 0.0
 
 
-def lint(documents: Iterable[str], evaluation: str | None = None) -> Lint:
+def overlap(documents: Iterable[str], evaluation: str | None = None) -> Overlap:
     """Compare a calibration text with itself and with an evaluation text.
 
     No run reaches over the end of a document. A text of fewer than `RUN` words has no run.
@@ -58,20 +58,20 @@ def lint(documents: Iterable[str], evaluation: str | None = None) -> Lint:
         runs.append(_runs(own))
         starts.append(np.arange(len(runs[-1])) + words)
         words += len(own)
-    found, places = np.concatenate(runs), np.concatenate(starts)
-    again = np.ones(len(found), bool)
-    again[np.unique(found, return_index=True)[1]] = False
+    hashes, places = np.concatenate(runs), np.concatenate(starts)
+    again = np.ones(len(hashes), bool)
+    again[np.unique(hashes, return_index=True)[1]] = False
     shared = None
     if evaluation is not None:
-        there = np.isin(found, _runs(_numbered(evaluation, numbers)))
+        there = np.isin(hashes, _runs(_numbered(evaluation, numbers)))
         shared = _covered(places[there], words)
-    return Lint(words, _covered(places[again], words), shared)
+    return Overlap(words, _covered(places[again], words), shared)
 
 
 def _numbered(text: str, numbers: dict[str, int]) -> _Hashes:
     """Words as numbers, equal for equal words; new words are added."""
-    found = [numbers.setdefault(word, len(numbers) + 1) for word in _WORD.findall(text.lower())]
-    return np.array(found, np.uint64)
+    words = [numbers.setdefault(word, len(numbers) + 1) for word in _WORD.findall(text.lower())]
+    return np.array(words, np.uint64)
 
 
 def _runs(words: _Hashes) -> _Hashes:
