@@ -22,12 +22,12 @@ _TASKS = Path(__file__).parents[1] / "tests" / "data" / "tasks" / "stories"
 def main(way: str, folder: str) -> None:
     """Ask, and print."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from qpipe.evaluators.harness.load import load
-    from qpipe.evaluators.harness.run import How, run
+    from qpipe.evaluators.harness.evaluation import EvaluationOptions, run
+    from qpipe.evaluators.harness.loader import load
 
     lm = _open(way, Path(folder))
     loaded = load(["stories"], include_path=_TASKS, trusted=None, num_fewshot=5, gen_kwargs=None)
-    how = How(limit=None, chat_template=False, system_instruction=None)
+    how = EvaluationOptions(limit=None, chat_template=False, system_instruction=None)
     with tempfile.TemporaryDirectory() as journal:
         started = time.perf_counter()
         found = run(

@@ -19,10 +19,10 @@ from bench.their_library import their_library
 from qpipe.evaluators.kld import KldParams, measure
 from qpipe.evaluators.logprobs import store
 from qpipe.evaluators.perplexity import measure as measure_perplexity
-from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.reference_store import Stored
-from qpipe.evaluators.stopping import interval
-from qpipe.evaluators.token_windows import Tokenized, tokenize
+from qpipe.evaluators.text.protocols import protocol
+from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.sampling import interval
+from qpipe.evaluators.text.windows import Tokenized, tokenize
 from qpipe.gguf.convert import convert
 from qpipe.gguf.quantize import quantize
 from qpipe.llamacpp.backend import LlamaCppBackend
@@ -148,7 +148,7 @@ def _tokenized(backend: LlamaCppBackend, text: Path, *, n_ctx: int = N_CTX) -> T
     return tokenize(text.read_text(), backend, chosen, name=text.name)
 
 
-def _reference(model: Path, out: Path, text: Path, *, n_ctx: int = N_CTX) -> Stored:
+def _reference(model: Path, out: Path, text: Path, *, n_ctx: int = N_CTX) -> Reference:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     with LlamaCppBackend(model, threads=THREADS) as backend:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from qpipe.core.key import Json
-from qpipe.evaluators.frontier_levels import (
+from qpipe.evaluators.text.levels import (
     MEASURED,
     MODEL,
     RIVALS,
     SUMS,
-    Level,
+    MeasuredLevel,
     load,
     save,
     unbeaten,
@@ -34,14 +34,14 @@ class Frontier(base.Stage):
     Params: ClassVar[base.ParamsModel] = base.Params
 
     def run(self, params: base.Params, work: base.Work) -> Mapping[str, Json]:
-        """Fill the folder as `qpipe.evaluators.frontier_levels` says."""
+        """Fill the folder as `qpipe.evaluators.text.levels` says."""
         levels = load(work.inputs[RIVALS]) if RIVALS in work.inputs else []
-        found = unbeaten([*levels, *_measured(work)])
-        save(work.out, found)
-        return {"levels": [level.format for level in found]}
+        frontier = unbeaten([*levels, *_measured(work)])
+        save(work.out, frontier)
+        return {"levels": [level.format for level in frontier]}
 
 
-def _measured(work: base.Work) -> list[Level]:
+def _measured(work: base.Work) -> list[MeasuredLevel]:
     """The level that was measured, none if that failed or ended early."""
     import numpy as np
 
@@ -50,15 +50,19 @@ def _measured(work: base.Work) -> list[Level]:
     result = json.loads((work.inputs[MEASURED] / RESULT).read_bytes())
     if "dominated_by" in result:
         return []
-    made = work.origins[MODEL]
+    origin = work.origins[MODEL]
     sums = np.load(work.inputs[MEASURED] / SUMS)
-    return [Level(str(made["digest"]), *name_and_size(made), kld=float(result["kld"]), sums=sums)]
+    return [
+        MeasuredLevel(
+            str(origin["digest"]), *name_and_size(origin), kld=float(result["kld"]), sums=sums
+        )
+    ]
 
 
-def name_and_size(made: Mapping[str, Json]) -> tuple[str, int]:
-    """A model's name in reports, and its bytes; ``made`` is its origin (`Manifest.origin`)."""
-    facts = made["facts"]
-    assert isinstance(facts, Mapping), made
+def name_and_size(origin: Mapping[str, Json]) -> tuple[str, int]:
+    """A model's name in reports, and its bytes; ``origin`` is `Manifest.origin`."""
+    facts = origin["facts"]
+    assert isinstance(facts, Mapping), origin
     size = facts["size_bytes"]
     assert isinstance(size, int), facts
     return str(facts["format"]), size

@@ -12,23 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from qpipe.core.key import Json
-from qpipe.evaluators.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.common.parameters import KvParams, NoKvParams, departing
 from qpipe.evaluators.frontier import Frontier, name_and_size
-from qpipe.evaluators.frontier_levels import MEASURED, MODEL, RIVALS, SUMS, Level, best
-from qpipe.evaluators.frontier_levels import load as load_levels
-from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams, departing
-from qpipe.evaluators.reference_store import Stored
-from qpipe.evaluators.reporting import about, measurement, of_mean, write_measured
-from qpipe.evaluators.stopping import Enough, extent, interval
-from qpipe.evaluators.token_windows import load
+from qpipe.evaluators.text.description import about, measurement, of_mean, write_measured
+from qpipe.evaluators.text.levels import MEASURED, MODEL, RIVALS, SUMS, MeasuredLevel, best
+from qpipe.evaluators.text.levels import load as load_levels
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Difference, Score, score
 from qpipe.stages.base import Chain, ParamsModel, Work
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.evaluators.metrics.scores import Values
-    from qpipe.evaluators.metrics.window_pass import Progress
+    from qpipe.evaluators.text.backend import Backend, Values
+    from qpipe.evaluators.text.reference import Reference
+    from qpipe.evaluators.text.token_scores import Progress
 
 
 class KldParams(KvParams):
@@ -78,12 +75,15 @@ class Kld(LogitsEvaluator):
     def run(self, params: KldParams, work: Work) -> Measurement:
         """Raises CheckpointError (the model), DataError (its logits, tokens of another model, a
         reference of another vocabulary or on other tokens)."""
+        from qpipe.evaluators.text.reference import Reference
+        from qpipe.evaluators.text.windows import load
+
         tokenized = load(work.inputs["tokens"])
-        stored = Stored(work.inputs["reference"], tokenized)
+        stored = Reference(work.inputs["reference"], tokenized)
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             stored.require_same(n_vocab=backend.n_vocab, model="this model")
             started = time.perf_counter()
-            found = measure(
+            divergence = measure(
                 backend,
                 stored,
                 params,
@@ -93,17 +93,17 @@ class Kld(LogitsEvaluator):
             )
             seconds = time.perf_counter() - started
             described = departing(about(tokenized, backend), params)
-        described |= found.extent
-        scores = scores_of(found.values, stored)
+        described |= divergence.extent
+        scores = scores_of(divergence.values, stored)
         described |= _bounded(described, scores, stored)
-        asked: dict[str, Json] = {"params": params.model_dump()}
-        write_measured(work.out, described | asked, scores)
-        found.save_sums(work.out)
-        done = found.computed * tokenized.windows.tokens.shape[1]
+        settings: dict[str, Json] = {"params": params.model_dump()}
+        write_measured(work.out, described | settings, scores)
+        divergence.save_sums(work.out)
+        done = divergence.computed * tokenized.windows.tokens.shape[1]
         return measurement(described, scores, seconds, done / seconds if done else None)
 
 
-def _rival(work: Work) -> Level | None:
+def _rival(work: Work) -> MeasuredLevel | None:
     """The level that the model is compared with on the way: the best known that is no larger."""
     if RIVALS not in work.inputs:
         return None
@@ -112,7 +112,7 @@ def _rival(work: Work) -> Level | None:
 
 
 @dataclass(frozen=True)
-class Measured:
+class WindowValues:
     """``values`` of each of ``windows``, in the order of the text; ``computed`` windows were not
     kept from an earlier attempt. ``extent`` says how much was enough, if less was asked for."""
 
@@ -123,10 +123,10 @@ class Measured:
     extent: Mapping[str, Json]
 
     def save_sums(self, folder: Path) -> None:
-        """Write the sums of each window, as `qpipe.evaluators.frontier_levels` says."""
+        """Write the sums of each window, as `qpipe.evaluators.text.levels` says."""
         import numpy as np
 
-        from qpipe.evaluators.metrics.distributions import KLD, KLD_AT_MOST
+        from qpipe.evaluators.text.distributions import KLD, KLD_AT_MOST
 
         sums = np.full((self.available, 2), np.nan, "<f8")
         most = KLD_AT_MOST if self.values[0].shape[1] > KLD_AT_MOST else KLD
@@ -137,32 +137,33 @@ class Measured:
 
 def measure(
     backend: Backend,
-    stored: Stored,
+    stored: Reference,
     params: KldParams,
     *,
-    rival: Level | None = None,
+    rival: MeasuredLevel | None = None,
     progress: Progress | None = None,
     partial: Path | None = None,
-) -> Measured:
+) -> WindowValues:
     """The values of each window that was needed."""
-    from qpipe.evaluators.metrics.distributions import DivergenceScorer
-    from qpipe.evaluators.metrics.window_pass import Kept, Pass
+    from qpipe.evaluators.text.distributions import DivergenceScorer
+    from qpipe.evaluators.text.sampling import StoppingRule, extent
+    from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
 
     windows = stored.tokenized.windows
     scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)
     precision = None if params.precision == "full" else params.precision
     count = len(windows.tokens)
     order = range(count) if precision is None and rival is None else _shuffled(count)
-    enough = Enough(stored, order, precision, params.precision_of, rival)
-    work = Pass(backend, windows, order=order, kept=Kept(partial), filled=True)
+    enough = StoppingRule(stored, order, precision, params.precision_of, rival)
+    work = WindowPass(backend, windows, order=order, files=GroupFiles(partial), filled=True)
     computed = work.run(scorer, progress=progress, enough=enough)
-    by_window = sorted(zip(order, work.found, strict=False), key=lambda pair: pair[0])
-    return Measured(
+    by_window = sorted(zip(order, work.values, strict=False), key=lambda pair: pair[0])
+    return WindowValues(
         windows=[window for window, _ in by_window],
         values=[values for _, values in by_window],
         computed=computed,
         available=count,
-        extent=extent(work.found, enough),
+        extent=extent(work.values, enough),
     )
 
 
@@ -174,7 +175,7 @@ def _shuffled(count: int) -> Sequence[int]:
 
 
 def _bounded(
-    described: Mapping[str, Json], scores: Sequence[Score], stored: Stored
+    described: Mapping[str, Json], scores: Sequence[Score], stored: Reference
 ) -> dict[str, Json]:
     """Fields that the reference's form adds: a protocol of its own, and a note on kld's bounds."""
     top_k = stored.about["top_k"]
@@ -192,31 +193,32 @@ def _bounded(
     }
 
 
-def scores_of(found: Sequence[Values], stored: Stored) -> list[Score]:
+def scores_of(window_values: Sequence[Values], stored: Reference) -> list[Score]:
     """All scores, as llama-perplexity --kl-divergence names and computes them.
 
     With a reference of the likeliest tokens alone kld and its quantiles are of the least that it
     can be, and kld_at_most is the mean of the most. kld and ppl are of the whole text, as
-    `qpipe.evaluators.stopping.interval` estimates them from the windows that were evaluated; the
-    rest is of those windows.
+    `sampling.interval` estimates them from the windows that were evaluated; the rest is of those
+    windows.
     """
     import numpy as np
 
-    from qpipe.evaluators.metrics.distributions import (
+    from qpipe.evaluators.text.distributions import (
         KLD,
         KLD_AT_MOST,
         NLL,
         REFERENCE_NLL,
         SAME_TOP,
     )
-    from qpipe.evaluators.metrics.statistics import (
+    from qpipe.evaluators.text.sampling import interval
+    from qpipe.evaluators.text.statistics import (
         mean,
         paired_difference,
         perplexity,
         root_mean_square,
     )
 
-    values = np.concatenate(list(found))
+    values = np.concatenate(list(window_values))
     nll, theirs = values[:, NLL], values[:, REFERENCE_NLL]
     kld, same = mean(values[:, KLD]), mean(values[:, SAME_TOP])
     dp = root_mean_square(np.exp(-nll) - np.exp(-theirs))
@@ -224,8 +226,8 @@ def scores_of(found: Sequence[Values], stored: Stored) -> list[Score]:
     if len(nll) == len(stored.nll):
         of_whole, ppl = kld.value, perplexity(nll)
     else:
-        of_whole = interval(found, stored, "kld").value
-        moved = 1 + interval(found, stored, "ppl").value / reference.value
+        of_whole = interval(window_values, stored, "kld").value
+        moved = 1 + interval(window_values, stored, "ppl").value / reference.value
         ppl = perplexity(stored.nll + math.log(moved))
     gap = values[:, KLD_AT_MOST:] - values[:, KLD : KLD + 1]
     paired = paired_difference(nll, theirs)

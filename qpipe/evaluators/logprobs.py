@@ -13,18 +13,18 @@ from pydantic import Field
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators.backends import LogitsEvaluator, Transformers
-from qpipe.evaluators.reference_store import DISTRIBUTIONS, NLL, Stored, form_of
-from qpipe.evaluators.reporting import about, measurement, scores_of, write_measured
-from qpipe.evaluators.token_windows import Tokenized, load
+from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.text.description import about, measurement, scores_of, write_measured
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import score
 from qpipe.stages.base import Order, ParamsModel, Preview, Work
 from qpipe.stages.evaluator import EvaluatorParams, write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.evaluators.metrics.window_pass import Progress
+    from qpipe.evaluators.text.backend import Backend
+    from qpipe.evaluators.text.reference import Reference
+    from qpipe.evaluators.text.token_scores import Progress
+    from qpipe.evaluators.text.windows import Tokenized
 
 # Windows that are computed a second time, each alone, for the noise floor.
 _AGAIN = 4
@@ -72,6 +72,9 @@ class Logprobs(LogitsEvaluator):
     def preview(cls, params: LogprobsParams, order: Order) -> Preview | None:
         """Forecast the size of the distributions on disk: no model, but often larger than one. It
         is an upper bound while the text is not tokenized."""
+        from qpipe.evaluators.text.reference import form_of
+        from qpipe.evaluators.text.windows import load
+
         n_vocab = _n_vocab(order)
         if n_vocab is None:
             return None
@@ -89,6 +92,8 @@ class Logprobs(LogitsEvaluator):
     def run(self, params: LogprobsParams, work: Work) -> Measurement:
         """Raises CheckpointError (the model), DataError (tokens of another model, its logits),
         RecipeError (a ``top_k`` that saves nothing)."""
+        from qpipe.evaluators.text.windows import load
+
         tokenized = load(work.inputs["tokens"])
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             started = time.perf_counter()
@@ -118,10 +123,10 @@ def _n_vocab(order: Order) -> int | None:
         foreseen = order.foreseen.get("model")
         return None if foreseen is None else foreseen.n_vocab
     model = order.inputs["model"]
-    found = inspect(model)
+    inspection = inspect(model)
     if any(model.glob("*.gguf")):
-        return int(found["tokenizer"]["tokens"])
-    return int(found["metadata"]["vocab_size"])
+        return int(inspection["tokenizer"]["tokens"])
+    return int(inspection["metadata"]["vocab_size"])
 
 
 def store(
@@ -132,15 +137,16 @@ def store(
     top_k: int | None = None,
     progress: Progress | None = None,
     partial: Path | None = None,
-) -> tuple[Stored, int]:
+) -> tuple[Reference, int]:
     """Fill ``out`` with all but the scores; also how many windows were computed here.
 
     ``partial`` is where finished windows are kept.
     """
     import numpy as np
 
-    from qpipe.evaluators.metrics.distributions import StoringScorer
-    from qpipe.evaluators.metrics.window_pass import Kept, Pass
+    from qpipe.evaluators.text.distributions import StoringScorer
+    from qpipe.evaluators.text.reference import DISTRIBUTIONS, NLL, Reference, form_of
+    from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
 
     windows = tokenized.windows
     aside = out if partial is None else partial
@@ -148,33 +154,35 @@ def store(
         shutil.rmtree(partial, ignore_errors=True)  # an attempt that had moved it already
     aside.mkdir(parents=True, exist_ok=True)
     scorer = StoringScorer(windows, aside / DISTRIBUTIONS, form_of(backend.n_vocab, top_k))
-    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial), filled=True)
+    work = WindowPass(
+        backend, windows, order=range(len(windows.tokens)), files=GroupFiles(partial), filled=True
+    )
     try:
         computed = work.run(scorer, progress=progress)
     finally:
         scorer.close()
     (aside / DISTRIBUTIONS).replace(out / DISTRIBUTIONS)
-    np.save(out / NLL, np.concatenate(work.found)[:, 0])
+    np.save(out / NLL, np.concatenate(work.values)[:, 0])
     described = about(tokenized, backend)
     if top_k is not None:
         described["protocol"] = f"{described['protocol']} top_k={top_k}"
     write_result(out, {**described, "n_vocab": backend.n_vocab, "top_k": top_k})
-    return Stored(out, tokenized), computed
+    return Reference(out, tokenized), computed
 
 
-def _floor(backend: Backend, stored: Stored) -> float:
+def _floor(backend: Backend, stored: Reference) -> float:
     import numpy as np
 
-    from qpipe.evaluators.metrics.distributions import KLD, DivergenceScorer
-    from qpipe.evaluators.metrics.window_pass import Kept, Pass
+    from qpipe.evaluators.text.distributions import KLD, DivergenceScorer
+    from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
 
     windows = stored.tokenized.windows
     scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)
     parts = []
     for window in _spread(len(windows.tokens)):
-        work = Pass(backend, windows, order=[window], kept=Kept(None))
+        work = WindowPass(backend, windows, order=[window], files=GroupFiles(None))
         work.run(scorer)
-        parts += work.found
+        parts += work.values
     return float(np.concatenate(parts)[:, KLD].mean())
 
 

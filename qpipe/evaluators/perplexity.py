@@ -12,26 +12,24 @@ from pydantic import Field, model_validator
 
 from qpipe.core.key import Json
 from qpipe.errors import RecipeError
-from qpipe.evaluators.backends import LogitsEvaluator, Transformers
-from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams, departing
-from qpipe.evaluators.protocol_field import ProtocolName
-from qpipe.evaluators.protocols import Protocol
-from qpipe.evaluators.protocols import protocol as find_protocol
-from qpipe.evaluators.reporting import about, measurement, scores_of, write_measured
-from qpipe.evaluators.token_windows import Tokenized, load, tokenize
+from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.common.parameters import KvParams, NoKvParams, ProtocolName, departing
+from qpipe.evaluators.text.description import about, measurement, scores_of, write_measured
+from qpipe.evaluators.text.protocols import Protocol
+from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score
 from qpipe.stages.base import ParamsModel, SourceFile, Work
 from qpipe.stages.evaluator import only_file, read_text
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import Backend
-    from qpipe.evaluators.metrics.scores import Nll
-    from qpipe.evaluators.metrics.window_pass import Progress
+    from qpipe.evaluators.text.backend import Backend, Nll
+    from qpipe.evaluators.text.token_scores import Progress
+    from qpipe.evaluators.text.windows import Tokenized
 
 
 @dataclass(frozen=True)
-class Measured:
+class TimedNll:
     """``nll`` is of each scored token, in nats, in the order of the text."""
 
     nll: Nll
@@ -45,6 +43,7 @@ def perplexity(model_path: Path, text: str, *, protocol: Protocol, threads: int)
 
     Raises EngineMissingError, CheckpointError (the file), DataError (the text or its logits).
     """
+    from qpipe.evaluators.text.windows import tokenize
     from qpipe.llamacpp.backend import LlamaCppBackend
 
     with LlamaCppBackend(model_path, threads=threads) as backend:
@@ -58,23 +57,22 @@ def measure(
     *,
     progress: Progress | None = None,
     partial: Path | None = None,
-) -> Measured:
+) -> TimedNll:
     """Measure each token's nll by any backend; ``partial`` is where finished windows are kept.
 
     Raises DataError for NaN logits and for tokens of another model.
     """
     import numpy as np
 
-    from qpipe.evaluators.metrics.scores import NllScorer
-    from qpipe.evaluators.metrics.window_pass import Kept, Pass
+    from qpipe.evaluators.text.token_scores import GroupFiles, NllScorer, WindowPass
 
     windows = tokenized.windows
-    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(partial))
+    work = WindowPass(backend, windows, order=range(len(windows.tokens)), files=GroupFiles(partial))
     started = time.perf_counter()
     computed = work.run(NllScorer(windows), progress=progress)
     seconds = time.perf_counter() - started
     speed = computed * windows.tokens.shape[1] / seconds if computed else None
-    return Measured(np.concatenate(work.found)[:, 0], seconds, speed)
+    return TimedNll(np.concatenate(work.values)[:, 0], seconds, speed)
 
 
 class PerplexityParams(KvParams):
@@ -140,19 +138,21 @@ class Perplexity(LogitsEvaluator):
         """Raises CheckpointError (the model), DataError (the text or its logits)."""
         with self.backend.open(work.inputs["model"], params, threads=work.threads) as backend:
             tokenized = _tokenized(params, work, backend)
-            found = measure(
+            likelihoods = measure(
                 backend,
                 tokenized,
                 progress=lambda done, total: work.progress(done, total, "tokens"),
                 partial=work.partial,
             )
             described = departing(about(tokenized, backend), params)
-        scores = [scores_of(tokenized, found.nll)]
+        scores = [scores_of(tokenized, likelihoods.nll)]
         write_measured(work.out, described, scores)
-        return measurement(described, scores, found.seconds, found.tokens_per_second)
+        return measurement(described, scores, likelihoods.seconds, likelihoods.tokens_per_second)
 
 
 def _tokenized(params: PerplexityParams, work: Work, backend: Backend) -> Tokenized:
+    from qpipe.evaluators.text.windows import load, tokenize
+
     if "tokens" in work.inputs:
         if params.text is not None:
             raise RecipeError("evaluate: needs.tokens and text are both given; keep one of them")

@@ -23,12 +23,10 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
-from qpipe.evaluators import memory
-from qpipe.evaluators.backends import LlamaCpp
-from qpipe.evaluators.llamacpp_options import KvParams, departing
-from qpipe.evaluators.protocols import LEAST
-from qpipe.evaluators.reporting import about, measurement, write_measured
-from qpipe.evaluators.token_windows import TEXT, Tokenized, load
+from qpipe.evaluators.common.backends import LlamaCpp, require_memory
+from qpipe.evaluators.common.parameters import KvParams, departing
+from qpipe.evaluators.text.description import about, measurement, write_measured
+from qpipe.evaluators.text.protocols import LEAST
 from qpipe.machine import program, tools
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
@@ -36,15 +34,16 @@ from qpipe.stages.base import GGUF, ParamsModel, Work
 from qpipe.stages.evaluator import Evaluator, only_file
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import Tokens
+    from qpipe.evaluators.text.backend import Tokens
+    from qpipe.evaluators.text.windows import Tokenized
 
 PROGRAM = "llama-perplexity"
 _PROTOCOL = "llamacpp-512"
 # Its default --batch-size, for windows that do not fit into it.
 _BATCH_TOKENS = 2048
 _READ = 1 << 20
-# A thread writes its log, and its end does not wait for that (common/log.cpp, `common_log_main`):
-# on a busy machine the last lines may be lost.
+# In llama.cpp 0.6.0 a thread writes the log, and the program's end does not wait for that
+# (common/log.cpp, `common_log_main`): on a busy machine the last lines may be lost.
 _ATTEMPTS = 3
 
 
@@ -84,39 +83,47 @@ class ProgramPerplexity(Evaluator):
     def run(self, params: ProgramPerplexityParams, work: Work) -> Measurement:
         """Raises EngineMissingError, RecipeError (another protocol), DataError (tokens that the
         program makes otherwise, a text of one window), StageError (it fails, or says nothing)."""
+        from qpipe.evaluators.text.windows import load
         from qpipe.gguf.inspect import inspect
 
         if why := self.check():
             raise EngineMissingError(why)
         tokenized, model = load(work.inputs["tokens"]), only_file(work.inputs["model"])
         _require_its_protocol(tokenized)
-        memory.require(model.stat().st_size, what=model.name)
+        require_memory(model.stat().st_size, name=model.name)
         trained = inspect(model)["context_length"]
         started = time.perf_counter()
         for _ in range(_ATTEMPTS):
-            told = _Told(work, windows=len(tokenized.windows.tokens), width=tokenized.about.n_ctx)
-            _require_same(_run(model, params, work, told), tokenized)
-            if told.whole:
+            output = _ProgramOutput(
+                work, windows=len(tokenized.windows.tokens), width=tokenized.about.n_ctx
+            )
+            _require_same(_run(model, params, work, output), tokenized)
+            if output.whole:
                 break
         seconds = time.perf_counter() - started
-        scores = [told.score()]
-        described = departing(about(tokenized, _Source(version(), trained)), params)
+        scores = [output.score()]
+        described = departing(about(tokenized, _Program(version(), trained)), params)
         write_measured(work.out, described, scores)
-        speed = tokenized.windows.tokens.size / told.computing()
+        speed = tokenized.windows.tokens.size / output.computing()
         return measurement(described, scores, seconds, speed)
 
 
-def _run(model: Path, params: ProgramPerplexityParams, work: Work, told: _Told) -> Tokens:
-    """The ids that it evaluated."""
+def _run(
+    model: Path, params: ProgramPerplexityParams, work: Work, output: _ProgramOutput
+) -> Tokens:
+    """The token ids that the program evaluated."""
+    from qpipe.evaluators.text.windows import TEXT, load
+
     tokens = work.inputs["tokens"]
     with TemporaryDirectory(prefix="qpipe-") as folder, _Ids(Path(folder) / "logits") as ids:
         text = Path(folder) / "text.txt"
-        # Of a file it drops one final newline; the prepared text has all that it should.
+        # llama.cpp 0.6.0 drops one final newline of a file (common/arg.cpp, -f); the prepared text
+        # has all that it should.
         text.write_bytes((tokens / TEXT).read_bytes() + b"\n")
         options = _options(params, load(tokens), threads=work.threads)
         command = [PROGRAM, "-m", model, "-f", text, *options, "--save-all-logits", ids.path]
-        program.run(command, name=f"{PROGRAM} {version()}", on_line=told)
-    return ids.found()
+        program.run(command, name=f"{PROGRAM} {version()}", on_line=output)
+    return ids.token_ids()
 
 
 def version() -> str:
@@ -125,8 +132,8 @@ def version() -> str:
 
 
 @dataclass(frozen=True)
-class _Source:
-    """See `qpipe.evaluators.reporting.Source`."""
+class _Program:
+    """See `qpipe.evaluators.text.description.MeasuringTool`."""
 
     version: str
     n_ctx_train: int | None
@@ -141,7 +148,8 @@ def _options(
 
     n_ctx = tokenized.about.n_ctx
     yield from ("-c", n_ctx, "--chunks", len(tokenized.windows.tokens))
-    # As many windows together as in the worker's process: what is found of one depends on that.
+    # As many windows together as in the worker's process: in llama.cpp 0.6.0 the logits of one
+    # depend on that.
     yield from ("-b", min(filling(n_ctx) * n_ctx, _BATCH_TOKENS))
     yield from ("-t", threads, "--ppl-output-type", 1)  # 1: a line for each chunk
     yield from ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
@@ -165,9 +173,11 @@ def _require_its_protocol(tokenized: Tokenized) -> None:
 
 
 def _require_same(ids: Tokens, tokenized: Tokenized) -> None:
-    """Raise DataError unless these are the windows. The first of each is not compared: it shows
-    the text's own token, in whose place the model sees BOS."""
+    """Raise DataError unless these are the windows."""
     import numpy as np
+
+    # The first token of each is not compared: the program (llama.cpp 0.6.0) writes the text's own,
+    # in whose place the model sees BOS.
 
     windows = tokenized.windows.tokens
     if ids.shape != windows.shape or not np.array_equal(ids[:, 1:], windows[:, 1:]):
@@ -177,7 +187,7 @@ def _require_same(ids: Tokens, tokenized: Tokenized) -> None:
         )
 
 
-class _Told:
+class _ProgramOutput:
     """The program's output: a line for each window that is done, with what is found so far.
 
     The last is the figure: mean nll and its standard error. The line after it, with the perplexity
@@ -260,7 +270,7 @@ class _Ids:
             while file.read(_READ):
                 pass
 
-    def found(self) -> Tokens:
+    def token_ids(self) -> Tokens:
         """[chunks, n_ctx]; of no rows if the program wrote none."""
         import numpy as np
 

@@ -13,9 +13,13 @@ from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators import memory
-from qpipe.evaluators.backends import LlamaCpp, Transformers
-from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams
+from qpipe.evaluators.common.backends import (
+    LlamaCpp,
+    Transformers,
+    checkpoint_memory,
+    require_memory,
+)
+from qpipe.evaluators.common.parameters import KvParams, NoKvParams
 from qpipe.machine import cores, tools
 from qpipe.machine.identity import identity
 from qpipe.results.measurement import Measurement
@@ -24,8 +28,8 @@ from qpipe.stages.base import Work
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.speed_rounds.settings import Memory, Sample, Settings
-    from qpipe.evaluators.speed_rounds.subjects import Subject
+    from qpipe.evaluators.speed_rounds.rounds import SpeedTarget
+    from qpipe.evaluators.speed_rounds.settings import Memory, Sample, SpeedSettings
 
 IN_PROCESS, BENCH = "in-process", "llama-bench"
 
@@ -65,13 +69,13 @@ class _SpeedParams(KvParams):
         return self.threads or cores.usable()
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> SpeedSettings:
         """Settings of each round."""
-        from qpipe.evaluators.speed_rounds.settings import Settings
+        from qpipe.evaluators.speed_rounds.settings import SpeedSettings
 
         names = ("n_prompt", "n_gen", "batch_size")
         chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return Settings(**chosen, threads=self.all_threads, **self.kv)
+        return SpeedSettings(**chosen, threads=self.all_threads, **self.kv)
 
     def label(self, tool: str) -> str:
         """A label that two figures must share to be compared; what is usual goes without saying."""
@@ -97,7 +101,7 @@ class _SpeedEvaluator(Evaluator):
         return Resources(cpus=cores, memory=1 << 30, memory_per_input_byte=1.2)
 
     @abc.abstractmethod
-    def subject(self, params: Any, folder: Path) -> Subject:
+    def subject(self, params: Any, folder: Path) -> SpeedTarget:
         """The model in an artifact's folder, ready to be measured."""
 
     @abc.abstractmethod
@@ -125,9 +129,9 @@ class _SpeedEvaluator(Evaluator):
         _write(work.out, roles, samples, memory, protocol=protocol, backend=subjects[0].version)
         scores = []
         for name in FIELDS:
-            found = figure(samples[0], name)
-            beside = ratio(samples[0], samples[1], name) if len(roles) > 1 else None
-            scores.append(score(name, found.median, iqr=found.iqr, ratio=beside))
+            rounds = figure(samples[0], name)
+            ratio_to_reference = ratio(samples[0], samples[1], name) if len(roles) > 1 else None
+            scores.append(score(name, rounds.median, iqr=rounds.iqr, ratio=ratio_to_reference))
         scores += _of_memory(memory)
         return Measurement(protocol, tuple(scores), by=subjects[0].version)
 
@@ -180,17 +184,17 @@ class Speed(_SpeedEvaluator):
 
     Params = SpeedParams
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "model": LlamaCpp.formats,
-        "reference": LlamaCpp.formats,
+        "model": LlamaCpp.containers,
+        "reference": LlamaCpp.containers,
     }
 
     @classmethod
     def fingerprint(cls, params: SpeedParams) -> Mapping[str, Json]:
         """The tool, down to its build, and the machine."""
-        found = _bench(params)
+        bench = _bench(params)
         tool: Mapping[str, Json] = LlamaCpp.fingerprint()
-        if found is not None:
-            stat = found.stat()
+        if bench is not None:
+            stat = bench.stat()
             tool = {"name": BENCH, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
         return {**tool, "machine": identity(), "threads": params.all_threads}
 
@@ -203,12 +207,12 @@ class Speed(_SpeedEvaluator):
         """llama-bench or llama.cpp."""
         return BENCH if params.tool == BENCH or _bench(params) else "llama.cpp"
 
-    def subject(self, params: SpeedParams, folder: Path) -> Subject:
+    def subject(self, params: SpeedParams, folder: Path) -> SpeedTarget:
         """The one GGUF file in the folder."""
-        from qpipe.evaluators.speed_rounds.subjects import LlamaBench, Probe
+        from qpipe.evaluators.speed_rounds.rounds import LlamaBench, Probe
 
         path = only_file(folder, suffix=".gguf")
-        memory.require(path.stat().st_size, what=path.name)
+        require_memory(path.stat().st_size, name=path.name)
         if self.tool(params) == BENCH:
             return LlamaBench(path, params.settings)
         return Probe(path, params.settings, backend="llama.cpp")
@@ -238,8 +242,8 @@ class CheckpointSpeed(_SpeedEvaluator):
 
     Params = CheckpointSpeedParams
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "model": Transformers.formats,
-        "reference": Transformers.formats,
+        "model": Transformers.containers,
+        "reference": Transformers.containers,
     }
 
     @classmethod
@@ -268,9 +272,9 @@ class CheckpointSpeed(_SpeedEvaluator):
         """transformers."""
         return "transformers"
 
-    def subject(self, params: CheckpointSpeedParams, folder: Path) -> Subject:
+    def subject(self, params: CheckpointSpeedParams, folder: Path) -> SpeedTarget:
         """The checkpoint in the folder, or its one GGUF file."""
-        from qpipe.evaluators.speed_rounds.subjects import Probe
+        from qpipe.evaluators.speed_rounds.rounds import Probe
 
-        memory.require(memory.of_checkpoint(folder), what="the checkpoint")
+        require_memory(checkpoint_memory(folder), name="the checkpoint")
         return Probe(folder, params.settings, backend="transformers")

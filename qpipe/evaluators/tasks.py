@@ -16,9 +16,13 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError
-from qpipe.evaluators import memory
-from qpipe.evaluators.backends import LlamaCpp, Transformers
-from qpipe.evaluators.llamacpp_options import KvParams, NoKvParams
+from qpipe.evaluators.common.backends import (
+    LlamaCpp,
+    Transformers,
+    checkpoint_memory,
+    require_memory,
+)
+from qpipe.evaluators.common.parameters import KvParams, NoKvParams
 from qpipe.hf.chat import Day, require_template
 from qpipe.results.measurement import Measurement, Subject
 from qpipe.stages.base import Order, SourceFile, Work, installed
@@ -48,7 +52,7 @@ def _names(tasks: list[str]) -> list[str]:
 def _overlap(tasks: list[str], own: Path | None = None) -> str | None:
     """Why the tasks cannot be asked together, those of the folder ``own`` known; lm-eval (0.4.13)
     says so once all else is done."""
-    from qpipe.evaluators.harness.members import shipped
+    from qpipe.evaluators.harness.task_index import shipped
 
     index = shipped() if own is None else shipped().with_own(own)
     if (overlap := index.overlap(tasks)) is None:
@@ -130,14 +134,14 @@ class _TasksParams(KvParams):
 
     @field_validator("gen_kwargs")
     @classmethod
-    def _greedy(cls, given: dict[str, Any] | None) -> dict[str, Any] | None:
-        from qpipe.evaluators.harness import greedy
+    def _greedy(cls, gen_kwargs: dict[str, Any] | None) -> dict[str, Any] | None:
+        from qpipe.evaluators.harness.settings import require_greedy
 
         try:
-            greedy.refuse(given or {})
+            require_greedy(gen_kwargs or {})
         except DataError as error:
             raise ValueError(str(error)) from None
-        return given
+        return gen_kwargs
 
     @property
     def label(self) -> str:
@@ -193,10 +197,10 @@ class _TasksEvaluator(Evaluator):
         """Raises CheckpointError (the model), SourceError (a data set), DataError (a task)."""
         if problem := self.check():
             raise EngineMissingError(problem)
-        from qpipe.evaluators.harness.effects import notes
-        from qpipe.evaluators.harness.load import load
+        from qpipe.evaluators.harness.evaluation import EvaluationOptions, run
+        from qpipe.evaluators.harness.loader import load
         from qpipe.evaluators.harness.results import scores, write_items
-        from qpipe.evaluators.harness.run import How, run
+        from qpipe.evaluators.harness.settings import notes
 
         loaded = load(
             params.tasks,
@@ -205,43 +209,44 @@ class _TasksEvaluator(Evaluator):
             num_fewshot=params.num_fewshot,
             gen_kwargs=params.gen_kwargs,
         )
-        said = notes(
+        task_notes = notes(
             loaded.tasks["tasks"], num_fewshot=params.num_fewshot, gen_kwargs=params.gen_kwargs
         )
-        how = How(params.limit, params.chat_template, params.system_instruction)
+        options = EvaluationOptions(params.limit, params.chat_template, params.system_instruction)
         assert work.partial is not None
         with ExitStack() as stack:
             lm, backend = self.open(params, work, stack)
             if note := getattr(lm, "note", None):
-                said.append(note)
+                task_notes.append(note)
             journal = work.partial / "answers.jsonl"
-            found = run(lm, loaded, how, journal=journal, progress=work.progress)
-        made = scores(found, loaded.tasks, loaded.reported)
-        items = write_items(work.out, found)
-        everything = scores(found, loaded.tasks, [n for n in found["results"] if _scored(found, n)])
+            results = run(lm, loaded, options, journal=journal, progress=work.progress)
+        reported = scores(results, loaded.tasks, loaded.reported)
+        items = write_items(work.out, results)
+        names = [name for name in results["results"] if _scored(results, name)]
+        everything = scores(results, loaded.tasks, names)
         write_result(
             work.out,
             {
                 "protocol": params.label,
                 "backend": backend,
-                "scores": {score.field: asdict(score) for score in made},
+                "scores": {score.field: asdict(score) for score in reported},
                 "all_scores": {score.field: asdict(score) for score in everything},
-                "versions": {name: str(v) for name, v in found["versions"].items()},
-                "num_fewshot": dict(found["n-shot"]),
+                "versions": {name: str(v) for name, v in results["versions"].items()},
+                "num_fewshot": dict(results["n-shot"]),
                 "items": items,
             },
         )
         return Measurement(
             params.label,
-            tuple(score.score for score in made),
+            tuple(score.score for score in reported),
             on=Subject(items=items),
             by=backend,
-            notes=tuple(said),
+            notes=tuple(task_notes),
         )
 
 
-def _scored(found: Mapping[str, Any], name: str) -> bool:
-    return any("," in key for key in found["results"][name])
+def _scored(results: Mapping[str, Any], name: str) -> bool:
+    return any("," in key for key in results["results"][name])
 
 
 class TasksParams(_TasksParams):
@@ -260,7 +265,7 @@ class Tasks(_TasksEvaluator):
     """GGUF files, by llama.cpp in the worker's own process."""
 
     Params = TasksParams
-    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": LlamaCpp.formats}
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": LlamaCpp.containers}
 
     @classmethod
     def backend_fingerprint(cls) -> Mapping[str, Json]:
@@ -283,7 +288,7 @@ class Tasks(_TasksEvaluator):
         from qpipe.llamacpp.backend import LlamaCppBackend
 
         path = only_file(work.inputs["model"], suffix=".gguf")
-        memory.require(path.stat().st_size, what=path.name)
+        require_memory(path.stat().st_size, name=path.name)
         lm = stack.enter_context(GgufLM(path, threads=work.threads, date=params.date, **params.kv))
         return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
 
@@ -304,7 +309,7 @@ class CheckpointTasks(_TasksEvaluator):
     """Checkpoint folders and GGUF files, by lm-eval's own HFLM on transformers."""
 
     Params = CheckpointTasksParams
-    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": Transformers.formats}
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": Transformers.containers}
 
     @classmethod
     def backend_fingerprint(cls) -> Mapping[str, Json]:
@@ -323,11 +328,11 @@ class CheckpointTasks(_TasksEvaluator):
 
     def open(self, params: CheckpointTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
         """The checkpoint in the model's folder, or its one GGUF file."""
-        # As qpipe.hf.backend.
+        # As qpipe.hf.backend: OpenMP's threads (torch 2.13) spin by default.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from qpipe.evaluators.harness.checkpoints import open_checkpoint
 
-        memory.require(memory.of_checkpoint(work.inputs["model"]), what="the checkpoint")
+        require_memory(checkpoint_memory(work.inputs["model"]), name="the checkpoint")
         folder = work.inputs["model"]
         lm, what = open_checkpoint(folder, threads=work.threads, date=params.date, stack=stack)
         versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"

@@ -10,14 +10,14 @@ from pydantic import Field, model_validator
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError, UsageError
-from qpipe.evaluators.protocol_field import ProtocolName
-from qpipe.evaluators.protocols import Protocol
-from qpipe.evaluators.protocols import protocol as find_protocol
+from qpipe.evaluators.common.parameters import ProtocolName
+from qpipe.evaluators.text.protocols import PREPARATIONS, Protocol
+from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file, read_text
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import TokenSource
+    from qpipe.evaluators.text.backend import TextTokenizer
 
 
 class TokensParams(base.Params):
@@ -61,7 +61,7 @@ class TokensParams(base.Params):
         return find_protocol(self.protocol).with_overrides(n_ctx=self.n_ctx, chunks=self.chunks)
 
 
-class Tokens(base.Stage):
+class TokensStage(base.Stage):
     """A text in windows; subclasses have a tokenizer."""
 
     kind = "tokens"
@@ -73,8 +73,6 @@ class Tokens(base.Stage):
     @classmethod
     def preview(cls, params: TokensParams, order: base.Order) -> base.Preview | None:
         """Forecast how many tokens will be scored at most, from the text alone."""
-        from qpipe.evaluators.texts import PREPARATIONS
-
         if "text" not in order.inputs:
             return None
         protocol = params.cutting()
@@ -83,7 +81,7 @@ class Tokens(base.Stage):
         return base.Preview({"format": "tokens", "tokens_scored": scored}, {}, at_most=True)
 
 
-class LlamaCppTokens(Tokens):
+class LlamaCppTokens(TokensStage):
     """Tokens by llama.cpp's tokenizer, from a GGUF file."""
 
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.GGUF,)}
@@ -126,7 +124,7 @@ class TransformersTokensParams(TokensParams):
     backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]
 
 
-class TransformersTokens(Tokens):
+class TransformersTokens(TokensStage):
     """Tokens by the tokenizer of a checkpoint folder."""
 
     version: ClassVar[int] = 3
@@ -148,7 +146,7 @@ class TransformersTokens(Tokens):
     @classmethod
     def check(cls) -> str | None:
         """Return the problem, or None if torch and transformers are installed."""
-        from qpipe.evaluators.backends import Transformers
+        from qpipe.evaluators.common.backends import Transformers
 
         return Transformers.check()
 
@@ -162,26 +160,25 @@ class TransformersTokens(Tokens):
 
 
 def _write(
-    params: TokensParams, work: base.Work, tokenizer: TokenSource, *, by: str, note: str | None
+    params: TokensParams, work: base.Work, tokenizer: TextTokenizer, *, by: str, note: str | None
 ) -> Mapping[str, Json]:
-    from qpipe.evaluators.texts import PREPARATIONS
-    from qpipe.evaluators.token_windows import TEXT, tokenize
+    from qpipe.evaluators.text.windows import TEXT, tokenize
 
     file, protocol = only_file(work.inputs["text"]), params.cutting()
     text = read_text(file)
-    found = tokenize(text, tokenizer, protocol, name=file.name)
-    found.save(work.out)
+    tokenized = tokenize(text, tokenizer, protocol, name=file.name)
+    tokenized.save(work.out)
     documents = PREPARATIONS[protocol.text](text)
     if len(documents) == 1:
         (work.out / TEXT).write_bytes(documents[0].text.encode())
-    windows = found.windows
+    windows = tokenized.windows
     return {
-        "protocol": found.about.protocol,
-        "text": found.about.text,
+        "protocol": tokenized.about.protocol,
+        "text": tokenized.about.text,
         "tokens": int(windows.tokens.size),
         "tokens_scored": windows.scored,
         "tokens_in_text": windows.text_tokens,
-        "tokens_sha256": found.about.sha256,
+        "tokens_sha256": tokenized.about.sha256,
         "windows": len(windows.tokens),
         "available": windows.available,
         "tokenizer": by,

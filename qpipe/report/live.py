@@ -194,7 +194,7 @@ class Terminal:
                 console=self._get_console(),
                 refresh_per_second=_REFRESHES_PER_SECOND,
                 transient=True,
-                # The console is stderr's: stdout must not be led there.
+                # rich 15.0 would lead stdout to the console, which is stderr's.
                 redirect_stdout=False,
             )
             with _undisturbed():

@@ -54,7 +54,7 @@ def _rich(table: Table, stream: IO[str]) -> None:
     for row, line in zip(table.rows, table.body, strict=True):
         style = "bold" if row.reference else ""
         lines.add_row(*(Text(cell, style=colours.get(cell, "") or style) for cell in line))
-    # On a narrow terminal whole lines that wrap say more than columns that were cut.
+    # rich 15.0 cuts columns off on a narrow terminal; whole lines that wrap say more.
     Console(file=stream, width=_WIDE).print(lines)
 
 

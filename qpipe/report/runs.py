@@ -88,14 +88,14 @@ _LONGEST_NAME, _LONGEST_TEXT = 1000, 1_000_000
 _MOST_CELLS = 4_000_000
 
 
-class _Kind(NamedTuple):
+class _FieldKind(NamedTuple):
     """A kind of values that a field may hold: its name in words, and its test."""
 
     words: str
     fits: Callable[[Any], bool]
 
-    def __or__(self, other: _Kind) -> _Kind:
-        return _Kind(
+    def __or__(self, other: _FieldKind) -> _FieldKind:
+        return _FieldKind(
             f"{self.words} or {other.words}", lambda value: self.fits(value) or other.fits(value)
         )
 
@@ -108,28 +108,28 @@ def _is_text(value: Any, longest: int) -> bool:
     return isinstance(value, str) and len(value) <= longest
 
 
-_NULL = _Kind("null", lambda value: value is None)
-_BOOL = _Kind("true or false", lambda value: isinstance(value, bool))
-_NAME = _Kind("a name", lambda value: _is_text(value, _LONGEST_NAME))
-_TEXT = _Kind("text", lambda value: _is_text(value, _LONGEST_TEXT))
-_NUMBER = _Kind("a number", _is_number)
-_COUNT = _Kind("a count", lambda value: type(value) is int and 0 <= value < 1 << 63)
-_STATUS = _Kind("one of " + ", ".join(_STATUSES), lambda value: value in _STATUSES)
-_KEY = _Kind("a key", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)))
-_LIST = _Kind("a list", lambda value: isinstance(value, list))
-_TEXTS = _Kind(
+_NULL = _FieldKind("null", lambda value: value is None)
+_BOOL = _FieldKind("true or false", lambda value: isinstance(value, bool))
+_NAME = _FieldKind("a name", lambda value: _is_text(value, _LONGEST_NAME))
+_TEXT = _FieldKind("text", lambda value: _is_text(value, _LONGEST_TEXT))
+_NUMBER = _FieldKind("a number", _is_number)
+_COUNT = _FieldKind("a count", lambda value: type(value) is int and 0 <= value < 1 << 63)
+_STATUS = _FieldKind("one of " + ", ".join(_STATUSES), lambda value: value in _STATUSES)
+_KEY = _FieldKind("a key", lambda v: isinstance(v, str) and bool(re.fullmatch("[0-9a-f]{64}", v)))
+_LIST = _FieldKind("a list", lambda value: isinstance(value, list))
+_TEXTS = _FieldKind(
     "a list of texts",
     lambda value: isinstance(value, list) and all(map(_TEXT.fits, value)),
 )
-_INTERVAL = _Kind(
+_INTERVAL = _FieldKind(
     "two numbers",
     lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
 )
-_OBJECT = _Kind("an object", lambda value: isinstance(value, dict))
-_SCHEMA = _Kind(f"a number up to {SCHEMA}", lambda v: type(v) is int and 1 <= v <= SCHEMA)
-_UNIT = _Kind("a unit", lambda value: _is_text(value, 40))
-_BETTER = _Kind("lower, higher or null", lambda value: value in ("lower", "higher", None))
-_DIGITS = _Kind("0 to 15 or null", lambda v: v is None or (type(v) is int and 0 <= v <= 15))
+_OBJECT = _FieldKind("an object", lambda value: isinstance(value, dict))
+_SCHEMA = _FieldKind(f"a number up to {SCHEMA}", lambda v: type(v) is int and 1 <= v <= SCHEMA)
+_UNIT = _FieldKind("a unit", lambda value: _is_text(value, 40))
+_BETTER = _FieldKind("lower, higher or null", lambda value: value in ("lower", "higher", None))
+_DIGITS = _FieldKind("0 to 15 or null", lambda v: v is None or (type(v) is int and 0 <= v <= 15))
 
 _NODE = {"name": _NAME, "stage": _NAME, "key": _KEY | _NULL, "status": _STATUS}
 _ROW = {
@@ -172,7 +172,7 @@ def summary(document: Any, file: Path) -> Summary:
 
     Raises UsageError, naming file and field, for anything that qpipe does not write.
     """
-    reader = _Reader(file)
+    reader = _RunReader(file)
     if isinstance(document, dict) and "schema" in document:
         reader.schema(document["schema"])
     top = reader.fields(document, {"run": _NAME, "nodes": _LIST, "rows": _LIST}, "")
@@ -187,7 +187,7 @@ def summary(document: Any, file: Path) -> Summary:
         raise UsageError(f"{file}: {error}; run its command again") from None
 
 
-class _Reader:
+class _RunReader:
     """Reads the fields of one file."""
 
     def __init__(self, file: Path) -> None:
@@ -211,7 +211,7 @@ class _Reader:
         if not _SCHEMA.fits(number):
             raise self.wrong("schema", quoted(number), _SCHEMA.words)
 
-    def fields(self, value: Any, kinds: Mapping[str, _Kind], where: str) -> dict[str, Any]:
+    def fields(self, value: Any, kinds: Mapping[str, _FieldKind], where: str) -> dict[str, Any]:
         """The known fields of an object. Raises UsageError for a value of another kind."""
         if not isinstance(value, dict):
             raise self.wrong(where, quoted(value), "an object")

@@ -17,7 +17,7 @@ from qpipe.support.files import exists, expanded, is_folder
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from qpipe.evaluators.metrics.backend import Backend
+    from qpipe.evaluators.text.backend import Backend
     from qpipe.gguf.file_plan import FilePlan
     from qpipe.results.measurement import Measurement
 
@@ -98,9 +98,9 @@ def perplexity(
     or its logits), UsageError for a protocol that is not known.
     """
     from qpipe.evaluators.perplexity import measure
-    from qpipe.evaluators.protocols import protocol as find_protocol
-    from qpipe.evaluators.reporting import about, measurement, scores_of
-    from qpipe.evaluators.token_windows import tokenize
+    from qpipe.evaluators.text.description import about, measurement, scores_of
+    from qpipe.evaluators.text.protocols import protocol as find_protocol
+    from qpipe.evaluators.text.windows import tokenize
     from qpipe.stages.evaluator import read_text
 
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)

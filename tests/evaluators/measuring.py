@@ -7,9 +7,9 @@ from pathlib import Path
 
 from qpipe.evaluators.kld import KldParams, measure, scores_of
 from qpipe.evaluators.logprobs import store
-from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.reference_store import Stored
-from qpipe.evaluators.token_windows import tokenize
+from qpipe.evaluators.text.protocols import protocol
+from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.windows import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.results.fields import figures
 from qpipe.results.scores import Score
@@ -25,7 +25,7 @@ def reference(
     n_ctx: int,
     chunks: int | None,
     top_k: int | None = None,
-) -> Stored:
+) -> Reference:
     """The distributions of a GGUF file under llamacpp-512 with these departures."""
     out.mkdir()
     with LlamaCppBackend(model, threads=2) as backend:
@@ -36,13 +36,13 @@ def reference(
 
 def stories(
     gguf_of: Callable[[str, str], Path], out: Path, *, chunks: int, top_k: int | None = None
-) -> Stored:
+) -> Reference:
     """Those of stories260K in F32, on short windows of the text that it may have seen."""
     model, text = gguf_of("stories260K", "F32"), STORIES.read_text()
     return reference(model, text, out, n_ctx=64, chunks=chunks, top_k=top_k)
 
 
-def against(stored: Stored, model: Path, params: KldParams | None = None) -> dict[str, float]:
+def against(stored: Reference, model: Path, params: KldParams | None = None) -> dict[str, float]:
     """The scores of a GGUF file against a reference."""
     with LlamaCppBackend(model, threads=2) as backend:
         found = measure(backend, stored, params or KldParams())

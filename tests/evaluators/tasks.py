@@ -20,11 +20,11 @@ def ask(
     progress: Any = lambda done, total, unit: None,
 ) -> tuple[Mapping[str, Any], Any]:
     """lm-eval's results, and what was loaded."""
-    from qpipe.evaluators.harness.load import load
-    from qpipe.evaluators.harness.run import How, run
+    from qpipe.evaluators.harness.evaluation import EvaluationOptions, run
+    from qpipe.evaluators.harness.loader import load
 
     loaded = load(
         names, include_path=folder, trusted=None, num_fewshot=num_fewshot, gen_kwargs=None
     )
-    how = How(limit=limit, chat_template=False, system_instruction=None)
+    how = EvaluationOptions(limit=limit, chat_template=False, system_instruction=None)
     return run(lm, loaded, how, journal=journal, progress=progress), loaded

@@ -10,15 +10,14 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.evaluators.kld import scores_of
-from qpipe.evaluators.metrics.distributions import (
+from qpipe.evaluators.text.distributions import (
     KLD,
     divergence,
     encode,
     row_type,
 )
-from qpipe.evaluators.metrics.windows import Windows
-from qpipe.evaluators.reference_store import Stored
-from qpipe.evaluators.token_windows import About, Tokenized
+from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.windows import About, Tokenized, Windows
 from tests.evaluators.measuring import named
 
 
@@ -77,7 +76,7 @@ def test_all_scores_by_hand(tmp_path: Path) -> None:
     )
     windows = Windows(np.zeros((1, 3), np.int32), np.array([[0, 2]], np.int32), 1, 3)
     about = About("t", "p", 1, "token", None, 3, 1, 3, windows.sha256)
-    stored = Stored(tmp_path, Tokenized(windows, about))
+    stored = Reference(tmp_path, Tokenized(windows, about))
     np.save(tmp_path / "nll.npy", values[:, 1])
     found = named(scores_of([values], stored))
     assert found["kld"] == pytest.approx(0.3)

@@ -11,7 +11,7 @@ import pytest
 
 from qpipe.errors import DataError
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
-from qpipe.evaluators.reference_store import Stored
+from qpipe.evaluators.text.reference import Reference
 from qpipe.stages.base import Order
 from tests.evaluators import measuring
 
@@ -69,25 +69,25 @@ def test_every_figure_of_a_level_is_met(model: str, gguf_of: Gguf, tmp_path: Pat
 
 
 @pytest.fixture(scope="module")
-def small(gguf_of: Gguf, tmp_path_factory: pytest.TempPathFactory) -> Stored:
+def small(gguf_of: Gguf, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return measuring.stories(gguf_of, tmp_path_factory.mktemp("small") / "reference", chunks=40)
 
 
-def test_the_reference_is_hardly_any_way_from_itself(small: Stored, gguf_of: Gguf) -> None:
+def test_the_reference_is_hardly_any_way_from_itself(small: Reference, gguf_of: Gguf) -> None:
     found = measuring.against(small, gguf_of("stories260K", "F32"))
     assert abs(found["kld"]) < 1e-6
     assert found["same_top_pct"] > 99.9
     assert abs(found["ppl_delta"]) < 1e-4
 
 
-def test_stored_log_probabilities_have_the_size_that_is_forecast(small: Stored) -> None:
+def test_stored_log_probabilities_have_the_size_that_is_forecast(small: Reference) -> None:
     scored = small.tokenized.windows.scored
     assert scored == 40 * 31
     size = (small.folder / "distributions.bin").stat().st_size
     assert size == scored * (2 * 512 + 8)
 
 
-def test_a_reference_of_another_vocabulary_is_refused(small: Stored, gguf_of: Gguf) -> None:
+def test_a_reference_of_another_vocabulary_is_refused(small: Reference, gguf_of: Gguf) -> None:
     with pytest.raises(DataError, match=r"has 512 logits a token and this model has 105"):
         small.require_same(n_vocab=105, model="this model")
     with pytest.raises(DataError, match="tokenized for another model: its token ids go from"):
@@ -95,15 +95,15 @@ def test_a_reference_of_another_vocabulary_is_refused(small: Stored, gguf_of: Gg
 
 
 def test_a_reference_on_other_tokens_is_refused(
-    small: Stored, gguf_of: Gguf, tmp_path: Path
+    small: Reference, gguf_of: Gguf, tmp_path: Path
 ) -> None:
     other = measuring.stories(gguf_of, tmp_path / "reference", chunks=2)
-    mixed = Stored(other.folder, small.tokenized)
+    mixed = Reference(other.folder, small.tokenized)
     with pytest.raises(DataError, match="another tokenizer, text or protocol"):
         mixed.require_same(n_vocab=512, model="this model")
 
 
-def test_the_stored_likelihoods_are_the_references(small: Stored) -> None:
+def test_the_stored_likelihoods_are_the_references(small: Reference) -> None:
     rows = small.rows(3)
     targets = small.tokenized.windows.targets(3)
     stored = rows["codes"][np.arange(31), targets] * rows["scale"] + rows["low"]
@@ -112,7 +112,7 @@ def test_the_stored_likelihoods_are_the_references(small: Stored) -> None:
 
 @pytest.mark.parametrize("checkpoint", [False, True])
 def test_what_they_take_on_disk_is_forecast_from_headers(
-    small: Stored, gguf_of: Gguf, tmp_path: Path, checkpoint: bool
+    small: Reference, gguf_of: Gguf, tmp_path: Path, checkpoint: bool
 ) -> None:
     small.tokenized.save(tmp_path)
     model = DATA / "models" / "stories260K"

@@ -15,14 +15,12 @@ import numpy as np
 import pytest
 
 from qpipe.errors import DataError
-from qpipe.evaluators.metrics.backend import Block, Tokens
-from qpipe.evaluators.metrics.scores import NllScorer, token_nll
-from qpipe.evaluators.metrics.window_pass import Kept, Pass
-from qpipe.evaluators.metrics.windows import cut
-from qpipe.evaluators.perplexity import Measured, measure
-from qpipe.evaluators.protocols import Protocol, protocol
-from qpipe.evaluators.reporting import about, scores_of
-from qpipe.evaluators.token_windows import Tokenized, tokenize
+from qpipe.evaluators.perplexity import TimedNll, measure
+from qpipe.evaluators.text.backend import Block, Tokens
+from qpipe.evaluators.text.description import about, scores_of
+from qpipe.evaluators.text.protocols import Protocol, protocol
+from qpipe.evaluators.text.token_scores import GroupFiles, NllScorer, WindowPass, token_nll
+from qpipe.evaluators.text.windows import Tokenized, cut, tokenize
 
 BASE = protocol("llamacpp-512")
 
@@ -151,7 +149,7 @@ def test_only_the_second_half_is_scored() -> None:
     assert seen == sorted(seen)
 
 
-def _measured(backend: Letters, text: str, protocol: Protocol) -> tuple[Tokenized, Measured]:
+def _measured(backend: Letters, text: str, protocol: Protocol) -> tuple[Tokenized, TimedNll]:
     tokenized = tokenize(text, backend, protocol, name="")
     return tokenized, measure(backend, tokenized)
 
@@ -258,7 +256,7 @@ def test_no_lane_computes_after_a_pass_that_failed() -> None:
     def disk_is_full(done: int, total: int) -> None:
         raise OSError("no space left on device")
 
-    work = Pass(backend, windows, order=range(len(windows.tokens)), kept=Kept(None))
+    work = WindowPass(backend, windows, order=range(len(windows.tokens)), files=GroupFiles(None))
     with pytest.raises(OSError, match="no space") as failed:
         work.run(NllScorer(windows), progress=disk_is_full)
     assert failed.tb is not None  # what holds the frames, and with them the pass
@@ -271,14 +269,19 @@ def test_what_is_kept_is_not_computed_again(lanes: int, tmp_path: Path) -> None:
     tokenized = tokenize(text, backend, _protocol(4), name="")
     windows = tokenized.windows
     order = [3, 0, 5, 1, 4, 2]
-    stopped = Pass(backend, windows, order=order, kept=Kept(tmp_path))
+    stopped = WindowPass(backend, windows, order=order, files=GroupFiles(tmp_path))
     assert stopped.run(NllScorer(windows), enough=lambda found: len(found) >= 2) == 2
     (tmp_path / "group-000001.writing").write_bytes(b"half")
     seen: list[tuple[int, int]] = []
-    again = Pass(backend, windows, order=order, kept=Kept(tmp_path))
+    again = WindowPass(backend, windows, order=order, files=GroupFiles(tmp_path))
     assert again.run(NllScorer(windows), progress=lambda *at: seen.append(at)) == 4
     assert seen == [(16, 24), (24, 24)]
-    whole = Pass(backend, windows, order=order, kept=Kept(None))
+    whole = WindowPass(backend, windows, order=order, files=GroupFiles(None))
     whole.run(NllScorer(windows))
-    assert [part.tolist() for part in again.found] == [part.tolist() for part in whole.found]
-    assert Pass(backend, windows, order=order, kept=Kept(tmp_path)).run(NllScorer(windows)) == 0
+    assert [part.tolist() for part in again.values] == [part.tolist() for part in whole.values]
+    assert (
+        WindowPass(backend, windows, order=order, files=GroupFiles(tmp_path)).run(
+            NllScorer(windows)
+        )
+        == 0
+    )

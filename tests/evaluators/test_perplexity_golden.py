@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 
 from qpipe.errors import CheckpointError, DataError
-from qpipe.evaluators.metrics.scores import token_nll
-from qpipe.evaluators.metrics.windows import cut
 from qpipe.evaluators.perplexity import measure, perplexity
-from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.reporting import scores_of
-from qpipe.evaluators.token_windows import tokenize
+from qpipe.evaluators.text.description import scores_of
+from qpipe.evaluators.text.protocols import protocol
+from qpipe.evaluators.text.token_scores import token_nll
+from qpipe.evaluators.text.windows import cut, tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 
 Gguf = Callable[[str, str], Path]

@@ -15,9 +15,9 @@ import pytest
 from qpipe.errors import DataError, RecipeError, StageError
 from qpipe.evaluators import perplexity_program
 from qpipe.evaluators.perplexity_program import PROGRAM, ProgramPerplexity, ProgramPerplexityParams
-from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.token_windows import TEXT as PREPARED
-from qpipe.evaluators.token_windows import Tokenized, load, tokenize
+from qpipe.evaluators.text.protocols import protocol
+from qpipe.evaluators.text.windows import TEXT as PREPARED
+from qpipe.evaluators.text.windows import Tokenized, load, tokenize
 from qpipe.llamacpp.backend import LlamaCppTokenizer
 from qpipe.stages.base import Work
 from tests.cli import qpipe
@@ -137,7 +137,7 @@ def test_what_it_prints_and_writes_is_read(tmp_path: Path) -> None:
     """Lines of build 1 (0c1e570), and the head of its file as perplexity.cpp writes it."""
     work = Work({}, tmp_path, 1, lambda done, total, unit: progress.append((done, total)), {})
     progress: list[tuple[int, int]] = []
-    told = perplexity_program._Told(work, windows=2, width=64)
+    told = perplexity_program._ProgramOutput(work, windows=2, width=64)
     with pytest.raises(StageError, match="printed 0 of 2 windows"):
         told.score()
     for line in (
@@ -152,7 +152,7 @@ def test_what_it_prints_and_writes_is_read(tmp_path: Path) -> None:
     found = told.score()
     assert found.value == pytest.approx(4.3977, abs=5e-5)
     assert found.stderr == pytest.approx(4.3977 * 0.105012, abs=1e-5)
-    damaged = perplexity_program._Told(work, windows=1, width=64)
+    damaged = perplexity_program._ProgramOutput(work, windows=1, width=64)
     damaged("       0  nan  nan  nan\n")
     with pytest.raises(DataError, match="log-likelihood of nan: the model is damaged"):
         damaged.score()
@@ -160,7 +160,7 @@ def test_what_it_prints_and_writes_is_read(tmp_path: Path) -> None:
     with perplexity_program._Ids(tmp_path / "pipe") as pipe, pipe.path.open("wb") as file:
         sizes = np.array([3, 512, 2], "<i4")  # n_ctx, n_vocab, n_chunk
         file.write(b"_logits_" + sizes.tobytes() + ids.tobytes() + bytes(3 << 20))
-    assert pipe.found().tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert pipe.token_ids().tolist() == [[0, 1, 2], [3, 4, 5]]
     with perplexity_program._Ids(tmp_path / "unopened") as pipe:
         pass
-    assert pipe.found().shape == (0, 0)
+    assert pipe.token_ids().shape == (0, 0)

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.evaluators.kld import KldParams, measure
-from qpipe.evaluators.metrics.distributions import KLD
-from qpipe.evaluators.metrics.statistics import Interval, over_windows
-from qpipe.evaluators.stopping import LEAST, WIDER, interval
+from qpipe.evaluators.text.distributions import KLD
+from qpipe.evaluators.text.sampling import LEAST, WIDER, interval
+from qpipe.evaluators.text.statistics import Interval, over_windows
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
@@ -27,7 +27,7 @@ def _stopped(
         found = over_windows(
             [values[i : i + 1] for i in order[:count]],
             available=len(values),
-            known=[known[i : i + 1] for i in order[:count]],
+            covariate=[known[i : i + 1] for i in order[:count]],
             whole=float(known.mean()),
         )
         found = Interval(found.value, WIDER * found.half)

@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qpipe.evaluators.metrics.windows import cut
 from qpipe.evaluators.perplexity import measure
-from qpipe.evaluators.protocols import PROTOCOLS, protocol
-from qpipe.evaluators.reporting import scores_of
-from qpipe.evaluators.texts import wikitext_pages
-from qpipe.evaluators.token_windows import tokenize
+from qpipe.evaluators.text.description import scores_of
+from qpipe.evaluators.text.protocols import PROTOCOLS, protocol, wikitext_pages
+from qpipe.evaluators.text.windows import cut, tokenize
 from qpipe.hf.backend import TransformersBackend
 
 DATA = Path(__file__).parent.parent / "data"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qpipe.errors import DataError, UsageError
-from qpipe.evaluators.metrics.windows import cut
-from qpipe.evaluators.protocols import PROTOCOLS, protocol
+from qpipe.evaluators.text.protocols import PROTOCOLS, protocol
+from qpipe.evaluators.text.windows import cut
 
 
 def test_llamacpp_512_is_llama_perplexitys() -> None:

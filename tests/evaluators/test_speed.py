@@ -13,9 +13,15 @@ from pydantic import ValidationError
 
 from qpipe.errors import CheckpointError, DataError, EngineMissingError
 from qpipe.evaluators.speed import CheckpointSpeedParams, Speed, SpeedParams
-from qpipe.evaluators.speed_rounds.rounds import figure, ratio, take_turns
-from qpipe.evaluators.speed_rounds.settings import Memory, Sample, Settings
-from qpipe.evaluators.speed_rounds.subjects import LlamaBench, Probe, Subject
+from qpipe.evaluators.speed_rounds.rounds import (
+    LlamaBench,
+    Probe,
+    SpeedTarget,
+    figure,
+    ratio,
+    take_turns,
+)
+from qpipe.evaluators.speed_rounds.settings import Memory, Sample, SpeedSettings
 from qpipe.machine.identity import identity
 from qpipe.stages.base import Work
 
@@ -23,12 +29,12 @@ INSIDE: Literal["in-process"] = "in-process"
 Gguf = Callable[[str, str], Path]
 
 
-def settings(**more: Any) -> Settings:
+def settings(**more: Any) -> SpeedSettings:
     given = {"n_prompt": 24, "n_gen": 4, "batch_size": 1, "threads": 1, **more}
-    return Settings(type_k="f16", type_v="f16", flash_attention="auto", **given)
+    return SpeedSettings(type_k="f16", type_v="f16", flash_attention="auto", **given)
 
 
-class Clock(Subject):
+class Clock(SpeedTarget):
     """Gets slower with every measurement, its own or another's."""
 
     version = "clock"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qpipe.evaluators.metrics import statistics
+from qpipe.evaluators.text import statistics
 
 
 def test_mean_and_error_by_hand() -> None:
@@ -66,7 +66,7 @@ def test_an_interval_over_windows_by_hand() -> None:
     mean of a token is 2 here and 3 in the whole text."""
     parts = [np.array([value, value]) for value in (1.0, 2.0, 3.0)]
     known = [np.array(pair) for pair in ((0.0, 0.0), (1.0, 1.0), (2.0, 8.0))]
-    found = statistics.over_windows(parts, available=12, known=known, whole=3.0)
+    found = statistics.over_windows(parts, available=12, covariate=known, whole=3.0)
     # Residuals -2, 0, 2 on -4, -2, 6: slope 20/56, and 6/7 of squares left for one degree.
     assert found.value == pytest.approx(2 + 20 / 56)
     variance = 6 / 7 * ((1 - 3 / 12) / 3 + 2**2 / 56)
@@ -77,14 +77,14 @@ def test_an_interval_over_windows_by_hand() -> None:
 def test_what_is_the_same_everywhere_moves_nothing() -> None:
     parts = [np.array([value, value]) for value in (1.0, 2.0, 3.0)]
     known = [np.array([5.0, 5.0])] * 3
-    found = statistics.over_windows(parts, available=12, known=known, whole=5.0)
+    found = statistics.over_windows(parts, available=12, covariate=known, whole=5.0)
     assert found.value == 2.0
     assert found.half == pytest.approx(statistics.student(1) * math.sqrt(8 * 0.75 / 3) / 2)
 
 
 def test_all_windows_leave_nothing_open_and_two_leave_all() -> None:
     parts = [np.array([1.0, 5.0]), np.array([2.0])]
-    beside: dict[str, Any] = {"known": parts, "whole": 3.0}
+    beside: dict[str, Any] = {"covariate": parts, "whole": 3.0}
     assert statistics.over_windows(parts, available=2, **beside) == statistics.Interval(8 / 3, 0.0)
     assert statistics.over_windows(parts, available=3, **beside).half == math.inf
 

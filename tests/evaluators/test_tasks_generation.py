@@ -145,11 +145,11 @@ def test_settings_that_one_backend_would_pass_over_are_refused(models: dict[str,
 
 
 def test_lm_eval_puts_the_same_conversations(models: dict[str, Any], tmp_path: Path) -> None:
-    from qpipe.evaluators.harness.load import load
-    from qpipe.evaluators.harness.run import How, run
+    from qpipe.evaluators.harness.evaluation import EvaluationOptions, run
+    from qpipe.evaluators.harness.loader import load
     from tests.evaluators.tasks import STORIES
 
-    how = How(limit=3, chat_template=True, system_instruction="be kind")
+    how = EvaluationOptions(limit=3, chat_template=True, system_instruction="be kind")
     found: dict[str, Any] = {}
     for name, lm in models.items():
         loaded = load(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qpipe.errors import DataError
-from qpipe.evaluators.harness.effects import notes
+from qpipe.evaluators.harness.settings import notes
 from qpipe.evaluators.tasks import CheckpointTasksParams, TasksParams
 
 

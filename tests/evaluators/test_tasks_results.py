@@ -135,13 +135,13 @@ def test_random_texts_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_an_unknown_task_and_its_nearest(folder: Path, tmp_path: Path) -> None:
     from lm_eval.tasks import TaskManager
 
-    from qpipe.evaluators.harness import load
+    from qpipe.evaluators.harness import loader
 
     with pytest.MonkeyPatch.context() as patch:
         # All of lm-eval's 14,000 files are read for the near misses.
-        patch.setattr(load, "_folders_defining", lambda names: [])
+        patch.setattr(loader, "_folders_defining", lambda names: [])
         local = partial(TaskManager, include_defaults=False)
-        patch.setattr(load, "_everything", lambda own: local(include_path=own))
+        patch.setattr(loader, "_everything", lambda own: local(include_path=own))
         with pytest.raises(DataError, match="there is no task 'oen'; did you mean 'one'"):
             ask(AlwaysA(), ["oen"], tmp_path / "a.jsonl", folder=folder)
 

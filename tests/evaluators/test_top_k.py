@@ -13,9 +13,8 @@ import pytest
 from qpipe.errors import RecipeError
 from qpipe.evaluators.kld import Kld, KldParams, measure
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
-from qpipe.evaluators.metrics.distributions import KLD, KLD_AT_MOST, SAME_TOP
-from qpipe.evaluators.metrics.top_k import Top
-from qpipe.evaluators.reference_store import form_of
+from qpipe.evaluators.text.distributions import KLD, KLD_AT_MOST, SAME_TOP, Top
+from qpipe.evaluators.text.reference import form_of
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.stages.base import Order, Work
 from tests.evaluators import measuring

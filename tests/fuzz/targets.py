@@ -344,11 +344,11 @@ def _make_tasks(folder: Path) -> None:
 
 
 def _tasks(folder: Path) -> None:
-    from qpipe.evaluators.harness import local
+    from qpipe.evaluators.harness import task_folder
 
-    found = local.check(folder, trusted=None, metrics={"acc"})
+    found = task_folder.check(folder, trusted=None, metrics={"acc"})
     for config in found.configs.values():
-        local.data_sets(local.with_data_of(config, folder, folder))
+        task_folder.data_sets(task_folder.with_data_of(config, folder, folder))
 
 
 def _signed(data: bytes, random: Random) -> bytes:

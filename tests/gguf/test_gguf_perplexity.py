@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.evaluators.perplexity import perplexity
-from qpipe.evaluators.protocols import protocol
+from qpipe.evaluators.text.protocols import protocol
 from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from qpipe.errors import CheckpointError, EngineMissingError
-from qpipe.evaluators.metrics.backend import Backend
 from qpipe.evaluators.perplexity import measure
-from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.reporting import scores_of
-from qpipe.evaluators.token_windows import tokenize
+from qpipe.evaluators.text.backend import Backend
+from qpipe.evaluators.text.description import scores_of
+from qpipe.evaluators.text.protocols import protocol
+from qpipe.evaluators.text.windows import tokenize
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load, quantization
 from qpipe.llamacpp.backend import LlamaCppBackend

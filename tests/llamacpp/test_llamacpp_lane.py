@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from qpipe.evaluators.perplexity import measure
-from qpipe.evaluators.protocols import protocol
-from qpipe.evaluators.token_windows import tokenize
+from qpipe.evaluators.text.protocols import protocol
+from qpipe.evaluators.text.windows import tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.llamacpp.lane import shares, together
 

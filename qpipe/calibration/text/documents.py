@@ -189,7 +189,7 @@ def _turn(turn: Mapping[str, Any], where: str) -> Mapping[str, Any]:
             f"{where}: the content of a message ({role}) is a {type(content).__name__}, neither "
             "text nor a list of parts"
         )
-    # Parquet gives every message of a column all fields, null where it has none.
+    # pyarrow 26.0 gives every message of a Parquet column all fields, null where it has none.
     rest = {n: value for n, value in turn.items() if value is not None and n not in _SHAREGPT}
     return {**rest, "role": _ROLES.get(role, role), "content": content}
 

@@ -68,6 +68,7 @@ def make(
     stream: list[int] = []
     count = 0
     for piece in pieces:
+        # verbose: transformers 5.17 warns of a piece that is longer than the model's context.
         stream += loaded(piece, add_special_tokens=False, verbose=False)["input_ids"]
         count += 1
         if len(stream) >= _POOL * samples * length:
@@ -107,7 +108,7 @@ def _template(loaded: Any) -> str | None:
         return None
     try:
         template: str = loaded.get_chat_template()
-    except ValueError as error:  # several, of which none is the default
+    except ValueError as error:  # transformers 5.17: several, of which none is the default
         raise DataError(f"calibration.chat_template: {error}") from None
     return template
 

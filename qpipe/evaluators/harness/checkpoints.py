@@ -13,9 +13,8 @@ from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer, GenerationConfig
 
 from qpipe.errors import CheckpointError, DataError
-from qpipe.evaluators.harness import greedy
-from qpipe.evaluators.harness.prompts import Prompts
-from qpipe.evaluators.harness.words import GgufWords
+from qpipe.evaluators.harness.prompts import GgufPrompts, Prompts
+from qpipe.evaluators.harness.settings import require_greedy
 from qpipe.hf.chat import Template
 from qpipe.hf.load import LoadedModel, load
 from qpipe.hf.tokenizer import TokenizerReading, read_tokenizer
@@ -48,16 +47,15 @@ def open_checkpoint(
 
 
 class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
-    """HFLM, whose texts are the likeliest alone, as llama.cpp's here are.
-
-    transformers takes what generation_config.json has for granted: a repetition_penalty (1.05 in
-    Qwen2.5's) also where no sampling is asked for, and max_new_tokens before lm-eval's limit.
-    """
+    """HFLM, whose texts are the likeliest alone, as llama.cpp's here are."""
 
     def __init__(self, loaded: LoadedModel, tokenizer: Any, ends: Iterable[int | None]) -> None:
         super().__init__(
             pretrained=loaded.model, tokenizer=tokenizer, backend="causal", batch_size=1
         )
+        # transformers 5.17 takes what generation_config.json has for granted: a repetition_penalty
+        # (1.05 in Qwen2.5's) also where no sampling is asked for, and max_new_tokens before
+        # lm-eval's limit.
         loaded.model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             eos_token_id=sorted({end for end in ends if end is not None}) or None,
             pad_token_id=self.tokenizer.pad_token_id,
@@ -66,7 +64,7 @@ class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped
     def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
         """Greedy texts. Raises DataError for a task that asks for others."""
         for request in requests:
-            greedy.refuse(request.args[1])
+            require_greedy(request.args[1])
         texts: list[str] = super().generate_until(requests, disable_tqdm)
         return texts
 
@@ -94,12 +92,12 @@ class CheckpointLM(Prompts, _Greedy):
             )
         try:
             text = self.tokenizer.get_chat_template()
-        except ValueError as error:  # several, of which none is the default
+        except ValueError as error:  # transformers 5.17: several, of which none is the default
             raise DataError(f"evaluate.chat_template: {error}") from None
         return Template(text, self.tokenizer.special_tokens_map, self._date)
 
 
-class DequantizedLM(GgufWords, _Greedy):
+class DequantizedLM(GgufPrompts, _Greedy):
     """HFLM on the weights of a GGUF file; its words are llama.cpp's.
 
     transformers 5.17.0 reads a SentencePiece vocabulary in a GGUF file without BOS and takes EOS
@@ -109,7 +107,7 @@ class DequantizedLM(GgufWords, _Greedy):
     note: str | None = None
 
     def __init__(self, loaded: LoadedModel, file: Model, *, date: str | None) -> None:
-        self.read_words(file, date=date)
+        self.read_vocabulary(file, date=date)
         super().__init__(loaded, _stand_in(file.path), file.vocab.ends)
 
     def tok_batch_encode(
@@ -132,8 +130,8 @@ class DequantizedLM(GgufWords, _Greedy):
 
     def tok_decode(self, tokens: Any, skip_special_tokens: bool = True) -> str:
         """The text of token ids, up to the one that ends it."""
-        given = [tokens] if isinstance(tokens, int) else [int(token) for token in tokens]
-        ids = [token for token in given if token >= 0]  # llama.cpp's -1: no EOS
+        sequence = [tokens] if isinstance(tokens, int) else [int(token) for token in tokens]
+        ids = [token for token in sequence if token >= 0]  # llama.cpp's -1: no EOS
         vocab = self._file.vocab
         if skip_special_tokens:
             ids = ids[: next((n for n, token in enumerate(ids) if token in vocab.ends), None)]

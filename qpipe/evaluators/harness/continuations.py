@@ -16,13 +16,13 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ContinuationRequest:
     """``context`` and ``continuation`` as token ids, neither empty."""
 
     context: tuple[int, ...]
     continuation: tuple[int, ...]
 
-    def given(self, longest: int) -> tuple[int, ...]:
+    def inputs(self, longest: int) -> tuple[int, ...]:
         """Tokens that the model is given: all but the last one, cut on the left to ``longest``.
 
         As lm-eval's HFLM does (models/huggingface.py, `_loglikelihood_tokens`).
@@ -31,7 +31,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ContinuationScore:
     """Log-probability in nats of a whole continuation, and whether greedy decoding gives it."""
 
     logprob: float
@@ -41,36 +41,36 @@ class Scored:
 class _Sum:
     """A continuation's score in the making."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ContinuationRequest) -> None:
         self.targets = asked.continuation
         self.logprob = 0.0
         self.greedy = True
 
 
 def score(
-    prefixes: Prefixes, asked: Sequence[Asked], *, longest: int
-) -> Iterator[list[tuple[int, Scored]]]:
+    prefixes: Prefixes, requests: Sequence[ContinuationRequest], *, longest: int
+) -> Iterator[list[tuple[int, ContinuationScore]]]:
     """(number of the request, score), a list for each batch.
 
     Raises DataError where a logit is NaN, and what `Prefixes.decode` raises.
     """
     users: dict[tuple[int, ...], list[int]] = {}
-    for number, request in enumerate(asked):
-        users.setdefault(request.given(longest), []).append(number)
+    for number, request in enumerate(requests):
+        users.setdefault(request.inputs(longest), []).append(number)
     prompts = [
-        Prompt(tokens, max(len(asked[number].continuation) for number in numbers))
+        Prompt(tokens, max(len(requests[number].continuation) for number in numbers))
         for tokens, numbers in sorted(users.items())
     ]
     at = 0
     while at < len(prompts):
         taken = prompts[at : at + prefixes.take(prompts[at:], most=prefixes.n_sequences - 1)]
         at += len(taken)
-        sums = [{n: _Sum(asked[n]) for n in users[prompt.tokens]} for prompt in taken]
+        sums = [{n: _Sum(requests[n]) for n in users[prompt.tokens]} for prompt in taken]
         sequences = range(1, len(taken) + 1)
         for piece in prefixes.decode(taken, sequences):
             _add(piece, taken, sums)
         prefixes.release(sequences)
-        yield [(n, Scored(s.logprob, s.greedy)) for of in sums for n, s in of.items()]
+        yield [(n, ContinuationScore(s.logprob, s.greedy)) for of in sums for n, s in of.items()]
 
 
 def _add(piece: LogitsBlock, prompts: Sequence[Prompt], sums: Sequence[dict[int, _Sum]]) -> None:
@@ -98,7 +98,7 @@ def _logprobs(
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
     """log softmax(logits)[row, target], and each row's most likely token.
 
-    Differences and exponentials in float32, sums in float64, as in `metrics.scores.token_nll`.
+    Differences and exponentials in float32, sums in float64, as in `token_scores.token_nll`.
     """
     top = logits.max(axis=1)
     with np.errstate(invalid="ignore"):

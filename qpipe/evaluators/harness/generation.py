@@ -15,7 +15,7 @@ from qpipe.llamacpp.prefixes import Prefixes, Prompt
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TextRequest:
     """A text after ``prompt`` (token ids) of at most ``limit`` tokens, until a stop text."""
 
     prompt: tuple[int, ...]
@@ -29,7 +29,7 @@ class _Writing:
 
     number: int
     sequence: int
-    wanted: Wanted
+    request: TextRequest
     tokens: list[int] = field(default_factory=list)
 
 
@@ -42,18 +42,18 @@ class Writer:
     detokenize: Callable[[Sequence[int]], str]
     ends: frozenset[int]
 
-    def write(self, wanted: Sequence[Wanted]) -> Iterator[tuple[int, str]]:
+    def write(self, requests: Sequence[TextRequest]) -> Iterator[tuple[int, str]]:
         """(number of the request, text without its stop), in the order in which they end.
 
         Raises DataError where a logit is NaN, and what `Prefixes.decode` raises.
         """
-        waiting = deque(sorted(range(len(wanted)), key=lambda number: wanted[number].prompt))
+        waiting = deque(sorted(range(len(requests)), key=lambda number: requests[number].prompt))
         free = list(range(1, self.prefixes.n_sequences))
         active: list[_Writing] = []
         while waiting or active:
             # A prompt is read while others write: not for each place that falls free.
             if waiting and (not active or 2 * len(free) >= self.prefixes.n_sequences):
-                active += self._begin(wanted, waiting, free)
+                active += self._begin(requests, waiting, free)
             elif active:
                 self._step(active)
             for writing in [one for one in active if self._ended(one)]:
@@ -63,14 +63,14 @@ class Writer:
                 yield writing.number, self._text(writing)
 
     def _begin(
-        self, wanted: Sequence[Wanted], waiting: deque[int], free: list[int]
+        self, requests: Sequence[TextRequest], waiting: deque[int], free: list[int]
     ) -> list[_Writing]:
         """Read the next prompts and take the first token after each."""
         numbers = [waiting[index] for index in range(min(len(free), len(waiting)))]
-        prompts = [Prompt(wanted[number].prompt, 1) for number in numbers]
+        prompts = [Prompt(requests[number].prompt, 1) for number in numbers]
         count = self.prefixes.take(prompts, most=len(prompts))
         begun = [
-            _Writing(waiting.popleft(), free.pop(), wanted[number]) for number in numbers[:count]
+            _Writing(waiting.popleft(), free.pop(), requests[number]) for number in numbers[:count]
         ]
         sequences = [writing.sequence for writing in begun]
         for piece in self.prefixes.decode(prompts[:count], sequences):
@@ -83,7 +83,7 @@ class Writer:
         """One more token for each."""
         batch = Batch(
             [writing.tokens[-1] for writing in active],
-            positions=[len(w.wanted.prompt) + len(w.tokens) - 1 for w in active],
+            positions=[len(w.request.prompt) + len(w.tokens) - 1 for w in active],
             sequences=[writing.sequence for writing in active],
             outputs=np.ones(len(active)),
         )
@@ -91,15 +91,15 @@ class Writer:
             writing.tokens.append(token)
 
     def _ended(self, writing: _Writing) -> bool:
-        if writing.tokens[-1] in self.ends or len(writing.tokens) >= writing.wanted.limit:
+        if writing.tokens[-1] in self.ends or len(writing.tokens) >= writing.request.limit:
             return True
         text = self.detokenize(writing.tokens)
-        return any(stop in text for stop in writing.wanted.stops)
+        return any(stop in text for stop in writing.request.stops)
 
     def _text(self, writing: _Writing) -> str:
         ended = writing.tokens[-1] in self.ends
         text = self.detokenize(writing.tokens[:-1] if ended else writing.tokens)
-        for stop in writing.wanted.stops:
+        for stop in writing.request.stops:
             text = text.split(stop)[0]
         return text
 

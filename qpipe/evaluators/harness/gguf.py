@@ -11,10 +11,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from qpipe.errors import CheckpointError, DataError
-from qpipe.evaluators.harness import greedy
-from qpipe.evaluators.harness.continuations import Asked, Scored, score
-from qpipe.evaluators.harness.generation import Wanted, Writer
-from qpipe.evaluators.harness.words import GgufWords
+from qpipe.evaluators.harness.continuations import ContinuationRequest, ContinuationScore, score
+from qpipe.evaluators.harness.generation import TextRequest, Writer
+from qpipe.evaluators.harness.prompts import GgufPrompts
+from qpipe.evaluators.harness.settings import require_greedy
 from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, cells
@@ -32,7 +32,7 @@ _GENERATION_CELLS = 16384
 _MOST_NEW_TOKENS = 256
 
 
-class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval is untyped
+class GgufLM(GgufPrompts, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval is untyped
     """lm-eval's model interface on one GGUF file; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions. ``max_length``
@@ -61,32 +61,34 @@ class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval 
         self.max_length = max_length or self.model.n_ctx_train
         self._threads = threads
         self._kv = kv
-        self.read_words(self.model, date=date)
+        self.read_vocabulary(self.model, date=date)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[Any], disable_tqdm: bool = False, **_: Any
     ) -> list[tuple[float, bool]]:
-        asked = [Asked(tuple(context), tuple(rest)) for _, context, rest in requests]
-        for (texts, _, _), request in zip(requests, asked, strict=True):
+        continuations = [
+            ContinuationRequest(tuple(context), tuple(rest)) for _, context, rest in requests
+        ]
+        for (texts, _, _), request in zip(requests, continuations, strict=True):
             if not 0 < len(request.continuation) <= self.max_length:
                 raise DataError(
                     f"the continuation {texts[1]!r} has {len(request.continuation)} tokens; the "
                     f"model's context has room for 1 to {self.max_length}"
                 )
-        found: list[tuple[float, bool]] = [(0.0, False)] * len(asked)
+        answers: list[tuple[float, bool]] = [(0.0, False)] * len(continuations)
 
-        def keep(number: int, result: Scored) -> None:
-            found[number] = result.logprob, result.greedy
-            self.cache_hook.add_partial("loglikelihood", requests[number][0], found[number])
+        def keep(number: int, result: ContinuationScore) -> None:
+            answers[number] = result.logprob, result.greedy
+            self.cache_hook.add_partial("loglikelihood", requests[number][0], answers[number])
 
-        self._score(asked, keep)
-        return found
+        self._score(continuations, keep)
+        return answers
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
         """Log-probabilities of whole texts, in windows of the model's context."""
-        asked: list[Asked] = []
+        continuations: list[ContinuationRequest] = []
         owners: list[int] = []
         for number, (text,) in enumerate(request.args for request in requests):
             for window in get_rolling_token_windows(
@@ -96,12 +98,12 @@ class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval 
                 context_len=1,
             ):
                 context, rest = make_disjoint_window(window)
-                asked.append(Asked(tuple(context), tuple(rest)))
+                continuations.append(ContinuationRequest(tuple(context), tuple(rest)))
                 owners.append(number)
         totals = [0.0] * len(requests)
         missing = [owners.count(number) for number in range(len(requests))]
 
-        def keep(window: int, result: Scored) -> None:
+        def keep(window: int, result: ContinuationScore) -> None:
             number = owners[window]
             totals[number] += result.logprob
             missing[number] -= 1
@@ -109,43 +111,49 @@ class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval 
                 args = requests[number].args
                 self.cache_hook.add_partial("loglikelihood_rolling", args, totals[number])
 
-        self._score(asked, keep)
+        self._score(continuations, keep)
         return totals
 
-    def _score(self, asked: Sequence[Asked], keep: Callable[[int, Scored], None]) -> None:
-        if not asked:
+    def _score(
+        self,
+        requests: Sequence[ContinuationRequest],
+        keep: Callable[[int, ContinuationScore], None],
+    ) -> None:
+        if not requests:
             return
-        longest = max(len(request.given(self.max_length)) for request in asked)
+        longest = max(len(request.inputs(self.max_length)) for request in requests)
         with self._context(cells(longest, batch=_BATCH_TOKENS), _SEQUENCES) as context:
             prefixes = Prefixes(context, batch=_BATCH_TOKENS)
-            for batch in score(prefixes, asked, longest=self.max_length):
+            for batch in score(prefixes, requests, longest=self.max_length):
                 for number, result in batch:
                     keep(number, result)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Greedy texts. Raises DataError for a task that asks for random ones."""
-        wanted = [self._wanted(*request.args) for request in requests]
+        text_requests = [self._text_request(*request.args) for request in requests]
         texts = [""] * len(requests)
-        if not wanted:
+        if not text_requests:
             return texts
-        longest = max(len(one.prompt) for one in wanted)
-        each = longest + max(one.limit for one in wanted)
-        n_sequences = 1 + min(len(wanted), _SEQUENCES - 1, max(1, _GENERATION_CELLS // each))
+        longest = max(len(one.prompt) for one in text_requests)
+        each = longest + max(one.limit for one in text_requests)
+        n_sequences = 1 + min(len(text_requests), _SEQUENCES - 1, max(1, _GENERATION_CELLS // each))
         n_cells = cells(longest, batch=_BATCH_TOKENS) + (n_sequences - 1) * each
         with self._context(n_cells, n_sequences) as context:
             prefixes = Prefixes(context, batch=_BATCH_TOKENS)
             vocab = self.model.vocab
             writer = Writer(prefixes, vocab.detokenize, vocab.ends)
-            for number, text in writer.write(wanted):
+            for number, text in writer.write(text_requests):
                 texts[number] = text
                 self.cache_hook.add_partial("generate_until", requests[number].args, text)
         return texts
 
-    def _wanted(self, context: str, given: dict[str, Any]) -> Wanted:
-        settings = normalize_gen_kwargs(given, _MOST_NEW_TOKENS)
+    def _text_request(self, context: str, gen_kwargs: dict[str, Any]) -> TextRequest:
+        settings = normalize_gen_kwargs(gen_kwargs, _MOST_NEW_TOKENS)
         if settings["do_sample"]:
-            raise DataError(f"random texts were asked for ({given}): this model writes greedily")
-        greedy.refuse(given)
+            raise DataError(
+                f"random texts were asked for ({gen_kwargs}): this model writes greedily"
+            )
+        require_greedy(gen_kwargs)
         limit = int(settings["max_gen_toks"])
         if limit >= self.max_length:
             raise DataError(
@@ -155,7 +163,7 @@ class GgufLM(GgufWords, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval 
         until = settings.get("until") or []
         stops = [until] if isinstance(until, str) else until
         prompt = tuple(self.tok_encode(context)[-(self.max_length - limit) :])
-        return Wanted(prompt, limit, tuple(stop for stop in stops if stop))
+        return TextRequest(prompt, limit, tuple(stop for stop in stops if stop))
 
     def _context(self, n_cells: int, n_sequences: int) -> LlamaContext:
         options = ContextOptions(

@@ -1,8 +1,16 @@
-"""Messages as prompts, for every model that lm-eval asks: by the model's own chat template."""
+"""Texts and messages as tokens and prompts, for every model that lm-eval asks.
+
+Messages are put into the model's own chat template; a GGUF file's texts are read as llama.cpp does.
+"""
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
+from qpipe.errors import DataError
 from qpipe.hf.chat import Template
+from qpipe.llamacpp.model import Model
 
 
 class Prompts:
@@ -20,3 +28,69 @@ class Prompts:
         if add_generation_prompt:
             return self._template.render(chat_history, add_generation_prompt=True)
         return self._template.render_open(chat_history)
+
+
+class GgufPrompts(Prompts):
+    """A part of lm-eval's model interface, for models out of GGUF files: tokens and prompts.
+
+    A subclass calls `read_vocabulary` before anything else.
+    """
+
+    def read_vocabulary(self, file: Model, *, date: str | None) -> None:
+        """Take the vocabulary of ``file``; ``date`` is the day that its chat template is told."""
+        vocab = file.vocab
+        self._file, self._date = file, date
+        self._bos = vocab.bos if vocab.bos >= 0 else None
+        self._bos_text = vocab.spelled(vocab.bos)
+        self._encode = functools.lru_cache(maxsize=64)(self._tokens)
+
+    @property
+    def eot_token_id(self) -> int:
+        """The token that ends a text."""
+        return self._file.vocab.eos
+
+    @property
+    def prefix_token_id(self) -> int:
+        """The token that stands before a text without context: BOS, else EOS."""
+        return self.eot_token_id if self._bos is None else self._bos
+
+    @property
+    def tokenizer_name(self) -> str:
+        """The tokenizer's name, by which lm-eval would name a cache of prompts."""
+        return self._file.path.name
+
+    def tok_encode(
+        self,
+        string: str,
+        add_special_tokens: bool | None = None,
+        left_truncate_len: int | None = None,
+        **_: Any,
+    ) -> list[int]:
+        """Token ids; BOS in front where the vocabulary wants one and the text has none.
+
+        Control tokens are read as such, as Hugging Face's tokenizers do. Raises DataError.
+        """
+        return list(self._encode(string, add_special_tokens))[-(left_truncate_len or 0) :]
+
+    def _tokens(self, string: str, special: bool | None) -> list[int]:
+        vocab = self._file.vocab
+        # As HFLM of lm-eval 0.4.13 (has_bos_prefix): a chat template spells BOS out, and a second
+        # one would move every figure.
+        spelled = bool(self._bos_text) and string.startswith(self._bos_text)
+        wanted = vocab.add_bos and not spelled if special is None else special and vocab.add_bos
+        front = [vocab.bos] if wanted else []
+        return [*front, *vocab.tokenize(string, parse_special=True).tolist()]
+
+    def chat_template(self, chat_template: bool | str = False) -> str | None:
+        """The model's template; it has one at most."""
+        return self._file.chat_template if chat_template else None
+
+    @functools.cached_property
+    def _template(self) -> Template:
+        text, vocab = self._file.chat_template, self._file.vocab
+        if text is None:
+            raise DataError(
+                f"{self._file.path.name} has no chat template: set evaluate.chat_template to false"
+            )
+        names = {"bos_token": self._bos_text, "eos_token": vocab.spelled(vocab.eos)}
+        return Template(text, names, self._date)

@@ -52,12 +52,12 @@ class TaskScore:
 
 
 def scores(
-    found: Mapping[str, Any], loaded: Mapping[str, Any], names: Sequence[str]
+    evaluation: Mapping[str, Any], loaded: Mapping[str, Any], names: Sequence[str]
 ) -> list[TaskScore]:
     """The scores of the tasks and groups in ``names``; ``loaded`` is TaskManager.load's."""
-    made = []
+    scores = []
     for name in names:
-        results = found["results"][name]
+        results = evaluation["results"][name]
         for key, value in results.items():
             metric, comma, filter_name = key.partition(",")
             if not comma or metric.endswith("_stderr") or not _is_number(value):
@@ -69,36 +69,40 @@ def scores(
                 filter=filter_name,
                 value=float(value),
                 stderr=float(stderr) if _is_number(stderr) else None,
-                higher_is_better=found["higher_is_better"].get(name, {}).get(metric),
-                weights=_weights(name, metric, filter_name, found, loaded),
+                higher_is_better=evaluation["higher_is_better"].get(name, {}).get(metric),
+                weights=_weights(name, metric, filter_name, evaluation, loaded),
             )
-            made.append(figure if _is_mean(figure, found) else _without_weights(figure))
-    return made
+            scores.append(figure if _is_mean(figure, evaluation) else _without_weights(figure))
+    return scores
 
 
 def _weights(
-    name: str, metric: str, filter_name: str, found: Mapping[str, Any], loaded: Mapping[str, Any]
+    name: str,
+    metric: str,
+    filter_name: str,
+    evaluation: Mapping[str, Any],
+    loaded: Mapping[str, Any],
 ) -> dict[str, float]:
     if name in loaded["tasks"]:
         return {name: 1.0}
     group = loaded["groups"][name]
     by_size = next(c.weight_by_size for c in group.aggregate_metric_list if c.metric == metric)
     sizes = {
-        task.task_name: found["results"][task.task_name]["sample_len"] if by_size else 1
+        task.task_name: evaluation["results"][task.task_name]["sample_len"] if by_size else 1
         for task in group.get_all_tasks()
-        if f"{metric},{filter_name}" in found["results"][task.task_name]
+        if f"{metric},{filter_name}" in evaluation["results"][task.task_name]
     }
     total = sum(sizes.values())
     return {task: size / total for task, size in sizes.items()}
 
 
-def _is_mean(score: TaskScore, found: Mapping[str, Any]) -> bool:
+def _is_mean(score: TaskScore, evaluation: Mapping[str, Any]) -> bool:
     """True if the items' own figures, weighted, give the score."""
     total = 0.0
     for task, weight in score.weights.items():
         values = [
             sample.get(score.metric)
-            for sample in found["samples"][task]
+            for sample in evaluation["samples"][task]
             if sample["filter"] == score.filter
         ]
         if not values or not all(map(_is_number, values)):
@@ -111,7 +115,7 @@ def _without_weights(score: TaskScore) -> TaskScore:
     return TaskScore(**{**asdict(score), "weights": {}})
 
 
-def write_items(folder: Path, found: Mapping[str, Any]) -> int:
+def write_items(folder: Path, evaluation: Mapping[str, Any]) -> int:
     """Write items.jsonl, a line for each item and filter; the number of items.
 
     A line holds task, doc_id, doc_hash, filter, target, what the model answered (for each request
@@ -119,14 +123,14 @@ def write_items(folder: Path, found: Mapping[str, Any]) -> int:
     """
     items = set()
     with (folder / ITEMS).open("w", encoding="utf-8") as file:
-        for line in _items(found):
+        for line in _items(evaluation):
             items.add((line["task"], line["doc_id"]))
             file.write(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n")
     return len(items)
 
 
-def _items(found: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
-    for task, samples in sorted(found["samples"].items()):
+def _items(evaluation: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
+    for task, samples in sorted(evaluation["samples"].items()):
         for sample in samples:
             metrics = {name: sample[name] for name in sample["metrics"]}
             yield {
@@ -142,5 +146,5 @@ def _items(found: Mapping[str, Any]) -> Iterator[dict[str, Json]]:
 
 
 def _is_number(value: Any) -> bool:
-    # numpy's numbers are some of lm-eval's.
+    # Some of lm-eval 0.4.13's numbers are numpy's, which are no int or float.
     return not isinstance(value, (str, bytes)) and hasattr(value, "__float__")

@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qpipe.evaluators.speed_rounds.settings import Sample, Settings
+from qpipe.evaluators.speed_rounds.settings import Sample, SpeedSettings
 from qpipe.hf.load import load
 
 
-class Checkpoint:
-    """See `settings.Measured`. Raises what `qpipe.hf.load.load` raises."""
+class CheckpointModel:
+    """See `settings.MeasurableModel`. Raises what `qpipe.hf.load.load` raises."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
-        # As qpipe.hf.backend.
+    def __init__(self, folder: Path, settings: SpeedSettings) -> None:
+        # As qpipe.hf.backend: OpenMP's threads (torch 2.13) spin by default.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
         import transformers
@@ -53,11 +53,11 @@ class Checkpoint:
         )
 
     def _forward(self, tokens: Any, past: Any) -> Any:
-        found = self._loaded.model(
+        outputs = self._loaded.model(
             input_ids=tokens, past_key_values=past, use_cache=True, logits_to_keep=1
         )
-        found.logits[:, -1].argmax(dim=-1)
-        return found.past_key_values
+        outputs.logits[:, -1].argmax(dim=-1)
+        return outputs.past_key_values
 
     def _now(self) -> float:
         import torch

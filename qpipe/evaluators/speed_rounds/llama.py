@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qpipe.evaluators.speed_rounds.settings import Sample, Settings
+from qpipe.evaluators.speed_rounds.settings import Sample, SpeedSettings
 from qpipe.llamacpp.batch import Batch
 from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
 from qpipe.llamacpp.context import ContextOptions, LlamaContext
@@ -17,13 +17,15 @@ from qpipe.llamacpp.model import Model
 _BATCH_TOKENS = 2048
 
 
-class Llama:
-    """See `settings.Measured`. Raises EngineMissingError, CheckpointError (the file), StageError
-    (no room for the context)."""
+class LlamaCppModel:
+    """See `settings.MeasurableModel`.
+
+    Raises EngineMissingError, CheckpointError (the file), StageError (no room for the context).
+    """
 
     version = f"llama.cpp {LLAMA_VERSION} ({WHEEL} {WHEEL_VERSION})"
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, settings: SpeedSettings) -> None:
         self._settings = settings
         self._model = Model(path)
         self._context = LlamaContext(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qpipe.errors import QpipeError
-from qpipe.evaluators.speed_rounds.settings import Measured, Memory, Settings
+from qpipe.evaluators.speed_rounds.settings import MeasurableModel, Memory, SpeedSettings
 from qpipe.machine.usage import own_peak_rss
 
 LLAMA, TRANSFORMERS = "llama.cpp", "transformers"
@@ -40,8 +40,8 @@ def _own_stdout() -> IO[str]:
 
 
 def _serve(answers: IO[str]) -> int:
-    asked = json.loads(sys.stdin.readline())
-    model = _open(asked["backend"], Path(asked["model"]), Settings(**asked["settings"]))
+    request = json.loads(sys.stdin.readline())
+    model = _open(request["backend"], Path(request["model"]), SpeedSettings(**request["settings"]))
     _answer(answers, {"version": model.version})
     for line in sys.stdin:
         if line.strip() == "end":
@@ -52,18 +52,18 @@ def _serve(answers: IO[str]) -> int:
     return 0
 
 
-def _open(backend: str, model: Path, settings: Settings) -> Measured:
+def _open(backend: str, model: Path, settings: SpeedSettings) -> MeasurableModel:
     if backend == TRANSFORMERS:
-        from qpipe.evaluators.speed_rounds.checkpoint import Checkpoint
+        from qpipe.evaluators.speed_rounds.checkpoint import CheckpointModel
 
-        return Checkpoint(model, settings)
-    from qpipe.evaluators.speed_rounds.llama import Llama
+        return CheckpointModel(model, settings)
+    from qpipe.evaluators.speed_rounds.llama import LlamaCppModel
 
-    return Llama(model, settings)
+    return LlamaCppModel(model, settings)
 
 
-def _answer(answers: IO[str], what: Any) -> None:
-    answers.write(json.dumps(what) + "\n")
+def _answer(answers: IO[str], answer: Any) -> None:
+    answers.write(json.dumps(answer) + "\n")
     answers.flush()
 
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 
 @dataclass(frozen=True)
-class Settings:
+class SpeedSettings:
     """``batch_size`` sequences at once: ``n_prompt`` tokens are read, ``n_gen`` are written.
 
     As llama-bench has it, writing starts from an empty context, and tokens are random.
@@ -40,7 +40,7 @@ class Memory:
     vram: int | None
 
 
-class Measured(Protocol):
+class MeasurableModel(Protocol):
     """A loaded model that can be measured again and again."""
 
     @property

@@ -1,18 +1,26 @@
-"""A text's tokens, cut into windows as a protocol says."""
+"""A text as token ids in windows, cut as a protocol says: an artifact that all models share.
+
+Files: ``tokens.npy`` [windows, width] and ``spans.npy`` [windows, 2], little-endian int32, and
+``tokens.json``, and ``text.txt``, the prepared text, where it is one document. No tool's version is
+in them: a text's equal ids give equal bytes, whatever made them.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from qpipe.errors import DataError
-from qpipe.evaluators.metrics.backend import Tokens, TokenSource
-from qpipe.evaluators.protocols import LEAST, Protocol
-from qpipe.evaluators.texts import PREPARATIONS, Document
+from qpipe.evaluators.text.backend import TextTokenizer, Tokens
+from qpipe.evaluators.text.protocols import LEAST, PREPARATIONS, PreparedDocument, Protocol
+
+TOKENS, SPANS, ABOUT, TEXT = "tokens.npy", "spans.npy", "tokens.json", "text.txt"
 
 Spans = npt.NDArray[np.int32]
 
@@ -66,7 +74,66 @@ class Windows:
             )
 
 
-def cut(text: str, source: TokenSource, protocol: Protocol) -> Windows:
+@dataclass(frozen=True)
+class About:
+    """A description of the windows. ``units`` are words or bytes, None where ``unit`` is token."""
+
+    text: str
+    protocol: str
+    protocol_version: int
+    unit: str
+    units: int | None
+    n_ctx: int
+    available: int
+    text_tokens: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Windows, and what they are of."""
+
+    windows: Windows
+    about: About
+
+    def save(self, folder: Path) -> None:
+        """Write the files."""
+        np.save(folder / TOKENS, self.windows.tokens.astype("<i4"))
+        np.save(folder / SPANS, self.windows.spans.astype("<i4"))
+        (folder / ABOUT).write_text(json.dumps(asdict(self.about), indent=1))
+
+
+def load(folder: Path) -> Tokenized:
+    """Read the files of an artifact."""
+    about = About(**json.loads((folder / ABOUT).read_bytes()))
+    windows = Windows(
+        np.load(folder / TOKENS),
+        np.load(folder / SPANS),
+        about.available,
+        about.text_tokens,
+        about.units,
+    )
+    return Tokenized(windows, about)
+
+
+def tokenize(text: str, tokenizer: TextTokenizer, protocol: Protocol, *, name: str) -> Tokenized:
+    """Cut a text; ``name`` is what reports call it. Raises DataError for an unusable text."""
+    windows = cut(text, tokenizer, protocol)
+    about = About(
+        text=name,
+        protocol=protocol.label,
+        protocol_version=protocol.version,
+        unit=protocol.unit,
+        units=windows.units,
+        n_ctx=protocol.n_ctx,
+        available=windows.available,
+        text_tokens=windows.text_tokens,
+        sha256=windows.sha256,
+    )
+    return Tokenized(windows, about)
+
+
+def cut(text: str, tokenizer: TextTokenizer, protocol: Protocol) -> Windows:
     """Tokenize each document of the prepared text once and cut it.
 
     Raises DataError if the text is empty or has fewer tokens than one window.
@@ -75,12 +142,12 @@ def cut(text: str, source: TokenSource, protocol: Protocol) -> Windows:
     if not any(document.text for document in documents):
         raise DataError("the text to measure is empty: give a text with evaluate.text")
     if protocol.scored == "rolling":
-        return _rolling(documents, source, protocol)
+        return _rolling(documents, tokenizer, protocol)
     (document,) = documents
-    tokens = source.tokenize(document.text)
-    if protocol.text_bos and source.bos is not None:
-        tokens = np.concatenate([np.array([source.bos], np.int32), tokens])
-    prepend = protocol.bos == "prepend" and source.bos is not None
+    tokens = tokenizer.tokenize(document.text)
+    if protocol.text_bos and tokenizer.bos is not None:
+        tokens = np.concatenate([np.array([tokenizer.bos], np.int32), tokens])
+    prepend = protocol.bos == "prepend" and tokenizer.bos is not None
     size = protocol.n_ctx - prepend
     stride = protocol.stride or size
     available = (len(tokens) - size) // stride + 1 if len(tokens) >= size else 0
@@ -94,7 +161,7 @@ def cut(text: str, source: TokenSource, protocol: Protocol) -> Windows:
     count = min(available, protocol.chunks or available)
     cuts = np.lib.stride_tricks.sliding_window_view(tokens, size)[::stride][:count]
     spans = np.tile(np.array([protocol.first, protocol.n_ctx - 1], np.int32), (count, 1))
-    return Windows(_with_bos(cuts, protocol, source.bos), spans, available, len(tokens))
+    return Windows(_with_bos(cuts, protocol, tokenizer.bos), spans, available, len(tokens))
 
 
 def _with_bos(cuts: Tokens, protocol: Protocol, bos: int | None) -> Tokens:
@@ -107,13 +174,15 @@ def _with_bos(cuts: Tokens, protocol: Protocol, bos: int | None) -> Tokens:
     return replaced
 
 
-def _rolling(documents: Sequence[Document], source: TokenSource, protocol: Protocol) -> Windows:
+def _rolling(
+    documents: Sequence[PreparedDocument], tokenizer: TextTokenizer, protocol: Protocol
+) -> Windows:
     """Cut documents as lm-eval's `get_rolling_token_windows` does with one token of context."""
     rows, spans, total = [], [], 0
     for document in documents:
-        tokens = source.tokenize(document.text)
+        tokens = tokenizer.tokenize(document.text)
         total += len(tokens)
-        for row, span in _rolled(tokens, prefix=source.prefix, n_ctx=protocol.n_ctx):
+        for row, span in _rolled(tokens, prefix=tokenizer.prefix, n_ctx=protocol.n_ctx):
             rows.append(row)
             spans.append(span)
     units = sum(d.words if protocol.unit == "word" else d.bytes for d in documents)

@@ -1,4 +1,4 @@
-"""When the windows that a KL divergence was measured on are enough.
+"""The part of a text that is enough for a KL divergence.
 
 Windows are then taken in a random order that is the same for every model: any first part of it is
 a random sample of the text, and two models' samples are pairs.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from qpipe.core.key import Json
-
-if TYPE_CHECKING:
-    from qpipe.evaluators.frontier_levels import Level
-    from qpipe.evaluators.metrics.scores import Values
-    from qpipe.evaluators.metrics.statistics import Interval
-    from qpipe.evaluators.reference_store import Stored
+from qpipe.evaluators.text.backend import Values
+from qpipe.evaluators.text.distributions import KLD, NLL, REFERENCE_NLL
+from qpipe.evaluators.text.levels import MeasuredLevel
+from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.statistics import Interval, at_least, over_windows, perplexity
 
 # Windows before which nothing is decided: the spread of fewer is not known well enough, and the
 # chance that it looks small too early is what biases a measurement that stops by itself.
@@ -42,124 +42,116 @@ class Dominance:
     """A level is larger than ``by`` and worse: by ``difference`` nats a token on the first
     ``windows``, and with confidence 1 - MISTAKEN by ``at_least`` on the whole text."""
 
-    by: Level
+    by: MeasuredLevel
     windows: int
     difference: float
     at_least: float
 
 
 @dataclass(frozen=True)
-class Enough:
+class StoppingRule:
     """A rule for when the first windows of ``order`` are enough.
 
     They are once ``of`` is known to ± ``precision`` of its value, or once the ``rival``, which is
     no larger, is clearly better. None: that is not asked.
     """
 
-    stored: Stored
+    reference: Reference
     order: Sequence[int]
     precision: float | None = None
     of: str = "kld"
-    rival: Level | None = None
+    rival: MeasuredLevel | None = None
 
-    def __call__(self, found: Sequence[Values]) -> bool:
+    def __call__(self, values: Sequence[Values]) -> bool:
         """Asked after each group of windows."""
-        return self.precise(found) or self.dominated(found) is not None
+        return self.precise(values) or self.dominated(values) is not None
 
-    def precise(self, found: Sequence[Values]) -> bool:
+    def precise(self, values: Sequence[Values]) -> bool:
         """True if the precision was reached before the end."""
-        if self.precision is None or not LEAST <= len(found) < len(self.order):
+        if self.precision is None or not LEAST <= len(values) < len(self.order):
             return False
-        return interval(found, self.stored, self.of).relative <= self.precision
+        return interval(values, self.reference, self.of).relative <= self.precision
 
-    def dominated(self, found: Sequence[Values]) -> Dominance | None:
+    def dominated(self, values: Sequence[Values]) -> Dominance | None:
         """Dominance by the rival, as the last look that is due by now shows it."""
-        if self.rival is None or len(found) == len(self.order):
+        if self.rival is None or len(values) == len(self.order):
             return None
-        taken = self.rival.sums[list(self.order[: len(found)])]
+        taken = self.rival.sums[list(self.order[: len(values)])]
         both = next((n for n, (least, _) in enumerate(taken) if least != least), len(taken))
         due = [look for look in looks(len(self.order)) if look <= both]
-        return compared(found[: due[-1]], taken[: due[-1]], self) if due else None
+        return dominance(values[: due[-1]], taken[: due[-1]], self) if due else None
 
 
 def looks(available: int) -> list[int]:
     """After how many windows a level is compared with its rival."""
-    found, at = [], float(LEAST)
+    numbers, at = [], float(LEAST)
     while round(at) < available:
-        found.append(round(at))
+        numbers.append(round(at))
         at *= _STEP
-    return found
+    return numbers
 
 
-def compared(found: Sequence[Values], rival: Values, enough: Enough) -> Dominance | None:
+def dominance(values: Sequence[Values], rival: Values, rule: StoppingRule) -> Dominance | None:
     """A level's windows with the sums of the rival's, [windows, 2]; None if it is not clear.
 
     The least that the level's KL divergence can be is compared with the most that the rival's can.
     """
-    import numpy as np
-
-    from qpipe.evaluators.metrics.distributions import KLD
-    from qpipe.evaluators.metrics.statistics import at_least
-
-    assert enough.rival is not None
-    available = len(enough.order)
-    sums = np.array([part[:, KLD].sum() for part in found]) - rival[:, 1]
-    counts = np.array([len(part) for part in found], np.float64)
+    assert rule.rival is not None
+    available = len(rule.order)
+    sums = np.array([part[:, KLD].sum() for part in values]) - rival[:, 1]
+    counts = np.array([len(part) for part in values], np.float64)
     mistaken = _NOMINAL / len(looks(available))
     surely = at_least(sums, counts, available=available, mistaken=mistaken)
     if surely <= 0:
         return None
-    return Dominance(enough.rival, len(found), float(sums.sum() / counts.sum()), surely)
+    return Dominance(rule.rival, len(values), float(sums.sum() / counts.sum()), surely)
 
 
-def interval(found: Sequence[Values], stored: Stored, what: str) -> Interval:
+def interval(values: Sequence[Values], reference: Reference, score: str) -> Interval:
     """The 95 % interval for what all windows would give: of mean kld, or of ppl's difference.
 
     What the reference finds of the tokens is known for the whole text: where it is less sure, so
     are all models, and further apart.
     """
-    from qpipe.evaluators.metrics.distributions import KLD, NLL, REFERENCE_NLL
-    from qpipe.evaluators.metrics.statistics import Interval, over_windows, perplexity
-
-    kld = what == "kld"
+    kld = score == "kld"
     reached = over_windows(
-        [part[:, KLD] if kld else part[:, NLL] - part[:, REFERENCE_NLL] for part in found],
-        available=len(stored.tokenized.windows.tokens),
-        known=[part[:, REFERENCE_NLL] for part in found],
-        whole=float(stored.nll.mean()),
+        [part[:, KLD] if kld else part[:, NLL] - part[:, REFERENCE_NLL] for part in values],
+        available=len(reference.tokenized.windows.tokens),
+        covariate=[part[:, REFERENCE_NLL] for part in values],
+        whole=float(reference.nll.mean()),
     )
     if kld:
         return Interval(reached.value, WIDER * reached.half)
-    ours = perplexity(stored.nll + reached.value).value
-    return Interval(ours - perplexity(stored.nll).value, WIDER * ours * reached.half)
+    ours = perplexity(reference.nll + reached.value).value
+    return Interval(ours - perplexity(reference.nll).value, WIDER * ours * reached.half)
 
 
-def extent(found: Sequence[Values], enough: Enough) -> dict[str, Json]:
+def extent(values: Sequence[Values], rule: StoppingRule) -> dict[str, Json]:
     """Fields on how much of the text was enough, and for what; none if all was asked for."""
-    ended = None if enough.precise(found) else enough.dominated(found)
-    if ended is None and enough.precision is None:
+    ended = None if rule.precise(values) else rule.dominated(values)
+    if ended is None and rule.precision is None:
         return {}
-    windows = enough.stored.tokenized.windows
-    reached = interval(found, enough.stored, enough.of if ended is None else "kld")
+    windows = rule.reference.tokenized.windows
+    reached = interval(values, rule.reference, rule.of if ended is None else "kld")
     return {
-        "tokens": len(found) * windows.tokens.shape[1],
-        "tokens_scored": sum(map(len, found)),
-        "chunks": len(found),
+        "tokens": len(values) * windows.tokens.shape[1],
+        "tokens_scored": sum(map(len, values)),
+        "chunks": len(values),
         "interval": [reached.value - reached.half, reached.value + reached.half],
-        **(_precise(found, enough) if ended is None else _dominated(found, ended, enough)),
+        **(_precise(values, rule) if ended is None else _dominated(values, ended, rule)),
     }
 
 
-def _precise(found: Sequence[Values], enough: Enough) -> dict[str, Json]:
-    scored, all_of_them = sum(map(len, found)), enough.stored.tokenized.windows.scored
-    of = f"{enough.of} ± {enough.precision:.3g} of its value"
+def _precise(values: Sequence[Values], rule: StoppingRule) -> dict[str, Json]:
+    scored, all_of_them = sum(map(len, values)), rule.reference.tokenized.windows.scored
+    of = f"{rule.of} ± {rule.precision:.3g} of its value"
     if scored == all_of_them:
         return {"sampling": f"no fewer than all {scored:,} tokens give {of}"}
     return {"sampling": f"{scored:,} of {all_of_them:,} tokens were enough for {of}"}
 
 
-def _dominated(found: Sequence[Values], ended: Dominance, enough: Enough) -> dict[str, Json]:
-    scored, all_of_them = sum(map(len, found)), enough.stored.tokenized.windows.scored
+def _dominated(values: Sequence[Values], ended: Dominance, rule: StoppingRule) -> dict[str, Json]:
+    scored, all_of_them = sum(map(len, values)), rule.reference.tokenized.windows.scored
     return {
         "sampling": f"stopped after {scored:,} of {all_of_them:,} tokens",
         "dominated_by": {

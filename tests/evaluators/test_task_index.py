@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.evaluators.harness.members import Index, shipped
+from qpipe.evaluators.harness.task_index import TaskIndex, shipped
 from qpipe.evaluators.tasks import TasksParams
 from tests.cli import qpipe
 from tests.evaluators.tasks import STORIES
 
-INDEX = Index(
+INDEX = TaskIndex(
     groups={"all": ["some", "d"], "some": ["tagged", "c"], "round": ["round", "e"]},
     tags={"tagged": ["a", "b"]},
 )

@@ -9,33 +9,35 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from qpipe.evaluators import frontier_levels
-from qpipe.evaluators.frontier_levels import Level
-from qpipe.evaluators.kld import KldParams, Measured, measure, scores_of
-from qpipe.evaluators.metrics.distributions import KLD
-from qpipe.evaluators.reference_store import Stored
-from qpipe.evaluators.stopping import LEAST, MISTAKEN, Enough, looks
+from qpipe.evaluators.kld import KldParams, WindowValues, measure, scores_of
+from qpipe.evaluators.text import levels
+from qpipe.evaluators.text.distributions import KLD
+from qpipe.evaluators.text.levels import MeasuredLevel
+from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.sampling import LEAST, MISTAKEN, StoppingRule, looks
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
 
 Floats = npt.NDArray[np.float64]
 
 
-def _level(sums: Floats, *, kld: float = 1.0, size: int = 100, name: str = "Q3_K_M") -> Level:
-    return Level(f"digest of {name}", name, size, kld, np.stack([sums, sums], axis=1))
+def _level(
+    sums: Floats, *, kld: float = 1.0, size: int = 100, name: str = "Q3_K_M"
+) -> MeasuredLevel:
+    return MeasuredLevel(f"digest of {name}", name, size, kld, np.stack([sums, sums], axis=1))
 
 
-def _stops(ours: Floats, theirs: Floats, order: npt.NDArray[np.int64], stored: Stored) -> bool:
+def _stops(ours: Floats, theirs: Floats, order: npt.NDArray[np.int64], stored: Reference) -> bool:
     """Whether windows of one token each end at any look before they are all taken."""
-    enough = Enough(stored, [int(i) for i in order], rival=_level(theirs))
+    enough = StoppingRule(stored, [int(i) for i in order], rival=_level(theirs))
     found = [np.full((1, KLD + 1), ours[i]) for i in order]
     return any(enough(found[:count]) for count in looks(len(found)))
 
 
 @pytest.fixture
-def anything(tmp_path: Path) -> Stored:
+def anything(tmp_path: Path) -> Reference:
     """Comparing levels asks nothing of the reference."""
-    return Stored(tmp_path, None)  # type: ignore[arg-type]
+    return Reference(tmp_path, None)  # type: ignore[arg-type]
 
 
 def test_looks_are_few_and_end_before_the_last_window() -> None:
@@ -50,7 +52,7 @@ def test_looks_are_few_and_end_before_the_last_window() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("ours", "theirs"), [(0.1, 0.1), (0.4, 0.1), (0.1, 0.4), (0.3, 0.6)])
 def test_a_level_that_is_no_worse_is_hardly_ever_stopped(
-    ours: float, theirs: float, anything: Stored
+    ours: float, theirs: float, anything: Reference
 ) -> None:
     """Two levels of equal KL divergence on the whole text, in 1,000 orders of its windows: each
     log-normal of that spread about what they have in common."""
@@ -62,12 +64,12 @@ def test_a_level_that_is_no_worse_is_hardly_ever_stopped(
     assert np.mean(stopped) <= MISTAKEN
 
 
-def test_a_level_that_is_clearly_worse_is_stopped(anything: Stored) -> None:
+def test_a_level_that_is_clearly_worse_is_stopped(anything: Reference) -> None:
     rng = np.random.default_rng(5)
     theirs = rng.lognormal(0, 0.2, 300)
     ours = theirs * rng.lognormal(0.2, 0.1, 300)
     order = rng.permutation(300)
-    enough = Enough(anything, [int(i) for i in order], rival=_level(theirs))
+    enough = StoppingRule(anything, [int(i) for i in order], rival=_level(theirs))
     found = [np.full((1, KLD + 1), ours[i]) for i in order]
     assert not enough(found[: LEAST - 1])
     ended = enough.dominated(found[:LEAST])
@@ -78,15 +80,15 @@ def test_a_level_that_is_clearly_worse_is_stopped(anything: Stored) -> None:
     assert not enough(found), "all windows are there: nothing is cut short"
 
 
-def test_only_windows_that_both_have_are_compared(anything: Stored) -> None:
+def test_only_windows_that_both_have_are_compared(anything: Reference) -> None:
     rng = np.random.default_rng(5)
     theirs = rng.lognormal(0, 0.2, 300)
     order = [int(i) for i in rng.permutation(300)]
     found = [np.full((1, KLD + 1), 2 * theirs[i]) for i in order]
     theirs[order[LEAST - 1 :]] = np.nan
-    assert Enough(anything, order, rival=_level(theirs)).dominated(found[:200]) is None
+    assert StoppingRule(anything, order, rival=_level(theirs)).dominated(found[:200]) is None
     theirs[order[LEAST - 1]] = 1.0
-    ended = Enough(anything, order, rival=_level(theirs)).dominated(found[:200])
+    ended = StoppingRule(anything, order, rival=_level(theirs)).dominated(found[:200])
     assert ended is not None
     assert ended.windows == LEAST
 
@@ -99,11 +101,11 @@ def test_the_rival_is_the_best_of_those_that_are_no_larger() -> None:
             ("Q4_K_M", 0.02, 300), ("Q2_K", 0.5, 100), ("Q4_1", 0.07, 250), ("Q3_K_M", 0.06, 200),
         )
     ]  # fmt: skip
-    kept = frontier_levels.unbeaten(every)
+    kept = levels.unbeaten(every)
     assert [level.format for level in kept] == ["Q2_K", "Q3_K_M", "Q4_K_M"]
 
     def rival(size: int) -> str | None:
-        found = frontier_levels.best(kept, size=size)
+        found = levels.best(kept, size=size)
         return None if found is None else found.format
 
     assert [rival(size) for size in (99, 100, 299, 300)] == [None, "Q2_K", "Q3_K_M", "Q4_K_M"]
@@ -111,22 +113,22 @@ def test_the_rival_is_the_best_of_those_that_are_no_larger() -> None:
 
 def test_levels_are_read_as_they_were_written(tmp_path: Path) -> None:
     one = _level(np.array([1.0, np.nan, 3.0]))
-    frontier_levels.save(tmp_path, [one])
-    (again,) = frontier_levels.load(tmp_path)
+    levels.save(tmp_path, [one])
+    (again,) = levels.load(tmp_path)
     assert again.about == one.about
     assert np.array_equal(again.sums, one.sums, equal_nan=True)
-    frontier_levels.save(tmp_path, [])
-    assert frontier_levels.load(tmp_path) == []
+    levels.save(tmp_path, [])
+    assert levels.load(tmp_path) == []
 
 
-def _kld(measured: Measured, stored: Stored) -> float:
+def _kld(measured: WindowValues, stored: Reference) -> float:
     return measuring.named(scores_of(measured.values, stored))["kld"]
 
 
-def _as_level(measured: Measured, folder: Path, stored: Stored) -> Level:
+def _as_level(measured: WindowValues, folder: Path, stored: Reference) -> MeasuredLevel:
     measured.save_sums(folder)
     kld = _kld(measured, stored)
-    return Level("digest", "Q4_0", 1, kld, np.load(folder / frontier_levels.SUMS))
+    return MeasuredLevel("digest", "Q4_0", 1, kld, np.load(folder / levels.SUMS))
 
 
 def test_a_real_level_is_compared_in_pairs(

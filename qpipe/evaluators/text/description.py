@@ -1,4 +1,4 @@
-"""What a measurement says of itself: how it was made, and its scores under their names."""
+"""The description of a measurement: on what and by what it was made, and its named scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from qpipe.core.key import Json
-from qpipe.evaluators.token_windows import Tokenized
 from qpipe.results import facts
 from qpipe.results.fields import figures
 from qpipe.results.measurement import Measurement
@@ -17,15 +16,16 @@ from qpipe.results.scores import Score, score
 from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.scores import Nll
-    from qpipe.evaluators.metrics.statistics import Mean
+    from qpipe.evaluators.text.backend import Nll
+    from qpipe.evaluators.text.statistics import Mean
+    from qpipe.evaluators.text.windows import Tokenized
 
 # The score of a protocol's unit: perplexity a token or a word, bits a byte.
 SCORES = {"token": "ppl", "word": "word_ppl", "byte": "bits_per_byte"}
 
 
-class Source(Protocol):
-    """A source of figures: any `qpipe.evaluators.metrics.backend.Backend`, or a program."""
+class MeasuringTool(Protocol):
+    """A tool that computes figures: any `qpipe.evaluators.text.backend.Backend`, or a program."""
 
     @property
     def name(self) -> str:
@@ -46,24 +46,24 @@ class Source(Protocol):
 
 def scores_of(tokenized: Tokenized, nll: Nll) -> Score:
     """The score of ``nll``, under the name that its unit has, and its standard error."""
-    from qpipe.evaluators.metrics.statistics import bits, perplexity
+    from qpipe.evaluators.text.statistics import bits, perplexity
 
     unit, units = tokenized.about.unit, tokenized.about.units
     if unit == "byte":
         assert units is not None
-        found = bits(nll, units=units)
+        mean = bits(nll, units=units)
     else:
-        found = perplexity(nll, units=units)
-    return of_mean(SCORES[unit], found)
+        mean = perplexity(nll, units=units)
+    return of_mean(SCORES[unit], mean)
 
 
-def of_mean(name: str, found: Mean, *, times: float = 1.0, **more: Any) -> Score:
+def of_mean(name: str, mean: Mean, *, times: float = 1.0, **more: Any) -> Score:
     """A score that is a mean, with its standard error where more than one value gives one."""
-    stderr = None if math.isnan(found.stderr) else times * found.stderr
-    return score(name, times * found.value, stderr=stderr, **more)
+    stderr = None if math.isnan(mean.stderr) else times * mean.stderr
+    return score(name, times * mean.value, stderr=stderr, **more)
 
 
-def about(tokenized: Tokenized, backend: Source) -> dict[str, Json]:
+def about(tokenized: Tokenized, backend: MeasuringTool) -> dict[str, Json]:
     """On what, under which protocol and by what; ``notes`` are warnings to show."""
     windows, what = tokenized.windows, tokenized.about
     return {
@@ -81,7 +81,7 @@ def about(tokenized: Tokenized, backend: Source) -> dict[str, Json]:
     }
 
 
-def _notes(tokenized: Tokenized, backend: Source) -> list[str]:
+def _notes(tokenized: Tokenized, backend: MeasuringTool) -> list[str]:
     n_ctx, trained = tokenized.about.n_ctx, backend.n_ctx_train
     if trained is None or n_ctx <= trained:
         return [*backend.remarks]
@@ -99,8 +99,8 @@ def measurement(
     tokens_per_second: float | None,
 ) -> Measurement:
     """A measurement as `about` and more describe it; ``seconds`` without loading."""
-    made = facts.described(described, scores)
-    return replace(made, seconds=seconds, tokens_per_second=tokens_per_second)
+    measurement = facts.described(described, scores)
+    return replace(measurement, seconds=seconds, tokens_per_second=tokens_per_second)
 
 
 def write_measured(folder: Path, described: Mapping[str, Json], scores: Sequence[Score]) -> None:

@@ -1,4 +1,7 @@
-"""One pass of a model over windows: group after group, kept on the way, until it is enough."""
+"""Values of each token of a text: one pass of a model over windows, and what makes them of logits.
+
+Windows are taken group after group, their values kept on the way, until it is enough.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,60 @@ from typing import Protocol
 
 import numpy as np
 
-from qpipe.evaluators.metrics.backend import Backend, Lane, Logits
-from qpipe.evaluators.metrics.scores import Values, require_finite
-from qpipe.evaluators.metrics.windows import Windows
+from qpipe.errors import DataError
+from qpipe.evaluators.text.backend import Backend, Logits, LogitsLane, Nll, Tokens, Values
+from qpipe.evaluators.text.windows import Windows
 from qpipe.support.bounded_pool import in_order
+
+# Logits per step: what is read, subtracted and exponentiated should stay in the CPU's cache.
+STEP = 1 << 17
+
+
+class NllScorer:
+    """One column: the negative log-likelihood of each scored token, in nats."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def __call__(self, window: int, at: int, logits: Logits) -> Values:
+        """Nll of the ``at``-th scored token of a window and those after it."""
+        return token_nll(logits, self.windows.targets(window)[at : at + len(logits)])[:, None]
+
+
+def token_nll(logits: Logits, targets: Tokens) -> Nll:
+    """-log softmax(logits)[target] of each row: logits [n, n_vocab], targets [n] → float64 [n].
+
+    As llama.cpp's `log_softmax` (tools/perplexity/perplexity.cpp): differences and exponentials
+    in float32, their sum and its logarithm in float64.
+    """
+    out = np.empty(len(targets), np.float64)
+    step = max(1, STEP // logits.shape[1])
+    for at in range(0, len(targets), step):
+        rows = logits[at : at + step]
+        top = rows.max(axis=1)
+        shifted = rows - top[:, None]
+        chosen = shifted[np.arange(len(rows)), targets[at : at + step]].astype(np.float64)
+        total = np.exp(shifted, out=shifted).sum(axis=1, dtype=np.float64)
+        out[at : at + step] = np.log(total) - chosen
+    return out
+
+
+def require_finite(values: Values, logits: Logits, *, model: str, window: int, start: int) -> None:
+    """Raise DataError where a logit is NaN or a token of the text has probability zero."""
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DataError(
+            f"{model} gave {_fault(logits[row])} at position {start + row} of window {window}: the "
+            "model is damaged, or its quantization overflowed; evaluate the unquantized checkpoint "
+            "to tell which"
+        )
+
+
+def _fault(row: Logits) -> str:
+    bad = int(np.count_nonzero(np.isnan(row)))
+    return f"{bad} NaN of {len(row)} logits" if bad else "infinite logits"
+
 
 Progress = Callable[[int, int], None]
 """Called with (tokens done, tokens in all)."""
@@ -28,7 +81,7 @@ class Scorer(Protocol):
         """Values of a window's scored tokens from the ``at``-th on: [len(logits), columns]."""
 
 
-class Kept:
+class GroupFiles:
     """Values of the groups that are done, in files that outlive this process.
 
     A file appears whole, and only after those of the groups before it.
@@ -39,12 +92,12 @@ class Kept:
 
     def load(self) -> list[list[Values]]:
         """The groups that an earlier attempt finished, in order."""
-        found: list[list[Values]] = []
-        while self.folder is not None and (path := self._path(len(found))).exists():
+        groups: list[list[Values]] = []
+        while self.folder is not None and (path := self._path(len(groups))).exists():
             with np.load(path) as arrays:
                 ends = np.cumsum(arrays["lengths"])[:-1]
-                found.append(np.split(arrays["values"], ends))
-        return found
+                groups.append(np.split(arrays["values"], ends))
+        return groups
 
     def add(self, number: int, group: Sequence[Values]) -> None:
         """Keep the values of a group's windows."""
@@ -62,14 +115,13 @@ class Kept:
         return self.folder / f"group-{number:06}.npz"
 
 
-class Pass:
+class WindowPass:
     """A model going over windows in ``order``, as many at a time as it computes together.
 
     The grouping depends on the model and the windows alone, so that one that goes on from what is
-    ``kept`` computes exactly what the first attempt would have. ``filled`` computes a last group
-    that is smaller with windows once more, for nothing but its size: what llama.cpp finds of a
-    window depends on how many it computes together, if not on which (quantized activations round
-    otherwise), and so a window gives the same values in every order.
+    in ``files`` computes exactly what the first attempt would have. ``filled`` computes a last
+    group that is smaller with windows once more, for nothing but its size, so that a window gives
+    the same values in every order.
     """
 
     def __init__(
@@ -78,17 +130,19 @@ class Pass:
         windows: Windows,
         *,
         order: Sequence[int],
-        kept: Kept,
+        files: GroupFiles,
         filled: bool = False,
     ) -> None:
         windows.require_within(backend.n_vocab, model=f"this model ({backend.name})")
         self.width = windows.tokens.shape[1]
         self.rows = self.width - 1 - windows.first
         size = backend.together(self.width, self.rows)
-        self.backend, self.windows, self.kept = backend, windows, kept
+        self.backend, self.windows, self.files = backend, windows, files
+        # In llama.cpp 0.6.0 the logits of a window depend on how many are computed together, if not
+        # on which: quantized activations round otherwise.
         self.least = size if filled else 1
         self.groups = [order[at : at + size] for at in range(0, len(order), size)]
-        self.found: list[Values] = []
+        self.values: list[Values] = []
         """The values of each window that is done, in ``order``."""
 
     def run(
@@ -96,28 +150,28 @@ class Pass:
         scorer: Scorer,
         *,
         progress: Progress | None = None,
-        enough: Callable[[Sequence[Values]], bool] = lambda found: False,
+        enough: Callable[[Sequence[Values]], bool] = lambda values: False,
     ) -> int:
-        """Go on to the end, or until ``enough``; how many windows were computed here, not kept.
+        """Go on to the end, or until ``enough``; how many windows were computed here, not read.
 
         ``scorer`` is called from as many threads as the backend has lanes. Raises DataError for
         logits that are no numbers and tokens of another model.
         """
-        done = self.kept.load()[: len(self.groups)]
-        self.found += [values for group in done for values in group]
-        resumed = len(self.found)
+        done = self.files.load()[: len(self.groups)]
+        self.values += [values for group in done for values in group]
+        resumed = len(self.values)
         total = sum(map(len, self.groups))
-        if self.found and enough(self.found):
+        if self.values and enough(self.values):
             return 0
         with closing(self._computed(len(done), scorer)) as computed:
             for number, group in enumerate(computed, start=len(done)):
-                self.kept.add(number, group)
-                self.found += group
+                self.files.add(number, group)
+                self.values += group
                 if progress:
-                    progress(len(self.found) * self.width, total * self.width)
-                if enough(self.found):
+                    progress(len(self.values) * self.width, total * self.width)
+                if enough(self.values):
                     break
-        return len(self.found) - resumed
+        return len(self.values) - resumed
 
     def _computed(self, first: int, scorer: Scorer) -> Generator[list[Values], None, None]:
         """The values of each group from the ``first`` on, in order, computed by all lanes.
@@ -132,7 +186,7 @@ class Pass:
             for group in groups:
                 yield self._group(lanes[0], group, scorer)
             return
-        idle: SimpleQueue[Lane] = SimpleQueue()
+        idle: SimpleQueue[LogitsLane] = SimpleQueue()
         for lane in lanes:
             idle.put(lane)
 
@@ -147,7 +201,7 @@ class Pass:
         with ThreadPoolExecutor(len(lanes), thread_name_prefix="lane") as pool:
             yield from in_order(pool, jobs, ahead=len(lanes))
 
-    def _group(self, lane: Lane, group: Sequence[int], scorer: Scorer) -> list[Values]:
+    def _group(self, lane: LogitsLane, group: Sequence[int], scorer: Scorer) -> list[Values]:
         windows = self.windows
         parts: list[list[Values]] = [[] for _ in group]
         at = [0] * len(group)

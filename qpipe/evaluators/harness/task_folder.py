@@ -3,7 +3,7 @@
 Invariant: a task file is data. What could run code (`!function`, a class, metrics and data set
 loaders that are not lm-eval's own) is refused, unless the recipe names the digest of the very
 folder that it trusts; what could read files that the key does not cover is refused always.
-Templates are rendered in a sandbox (``load``).
+Templates are rendered in a sandbox (``loader``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from qpipe.core.layout import MANIFEST
 from qpipe.errors import DataError
 from qpipe.support.files import exists, is_file, read_file
 
-# Readers of `datasets` that only parse; others (pandas: pickles, sql, …) may run what they read.
+# Readers of datasets 5.2.0 that only parse; others (pandas: pickles, sql, …) may run what they
+# read.
 READERS = ("json", "csv", "parquet", "text")
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 # What a task may hand to `datasets.load_dataset`.
@@ -45,11 +46,11 @@ class _Code(str):
     """The text of a `!function`."""
 
 
-class _Loader(yamlbounds.Loader):
+class _TaskLoader(yamlbounds.Loader):
     pass
 
 
-_Loader.add_constructor("!function", lambda loader, node: _Code(loader.construct_scalar(node)))
+_TaskLoader.add_constructor("!function", lambda loader, node: _Code(loader.construct_scalar(node)))
 
 
 @dataclass(frozen=True)
@@ -80,34 +81,34 @@ def check(folder: Path, *, trusted: str | None, metrics: Set[str]) -> TaskFolder
     files = sorted(folder.rglob("*.yaml"))
     if not files:
         raise DataError("the folder of tasks (evaluate.include_path) holds no *.yaml file")
-    reader = _Reader(folder, digest, None if trusted else metrics)
+    reader = _TaskReader(folder, digest, None if trusted else metrics)
     return TaskFolder(
         folder, digest, trusted is not None, {file: reader.whole(file, ()) for file in files}
     )
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _TaskReader:
     """Reads task files of ``root``, whatever their names. ``metrics`` are None in a folder whose
     code is trusted."""
 
     root: Path
     digest: str
     metrics: Set[str] | None
-    known: dict[Path, dict[str, Any]] = field(default_factory=dict)
+    configs: dict[Path, dict[str, Any]] = field(default_factory=dict)
 
     def whole(self, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         """A file with what it includes under it, as lm-eval's `load_yaml` puts them together."""
-        if file not in self.known:
-            self.known[file] = self._put_together(file, above)
-        return copy.deepcopy(self.known[file])
+        if file not in self.configs:
+            self.configs[file] = self._put_together(file, above)
+        return copy.deepcopy(self.configs[file])
 
     def _put_together(self, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         name = file.relative_to(self.root).as_posix()
         if len(above) > _MOST_INCLUDES:
             raise DataError(f"{name}: the last of more than {_MOST_INCLUDES} includes")
-        given = _read(file, name)
-        for at, value in _fields(given):
+        fields = _read(file, name)
+        for at, value in _fields(fields):
             _refuse_reaching_out(name, at, value, file.parent, self.root)
             if self.metrics is not None and (code := _runs_code(at, value, self.metrics)):
                 raise DataError(
@@ -115,7 +116,7 @@ class _Reader:
                     "Do without; or read the folder's files and, if you trust them, set "
                     f"evaluate.trust_task_code={self.digest}"
                 )
-        includes = given.pop("include", [])
+        includes = fields.pop("include", [])
         merged: dict[str, Any] = {}
         for include in includes if isinstance(includes, list) else [includes]:
             if not isinstance(include, str):
@@ -125,21 +126,21 @@ class _Reader:
                 raise DataError(f"{name}: include: {include} leads back to this file")
             merged |= self.whole(target, (*above, file))
             merged.pop("task_list", None)
-        return merged | given
+        return merged | fields
 
 
 def with_data_of(config: Mapping[str, Any], folder: Path, root: Path) -> dict[str, Any]:
     """A task's configuration with the paths of its data files made absolute."""
-    made = dict(config)
-    if isinstance(kwargs := made.get("dataset_kwargs"), Mapping) and _is_local(made):
+    located = dict(config)
+    if isinstance(kwargs := located.get("dataset_kwargs"), Mapping) and _is_local(located):
         files = kwargs.get("data_files")
-        made["dataset_kwargs"] = {**kwargs, "data_files": _located(files, folder, root)}
-    if isinstance(made.get("task"), list):
-        made["task"] = [
+        located["dataset_kwargs"] = {**kwargs, "data_files": _located(files, folder, root)}
+    if isinstance(located.get("task"), list):
+        located["task"] = [
             with_data_of(one, folder, root) if isinstance(one, Mapping) else one
-            for one in made["task"]
+            for one in located["task"]
         ]
-    return made
+    return located
 
 
 def data_sets(config: Mapping[str, Any]) -> list[str]:
@@ -176,12 +177,12 @@ def _read(file: Path, name: str) -> dict[str, Any]:
     try:
         text = read_file(file, DataError, most=_MOST_BYTES)
         yamlbounds.check(text, most_values=_MOST_VALUES, most_depth=_MOST_DEPTH)
-        given = yaml.load(text, Loader=_Loader)
+        fields = yaml.load(text, Loader=_TaskLoader)
     except (yaml.YAMLError, yamlbounds.TooLargeError) as error:
         raise DataError(f"{name}: not a task file: {error}") from None
-    if not isinstance(given, dict):
-        raise DataError(f"{name}: a task file is a mapping, not a {type(given).__name__}")
-    return given
+    if not isinstance(fields, dict):
+        raise DataError(f"{name}: a task file is a mapping, not a {type(fields).__name__}")
+    return fields
 
 
 def _fields(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:

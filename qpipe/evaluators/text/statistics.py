@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from qpipe.evaluators.metrics.scores import Nll
+from qpipe.evaluators.text.backend import Nll
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,17 @@ def mean(values: Nll) -> Mean:
 
 def perplexity(nll: Nll, *, units: int | None = None) -> Mean:
     """e to the mean nll a token, or a unit if there are so many ``units``; error to first order."""
-    found = mean(nll)
+    nll_mean = mean(nll)
     per = 1.0 if units is None else len(nll) / units
-    value = math.exp(found.value * per)
-    return Mean(value, value * found.stderr * per)
+    value = math.exp(nll_mean.value * per)
+    return Mean(value, value * nll_mean.stderr * per)
 
 
 def bits(nll: Nll, *, units: int) -> Mean:
     """Bits a unit: the sum of nll over ln 2 and the number of units."""
-    found = mean(nll)
+    nll_mean = mean(nll)
     per = len(nll) / units / math.log(2)
-    return Mean(found.value * per, found.stderr * per)
+    return Mean(nll_mean.value * per, nll_mean.stderr * per)
 
 
 def paired_difference(nll: Nll, reference: Nll) -> Mean:
@@ -77,17 +77,17 @@ class Interval:
 
 
 def over_windows(
-    parts: Sequence[Nll], *, available: int, known: Sequence[Nll], whole: float
+    parts: Sequence[Nll], *, available: int, covariate: Sequence[Nll], whole: float
 ) -> Interval:
     """The 95 % interval of the mean over all tokens of ``available`` windows, from those of some
     windows at random.
 
     Windows are what is drawn, without replacement: tokens of one window are no independent draws.
-    Of the same tokens another value is ``known``, and its mean over the whole text: what is found
-    is moved by what the windows drawn have too much or too little of that. It is the regression
-    estimator (Cochran, Sampling Techniques, chapter 7) of a ratio of sums (2.11 and 6.3), its
-    variance that of a linear regression's prediction at ``whole``, with the finite population
-    correction, and Student's quantile.
+    Of the same tokens another value is known, the ``covariate``, and its mean over the whole text:
+    the mean is moved by what the windows drawn have too much or too little of that. It is the
+    regression estimator (Cochran, Sampling Techniques, chapter 7) of a ratio of sums (2.11 and
+    6.3), its variance that of a linear regression's prediction at ``whole``, with the finite
+    population correction, and Student's quantile.
     """
     sums, counts = _sums(parts)
     n, value = len(sums), float(sums.sum() / counts.sum())
@@ -95,7 +95,7 @@ def over_windows(
         return Interval(value, 0.0)
     if n < 3:
         return Interval(value, math.inf)
-    beside, _ = _sums(known)
+    beside, _ = _sums(covariate)
     drawn = float(beside.sum() / counts.sum())
     residuals, moves = sums - value * counts, beside - drawn * counts
     spread = float(np.square(moves).sum())

@@ -1,13 +1,15 @@
-"""Parameters of llama.cpp's KV cache and attention, for every evaluator that runs it."""
+"""Parameters that several evaluators have: llama.cpp's KV cache and attention, and a protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from qpipe.core.key import Json
+from qpipe.errors import UsageError
+from qpipe.evaluators.text.protocols import protocol
 from qpipe.llamacpp.c_api import UNQUANTIZED_CACHE_TYPES
 from qpipe.stages.evaluator import EvaluatorParams
 
@@ -15,7 +17,8 @@ CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"
 
 
 def _switch(value: object) -> object:
-    """YAML reads ``on`` and ``off`` as true and false."""
+    """Undo what YAML made of ``on`` and ``off``."""
+    # PyYAML 6.0, as YAML 1.1 has it, reads them as true and false.
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
@@ -81,3 +84,13 @@ class NoKvParams(KvParams):
                 "measures here: leave them out"
             )
         return self
+
+
+def _protocol_name(name: str) -> str:
+    try:
+        return protocol(name).name
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+
+
+ProtocolName = Annotated[str, AfterValidator(_protocol_name)]

@@ -18,7 +18,7 @@ _NAME = re.compile(r"[\w.:+-]*\w[\w.:+-]*")
 
 
 @dataclass(frozen=True)
-class Index:
+class TaskIndex:
     """The members of each group, as they are named there, and the tasks of each tag."""
 
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -36,31 +36,31 @@ class Index:
     def overlap(self, names: Sequence[str]) -> tuple[str, str, str] | None:
         """(name, another name, a task of both), where lm-eval refuses the two together: a group,
         and what shares a task with it."""
-        seen: dict[str, str] = {}
+        owners: dict[str, str] = {}
         for name in names:
             whole = name in self.groups
             for task in sorted(self.tasks(name)):
-                source = name if whole else task
-                if seen.setdefault(task, source) != source:
-                    return seen[task], name, task
+                owner = name if whole else task
+                if owners.setdefault(task, owner) != owner:
+                    return owners[task], name, task
         return None
 
-    def with_own(self, folder: Path) -> Index:
+    def with_own(self, folder: Path) -> TaskIndex:
         """Beside those of ``folder``, which go before others of the same name."""
         own = _of(folder)
-        return Index({**self.groups, **own.groups}, {**self.tags, **own.tags})
+        return TaskIndex({**self.groups, **own.groups}, {**self.tags, **own.tags})
 
 
 @cache
-def shipped() -> Index:
+def shipped() -> TaskIndex:
     """lm-eval's own; empty if it is not installed."""
     spec = find_spec("lm_eval")
     if spec is None or spec.origin is None:
-        return Index()
+        return TaskIndex()
     return _of(Path(spec.origin).parent / "tasks")
 
 
-def _of(folder: Path) -> Index:
+def _of(folder: Path) -> TaskIndex:
     groups: dict[str, Sequence[str]] = {}
     tags: dict[str, list[str]] = {}
     for file in sorted(folder.rglob("*.yaml")):
@@ -70,17 +70,17 @@ def _of(folder: Path) -> Index:
         elif task := _TASK.search(text := data.decode("utf-8", "replace")):
             for tag in _tags(text):
                 tags.setdefault(tag, []).append(task[1])
-    return Index(groups, tags)
+    return TaskIndex(groups, tags)
 
 
 def _group(data: bytes) -> dict[str, Sequence[str]]:
     import yaml
 
     try:
-        found = yaml.load(data, Loader=_Plain)
+        config = yaml.load(data, Loader=_Plain)
     except yaml.YAMLError:
         return {}
-    return dict(_groups(found))
+    return dict(_groups(config))
 
 
 def _groups(entry: Any) -> Iterator[tuple[str, Sequence[str]]]:
@@ -101,8 +101,8 @@ def _member(entry: Any) -> str | None:
 
 
 def _tags(text: str) -> list[str]:
-    found = _TAGS.search(text)
-    return [] if found is None else _NAME.findall(found[1])
+    entry = _TAGS.search(text)
+    return [] if entry is None else _NAME.findall(entry[1])
 
 
 def _plain_loader() -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from qpipe.core.key import Json
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.scores import Values
+    from qpipe.evaluators.text.backend import Values
 
 # The roles of what levels are put together from, and of what a measurement is given of them.
 MEASURED, MODEL, RIVALS = "measured", "model", "rivals"
@@ -27,7 +27,7 @@ _ABOUT = "levels.json"
 
 
 @dataclass(frozen=True)
-class Level:
+class MeasuredLevel:
     """A level as it was measured: its content, what reports call it, bytes, nats a token."""
 
     digest: str
@@ -47,16 +47,16 @@ class Level:
         }
 
 
-def load(folder: Path) -> list[Level]:
+def load(folder: Path) -> list[MeasuredLevel]:
     """The levels in an artifact."""
     import numpy as np
 
     sums = np.load(folder / SUMS)
     about = json.loads((folder / _ABOUT).read_bytes())
-    return [Level(**what, sums=own) for what, own in zip(about, sums, strict=True)]
+    return [MeasuredLevel(**fields, sums=own) for fields, own in zip(about, sums, strict=True)]
 
 
-def save(folder: Path, levels: Sequence[Level]) -> None:
+def save(folder: Path, levels: Sequence[MeasuredLevel]) -> None:
     """Write the files."""
     import numpy as np
 
@@ -64,15 +64,15 @@ def save(folder: Path, levels: Sequence[Level]) -> None:
     (folder / _ABOUT).write_text(json.dumps([level.about for level in levels], indent=1))
 
 
-def unbeaten(levels: Iterable[Level]) -> list[Level]:
+def unbeaten(levels: Iterable[MeasuredLevel]) -> list[MeasuredLevel]:
     """Levels that no other one beats in both size and KL divergence, smallest first."""
-    found: list[Level] = []
+    unbeaten_levels: list[MeasuredLevel] = []
     for level in sorted(levels, key=lambda level: (level.size_bytes, level.kld)):
-        if not found or level.kld < found[-1].kld:
-            found.append(level)
-    return found
+        if not unbeaten_levels or level.kld < unbeaten_levels[-1].kld:
+            unbeaten_levels.append(level)
+    return unbeaten_levels
 
 
-def best(levels: Sequence[Level], *, size: int) -> Level | None:
+def best(levels: Sequence[MeasuredLevel], *, size: int) -> MeasuredLevel | None:
     """The best of unbeaten levels that is no larger than ``size`` bytes, None if there is none."""
     return next((level for level in reversed(levels) if level.size_bytes <= size), None)

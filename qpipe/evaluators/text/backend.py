@@ -1,4 +1,4 @@
-"""What evaluators ask of a source of tokens and logits: llama.cpp, transformers, …"""
+"""Interfaces of tokenizers and of loaded models, such as llama.cpp's, and their arrays' types."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ import numpy.typing as npt
 
 Tokens: TypeAlias = npt.NDArray[np.int32]
 Logits: TypeAlias = npt.NDArray[np.float32]
+Nll: TypeAlias = npt.NDArray[np.float64]
+"""Negative log-likelihoods of tokens, in nats."""
+Values: TypeAlias = npt.NDArray[np.float64]
+"""[tokens, columns]: the values of each scored token."""
 Block: TypeAlias = tuple[int, int, Logits]
 """(window, start, logits [k, n_vocab]): row i predicts token start + i + 1 of the window."""
 
 
-class TokenSource(Protocol):
+class TextTokenizer(Protocol):
     """A tokenizer.
 
     ``bos`` is the token that the vocabulary puts before a text, or None if it puts none; ``prefix``
@@ -33,7 +37,7 @@ class TokenSource(Protocol):
         """Token ids of the text alone: no BOS, no EOS."""
 
 
-class Lane(Protocol):
+class LogitsLane(Protocol):
     """A part of a backend that computes by itself, in any one thread."""
 
     def logits(self, windows: Tokens, *, first: int) -> Iterator[Block]:
@@ -43,7 +47,7 @@ class Lane(Protocol):
         """
 
 
-class Backend(TokenSource, Lane, Protocol):
+class Backend(TextTokenizer, LogitsLane, Protocol):
     """A loaded model."""
 
     @property
@@ -69,7 +73,7 @@ class Backend(TokenSource, Lane, Protocol):
     def together(self, width: int, rows: int) -> int:
         """Number of windows of ``width`` tokens computed together, ``rows`` logits of each."""
 
-    def lanes(self, width: int, rows: int, *, most: int) -> Sequence[Lane]:
+    def lanes(self, width: int, rows: int, *, most: int) -> Sequence[LogitsLane]:
         """Lanes that may compute groups of such windows at the same time, ``most`` at most.
 
         Good until lanes or logits are asked for again. All give the same values, as `logits` does.

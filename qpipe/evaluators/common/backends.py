@@ -1,7 +1,8 @@
-"""What computes the logits: an evaluator is a class for each backend that can measure for it.
+"""Backends, which compute the logits: an evaluator is a class for each that can measure for it.
 
-``evaluate.backend`` chooses; left to auto, the format of the model does: a GGUF file goes to
-llama.cpp, a checkpoint folder to transformers, whatever is installed here.
+``evaluate.backend`` chooses; left to auto, the container of the model does: a GGUF file goes to
+llama.cpp, a checkpoint folder to transformers, whatever is installed here. Whether a model fits
+into memory is asked before it is loaded.
 """
 
 from __future__ import annotations
@@ -14,23 +15,23 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import EngineMissingError
-from qpipe.evaluators import memory
-from qpipe.evaluators.llamacpp_options import KvParams
+from qpipe.errors import CheckpointError, EngineMissingError, OutOfMemoryError
+from qpipe.evaluators.common.parameters import KvParams
 from qpipe.machine import gpus
+from qpipe.machine.memory import usable
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluator import Evaluator, only_file
-from qpipe.support import extras
+from qpipe.support import extras, strict_json
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.backend import Backend
+    from qpipe.evaluators.text.backend import Backend
 
 
 class Opener(abc.ABC):
     """A backend as an evaluator's class knows it, and the way it opens a model."""
 
-    formats: ClassVar[tuple[str, ...]]
-    """The formats of a model that it reads."""
+    containers: ClassVar[tuple[str, ...]]
+    """The containers of a model that it reads."""
 
     @staticmethod
     @abc.abstractmethod
@@ -59,7 +60,7 @@ class Opener(abc.ABC):
 class LlamaCpp(Opener):
     """llama.cpp in the worker's own process."""
 
-    formats = (GGUF,)
+    containers = (GGUF,)
 
     @staticmethod
     def fingerprint() -> Mapping[str, Json]:
@@ -94,7 +95,7 @@ class LlamaCpp(Opener):
         from qpipe.llamacpp.backend import LlamaCppBackend
 
         file = only_file(model, suffix=".gguf")
-        memory.require(file.stat().st_size, what=file.name)
+        require_memory(file.stat().st_size, name=file.name)
         kv = params.kv if isinstance(params, KvParams) else None
         return LlamaCppBackend(file, threads=threads, kv=kv)
 
@@ -103,7 +104,7 @@ class Transformers(Opener):
     """transformers in the worker's own process: plain and quantized checkpoints, and GGUF files
     dequantized."""
 
-    formats = (CHECKPOINT, GGUF)
+    containers = (CHECKPOINT, GGUF)
 
     @staticmethod
     def fingerprint() -> Mapping[str, Json]:
@@ -142,7 +143,7 @@ class Transformers(Opener):
         """The checkpoint in the folder, or its one GGUF file."""
         from qpipe.hf.backend import TransformersBackend
 
-        memory.require(memory.of_checkpoint(model), what="the checkpoint")
+        require_memory(checkpoint_memory(model), name="the checkpoint")
         return TransformersBackend(model, threads=threads)
 
 
@@ -156,7 +157,7 @@ class LogitsEvaluator(Evaluator):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.accepts = {"model": cls.backend.formats}
+        cls.accepts = {"model": cls.backend.containers}
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
@@ -172,3 +173,27 @@ class LogitsEvaluator(Evaluator):
     def check(cls) -> str | None:
         """The backend's."""
         return cls.backend.check()
+
+
+def require_memory(needed: int, *, name: str) -> None:
+    """Raise OutOfMemoryError, with the numbers, if so many bytes can never be there."""
+    available = usable()
+    if needed > available:
+        raise OutOfMemoryError(
+            f"{name} needs about {needed / 1e9:.1f} GB of memory, and this machine has "
+            f"{available / 1e9:.1f} GB: measure a smaller quantization, or on a larger machine; "
+            "evaluate=none leaves the measurement out"
+        )
+
+
+def checkpoint_memory(folder: Path) -> int:
+    """Bytes that a checkpoint's weights take once loaded: those of a plain one in float32."""
+    files = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    try:
+        config = strict_json.load(folder / "config.json", CheckpointError)
+    except CheckpointError:
+        return files  # whoever loads it says what is wrong
+    if not isinstance(config, dict):
+        return files
+    half = (config.get("dtype") or config.get("torch_dtype")) in ("bfloat16", "float16")
+    return files * 2 if half and not config.get("quantization_config") else files

@@ -1,12 +1,15 @@
 """Named, versioned ways to measure a text: two numbers compare only under one protocol.
 
 A protocol is data. ``label`` is what results and reports carry: it names every departure from the
-named protocol, so that no variant can be taken for the real thing. Standard library only.
+named protocol, so that no variant can be taken for the real thing. Before it is tokenized, a text
+is prepared, as one document or several, in a way that is a name in `PREPARATIONS`. Standard library
+only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -31,7 +34,7 @@ class Protocol:
                  stands before n_ctx - 1 tokens of text; both only if the vocabulary adds a BOS.
                  ``none``: windows are text alone
     ``text_bos`` whether the text as a whole is tokenized with BOS before it
-    ``text``     how the text is prepared: a name in `qpipe.evaluators.texts`
+    ``text``     how the text is prepared: a name in `PREPARATIONS`
     ``unit``     what the mean is taken over; words and bytes need every token scored: ``rolling``
     ``chunks``   at most this many windows from the beginning of the text; None: all
     """
@@ -110,7 +113,7 @@ class Protocol:
         return changed
 
 
-_KNOWN = (
+_ALL = (
     # llama.cpp, tools/perplexity/perplexity.cpp, `perplexity`.
     Protocol(
         name="llamacpp-512",
@@ -165,7 +168,7 @@ _KNOWN = (
         unit="byte",
     ),
 )
-PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _KNOWN}
+PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _ALL}
 
 
 def protocol(name: str) -> Protocol:
@@ -173,3 +176,111 @@ def protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise UsageError(f"evaluate.protocol: no protocol {name!r}; {nearest(name, PROTOCOLS)}")
     return PROTOCOLS[name]
+
+
+@dataclass(frozen=True)
+class PreparedDocument:
+    """``text`` to tokenize; ``words`` and ``bytes`` are what a mean over these units counts."""
+
+    text: str
+    words: int
+    bytes: int
+
+
+def as_it_is(text: str) -> list[PreparedDocument]:
+    """The whole text."""
+    return [_document(text)]
+
+
+def without_final_newline(text: str) -> list[PreparedDocument]:
+    """Drop one final newline, as llama.cpp does of a file given with -f (common/arg.cpp)."""
+    return [_document(text.removesuffix("\n"))]
+
+
+def lines_apart(text: str) -> list[PreparedDocument]:
+    """Lines with an empty line between each two: what GPTQ's datautils.py makes of WikiText-2.
+
+    There the rows of the data set are the lines of the file, line ends included and blank ones
+    empty, and they are joined by two newlines.
+    """
+    rows = [line if line.strip() else "" for line in text.splitlines(keepends=True)]
+    return [_document("\n\n".join(rows))]
+
+
+def wikitext_pages(text: str) -> list[PreparedDocument]:
+    """A document for each page, detokenized: lm-eval's task ``wikitext``.
+
+    Pages are cut at headings of the first level, as in the data set
+    EleutherAI/wikitext_document_level; words and bytes are counted before detokenizing, as in
+    lm_eval/tasks/wikitext/preprocess_wikitext.py. A text without headings is one page.
+    """
+    return [
+        PreparedDocument(_detokenized(page), len(re.split(r"\s+", page)), len(page.encode()))
+        for page in _pages(text)
+    ]
+
+
+PREPARATIONS: Mapping[str, Callable[[str], Sequence[PreparedDocument]]] = {
+    "as-it-is": as_it_is,
+    "without-final-newline": without_final_newline,
+    "lines-apart": lines_apart,
+    "wikitext-pages": wikitext_pages,
+}
+
+
+def _document(text: str) -> PreparedDocument:
+    return PreparedDocument(text, len(text.split()), len(text.encode()))
+
+
+def _pages(text: str) -> list[str]:
+    pages: list[list[str]] = [[]]
+    for line in text.split("\n"):
+        if _is_first_level(line):
+            pages.append([])
+        pages[-1].append(line)
+    joined = ["\n".join(page) for page in pages]
+    return [page for page in joined if page.strip()]
+
+
+def _is_first_level(line: str) -> bool:
+    """``= Title =``: with more signs than one a side, it is a section of a page."""
+    shrunk = line.replace("= = =", "===").replace("= =", "==").strip()
+    return shrunk.startswith("= ") and shrunk.endswith(" =")
+
+
+# The steps of lm-eval's `wikitext_detokenizer`, in order: (pattern or text, replacement).
+_STEPS: Sequence[tuple[str | re.Pattern[str], str]] = (
+    ("s '", "s'"),
+    (re.compile(r"/' [0-9]/"), "/'[0-9]/"),
+    (" @-@ ", "-"),
+    (" @,@ ", ","),
+    (" @.@ ", "."),
+    *((f" {sign} ", f"{sign} ") for sign in ":;.!?,"),
+    *(
+        (re.compile(rf"{opening}\s*([^{closing}]*?)\s*{closing}"), rf"{left}\1{right}")
+        for opening, closing, left, right in (
+            (r"\(", r"\)", "(", ")"),
+            (r"\[", r"\]", "[", "]"),
+            (r"{", r"}", "{", "}"),
+            (r"\"", r"\"", '"', '"'),
+            (r"'", r"'", "'", "'"),
+        )
+    ),
+    ("= = = =", "===="),
+    ("= = =", "==="),
+    ("= =", "=="),
+    (" ° ", "°"),
+    (" \n", "\n"),
+    ("\n ", "\n"),
+    (" N ", " 1 "),
+    (" 's", "'s"),
+)
+
+
+def _detokenized(page: str) -> str:
+    for what, replacement in _STEPS:
+        if isinstance(what, str):
+            page = page.replace(what, replacement)
+        else:
+            page = what.sub(replacement, page)
+    return page

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import OutOfMemoryError
-from qpipe.evaluators import memory
-from qpipe.evaluators.backends import LlamaCpp, Transformers
+from qpipe.evaluators.common.backends import LlamaCpp, Transformers, checkpoint_memory
 from qpipe.machine.memory import usable
 
 
@@ -30,11 +29,11 @@ def test_a_gguf_file_larger_than_memory(tmp_path: Path) -> None:
 def test_a_checkpoint_is_counted_in_float32(tmp_path: Path, dtype: str, times: int) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"dtype": dtype}))
     _sparse(tmp_path / "model.safetensors", 1000)
-    assert memory.of_checkpoint(tmp_path) == times * 1000
+    assert checkpoint_memory(tmp_path) == times * 1000
     (tmp_path / "config.json").write_text(
         json.dumps({"dtype": dtype, "quantization_config": {"quant_method": "awq"}})
     )
-    assert memory.of_checkpoint(tmp_path) == 1000
+    assert checkpoint_memory(tmp_path) == 1000
     _sparse(tmp_path / "model.safetensors", 10 * usable())
     with pytest.raises(OutOfMemoryError, match="the checkpoint needs about"):
         Transformers.open(tmp_path, None, threads=1)

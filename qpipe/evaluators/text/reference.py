@@ -1,8 +1,7 @@
 """The artifact of a reference: its distributions and likelihoods on a text's tokens.
 
 Files: ``distributions.bin``, a row of the form's ``row_type`` for each scored token, in the order
-of the text;
-``nll.npy``, float64, nats; ``result.json``, the measurement of the reference itself.
+of the text; ``nll.npy``, float64, nats; ``result.json``, the measurement of the reference itself.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from qpipe.errors import DataError, RecipeError
-from qpipe.evaluators.token_windows import Tokenized
+from qpipe.evaluators.text.backend import Nll
+from qpipe.evaluators.text.distributions import Form, Full, Rows, Top, starts
+from qpipe.evaluators.text.windows import Tokenized
 from qpipe.stages.evaluator import RESULT
-
-if TYPE_CHECKING:
-    from qpipe.evaluators.metrics.distributions import Form, Rows
-    from qpipe.evaluators.metrics.scores import Nll
 
 DISTRIBUTIONS, NLL = "distributions.bin", "nll.npy"
 
 
 @dataclass(frozen=True)
-class Stored:
+class Reference:
     """A reference's artifact, opened for reading."""
 
     folder: Path
@@ -34,16 +33,14 @@ class Stored:
     @cached_property
     def about(self) -> dict[str, Any]:
         """The reference's own result."""
-        found: dict[str, Any] = json.loads((self.folder / RESULT).read_bytes())
-        return found
+        result: dict[str, Any] = json.loads((self.folder / RESULT).read_bytes())
+        return result
 
     @cached_property
     def nll(self) -> Nll:
         """Negative log-likelihood of each scored token, in nats."""
-        import numpy as np
-
-        found: Nll = np.load(self.folder / NLL)
-        return found
+        nll: Nll = np.load(self.folder / NLL)
+        return nll
 
     def require_same(self, *, n_vocab: int, model: str) -> None:
         """Raise DataError for a reference on other tokens, or of another vocabulary."""
@@ -70,23 +67,16 @@ class Stored:
 
     @cached_property
     def _starts(self) -> Any:
-        from qpipe.evaluators.metrics.distributions import starts
-
         return starts(self.tokenized.windows)
 
     @cached_property
     def _rows(self) -> Rows:
-        import numpy as np
-
         return np.memmap(self.folder / DISTRIBUTIONS, dtype=self.form.row_type, mode="r")
 
 
 def form_of(n_vocab: int, top_k: int | None) -> Form:
     """The form in which distributions of so many tokens are stored. Raises RecipeError for a
     ``top_k`` that takes no less room than all tokens."""
-    from qpipe.evaluators.metrics.distributions import Full
-    from qpipe.evaluators.metrics.top_k import Top
-
     full = Full(n_vocab)
     if top_k is None:
         return full

@@ -24,7 +24,7 @@ from lm_eval.api.registry import metric_registry
 from lm_eval.tasks import TaskManager
 
 from qpipe.errors import DataError, SourceError, nearest
-from qpipe.evaluators.harness import local
+from qpipe.evaluators.harness import task_folder
 from qpipe.support.files import is_folder
 
 _SHIPPED = Path(lm_eval.tasks.__file__).parent
@@ -34,12 +34,12 @@ _SEED = 1234
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedTasks:
     """Tasks for lm-eval's `evaluate` (``tasks``), and which of them to report (``reported``)."""
 
     tasks: Mapping[str, Any]
     reported: Sequence[str]
-    folder: local.TaskFolder | None
+    folder: task_folder.TaskFolder | None
 
 
 def load(
@@ -49,7 +49,7 @@ def load(
     trusted: str | None,
     num_fewshot: int | None,
     gen_kwargs: Mapping[str, Any] | None,
-) -> Loaded:
+) -> LoadedTasks:
     """Tasks, groups and tags with their data sets.
 
     Raises DataError (no such task, a task that may not run), SourceError (its data set).
@@ -60,7 +60,9 @@ def load(
     if include_path is not None:
         import lm_eval.api.metrics  # noqa: F401  fills the registry
 
-        folder = local.check(include_path, trusted=trusted, metrics=set(metric_registry.keys()))
+        folder = task_folder.check(
+            include_path, trusted=trusted, metrics=set(metric_registry.keys())
+        )
     manager = _manager(names, folder)
     _refuse_folders_here(names, manager)
     with _our_errors(names):
@@ -69,11 +71,13 @@ def load(
         _refuse_unsafe(name, task)
         _set(task, num_fewshot=num_fewshot, gen_kwargs=gen_kwargs)
         _refuse_random(name, task)
-    return Loaded(tasks, _reported(names, manager, tasks), folder)
+    return LoadedTasks(tasks, _reported(names, manager, tasks), folder)
 
 
 def _sandbox_templates() -> None:
-    """lm-eval renders templates unguarded, and a template can reach any Python object."""
+    """Put Jinja's sandbox under lm-eval's templates."""
+    # lm-eval 0.4.13 renders with a plain jinja2.Environment (lm_eval/utils.py, env), in which a
+    # template can reach any Python object.
     plain = lm_eval.utils.env
     if not isinstance(plain, _Templates):
         guarded = _Templates(
@@ -84,15 +88,16 @@ def _sandbox_templates() -> None:
 
 
 class _Templates(SandboxedEnvironment):
-    """Compiles a template once; lm-eval asks for it anew with each document."""
+    """Compiles a template once."""
 
+    # lm-eval 0.4.13 compiles it anew with each document (lm_eval/utils.py, apply_template).
     @functools.cache  # noqa: B019  there is one environment a process
     def from_string(self, source: str) -> Template:  # type: ignore[override]
         """A compiled template."""
         return super().from_string(source)
 
 
-def _manager(names: Sequence[str], folder: local.TaskFolder | None) -> Any:
+def _manager(names: Sequence[str], folder: task_folder.TaskFolder | None) -> Any:
     """A TaskManager that knows all the names, and no more than it must."""
     own = [folder.path] if folder else []
     manager = TaskManager(include_path=own or None, include_defaults=False)
@@ -132,17 +137,17 @@ def _missing(names: Sequence[str], manager: Any) -> bool:
 
 def _folders_defining(names: set[str]) -> list[Path]:
     """The folders of lm-eval's tasks in which a file defines one of the names."""
-    wanted = {name.encode() for name in names}
-    found = []
+    encoded = {name.encode() for name in names}
+    folders = []
     for folder in sorted(path for path in _SHIPPED.iterdir() if path.is_dir()):
         for file in folder.rglob("*.yaml"):
-            if not wanted.isdisjoint(_DEFINED.findall(file.read_bytes())):
-                found.append(folder)
+            if not encoded.isdisjoint(_DEFINED.findall(file.read_bytes())):
+                folders.append(folder)
                 break
-    return found
+    return folders
 
 
-def _make_own(manager: Any, folder: local.TaskFolder) -> None:
+def _make_own(manager: Any, folder: task_folder.TaskFolder) -> None:
     """Give the entries of the user's folder their data; functions only if they are trusted."""
     from lm_eval.tasks._yaml_loader import load_yaml
 
@@ -152,8 +157,8 @@ def _make_own(manager: Any, folder: local.TaskFolder) -> None:
         if path is None or not path.is_relative_to(folder.path):
             continue
         config = load_yaml(path, resolve_func=True) if folder.trusted else folder.configs[path]
-        located = local.with_data_of(config, path.parent, folder.path)
-        # Without its path lm-eval does not read the file again.
+        located = task_folder.with_data_of(config, path.parent, folder.path)
+        # With its path, lm-eval 0.4.13 reads the file again, code and all (tasks/_factory.py).
         index[name] = replace(entry, cfg=located, yaml_path=None)
 
 
@@ -167,11 +172,13 @@ def _refuse_unsafe(name: str, task: Any) -> None:
 
 
 def _refuse_folders_here(names: Sequence[str], manager: Any) -> None:
-    """`datasets` takes a folder OWNER/NAME of the current one for the data set of that name."""
+    """Raise DataError for a data set of the hub whose name is also a folder here."""
+    # datasets 5.2.0 takes a folder OWNER/NAME of the current one for the data set of that name
+    # (datasets/load.py, dataset_module_factory).
     for name in names:
         entry = manager.task_index[name]
-        for path in local.data_sets(entry.cfg or {}):
-            if path not in local.READERS and is_folder(Path(path)):
+        for path in task_folder.data_sets(entry.cfg or {}):
+            if path not in task_folder.READERS and is_folder(Path(path)):
                 raise DataError(
                     f"task {name}: its data set {path} is also a folder here "
                     f"({Path(path).absolute()}), which would be read in its place and is no part "
@@ -185,7 +192,7 @@ def _members(name: str, manager: Any) -> list[str]:
     """The tasks and groups of the index that a group names, or that bear a tag."""
     entry = manager.task_index[name]
     if entry.cfg is None:
-        return sorted(entry.tags)  # of a tag lm-eval keeps its tasks there (0.4.13)
+        return sorted(entry.tags)  # of a tag lm-eval 0.4.13 keeps its tasks there
     tasks = entry.cfg.get("task")
     members = [
         one.get("group") or one.get("task") if isinstance(one, Mapping) else one
@@ -196,11 +203,11 @@ def _members(name: str, manager: Any) -> list[str]:
 
 def _refuse_random(name: str, task: Any) -> None:
     """Models are compared item by item, which random texts would blur."""
-    given = task.get_config("generation_kwargs") or {}
-    if given.get("do_sample") or float(given.get("temperature") or 0.0) > 0:
+    gen_kwargs = task.get_config("generation_kwargs") or {}
+    if gen_kwargs.get("do_sample") or float(gen_kwargs.get("temperature") or 0.0) > 0:
         raise DataError(
-            f"task {name} asks for random texts ({given}), and models are compared by greedy ones: "
-            "set evaluate.gen_kwargs to {do_sample: false, temperature: 0.0}"
+            f"task {name} asks for random texts ({gen_kwargs}), and models are compared by greedy "
+            "ones: set evaluate.gen_kwargs to {do_sample: false, temperature: 0.0}"
         )
 
 
@@ -213,22 +220,23 @@ def _set(task: Any, *, num_fewshot: int | None, gen_kwargs: Mapping[str, Any] | 
         task.set_config(key="num_fewshot", value=0)
     if gen_kwargs and task.get_config("output_type") == "generate_until":
         task.set_config(key="generation_kwargs", value=dict(gen_kwargs), update=True)
+    # lm-eval 0.4.13 seeds examples in simple_evaluate alone, which is not what is called here.
     task.set_fewshot_seed(seed=_SEED)
 
 
 def _reported(names: Sequence[str], manager: Any, tasks: Mapping[str, Any]) -> list[str]:
     """The names asked for; of a tag, or a group without a score of its own, what is in it."""
-    found: dict[str, None] = {}
+    reported: dict[str, None] = {}
     for name in names:
         if name in tasks["tasks"]:
-            found[name] = None
+            reported[name] = None
         elif name in tasks["groups"]:
             group = tasks["groups"][name]
             inner = [] if group.has_aggregation else group.child_names
-            found.update(dict.fromkeys(_reported(inner, manager, tasks) if inner else [name]))
+            reported.update(dict.fromkeys(_reported(inner, manager, tasks) if inner else [name]))
         else:
-            found.update(dict.fromkeys(sorted(manager.task_index[name].tags)))
-    return list(found)
+            reported.update(dict.fromkeys(sorted(manager.task_index[name].tags)))
+    return list(reported)
 
 
 @contextmanager

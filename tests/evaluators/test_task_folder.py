@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from qpipe.errors import DataError
-from qpipe.evaluators.harness.local import check, with_data_of
+from qpipe.evaluators.harness.task_folder import check, with_data_of
 from tests.evaluators.tasks import STORIES, ask
 
 METRICS = {"acc", "acc_norm", "exact_match", "word_perplexity", "bits_per_byte"}
