@@ -68,36 +68,36 @@ class Layers:
     where it cannot, and for a second row of layers (a vision tower's), nothing is kept.
     """
 
-    def __init__(self, partial: Path, names: Sequence[str], group: str, told: list[int]) -> None:
+    def __init__(self, partial: Path, names: Sequence[str], group: str, count: list[int]) -> None:
         from auto_round.compressors.shard_writer import ShardWriter
 
         self.path, self.names = partial / STATE, names
         self.writer = ShardWriter.get_shard_writer() if group.endswith("group_0") else None
-        self.kept = None
+        self.state = None
         if self.writer is not None and self.path.exists():
-            self.kept = self._load()
-            self._adopt(self.kept, self.writer)
+            self.state = self._load()
+            self._adopt(self.state, self.writer)
         self.done = self.resume_index
-        told[0] += self.done
+        count[0] += self.done
 
     @property
     def resume_index(self) -> int:
         """The first layer that is not done."""
-        return self.kept.done if self.kept else 0
+        return self.state.done if self.state else 0
 
     def load_q_input(self) -> Any:
         """The samples' outputs after the quantized layers so far; None if no layer is done."""
-        return self.kept.inputs["quantized"] if self.kept else None
+        return self.state.inputs["quantized"] if self.state else None
 
     def load_input_ids(self) -> Any:
         """Restore the random state and return the samples' outputs after the original layers."""
         import torch
 
-        if self.kept is None:
+        if self.state is None:
             return None
-        random.setstate(self.kept.randomness["python"])
-        torch.set_rng_state(self.kept.randomness["torch"])
-        return self.kept.inputs["original"]
+        random.setstate(self.state.randomness["python"])
+        torch.set_rng_state(self.state.randomness["torch"])
+        return self.state.inputs["original"]
 
     def mark_block_done(self, name: str, quantized: Any, original: Any) -> None:
         """Called when the layer's file is written, with what `load_q_input` and
@@ -109,14 +109,14 @@ class Layers:
             return
         folder = Path(self.writer.output_dir)
         files = sorted(folder.glob(_SHARDS))
-        kept = _LayerState(
+        state = _LayerState(
             self.done,
             {path.name: path.stat().st_size for path in files},
             {"quantized": quantized, "original": original},
             {"python": random.getstate(), "torch": torch.get_rng_state()},
         )
         beside = self.path.with_suffix(".new")
-        torch.save(vars(kept), beside)
+        torch.save(vars(state), beside)
         sync_all([*files[-1:], folder, beside])
         beside.replace(self.path)
 
@@ -131,20 +131,20 @@ class Layers:
         except (EOFError, RuntimeError, TypeError, UnpicklingError) as error:
             raise self._useless(f"{self.path.name} cannot be read") from error
 
-    def _adopt(self, kept: _LayerState, writer: Any) -> None:
+    def _adopt(self, state: _LayerState, writer: Any) -> None:
         """Keep the files of the layers that are done and no others; take those out of the model."""
         from auto_round.utils import get_module
 
         folder = Path(writer.output_dir)
         for path in folder.glob("model-*-of-*.safetensors"):  # it was completing the checkpoint
             path.rename(folder / f"model-shard-{path.name.split('-')[1]}.safetensors")
-        found = {path.name: path.stat().st_size for path in folder.glob(_SHARDS)}
-        for name, size in kept.shards.items():
-            if found.pop(name, None) != size:
+        sizes = {path.name: path.stat().st_size for path in folder.glob(_SHARDS)}
+        for name, size in state.shards.items():
+            if sizes.pop(name, None) != size:
                 raise self._useless(f"{name} is not whole")
-        for name in found:
+        for name in sizes:
             (folder / name).unlink()
-        for name in self.names[: kept.done]:
+        for name in self.names[: state.done]:
             get_module(writer.model, name).to("meta")
 
     def _useless(self, why: str) -> StageError:

@@ -34,13 +34,13 @@ class AutoGptqParams(GptqParams):
 
     @field_validator("lm_head")
     @classmethod
-    def _stays(cls, wanted: bool) -> bool:
-        if wanted:
+    def _stays(cls, lm_head: bool) -> bool:
+        if lm_head:
             raise ValueError(
                 "auto-gptq leaves the output matrix as it is: set quantize.lm_head to false, or "
                 "quantize.engine to gptqmodel"
             )
-        return wanted
+        return lm_head
 
 
 class AutoGptq(IsolatedEngine):
@@ -69,18 +69,18 @@ class AutoGptq(IsolatedEngine):
         source = work.inputs["model"]
         samples = token_ids(work.inputs["calibration"])
         with transformers4_config.view(source) as folder:
-            asked: dict[str, Json] = {
+            request: dict[str, Json] = {
                 "config": {name: getattr(params, name) for name in _SHARED},
                 "samples": samples,
                 "rope_theta": transformers4_config.theta(folder),
             }
-            found = self.call(asked, work, inputs={"model": folder})
-        config = found.pop("config")
+            result = self.call(request, work, inputs={"model": folder})
+        config = result.pop("config")
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, config, dtype="fp16")
         (work.out / "quantize_config.json").write_text(json.dumps(config, indent=2))
         wish = checkpoint_engine.wish(
             self.tool, params, checkpoint_engine.read_target(params, work)
         )
-        made = checkpoint_engine.facts(work.out, source=source, wish=wish)
-        return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])
+        facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
+        return facts.adding(calibration_tokens=result["tokens"], tools=result["tools"])

@@ -59,13 +59,13 @@ class AutoAwqParams(AwqParams):
 
     @field_validator("zero_point")
     @classmethod
-    def _with_zero_points(cls, wanted: bool) -> bool:
-        if not wanted:
+    def _with_zero_points(cls, zero_point: bool) -> bool:
+        if not zero_point:
             raise ValueError(
                 "autoawq packs GEMM and GEMV only with zero points: set quantize.zero_point to "
                 "true, or quantize.engine to gptqmodel"
             )
-        return wanted
+        return zero_point
 
 
 class AutoAwq(IsolatedEngine):
@@ -93,9 +93,9 @@ class AutoAwq(IsolatedEngine):
             _require_known(jsonfile.load(order.configs["model"]))
         if "model" not in order.inputs:
             return
-        asked = checkpoint_engine.read_target(params, order)
-        _require_known(asked.config)
-        for name, (rows, columns) in asked.quantized.items():
+        target = checkpoint_engine.read_target(params, order)
+        _require_known(target.config)
+        for name, (rows, columns) in target.quantized.items():
             if ROUTER.search(name):
                 continue
             if columns % params.group_size:
@@ -119,7 +119,7 @@ class AutoAwq(IsolatedEngine):
         source = work.inputs["model"]
         samples = _usable(token_ids(work.inputs["calibration"]))
         with transformers4_config.view(source) as folder:
-            asked: dict[str, Json] = {
+            request: dict[str, Json] = {
                 "bits": params.bits,
                 "group_size": params.group_size,
                 "version": params.version,
@@ -128,19 +128,19 @@ class AutoAwq(IsolatedEngine):
                 "rope_theta": transformers4_config.theta(folder),
                 "shard": "5GB",
             }
-            found = self.call(asked, work, inputs={"model": folder})
+            result = self.call(request, work, inputs={"model": folder})
         checkpoint_files.bring_along(source, work.out)
-        transformers4_config.write_config(source, work.out, found.pop("config"), dtype="fp16")
-        given = sum(map(len, samples))
+        transformers4_config.write_config(source, work.out, result.pop("config"), dtype="fp16")
+        available = sum(map(len, samples))
         wish = checkpoint_engine.wish(
             self.tool, params, checkpoint_engine.read_target(params, work)
         )
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
         return facts.adding(
-            notes=[*_notes(found["tokens"], given), *(facts.notes or ())],
-            calibration_tokens=found["tokens"],
-            calibration_tokens_given=given,
-            tools=found["tools"],
+            notes=[*_notes(result["tokens"], available), *(facts.notes or ())],
+            calibration_tokens=result["tokens"],
+            calibration_tokens_given=available,
+            tools=result["tools"],
         )
 
 
@@ -182,10 +182,10 @@ def _skipped(params: AutoAwqParams, source: Path) -> list[str]:
     return skipped
 
 
-def _notes(tokens: Any, given: int) -> Sequence[str]:
-    if tokens == given:
+def _notes(tokens: Any, available: int) -> Sequence[str]:
+    if tokens == available:
         return []
     return [
-        f"autoawq calibrated on {tokens} of the {given} tokens given: it cuts them into blocks as "
-        "long as the longest sample, and leaves out what fills none"
+        f"autoawq calibrated on {tokens} of the {available} tokens given: it cuts them into blocks "
+        "as long as the longest sample, and leaves out what fills none"
     ]

@@ -47,10 +47,10 @@ class AutoroundParams(AutoRoundMethodParams):
     engine: Literal["auto-round"] = "auto-round"
 
     @model_validator(mode="after")
-    def _what_formats_hold(self) -> AutoroundParams:
+    def _check_format(self) -> AutoroundParams:
         if self.gguf and self.format not in _GGUF:
-            known = ", ".join(_GGUF)
-            raise ValueError(f"quantize.format={self.format}: auto-round writes {known}")
+            names = ", ".join(_GGUF)
+            raise ValueError(f"quantize.format={self.format}: auto-round writes {names}")
         if not self.gguf:
             self._check_bits("quantize.bits", self.bits)
             for pattern, rule in self.modules.items():
@@ -93,9 +93,9 @@ class Autoround(CheckpointEngine):
     @classmethod
     def fingerprint(cls, params: AutoroundParams) -> Mapping[str, Json]:
         """Also what writes the file of the format asked for."""
-        found = super().fingerprint(params)
+        versions = super().fingerprint(params)
         writes = "gguf" if params.gguf else _WRITERS.get(params.format)
-        return found if writes is None else {**found, writes: base.installed(writes)}
+        return versions if writes is None else {**versions, writes: base.installed(writes)}
 
     @classmethod
     def makes(cls, params: EngineParams) -> str:
@@ -117,16 +117,16 @@ class Autoround(CheckpointEngine):
         return file_facts(task.out / GGUF_FILE).adding(calibration_tokens=task.tokens)
 
     @classmethod
-    def allow(cls, params: AutoroundParams, asked: Target) -> None:
+    def allow(cls, params: AutoroundParams, target: Target) -> None:
         """A GGUF file's type has groups of its own, and falls back where they do not fit."""
         if params.gguf:
             return
-        super().allow(params, asked)
-        odd = [name for name, shape in asked.quantized.items() if any(side % 32 for side in shape)]
-        odd = [name for name in odd if name in asked.rules or not ROUTER.search(name)]
+        super().allow(params, target)
+        odd = [name for name, shape in target.quantized.items() if any(side % 32 for side in shape)]
+        odd = [name for name in odd if name in target.rules or not ROUTER.search(name)]
         if odd:
             raise RecipeError(
-                f"model.source: {share(odd, asked.quantized)} would stay as they are: auto-round "
+                f"model.source: {share(odd, target.quantized)} would stay as they are: auto-round "
                 "packs matrices whose sides 32 divides; use another engine, or say that they stay: "
                 f"quantize.modules={{{odd[-1].split('.')[-1]}: skip}}"
             )
@@ -158,7 +158,7 @@ class Autoround(CheckpointEngine):
         from qpipe.hf.tokenizer import read_tokenizer
 
         torch.set_num_threads(task.threads)
-        made = AutoRound(
+        quantizer = AutoRound(
             str(task.source),
             read_tokenizer(task.source).tokenizer,
             scheme=params.format if params.gguf else _scheme(params),
@@ -175,7 +175,7 @@ class Autoround(CheckpointEngine):
             device_map="cuda:0" if torch.cuda.is_available() else "cpu",
             enable_torch_compile=False,
         )
-        made.quantize_and_save(output_dir=str(folder), format=params.format)
+        quantizer.quantize_and_save(output_dir=str(folder), format=params.format)
 
 
 def _scheme(params: AutoroundParams) -> dict[str, Any]:

@@ -31,10 +31,10 @@ class Bitsandbytes(CheckpointEngine):
     EXTRA = "bnb"
 
     @classmethod
-    def allow(cls, params: BitsandbytesParams, asked: Target) -> None:
+    def allow(cls, params: BitsandbytesParams, target: Target) -> None:
         """Raises RecipeError for experts."""
         instead = "quantize=rtn, quantize=gptq or quantize=gguf"
-        unsupported.refuse_experts("bitsandbytes", asked.quantized, instead)
+        unsupported.refuse_experts("bitsandbytes", target.quantized, instead)
 
     def make(self, params: BitsandbytesParams, task: Task) -> Mapping[str, Json]:
         """A module is packed as soon as its weights are read."""

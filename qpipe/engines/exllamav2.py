@@ -44,10 +44,10 @@ class ExllamaParams(Exl2Params):
 
     @field_validator("measurement")
     @classmethod
-    def _named(cls, given: str | None) -> str | None:
-        if given is not None and not given.endswith(".json"):
-            raise ValueError(f"{given}: a measurement is exllamav2's measurement.json")
-        return given
+    def _named(cls, value: str | None) -> str | None:
+        if value is not None and not value.endswith(".json"):
+            raise ValueError(f"{value}: a measurement is exllamav2's measurement.json")
+        return value
 
 
 class _Exllama(IsolatedEngine):
@@ -105,8 +105,8 @@ class Exl2Measure(_Exllama):
     ) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (calibration)."""
         self.refuse(params, work)
-        found = self._work("measure", work, {}, None)
-        return {"calibration_tokens": found["tokens"], "tools": found["tools"]}
+        result = self._work("measure", work, {}, None)
+        return {"calibration_tokens": result["tokens"], "tools": result["tools"]}
 
 
 class Exl2(_Exllama):
@@ -125,12 +125,12 @@ class Exl2(_Exllama):
         if measurement is not None and not (measurement / MEASUREMENT).is_file():
             raise DataError(f"quantize.measurement: the file must be named {MEASUREMENT}")
         wishes = {"bits": params.bits, "head_bits": params.head_bits}
-        found = self._work("quantize", work, wishes, measurement)
+        result = self._work("quantize", work, wishes, measurement)
         quantization = transformers4_config.quantization(work.out)
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, quantization, dtype="fp16")
         wish = checkpoint_engine.wish(
             self.tool, params, checkpoint_engine.read_target(params, work)
         )
-        made = checkpoint_engine.facts(work.out, source=source, wish=wish)
-        return made.adding(calibration_tokens=found["tokens"], tools=found["tools"])
+        facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
+        return facts.adding(calibration_tokens=result["tokens"], tools=result["tools"])

@@ -108,7 +108,7 @@ def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
 
     source = gguf_engine.source(*tasks[0])
     file = source if isinstance(source, Path) else None
-    made: list[tuple[ModelFacts, list[str]]] = []  # notes come until all is written
+    results: list[tuple[ModelFacts, list[str]]] = []  # notes come until all is written
     files: list[stream.OutputFile] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
@@ -118,15 +118,15 @@ def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
         if file is not None and finished and split.named(file.name) is None:
             link(file, out)
             try_to_load(out)
-            made.append((file_facts(file), notes))
+            results.append((file_facts(file), notes))
             continue
         prepared = read(file) if file is not None and finished else _prepared(params, work, source)
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
-        made.append((model_facts(**prepared.facts), notes))
+        results.append((model_facts(**prepared.facts), notes))
     if files:
         stream.write(files, threads=tasks[0][1].threads)
-    return [facts.adding(notes=notes) for facts, notes in made]
+    return [facts.adding(notes=notes) for facts, notes in results]
 
 
 def _report(work: base.Work, done: int, total: int) -> None:
@@ -137,7 +137,7 @@ def _finished(params: NativeParams, file: Path) -> bool:
     """True if nothing about a GGUF file is to be changed."""
     from qpipe.gguf import split
 
-    return not params.wanted().changes(split.read(file).file_type)
+    return not params.type_request().changes(split.read(file).file_type)
 
 
 def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) -> FilePlan:
@@ -145,7 +145,7 @@ def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) 
 
     return prepare(
         source,
-        params.wanted(),
+        params.type_request(),
         imatrix=gguf_engine.imatrix(order),
         provenance=gguf_engine.provenance(params, order, NativeGguf.fingerprint(params)),
     )

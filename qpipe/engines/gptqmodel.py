@@ -104,7 +104,7 @@ class _Gptqmodel(CheckpointEngine):
             model = GPTQModel.load(str(task.source), wishes)
         going_on = _resuming(task) if resumable else nullcontext((None, 0))
         with mended(), _logs_aside(), going_on as (checkpoint, layers):
-            told = model.quantize(
+            log = model.quantize(
                 [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
                 batch_size=task.batch,
                 calibration_data_min_length=1,
@@ -116,7 +116,7 @@ class _Gptqmodel(CheckpointEngine):
         model.save(str(task.out))
         rename_output(task.out, task.source)
         _tidy(task)
-        return {**_told([row for rows in told.values() for row in rows], task),
+        return {**_log_facts([row for rows in log.values() for row in rows], task),
                 "resumed_layers": layers}  # fmt: skip
 
 
@@ -129,12 +129,12 @@ class GptqmodelGptq(_Gptqmodel):
     EXTRA = "gptq"
 
     @classmethod
-    def allow(cls, params: GptqmodelGptqParams, asked: Target) -> None:
+    def allow(cls, params: GptqmodelGptqParams, target: Target) -> None:
         """Raises RecipeError too for an output matrix that is not there, and for shapes that 3
         bits do not pack."""
-        super().allow(params, asked)
-        for name, shape in asked.quantized.items():
-            rule = asked.rules.get(name)
+        super().allow(params, target)
+        for name, shape in target.quantized.items():
+            rule = target.rules.get(name)
             bits = rule.bits if rule is not None and rule.bits is not None else params.bits
             if bits == 3 and any(side % _SIDE_OF_3_BITS for side in shape):
                 raise RecipeError(
@@ -142,7 +142,7 @@ class GptqmodelGptq(_Gptqmodel):
                     f"{_SIDE_OF_3_BITS} by {_SIDE_OF_3_BITS}; take 2, 4 or 8 bits, for this matrix "
                     f"alone by quantize.modules={{{name.split('.')[-1]}: 4}}"
                 )
-        if params.lm_head and OUTPUT not in asked.modules:
+        if params.lm_head and OUTPUT not in target.modules:
             raise _no_output("is its embeddings, or has another name")
 
     @classmethod
@@ -175,16 +175,16 @@ class GptqmodelAwq(_Gptqmodel):
     EXTRA = "awq"
 
     @classmethod
-    def allow(cls, params: GptqmodelAwqParams, asked: Target) -> None:
+    def allow(cls, params: GptqmodelAwqParams, target: Target) -> None:
         """Raises RecipeError too for rows that fill no words."""
-        for name, (rows, _) in asked.quantized.items():
+        for name, (rows, _) in target.quantized.items():
             if rows % _ROWS_OF_AWQ and not _LEFT_ALONE.search(name):
                 raise RecipeError(
                     f"quantize=awq: {name} has {rows} rows, and AWQ packs {_ROWS_OF_AWQ} together; "
                     f"leave it alone (quantize.modules={{{name.split('.')[-1]}: skip}}), or take "
                     "quantize=gptq"
                 )
-        super().allow(params, asked)
+        super().allow(params, target)
 
     def make(self, params: GptqmodelAwqParams, task: Task) -> Mapping[str, Json]:
         """Its own choice of a backend fails without an accelerator; torch does everywhere."""
@@ -291,18 +291,18 @@ def _tidy(task: Task) -> None:
     """
     (task.out / "quant_log.csv").unlink(missing_ok=True)
     stored = read_tensors(task.out)
-    left = sorted(name for name in task.modules if f"{name}.weight" in stored)
+    plain = sorted(name for name in task.modules if f"{name}.weight" in stored)
     for path in (task.out / "quantize_config.json", task.out / "config.json"):
         fields = json.loads(path.read_bytes())
         quantization = fields.get("quantization_config", fields)
         quantization.get("meta", {}).pop("offload_to_disk_path", None)
-        if quantization["quant_method"] == "awq" and left:
+        if quantization["quant_method"] == "awq" and plain:
             quantization.pop("dynamic", None)
-            quantization["modules_to_not_convert"] = left
+            quantization["modules_to_not_convert"] = plain
         path.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
 
 
-def _told(rows: list[Mapping[str, str]], task: Task) -> dict[str, Json]:
+def _log_facts(rows: list[Mapping[str, str]], task: Task) -> dict[str, Json]:
     """The mean loss of all modules, and those that saw fewer tokens than there are."""
     losses = [float(row["loss"]) for row in rows if _is_number(row.get("loss"))]
     short = [
@@ -310,15 +310,15 @@ def _told(rows: list[Mapping[str, str]], task: Task) -> dict[str, Json]:
         for row in rows
         if _is_number(row.get("samples")) and float(row["samples"]) < task.tokens
     ]
-    found: dict[str, Json] = {"modules": len(rows), "modules_short_of_tokens": [*short]}
+    facts: dict[str, Json] = {"modules": len(rows), "modules_short_of_tokens": [*short]}
     if losses:
-        found["mean_loss"] = sum(losses) / len(losses)
+        facts["mean_loss"] = sum(losses) / len(losses)
     if short:
-        found["notes"] = [
+        facts["notes"] = [
             f"{len(short)} modules saw fewer than the {task.tokens} calibration tokens, such as "
             f"{short[0]}: give more text"
         ]
-    return found
+    return facts
 
 
 def _is_number(text: object) -> bool:

@@ -39,7 +39,7 @@ class LlamaQuantizeParams(gguf_engine.GgufParams):
     @model_validator(mode="after")
     def _rules_are_heard(self) -> LlamaQuantizeParams:
         # llama_tensor_get_type asks for them only where the name's default is a quantized type.
-        if self.tensor_types and not self.wanted().ftype.quantized:
+        if self.tensor_types and not self.type_request().ftype.quantized:
             raise ValueError(
                 f"tensor_types: {PROGRAM} does not hear of them for type {self.type}; set engine "
                 "to native, or a quantized type"
@@ -87,7 +87,7 @@ class LlamaQuantize(Engine):
         if why := self.check():
             raise EngineMissingError(why)
         source, out = only_file(work.inputs["model"], suffix=".gguf"), work.out / GGUF_FILE
-        if not params.wanted().changes(str(file_facts(source).format)):
+        if not params.type_request().changes(str(file_facts(source).format)):
             link(source, out)
             return file_facts(source).adding(notes=_opened(out))
         prepared = _prepared(params, work)
@@ -117,7 +117,7 @@ def _prepared(params: LlamaQuantizeParams, order: base.Order) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
     source = only_file(order.inputs["model"], suffix=".gguf")
-    return prepare(source, params.wanted(), imatrix=gguf_engine.imatrix(order))
+    return prepare(source, params.type_request(), imatrix=gguf_engine.imatrix(order))
 
 
 def _options(
@@ -140,9 +140,9 @@ def _options(
 def _named(params: LlamaQuantizeParams, prepared: FilePlan) -> Iterator[str]:
     from qpipe.gguf.quantize import is_published_so
 
-    wanted = params.wanted()
+    request = params.type_request()
     for output in prepared.outputs:
-        if wanted.names(output.name) or is_published_so(output):
+        if request.names(output.name) or is_published_so(output):
             yield f"^{re.escape(output.name)}$={output.type.name}\n"
 
 
@@ -170,11 +170,11 @@ def _quantize(arguments: list[str | Path | int], work: base.Work, prepared: File
 
 
 def _progress(work: base.Work, total: int) -> Callable[[str], None]:
-    def told(line: str) -> None:
+    def on_line(line: str) -> None:
         if match := re.match(r"\[\s*(\d+)/\s*\d+\]", line):
             work.progress(int(match[1]), total, "tensors")
 
-    return told
+    return on_line
 
 
 def _check_room(prepared: FilePlan, out: Path) -> None:

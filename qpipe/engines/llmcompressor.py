@@ -77,12 +77,12 @@ class _Llmcompressor(CheckpointEngine):
     PACKAGES = ("llmcompressor", "compressed-tensors", "torch", "transformers")
 
     @classmethod
-    def allow(cls, params: Any, asked: Target) -> None:
+    def allow(cls, params: Any, target: Target) -> None:
         """Raises RecipeError for groups that rows do not fill, and for rules for experts that it
         knows by other names."""
-        super().allow(params, asked)
-        ruled = [name for name in asked.rules if ".experts." in name]
-        if ruled and asked.config.get("model_type") in _NAMES:
+        super().allow(params, target)
+        ruled = [name for name in target.rules if ".experts." in name]
+        if ruled and target.config.get("model_type") in _NAMES:
             raise RecipeError(
                 f"quantize.modules: llmcompressor knows {ruled[0]} by another name, and cannot "
                 "follow a rule for it; take the rule out, or use quantize=gguf with "
@@ -176,10 +176,10 @@ class LlmcompressorInt8(_Llmcompressor):
     EXTRA = "int8"
 
     @classmethod
-    def allow(cls, params: LlmcompressorInt8Params, asked: Target) -> None:
+    def allow(cls, params: LlmcompressorInt8Params, target: Target) -> None:
         """Raises RecipeError for experts."""
-        super().allow(params, asked)
-        if any(".experts." in name for name in asked.quantized):
+        super().allow(params, target)
+        if any(".experts." in name for name in target.quantized):
             raise RecipeError(
                 "model.source: transformers 5.17 cannot read back experts of which each weight is "
                 "a byte; use quantize=rtn quantize.bits=8, or quantize=gguf"
@@ -224,7 +224,7 @@ def _weights(bits: int, size: int, *, sym: bool) -> dict[str, Any]:
 
 def _groups(task: Task, weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """A group of modules for each distinct rule, the last for all that have none."""
-    found: dict[str, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
     named: dict[ModuleRule, list[str]] = {}
     for name, rule in task.rules.items():
         if not rule.skip:
@@ -236,11 +236,11 @@ def _groups(task: Task, weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]
             sym=weights["symmetric"],
         )
         extra = {"actorder": weights["actorder"]} if "actorder" in weights else {}
-        found[f"group_{len(found)}"] = {"targets": _exactly(names), "weights": {**own, **extra}}
+        groups[f"group_{len(groups)}"] = {"targets": _exactly(names), "weights": {**own, **extra}}
     others = [name for name in task.modules if name not in task.rules]
     targets = _exactly(others) if named else ["Linear"]
-    found[f"group_{len(found)}"] = {"targets": targets, "weights": dict(weights)}
-    return found
+    groups[f"group_{len(groups)}"] = {"targets": targets, "weights": dict(weights)}
+    return groups
 
 
 def _ignored(task: Task) -> list[str]:

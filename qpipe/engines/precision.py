@@ -64,10 +64,10 @@ class Cast(base.Stage):
         folder = order.inputs.get("checkpoint") or (config and config.parent)
         if folder is None or params.dtype == "source":
             return
-        if (said := unsupported.quantization_settings(folder)) is not None:
+        if (settings := unsupported.quantization_settings(folder)) is not None:
             raise CheckpointError(
-                f"quantize.dtype={params.dtype}: model.source is quantized already ({said.words}), "
-                f"and packed weights have no other precision; {AS_IT_IS}"
+                f"quantize.dtype={params.dtype}: model.source is quantized already ("
+                f"{settings.words}), and packed weights have no other precision; {AS_IT_IS}"
             )
 
     def run(self, params: CastParams, work: base.Work) -> ModelFacts:

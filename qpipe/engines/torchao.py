@@ -28,10 +28,10 @@ class Torchao(CheckpointEngine):
     EXTRA = "int8"
 
     @classmethod
-    def allow(cls, params: TorchaoParams, asked: Target) -> None:
+    def allow(cls, params: TorchaoParams, target: Target) -> None:
         """Raises RecipeError for experts."""
         instead = "quantize=rtn quantize.bits=8, quantize=gptq or quantize=gguf"
-        unsupported.refuse_experts("torchao", asked.quantized, instead)
+        unsupported.refuse_experts("torchao", target.quantized, instead)
 
     def make(self, params: TorchaoParams, task: Task) -> Mapping[str, Json]:
         """Rounds while it loads."""

@@ -31,10 +31,10 @@ class _Tensor:
     type: GGMLType = GGMLType.F16
 
 
-def bits(wanted: TypeRequest) -> float:
+def bits(request: TypeRequest) -> float:
     """Bits per weight of Llama 3.1 8B's matrices. Raises RecipeError for what cannot be stored."""
     tensors = list(_tensors())
-    types = forecast(tensors, _MODEL, wanted).types
+    types = forecast(tensors, _MODEL, request).types
     size = sum(types[tensor.name].tensor_bytes(tensor.shape) for tensor in tensors)
     return 8 * size / sum(math.prod(tensor.shape) for tensor in tensors)
 

@@ -50,11 +50,11 @@ def read(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise _unusable(path, f"is no YAML ({' '.join(str(reason).split())[:300]})") from None
-    return _taken(card, path) if isinstance(card, dict) else {}
+    return _card_fields(card, path) if isinstance(card, dict) else {}
 
 
-def _unusable(path: Path, what: str) -> errors.CheckpointError:
-    return errors.CheckpointError(f"{path}: the front matter {what}; correct or remove the file")
+def _unusable(path: Path, problem: str) -> errors.CheckpointError:
+    return errors.CheckpointError(f"{path}: the front matter {problem}; correct or remove the file")
 
 
 def _head(path: Path) -> bytes:
@@ -107,16 +107,16 @@ class _CardLoader(yamlbounds.Loader):
         return super().compose_node(parent, index)
 
 
-def _taken(card: Mapping[Any, Any], path: Path) -> dict[str, Any]:
+def _card_fields(card: Mapping[Any, Any], path: Path) -> dict[str, Any]:
     """The fields that gguf-py looks at, each of a type that it can have."""
-    found = {name: card[name] for name in (*_ALL_TEXTS, *_LISTS, *_MODELS) if name in card}
-    for name, value in found.items():
+    fields = {name: card[name] for name in (*_ALL_TEXTS, *_LISTS, *_MODELS) if name in card}
+    for name, value in fields.items():
         if not all(map(_is_scalar, _entries(name, value))):
-            what = "text" if name in _ALL_TEXTS else "a list of texts"
-            raise _unusable(path, f"has {errors.quoted(value)} as {name!r}, not {what}")
-    if isinstance(found.get("license"), list):
-        found["license"] = list(map(str, found["license"]))
-    return found
+            kind = "text" if name in _ALL_TEXTS else "a list of texts"
+            raise _unusable(path, f"has {errors.quoted(value)} as {name!r}, not {kind}")
+    if isinstance(fields.get("license"), list):
+        fields["license"] = list(map(str, fields["license"]))
+    return fields
 
 
 def _entries(name: str, value: Any) -> list[Any]:

@@ -58,18 +58,18 @@ def read_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 
 def _weight_map(index: Path) -> dict[str, str]:
-    found = jsonfile.load(index).get("weight_map")
-    if not isinstance(found, dict) or not found:
+    weight_map = jsonfile.load(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
         raise errors.CheckpointError(
             f"{index}: field 'weight_map' is no object {{tensor: file}}; download it again"
         )
-    for tensor, name in found.items():
+    for tensor, name in weight_map.items():
         if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]+\.safetensors", name):
             raise errors.CheckpointError(
                 f"{index}: field 'weight_map' puts tensor {quoted(tensor)} into {quoted(name)}, "
                 "which is no name of a safetensors file beside it; download it again"
             )
-    return found
+    return weight_map
 
 
 def weight_file_names(folder: Path) -> list[str]:

@@ -63,10 +63,10 @@ class Config:
         """True if the field is there and not null."""
         return self.fields.get(field) is not None
 
-    def bad(self, field: str, wanted: str) -> errors.CheckpointError:
-        """The error for a field that should have been ``wanted``."""
+    def bad(self, field: str, expected: str) -> errors.CheckpointError:
+        """The error for a field that should have been ``expected``."""
         return errors.CheckpointError(
-            f"{self.path}: field {field!r} is {self._shown(field)}, not {wanted}; "
+            f"{self.path}: field {field!r} is {self._shown(field)}, not {expected}; "
             "correct it or download the checkpoint again"
         )
 

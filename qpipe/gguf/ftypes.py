@@ -64,10 +64,8 @@ def file_type(name: str) -> FileType:
     try:
         return FILE_TYPES[ALIASES.get(upper, upper)]
     except KeyError:
-        known = errors.nearest(upper, FILE_TYPES)
-        raise errors.RecipeError(
-            f"{name!r} is no quantization that qpipe writes; {known}"
-        ) from None
+        hint = errors.nearest(upper, FILE_TYPES)
+        raise errors.RecipeError(f"{name!r} is no quantization that qpipe writes; {hint}") from None
 
 
 def name_of(number: object) -> str:

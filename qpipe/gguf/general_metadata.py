@@ -41,8 +41,8 @@ def description(
     writer = gguf.GGUFWriter(None, arch)
     writer.add_type(gguf.GGUFType.MODEL)
     meta.set_gguf_meta_model(writer)
-    found = writer.kv_data[0].items()
-    return {key: _encoded(item) for key, item in found if item.value != []}
+    entries = writer.kv_data[0].items()
+    return {key: _encoded(item) for key, item in entries if item.value != []}
 
 
 def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
@@ -50,7 +50,7 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     if architecture.sizes is not None:
         return architecture.sizes(config, dims)
     arch = architecture.name
-    found = {
+    fields = {
         f"{arch}.block_count": values.u32(dims.layers),
         f"{arch}.context_length": values.u32(config.integer("max_position_embeddings")),
         f"{arch}.embedding_length": values.u32(dims.hidden),
@@ -58,16 +58,16 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
         f"{arch}.attention.head_count": values.u32(dims.heads),
         f"{arch}.attention.head_count_kv": values.u32(dims.kv_heads),
     }
-    found |= rope.parameters(arch, config)
+    fields |= rope.parameters(arch, config)
     epsilon = values.f32(config.positive("rms_norm_eps"))
-    found[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon
+    fields[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon
     if dims.experts:
-        found[f"{arch}.expert_count"] = values.u32(dims.experts)
-        found[f"{arch}.expert_used_count"] = values.u32(config.integer("num_experts_per_tok"))
+        fields[f"{arch}.expert_count"] = values.u32(dims.experts)
+        fields[f"{arch}.expert_used_count"] = values.u32(config.integer("num_experts_per_tok"))
     if architecture.head_dim_default or config.has("head_dim"):
-        found[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
-        found[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
-    return found
+        fields[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
+        fields[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
+    return fields
 
 
 def _weights(outputs: Sequence[OutputTensor]) -> tuple[int, int, int, int]:

@@ -23,8 +23,8 @@ def _library() -> ctypes.CDLL:
     """The loaded library with its signatures set; `EngineMissingError` where there is none."""
     spec = importlib.util.find_spec("xllamacpp")
     folders = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
-    for found in (path for folder in folders for path in sorted(folder.glob("xllamacpp*.so"))):
-        library = ctypes.CDLL(str(found))
+    for path in (path for folder in folders for path in sorted(folder.glob("xllamacpp*.so"))):
+        library = ctypes.CDLL(str(path))
         if not hasattr(library, "ggml_quantize_chunk"):
             continue
         library.ggml_quantize_init.argtypes = [ctypes.c_int]
@@ -93,7 +93,7 @@ def quantize(
 def valid(data: npt.NDArray[np.uint8], kind: GGMLType) -> bool:
     """True if every scale in ``data`` is finite (ggml-quants.c, ggml_validate_row_data)."""
     contiguous = np.ascontiguousarray(data)
-    found = _library().ggml_validate_row_data(
+    is_valid = _library().ggml_validate_row_data(
         kind.number, contiguous.ctypes.data, contiguous.nbytes
     )
-    return bool(found)
+    return bool(is_valid)

@@ -58,19 +58,19 @@ class IMatrix:
         None where there are none. Raises `DataError` for a wrong number of them, but for token
         embeddings: they are looked up, not multiplied with, and llama-quantize lets them pass.
         """
-        found = self.weights.get(name)
-        if found is None:
+        weights = self.weights.get(name)
+        if weights is None:
             return None
         matrices = shape[-3] if len(shape) > 2 else 1
-        if found.size != matrices * shape[-1]:
+        if weights.size != matrices * shape[-1]:
             if category_of(name) is Category.EMBEDDING:
                 return None
             raise errors.DataError(
-                f"{self.path}: {found.size} weights for tensor {errors.quoted(name)}, which has "
+                f"{self.path}: {weights.size} weights for tensor {errors.quoted(name)}, which has "
                 f"{matrices} × {shape[-1]} columns; the importance matrix is another "
                 "model's: make it anew"
             )
-        return found.reshape(matrices, shape[-1])
+        return weights.reshape(matrices, shape[-1])
 
     def metadata(self) -> values.Metadata:
         """The metadata that llama-quantize notes of it in the quantized file, but names without
@@ -89,14 +89,14 @@ def read(path: Path) -> IMatrix:
     with open_file(path, errors.DataError) as file:
         magic = file.read(4)
     with np.errstate(all="ignore"):  # what is no finite number is named below
-        found = _gguf(reader.read(path)) if magic == reader.MAGIC else _legacy(path)
-    for name, weights in found.weights.items():
+        matrix = _gguf(reader.read(path)) if magic == reader.MAGIC else _legacy(path)
+    for name, weights in matrix.weights.items():
         if not np.isfinite(weights).all():
             raise errors.DataError(
                 f"{path}: a weight for tensor {errors.quoted(name)} is no finite number; "
                 "make it anew"
             )
-    return found
+    return matrix
 
 
 def _gguf(file: GGUFFile) -> IMatrix:
@@ -121,12 +121,12 @@ def _gguf(file: GGUFFile) -> IMatrix:
                 f"{file.path}: {sums.size} sums of tensor {errors.quoted(name)} do not divide "
                 f"among {counts.size} counts; make it anew"
             )
-        seen = counts > 0
+        reached = counts > 0
         rows = np.ones((counts.size, sums.size // counts.size), np.float32)
-        rows[seen] = sums.reshape(rows.shape)[seen] / counts[seen, None]
+        rows[reached] = sums.reshape(rows.shape)[reached] / counts[reached, None]
         weights[name] = rows.reshape(-1)
-        if not seen.all():
-            unseen[name] = tuple(int(i) for i in np.flatnonzero(~seen))
+        if not reached.all():
+            unseen[name] = tuple(int(i) for i in np.flatnonzero(~reached))
     listed = tuple(str(name) for name in datasets) if isinstance(datasets, list) else ()
     return IMatrix(file.path, weights, listed, chunks, unseen)
 
@@ -143,9 +143,9 @@ def _names(file: GGUFFile) -> set[str]:
 def _floats(file: GGUFFile, name: str) -> Floats:
     tensor: Tensor | None = file.tensors.get(name)
     if tensor is None or tensor.type is not GGMLType.F32:
-        what = "is missing" if tensor is None else f"is {tensor.type.name} instead of F32"
+        problem = "is missing" if tensor is None else f"is {tensor.type.name} instead of F32"
         raise errors.DataError(
-            f"{file.path}: tensor {errors.quoted(name)} {what}; make the file anew"
+            f"{file.path}: tensor {errors.quoted(name)} {problem}; make the file anew"
         )
     return file.data(tensor).view("<f4").reshape(-1).astype(np.float32)
 
@@ -190,9 +190,9 @@ class _DatParser:
     def ended(self) -> bool:
         return self.at == len(self.data)
 
-    def broken(self, what: str) -> errors.DataError:
+    def broken(self, problem: str) -> errors.DataError:
         return errors.DataError(
-            f"{self.path}: no importance matrix, neither GGUF nor .dat: {what}; "
+            f"{self.path}: no importance matrix, neither GGUF nor .dat: {problem}; "
             "give a file that llama-imatrix wrote"
         )
 

@@ -33,15 +33,15 @@ def weighted(
     Raises `RecipeError` or `DataError` for tensors whose type needs weights that are not there,
     `DataError` where the matrix fits another model.
     """
-    found = [_weighted(output, weights) for output in outputs]
-    lacking = [output for output in found if output.imatrix is None and _needs(output, ftype)]
+    tensors = [_weighted(output, weights) for output in outputs]
+    lacking = [output for output in tensors if output.imatrix is None and _needs(output, ftype)]
     if lacking and weights is None:
         raise errors.RecipeError(
             f"{ftype.name} makes tensor {lacking[0].name!r} {lacking[0].type.name}, which is "
             "garbage without an importance matrix: name one as quantize.imatrix, or choose another "
             "type"
         )
-    heard = [output for output in found if _listens(output)]
+    heard = [output for output in tensors if _listens(output)]
     if weights is not None and heard and all(output.imatrix is None for output in heard):
         raise errors.DataError(
             f"{weights.path}: no entry for any of the {len(heard)} tensors to be quantized, such "
@@ -49,28 +49,28 @@ def weighted(
         )
     if lacking and weights is not None:
         raise _unmeasured(lacking, weights, ftype)
-    return found
+    return tensors
 
 
 def notes(outputs: Sequence[OutputTensor], weights: IMatrix) -> tuple[str, ...]:
     """Notes of what ``weights`` lacks for tensors that would use it, by name."""
     heard = [output for output in outputs if _listens(output)]
     bare = [output.name for output in heard if output.imatrix is None]
-    found = []
+    sentences = []
     if bare:
-        found.append(
+        sentences.append(
             f"imatrix: {len(bare)} of {len(heard)} tensors have no entry and were quantized "
             f"without: {', '.join(bare)}"
         )
     for output in heard:
         if output.imatrix is not None and output.name in weights.unseen:
             unseen = weights.unseen[output.name]
-            found.append(
+            sentences.append(
                 f"imatrix: no calibration token reached {len(unseen)} of "
                 f"{len(output.imatrix)} matrices of {output.name}, which weigh all columns alike: "
                 f"{', '.join(map(str, unseen))}"
             )
-    return tuple(found)
+    return tuple(sentences)
 
 
 def _listens(output: OutputTensor) -> bool:

@@ -123,8 +123,8 @@ def _notes(file: GGUFFile) -> list[str]:
         choice = mixture.forecast(ordered, model, mixture.TypeRequest.of(file.file_type))
     except errors.QpipeError:  # no file of llama-quantize's, so its name tells nothing of types
         return []
-    made = tuple(f for f in choice.fallbacks if file.tensors[f.name].type is f.given)
-    return list(replace(choice, fallbacks=made).notes())
+    fallbacks = tuple(f for f in choice.fallbacks if file.tensors[f.name].type is f.substitute)
+    return list(replace(choice, fallbacks=fallbacks).notes())
 
 
 def _count(file: GGUFFile, key: str) -> int | None:
@@ -175,11 +175,11 @@ def _checkpoint(folder: Path) -> dict[str, Any]:
     architectures = config.get("architectures") or [config.get("model_type")]
     if not _are_names(architectures):
         raise opened.config.bad("architectures", "a list of names")
-    found = _safetensors(folder, list(opened.tensors.values()))
+    summary = _safetensors(folder, list(opened.tensors.values()))
     if quantization is not None:  # packed tensors: their elements are no weights
-        found |= {"parameters": None, "bits_per_weight": None}
+        summary |= {"parameters": None, "bits_per_weight": None}
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
-    return found | {
+    return summary | {
         "architecture": architectures[0],
         "file_type": _name(method) or _dtype(opened.config),
         "context_length": _positions(opened.config),
@@ -229,7 +229,7 @@ def _tokenizer(folder: Path) -> dict[str, Any] | None:
     files = [n for n in ("tokenizer.model", "tokenizer.json") if is_file(folder / n)]
     if not files:
         return None
-    found: dict[str, Any] = {"files": files}
+    summary: dict[str, Any] = {"files": files}
     if "tokenizer.json" in files:
         model = jsonfile.load(folder / "tokenizer.json").get("model")
         if isinstance(model, dict):
@@ -239,8 +239,8 @@ def _tokenizer(folder: Path) -> dict[str, Any] | None:
                     f"{folder / 'tokenizer.json'}: model.vocab is {errors.quoted(vocab)}, "
                     "no list of tokens; download it again"
                 )
-            found |= {"model": model.get("type"), "tokens": len(vocab)}
-    return found
+            summary |= {"model": model.get("type"), "tokens": len(vocab)}
+    return summary
 
 
 def _safetensors(path: Path, tensors: list[StoredTensor]) -> dict[str, Any]:
@@ -277,10 +277,10 @@ def sizes(entries: Iterable[TensorSummary], file_bytes: int) -> dict[str, Any]:
 
 def types(entries: Iterable[TensorSummary]) -> dict[str, dict[str, int]]:
     """Tensors by type, the type with most bytes first."""
-    found: dict[str, dict[str, int]] = {}
+    totals: dict[str, dict[str, int]] = {}
     for entry in entries:
-        total = found.setdefault(entry.type, {"tensors": 0, "parameters": 0, "bytes": 0})
+        total = totals.setdefault(entry.type, {"tensors": 0, "parameters": 0, "bytes": 0})
         total["tensors"] += 1
         total["parameters"] += math.prod(entry.shape)
         total["bytes"] += entry.bytes
-    return dict(sorted(found.items(), key=lambda item: (-item[1]["bytes"], item[0])))
+    return dict(sorted(totals.items(), key=lambda item: (-item[1]["bytes"], item[0])))

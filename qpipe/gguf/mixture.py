@@ -124,12 +124,12 @@ def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
 
 @dataclass(frozen=True)
 class Fallback:
-    """A matrix whose rows of ``row`` weights became ``given`` in place of ``wanted``."""
+    """A matrix whose rows of ``row`` weights became ``substitute`` in place of ``default``."""
 
     name: str
     row: int
-    wanted: GGMLType
-    given: GGMLType
+    default: GGMLType
+    substitute: GGMLType
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ class Choice:
 def _fallback_note(fallbacks: Sequence[Fallback], *, matrices: int) -> str:
     """One sentence on all of them, of a file of so many matrices; llama-quantize warns of each, and
     of their number (src/llama-quant.cpp, tensor_type_fallback)."""
-    pairs = dict.fromkeys((f.wanted.name, f.given.name) for f in fallbacks)
-    stand_ins = ", ".join(f"{given} in place of {wanted}" for wanted, given in pairs)
+    pairs = dict.fromkeys((f.default.name, f.substitute.name) for f in fallbacks)
+    stand_ins = ", ".join(f"{substitute} in place of {default}" for default, substitute in pairs)
     return (
         f"{len(fallbacks)} of {matrices} matrices have rows of {_either(f.row for f in fallbacks)} "
-        f"weights, no multiple of {_either(f.wanted.block for f in fallbacks)}: {stand_ins}"
+        f"weights, no multiple of {_either(f.default.block for f in fallbacks)}: {stand_ins}"
     )
 
 
@@ -164,7 +164,7 @@ def _either(numbers: Iterable[int]) -> str:
 def choose(
     tensors: Sequence[Typed],
     model: Hyperparameters,
-    wanted: TypeRequest,
+    request: TypeRequest,
     *,
     has_imatrix: bool = False,
 ) -> Choice:
@@ -173,32 +173,32 @@ def choose(
     Raises `RecipeError` for a wish that changes nothing (it is a typing error) or cannot be
     stored, `CheckpointError` for an expert whose name lacks its layer.
     """
-    chooser = _Chooser(tensors, model, wanted, has_imatrix=has_imatrix)
+    chooser = _Chooser(tensors, model, request, has_imatrix=has_imatrix)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
     chooser.check_used()
     return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
 
 
-def forecast(tensors: Sequence[Typed], model: Hyperparameters, wanted: TypeRequest) -> Choice:
+def forecast(tensors: Sequence[Typed], model: Hyperparameters, request: TypeRequest) -> Choice:
     """`choose` for a model that may be another: wishes that none of its tensors hears are none."""
-    chooser = _Chooser(tensors, model, wanted, has_imatrix=False)
+    chooser = _Chooser(tensors, model, request, has_imatrix=False)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
     return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
 
 
-def fallback(wanted: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
-    """``wanted``, or what takes its place in rows of this length (tensor_type_fallback).
+def fallback(kind: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
+    """``kind``, or what takes its place in rows of this length (tensor_type_fallback).
 
     Raises `RecipeError`, blaming the tensor ``name``, for a type that nothing can replace.
     """
-    if wanted.fits(n_per_row):
-        return wanted
-    if wanted.block > 32 and wanted not in _FALLBACKS:
+    if kind.fits(n_per_row):
+        return kind
+    if kind.block > 32 and kind not in _FALLBACKS:
         raise errors.RecipeError(
-            f"tensor {name!r} cannot be {wanted.name}: its rows of {n_per_row} weights are no "
-            f"multiple of {wanted.block}, and no other type stands in; choose one in tensor_types"
+            f"tensor {name!r} cannot be {kind.name}: its rows of {n_per_row} weights are no "
+            f"multiple of {kind.block}, and no other type stands in; choose one in tensor_types"
         )
-    smaller = _FALLBACKS.get(wanted, wanted)
+    smaller = _FALLBACKS.get(kind, kind)
     return smaller if smaller.fits(n_per_row) else GGMLType.F16
 
 
@@ -228,15 +228,15 @@ class _Chooser:
         self,
         tensors: Iterable[Typed],
         model: Hyperparameters,
-        wanted: TypeRequest,
+        request: TypeRequest,
         *,
         has_imatrix: bool,
     ) -> None:
         self.model = model
-        self.wanted = wanted
+        self.request = request
         names = [tensor.name for tensor in tensors]
-        output = wanted.output
-        self.standard = Rules(wanted.ftype, model, names, has_imatrix=has_imatrix, output=output)
+        output = request.output
+        self.standard = Rules(request.ftype, model, names, has_imatrix=has_imatrix, output=output)
         self.used: set[str] = set()
         self.overruled: dict[str, str] = {}
         self.fallbacks: list[Fallback] = []
@@ -246,7 +246,7 @@ class _Chooser:
         if not quantizable(tensor.name, tensor.shape, arch=self.model.arch):
             return tensor.type
         self.matrices += 1
-        matching = [rule for rule in self.wanted.rules if rule[0].search(tensor.name)]
+        matching = [rule for rule in self.request.rules if rule[0].search(tensor.name)]
         own = self._own(tensor, named=bool(matching))
         patterns = [pattern.pattern for pattern, _ in matching]
         if own is not None:
@@ -260,25 +260,25 @@ class _Chooser:
             self.overruled |= dict.fromkeys(earlier, f"tensor_types[{last!r}], which comes later,")
             return self._fitting(matching[-1][1], tensor, f"tensor_types[{last!r}]")
         kind = self._unnamed(tensor)
-        given = fallback(kind, tensor.shape[-1], name=tensor.name)
-        if given != kind:
-            self.fallbacks.append(Fallback(tensor.name, tensor.shape[-1], kind, given))
-        return given
+        actual = fallback(kind, tensor.shape[-1], name=tensor.name)
+        if actual != kind:
+            self.fallbacks.append(Fallback(tensor.name, tensor.shape[-1], kind, actual))
+        return actual
 
     def _own(self, tensor: Typed, *, named: bool) -> tuple[str, GGMLType] | None:
         """The field of the recipe that is about this tensor alone, and what it says."""
         category = category_of(tensor.name)
         # A rule may name this large separate table.
         second = tensor.name == "per_layer_token_embd.weight" and named
-        if category is Category.EMBEDDING and self.wanted.embedding and not second:
-            return "token_embedding_type", self.wanted.embedding
-        if category is Category.OUTPUT and self.wanted.output:
-            return "output_tensor_type", self.wanted.output
+        if category is Category.EMBEDDING and self.request.embedding and not second:
+            return "token_embedding_type", self.request.embedding
+        if category is Category.OUTPUT and self.request.output:
+            return "output_tensor_type", self.request.output
         return None
 
     def _unnamed(self, tensor: Typed) -> GGMLType:
-        if self.wanted.pure or not self.wanted.ftype.quantized:
-            return self.wanted.ftype.default
+        if self.request.pure or not self.request.ftype.quantized:
+            return self.request.ftype.default
         if self.model.tied and category_of(tensor.name) is Category.EMBEDDING:
             self.used.add("output_tensor_type")
         return self.standard.type_of(tensor.name, tensor.shape)
@@ -293,16 +293,16 @@ class _Chooser:
 
     def check_used(self) -> None:
         """Raise for wishes that no tensor heard."""
-        if self.wanted.output and "output_tensor_type" not in self.used:
+        if self.request.output and "output_tensor_type" not in self.used:
             raise errors.RecipeError(
                 "output_tensor_type has no effect: the model has no tensor 'output.weight', its "
                 "embeddings serve twice; say token_embedding_type instead"
             )
-        if self.wanted.embedding and "token_embedding_type" not in self.used:
+        if self.request.embedding and "token_embedding_type" not in self.used:
             raise errors.RecipeError(
                 "token_embedding_type has no effect: the model has no tensor 'token_embd.weight'"
             )
-        for pattern, _ in self.wanted.rules:
+        for pattern, _ in self.request.rules:
             if pattern.pattern in self.used:
                 continue
             where = f"tensor_types[{pattern.pattern!r}]"

@@ -80,17 +80,17 @@ def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -
     if why := problem():
         raise errors.EngineMissingError(f"{DISTRIBUTION}: {why}")
     opened = require_readable(source)
-    said: list[str] = []
+    output: list[str] = []
     partial = out.with_name(out.name + ".partial")
     try:
         with _shown(source, name) as folder:
             command = _command(folder, partial, outtype.lower())
             command += ["--no-mtp"] if lacks_mtp(opened) else []
-            program.run(command, name=_tool(), env=_environment(folder), on_line=said.append)
+            program.run(command, name=_tool(), env=_environment(folder), on_line=output.append)
         _require_scores(source, partial)
         partial.replace(out)
     except ProgramError as error:
-        raise refusal(source, _reason(said, error.last)) from None
+        raise refusal(source, _reason(output, error.last)) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -108,18 +108,18 @@ def require_readable(source: Path) -> Checkpoint:
     return opened
 
 
-def _require_scores(source: Path, made: Path) -> None:
+def _require_scores(source: Path, file: Path) -> None:
     """Raise `CheckpointError` for a SentencePiece vocabulary whose pieces are all worth the same.
 
     So the converter writes it where tokenizer.json alone is there (gguf-py/gguf/vocab.py,
     LlamaHfVocab, 0.94.0): llama.cpp then joins letters from left to right, and splits most texts
     otherwise than the model was trained on.
     """
-    found = reader.read(made).metadata
-    if values.decode(found.get("tokenizer.ggml.model", values.string(""))) != "llama":
+    fields = reader.read(file).metadata
+    if values.decode(fields.get("tokenizer.ggml.model", values.string(""))) != "llama":
         return
-    kinds = values.decode(found["tokenizer.ggml.token_type"])
-    scores = values.decode(found["tokenizer.ggml.scores"])
+    kinds = values.decode(fields["tokenizer.ggml.token_type"])
+    scores = values.decode(fields["tokenizer.ggml.scores"])
     assert isinstance(kinds, list) and isinstance(scores, list)
     worth = [s for s, kind in zip(scores, kinds, strict=True) if kind == TokenType.NORMAL]
     if len(worth) > 1 and len(set(worth)) == 1:
@@ -181,12 +181,12 @@ def _tool() -> str:
     return f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
 
 
-def _reason(said: list[str], last: str) -> str:
+def _reason(output: list[str], last: str) -> str:
     """The last line, or where an exception without words was raised."""
     if re.fullmatch(r"\w+(Error|Exception):?", last.strip()) is None:
         return last
-    places = [i for i, line in enumerate(said) if line.lstrip().startswith("File ")]
-    code = said[places[-1] + 1].strip() if places and places[-1] + 1 < len(said) else ""
+    places = [i for i, line in enumerate(output) if line.lstrip().startswith("File ")]
+    code = output[places[-1] + 1].strip() if places and places[-1] + 1 < len(output) else ""
     return f"{last.strip(': ')} at {code!r}" if code else last
 
 

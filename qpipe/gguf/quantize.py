@@ -63,24 +63,24 @@ def prepare(
     an importance matrix where there is none; `CheckpointError` for a source that is damaged or
     already quantized; `DataError` for an unusable importance matrix.
     """
-    wanted = TypeRequest.of(ftype) if isinstance(ftype, str) else ftype
+    request = TypeRequest.of(ftype) if isinstance(ftype, str) else ftype
     if isinstance(source, Path):
-        given = read(source)
+        plan = read(source)
     else:
-        given = replace(
+        plan = replace(
             source, outputs=[replace(output, via=output.type) for output in source.outputs]
         )
-        if not wanted.changes(source.file_type):
+        if not request.changes(source.file_type):
             return source
     weights = None if imatrix is None else matrices.read(imatrix)
-    typed, notes = _typed(given, wanted, weights)
-    outputs = imatrix_use.weighted(typed, weights, wanted.ftype)
+    typed, notes = _typed(plan, request, weights)
+    outputs = imatrix_use.weighted(typed, weights, request.ftype)
     return FilePlan(
-        given.architecture,
-        wanted.ftype.name,
-        _metadata(given.metadata, wanted.ftype, weights) | _noted(provenance or {}),
+        plan.architecture,
+        request.ftype.name,
+        _metadata(plan.metadata, request.ftype, weights) | _noted(provenance or {}),
         outputs,
-        given.notes + notes + (() if weights is None else imatrix_use.notes(outputs, weights)),
+        plan.notes + notes + (() if weights is None else imatrix_use.notes(outputs, weights)),
     )
 
 
@@ -96,18 +96,18 @@ def read(source: Path) -> FilePlan:
 
 
 def _typed(
-    given: FilePlan, wanted: TypeRequest, weights: IMatrix | None
+    plan: FilePlan, request: TypeRequest, weights: IMatrix | None
 ) -> tuple[list[OutputTensor], tuple[str, ...]]:
     """The tensors to write, in llama-quantize's order, each with its type; notes on types."""
-    ordered = by_layer(given.outputs)
-    model = Hyperparameters.of(given.metadata, given.types)
-    choice = mixture.choose(ordered, model, wanted, has_imatrix=weights is not None)
-    kept = {
+    ordered = by_layer(plan.outputs)
+    model = Hyperparameters.of(plan.metadata, plan.types)
+    choice = mixture.choose(ordered, model, request, has_imatrix=weights is not None)
+    published = {
         output.name: output.type
         for output in ordered
-        if is_published_so(output) and not wanted.names(output.name)
+        if is_published_so(output) and not request.names(output.name)
     }
-    chosen = {**choice.types, **kept}
+    chosen = {**choice.types, **published}
     for output in ordered:
         if chosen[output.name] != output.type and output.type not in types.FLOATS:
             raise errors.CheckpointError(
@@ -115,7 +115,7 @@ def _typed(
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
     typed = [replace(output, type=chosen[output.name]) for output in ordered]
-    return typed, (*choice.notes(), *_kept(kept))
+    return typed, (*choice.notes(), *_published_note(published))
 
 
 def is_published_so(output: OutputTensor) -> bool:
@@ -123,12 +123,12 @@ def is_published_so(output: OutputTensor) -> bool:
     return output.type is GGMLType.MXFP4 and "_exps." in output.name
 
 
-def _kept(kept: Mapping[str, GGMLType]) -> tuple[str, ...]:
-    if not kept:
+def _published_note(published: Mapping[str, GGMLType]) -> tuple[str, ...]:
+    if not published:
         return ()
     return (
-        f"{len(kept)} tensors of experts are MXFP4 in the source and stayed so, for quantizing "
-        "twice loses more than either",
+        f"{len(published)} tensors of experts are MXFP4 in the source and stayed so, for "
+        "quantizing twice loses more than either",
     )
 
 
@@ -136,11 +136,11 @@ def _metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None)
     """The source's metadata with the two keys that llama-quantize sets moved to the end, and
     what it notes of the importance matrix."""
     dropped = {"general.quantization_version", "general.file_type", "general.alignment"}
-    kept = {key: value for key, value in source.items() if key not in dropped}
-    kept["general.quantization_version"] = values.u32(QUANTIZATION_VERSION)
-    kept["general.file_type"] = values.u32(ftype.number)
+    fields = {key: value for key, value in source.items() if key not in dropped}
+    fields["general.quantization_version"] = values.u32(QUANTIZATION_VERSION)
+    fields["general.file_type"] = values.u32(ftype.number)
     noted = {} if weights is None else weights.metadata()
-    return {key: value for key, value in kept.items() if key not in noted} | noted
+    return {key: value for key, value in fields.items() if key not in noted} | noted
 
 
 def _noted(provenance: Mapping[str, str]) -> values.Metadata:

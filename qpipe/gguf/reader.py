@@ -119,8 +119,8 @@ def read(path: Path) -> GGUFFile:
 _AGAIN = "download or convert it again"
 
 
-def _broken(path: Path, what: str, fix: str) -> errors.CheckpointError:
-    return errors.CheckpointError(f"{path}: not a usable GGUF file: {what}; {fix}")
+def _broken(path: Path, problem: str, fix: str) -> errors.CheckpointError:
+    return errors.CheckpointError(f"{path}: not a usable GGUF file: {problem}; {fix}")
 
 
 class _HeaderParser:
@@ -150,12 +150,12 @@ class _HeaderParser:
             raise _broken(self.path, f"it starts with {magic!r} instead of {MAGIC!r}", _AGAIN)
         version, n_tensors, n_values = struct.unpack_from("<IQQ", self.buffer, 4)
         if version not in VERSIONS:
-            what = f"it has version {version}; versions 2 and 3, little endian, can be read"
-            raise _broken(self.path, what, "convert the model again with a current tool")
-        for count, what in ((n_tensors, "tensors"), (n_values, "metadata fields")):
+            problem = f"it has version {version}; versions 2 and 3, little endian, can be read"
+            raise _broken(self.path, problem, "convert the model again with a current tool")
+        for count, items in ((n_tensors, "tensors"), (n_values, "metadata fields")):
             if count > MAX_ENTRIES:
-                what = f"it claims {count:,} {what}; at most {MAX_ENTRIES:,} are read"
-                raise _broken(self.path, what, _AGAIN)
+                problem = f"it claims {count:,} {items}; at most {MAX_ENTRIES:,} are read"
+                raise _broken(self.path, problem, _AGAIN)
         self.at = 24
         return version, n_tensors, n_values
 
@@ -171,8 +171,8 @@ class _HeaderParser:
             if key in metadata:
                 raise _broken(self.path, f"metadata {quoted(key)} appears twice", _AGAIN)
             if self.at > MAX_METADATA:
-                what = f"its metadata takes more than {MAX_METADATA:,} bytes"
-                raise _broken(self.path, what, "leave out what is no metadata of a model")
+                problem = f"its metadata takes more than {MAX_METADATA:,} bytes"
+                raise _broken(self.path, problem, "leave out what is no metadata of a model")
             metadata[key] = bytes(self.buffer[start : self.at])
         return metadata
 
@@ -188,8 +188,10 @@ class _HeaderParser:
         try:
             return name, shape, types.BY_NUMBER[kind], offset
         except KeyError:
-            what = f"tensor {quoted(name)} has the unknown type number {kind}"
-            raise _broken(self.path, what, "a newer version of qpipe or gguf may know it") from None
+            problem = f"tensor {quoted(name)} has the unknown type number {kind}"
+            raise _broken(
+                self.path, problem, "a newer version of qpipe or gguf may know it"
+            ) from None
 
     def _placed(
         self, entries: list[tuple[str, tuple[int, ...], GGMLType, int]], metadata: values.Metadata
@@ -202,18 +204,18 @@ class _HeaderParser:
             if name in tensors:
                 raise _broken(self.path, f"tensor {quoted(name)} appears twice", _AGAIN)
             if 0 in shape or not kind.fits(shape[-1]):
-                what = f"tensor {quoted(name)} of type {kind.name} cannot have the shape {shape}"
-                raise _broken(self.path, what, _AGAIN)
+                problem = f"tensor {quoted(name)} of type {kind.name} cannot have the shape {shape}"
+                raise _broken(self.path, problem, _AGAIN)
             nbytes = kind.tensor_bytes(shape)
             if offset != expected:
                 where = f"byte {offset} of the data instead of {expected}"
-                what = f"tensor {quoted(name)} starts at {where}"
-                raise _broken(self.path, what, _AGAIN)
+                problem = f"tensor {quoted(name)} starts at {where}"
+                raise _broken(self.path, problem, _AGAIN)
             if start + offset + nbytes > len(self.buffer):
                 needed = f"{start + offset}–{start + offset + nbytes}"
                 ends = f"but the file ends after {len(self.buffer)}"
-                what = f"tensor {quoted(name)} needs bytes {needed}, {ends}"
-                raise _broken(self.path, what, _AGAIN)
+                problem = f"tensor {quoted(name)} needs bytes {needed}, {ends}"
+                raise _broken(self.path, problem, _AGAIN)
             tensors[name] = Tensor(name, shape, kind, start + offset, nbytes)
             expected = _padded(offset + nbytes, alignment)
         return tensors
@@ -228,7 +230,7 @@ class _HeaderParser:
             )
         return value
 
-    def _string(self, what: str) -> str:
+    def _string(self, label: str) -> str:
         (size,) = self._unpack("<Q")
         end = self.at + size
         if end > len(self.buffer):
@@ -237,7 +239,7 @@ class _HeaderParser:
         try:
             return raw.decode()
         except UnicodeDecodeError:
-            raise _broken(self.path, f"{what} is no UTF-8: {raw[:32]!r}", _AGAIN) from None
+            raise _broken(self.path, f"{label} is no UTF-8: {raw[:32]!r}", _AGAIN) from None
 
     def _unpack(self, layout: str) -> tuple[int, ...]:
         unpacked = struct.unpack_from(layout, self.buffer, self.at)

@@ -26,14 +26,14 @@ def parameters(arch: str, config: Config) -> values.Metadata:
     """The ``ARCH.rope.*`` keys."""
     rope = _section(config)
     kind = rope.fields["rope_type"]
-    found: values.Metadata = {}
+    fields: values.Metadata = {}
     if kind in ("linear", "yarn"):
-        found |= _scaling(f"{arch}.rope.scaling", str(kind), rope)
-    found[f"{arch}.rope.freq_base"] = values.f32(rope.positive("rope_theta"))
+        fields |= _scaling(f"{arch}.rope.scaling", str(kind), rope)
+    fields[f"{arch}.rope.freq_base"] = values.f32(rope.positive("rope_theta"))
     local = config.section("rope_parameters").section("sliding_attention")
     if local.fields:
-        found[f"{arch}.rope.freq_base_swa"] = values.f32(local.positive("rope_theta"))
-    return found
+        fields[f"{arch}.rope.freq_base_swa"] = values.f32(local.positive("rope_theta"))
+    return fields
 
 
 def tensors(config: Config, head_dim: int) -> dict[str, npt.NDArray[np.float32]]:
@@ -72,19 +72,19 @@ def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
 
 
 def _section(config: Config) -> Config:
-    given = config.section("rope_parameters")
-    return given.section("full_attention") if given.has("full_attention") else given
+    parameters = config.section("rope_parameters")
+    return parameters.section("full_attention") if parameters.has("full_attention") else parameters
 
 
 def _scaling(prefix: str, kind: str, rope: Config) -> values.Metadata:
-    found = {
+    fields = {
         f"{prefix}.type": values.string(kind),
         f"{prefix}.factor": values.f32(rope.positive("factor")),
     }
     if kind == "yarn":
         original = values.u32(rope.integer("original_max_position_embeddings"))
-        found[f"{prefix}.original_context_length"] = original
+        fields[f"{prefix}.original_context_length"] = original
         for option, key in _YARN_OPTIONS.items():
             if rope.has(option):
-                found[f"{prefix}.{key}"] = values.f32(rope.positive(option))
-    return found
+                fields[f"{prefix}.{key}"] = values.f32(rope.positive(option))
+    return fields

@@ -59,12 +59,12 @@ def same(one: StoredTensor, other: StoredTensor) -> bool:
     """True if two tensors hold the same bytes; reads them only as far as they do."""
     if (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
-    with one.path.open("rb") as left, other.path.open("rb") as right:
-        left.seek(one.offset)
-        right.seek(other.offset)
+    with one.path.open("rb") as first, other.path.open("rb") as second:
+        first.seek(one.offset)
+        second.seek(other.offset)
         for at in range(0, one.nbytes, _CHUNK):
             length = min(_CHUNK, one.nbytes - at)
-            if left.read(length) != right.read(length):
+            if first.read(length) != second.read(length):
                 return False
     return True
 
@@ -101,8 +101,8 @@ def _raw_header(path: Path) -> tuple[dict[str, Any], int, int]:
             "the repository's folder"
         )
     if text is None:
-        what = f"its header claims {length} bytes, the file has {size}"
-        raise _broken(path, what if len(prefix) == 8 else f"it is only {size} bytes long")
+        problem = f"its header claims {length} bytes, the file has {size}"
+        raise _broken(path, problem if len(prefix) == 8 else f"it is only {size} bytes long")
     try:
         return jsonfile.parse(text), 8 + length, size
     except jsonfile.DuplicateKeyError as error:
@@ -176,7 +176,7 @@ def _check_layout(path: Path, tensors: list[StoredTensor], start: int, size: int
         raise _broken(path, f"{size - expected} bytes follow the last tensor")
 
 
-def _broken(path: Path, what: str) -> errors.CheckpointError:
+def _broken(path: Path, problem: str) -> errors.CheckpointError:
     return errors.CheckpointError(
-        f"{path}: not a usable safetensors file: {what}; download it again"
+        f"{path}: not a usable safetensors file: {problem}; download it again"
     )

@@ -70,8 +70,8 @@ def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
     """
     notes: list[str] = []
     if rules.local is None:
-        given, notes = _given(config, rules)
-        rope: Mapping[str, Any] = _checked(given, config, rules, notes)
+        effective, notes = _effective(config, rules)
+        rope: Mapping[str, Any] = _checked(effective, config, rules, notes)
     else:
         full, local = _layered(config, rules)
         rope = {
@@ -89,27 +89,27 @@ def check_theta(config: Config, theta: float) -> None:
         raise rope.unfit("rope_theta", _always(f"{theta:g}"))
 
 
-def _given(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
+def _effective(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
     """The section that counts, completed by what stands at the top of the config."""
     scaling, parameters = config.section("rope_scaling"), config.section("rope_parameters")
     section = scaling if scaling.fields else parameters
     for name in _LAYERED:
         if name in section.fields:
             raise section.bad(name, "absent: this architecture has one RoPE for all layers")
-    given = _completed(section, config, rules.theta)
+    effective = _completed(section, config, rules.theta)
     if not (scaling.fields and parameters.fields):
-        return given, []
+        return effective, []
     other = _completed(parameters, config, rules.theta)
-    if given.fields == other.fields:
-        return given, []
-    said = scaling.has("rope_theta") or config.has("rope_theta")
-    if not said and given.fields["rope_theta"] != other.fields["rope_theta"]:
+    if effective.fields == other.fields:
+        return effective, []
+    has_theta = scaling.has("rope_theta") or config.has("rope_theta")
+    if not has_theta and effective.fields["rope_theta"] != other.fields["rope_theta"]:
         raise errors.CheckpointError(
             f"{config.path}: field 'rope_scaling' stands beside 'rope_parameters', whose "
             f"rope_theta {other.fields['rope_theta']} is then lost: transformers takes "
             "rope_scaling alone; put all of it into rope_parameters"
         )
-    return given, [
+    return effective, [
         f"{config.path.name}: rope_scaling counts, rope_parameters beside it does not, as "
         "transformers reads them"
     ]
@@ -139,8 +139,8 @@ def _layered(config: Config, rules: Scalings) -> tuple[Config, Config]:
     full, local = (dict(parameters.section(name).fields) for name in _LAYERED)
     full |= config.section("rope_scaling").fields
     local.setdefault("rope_theta", config.fields.get("rope_local_base_freq", rules.local))
-    kept = ("rope_theta", "partial_rotary_factor")
-    top = Config(config.path, {name: config.fields.get(name) for name in kept})
+    shared = ("rope_theta", "partial_rotary_factor")
+    top = Config(config.path, {name: config.fields.get(name) for name in shared})
     return (
         _completed(Config(config.path, full), top, rules.theta),
         _completed(Config(config.path, local), top, rules.theta),
@@ -181,14 +181,14 @@ def _check_yarn(rope: Config) -> None:
     if rope.fields.get("truncate", True) is not True:
         raise rope.unfit("truncate", _always("true"))
     implied = _attention(factor, 1.0)
-    asked, name = implied, "attention_factor"
+    attention, name = implied, "attention_factor"
     if rope.has(name):
-        asked = rope.positive(name)
+        attention = rope.positive(name)
     elif rope.fields.get("mscale") and rope.fields.get("mscale_all_dim"):
         name = "mscale"
-        asked = _attention(factor, rope.positive(name))
-        asked /= _attention(factor, rope.positive("mscale_all_dim"))
-    if not math.isclose(asked, implied, rel_tol=1e-6):
+        attention = _attention(factor, rope.positive(name))
+        attention /= _attention(factor, rope.positive("mscale_all_dim"))
+    if not math.isclose(attention, implied, rel_tol=1e-6):
         raise rope.unfit(
             name, _always(f"the attention factor {implied:.6g}, which follows from the factor")
         )
@@ -206,8 +206,8 @@ def _check_llama3(rope: Config) -> None:
         raise rope.bad("high_freq_factor", "more than low_freq_factor")
 
 
-def _always(what: str) -> str:
-    return f"llama.cpp computes {what} whatever a file says{OTHER_METHODS}"
+def _always(computation: str) -> str:
+    return f"llama.cpp computes {computation} whatever a file says{OTHER_METHODS}"
 
 
 def _unsupported(rope: Config, config: Config, rules: Scalings) -> errors.CheckpointError:
@@ -234,5 +234,5 @@ def _partial(rope: Config, rules: Scalings) -> errors.CheckpointError:
 def _converter_writes(rope: Config, config: Config) -> bool:
     """True if llama.cpp's converter gives such a scaling as transformers computes it: it knows no
     factors but those that follow from the lengths of the context (conversion/phi.py)."""
-    known = set(rope.fields) <= _OPTIONS["longrope"]
-    return known and config.has(_ORIGINAL)
+    plain = set(rope.fields) <= _OPTIONS["longrope"]
+    return plain and config.has(_ORIGINAL)

@@ -103,16 +103,16 @@ def _joined(files: list[GGUFFile]) -> GGUFFile:
                 )
             tensors[tensor.name] = replace(tensor, path=file.path)
     first = files[0]
-    wanted = _number(first, TENSORS)
-    if wanted is not None and wanted != len(tensors):
+    count = _number(first, TENSORS)
+    if count is not None and count != len(tensors):
         raise errors.CheckpointError(
             f"{first.path}: the {len(files)} parts hold {len(tensors)} tensors, and the first says "
-            f"{wanted}; download the parts again"
+            f"{count}; download the parts again"
         )
     metadata = {key: value for key, value in first.metadata.items() if key not in _OWN}
     return replace(first, metadata=metadata, tensors=tensors)
 
 
 def _number(file: GGUFFile, key: str) -> int | None:
-    found = values.decode(file.metadata[key], limit=1) if key in file.metadata else None
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
+    value = values.decode(file.metadata[key], limit=1) if key in file.metadata else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

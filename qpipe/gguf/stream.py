@@ -134,9 +134,9 @@ class _Variant:
         return same and (self.output.type, self.output.via) == (output.type, output.via)
 
 
-def _variants(wanted: Iterable[tuple[_OpenFile, OutputTensor]]) -> list[_Variant]:
+def _variants(outputs: Iterable[tuple[_OpenFile, OutputTensor]]) -> list[_Variant]:
     kinds: list[_Variant] = []
-    for file, output in wanted:
+    for file, output in outputs:
         kind = next((kind for kind in kinds if kind.serves(output)), None)
         if kind is None:
             kinds.append(_Variant(output, [file]))

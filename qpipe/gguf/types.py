@@ -87,5 +87,5 @@ def parse_type(name: str, *, where: str) -> GGMLType:
     try:
         return GGMLType[name.upper()]
     except KeyError:
-        known = errors.nearest(name.upper(), GGMLType.__members__)
-        raise errors.RecipeError(f"{where}: {name!r} is no ggml tensor type; {known}") from None
+        hint = errors.nearest(name.upper(), GGMLType.__members__)
+        raise errors.RecipeError(f"{where}: {name!r} is no ggml tensor type; {hint}") from None

@@ -39,27 +39,27 @@ def weights(names: Collection[str], listed: Collection[str] | None) -> list[str]
     or its parts, as llama.cpp's converter finds them. Raises AmbiguousError for two sets, and
     IncompleteError for parts that are not all there.
     """
-    found = sorted(name for name in names if fnmatch(name, "model*.safetensors"))
+    files = sorted(name for name in names if fnmatch(name, "model*.safetensors"))
     if listed is not None:
-        if SINGLE in found and SINGLE not in listed:
+        if SINGLE in files and SINGLE not in listed:
             raise AmbiguousError(_two(SINGLE, [*listed], f"the files in {INDEX}"))
         return sorted(listed)
     parts: dict[str, list[str]] = {}
-    for name in found:
+    for name in files:
         if match := _PART.fullmatch(name):
             parts.setdefault(match[1], []).append(name)
-    if parts and SINGLE in found:
+    if parts and SINGLE in files:
         raise AmbiguousError(_two(SINGLE, next(iter(parts.values())), "parts without an index"))
     if len(parts) > 1:
         first, second, *_ = parts.values()
         raise AmbiguousError(_two(first[0], second, "parts of another number"))
-    return _whole(*next(iter(parts.items()))) if parts else found
+    return _whole(*next(iter(parts.items()))) if parts else files
 
 
-def _two(one: str, others: Collection[str], what: str) -> str:
+def _two(one: str, others: Collection[str], description: str) -> str:
     return (
-        f"holds two sets of weights, {one} and {what} ({', '.join(sorted(others)[:2])}, …), and "
-        "tools differ in which they read; remove the set that is out of date"
+        f"holds two sets of weights, {one} and {description} ({', '.join(sorted(others)[:2])}, …), "
+        "and tools differ in which they read; remove the set that is out of date"
     )
 
 
@@ -68,12 +68,12 @@ def _whole(total: str, names: Collection[str]) -> list[str]:
 
     Counted up to what is there: the number is a name's, and may be any.
     """
-    wanted = (f"model-{i:0{len(total)}d}-of-{total}.safetensors" for i in itertools.count(1))
-    found = list(itertools.takewhile(set(names).__contains__, wanted))
-    if str(len(found)).zfill(len(total)) != total:
-        missing = f"model-{len(found) + 1:0{len(total)}d}-of-{total}.safetensors"
+    expected = (f"model-{i:0{len(total)}d}-of-{total}.safetensors" for i in itertools.count(1))
+    files = list(itertools.takewhile(set(names).__contains__, expected))
+    if str(len(files)).zfill(len(total)) != total:
+        missing = f"model-{len(files) + 1:0{len(total)}d}-of-{total}.safetensors"
         raise IncompleteError(missing, total.lstrip("0") or "0")
-    return found
+    return files
 
 
 def instead(names: Collection[str]) -> str:

@@ -19,8 +19,8 @@ def layers(config: Config) -> list[str] | None:
     kinds = config.fields.get("layer_types")
     if kinds is None:
         return None
-    known = isinstance(kinds, list) and all(kind in (FULL, SLIDING) for kind in kinds)
-    if not known or len(kinds) != config.integer("num_hidden_layers"):
+    valid = isinstance(kinds, list) and all(kind in (FULL, SLIDING) for kind in kinds)
+    if not valid or len(kinds) != config.integer("num_hidden_layers"):
         raise config.bad("layer_types", f"{FULL} or {SLIDING} for each layer")
     return [str(kind) for kind in kinds]
 

@@ -108,11 +108,11 @@ class TransformersBackend(Closable):
         with torch.inference_mode():
             for at in range(0, n_windows, step):
                 tokens = torch.from_numpy(windows[at : at + step, :-1].astype(np.int64))
-                found = model(
+                output = model(
                     input_ids=tokens.to(self._loaded.device), use_cache=False, logits_to_keep=rows
                 ).logits
                 # A model that does not know `logits_to_keep` gives them all.
-                for index, block in enumerate(found[:, -rows:].float().cpu().numpy()):
+                for index, block in enumerate(output[:, -rows:].float().cpu().numpy()):
                     yield at + index, first, block
 
     def close(self) -> None:

@@ -33,16 +33,18 @@ _PARTS = (".qweight", ".qzeros", ".scales")
 _WITHOUT_LAYERS = ("mpt",)
 
 
-def needs_gptqmodel(folder: Path, said: QuantizationSettings) -> bool:
+def needs_gptqmodel(folder: Path, settings: QuantizationSettings) -> bool:
     """True if GPTQModel has to read the checkpoint, and not transformers."""
-    if said.method not in ("gptq", "awq"):
+    if settings.method not in ("gptq", "awq"):
         return False
-    if said.method == "gptq" and (said.fields.get("dynamic") or said.fields.get("lm_head")):
+    if settings.method == "gptq" and (
+        settings.fields.get("dynamic") or settings.fields.get("lm_head")
+    ):
         return True
     names = [name for name, _ in _matrices(folder)]
     if any(_EXPERT.search(name) for name in names):
         return True
-    if said.method == "awq" or said.fields.get("modules_in_block_to_quantize"):
+    if settings.method == "awq" or settings.fields.get("modules_in_block_to_quantize"):
         return False  # the first has a list of plain modules, the second is one of packed ones
     alone = read_object(folder / CONFIG).get("model_type") in _WITHOUT_LAYERS
     return alone or any(_PLAIN.search(name) for name in names)
@@ -91,25 +93,25 @@ def _refuse_gaps(folder: Path, model: Any) -> None:
 
     The order of columns (g_idx) is only there to be read where they were reordered (desc_act).
     """
-    said = read_settings(folder, read_object(folder / CONFIG))
-    ordered = said is not None and said.fields.get("desc_act") is True
+    settings = read_settings(folder, read_object(folder / CONFIG))
+    ordered = settings is not None and settings.fields.get("desc_act") is True
     parts = (*_PARTS, *((".g_idx",) if ordered else ()))
-    asked = {name for name in model.state_dict() if name.endswith(parts)}
-    if missing := sorted(asked - set(_names(folder))):
+    required = {name for name in model.state_dict() if name.endswith(parts)}
+    if missing := sorted(required - set(_names(folder))):
         raise CheckpointError(
             f"{folder}: the checkpoint lacks {len(missing)} parts of packed matrices that its "
             f"config.json asks for, such as {missing[0]}; get or make it again"
         )
 
 
-def kernel(said: QuantizationSettings) -> dict[str, Any]:
+def kernel(settings: QuantizationSettings) -> dict[str, Any]:
     """The option of ``from_pretrained`` for a checkpoint of 4 bits on a CPU: torch's plain kernel,
     in float32; none for others, which have it anyway.
 
     By the fused one (gptqmodel 7.6.0, torch_aten_kernel.py) the negative log-likelihood of a small
     model was off by 0.003 nats, its scales in float16 being rounded to bfloat16.
     """
-    fields, method = said.fields, said.method
+    fields, method = settings.fields, settings.method
     if method not in ("gptq", "awq") or fields.get("bits", fields.get("w_bit")) != 4:
         return {}
     from transformers import AwqConfig, GPTQConfig

@@ -24,7 +24,7 @@ _PLAIN = {"eager", "sdpa"}
 def refuse_code(config: Mapping[str, Any], path: Path) -> None:
     """Raise CheckpointError for a field of ``config``, read from ``path``, that names code to be
     fetched and run."""
-    for field, value in _asked(config):
+    for field, value in _wishes(config):
         if not isinstance(value, str) or not re.fullmatch(r"[\w|]+", value):
             raise CheckpointError(
                 f"{path}: field {field!r} is {value!r}, which would fetch code and run it; a "
@@ -39,7 +39,7 @@ def wants_package(config: Mapping[str, Any], path: Path) -> bool:
     Raises CheckpointError as `refuse_code`.
     """
     refuse_code(config, path)
-    return bool({str(value) for field, value in _asked(config) if "attn" in field} - _PLAIN)
+    return bool({str(value) for field, value in _wishes(config) if "attn" in field} - _PLAIN)
 
 
 def without(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,11 +65,11 @@ def _is_wish(name: str) -> bool:
     return re.sub(r"^_|_internal$", "", name) in _FIELDS
 
 
-def _asked(config: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+def _wishes(config: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
     """The (dotted field, value) of each wish, those of parts of the model included."""
     for name, value in config.items():
         field = f"{at}{name}"
         if _is_wish(name) and value is not None:
             yield field, value
         elif isinstance(value, Mapping):
-            yield from _asked(value, f"{field}.")
+            yield from _wishes(value, f"{field}.")

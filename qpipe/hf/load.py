@@ -48,8 +48,8 @@ def quantization(folder: Path) -> str | None:
 
     Raises CheckpointError if there is no readable config.json.
     """
-    said = read_settings(folder, _config(folder))
-    return None if said is None else said.method or "unnamed"
+    settings = read_settings(folder, _config(folder))
+    return None if settings is None else settings.method or "unnamed"
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -70,16 +70,16 @@ def load(folder: Path, *, gguf_file: str | None = None) -> LoadedModel:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    said = None if gguf_file is not None else read_settings(folder, _config(folder))
-    method = None if said is None else said.method or "unnamed"
+    settings = None if gguf_file is not None else read_settings(folder, _config(folder))
+    method = None if settings is None else settings.method or "unnamed"
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if said is not None:
-        _refuse_unknown(folder, said)
+    if settings is not None:
+        _refuse_unknown(folder, settings)
     try:
-        if said is not None and gptqmodel.needs_gptqmodel(folder, said):
+        if settings is not None and gptqmodel.needs_gptqmodel(folder, settings):
             model, info = gptqmodel.load(folder, device=device), dict[str, Any]()
         else:
-            model, info = _read(folder, said, device=device, gguf_file=gguf_file)
+            model, info = _read(folder, settings, device=device, gguf_file=gguf_file)
     except ImportError as error:
         raise EngineMissingError(_missing(folder, method, error)) from error
     except (*_FOREIGN, SafetensorError) as error:
@@ -91,14 +91,14 @@ def load(folder: Path, *, gguf_file: str | None = None) -> LoadedModel:
     if method == "auto-round" and device == "cpu":
         # transformers refuses `float()` of a quantized model; what is left are scales in float16.
         torch.nn.Module.float(model)
-    if said is not None and device == "cpu" and precision.on_cpu(said) == precision.FLOAT32:
+    if settings is not None and device == "cpu" and precision.on_cpu(settings) == precision.FLOAT32:
         precision.widen(model)
     model.eval()
     return LoadedModel(model, method, str(model.dtype).removeprefix("torch."), device)
 
 
 def _read(
-    folder: Path, said: QuantizationSettings | None, *, device: str, gguf_file: str | None
+    folder: Path, settings: QuantizationSettings | None, *, device: str, gguf_file: str | None
 ) -> tuple[Any, dict[str, Any]]:
     """The model by transformers, and what it found missing or left over."""
     import torch
@@ -106,11 +106,11 @@ def _read(
 
     options: dict[str, Any] = {"gguf_file": gguf_file}
     if gguf_file is None:
-        options = _own_config(folder, said)
+        options = _own_config(folder, settings)
     options["dtype"] = torch.float32
-    if said is not None:
-        options |= gptqmodel.kernel(said) if device == "cpu" else {}
-        name = precision.on_cpu(said) if device == "cpu" else precision.STORED
+    if settings is not None:
+        options |= gptqmodel.kernel(settings) if device == "cpu" else {}
+        name = precision.on_cpu(settings) if device == "cpu" else precision.STORED
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained
     with warnings.catch_warnings():
@@ -138,56 +138,66 @@ def _compute_plainly(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _refuse_unknown(folder: Path, said: QuantizationSettings) -> None:
+def _refuse_unknown(folder: Path, settings: QuantizationSettings) -> None:
     """transformers computes a model that is quantized in a way unknown to it as if it were not."""
     import transformers
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
-    known = said.method in AUTO_QUANTIZATION_CONFIG_MAPPING or said.method == "bitsandbytes"
-    if not known:
+    supported = (
+        settings.method in AUTO_QUANTIZATION_CONFIG_MAPPING or settings.method == "bitsandbytes"
+    )
+    if not supported:
         raise CheckpointError(
-            f"{folder}: is quantized ({said.words}), which transformers {transformers.__version__} "
-            "does not compute; give the checkpoint before quantization"
+            f"{folder}: is quantized ({settings.words}), which transformers "
+            f"{transformers.__version__} does not compute; give the checkpoint before quantization"
         )
 
 
-def _own_config(folder: Path, said: QuantizationSettings | None) -> dict[str, Any]:
+def _own_config(folder: Path, settings: QuantizationSettings | None) -> dict[str, Any]:
     """The config where transformers would not find, or not understand, what config.json says."""
     from transformers import AutoConfig
 
     elsewhere = wants_package(_config(folder), folder / CONFIG)
-    read_settings = None if said is None else _own_settings(folder, said)
-    if read_settings is None and not elsewhere:
+    fields = None if settings is None else _own_settings(folder, settings)
+    if fields is None and not elsewhere:
         return {}
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if elsewhere:
         # The Auto class passes over its argument of that name where config.json has
         # _attn_implementation (5.17).
         config._attn_implementation = "sdpa"
-    if read_settings is not None:
-        config.quantization_config = read_settings
+    if fields is not None:
+        config.quantization_config = fields
     return {"config": config}
 
 
-def _own_settings(folder: Path, said: QuantizationSettings) -> dict[str, Any] | None:
+def _own_settings(folder: Path, settings: QuantizationSettings) -> dict[str, Any] | None:
     """The ``quantization_config`` that transformers needs; None if it is there already."""
-    found = said.for_transformers
-    if said.method == "auto-round" and said.fields.get("packing_format") == "auto_round:fp8":
+    fields = settings.for_transformers
+    if (
+        settings.method == "auto-round"
+        and settings.fields.get("packing_format") == "auto_round:fp8"
+    ):
         # The layout of method fp8; auto-round's own reader fails at groups of two numbers.
         names = ("activation_scheme", "weight_block_size")
         missing_weights.refuse_unscaled(folder)
-        found = {"quant_method": "fp8", **{n: said.fields[n] for n in names if n in said.fields}}
-    if said.method == "fp8":
+        fields = {
+            "quant_method": "fp8",
+            **{n: settings.fields[n] for n in names if n in settings.fields},
+        }
+    if settings.method == "fp8":
         missing_weights.refuse_unscaled(folder)
-    if found is None and said.method == "auto-round":
+    if fields is None and settings.method == "auto-round":
         precision.auto_round_in_float32()
-    return found
+    return fields
 
 
 def _missing(folder: Path, method: str | None, error: ImportError) -> str:
-    known = method is None or method in _EXTRAS
+    has_extra = method is None or method in _EXTRAS
     help_ = (
-        extras.command(_EXTRAS.get(method or "", "hf")) if known else "qpipe has no extra for it"
+        extras.command(_EXTRAS.get(method or "", "hf"))
+        if has_extra
+        else "qpipe has no extra for it"
     )
     return (
         f"{folder}: a checkpoint of method {method or 'none'} needs packages that are not here "

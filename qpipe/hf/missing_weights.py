@@ -24,10 +24,10 @@ def refuse(folder: Path, info: Mapping[str, Any]) -> None:
         "mismatched_keys": "has another shape for {} weights that its config.json asks for",
         "unexpected_keys": "has {} tensors that its config.json has no place for",
     }
-    found = {kind: [_name(item) for item in info.get(kind) or ()] for kind in kinds}
-    found["unexpected_keys"] = list(_meant(folder, found["unexpected_keys"]))
+    keys = {kind: [_name(item) for item in info.get(kind) or ()] for kind in kinds}
+    keys["unexpected_keys"] = list(_meant(folder, keys["unexpected_keys"]))
     for kind, words in kinds.items():
-        if names := sorted(found[kind]):
+        if names := sorted(keys[kind]):
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
             raise CheckpointError(
                 f"{folder}: the checkpoint {words.format(len(names))} ({shown}); transformers "
@@ -54,12 +54,12 @@ def _dtypes(folder: Path) -> dict[str, str]:
     """The data type of each tensor of the checkpoint, by name."""
     from safetensors import safe_open
 
-    found = {}
+    dtypes = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  no mapping
-                found[name] = str(file.get_slice(name).get_dtype())
-    return found
+                dtypes[name] = str(file.get_slice(name).get_dtype())
+    return dtypes
 
 
 def _name(item: Any) -> str:

@@ -14,13 +14,13 @@ from qpipe.hf.quantized import QuantizationSettings
 FLOAT32, BFLOAT16, STORED = "float32", "bfloat16", "auto"
 
 
-def on_cpu(said: QuantizationSettings) -> str:
+def on_cpu(settings: QuantizationSettings) -> str:
     """One of the names above; STORED is that of the checkpoint's other weights."""
-    if said.method == "compressed-tensors" and any(map(_is_micro, _groups(said.fields))):
+    if settings.method == "compressed-tensors" and any(map(_is_micro, _groups(settings.fields))):
         # compressed-tensors 0.19 gives bfloat16 out of four bits and out of scales that are powers
         # of two, whatever the model is in: "expected m1 and m2 to have the same dtype".
         return BFLOAT16
-    if said.method == "torchao" and _kind(said.fields).startswith(
+    if settings.method == "torchao" and _kind(settings.fields).startswith(
         ("Float8", "Intx", "Int8DynamicActivationIntx")
     ):
         # These tensors of torchao 0.18 have a precision of their own, in which they are multiplied.
@@ -63,7 +63,7 @@ def _groups(fields: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     groups = fields.get("config_groups")
     listed = list(groups.values()) if isinstance(groups, dict) else []
     weights = [group.get("weights") for group in listed if isinstance(group, dict)]
-    return [found for found in weights if isinstance(found, dict)]
+    return [group_weights for group_weights in weights if isinstance(group_weights, dict)]
 
 
 def _is_micro(weights: Mapping[str, Any]) -> bool:

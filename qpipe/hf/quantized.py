@@ -86,9 +86,9 @@ def read_settings(folder: Path, config: Mapping[str, Any]) -> QuantizationSettin
 
     Raises CheckpointError for settings that are no object.
     """
-    for where, found in _in_config(folder / CONFIG, config):
+    for where, section in _in_config(folder / CONFIG, config):
         return QuantizationSettings(
-            folder / CONFIG, where, _method(folder / CONFIG, where, found), found
+            folder / CONFIG, where, _method(folder / CONFIG, where, section), section
         )
     if not _is_packed(folder):
         return None
@@ -103,12 +103,12 @@ def read_settings(folder: Path, config: Mapping[str, Any]) -> QuantizationSettin
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``. Raises CheckpointError for a file that holds none."""
     try:
-        found = strict_json.load(path, CheckpointError)
+        contents = strict_json.load(path, CheckpointError)
     except CheckpointError as error:
         raise CheckpointError(f"{error}; give a whole checkpoint folder") from None
-    if not isinstance(found, dict):
+    if not isinstance(contents, dict):
         raise CheckpointError(f"{path}: holds no JSON object; give a whole checkpoint folder")
-    return found
+    return contents
 
 
 def _in_config(path: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -120,23 +120,25 @@ def _in_config(path: Path, config: Mapping[str, Any]) -> Iterator[tuple[str, Map
         "text_config.quantization_config": inner,
         "quantization": _of_mlx(config.get("quantization")),
     }
-    for where, found in candidates.items():
-        if found is None or found == {}:
+    for where, section in candidates.items():
+        if section is None or section == {}:
             continue
-        if not isinstance(found, dict):
-            raise CheckpointError(f"{path}: field {where!r} is {found!r:.60}, not an object")
-        yield where, found
+        if not isinstance(section, dict):
+            raise CheckpointError(f"{path}: field {where!r} is {section!r:.60}, not an object")
+        yield where, section
 
 
-def _of_mlx(found: object) -> object:
+def _of_mlx(section: object) -> object:
     """mlx-lm writes {"group_size", "bits"} under this name, and as ``quantization_config`` too."""
-    return found if isinstance(found, dict) and {"bits", "group_size"} <= found.keys() else None
+    return (
+        section if isinstance(section, dict) and {"bits", "group_size"} <= section.keys() else None
+    )
 
 
-def _method(path: Path, where: str, found: Mapping[str, Any]) -> str | None:
-    method = found.get("quant_method")
+def _method(path: Path, where: str, section: Mapping[str, Any]) -> str | None:
+    method = section.get("quant_method")
     if method is None:
-        return _unsaid(where, found)
+        return _implied_method(where, section)
     if not isinstance(method, str):
         named = f"{where}.quant_method" if where else "quant_method"
         raise CheckpointError(f"{path}: field {named!r} is {method!r:.60}, not a method's name")
@@ -144,13 +146,13 @@ def _method(path: Path, where: str, found: Mapping[str, Any]) -> str | None:
     return "compressed-tensors" if method == "sparseml" else method
 
 
-def _unsaid(where: str, found: Mapping[str, Any]) -> str | None:
+def _implied_method(where: str, section: Mapping[str, Any]) -> str | None:
     """Tools that wrote no ``quant_method``, by what they did write."""
-    if found.get("load_in_4bit") is True or found.get("load_in_8bit") is True:
+    if section.get("load_in_4bit") is True or section.get("load_in_8bit") is True:
         return "bitsandbytes"
     if where == "compression_config":
         return "compressed-tensors"
-    mlx = where.startswith("quantization") and {"bits", "group_size"} <= found.keys()
+    mlx = where.startswith("quantization") and {"bits", "group_size"} <= section.keys()
     return "mlx" if mlx else None
 
 

@@ -84,11 +84,13 @@ class _Bounded(ImmutableSandboxedEnvironment):
         tree = super()._parse(source, name, filename)
         for loop in tree.find_all(nodes.For):
             if loop.test is not None:
-                loop.test = nodes.And(_own("step", loop.lineno), loop.test).set_lineno(loop.lineno)
+                loop.test = nodes.And(_environment_call("step", loop.lineno), loop.test).set_lineno(
+                    loop.lineno
+                )
         for kind in (nodes.For, nodes.Macro, nodes.CallBlock):
             one: Any
             for one in tree.find_all(kind):
-                first = nodes.ExprStmt(_own("step", one.lineno))
+                first = nodes.ExprStmt(_environment_call("step", one.lineno))
                 one.body.insert(0, first.set_lineno(one.lineno))
         _replace_joins(tree)
         tree.set_environment(self)
@@ -118,10 +120,10 @@ def compiled(
     return render
 
 
-def _own(name: str, line: int, *arguments: nodes.Expr) -> nodes.Call:
-    made = nodes.Call(nodes.EnvironmentAttribute(name), [*arguments], [], None, None)
-    made.set_lineno(line)
-    return made
+def _environment_call(name: str, line: int, *arguments: nodes.Expr) -> nodes.Call:
+    call = nodes.Call(nodes.EnvironmentAttribute(name), [*arguments], [], None, None)
+    call.set_lineno(line)
+    return call
 
 
 def _replace_joins(node: nodes.Node) -> None:
@@ -138,7 +140,7 @@ def _replaced(value: Any) -> Any:
         return value
     _replace_joins(value)
     if isinstance(value, nodes.Concat):
-        return _own("join", value.lineno, *value.nodes)
+        return _environment_call("join", value.lineno, *value.nodes)
     return value
 
 

@@ -77,17 +77,17 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
-        found = read_tokenizer(folder)
-        self._tokenizer = found.tokenizer
-        self.note = found.note
+        reading = read_tokenizer(folder)
+        self._tokenizer = reading.tokenizer
+        self.note = reading.note
         self.n_tokens = len(self._tokenizer)
         self.bos = self._bos()
         self.prefix = self._prefix(folder)
 
     def _bos(self) -> int | None:
         bos: int | None = self._tokenizer.bos_token_id
-        found = self._tokenizer("a")["input_ids"]
-        return bos if bos is not None and found[:1] == [bos] else None
+        ids = self._tokenizer("a")["input_ids"]
+        return bos if bos is not None and ids[:1] == [bos] else None
 
     def _prefix(self, folder: Path) -> int:
         for token in (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id):
@@ -100,10 +100,10 @@ class Tokenizer:
 
     def tokenize(self, text: str) -> TokenArray:
         """Token ids of ``text`` alone: no BOS, no EOS, special tokens read as plain text."""
-        found = self._tokenizer(
+        encoding = self._tokenizer(
             text, add_special_tokens=False, split_special_tokens=True, verbose=False
         )
-        return np.array(found["input_ids"], np.int32)
+        return np.array(encoding["input_ids"], np.int32)
 
 
 def read_tokenizer(folder: Path) -> TokenizerReading:
@@ -115,15 +115,15 @@ def read_tokenizer(folder: Path) -> TokenizerReading:
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    given = _load(AutoTokenizer, folder)
+    auto = _load(AutoTokenizer, folder)
     if not (folder / TOKENIZER).is_file():
-        return TokenizerReading(given)
-    file = _File.open(folder, given)
+        return TokenizerReading(auto)
+    file = _File.open(folder, auto)
     first = None
-    if isinstance(given, PreTrainedTokenizerFast):
-        first = file.difference(given)
+    if isinstance(auto, PreTrainedTokenizerFast):
+        first = file.difference(auto)
         if first is None:
-            return TokenizerReading(given)
+            return TokenizerReading(auto)
     plain = _load(PreTrainedTokenizerFast, folder)
     file.name(plain)
     file.frame(plain)
@@ -137,7 +137,7 @@ def read_tokenizer(folder: Path) -> TokenizerReading:
     # Such as mistral-common's, which reads tekken.json, if there is no difference.
     why = "does not use it" if first is None else f"reads it otherwise: {first}"
     return TokenizerReading(
-        plain, f"the ids are those of {TOKENIZER}; transformers' {type(given).__name__} {why}"
+        plain, f"the ids are those of {TOKENIZER}; transformers' {type(auto).__name__} {why}"
     )
 
 
@@ -170,8 +170,8 @@ class _File:
     add: Mapping[str, bool]
 
     @classmethod
-    def open(cls, folder: Path, given: Any) -> _File:
-        """``given`` is another reading, for the names of BOS and EOS: its class may have some where
+    def open(cls, folder: Path, auto: Any) -> _File:
+        """``auto`` is another reading, for the names of BOS and EOS: its class may have some where
         no file does. Raises CheckpointError for files that cannot be read."""
         from tokenizers import Tokenizer
 
@@ -189,7 +189,7 @@ class _File:
             for kind in ("bos", "eos")
             if isinstance(value := config.get(f"add_{kind}_token"), bool)
         }
-        names = (getattr(given, f"{kind}_token", None) for kind in ("bos", "eos"))
+        names = (getattr(auto, f"{kind}_token", None) for kind in ("bos", "eos"))
         bos, eos = (_named(name, tokenizer) for name in names)
         return cls(tokenizer, bos, eos, add)
 
@@ -268,8 +268,8 @@ def _around_a_text(before: Sequence[tuple[str, int]], after: Sequence[tuple[str,
         },
     }
     empty = {"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}
-    made: Any = Tokenizer.from_str(json.dumps({**empty, "post_processor": template}))
-    return made.post_processor
+    holder: Any = Tokenizer.from_str(json.dumps({**empty, "post_processor": template}))
+    return holder.post_processor
 
 
 def _named(text: Any, tokenizer: Any) -> tuple[str, int] | None:
@@ -281,8 +281,8 @@ def _named(text: Any, tokenizer: Any) -> tuple[str, int] | None:
 def _config(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         return {}
-    found = strict_json.load(path, CheckpointError)
-    return found if isinstance(found, Mapping) else {}
+    contents = strict_json.load(path, CheckpointError)
+    return contents if isinstance(contents, Mapping) else {}
 
 
 def _shown(ids: Sequence[int]) -> str:

@@ -246,9 +246,9 @@ CONTEXT_DEFAULTS: Mapping[str, int | float | bool] = {
 
 
 def differences(
-    read: ctypes.Structure, known: Mapping[str, int | float | bool]
+    read: ctypes.Structure, expected: Mapping[str, int | float | bool]
 ) -> list[tuple[str, object, object]]:
     """(field, value read, value known) wherever a struct of defaults is not what it must be."""
     fields = [field[0] for field in read._fields_]
-    values = [(name, getattr(read, name) or 0, known.get(name, 0)) for name in fields]
+    values = [(name, getattr(read, name) or 0, expected.get(name, 0)) for name in fields]
     return [(name, got, want) for name, got, want in values if got != want]

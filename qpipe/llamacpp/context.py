@@ -140,9 +140,9 @@ class LlamaContext(Closable):
 
     def _check(self, code: int, batch: Batch) -> None:
         if code:
-            what = _DECODE_ERRORS.get(code, f"decoding failed with code {code}")
+            problem = _DECODE_ERRORS.get(code, f"decoding failed with code {code}")
             raise StageError(
-                f"{self.model.path}: {what}; batch of {len(batch.tokens)} tokens, context of "
+                f"{self.model.path}: {problem}; batch of {len(batch.tokens)} tokens, context of "
                 f"{self.options.n_seq} × {self.options.n_ctx}: {self.model.lib.log.reason()}"
             )
 

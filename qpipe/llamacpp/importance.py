@@ -91,12 +91,12 @@ def importance(
         if bos is not None:
             tokens = np.concatenate([np.array([bos], np.int32), tokens])
         windows = _windows(tokens, n_ctx, bos)
-        wanted = windows[:chunks]
+        selection = windows[:chunks]
         moments = Moments(with_output=with_output)
-        _decode(loaded, wanted, Watch(loaded.lib, moments), threads=threads, progress=progress)
+        _decode(loaded, selection, Watch(loaded.lib, moments), threads=threads, progress=progress)
         return Importance(
             entries=dict(sorted(moments.entries.items())),
-            chunks=len(wanted),
+            chunks=len(selection),
             n_ctx=n_ctx,
             available=len(windows),
             text_tokens=len(tokens),

@@ -111,19 +111,19 @@ def _decode(
     for begin in range(0, n_ctx, step):
         part = windows[:, begin : begin + step]
         positions = np.arange(begin, begin + part.shape[1], dtype=np.int32)
-        wanted = (positions >= first) & (positions < n_ctx - 1)
-        logits = context.decode(_batch(part, positions, wanted))
-        rows = int(np.count_nonzero(wanted))
+        scored = (positions >= first) & (positions < n_ctx - 1)
+        logits = context.decode(_batch(part, positions, scored))
+        rows = int(np.count_nonzero(scored))
         start = max(begin, first)
         for index in range(n_seq if rows else 0):
             yield at + index, start, logits[index * rows : (index + 1) * rows]
 
 
-def _batch(part: TokenArray, positions: TokenArray, wanted: np.typing.NDArray[np.bool_]) -> Batch:
+def _batch(part: TokenArray, positions: TokenArray, scored: np.typing.NDArray[np.bool_]) -> Batch:
     n_seq, length = part.shape
     return Batch(
         part.ravel(),
         positions=np.tile(positions, n_seq),
         sequences=np.repeat(np.arange(n_seq, dtype=np.int32), length),
-        outputs=np.tile(wanted, n_seq),
+        outputs=np.tile(scored, n_seq),
     )

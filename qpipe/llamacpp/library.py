@@ -63,7 +63,7 @@ class LogTail:
     def reason(self) -> str:
         """The last complaints in one line: the errors if there are any, else the warnings."""
         for level in (LOG_ERROR, LOG_WARN):
-            lines = [text for kept, text in self._lines if kept == level]
+            lines = [text for severity, text in self._lines if severity == level]
             telling = [text for text in lines if _EMPTY_WORDS not in text] or lines
             if telling:
                 return "; ".join(dict.fromkeys(telling))
@@ -124,10 +124,10 @@ def find() -> Path:
     folders = list(spec.submodule_search_locations or []) if spec else []
     if not folders:
         raise EngineMissingError(f"llama.cpp is needed and {WHEEL} is not installed. {_FIX}")
-    found = installed_version()
-    if found != WHEEL_VERSION:
+    version = installed_version()
+    if version != WHEEL_VERSION:
         raise EngineMissingError(
-            f"{WHEEL} {found} is installed, but its C structs are known to qpipe only for "
+            f"{WHEEL} {version} is installed, but its C structs are known to qpipe only for "
             f"{WHEEL_VERSION}. {_FIX}"
         )
     objects = sorted(Path(folders[0]).glob(f"{WHEEL}*.so"))
@@ -165,11 +165,11 @@ def check(c: ctypes.CDLL) -> None:
             f"{WHEEL} {WHEEL_VERSION} should hold llama.cpp {LLAMA_VERSION} and holds {version}: "
             f"another build under the same number. {_FIX}"
         )
-    for struct, known, read in (
+    for struct, defaults, read in (
         ("llama_model_params", MODEL_DEFAULTS, c.llama_model_default_params()),
         ("llama_context_params", CONTEXT_DEFAULTS, c.llama_context_default_params()),
     ):
-        wrong = differences(read, known)
+        wrong = differences(read, defaults)
         if wrong:
             shown = ", ".join(f"{field} is {got}, not {want}" for field, got, want in wrong)
             raise EngineMissingError(

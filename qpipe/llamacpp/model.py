@@ -147,9 +147,9 @@ class Model(Closable):
     @property
     def chat_template(self) -> str | None:
         """The Jinja template in which the model was taught to chat, if the file has one."""
-        found: bytes | None = self.lib.c.llama_model_chat_template(self.pointer, None)
+        template: bytes | None = self.lib.c.llama_model_chat_template(self.pointer, None)
         try:
-            return None if found is None else found.decode("utf-8")
+            return None if template is None else template.decode("utf-8")
         except UnicodeDecodeError as error:
             raise CheckpointError(
                 f"{self.path.name}: its chat template is no UTF-8 (at byte {error.start}); make "

@@ -142,9 +142,9 @@ def check(c: ctypes.CDLL) -> None:
     """Refuse a library whose ``ggml_tensor`` or operations have another size or number."""
     sizes = [("sizeof(ggml_tensor)", c.ggml_tensor_overhead(), TENSOR_OVERHEAD)]
     names = [(name, c.ggml_op_name(number).decode(), name) for name, number in OPERATIONS.items()]
-    for what, found, known in [*sizes, *names]:
-        if found != known:
+    for name, actual, expected in [*sizes, *names]:
+        if actual != expected:
             raise EngineMissingError(
-                f"{what} in {WHEEL} {WHEEL_VERSION} is {found} and not {known}, as qpipe knows it: "
-                f"pip install --force-reinstall {WHEEL}=={WHEEL_VERSION}"
+                f"{name} in {WHEEL} {WHEEL_VERSION} is {actual} and not {expected}, as qpipe knows "
+                f"it: pip install --force-reinstall {WHEEL}=={WHEEL_VERSION}"
             )

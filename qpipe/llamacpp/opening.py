@@ -53,22 +53,22 @@ def require_loadable(path: Path) -> str | None:
 def ask(path: Path) -> Mapping[str, str]:
     """Ask llama.cpp to load the GGUF file ``path``: the answer is empty if it can, else it has its
     last words as ``reason``, or as ``missing`` why it cannot be asked."""
-    said: list[str] = []
+    output: list[str] = []
     try:
         program.run(
             [sys.executable, "-m", "qpipe.llamacpp.opening", path],
             name=_LLAMA,
             cwd=path.parent,  # the first place where Python looks for modules
             env={**os.environ, "GGML_NO_BACKTRACE": "1"},
-            on_line=said.append,
+            on_line=output.append,
             quiet=True,
         )
     except StageError as error:
-        words = [match[0].strip() for line in said if (match := _ABORT.search(line))]
+        words = [match[0].strip() for line in output if (match := _ABORT.search(line))]
         return {"reason": words[-1] if words else str(error)}
-    (answer,) = (line.removeprefix(_ANSWER) for line in said if line.startswith(_ANSWER))
-    found: dict[str, str] = json.loads(answer)
-    return found
+    (answer,) = (line.removeprefix(_ANSWER) for line in output if line.startswith(_ANSWER))
+    reply: dict[str, str] = json.loads(answer)
+    return reply
 
 
 def main(path: Path) -> None:

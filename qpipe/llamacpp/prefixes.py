@@ -22,10 +22,10 @@ _LOGITS_BYTES = 256 << 20
 
 @dataclass(frozen=True, order=True)
 class Prompt:
-    """Tokens for the model; logits are wanted at the last ``wanted`` of them (at least one)."""
+    """Tokens for the model; logits are wanted at the last ``n_outputs`` of them (at least one)."""
 
     tokens: tuple[int, ...]
-    wanted: int
+    n_outputs: int
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class _Tree:
             self.positions.append(position)
             self.owners.append([owner])
             self.uses.append([])
-        for offset in range(prompt.wanted):
-            self.uses[shared[offset - prompt.wanted]].append((number, offset))
+        for offset in range(prompt.n_outputs):
+            self.uses[shared[offset - prompt.n_outputs]].append((number, offset))
 
     def pieces(self, size: int, rows: int) -> Iterator[slice]:
         """Cut into runs of at most ``size`` tokens with logits at no more than ``rows``."""
@@ -132,7 +132,7 @@ class Prefixes:
     def _reused(self, prompt: Prompt) -> int:
         """The number of tokens of the kept sequence that the prompt begins with; its wanted logits
         are computed."""
-        return min(_common(self._path, prompt.tokens), len(prompt.tokens) - prompt.wanted)
+        return min(_common(self._path, prompt.tokens), len(prompt.tokens) - prompt.n_outputs)
 
     def _grown(
         self, prompts: Sequence[Prompt], sequences: Sequence[int], starts: Sequence[int]

@@ -53,25 +53,25 @@ def cast(
 
 def config(fields: Mapping[str, Any], *, dtype: str) -> dict[str, Any]:
     """config.json's fields for the new precision."""
-    kept = {name: value for name, value in fields.items() if name not in ("dtype", "torch_dtype")}
-    return {**kept, "dtype": DTYPES[dtype][1]}
+    others = {name: value for name, value in fields.items() if name not in ("dtype", "torch_dtype")}
+    return {**others, "dtype": DTYPES[dtype][1]}
 
 
 def index(source: Path, out: Path) -> None:
     """Write the index of a checkpoint in several files for its new sizes, if it has one."""
     if (source / INDEX).is_file():
-        found = jsonfile.load(source / INDEX)
+        contents = jsonfile.load(source / INDEX)
         size = sum(part.stat().st_size for part in out.glob("*.safetensors"))
-        found["metadata"] = {**(found.get("metadata") or {}), "total_size": size}
-        (out / INDEX).write_text(json.dumps(found, indent=2))
+        contents["metadata"] = {**(contents.get("metadata") or {}), "total_size": size}
+        (out / INDEX).write_text(json.dumps(contents, indent=2))
 
 
 def _entry(tensor: StoredTensor, dtype: str) -> TensorStream:
-    wanted = DTYPES[dtype][0]
-    if tensor.dtype not in _WIDTHS or tensor.dtype == wanted:
+    target = DTYPES[dtype][0]
+    if tensor.dtype not in _WIDTHS or tensor.dtype == target:
         return TensorStream.copy(tensor)
-    size = math.prod(tensor.shape) * _WIDTHS[wanted]
-    return TensorStream(tensor.name, wanted, tensor.shape, size, lambda: _converted(tensor, dtype))
+    size = math.prod(tensor.shape) * _WIDTHS[target]
+    return TensorStream(tensor.name, target, tensor.shape, size, lambda: _converted(tensor, dtype))
 
 
 def _converted(tensor: StoredTensor, dtype: str) -> Iterator[bytes]:

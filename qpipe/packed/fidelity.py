@@ -60,38 +60,40 @@ class Likeness:
         return not self.flipped and self.error <= min(_FACTOR * self.rounding, _MOST)
 
 
-def check(found: Structure, source: Path, *, scaled: bool) -> list[str]:
+def check(structure: Structure, source: Path, *, scaled: bool) -> list[str]:
     """Notes on columns that an engine set to zero. ``scaled``: channels may have been scaled, as
     AWQ does, and are compared but for that.
 
     Raises CheckpointError for a matrix that is not the source's.
     """
     zeroed: dict[str, float] = {}
-    for name, like in likenesses(found, source, scaled=scaled):
+    for name, like in likenesses(structure, source, scaled=scaled):
         if not like.is_alike:
-            raise CheckpointError(_wrong(found, name, like))
+            raise CheckpointError(_wrong(structure, name, like))
         if like.zeroed:
             zeroed[name] = like.zeroed
-    return _told(zeroed)
+    return _zeroed_notes(zeroed)
 
 
-def likenesses(found: Structure, source: Path, *, scaled: bool) -> Iterator[tuple[str, Likeness]]:
+def likenesses(
+    structure: Structure, source: Path, *, scaled: bool
+) -> Iterator[tuple[str, Likeness]]:
     """Yield the name and the likeness of every packed matrix that the source has in floats, in a
     layout that can be read."""
     original = read_tensors(source)
-    config: Mapping[str, object] = found.config.get("quantization_config") or {}
-    most = min(_OF_MATRIX, _OF_ALL // max(1, len(found.modules)))
-    for name, module in found.modules.items():
+    config: Mapping[str, object] = structure.config.get("quantization_config") or {}
+    most = min(_OF_MATRIX, _OF_ALL // max(1, len(structure.modules)))
+    for name, module in structure.modules.items():
         tensor = original.get(f"{name}.weight")
-        read = reader(module, found.tensors, config)
+        read = reader(module, structure.tensors, config)
         if read is None or tensor is None or tensor.dtype not in _FLOATS:
             continue
         rows, columns = module.shape
-        if tensor.shape != (module.shape[::-1] if found.is_turned else module.shape):
+        if tensor.shape != (module.shape[::-1] if structure.is_turned else module.shape):
             continue
         parts = [
-            _compared(module, read(Strip(module, found.tensors, config, first, stop)),
-                      _rows(tensor, first, stop, turned=found.is_turned), scaled=scaled)
+            _compared(module, read(Strip(module, structure.tensors, config, first, stop)),
+                      _rows(tensor, first, stop, turned=structure.is_turned), scaled=scaled)
             for first, stop in strips(rows, columns, most=most)
         ]  # fmt: skip
         yield name, _together(parts)
@@ -154,8 +156,8 @@ def _flipped(out: Values, was: FloatArray, bits: int) -> npt.NDArray[np.bool_]:
     step = span / (2**bits - 1)
     sayable = (was >= out.low - step) & (was <= out.high + step) & (span > 0)
     far = np.abs(out.numbers - was) >= _ACROSS * span
-    found: npt.NDArray[np.bool_] = far & sayable
-    return found
+    mask: npt.NDArray[np.bool_] = far & sayable
+    return mask
 
 
 def _rounded(
@@ -169,11 +171,11 @@ def _rounded(
     step = np.abs(padded).max(axis=-1, keepdims=True) * np.float32(2 / (2**bits - 1))
     step[step == 0] = 1
     levels = np.clip(np.rint(padded / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    found: FloatArray = (levels * step).reshape(rows, -1)[:, :columns]
+    rounded: FloatArray = (levels * step).reshape(rows, -1)[:, :columns]
     if order is None:
-        return found
-    back = np.empty_like(found)
-    back[:, order] = found
+        return rounded
+    back = np.empty_like(rounded)
+    back[:, order] = rounded
     return back
 
 
@@ -199,29 +201,29 @@ def _ratio(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(those & (was != 0), numbers / was, np.nan)
     some = ~np.isnan(ratio).all(axis=axis, keepdims=True)
-    found: FloatArray = np.nanmedian(np.where(some, ratio, 1), axis=axis, keepdims=True)
-    return found
+    medians: FloatArray = np.nanmedian(np.where(some, ratio, 1), axis=axis, keepdims=True)
+    return medians
 
 
-def _wrong(found: Structure, name: str, like: Likeness) -> str:
+def _wrong(structure: Structure, name: str, like: Likeness) -> str:
     if 0 < like.flipped < _MANY * like.looked_at:
-        what = (
+        problem = (
             f"{like.flipped} of {like.looked_at} weights came out at the other end of their "
             "group's range"
         )
     else:
-        what = (
+        problem = (
             f"its weights differ from the source's by {like.error:.1%} (root mean square), and "
             f"rounding to the nearest with as many bits and groups by {like.rounding:.1%}"
         )
     return (
-        f"{found.folder}: {name} as {found.modules[name].type}: {what}; the tool wrote something "
-        "else than the model: use another engine, other bits or another group size, or skip the "
-        f"module (quantize.modules={{{name.split('.')[-1]}: skip}})"
+        f"{structure.folder}: {name} as {structure.modules[name].type}: {problem}; the tool wrote "
+        "something else than the model: use another engine, other bits or another group size, or skip "
+        f"the module (quantize.modules={{{name.split('.')[-1]}: skip}})"
     )
 
 
-def _told(zeroed: Mapping[str, float]) -> list[str]:
+def _zeroed_notes(zeroed: Mapping[str, float]) -> list[str]:
     if not zeroed:
         return []
     name, most = max(zeroed.items(), key=lambda item: item[1])

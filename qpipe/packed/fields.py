@@ -47,10 +47,10 @@ class Fields:
 
     def group_size(self, *names: str, default: int | None = None) -> int:
         """The number of weights that share a scale; -1 is a whole row. Raises CheckpointError."""
-        given = names or ("group_size",)
-        size = self.integer(*given, least=-1, most=1 << 31, default=default)
+        keys = names or ("group_size",)
+        size = self.integer(*keys, least=-1, most=1 << 31, default=default)
         if size == 0:
-            raise self.bad(self._first(given, default)[0], "-1, or a number of weights")
+            raise self.bad(self._first(keys, default)[0], "-1, or a number of weights")
         return size
 
     def flag(self, name: str) -> bool:
@@ -88,11 +88,11 @@ class Fields:
         for key in inside.values:
             yield key, inside.section(key)
 
-    def bad(self, name: str, wanted: str) -> CheckpointError:
-        """The error for a field that should have been ``wanted``."""
+    def bad(self, name: str, expected: str) -> CheckpointError:
+        """The error for a field that should have been ``expected``."""
         shown = f"{self.values[name]!r:.60}" if name in self.values else "missing"
         return CheckpointError(
-            f"{self.path}: field {self._dotted(name)!r} is {shown}, not {wanted}"
+            f"{self.path}: field {self._dotted(name)!r} is {shown}, not {expected}"
         )
 
     def _dotted(self, name: str) -> str:

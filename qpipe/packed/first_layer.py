@@ -28,8 +28,8 @@ def count(folder: Path) -> int:
 
     Raises CheckpointError.
     """
-    found = [_LAYER.search(name) for name in open_checkpoint(folder).tensors]
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    matches = [_LAYER.search(name) for name in open_checkpoint(folder).tensors]
+    return 1 + max((int(match[1]) for match in matches if match), default=-1)
 
 
 def extract(source: Path, out: Path) -> None:
@@ -38,29 +38,29 @@ def extract(source: Path, out: Path) -> None:
     Raises CheckpointError.
     """
     opened = open_checkpoint(source)
-    kept = []
+    entries = []
     for name, tensor in opened.tensors.items():
         layer = _LAYER.search(name)
         if layer is None or layer[1] == "0":
-            kept.append(TensorStream.copy(tensor))
-    write(out / "model.safetensors", kept)
+            entries.append(TensorStream.copy(tensor))
+    write(out / "model.safetensors", entries)
     (out / "config.json").write_text(json.dumps(_with_one_layer(opened.config.fields)))
 
 
 def _with_one_layer(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Counts become 1, lists with an item a layer are cut; nested configs too."""
     layers = next((fields[name] for name in _COUNTS if isinstance(fields.get(name), int)), None)
-    found: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for name, value in fields.items():
         if name in _COUNTS:
-            found[name] = 1
+            config[name] = 1
         elif isinstance(value, list) and layers is not None and len(value) == layers > 1:
-            found[name] = value[:1]
+            config[name] = value[:1]
         elif isinstance(value, dict):
-            found[name] = _with_one_layer(value)
+            config[name] = _with_one_layer(value)
         else:
-            found[name] = value
-    return found
+            config[name] = value
+    return config
 
 
 def main(folder: Path) -> int:

@@ -22,44 +22,45 @@ def inspect(folder: Path) -> dict[str, Any]:
     Of a method or a form of one that is not known it has ``method`` and ``unread``, which says so;
     it is None where nothing is quantized. Raises CheckpointError for damage.
     """
-    said = read_settings(folder, open_checkpoint(folder).config.fields)
-    if said is None:
+    settings = read_settings(folder, open_checkpoint(folder).config.fields)
+    if settings is None:
         return {"quantization": None}
-    if (why := structure.unread(said)) is not None:
+    if (why := structure.unread(settings)) is not None:
         # Elements of packed tensors are no weights.
-        unknown = {"parameters": None, "bits_per_weight": None, "file_type": said.method}
-        return {**unknown, "quantization": {"method": said.method, "unread": why}}
-    found = structure.read(folder)
+        unknown = {"parameters": None, "bits_per_weight": None, "file_type": settings.method}
+        return {**unknown, "quantization": {"method": settings.method, "unread": why}}
+    contents = structure.read(folder)
     entries = [
-        TensorSummary(m.name, m.type, list(m.shape), found.packed_bytes(m))
-        for m in found.modules.values()
+        TensorSummary(m.name, m.type, list(m.shape), contents.packed_bytes(m))
+        for m in contents.modules.values()
     ]
     entries += [
-        TensorSummary(t.name, t.dtype, list(t.shape), t.nbytes) for t in found.plain.values()
+        TensorSummary(t.name, t.dtype, list(t.shape), t.nbytes) for t in contents.plain.values()
     ]
     aside = [
-        TensorSummary(n, found.tensors[n].dtype, [0], found.tensors[n].nbytes) for n in found.aside
+        TensorSummary(n, contents.tensors[n].dtype, [0], contents.tensors[n].nbytes)
+        for n in contents.aside
     ]
     return {
-        **sizes([*entries, *sorted(aside, key=lambda e: e.name)], found.facts["file_bytes"]),
+        **sizes([*entries, *sorted(aside, key=lambda e: e.name)], contents.facts["file_bytes"]),
         "types": types(entries),
-        "file_type": found.label,
-        "quantization": {"method": said.method, **_packed(found)},
+        "file_type": contents.label,
+        "quantization": {"method": settings.method, **_packed(contents)},
     }
 
 
-def _packed(found: Structure) -> dict[str, Any]:
-    modules = found.modules.values()
+def _packed(contents: Structure) -> dict[str, Any]:
+    modules = contents.modules.values()
     weights = sum(math.prod(module.shape) for module in modules)
-    size = sum(map(found.packed_bytes, modules))
+    size = sum(map(contents.packed_bytes, modules))
     return {
-        "format": found.label,
-        "tool": found.tool,
+        "format": contents.label,
+        "tool": contents.tool,
         "bits": sorted({module.bits for module in modules}),
         "group_sizes": sorted({m.group_size for m in modules if m.group_size is not None}),
         "modules": len(modules),
         "weights": weights,
         "bytes": size,
         "bits_per_weight": size * 8 / weights if weights else None,
-        "kept": [name for name, tensor in found.plain.items() if len(tensor.shape) == 2],
+        "kept": [name for name, tensor in contents.plain.items() if len(tensor.shape) == 2],
     }

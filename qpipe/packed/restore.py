@@ -104,8 +104,8 @@ def _index(folder: Path, files: Mapping[str, Sequence[StoredTensor]]) -> None:
     """Source: transformers' modeling_utils.py, save_pretrained."""
     size = sum(tensor.nbytes for members in files.values() for tensor in members)
     places = {tensor.name: name for name, members in files.items() for tensor in members}
-    found = {"metadata": {"total_size": size}, "weight_map": places}
-    (folder / INDEX).write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    contents = {"metadata": {"total_size": size}, "weight_map": places}
+    (folder / INDEX).write_text(json.dumps(contents, indent=2, sort_keys=True) + "\n")
 
 
 def _only_wider(tensor: StoredTensor, original: Mapping[str, StoredTensor]) -> bool:

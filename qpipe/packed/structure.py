@@ -114,58 +114,58 @@ def read(folder: Path) -> Structure:
     """
     opened = open_checkpoint(folder)
     config = opened.config.fields
-    said = read_settings(folder, config)
+    settings = read_settings(folder, config)
     label = _plain_label(opened.tensors)
-    if said is None:
+    if settings is None:
         return Structure(folder, config, label, None, {}, opened.tensors)
-    if (why := unread(said)) is not None:
+    if (why := unread(settings)) is not None:
         raise CheckpointError(f"{folder}: quantized {why}, which qpipe does not read")
-    form, fields = _format(said), Fields(said.path, said.where, said.fields)
+    form, fields = _format(settings), Fields(settings.path, settings.where, settings.fields)
     tensors = opened.tensors
     modules = {item.name: item for item in form.modules(tensors, fields)}
     if not modules and form.packs(fields):
         raise CheckpointError(
             f"{folder}: says that it is {form.label(fields)}, and no module is packed"
         )
-    said_label = form.label(fields) if modules else f"{label}-{form.label(fields)}"
+    packed_label = form.label(fields) if modules else f"{label}-{form.label(fields)}"
     aside = frozenset(form.aside(tensors, fields))
-    return Structure(folder, config, said_label, form.tool(fields), modules, tensors, aside)
+    return Structure(folder, config, packed_label, form.tool(fields), modules, tensors, aside)
 
 
-def unread(said: QuantizationSettings) -> str | None:
+def unread(settings: QuantizationSettings) -> str | None:
     """Say, after the word "quantized", what cannot be read of a checkpoint with these settings;
     None if all can.
 
     Raises CheckpointError for a field of a wrong type.
     """
-    if said.method is None:
+    if settings.method is None:
         return "by a method that it does not name"
-    if said.method not in _formats():
-        near = nearest(said.method, _formats())
+    if settings.method not in _formats():
+        near = nearest(settings.method, _formats())
         meant = f" ({near})" if near.startswith("did you mean") else ""
-        return f"by the method {said.method!r:.80}{meant}"
-    form = _format(said).unread(Fields(said.path, said.where, said.fields))
-    return None if form is None else f"by {said.method} in {form}"
+        return f"by the method {settings.method!r:.80}{meant}"
+    form = _format(settings).unread(Fields(settings.path, settings.where, settings.fields))
+    return None if form is None else f"by {settings.method} in {form}"
 
 
-def compare(found: Structure, source: Path) -> None:
+def compare(structure: Structure, source: Path) -> None:
     """Check that nothing of ``source`` got lost or changed its shape.
 
     Raises CheckpointError naming the tensors.
     """
     original = open_checkpoint(source).tensors
     for name, tensor in original.items():
-        module = found.modules.get(name.removesuffix(".weight"))
-        shape = module.shape if module else name in found.plain and found.plain[name].shape
-        if module is not None and found.is_turned:
+        module = structure.modules.get(name.removesuffix(".weight"))
+        shape = module.shape if module else name in structure.plain and structure.plain[name].shape
+        if module is not None and structure.is_turned:
             shape = module.shape[::-1]
         if shape is False:
-            if name == "lm_head.weight" and found.config.get("tie_word_embeddings") is True:
+            if name == "lm_head.weight" and structure.config.get("tie_word_embeddings") is True:
                 continue  # a copy of the embeddings that need not be written
-            raise CheckpointError(f"{found.folder}: {name!r} of the original is missing")
+            raise CheckpointError(f"{structure.folder}: {name!r} of the original is missing")
         if shape != tensor.shape:
             raise CheckpointError(
-                f"{found.folder}: {name!r} is {list(shape)}, and {list(tensor.shape)} in the "
+                f"{structure.folder}: {name!r} is {list(shape)}, and {list(tensor.shape)} in the "
                 "original"
             )
 
@@ -173,17 +173,17 @@ def compare(found: Structure, source: Path) -> None:
 @cache
 def _formats() -> Mapping[str, PackedFormat]:
     """Every format, by each ``quant_method`` that it reads."""
-    found: dict[str, PackedFormat] = {}
+    by_method: dict[str, PackedFormat] = {}
     for info in pkgutil.iter_modules(formats.__path__, f"{formats.__name__}."):
         for value in vars(importlib.import_module(info.name)).values():
             own = isinstance(value, type) and issubclass(value, PackedFormat)
             if own and not inspect.isabstract(value):
-                found.update(dict.fromkeys(value.METHODS, value()))
-    return found
+                by_method.update(dict.fromkeys(value.METHODS, value()))
+    return by_method
 
 
-def _format(said: QuantizationSettings) -> PackedFormat:
-    return _formats()[str(said.method)]
+def _format(settings: QuantizationSettings) -> PackedFormat:
+    return _formats()[str(settings.method)]
 
 
 def _plain_label(tensors: Mapping[str, StoredTensor]) -> str:

@@ -49,12 +49,12 @@ def view(checkpoint: Path) -> Iterator[Path]:
 
 def config(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     """config.json's fields; a config that is old already is as it was."""
-    found = {name: value for name, value in without(fields).items() if name != "auto_map"}
-    if "dtype" in found:
-        found["torch_dtype"] = found.pop("dtype")
-    rope = found.pop("rope_parameters", None)
+    old_fields = {name: value for name, value in without(fields).items() if name != "auto_map"}
+    if "dtype" in old_fields:
+        old_fields["torch_dtype"] = old_fields.pop("dtype")
+    rope = old_fields.pop("rope_parameters", None)
     if rope is None:
-        return found
+        return old_fields
     if any(isinstance(value, Mapping) for value in rope.values()):
         raise CheckpointError(
             f"{path}: rope_parameters has one set for each kind of layer ({', '.join(rope)}), "
@@ -63,24 +63,24 @@ def config(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     rest = dict(rope)
     for name in ("rope_theta", "partial_rotary_factor"):
         if name in rest:
-            found[name] = rest.pop(name)
+            old_fields[name] = rest.pop(name)
     if rest.get("rope_type", "default") != "default":
-        found["rope_scaling"] = rest
-    return found
+        old_fields["rope_scaling"] = rest
+    return old_fields
 
 
 def tokenizer(fields: Mapping[str, Any]) -> dict[str, Any]:
     """tokenizer_config.json's fields."""
-    found = {name: value for name, value in fields.items() if name != "auto_map"}
-    if found.get("tokenizer_class") in _NEW_TOKENIZERS:
-        found["tokenizer_class"] = _OLD_TOKENIZER
-    return found
+    old_fields = {name: value for name, value in fields.items() if name != "auto_map"}
+    if old_fields.get("tokenizer_class") in _NEW_TOKENIZERS:
+        old_fields["tokenizer_class"] = _OLD_TOKENIZER
+    return old_fields
 
 
 def theta(folder: Path) -> float | None:
     """The base of the rotary embeddings that a view's config says, None if it says none."""
-    found = jsonfile.load(folder / _CONFIG).get("rope_theta")
-    return None if found is None else float(found)
+    value = jsonfile.load(folder / _CONFIG).get("rope_theta")
+    return None if value is None else float(value)
 
 
 def write_config(source: Path, out: Path, quantization: Mapping[str, Any], *, dtype: str) -> None:
@@ -96,5 +96,5 @@ def write_config(source: Path, out: Path, quantization: Mapping[str, Any], *, dt
 
 def quantization(out: Path) -> dict[str, Any]:
     """The ``quantization_config`` that a tool wrote in its own config.json."""
-    found: dict[str, Any] = jsonfile.load(out / _CONFIG)["quantization_config"]
-    return found
+    settings: dict[str, Any] = jsonfile.load(out / _CONFIG)["quantization_config"]
+    return settings

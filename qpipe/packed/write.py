@@ -90,8 +90,8 @@ def stored(tensor: StoredTensor) -> Iterator[bytes]:
     """The bytes of a tensor, a chunk at a time."""
     with tensor.path.open("rb") as file:
         file.seek(tensor.offset)
-        left = tensor.nbytes
-        while left:
-            piece = file.read(min(left, _CHUNK))
-            left -= len(piece)
+        remaining = tensor.nbytes
+        while remaining:
+            piece = file.read(min(remaining, _CHUNK))
+            remaining -= len(piece)
             yield piece

@@ -80,7 +80,7 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
 def test_parameters() -> None:
     params = NativeParams(type="q5_k", tensor_types=[["ffn", "Q8_0"]])  # type: ignore[arg-type]
     assert params.type == "Q5_K_M"
-    assert params.wanted().ftype.name == "Q5_K_M"
+    assert params.type_request().ftype.name == "Q5_K_M"
     assert params.model_dump(mode="json")["tensor_types"] == [["ffn", "Q8_0"]]
     with pytest.raises(ValidationError, match="'Q4_K_M' is no ggml tensor type"):
         NativeParams(type="Q8_0", token_embedding_type="Q4_K_M")

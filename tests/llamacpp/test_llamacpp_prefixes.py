@@ -36,7 +36,7 @@ def exact(n_ctx: int, **more: Any) -> ContextOptions:
 def alone(model: Model, prompt: Prompt) -> LogitsArray:
     count = len(prompt.tokens)
     with LlamaContext(model, exact(count)) as context:
-        wanted = np.arange(count) >= count - prompt.wanted
+        wanted = np.arange(count) >= count - prompt.n_outputs
         batch = Batch(
             prompt.tokens, positions=np.arange(count), sequences=np.zeros(count), outputs=wanted
         )
@@ -96,8 +96,8 @@ def test_shared_prefixes_change_nothing(stories: Model, batch: int, n_batch: int
     prompts = questions()
     found, decoded = together(stories, prompts, batch=batch, n_batch=n_batch)
     for prompt, rows in zip(prompts, found, strict=True):
-        assert sorted(rows) == list(range(prompt.wanted))
-        apart = np.stack([rows[offset] for offset in range(prompt.wanted)])
+        assert sorted(rows) == list(range(prompt.n_outputs))
+        apart = np.stack([rows[offset] for offset in range(prompt.n_outputs)])
         np.testing.assert_allclose(apart, alone(stories, prompt), atol=2e-4)
     assert decoded < sum(len(prompt.tokens) for prompt in prompts) / 4
 

@@ -115,13 +115,13 @@ class CheckpointEngine(Engine):
         a model that is damaged, or for an output that is not whole."""
         plain, note = self._readable(work)
         task = self.begin(params, plain)
-        found: dict[str, Any] = dict(self.make(params, task))
+        tool_facts: dict[str, Any] = dict(self.make(params, task))
         finish(task)
-        made = self.facts(params, task)
+        facts = self.facts(params, task)
         shutil.rmtree(work.out / _PLAIN, ignore_errors=True)
-        told = [*([note] if note else []), *found.pop("notes", ()), *(made.notes or ())]
+        notes = [*([note] if note else []), *tool_facts.pop("notes", ()), *(facts.notes or ())]
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
-        return made.adding(notes=told, **{**delivered, **found})
+        return facts.adding(notes=notes, **{**delivered, **tool_facts})
 
     @classmethod
     def refuse(cls, params: Any, order: base.Order) -> None:
@@ -147,23 +147,25 @@ class CheckpointEngine(Engine):
         from qpipe.packed import dequantize
 
         source = work.inputs["model"]
-        said = unsupported.quantization_settings(source)
-        taken = said is not None and said.method in self.DEQUANTIZES
-        if not taken and not wants_package(Config.read(source).fields, source / "config.json"):
+        settings = unsupported.quantization_settings(source)
+        dequantizes = settings is not None and settings.method in self.DEQUANTIZES
+        if not dequantizes and not wants_package(
+            Config.read(source).fields, source / "config.json"
+        ):
             return work, None
         plain = (work.partial or work.out) / _PLAIN
         if not (plain / "config.json").is_file():  # a run before this one may have come so far
             shutil.rmtree(plain, ignore_errors=True)
             plain.mkdir(parents=True)
-            make = dequantize.fp8 if taken else link_without
+            make = dequantize.fp8 if dequantizes else link_without
             make(source, plain)
         partial = None if work.partial is None else work.partial / "engine"
         inputs = {**work.inputs, "model": plain}
         note = None
-        if taken and said is not None:
+        if dequantizes and settings is not None:
             note = (
-                f"model.source was quantized already ({said.words}), and dequantized to bfloat16: "
-                "the loss of that is not seen here"
+                f"model.source was quantized already ({settings.words}), and dequantized to "
+                "bfloat16: the loss of that is not seen here"
             )
         return replace(work, inputs=inputs, partial=partial), note
 
@@ -171,15 +173,15 @@ class CheckpointEngine(Engine):
         """The task, after all that can be known to fail before it, for the cost of a layer."""
         task = prepare(params, work)
         self._allow(params, task)
-        if preflight.wanted(task.source):
+        if preflight.is_needed(task.source):
             preflight.run(type(self), params, work)
         return task
 
     @classmethod
-    def _allow(cls, params: Any, read_target: Target) -> None:
-        cls.allow_config(params, read_target.config)
-        unsupported.refuse_fused(read_target.source, read_target.config)
-        cls.allow(params, read_target)
+    def _allow(cls, params: Any, target: Target) -> None:
+        cls.allow_config(params, target.config)
+        unsupported.refuse_fused(target.source, target.config)
+        cls.allow(params, target)
 
     @classmethod
     def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:
@@ -187,14 +189,14 @@ class CheckpointEngine(Engine):
         unsupported.refuse(cls.PACKAGES[0], cls.REFUSES, config)
 
     @classmethod
-    def allow(cls, params: Any, read_target: Target) -> None:
+    def allow(cls, params: Any, target: Target) -> None:
         """Raise RecipeError for what the shapes of the matrices do not allow.
 
         Called in a plan if the source is at hand, and again before the work.
         """
         size = getattr(params, "group_size", -1)
-        for name, (_, columns) in read_target.quantized.items():
-            rule = read_target.rules.get(name)
+        for name, (_, columns) in target.quantized.items():
+            rule = target.rules.get(name)
             own = rule.group_size if rule is not None and rule.group_size is not None else size
             if own > 0 and columns % own:
                 raise RecipeError(
@@ -230,12 +232,12 @@ def read_target(params: Any, order: base.Order, *, takes: Collection[str] = ()) 
 
 def prepare(params: Any, work: base.Work) -> Task:
     """Return the task that ``work`` asks for. Raises RecipeError for a rule without effect."""
-    known = read_target(params, work)
+    target = read_target(params, work)
     return Task(
-        source=known.source,
-        config=known.config,
-        modules=known.modules,
-        rules=known.rules,
+        source=target.source,
+        config=target.config,
+        modules=target.modules,
+        rules=target.rules,
         out=work.out,
         samples=token_ids(work.inputs["calibration"]) if "calibration" in work.inputs else [],
         threads=work.threads,
@@ -262,14 +264,14 @@ def finish(task: Task) -> None:
     bring_along(task.source, task.out)
 
 
-def wish(engine: str, params: Any, read_target: Target) -> Wish:
+def wish(engine: str, params: Any, target: Target) -> Wish:
     """Return what ``params`` ask for, to be compared with what came out."""
     bits, group_size = getattr(params, "bits", None), getattr(params, "group_size", None)
     return Wish(
         engine=engine,
-        source=read_target.source,
-        modules=read_target.modules,
-        rules=read_target.rules,
+        source=target.source,
+        modules=target.modules,
+        rules=target.rules,
         bits=bits if isinstance(bits, int) else None,
         group_size=group_size,
         scaled=params.method == "awq",
@@ -287,8 +289,8 @@ def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None)
     from qpipe.packed import structure
     from qpipe.stages.engine import model_facts
 
-    found = structure.read(folder)
+    contents = structure.read(folder)
     if source is not None:
-        structure.compare(found, source)
-    told = [] if wish is None else output_check.check(found, wish)
-    return model_facts(**found.facts).adding(notes=told)
+        structure.compare(contents, source)
+    notes = [] if wish is None else output_check.check(contents, wish)
+    return model_facts(**contents.facts).adding(notes=notes)

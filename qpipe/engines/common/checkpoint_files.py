@@ -28,14 +28,14 @@ def quantizable(folder: Path, *, output: bool = False) -> dict[str, tuple[int, i
     """
     from qpipe.gguf.checkpoint import read_tensors
 
-    found = {}
+    matrices = {}
     words = ("embed", "norm", "wte", "wpe", *(() if output else (OUTPUT,)))
     for name, tensor in read_tensors(folder).items():
         module = name.removesuffix(".weight")
-        kept = any(word in module.split(".")[-1] for word in words)
-        if module != name and len(tensor.shape) == 2 and not kept:
-            found[module] = (tensor.shape[0], tensor.shape[1])
-    return found
+        excluded = any(word in module.split(".")[-1] for word in words)
+        if module != name and len(tensor.shape) == 2 and not excluded:
+            matrices[module] = (tensor.shape[0], tensor.shape[1])
+    return matrices
 
 
 def files(folder: Path) -> list[Path]:

@@ -58,9 +58,9 @@ def _name_of(source: str | None) -> str | None:
 
 
 def _known_pretokenizer(name: str | None) -> str | None:
-    from qpipe.gguf.vocab.pretokenizers import known
+    from qpipe.gguf.vocab.pretokenizers import check_name
 
-    return name if name is None else known(name)
+    return name if name is None else check_name(name)
 
 
 # Rules as [pattern, type] pairs in parameters: their order counts, and keys sort mappings.
@@ -77,7 +77,7 @@ Pretokenizer = Annotated[str | None, AfterValidator(_known_pretokenizer)]
 
 ModelName = Annotated[str | None, AfterValidator(_name_of)]
 """A model's name, or its source, of which the last part is taken. None: what the source was called
-when it was first used, which is in no key (`named`)."""
+when it was first used, which is in no key (`model_name`)."""
 
 
 class GgufParams(EngineParams):
@@ -151,9 +151,9 @@ class GgufParams(EngineParams):
         """Bits per weight of a typical model."""
         from qpipe.gguf.bits_estimate import bits
 
-        return bits(self.wanted())
+        return bits(self.type_request())
 
-    def wanted(self) -> TypeRequest:
+    def type_request(self) -> TypeRequest:
         """The names of types, checked once more."""
         from qpipe.gguf.mixture import TypeRequest
 
@@ -174,7 +174,7 @@ def source(params: GgufParams, order: Order) -> Path | FilePlan:
     folder = order.inputs["model"]
     if files := gguf_files(folder):
         return files[0]
-    name = named(params.name, order.origins["model"])
+    name = model_name(params.name, order.origins["model"])
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stamps = tuple((path, stamp(path.stat())) for path in files)
     return _converted(folder, stamps, params.via.upper(), name, params.pretokenizer)
@@ -206,7 +206,7 @@ def refuse_ahead(params: GgufParams, order: Order) -> None:
     else:
         return
     if "imatrix" not in order.coming and params.imatrix is None:
-        quantize.prepare(model, params.wanted())
+        quantize.prepare(model, params.type_request())
 
 
 def gguf_files(folder: Path) -> list[Path]:
@@ -214,12 +214,12 @@ def gguf_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.gguf"))
 
 
-def named(given: str | None, made: Mapping[str, Json]) -> str | None:
-    """A model's name for ``general.name``: as given, else what its source was called, by how the
-    model was ``made`` (`Order.origins`): a repository's id or a folder's name."""
-    params, facts = made["params"], made["facts"]
-    assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
-    name = given or params.get("repo") or facts.get("name")
+def model_name(setting: str | None, record: Mapping[str, Json]) -> str | None:
+    """A model's name for ``general.name``: the ``setting``, else what its source was called by the
+    ``record`` of how it was made (`Order.origins`): a repository's id or a folder's name."""
+    params, facts = record["params"], record["facts"]
+    assert isinstance(params, Mapping) and isinstance(facts, Mapping), record
+    name = setting or params.get("repo") or facts.get("name")
     return None if name is None else str(name)
 
 
@@ -233,16 +233,16 @@ def file_facts(path: Path) -> ModelFacts:
     """`model_facts` of a GGUF file that is there already. Raises CheckpointError."""
     from qpipe.gguf.inspect import inspect
 
-    found = inspect(path)
+    summary = inspect(path)
     return model_facts(
-        file_type=found["file_type"] or "unknown",
-        file_bytes=found["file_bytes"],
-        tensor_bytes=found["tensor_bytes"],
-        n_weights=found["parameters"],
-        bits_per_weight=found["bits_per_weight"],
-        architecture=found["architecture"],
-        types={name: entry["tensors"] for name, entry in found["types"].items()},
-        n_tensors=len(found["tensors"]),
+        file_type=summary["file_type"] or "unknown",
+        file_bytes=summary["file_bytes"],
+        tensor_bytes=summary["tensor_bytes"],
+        n_weights=summary["parameters"],
+        bits_per_weight=summary["bits_per_weight"],
+        architecture=summary["architecture"],
+        types={name: entry["tensors"] for name, entry in summary["types"].items()},
+        n_tensors=len(summary["tensors"]),
     )
 
 
@@ -262,8 +262,8 @@ def preview(prepared: FilePlan) -> Preview:
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
-    made = model_facts(**prepared.facts).adding(notes=prepared.notes or None)
-    return Preview(of_model(made), types, n_vocab=n_vocab)
+    facts = model_facts(**prepared.facts).adding(notes=prepared.notes or None)
+    return Preview(of_model(facts), types, n_vocab=n_vocab)
 
 
 def provenance(
@@ -285,10 +285,10 @@ def provenance(
     }
 
 
-def origin(made: Mapping[str, Json]) -> str:
+def origin(record: Mapping[str, Json]) -> str:
     """A model's first origin: ``OWNER/NAME@COMMIT``, or the digest of local files."""
-    params, facts = made["params"], made["facts"]
-    assert isinstance(params, Mapping) and isinstance(facts, Mapping), made
+    params, facts = record["params"], record["facts"]
+    assert isinstance(params, Mapping) and isinstance(facts, Mapping), record
     if params.get("commit"):
         return f"{params['repo']}@{params['commit']}"
-    return str(facts.get("source") or f"local:{made['digest']}")
+    return str(facts.get("source") or f"local:{record['digest']}")

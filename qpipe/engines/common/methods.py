@@ -41,26 +41,26 @@ class MethodParams(EngineParams):
 
     @model_validator(mode="before")
     @classmethod
-    def _in_our_words(cls, given: Any) -> Any:
+    def _in_our_words(cls, settings: Any) -> Any:
         """Others' spellings become ours; null means not given: the engine's own default."""
-        if not isinstance(given, Mapping):
-            return given
+        if not isinstance(settings, Mapping):
+            return settings
         theirs = (*(name for name, _ in cls.SPELLINGS), *cls.SKIP_LISTS)
-        found = {
+        fields = {
             name: value
-            for name, value in given.items()
+            for name, value in settings.items()
             if name not in theirs and (value is not None or name not in cls.model_fields)
         }
         for name, ours in cls.SPELLINGS:
-            if given.get(name) is not None:
-                _agree(name, given[name], ours, found.get(ours), cls.model_fields[ours].default)
-                found[ours] = given[name]
+            if settings.get(name) is not None:
+                _agree(name, settings[name], ours, fields.get(ours), cls.model_fields[ours].default)
+                fields[ours] = settings[name]
         for name in cls.SKIP_LISTS:
-            if given.get(name):
-                own = pairs(found.get("modules"))
+            if settings.get(name):
+                own = pairs(fields.get("modules"))
                 if isinstance(own, Mapping):
-                    found["modules"] = [*own.items(), *skipping(given[name]).items()]
-        return found
+                    fields["modules"] = [*own.items(), *skipping(settings[name]).items()]
+        return fields
 
     @field_validator("modules")
     @classmethod
@@ -171,8 +171,8 @@ class AwqParams(MethodParams):
 
     @field_validator("version", mode="before")
     @classmethod
-    def _upper(cls, given: object) -> object:
-        return given.upper() if isinstance(given, str) else given
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
 
 
 _SCHEMES = {"weight-only": "w8a16", "weight_only": "w8a16", "dynamic": "w8a8"}
@@ -192,8 +192,8 @@ class Int8Params(MethodParams):
 
     @field_validator("scheme", mode="before")
     @classmethod
-    def _known_as(cls, given: object) -> object:
-        return _SCHEMES.get(given.lower(), given.lower()) if isinstance(given, str) else given
+    def _known_as(cls, value: object) -> object:
+        return _SCHEMES.get(value.lower(), value.lower()) if isinstance(value, str) else value
 
 
 class BnbParams(MethodParams):
@@ -317,6 +317,6 @@ class Exl2Params(MethodParams):
 
     @field_validator("bits", mode="before")
     @classmethod
-    def _real(cls, given: object) -> object:
+    def _real(cls, value: object) -> object:
         """4 and 4.0 are one setting."""
-        return float(given) if type(given) is int else given
+        return float(value) if type(value) is int else value

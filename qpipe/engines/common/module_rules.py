@@ -36,7 +36,7 @@ def known_group(size: int) -> int:
     if size not in GROUPS:
         raise ValueError(
             f"{size} is no group size; there is -1 (the whole row), "
-            + ", ".join(str(known) for known in GROUPS[1:])
+            + ", ".join(str(each) for each in GROUPS[1:])
         )
     return size
 
@@ -54,11 +54,11 @@ class ModuleRule(Params):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, given: Any) -> Any:
+    def _short(cls, value: Any) -> Any:
         """``skip`` and a number of bits need no mapping around them."""
-        if given == SKIP:
+        if value == SKIP:
             return {"skip": True}
-        return {"bits": given} if isinstance(given, int) and not isinstance(given, bool) else given
+        return {"bits": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _says_something(self) -> ModuleRule:
@@ -71,8 +71,8 @@ class ModuleRule(Params):
     @property
     def wishes(self) -> dict[str, int]:
         """The settings that differ."""
-        found = {"bits": self.bits, "group_size": self.group_size}
-        return {name: value for name, value in found.items() if value is not None}
+        settings = {"bits": self.bits, "group_size": self.group_size}
+        return {name: value for name, value in settings.items() if value is not None}
 
 
 def skipping(names: object) -> dict[str, str]:
@@ -126,7 +126,7 @@ def resolve(rules: Mapping[str, ModuleRule], modules: Iterable[str]) -> dict[str
     model; and for rules that leave nothing to quantize.
     """
     names = list(modules)
-    found: dict[str, ModuleRule] = {}
+    by_module: dict[str, ModuleRule] = {}
     last: dict[str, str] = {}
     for pattern, rule in rules.items():
         matching = [name for name in names if re.search(pattern, name)]
@@ -135,18 +135,18 @@ def resolve(rules: Mapping[str, ModuleRule], modules: Iterable[str]) -> dict[str
                 f"quantize.modules: {pattern!r} matches none of the {len(names)} modules that can "
                 f"be quantized, such as {names[0]}"
             )
-        found.update(dict.fromkeys(matching, rule))
+        by_module.update(dict.fromkeys(matching, rule))
         last.update(dict.fromkeys(matching, pattern))
     for pattern, rule in rules.items():
         matching = [name for name in names if re.search(pattern, name)]
-        if matching and all(found[name] != rule for name in matching):
+        if matching and all(by_module[name] != rule for name in matching):
             raise RecipeError(
                 f"quantize.modules: {pattern!r} has no effect: {last[matching[0]]!r} and what else "
                 "comes later take all modules that it matches; drop it, or put it behind them"
             )
-    if names and all(name in found and found[name].skip for name in names):
+    if names and all(name in by_module and by_module[name].skip for name in names):
         raise RecipeError(
             f"quantize.modules leaves none of the {len(names)} modules to quantize: take a rule "
             "out, or use quantize=none"
         )
-    return found
+    return by_module

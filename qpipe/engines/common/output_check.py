@@ -41,7 +41,7 @@ class Wish:
     scaled: bool = False
 
 
-def check(found: Structure, wish: Wish) -> list[str]:
+def check(structure: Structure, wish: Wish) -> list[str]:
     """Notes on what is otherwise than asked and does no harm.
 
     Raises CheckpointError for matrices that were not packed (a twentieth of the weights may stay),
@@ -49,56 +49,58 @@ def check(found: Structure, wish: Wish) -> list[str]:
     """
     from qpipe.packed import fidelity
 
-    _check_skipped(found, wish)
-    notes = _left(found, wish)
-    for name, module in found.modules.items():
+    _check_skipped(structure, wish)
+    notes = _check_packed(structure, wish)
+    for name, module in structure.modules.items():
         if name in wish.modules:
-            _check_bits(found, module, wish)
-    return [*notes, *fidelity.check(found, wish.source, scaled=wish.scaled)]
+            _check_bits(structure, module, wish)
+    return [*notes, *fidelity.check(structure, wish.source, scaled=wish.scaled)]
 
 
 def share(
-    left: Collection[str],
-    wanted: Collection[str],
-    what: str = " that were to be quantized",
+    subset: Collection[str],
+    matrices: Collection[str],
+    description: str = " that were to be quantized",
 ) -> str:
     """The matrices that stay as they are: how many, and which, for a message."""
-    names = sorted(left)
-    return f"{len(names)} of {len(wanted)} matrices{what}, such as {names[-1]},"
+    names = sorted(subset)
+    return f"{len(names)} of {len(matrices)} matrices{description}, such as {names[-1]},"
 
 
-def _left(found: Structure, wish: Wish) -> list[str]:
-    wanted = [
+def _check_packed(structure: Structure, wish: Wish) -> list[str]:
+    required = [
         name for name in wish.modules
         if not _skips(wish.rules.get(name)) and (name in wish.rules or not ROUTER.search(name))
     ]  # fmt: skip
-    left = [name for name in wanted if name not in found.modules]
-    if not left:
+    plain = [name for name in required if name not in structure.modules]
+    if not plain:
         return []
-    part = sum(math.prod(wish.modules[name]) for name in left) / sum(
-        math.prod(wish.modules[name]) for name in wanted
+    part = sum(math.prod(wish.modules[name]) for name in plain) / sum(
+        math.prod(wish.modules[name]) for name in required
     )
-    told = f"{share(left, wanted)} stayed as they are: {part:.1%} of their weights"
-    ruled = [name for name in left if name in wish.rules]
+    sentence = f"{share(plain, required)} stayed as they are: {part:.1%} of their weights"
+    ruled = [name for name in plain if name in wish.rules]
     if part <= _MOST_LEFT and not ruled:
-        return [f"{told}; {wish.engine} does not pack them"]
+        return [f"{sentence}; {wish.engine} does not pack them"]
     raise CheckpointError(
-        f"{found.folder}: {told}, and the model would be called {found.label}; {wish.engine} does "
-        "not pack them: use another engine (quantize=rtn and quantize=gguf take most models), or "
-        f"say that they stay: quantize.modules={{{_pattern((ruled or left)[-1])}: skip}}"
+        f"{structure.folder}: {sentence}, and the model would be called {structure.label}; "
+        f"{wish.engine} does not pack them: use another engine (quantize=rtn and quantize=gguf "
+        "take most models), or say that they stay: "
+        f"quantize.modules={{{_pattern((ruled or plain)[-1])}: skip}}"
     )
 
 
-def _check_skipped(found: Structure, wish: Wish) -> None:
-    packed = [name for name in found.modules if _skips(wish.rules.get(name))]
+def _check_skipped(structure: Structure, wish: Wish) -> None:
+    packed = [name for name in structure.modules if _skips(wish.rules.get(name))]
     if packed:
         raise CheckpointError(
-            f"{found.folder}: {share(packed, found.modules, '')} are packed, and quantize.modules "
-            f"skips them: {wish.engine} does not follow this rule; use another engine"
+            f"{structure.folder}: {share(packed, structure.modules, '')} are packed, and "
+            f"quantize.modules skips them: {wish.engine} does not follow this rule; use another "
+            "engine"
         )
 
 
-def _check_bits(found: Structure, module: Packed, wish: Wish) -> None:
+def _check_bits(structure: Structure, module: Packed, wish: Wish) -> None:
     own = wish.rules.get(module.name)
     bits = own.bits if own is not None and own.bits is not None else wish.bits
     size = own.group_size if own is not None and own.group_size is not None else wish.group_size
@@ -108,9 +110,9 @@ def _check_bits(found: Structure, module: Packed, wish: Wish) -> None:
         differs |= _whole(size, columns) != _whole(module.group_size, columns)
     if differs:
         raise CheckpointError(
-            f"{found.folder}: {module.name} is {module.type}, and {bits} bits in groups of {size} "
-            f"were asked for: {wish.engine} gives this matrix others; use another engine, or skip "
-            f"it: quantize.modules={{{_pattern(module.name)}: skip}}"
+            f"{structure.folder}: {module.name} is {module.type}, and {bits} bits in groups of "
+            f"{size} were asked for: {wish.engine} gives this matrix others; use another engine, "
+            f"or skip it: quantize.modules={{{_pattern(module.name)}: skip}}"
         )
 
 

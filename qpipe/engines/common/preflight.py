@@ -27,7 +27,7 @@ LEAST_LAYERS = 4
 _SAMPLES, _LENGTH = 8, 128
 
 
-def wanted(source: Path) -> bool:
+def is_needed(source: Path) -> bool:
     """True if quantizing takes long enough for a preflight. Raises CheckpointError."""
     from qpipe.packed import first_layer
 
@@ -78,8 +78,8 @@ def _quantize(stage: type[base.Stage], params: Any, work: base.Work, folder: Pat
     try:
         program.run([sys.executable, "-m", "qpipe.worker", folder], name="the engine")
     except StageError as error:
-        told = _result(folder).get("error")
-        raise (from_record(told) if told else error) from None
+        record = _result(folder).get("error")
+        raise (from_record(record) if record else error) from None
 
 
 def _model(source: Path, out: Path) -> Path:
@@ -92,15 +92,15 @@ def _model(source: Path, out: Path) -> Path:
 
 def _params(params: Any, model: Path) -> dict[str, Any]:
     """Without the rules that only other layers have modules for."""
-    found: dict[str, Any] = params.model_dump(mode="json")
+    fields: dict[str, Any] = params.model_dump(mode="json")
     names = quantizable(model, output=getattr(params, "lm_head", False))
-    found["modules"] = [
-        rule for rule in found["modules"] if any(re.search(rule[0], name) for name in names)
+    fields["modules"] = [
+        rule for rule in fields["modules"] if any(re.search(rule[0], name) for name in names)
     ]
-    return found
+    return fields
 
 
 def _result(folder: Path) -> dict[str, Any]:
     path = folder / "result.json"
-    found: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
-    return found
+    result: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+    return result

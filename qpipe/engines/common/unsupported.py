@@ -32,18 +32,18 @@ def refuse(engine: str, why: Mapping[str, str], config: Mapping[str, Any]) -> No
         raise RecipeError(f"model.source: {kind}'s {why[kind].format(engine=engine)}")
 
 
-def refuse_experts(engine: str, asked: Mapping[str, tuple[int, int]], instead: str) -> None:
+def refuse_experts(engine: str, matrices: Mapping[str, tuple[int, int]], instead: str) -> None:
     """Raise RecipeError for experts among the matrices asked for, in an engine that takes single
     matrices: transformers 5 holds the experts of a layer as one parameter.
 
     Source: bitsandbytes issue 1849.
     """
-    experts = [name for name in asked if ".experts." in name]
+    experts = [name for name in matrices if ".experts." in name]
     if experts:
         raise RecipeError(
-            f"model.source: {share(experts, asked)} would stay as they are: {engine} packs single "
-            f"matrices, and transformers holds the experts of a layer as one; use {instead}, or "
-            "say that they stay: quantize.modules={experts: skip}"
+            f"model.source: {share(experts, matrices)} would stay as they are: {engine} packs "
+            f"single matrices, and transformers holds the experts of a layer as one; use "
+            f"{instead}, or say that they stay: quantize.modules={experts: skip}"
         )
 
 
@@ -78,6 +78,6 @@ def quantization_settings(folder: Path) -> QuantizationSettings | None:
 def refuse_quantized(folder: Path, *, but: Collection[str] = ()) -> None:
     """Raise CheckpointError if the checkpoint in ``folder`` is quantized already, by another method
     than those of ``but``."""
-    found = quantization_settings(folder)
-    if found is not None and found.method not in but:
-        raise CheckpointError(found.refusal)
+    settings = quantization_settings(folder)
+    if settings is not None and settings.method not in but:
+        raise CheckpointError(settings.refusal)

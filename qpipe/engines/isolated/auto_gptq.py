@@ -31,8 +31,8 @@ class _Layers(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Report the layer that begins."""
-        if found := _LAYER.search(record.getMessage()):
-            self.job.progress(int(found[1]) - 1, int(found[2]), "layers")
+        if match := _LAYER.search(record.getMessage()):
+            self.job.progress(int(match[1]) - 1, int(match[2]), "layers")
 
 
 def run(job: Job) -> dict[str, Any]:

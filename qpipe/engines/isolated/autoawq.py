@@ -32,7 +32,7 @@ def run(job: Job) -> dict[str, Any]:
     job.check_rotary(model.model)
     samples = job.params["samples"]
     longest = max(map(len, samples))
-    seen: list[int] = []
+    shape: list[int] = []
 
     class ReportingQuantizer(AwqQuantizer):  # type: ignore[misc]
         """Reports each layer, and how many tokens really go through."""
@@ -40,7 +40,7 @@ def run(job: Job) -> dict[str, Any]:
         def _get_input_feat(self, layer: Any, named_linears: Any) -> Any:
             at = next(i for i, module in enumerate(self.modules) if module is layer)
             if at == 0:
-                seen.extend(self.inps.shape[:2])
+                shape.extend(self.inps.shape[:2])
             job.progress(at, len(self.modules), "layers")
             return super()._get_input_feat(layer, named_linears)
 
@@ -69,7 +69,7 @@ def run(job: Job) -> dict[str, Any]:
         quantizer_cls=ReportingQuantizer,
     )
     model.save_quantized(str(job.out), shard_size=job.params["shard"])
-    return {"tokens": seen[0] * seen[1], "config": model.quant_config.to_transformers_dict()}
+    return {"tokens": shape[0] * shape[1], "config": model.quant_config.to_transformers_dict()}
 
 
 def _load(job: Job) -> Any:

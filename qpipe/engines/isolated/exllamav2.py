@@ -61,14 +61,14 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def _arguments(job: Job, working: Path) -> list[str]:
-    given = ["-i", str(job.inputs["model"]), "-o", str(working)]
+    arguments = ["-i", str(job.inputs["model"]), "-o", str(working)]
     if job.params["do"] == "measure":
-        return [*given, "-om", str(job.out / _MEASUREMENT)]
-    given += ["-cf", str(job.out), "-b", str(job.params["bits"])]
-    given += ["-hb", str(job.params["head_bits"])]
+        return [*arguments, "-om", str(job.out / _MEASUREMENT)]
+    arguments += ["-cf", str(job.out), "-b", str(job.params["bits"])]
+    arguments += ["-hb", str(job.params["head_bits"])]
     if "measurement" in job.inputs:
-        given += ["-m", str(job.inputs["measurement"] / _MEASUREMENT)]
-    return given
+        arguments += ["-m", str(job.inputs["measurement"] / _MEASUREMENT)]
+    return arguments
 
 
 def _move(job: Job, working: Path) -> None:

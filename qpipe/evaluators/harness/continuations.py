@@ -80,7 +80,7 @@ def _add(piece: LogitsBlock, prompts: Sequence[Prompt], sums: Sequence[dict[int,
     targets: list[int] = []
     for prompt, offset, row in piece.places:
         for one in sums[prompt].values():
-            target = offset - prompts[prompt].wanted + len(one.targets)
+            target = offset - prompts[prompt].n_outputs + len(one.targets)
             if target >= 0:
                 who.append(one)
                 rows.append(row)

@@ -20,12 +20,12 @@ from qpipe.gguf.config_fields import ConvertedElsewhereError
 @functools.cache
 def _registered() -> Mapping[str, Architecture]:
     """Architectures by the name in config.json's ``architectures``."""
-    found: dict[str, Architecture] = {}
+    architectures: dict[str, Architecture] = {}
     for module in pkgutil.iter_modules(__path__):
         if module.name != "base":
             architecture = importlib.import_module(f"{__name__}.{module.name}").ARCHITECTURE
-            found |= dict.fromkeys(architecture.hf_names, architecture)
-    return found
+            architectures |= dict.fromkeys(architecture.hf_names, architecture)
+    return architectures
 
 
 def supported() -> list[str]:
@@ -40,8 +40,8 @@ def limits(config: Config) -> tuple[str, ...]:
     architectures here alone; none of any other.
     """
     names = config.fields.get("architectures")
-    known = _registered().get(str(names[0])) if isinstance(names, list) and names else None
-    if known is None:
+    architecture = _registered().get(str(names[0])) if isinstance(names, list) and names else None
+    if architecture is None:
         return ()
     scaling, parameters = (config.section(f"rope_{n}") for n in ("scaling", "parameters"))
     if scaling.fields and parameters.fields and scaling.fields != parameters.fields:
@@ -49,7 +49,7 @@ def limits(config: Config) -> tuple[str, ...]:
             "rope_scaling", "alone: beside rope_parameters transformers takes it, the converter not"
         )
     try:
-        return known.completed(config)[1]
+        return architecture.completed(config)[1]
     except ConvertedElsewhereError:
         return ()
 

@@ -38,13 +38,13 @@ def _check(config: Config) -> Iterator[str]:
 
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
-    found: values.Metadata = {}
+    fields: values.Metadata = {}
     if config.has("final_logit_softcapping"):
         cap = values.f32(config.positive("final_logit_softcapping"))
-        found["gemma3.final_logit_softcapping"] = cap
+        fields["gemma3.final_logit_softcapping"] = cap
     if windows.SLIDING in _layers(config):
-        found["gemma3.attention.sliding_window"] = values.u32(config.integer("sliding_window"))
-    return found
+        fields["gemma3.attention.sliding_window"] = values.u32(config.integer("sliding_window"))
+    return fields
 
 
 ARCHITECTURE = Architecture(

@@ -38,13 +38,13 @@ _LAST = "last_resort"
 
 @functools.cache
 def _registered() -> Mapping[GGMLType, Quantizer]:
-    found: dict[GGMLType, Quantizer] = {}
+    quantizers: dict[GGMLType, Quantizer] = {}
     modules = {module.name for module in pkgutil.iter_modules(__path__)} - {_LAST}
     names = sorted(name for name in modules if not name.startswith("_"))
     for name in (_LAST, *names):
         module = importlib.import_module(f"{__name__}.{name}")
-        found |= module.QUANTIZERS
-    return found
+        quantizers |= module.QUANTIZERS
+    return quantizers
 
 
 def quantizer(kind: GGMLType) -> Quantizer:
@@ -52,7 +52,7 @@ def quantizer(kind: GGMLType) -> Quantizer:
     try:
         return _registered()[kind]
     except KeyError:
-        known = ", ".join(sorted(known.name for known in _registered()))
+        names = ", ".join(sorted(each.name for each in _registered()))
         raise errors.EngineMissingError(
-            f"qpipe cannot write the tensor type {kind.name}; it writes {known}"
+            f"qpipe cannot write the tensor type {kind.name}; it writes {names}"
         ) from None

@@ -42,15 +42,15 @@ class TokenTable:
 
     def metadata(self, model: str, pre: str, *, scores: bool) -> values.Metadata:
         """The lists as ``tokenizer.ggml.*``."""
-        found = {
+        fields = {
             "tokenizer.ggml.model": values.string(model),
             "tokenizer.ggml.pre": values.string(pre),
             "tokenizer.ggml.tokens": values.strings(self.texts),
         }
         if scores:
-            found["tokenizer.ggml.scores"] = values.f32s(self.scores)
-        found["tokenizer.ggml.token_type"] = values.i32s(self.types)
-        return found
+            fields["tokenizer.ggml.scores"] = values.f32s(self.scores)
+        fields["tokenizer.ggml.token_type"] = values.i32s(self.types)
+        return fields
 
 
 def looks_special(token: str) -> bool:

@@ -43,13 +43,13 @@ def metadata(
             "model.pretokenizer to llama.cpp's name for it"
         )
     tokens = _tokens(path, model.get("vocab"), tokenizer.get("added_tokens") or [], n_vocab)
-    found = tokens.metadata("gpt2", pre, scores=False)
-    found["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
-    found |= special.metadata(folder, tokenizer)
-    if pre in pretokenizers.ADD_BOS and "tokenizer.ggml.add_bos_token" not in found:
+    fields = tokens.metadata("gpt2", pre, scores=False)
+    fields["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
+    fields |= special.metadata(folder, tokenizer)
+    if pre in pretokenizers.ADD_BOS and "tokenizer.ggml.add_bos_token" not in fields:
         # Nothing in these files puts a token in front; silence would mean that there is one.
-        found["tokenizer.ggml.add_bos_token"] = values.boolean(False)
-    return found
+        fields["tokenizer.ggml.add_bos_token"] = values.boolean(False)
+    return fields
 
 
 def _byte_level(tokenizer: dict[str, Any]) -> bool:

@@ -56,8 +56,8 @@ def metadata(
     tokens = TokenTable.unused(n_vocab)
     entries = tokenizer.get("added_tokens") or []
     unknown = _unknown(folder, tokenizer)
-    known = {entry.get("content") for entry in entries} | {unknown}
-    scores = _scores(path, vocab, merges, known)
+    reserved = {entry.get("content") for entry in entries} | {unknown}
+    scores = _scores(path, vocab, merges, reserved)
     for text, index in vocab.items():
         _require_row(path, text, index, n_vocab)
         kind = TokenType.BYTE if _BYTE.fullmatch(text) else TokenType.NORMAL
@@ -67,9 +67,9 @@ def metadata(
         added.put(tokens, entry, path=path, declared=declared, score=0.0 if in_vocab else None)
     if unknown in vocab:
         tokens.put(vocab[unknown], unknown.encode(), 0.0, TokenType.UNKNOWN)
-    found = tokens.metadata("llama", "default", scores=True)
-    found["tokenizer.ggml.add_space_prefix"] = values.boolean(prefix)
-    return found | special.metadata(folder, tokenizer, n_vocab=n_vocab)
+    fields = tokens.metadata("llama", "default", scores=True)
+    fields["tokenizer.ggml.add_space_prefix"] = values.boolean(prefix)
+    return fields | special.metadata(folder, tokenizer, n_vocab=n_vocab)
 
 
 def _steps(part: dict[str, Any] | None, plural: str) -> Steps:
@@ -122,16 +122,16 @@ def _merges(path: Path, model: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _scores(
-    path: Path, vocab: dict[str, int], merges: list[tuple[str, str]], known: set[str | None]
+    path: Path, vocab: dict[str, int], merges: list[tuple[str, str]], reserved: set[str | None]
 ) -> dict[str, float]:
-    """The score of each piece that is no byte and not in ``known``."""
-    pieces = [text for text in vocab if text not in known and not _BYTE.fullmatch(text)]
+    """The score of each piece that is no byte and not in ``reserved``."""
+    pieces = [text for text in vocab if text not in reserved and not _BYTE.fullmatch(text)]
     pieces.sort(key=vocab.__getitem__)
     _require_every_split(path, pieces, vocab, set(merges))
-    made = list(dict.fromkeys(left + right for left, right in merges))
-    numbers = [vocab[text] for text in made if text in vocab and text not in known]
+    products = list(dict.fromkeys(first + second for first, second in merges))
+    numbers = [vocab[text] for text in products if text in vocab and text not in reserved]
     if numbers != sorted(numbers):  # not numbered by score: in the order of the merges
-        order = {text: rank for rank, text in enumerate(made)}
+        order = {text: rank for rank, text in enumerate(products)}
         pieces.sort(key=lambda text: order.get(text, len(order)))
     return {text: -float(rank) for rank, text in enumerate(pieces)}
 
@@ -142,10 +142,10 @@ def _require_every_split(
     # llama.cpp joins any two neighbours that make a piece, whether or not they are a merge.
     for text in pieces:
         for at in range(1, len(text)):
-            left, right = text[:at], text[at:]
-            if left in vocab and right in vocab and (left, right) not in merges:
+            first, second = text[:at], text[at:]
+            if first in vocab and second in vocab and (first, second) not in merges:
                 raise errors.CheckpointError(
-                    f"{path}: no merge makes {text!r} of {left!r} and {right!r}, as llama.cpp "
+                    f"{path}: no merge makes {text!r} of {first!r} and {second!r}, as llama.cpp "
                     "would, whose SentencePiece knows no merges: it would split texts otherwise "
                     f"than this tokenizer; {_WAY_OUT}, if that had one"
                 )

@@ -91,7 +91,7 @@ def names() -> list[str]:
     return sorted(_NAMES.values())
 
 
-def known(name: str) -> str:
+def check_name(name: str) -> str:
     """``name``, if llama.cpp has a pre-tokenizer of that name; ValueError with the nearest."""
     if name not in LLAMA_CPP:
         raise ValueError(f"llama.cpp knows no pre-tokenizer {name!r}; {nearest(name, LLAMA_CPP)}")
@@ -110,8 +110,8 @@ def detect(tokenizer: dict[str, Any]) -> str | None:
     if None in rules or not rules:
         return None
     splits = tuple(rule for rule in rules if rule is not None)
-    found = _NAMES.get((splits, bool(model.get("ignore_merges"))))
-    return found or _NAMES.get((splits, None))
+    name = _NAMES.get((splits, bool(model.get("ignore_merges"))))
+    return name or _NAMES.get((splits, None))
 
 
 def _rule(step: dict[str, Any]) -> str | None:
@@ -120,8 +120,8 @@ def _rule(step: dict[str, Any]) -> str | None:
         return DIGITS
     # What remains where all that matches no rule is removed is the same, as every rule ends in
     # one for whatever is left.
-    kept = step.get("behavior"), bool(step.get("invert"))
-    if step.get("type") != "Split" or kept not in (("Isolated", False), ("Removed", True)):
+    behavior = step.get("behavior"), bool(step.get("invert"))
+    if step.get("type") != "Split" or behavior not in (("Isolated", False), ("Removed", True)):
         return None
     pattern = (step.get("pattern") or {}).get("Regex")
     return pattern if isinstance(pattern, str) else None

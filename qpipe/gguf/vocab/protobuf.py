@@ -28,15 +28,15 @@ class Piece:
 
 def pieces(model: bytes) -> list[Piece]:
     """The vocabulary in ``model``; `ValueError` if it is no such message or holds no piece."""
-    found: list[Piece] = []
+    entries: list[Piece] = []
     for number, body in _fields(model):
         if number == 1:
-            found.append(_piece(body))
-            if len(found) > MOST_PIECES:
+            entries.append(_piece(body))
+            if len(entries) > MOST_PIECES:
                 raise ValueError(f"it holds more than {MOST_PIECES:,} pieces")
-    if not found:
+    if not entries:
         raise ValueError("it holds no vocabulary")
-    return found
+    return entries
 
 
 def _piece(body: bytes | int) -> Piece:

@@ -36,8 +36,8 @@ def metadata(folder: Path, n_vocab: int, *, added_tokens: bool = False) -> value
     added.put_names(tokens, folder / "added_tokens.json")
     added.put_decoder(tokens, folder / "tokenizer_config.json", declared=added_tokens)
     added.put_listed(tokens, folder / "tokenizer.json", everywhere=added_tokens)
-    found = tokens.metadata("llama", "default", scores=True)
-    return found | special.metadata(folder, n_vocab=n_vocab)
+    fields = tokens.metadata("llama", "default", scores=True)
+    return fields | special.metadata(folder, n_vocab=n_vocab)
 
 
 def _pieces(path: Path) -> list[protobuf.Piece]:

@@ -44,13 +44,13 @@ def metadata(
     """
     tokenizer = tokenizer or _optional(folder / "tokenizer.json")
     config = _optional(folder / "tokenizer_config.json")
-    found = _Special(list(KINDS), n_vocab, named=bool(config))
+    special = _Special(list(KINDS), n_vocab, named=bool(config))
     if tokenizer:
-        found.read_post_processor(tokenizer, config)
-    if found.named:
-        found.read_tokens(config, tokenizer.get("added_tokens") or [])
-    found.read_ids(_optional(folder / "config.json"))
-    return found.metadata() | (_chat_template(folder, config) if found.named else {})
+        special.read_post_processor(tokenizer, config)
+    if special.named:
+        special.read_tokens(config, tokenizer.get("added_tokens") or [])
+    special.read_ids(_optional(folder / "config.json"))
+    return special.metadata() | (_chat_template(folder, config) if special.named else {})
 
 
 def _optional(path: Path) -> dict[str, Any]:
@@ -156,20 +156,24 @@ class _Special:
 
 
 def _special(entry: Any) -> str | None:
-    found = entry.get("SpecialToken", {}).get("id")
-    return found if isinstance(found, str) else None
+    token = entry.get("SpecialToken", {}).get("id")
+    return token if isinstance(token, str) else None
 
 
 def _sequence(entry: Any) -> str | None:
-    found = entry.get("Sequence", {}).get("id")
-    return found if isinstance(found, str) else None
+    name = entry.get("Sequence", {}).get("id")
+    return name if isinstance(name, str) else None
 
 
 def notes(folder: Path) -> list[str]:
     """A note of a chat template that stands in two places and differs between them."""
     file = folder / TEMPLATE
-    given = _optional(folder / "tokenizer_config.json").get("chat_template")
-    if not file.is_file() or given is None or _named(given).get("default") == _template(file):
+    template = _optional(folder / "tokenizer_config.json").get("chat_template")
+    if (
+        not file.is_file()
+        or template is None
+        or _by_name(template).get("default") == _template(file)
+    ):
         return []
     return [
         f"{TEMPLATE} is not the chat_template of tokenizer_config.json: the file was taken, as "
@@ -180,17 +184,17 @@ def notes(folder: Path) -> list[str]:
 def _chat_template(folder: Path, config: dict[str, Any]) -> values.Metadata:
     """The template, or several by name (gguf_writer.py, add_chat_template); files go before
     tokenizer_config.json, as in transformers."""
-    given = config.get("chat_template") or _optional(folder / "chat_template.json").get(
+    templates = config.get("chat_template") or _optional(folder / "chat_template.json").get(
         "chat_template"
     )
-    named = _named(given) | _template_files(folder)
+    named = _by_name(templates) | _template_files(folder)
     default = named.pop("default", None)
-    found = {f"tokenizer.chat_template.{k}": values.string(v) for k, v in named.items()}
+    fields = {f"tokenizer.chat_template.{k}": values.string(v) for k, v in named.items()}
     if named:
-        found["tokenizer.chat_templates"] = values.strings([k.encode() for k in sorted(named)])
+        fields["tokenizer.chat_templates"] = values.strings([k.encode() for k in sorted(named)])
     if default is not None:
-        found["tokenizer.chat_template"] = values.string(default)
-    return found
+        fields["tokenizer.chat_template"] = values.string(default)
+    return fields
 
 
 def _template(path: Path) -> str:
@@ -203,20 +207,22 @@ def _template(path: Path) -> str:
         ) from None
 
 
-def _named(given: Any) -> dict[str, str]:
+def _by_name(templates: Any) -> dict[str, str]:
     """tokenizer_config.json's template or list of templates, by name."""
-    if isinstance(given, str):
-        return {"default": given}
-    listed = given if isinstance(given, list) else []
+    if isinstance(templates, str):
+        return {"default": templates}
+    listed = templates if isinstance(templates, list) else []
     return {_plain(t["name"]): t["template"] for t in listed if t.get("template") is not None}
 
 
 def _template_files(folder: Path) -> dict[str, str]:
     """Templates by name, each in a file of its own, as transformers 5 saves them."""
-    found = {_plain(path.stem): _template(path) for path in sorted((folder / MORE).glob("*.jinja"))}
+    templates = {
+        _plain(path.stem): _template(path) for path in sorted((folder / MORE).glob("*.jinja"))
+    }
     if (path := folder / TEMPLATE).is_file():
-        found["default"] = _template(path)
-    return found
+        templates["default"] = _template(path)
+    return templates
 
 
 def _plain(name: str) -> str:

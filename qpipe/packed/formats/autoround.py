@@ -62,8 +62,8 @@ class AutoRoundFormat(PackedFormat):
 
 
 def _type(config: Fields) -> str:
-    said = config.text("data_type", default="int")
-    return _EARLIER.get(said, said)
+    name = config.text("data_type", default="int")
+    return _EARLIER.get(name, name)
 
 
 def _blocks(config: Fields) -> tuple[int, int] | None:

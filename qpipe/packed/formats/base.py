@@ -60,8 +60,8 @@ class PackedFormat(abc.ABC):
         """The tool that packed it, with its version, if the ``quantization_config`` says so."""
         if config.has("autoround_version"):
             return f"auto-round {config.text('autoround_version')}"
-        said = config.section("meta").texts("quantizer")
-        return ", ".join(name.replace(":", " ") for name in said) or None
+        tools = config.section("meta").texts("quantizer")
+        return ", ".join(name.replace(":", " ") for name in tools) or None
 
     def packs(self, config: Fields) -> bool:
         """True if any matrix must be packed: not so where the KV cache alone is quantized."""

@@ -44,9 +44,9 @@ class CompressedTensorsFormat(PackedFormat):
     def unread(self, config: Fields) -> str | None:
         """A format that is not among those above, of weights or of zeros left out."""
         sparse = config.section("sparsity_config").text("format", default="dense")
-        said = [config.text("format", default="dense"), sparse]
-        said += [group.text("format", default="dense") for group in _groups(config)]
-        return next((f"the format {name}" for name in said if name not in _READ), None)
+        named = [config.text("format", default="dense"), sparse]
+        named += [group.text("format", default="dense") for group in _groups(config)]
+        return next((f"the format {name}" for name in named if name not in _READ), None)
 
     def label(self, config: Fields) -> str:
         """``W4A16-g128``, ``W8A8``, ``FP8-dynamic``, ``NVFP4``, …, after the names of schemes in
@@ -77,7 +77,7 @@ class CompressedTensorsFormat(PackedFormat):
         weights = [group.section("weights") for group in _groups(config)]
         sizes = [w.group_size(default=-1) for w in weights]
         bits = [w.bits("num_bits") for w in weights]
-        block = next((found for w in weights if (found := blocks(w, "block_structure"))), None)
+        block = next((shape for w in weights if (shape := blocks(w, "block_structure"))), None)
         for name in named(tensors, "weight_packed"):
             if tensors[f"{name}.weight_packed"].dtype == "U8":
                 yield scaled.half_byte(name, tensors)
@@ -131,7 +131,7 @@ def _number(weights: Fields) -> str:
     return "FP" if weights.text("type", default="int") == "float" else "INT"
 
 
-def _packed(name: str, tensors: Tensors, known: list[int], sizes: list[int]) -> Packed:
+def _packed(name: str, tensors: Tensors, candidates: list[int], sizes: list[int]) -> Packed:
     weights, _, words = matrix(tensors, name, "weight_packed", ("I32",))
     stated = part(tensors, name, "weight_shape", ("I64",))
     expect(stated, (2,), "the shape of a matrix")
@@ -142,7 +142,9 @@ def _packed(name: str, tensors: Tensors, known: list[int], sizes: list[int]) -> 
             f"{weights.origin} is {list(weights.shape)} and its scales {list(scale.shape)}, for a "
             f"matrix of {rows} × {columns}"
         )
-    bits = next((b for b in (*known, 4, 8, 2, 3, 5, 6, 7, 1) if words in _words(columns, b)), None)
+    bits = next(
+        (b for b in (*candidates, 4, 8, 2, 3, 5, 6, 7, 1) if words in _words(columns, b)), None
+    )
     size = scaled.of_groups(columns, count, sizes)
     if bits is None or size is None:
         raise CheckpointError(

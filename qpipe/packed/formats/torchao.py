@@ -74,10 +74,10 @@ def _bits(config: Fields) -> int:
     inside = _scheme(config).section("_data")
     if "Intx" not in _kind(config) or not inside.has("weight_dtype"):
         return 8
-    said = inside.section("weight_dtype")
-    match = re.fullmatch(r"u?int([1-8])", said.text("_data"))
+    dtype = inside.section("weight_dtype")
+    match = re.fullmatch(r"u?int([1-8])", dtype.text("_data"))
     if match is None:
-        raise said.bad("_data", "int1 to int8")
+        raise dtype.bad("_data", "int1 to int8")
     return int(match[1])
 
 

@@ -41,8 +41,8 @@ def _gemm(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:
 def _in_order(words: npt.NDArray[Any], bits: int) -> FloatArray:
     each = 32 // bits
     values = unpacked(words, bits, words.shape[1] * each).reshape(len(words), -1, each)
-    found: FloatArray = values[:, :, np.argsort(_ORDER[bits])].reshape(len(words), -1)
-    return found
+    ordered: FloatArray = values[:, :, np.argsort(_ORDER[bits])].reshape(len(words), -1)
+    return ordered
 
 
 def _gemv(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:

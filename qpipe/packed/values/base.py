@@ -87,8 +87,8 @@ def unpacked(words: npt.NDArray[Any], bits: int, count: int) -> FloatArray:
     whole = np.ascontiguousarray(words).view(np.uint8)
     stream = np.unpackbits(whole, axis=-1, bitorder="little", count=count * bits)
     weights = (1 << np.arange(bits)).astype(np.float32)
-    found: FloatArray = stream.reshape(len(words), count, bits).astype(np.float32) @ weights
-    return found
+    numbers: FloatArray = stream.reshape(len(words), count, bits).astype(np.float32) @ weights
+    return numbers
 
 
 def spread(groups: FloatArray, columns: int, size: int) -> FloatArray:

@@ -45,5 +45,5 @@ def _largest(part: Strip, first: int, stop: int) -> FloatArray:
     block = np.arange(first, stop) // int(state["nested_blocksize"])
     codes = part.array("weight.absmax")[first:stop]
     scaled = part.floats("weight.nested_quant_map")[codes]
-    found: FloatArray = scaled * part.floats("weight.nested_absmax")[block]
-    return found + np.float32(state["nested_offset"])
+    scales: FloatArray = scaled * part.floats("weight.nested_absmax")[block]
+    return scales + np.float32(state["nested_offset"])

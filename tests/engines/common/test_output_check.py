@@ -67,14 +67,14 @@ def test_few_that_stay_are_noted_unless_a_rule_names_them(tmp_path: Path) -> Non
     asked = Wish("some", source, {**shapes, "vision.proj": (64, 128)})
     packed = {name: next(iter(found.modules.values())) for name in shapes}
     most = Structure(found.folder, found.config, found.label, None, packed, {})
-    (note,) = output_check._left(most, asked)
+    (note,) = output_check._check_packed(most, asked)
     assert note == (
         "1 of 41 matrices that were to be quantized, such as vision.proj, stayed as they are: "
         "2.4% of their weights; some does not pack them"
     )
     ruled = Wish("some", source, asked.modules, {"vision.proj": ModuleRule(bits=8)})
     with pytest.raises(CheckpointError, match=r"quantize\.modules=\{proj: skip\}"):
-        output_check._left(most, ruled)
+        output_check._check_packed(most, ruled)
 
 
 @pytest.mark.parametrize("other", [{"bits": 8}, {"group_size": 128}, {"group_size": -1}], ids=str)

@@ -28,11 +28,11 @@ def work(tmp_path: Path) -> Work:
 
 
 def test_only_long_jobs_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not preflight.wanted(MODEL)
+    assert not preflight.is_needed(MODEL)
     monkeypatch.setattr(preflight, "LEAST_BYTES", 1 << 20)
-    assert preflight.wanted(MODEL)
+    assert preflight.is_needed(MODEL)
     monkeypatch.setattr(preflight, "LEAST_LAYERS", 5)
-    assert not preflight.wanted(MODEL)
+    assert not preflight.is_needed(MODEL)
 
 
 def test_the_engine_gets_one_layer_and_few_samples(tmp_path: Path) -> None:

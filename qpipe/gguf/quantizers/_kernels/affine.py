@@ -103,7 +103,7 @@ def _solve(s: Floats) -> None:
 
 
 @inner
-def _keep_better(s: Floats, kept: Floats) -> None:
+def _keep_better(s: Floats, buffer: Floats) -> None:
     # By way of ``kept``: a row that is written back where it is not replaced would be compiled to
     # masked stores, which take AMD's processors tens of cycles each.
     for k in range(LANES):
@@ -112,21 +112,21 @@ def _keep_better(s: Floats, kept: Floats) -> None:
         iscale, level_iscale, level_min = s[_ISCALE + k], s[LEVEL_ISCALE + k], s[LEVEL_MIN + k]
         refined = s[REFINED + k]
         better = new_error < error
-        kept[_ERROR + k] = new_error if better else error
-        kept[SCALE + k] = new_scale if better else scale
-        kept[MIN + k] = new_low if better else low
-        kept[LEVEL_ISCALE + k] = iscale if better else level_iscale
-        kept[LEVEL_MIN + k] = low if better else level_min
-        kept[REFINED + k] = _ONE if better else refined
+        buffer[_ERROR + k] = new_error if better else error
+        buffer[SCALE + k] = new_scale if better else scale
+        buffer[MIN + k] = new_low if better else low
+        buffer[LEVEL_ISCALE + k] = iscale if better else level_iscale
+        buffer[LEVEL_MIN + k] = low if better else level_min
+        buffer[REFINED + k] = _ONE if better else refined
     for k in range(_KEPT):
-        s[k] = kept[k]
+        s[k] = buffer[k]
 
 
-def search(given: Affine) -> Search:
+def search(options: Affine) -> Search:
     """The compiled search; all sizes and factors are constants in it."""
-    top = np.float32(given.top)
-    absolute, guarded, whole = given.absolute, given.guarded, given.size * LANES
-    factors = given.factors()
+    top = np.float32(options.top)
+    absolute, guarded, whole = options.absolute, options.guarded, options.size * LANES
+    factors = options.factors()
 
     @inner
     def first_pass(x: Floats, weights: Floats, s: Floats) -> None:
@@ -186,7 +186,7 @@ def search(given: Affine) -> Search:
 
     @inner
     def run(x: Floats, weights: Floats, levels: Floats, s: Floats) -> None:
-        kept = np.empty(_KEPT, np.float32)
+        buffer = np.empty(_KEPT, np.float32)
         _extremes(x, weights, s)
         first_pass(x, weights, s)
         for factor in factors:
@@ -198,7 +198,7 @@ def search(given: Affine) -> Search:
             sums(x, weights, levels, s)
             _solve(s)
             error(x, weights, levels, s)
-            _keep_better(s, kept)
+            _keep_better(s, buffer)
         for k in range(LANES):
             if s[_FLAT + k] == _ONE:
                 s[SCALE + k] = _ZERO

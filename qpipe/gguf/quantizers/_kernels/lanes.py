@@ -22,9 +22,9 @@ def loader(size: int) -> Callable[[Floats, int, int, Floats], None]:
         for block in range(count):
             start = (first + block) % columns * SUPERBLOCK
             for sub in range(per):
-                given = blocks[start + sub * size : start + (sub + 1) * size]
+                source = blocks[start + sub * size : start + (sub + 1) * size]
                 for i in range(size):
-                    lanes[i * LANES + block * per + sub] = given[i]
+                    lanes[i * LANES + block * per + sub] = source[i]
 
     return load
 

@@ -44,14 +44,14 @@ def _scales(s: Floats, lane: int, weighted: bool, out: Bytes, d: Floats, minimum
     """Write the scales of the superblock whose first sub-block is ``lane``."""
     scales = np.empty(_SUBS, np.float32)
     minima = np.empty(_SUBS, np.float32)
-    found = s[affine.SCALE + lane : affine.SCALE + lane + _SUBS]
+    sub_scales = s[affine.SCALE + lane : affine.SCALE + lane + _SUBS]
     found_minima = -s[affine.MIN + lane : affine.MIN + lane + _SUBS]
     if weighted:
         weights = s[affine.SUM_W + lane : affine.SUM_W + lane + _SUBS]
-        step = positive.fit(found, weights, _SCALE_TOP, scales)
+        step = positive.fit(sub_scales, weights, _SCALE_TOP, scales)
         step_minimum = positive.fit(found_minima, weights, _SCALE_TOP, minima)
     else:
-        step = _rounded(found, scales)
+        step = _rounded(sub_scales, scales)
         step_minimum = _rounded(found_minima, minima)
     step = halve(step, out, _D)
     step_minimum = halve(step_minimum, out, _D_MIN)

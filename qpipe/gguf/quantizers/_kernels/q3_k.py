@@ -29,14 +29,14 @@ _ONE = np.float32(1)
 def _plain_scales(s: Floats, count: int, levels: Floats, steps: Floats) -> None:
     """Scales over the one of largest size, as levels 0 … 63, and the steps between levels."""
     for block in range(count):
-        found = s[block * _SUBS : (block + 1) * _SUBS]
+        sub_scales = s[block * _SUBS : (block + 1) * _SUBS]
         extreme = _ZERO
-        for scale in found:
+        for scale in sub_scales:
             extreme = scale if np.abs(scale) > np.abs(extreme) else extreme
         iscale = -_SCALE_TOP / extreme
         steps[block] = _ZERO if extreme == _ZERO else _ONE / iscale
         for j in range(_SUBS):
-            level = np.float32(np.int8(np.int64(nearest(iscale * found[j]))))
+            level = np.float32(np.int8(np.int64(nearest(iscale * sub_scales[j]))))
             level = level if level < _SCALE_TOP - _ONE else _SCALE_TOP - _ONE
             level = level if level > -_SCALE_TOP else -_SCALE_TOP
             levels[block * _SUBS + j] = _ZERO if extreme == _ZERO else level + _SCALE_TOP

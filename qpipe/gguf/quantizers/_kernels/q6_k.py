@@ -24,10 +24,10 @@ _ZERO = np.float32(0)
 
 
 @inner
-def _scales(found: Floats, out: Bytes, d: Floats) -> bool:
+def _scales(sub_scales: Floats, out: Bytes, d: Floats) -> bool:
     """Write a superblock's scales; False if all of it counts as zero, which the C leaves zeroed."""
     extreme = _ZERO
-    for scale in found:
+    for scale in sub_scales:
         extreme = scale if np.abs(scale) > np.abs(extreme) else extreme
     if np.abs(extreme) < symmetric.EPSILON:
         out[:] = 0
@@ -35,7 +35,7 @@ def _scales(found: Floats, out: Bytes, d: Floats) -> bool:
     iscale = np.float32(-128) / extreme
     step = halve(np.float32(1) / iscale, out, _D)
     for j in range(_SUBS):
-        rounded = nearest(iscale * found[j])
+        rounded = nearest(iscale * sub_scales[j])
         level = np.int8(np.int64(rounded if rounded < _TOP_SCALE else _TOP_SCALE))
         out[_SCALES + j] = np.uint8(level)
         d[j] = step * np.float32(level)

@@ -36,11 +36,11 @@ def _start(x: Floats, levels: Floats, s: Floats) -> None:
     for i in range(0, x.size, _TRIP):
         xs = x[i : i + _TRIP]
         for k in range(LANES):
-            found = s[_EXTREME + k]
+            largest = s[_EXTREME + k]
             for j in range(UNROLLED):
                 value = xs[j * LANES + k]
-                found = value if np.abs(value) > np.abs(found) else found
-            s[_EXTREME + k] = found
+                largest = value if np.abs(value) > np.abs(largest) else largest
+            s[_EXTREME + k] = largest
     for k in range(LANES):
         s[ALIVE + k] = _ZERO if np.abs(s[_EXTREME + k]) < EPSILON else _ONE
         s[_EXTREME + k] = _LOW / s[_EXTREME + k]

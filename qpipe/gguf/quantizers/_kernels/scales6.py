@@ -65,19 +65,19 @@ def write(
     minimum[:] = _ZERO
     for block in range(count):
         lane = block * SUBS
-        found = s[affine.SCALE + lane : affine.SCALE + lane + SUBS]
+        sub_scales = s[affine.SCALE + lane : affine.SCALE + lane + SUBS]
         for j in range(SUBS):
             positive_minima[j] = -s[affine.MIN + lane + j]
         if weighted:
             weights = s[affine.SUM_W + lane : affine.SUM_W + lane + SUBS]
-            step = positive.fit(found, weights, TOP, scales)
+            step = positive.fit(sub_scales, weights, TOP, scales)
             step_minimum = positive.fit(positive_minima, weights, TOP, minima)
             if clamped:
                 for j in range(SUBS):
                     scales[j] = min(scales[j], TOP)
                     minima[j] = min(minima[j], TOP)
         else:
-            step = _rounded(found, scales)
+            step = _rounded(sub_scales, scales)
             step_minimum = _rounded(positive_minima, minima)
         written = out[block]
         step = halve(step, written, 0)

@@ -45,11 +45,11 @@ def search(size: int, top: int, lanes: int) -> Search:
         for i in range(0, whole, trip):
             xs = x[i : i + trip]
             for k in range(lanes):
-                found = s[extreme + k]
+                largest = s[extreme + k]
                 for j in range(UNROLLED):
                     value = xs[j * lanes + k]
-                    found = value if np.abs(value) > np.abs(found) else found
-                s[extreme + k] = found
+                    largest = value if np.abs(value) > np.abs(largest) else largest
+                s[extreme + k] = largest
         for k in range(lanes):
             s[alive + k] = _ZERO if np.abs(s[extreme + k]) < EPSILON else _ONE
 
@@ -71,7 +71,7 @@ def search(size: int, top: int, lanes: int) -> Search:
                 s[sum_lx + k], s[sum_l2 + k] = lx, l2
 
     @inner
-    def keep_better(s: Floats, kept: Floats) -> None:
+    def keep_better(s: Floats, buffer: Floats) -> None:
         # By way of ``kept``, as in `affine`.
         for k in range(lanes):
             lx, l2 = s[sum_lx + k], s[sum_l2 + k]
@@ -79,16 +79,16 @@ def search(size: int, top: int, lanes: int) -> Search:
             quotient, product = lx / l2, lx / l2 * lx
             old_scale, old_used, old_best = s[scale + k], s[used + k], s[best + k]
             new_used = s[iscale + k]
-            kept[scale + k] = quotient if better else old_scale
-            kept[used + k] = new_used if better else old_used
-            kept[alive + k] = s[alive + k]
-            kept[best + k] = product if better else old_best
+            buffer[scale + k] = quotient if better else old_scale
+            buffer[used + k] = new_used if better else old_used
+            buffer[alive + k] = s[alive + k]
+            buffer[best + k] = product if better else old_best
         for k in range(4 * lanes):
-            s[k] = kept[k]
+            s[k] = buffer[k]
 
     @inner
     def run(x: Floats, weights: Floats, s: Floats) -> None:
-        kept = np.empty(4 * lanes, np.float32)
+        buffer = np.empty(4 * lanes, np.float32)
         extremes(x, s)
         sums(x, weights, low, s)
         for k in range(lanes):
@@ -98,7 +98,7 @@ def search(size: int, top: int, lanes: int) -> Search:
             s[used + k] = s[iscale + k]
         for factor in factors:
             sums(x, weights, factor, s)
-            keep_better(s, kept)
+            keep_better(s, buffer)
         for k in range(lanes):
             s[scale + k] = s[scale + k] if s[alive + k] > _ZERO else _ZERO
 
