@@ -218,8 +218,8 @@ def _wrong(structure: Structure, name: str, like: Likeness) -> str:
         )
     return (
         f"{structure.folder}: {name} as {structure.modules[name].type}: {problem}; the tool wrote "
-        "something else than the model: use another engine, other bits or another group size, or skip "
-        f"the module (quantize.modules={{{name.split('.')[-1]}: skip}})"
+        "something else than the model: use another engine, other bits or another group size, or "
+        f"skip the module (quantize.modules={{{name.split('.')[-1]}: skip}})"
     )
 
 
