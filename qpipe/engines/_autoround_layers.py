@@ -40,6 +40,7 @@ def resuming(partial: Path) -> Iterator[tuple[Path, list[int]]]:
         shutil.rmtree(partial, ignore_errors=True)  # a layer that was not finished
     partial.mkdir(parents=True, exist_ok=True)
     theirs, layers = resume.ResumeState, [0]
+    # auto-round 0.15.1's own loses layers and random state: the four reasons above.
     resume.ResumeState = lambda folder, signature, names: Layers(partial, names, folder, layers)
     os.environ["AR_RESUME_DIR"] = str(partial / "groups")
     try:
@@ -105,6 +106,7 @@ class Layers:
         import torch
 
         self.done += 1
+        # auto-round 0.15.1 fails if it begins again after the last layer.
         if self.writer is None or self.done >= len(self.names):
             return
         folder = Path(self.writer.output_dir)
@@ -115,6 +117,7 @@ class Layers:
             {"quantized": quantized, "original": original},
             {"python": random.getstate(), "torch": torch.get_rng_state()},
         )
+        # Replaced whole: auto-round 0.15.1 leaves the wrong outputs if it is killed in between.
         beside = self.path.with_suffix(".new")
         torch.save(vars(state), beside)
         sync_all([*files[-1:], folder, beside])
@@ -137,6 +140,7 @@ class Layers:
 
         folder = Path(writer.output_dir)
         for path in folder.glob("model-*-of-*.safetensors"):  # it was completing the checkpoint
+            # auto-round 0.15.1 names its files anew when all are there.
             path.rename(folder / f"model-shard-{path.name.split('-')[1]}.safetensors")
         sizes = {path.name: path.stat().st_size for path in folder.glob(_SHARDS)}
         for name, size in state.shards.items():
@@ -145,6 +149,7 @@ class Layers:
         for name in sizes:
             (folder / name).unlink()
         for name in self.names[: state.done]:
+            # auto-round 0.15.1 would write their matrices once more, beside their packed forms.
             get_module(writer.model, name).to("meta")
 
     def _useless(self, why: str) -> StageError:

@@ -15,7 +15,7 @@ from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.gptqmodel import mended_loading, replaced
 from qpipe.packed.write import TensorStream, write
 
-# Rows at a time in GPTQModel's search for AWQ's clipping, where 256 do not divide them.
+# Rows at a time in GPTQModel 7.6.0's search for AWQ's clipping, where 256 do not divide them.
 _ROWS = 64
 
 
@@ -44,6 +44,7 @@ def _whole_range() -> Iterator[None]:
             lone = (rows.amin(1) >= 0) & (rows.amax(1) > 0)
             self.scale[lone] *= 2
 
+    # gptqmodel 7.6.0: half of the range for symmetric groups without a negative weight.
     with replaced(Quantizer, "find_params", whole):
         yield
 
@@ -72,6 +73,7 @@ def _zero_in_range() -> Iterator[None]:
             target.copy_(values.reshape(source.shape))
 
     with (
+        # gptqmodel 7.6.0: no zero in the range of AWQ's groups of one sign.
         replaced(AWQProcessor, "pseudo_quantize_tensor", rounds),
         replaced(AWQProcessor, "_pseudo_quantize_tensor_into", rounds_into),
     ):
@@ -106,6 +108,7 @@ def _codes_in_range() -> Iterator[None]:
     def clamped(codes: Any, zeros: Any, bits: int) -> Any:
         return pack(codes.clamp(0, 2**bits - 1), zeros, bits)
 
+    # gptqmodel 7.6.0: codes of 256 wrap to 0.
     with replaced(torch_awq, "pack_awq", clamped):
         yield
 
@@ -124,6 +127,7 @@ def _any_rows() -> Iterator[None]:
         whole = torch.nn.functional.pad(weight, (0, 0, 0, -rows % _ROWS))
         return search(self, whole, inputs, *args, **how)[:rows]
 
+    # gptqmodel 7.6.0: asserts that 64 divides the rows.
     with replaced(AWQProcessor, "_compute_best_clip", filled):
         yield
 
@@ -131,6 +135,7 @@ def _any_rows() -> Iterator[None]:
 def rename_output(out: Path, source: Path) -> None:
     """Give the output matrix the name that it has in the source: GPT-NeoX's is ``embed_out``, and
     GPTQModel saves it as transformers 5 calls it."""
+    # gptqmodel 7.6.0 with transformers 5.17.0.
     mine, theirs = f"{OUTPUT}.weight", "embed_out.weight"
     tensors = read_tensors(out)
     if mine not in tensors or theirs not in read_tensors(source):

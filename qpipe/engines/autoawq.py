@@ -104,6 +104,7 @@ class AutoAwq(IsolatedEngine):
                     "weights, which are no multiple; choose another size"
                 )
             clipped = not any(word in name for word in _NOT_CLIPPED)
+            # AutoAWQ 0.2.9 asserts in its search for clipping, and packs 8 rows into a word.
             if rows % (64 if clipped else 8):
                 raise RecipeError(
                     f"model.source: {name} has {rows} rows, and autoawq takes multiples of "
@@ -171,6 +172,7 @@ def _skipped(params: AutoAwqParams, source: Path) -> list[str]:
     matrices = (name for name, t in structure.read(source).plain.items() if len(t.shape) == 2)
     layered = [name.removesuffix(".weight") for name in matrices if re.search(r"\.\d+\.", name)]
     left_alone = resolve(params.modules, layered)
+    # AutoAWQ 0.2.9 knows a module by its name within its layer.
     inner = {name: re.split(r"\.\d+\.", name, maxsplit=1)[1] for name in layered}
     skipped = sorted({inner[name] for name in left_alone})
     for name in layered:

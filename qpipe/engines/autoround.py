@@ -56,6 +56,7 @@ class AutoroundParams(AutoRoundMethodParams):
             for pattern, rule in self.modules.items():
                 if rule.bits is not None:
                     self._check_bits(f"quantize.modules: {pattern!r} sets bits", rule.bits)
+        # auto-round 0.15.1 writes no zero points there.
         if self.format == "llm_compressor" and not self.sym:
             raise ValueError(
                 "quantize.sym=false: auto-round packs llm_compressor's format without zero points "
@@ -73,6 +74,7 @@ class AutoroundParams(AutoRoundMethodParams):
             raise ValueError(f"{field}={bits}: auto-round packs 2, 3, 4 and 8 bits")
         if self.format == "auto_awq" and bits != 4:
             raise ValueError(f"{field}={bits}: auto_awq has 4 bits; choose auto_gptq or auto_round")
+        # auto-round 0.15.1 packs the code 256 as 0.
         if bits == 8 and not self.sym:
             raise ValueError(
                 f"{field}=8 with quantize.sym=false: auto-round 0.15 takes the largest weight of "
@@ -122,6 +124,7 @@ class Autoround(CheckpointEngine):
         if params.gguf:
             return
         super().allow(params, target)
+        # auto-round 0.15.1 leaves such matrices as they are.
         odd = [name for name, shape in target.quantized.items() if any(side % 32 for side in shape)]
         odd = [name for name in odd if name in target.rules or not ROUTER.search(name)]
         if odd:
@@ -140,11 +143,13 @@ class Autoround(CheckpointEngine):
         else:
             with resuming(task.partial) as (folder, layers):
                 self._quantize(params, task, folder)
+        # auto-round 0.15.1 saves into a folder of its own below.
         _move_up(folder, task.out)
         if params.gguf:
             return {}
         from qpipe.packed.restore import restore
 
+        # auto-round 0.15.1 writes float32 on a CPU, and a file a layer.
         restore(task.out, task.source)
         # Under the name by which runtimes of GPTQ and AWQ look for it.
         (task.out / "quantization_config.json").rename(task.out / "quantize_config.json")
@@ -160,6 +165,7 @@ class Autoround(CheckpointEngine):
         torch.set_num_threads(task.threads)
         quantizer = AutoRound(
             str(task.source),
+            # transformers 5.17.0 reads some tokenizers otherwise than tokenizer.json has them.
             read_tokenizer(task.source).tokenizer,
             scheme=params.format if params.gguf else _scheme(params),
             layer_config=_layers(params, task) or None,

@@ -25,7 +25,7 @@ class Bitsandbytes(CheckpointEngine):
 
     version = 1
     Params = BitsandbytesParams
-    # transformers turns Conv1D matrices before they are packed (integrations/bitsandbytes.py).
+    # transformers 5.17 turns Conv1D matrices before they are packed (integrations/bitsandbytes.py).
     REFUSES: ClassVar[Mapping[str, str]] = {"falcon": NOT_LINEAR["falcon"]}
     PACKAGES = ("bitsandbytes", "torch", "transformers")
     EXTRA = "bnb"
@@ -42,7 +42,8 @@ class Bitsandbytes(CheckpointEngine):
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
         torch.set_num_threads(task.threads)
-        # transformers leaves alone what this list names, and the output matrix only without one.
+        # transformers 5.17 leaves alone what this list names, and the output matrix only without
+        # one (quantizers/base.py, get_modules_to_not_convert).
         skipped = [*task.skipped, "lm_head"] if task.skipped else None
         settings: Any = BitsAndBytesConfig
         if params.type == "int8":

@@ -73,6 +73,7 @@ class _Exllama(IsolatedEngine):
         """Also whether its CUDA code can be compiled, which it does when it is first imported."""
         if why := super().check():
             return why
+        # exllamav2 0.3.2 compiles its CUDA code when it is first imported.
         why = tools.find("nvcc").problem
         return why and f"exllamav2 compiles its CUDA code when it is first used, and {why}"
 

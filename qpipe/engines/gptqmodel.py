@@ -26,16 +26,16 @@ from qpipe.engines.common.methods import AwqParams, GptqParams
 from qpipe.errors import RecipeError, StageError
 from qpipe.gguf.checkpoint import read_tensors
 
-# The architectures whose state GPTQModel can write down between layers
+# The architectures whose state GPTQModel 7.6.0 can write down between layers
 # (looper/gptq_checkpoint.py, validate_checkpoint_support).
 _RESUMABLE = ("llama", "qwen3_moe")
 
-# nn_modules/qlinear/torch_awq.py, SUPPORTS_OUT_FEATURES_DIVISIBLE_BY; and
+# GPTQModel 7.6.0, nn_modules/qlinear/torch_awq.py, SUPPORTS_OUT_FEATURES_DIVISIBLE_BY; and
 # nn_modules/qlinear/__init__.py, pack_original, which fails in the middle of a group of 32.
 _ROWS_OF_AWQ, _SIDE_OF_3_BITS = 8, 32
 
-# Small matrices that its definitions of architectures leave as they are: what chooses experts, and
-# the gates of linear attention.
+# Small matrices that GPTQModel 7.6.0's definitions of architectures leave as they are: what chooses
+# experts, and the gates of linear attention.
 _LEFT_ALONE = re.compile(r"\.(gate|router|router\.layer|wg|shared_expert_gate|in_proj_(a|b|ba))$")
 
 
@@ -86,7 +86,8 @@ class _Gptqmodel(CheckpointEngine):
         check(params.method, config)
 
     def _quantize(self, config: Mapping[str, Any], task: Task, **how: Any) -> Mapping[str, Json]:
-        # It takes one worker where there are two cores or fewer, and then waits for a second one.
+        # GPTQModel 7.6.0 takes one worker where there are two cores or fewer, and waits for a
+        # second one.
         os.environ["GPTQMODEL_CPU_WORKERS"] = str(max(2, task.threads))
         import torch
         from gptqmodel import GPTQModel, QuantizeConfig
@@ -98,6 +99,7 @@ class _Gptqmodel(CheckpointEngine):
             **config,
             lm_head=OUTPUT in task.quantized,
             dynamic=_dynamic(config, task) or None,
+            # GPTQModel 7.6.0 resumes only with this (looper/gptq_checkpoint.py).
             offload_to_disk=resumable,
         )
         with mended():
@@ -107,12 +109,14 @@ class _Gptqmodel(CheckpointEngine):
             log = model.quantize(
                 [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
                 batch_size=task.batch,
+                # GPTQModel 7.6.0 drops samples of fewer than 10 tokens if it is not told.
                 calibration_data_min_length=1,
                 checkpoint=checkpoint,
                 **how,
             )
         _in_order(model.model)
-        # Before anything else: a forward pass on a CPU repacks the weights in place.
+        # Before anything else: in GPTQModel 7.6.0 a forward pass on a CPU repacks the weights in
+        # place, and what is saved then is broken without a word.
         model.save(str(task.out))
         rename_output(task.out, task.source)
         _tidy(task)
@@ -187,7 +191,7 @@ class GptqmodelAwq(_Gptqmodel):
         super().allow(params, target)
 
     def make(self, params: GptqmodelAwqParams, task: Task) -> Mapping[str, Json]:
-        """Its own choice of a backend fails without an accelerator; torch does everywhere."""
+        """Takes torch's backend, which works everywhere."""
         from gptqmodel import BACKEND
 
         config = {
@@ -197,6 +201,7 @@ class GptqmodelAwq(_Gptqmodel):
             "group_size": params.group_size,
             "sym": not params.zero_point,
         }
+        # GPTQModel 7.6.0's own choice of a backend fails without an accelerator.
         return self._quantize(config, task, backend=BACKEND.TORCH)
 
 
@@ -216,13 +221,15 @@ def _dynamic(config: Mapping[str, Any], task: Task) -> dict[str, dict[str, int]]
     """GPTQModel's rules: ``-:`` skips; names are written out, since its first match wins."""
     rules: dict[str, dict[str, int]] = {}
     for name, rule in task.rules.items():
+        # GPTQModel 7.6.0 takes the first rule that matches, qpipe the last.
         exact = "^" + name.replace(".", r"\.") + "$"
         rules[f"-:{exact}" if rule.skip else f"+:{exact}"] = dict(rule.wishes)
         if rule.group_size is not None and config["quant_method"] == "gptq":
             aware = _act_group_aware(config["desc_act"], rule.group_size)
             rules[f"+:{exact}"] |= {"act_group_aware": aware}
     if OUTPUT in task.quantized:
-        # Without a rule of its own it gets 8 bits in groups of 32, whatever the others have.
+        # GPTQModel 7.6.0 gives it 8 bits in groups of 32 without a rule of its own, whatever the
+        # others have.
         own = rules.setdefault(f"+:^{OUTPUT}$", {})
         rules[f"+:^{OUTPUT}$"] = {name: config[name] for name in ("bits", "group_size")} | own
     return rules
@@ -232,6 +239,7 @@ def _resumable(config: Mapping[str, Any], task: Task) -> bool:
     """True if GPTQModel can resume: not AWQ, whose scales it writes in BF16 and seeks in FP16."""
     kind = json.loads((task.source / "config.json").read_bytes()).get("model_type")
     return (
+        # AWQ cannot: GPTQModel 7.6.0 writes its scales in BF16 and seeks them in FP16.
         task.partial is not None
         and config["quant_method"] == "gptq"
         and kind in _RESUMABLE
@@ -247,6 +255,7 @@ def _logs_aside() -> Iterator[None]:
     from gptqmodel.looper import loop_processor
 
     with TemporaryDirectory(prefix="qpipe-") as folder:
+        # GPTQModel 7.6.0 has no setting for it.
         loop_processor._PROJECT_LOG_DIR = Path(folder)
         yield
 
@@ -280,6 +289,7 @@ def _in_order(model: Any) -> None:
     """A layer that was gone on from has its tensors in another order than one just made, and the
     file's follows it."""
     for module in model.modules():
+        # GPTQModel 7.6.0 keeps them in the order in which they were made or read back.
         module._buffers = dict(sorted(module._buffers.items()))
 
 
@@ -289,12 +299,14 @@ def _tidy(task: Task) -> None:
     Modules that AWQ left alone are named as its readers expect; GPTQModel writes GPTQ's rules, and
     nothing of those that it leaves alone by itself.
     """
+    # GPTQModel 7.6.0 writes its timings beside the model.
     (task.out / "quant_log.csv").unlink(missing_ok=True)
     stored = read_tensors(task.out)
     plain = sorted(name for name in task.modules if f"{name}.weight" in stored)
     for path in (task.out / "quantize_config.json", task.out / "config.json"):
         fields = json.loads(path.read_bytes())
         quantization = fields.get("quantization_config", fields)
+        # GPTQModel 7.6.0 writes where its temporary folder was.
         quantization.get("meta", {}).pop("offload_to_disk_path", None)
         if quantization["quant_method"] == "awq" and plain:
             quantization.pop("dynamic", None)

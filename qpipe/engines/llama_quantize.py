@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
 
 PROGRAM = "llama-quantize"
-# What it can hold of a text of metadata (common/common.cpp, string_parse_kv_override).
+# What llama.cpp 0.5.0 holds of a text of metadata (common/common.cpp,
+# string_parse_kv_override).
 _LONGEST_TEXT = 127
 
 
@@ -38,7 +39,8 @@ class LlamaQuantizeParams(gguf_engine.GgufParams):
 
     @model_validator(mode="after")
     def _rules_are_heard(self) -> LlamaQuantizeParams:
-        # llama_tensor_get_type asks for them only where the name's default is a quantized type.
+        # llama.cpp 0.5.0: llama_tensor_get_type asks for them only where the name's default is
+        # a quantized type.
         if self.tensor_types and not self.type_request().ftype.quantized:
             raise ValueError(
                 f"tensor_types: {PROGRAM} does not hear of them for type {self.type}; set engine "
@@ -131,7 +133,8 @@ def _options(
     from qpipe.gguf.quantize import is_published_so
 
     if params.tensor_types or any(map(is_published_so, prepared.outputs)):
-        # There the first match counts, and expressions are C++'s: so each tensor by its name.
+        # In llama.cpp 0.5.0 the first match counts, and expressions are C++'s: so each tensor
+        # by its name.
         types = folder / "types.txt"
         types.write_text("".join(_named(params, prepared)), encoding="utf-8")
         yield from ("--tensor-type-file", types)
@@ -163,7 +166,8 @@ def _quantize(arguments: list[str | Path | int], work: base.Work, prepared: File
     program.run(
         [PROGRAM, *weights, *arguments],
         name=f"{PROGRAM} {version()}",
-        # It notes the matrix's path as it was given: a name says the same on every machine.
+        # llama.cpp 0.5.0 notes the matrix's path as it was given: a name says the same on
+        # every machine.
         cwd=None if matrix is None else matrix.parent,
         on_line=_progress(work, len(prepared.outputs)),
     )
@@ -179,6 +183,7 @@ def _progress(work: base.Work, total: int) -> Callable[[str], None]:
 
 def _check_room(prepared: FilePlan, out: Path) -> None:
     """Before it starts, since it says of a full disk only that a stream failed."""
+    # llama-quantize (llama.cpp 0.5.0) says only that a stream failed.
     needed, free = prepared.facts["file_bytes"], disks.free(out.parent)
     if needed > free:
         raise OutOfSpaceError(

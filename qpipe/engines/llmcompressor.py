@@ -38,6 +38,7 @@ class LlmcompressorGptqParams(GptqParams):
 
     @model_validator(mode="after")
     def _order_it_knows(self) -> LlmcompressorGptqParams:
+        # llm-compressor 0.14 knows actorder=weight, which reorders within fixed groups.
         if self.desc_act and not self.static_groups:
             raise ValueError(
                 "quantize.desc_act=true: llmcompressor reorders columns only within fixed groups; "
@@ -103,7 +104,9 @@ class _Llmcompressor(CheckpointEngine):
         )
         oneshot(model=model, recipe=modifier, **_data(task))
         model.save_pretrained(task.out, save_compressed=True)
+        # llm-compressor 0.14 leaves its own recipe beside the model.
         (task.out / "recipe.yaml").unlink(missing_ok=True)
+        # llm-compressor 0.14 leaves out an output matrix that equals the embeddings, tied or not.
         if not task.config.get("tie_word_embeddings"):
             complete(task.out, task.source, _NAMES.get(str(task.config.get("model_type")), {}))
         return {}
@@ -145,6 +148,7 @@ class LlmcompressorAwq(_Llmcompressor):
         """Return the problem, or None if the packages and an accelerator are there."""
         if (problem := super().check()) is not None:
             return problem
+        # llm-compressor 0.14 pins memory in AWQ whatever the device, which fails on a CPU.
         if (why := gpus.problem()) is None:
             return None
         return (
@@ -244,6 +248,7 @@ def _groups(task: Task, weights: Mapping[str, Any]) -> dict[str, dict[str, Any]]
 
 
 def _ignored(task: Task) -> list[str]:
+    # llm-compressor 0.14 quantizes the output matrix too if it is not told.
     return ["lm_head", *_exactly(task.skipped)]
 
 
@@ -262,6 +267,7 @@ def _data(task: Task) -> dict[str, Any]:
         "dataset": Dataset.from_list(records),
         "max_seq_length": max(map(len, task.samples)),
         "num_calibration_samples": len(task.samples),
+        # llm-compressor 0.14 shuffles by default.
         "shuffle_calibration_samples": False,
         "batch_size": task.batch,
     }

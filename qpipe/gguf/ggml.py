@@ -56,7 +56,7 @@ def _initialized(kind: GGMLType) -> ctypes.CDLL:
     return library
 
 
-# ggml.c, ggml_quantize_requires_imatrix: without one, the C code aborts the process.
+# ggml 0.26.0, ggml.c, ggml_quantize_requires_imatrix: without one, the C code aborts the process.
 NEED_IMATRIX = (GGMLType.IQ2_XXS, GGMLType.IQ2_XS, GGMLType.IQ1_S)
 
 

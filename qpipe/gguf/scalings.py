@@ -123,7 +123,7 @@ def _completed(section: Config, config: Config, theta: float) -> Config:
             fields[name] = config.fields[name] if config.has(name) else default
     fields["rope_type"] = fields.get("rope_type", fields.get("type", "default"))
     if fields["rope_type"] in ("llama3", "yarn", "longrope"):
-        # At the top of the config it goes first (standardize_rope_params).
+        # At the top of the config it goes first (transformers 5.17.0, standardize_rope_params).
         nested = fields.get(_ORIGINAL, config.fields.get("max_position_embeddings"))
         fields[_ORIGINAL] = config.fields[_ORIGINAL] if config.has(_ORIGINAL) else nested
     return Config(section.path, fields)

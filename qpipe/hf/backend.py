@@ -29,8 +29,8 @@ class TransformersBackend(Closable):
     name = "transformers"
 
     def __init__(self, folder: Path, *, threads: int) -> None:
-        # As qpipe.llamacpp.library: OpenMP's default, spinning, made this four times as slow on
-        # shared cores.
+        # torch 2.13.0, as qpipe.llamacpp.library: OpenMP's default, spinning, made this four times
+        # as slow on shared cores.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         import torch
 
@@ -111,7 +111,7 @@ class TransformersBackend(Closable):
                 output = model(
                     input_ids=tokens.to(self._loaded.device), use_cache=False, logits_to_keep=rows
                 ).logits
-                # A model that does not know `logits_to_keep` gives them all.
+                # A model of transformers 5.17 that does not know `logits_to_keep` gives them all.
                 for index, block in enumerate(output[:, -rows:].float().cpu().numpy()):
                     yield at + index, first, block
 

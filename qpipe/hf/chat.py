@@ -110,6 +110,7 @@ class Template:
         return compiled(
             self.text,
             filters={"tojson": _to_json},
+            # transformers 5.17 tells templates today's date: a key would stand for no one prompt.
             names={"raise_exception": _refuse, "strftime_now": day.strftime},
         )
 

@@ -56,7 +56,7 @@ def load(folder: Path, *, device: str) -> Any:
     GPTQModel patches transformers and must be the only thing in its process. Raises CheckpointError
     for weights that are missing, and what GPTQModel and transformers raise.
     """
-    # It takes one worker where there are two cores or fewer, and then waits for a second one.
+    # GPTQModel 7.6.0 takes one worker where there are two cores or fewer, and waits for a second.
     os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
     import torch
     from gptqmodel import BACKEND, GPTQModel
@@ -66,9 +66,12 @@ def load(folder: Path, *, device: str) -> Any:
         if wants_package(read_object(folder / CONFIG), folder / CONFIG):
             readable = Path(temporary)
             link_without(folder, readable)
+        # Not GPTQModel 7.6.0's own choice: on a CPU that is torch's fused kernel, which rounds to
+        # bfloat16 and does not compute every shape.
         model = GPTQModel.load(
             str(readable), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
         ).model
+    # GPTQModel 7.6.0 makes up what it lacks, and says nothing.
     _refuse_gaps(folder, model)
     return model if device == "cuda" else _as_stored(folder, model.float())
 
@@ -83,6 +86,7 @@ def _as_stored(folder: Path, model: Any) -> Any:
         with safe_open(path, "pt") as file:
             for name in own.keys() & file.keys():
                 stored = file.get_tensor(name)
+                # gptqmodel 7.6.0 has them rounded to bfloat16 by now.
                 if own[name].is_floating_point() and own[name].shape == stored.shape:
                     own[name].copy_(stored)
     return model
@@ -165,6 +169,7 @@ def _within(choose: Any) -> Any:
     def within(self: Any, model_config: Any, pad_tokens: Any) -> Any:
         token = choose(self, model_config, pad_tokens)
         text = model_config.get_text_config()
+        # Tokenicer 0.0.14: a pad token beyond the embeddings.
         return token if token is None or token < text.vocab_size else 0
 
     return within
@@ -176,6 +181,8 @@ def _whole(normalize: Any) -> Any:
 
     def whole(config: Any) -> None:
         rope = getattr(config, "rope_parameters", None) or {}
+        # GPTQModel 7.6.0 puts rope_type beside RoPEs by kind of layer, which transformers 5.17
+        # fails to save.
         if not any(isinstance(value, dict) for value in rope.values()):
             normalize(config)
 

@@ -24,8 +24,8 @@ _EXTRAS = {
     "auto-round": "autoround",
 }
 
-# What transformers and the readers of quantized checkpoints raise for a checkpoint that is damaged
-# or odd: the config's values reach their arithmetic unchecked.
+# What transformers 5.17 and the readers of quantized checkpoints raise for a checkpoint that is
+# damaged or odd: the config's values reach their arithmetic unchecked.
 _FOREIGN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
 
 
@@ -86,10 +86,12 @@ def load(folder: Path, *, gguf_file: str | None = None) -> LoadedModel:
         raise CheckpointError(
             f"{folder}: transformers cannot load this checkpoint: {_words(error)}"
         ) from error
+    # transformers 5.17 fills what is missing with random numbers, and goes on.
     missing_weights.refuse(folder, info)
     _compute_plainly(model)
     if method == "auto-round" and device == "cpu":
-        # transformers refuses `float()` of a quantized model; what is left are scales in float16.
+        # transformers 5.17 refuses `float()` of a quantized model; what is left are scales in
+        # float16.
         torch.nn.Module.float(model)
     if settings is not None and device == "cpu" and precision.on_cpu(settings) == precision.FLOAT32:
         precision.widen(model)
@@ -114,7 +116,8 @@ def _read(
         options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained
     with warnings.catch_warnings():
-        # Asked for a kernel, it says that the rest of the settings are the checkpoint's: as meant.
+        # Asked for a kernel, transformers 5.17 warns that the rest of the settings are the
+        # checkpoint's: as meant.
         warnings.filterwarnings("ignore", message="You passed `quantization_config`")
         model, info = from_pretrained(
             folder,
@@ -135,14 +138,16 @@ def _compute_plainly(model: Any) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
+            # bitsandbytes 0.50.2 else computes in bfloat16 on CPUs with AVX-512 BF16.
             module.support_avx512bf16_for_cpu = False
 
 
 def _refuse_unknown(folder: Path, settings: QuantizationSettings) -> None:
-    """transformers computes a model that is quantized in a way unknown to it as if it were not."""
+    """Raise CheckpointError for a method that transformers does not know."""
     import transformers
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
+    # transformers 5.17 computes such a model as if it were not quantized.
     supported = (
         settings.method in AUTO_QUANTIZATION_CONFIG_MAPPING or settings.method == "bitsandbytes"
     )
@@ -178,7 +183,7 @@ def _own_settings(folder: Path, settings: QuantizationSettings) -> dict[str, Any
         settings.method == "auto-round"
         and settings.fields.get("packing_format") == "auto_round:fp8"
     ):
-        # The layout of method fp8; auto-round's own reader fails at groups of two numbers.
+        # The layout of method fp8; auto-round 0.15.1's own reader fails at groups of two numbers.
         names = ("activation_scheme", "weight_block_size")
         missing_weights.refuse_unscaled(folder)
         fields = {

@@ -1,4 +1,5 @@
-"""What a load left out: transformers fills it with random numbers, prints a table, and goes on."""
+"""What a load left out: transformers 5.17 fills it with random numbers, prints a table, and goes
+on."""
 
 from __future__ import annotations
 

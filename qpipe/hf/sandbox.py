@@ -42,6 +42,7 @@ class _Generation(Extension):
 class _Bounded(ImmutableSandboxedEnvironment):
     """Counts the steps of a rendering."""
 
+    # Jinja 3.1.6's sandbox bounds `range` alone.
     intercepted_binops = frozenset({"+", "*", "**", "%"})
 
     def __init__(self) -> None:
@@ -74,6 +75,7 @@ class _Bounded(ImmutableSandboxedEnvironment):
 
     def call(self, context: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """A function or method, of small things."""
+        # Jinja 3.1.6 checks a format's fields, not its widths.
         itself = getattr(function, "__self__", None)
         if isinstance(itself, str) and "format" in function.__name__ and _WIDE.search(itself):
             _refuse_more(SIZE + 1)

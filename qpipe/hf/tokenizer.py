@@ -152,7 +152,7 @@ def _load(auto: Any, folder: Path) -> Any:
             ) from None
     try:
         return auto.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    # tokenizers raises bare Exceptions for a tokenizer.json that it cannot read.
+    # tokenizers 0.23 raises bare Exceptions for a tokenizer.json that it cannot read.
     except Exception as error:
         raise CheckpointError(
             f"{folder}: transformers cannot load its tokenizer ({_first_line(error)}); give a "
@@ -177,10 +177,11 @@ class _File:
 
         try:
             tokenizer: Any = Tokenizer.from_file(str(folder / TOKENIZER))
-        except Exception as error:  # tokenizers has no class of its own for this
+        except Exception as error:  # tokenizers 0.23 has no class of its own for this
             raise CheckpointError(
                 f"{folder / TOKENIZER}: cannot be read: {_first_line(error)}"
             ) from error
+        # tokenizers 0.23 keeps what the file says of training: texts would be cut or filled up.
         tokenizer.no_truncation()
         tokenizer.no_padding()
         config = _config(folder / CONFIG)
@@ -251,7 +252,8 @@ class _File:
 
 
 def _around_a_text(before: Sequence[tuple[str, int]], after: Sequence[tuple[str, int]]) -> Any:
-    """A post-processor; as JSON, for its own syntax has no names with colons in them."""
+    """A post-processor, made of JSON."""
+    # tokenizers 0.23: TemplateProcessing's own syntax has no names with colons in them.
     from tokenizers import Tokenizer
 
     first, last = (

@@ -1,7 +1,7 @@
 """Which characters of a text a vocabulary cannot write.
 
-llama.cpp's SPM tokenizer throws a C++ exception at a character that is neither a token nor
-writable in byte tokens, and that ends the process (``llama_vocab::byte_to_token``). Its BPE
+llama.cpp 0.6.0-dev's SPM tokenizer throws a C++ exception at a character that is neither a token
+nor writable in byte tokens, and that ends the process (``llama_vocab::byte_to_token``). Its BPE
 tokenizer drops such bytes without a word (``llm_tokenizer_bpe_session::tokenize``), so that
 another text would be measured. Both are refused before llama.cpp sees the text.
 """
@@ -62,6 +62,7 @@ def _spm_writable(pieces: Set[str], char: str) -> bool:
 def _bpe_writable(pieces: Set[str], char: str) -> bool:
     if _spm_writable(pieces, char):
         return True
+    # llama.cpp 0.6.0-dev drops the others without a word.
     return all(_byte_letter(byte) in pieces for byte in char.encode())
 
 

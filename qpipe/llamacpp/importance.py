@@ -23,8 +23,8 @@ from qpipe.llamacpp.observe import Watch
 _BATCH_TOKENS = 2048
 # The least calibration.length (ImatrixParams).
 _SHORTEST = 16
-# Logits of all tokens of a batch are computed (without them llama.cpp skips most of the last
-# layer); beyond this many bytes the batch is made smaller.
+# Logits of all tokens of a batch are computed (without them llama.cpp 0.6.0-dev skips most of the
+# last layer); beyond this many bytes the batch is made smaller.
 _LOGITS_BYTES = 512 << 20
 
 Progress = Callable[[int, int], None]

@@ -100,7 +100,9 @@ def load() -> Library:
     Raises EngineMissingError where the library is missing or not the one that is known.
     """
     path = find()
+    # xllamacpp 2026.10.11549 brings OpenMP, whose default is spinning.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # ggml 0.26.0 starts a debugger when it aborts.
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
     try:
         c = ctypes.CDLL(str(path))
@@ -159,6 +161,7 @@ def check(c: ctypes.CDLL) -> None:
 
     The version comes first: a struct that is larger than ours would be written past its end.
     """
+    # xllamacpp: builds of other versions have the same symbols and other structs.
     version = c.llama_version().decode()
     if version != LLAMA_VERSION:
         raise EngineMissingError(

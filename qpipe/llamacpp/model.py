@@ -48,6 +48,7 @@ class Vocab:
         vocabulary cannot write, see ``coverage``.
         """
         data = _encode(text)
+        # llama.cpp 0.6.0-dev dies of, or drops, what the vocabulary cannot write.
         require_coverage(text, self.pieces, vocab_type=self.type)
         tokens = np.empty(len(data) + 2, np.int32)
         count: int = self._lib.c.llama_tokenize(
@@ -112,6 +113,7 @@ class Model(Closable):
         params.vocab_only = vocab_only
         if not path.is_file():
             raise CheckpointError(f"{path} is not a file: give the path of a GGUF file")
+        # llama.cpp 0.6.0-dev ends the process where it maps such a file.
         if not vocab_only and not _mappable(self.lib, path):
             params.load_mode = LOAD_NONE
         self.lib.log.clear()
@@ -172,6 +174,7 @@ def _mappable(lib: library.Library, path: Path) -> bool:
         return True  # loading says why
     offset: int = lib.c.gguf_get_data_offset(header)
     lib.c.gguf_free(header)
+    # llama.cpp 0.6.0-dev, ggml_backend_cpu_buffer_from_ptr: an assertion.
     return offset % BUFFER_ALIGNMENT == 0
 
 

@@ -20,7 +20,7 @@ Ints = npt.NDArray[np.int64]
 Experts = npt.NDArray[np.int32]
 
 _DENSE, _EXPERTS = OPERATIONS["MUL_MAT"], OPERATIONS["MUL_MAT_ID"]
-# llama.cpp passes over products with fewer columns than this.
+# llama-imatrix (llama.cpp 0.5.0) passes over products with fewer rows than this.
 MIN_ROWS = 16
 _OUTPUT = frozenset({"output.weight", "token_embd.weight"})
 

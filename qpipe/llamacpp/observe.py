@@ -115,7 +115,7 @@ class Watch:
     def _called(self, address: int, ask: bool, _user_data: object) -> bool:
         """Asked: is the node wanted? Told: shall the computation go on?"""
         if self._error:
-            # A node must be "wanted" for the computation to stop at it.
+            # llama.cpp 0.6.0-dev stops only at a node that was "wanted".
             return ask
         with self:
             node = GraphTensor(self._lib, address)

@@ -53,6 +53,7 @@ def require_loadable(path: Path) -> str | None:
 def ask(path: Path) -> Mapping[str, str]:
     """Ask llama.cpp to load the GGUF file ``path``: the answer is empty if it can, else it has its
     last words as ``reason``, or as ``missing`` why it cannot be asked."""
+    # llama.cpp 0.6.0-dev ends the process at some faults of a file (GGML_ASSERT).
     output: list[str] = []
     try:
         program.run(
@@ -81,7 +82,8 @@ def main(path: Path) -> None:
     params = lib.c.llama_model_default_params()
     params.n_gpu_layers = 0
     params.no_alloc = True
-    params.load_mode = LOAD_NONE  # llama_model_base::load_tensors asserts that nothing is mapped
+    # llama.cpp 0.6.0-dev, llama_model_base::load_tensors, asserts that nothing is mapped.
+    params.load_mode = LOAD_NONE
     loaded = lib.c.llama_model_load_from_file(bytes(path), params)
     print(_ANSWER + json.dumps({} if loaded else {"reason": lib.log.reason()}))
 

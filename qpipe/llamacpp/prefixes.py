@@ -142,7 +142,8 @@ class Prefixes:
         for number, (prompt, owner, start) in enumerate(
             zip(prompts, sequences, starts, strict=True)
         ):
-            # llama.cpp lets sequences share a token only if they are equally long before it.
+            # llama.cpp 0.6.0-dev lets sequences share a token only if they are equally long before
+            # it.
             if number and start == starts[number - 1]:
                 same = _common(prompts[number - 1].tokens, prompt.tokens)
                 nodes = nodes[: max(0, same - start)]

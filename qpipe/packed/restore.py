@@ -1,8 +1,8 @@
 """What tools wrote, as a checkpoint usually is.
 
-On a CPU auto-round computes in float32 and writes embeddings and norms so: twice their size, for
-the same numbers. And it writes a file a layer. llm-compressor leaves out an output matrix that
-equals the embeddings, tied or not, and calls Mixtral's experts as transformers does in memory.
+On a CPU auto-round 0.15.1 computes in float32 and writes embeddings and norms so: twice their size,
+for the same numbers. And it writes a file a layer. llm-compressor 0.14 leaves out an output matrix
+that equals the embeddings, tied or not, and calls Mixtral's experts as transformers does in memory.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def restore(folder: Path, source: Path, *, full: int = _FULL) -> list[str]:
     """
     original = read_tensors(source)
     tensors = list(read_tensors(folder).values())
+    # auto-round 0.15.1 on a CPU writes float32.
     alike = {t.name: original[t.name] for t in tensors if _only_wider(t, original)}
     lies = {tensor.name: tensor.path for tensor in tensors}
     _rewrite(folder, [alike.get(t.name, t) for t in tensors], lies, full)
@@ -50,6 +51,7 @@ def complete(folder: Path, source: Path, names: Mapping[str, str], *, full: int 
     tensors = [replace(t, name=_renamed(t.name, names)) for t in read_tensors(folder).values()]
     lies = {tensor.name: tensor.path for tensor in tensors}
     head = read_tensors(source).get(_HEAD)
+    # llm-compressor 0.14 takes it for tied.
     if head is not None and _HEAD not in lies:
         tensors.append(head)
     if lies.keys() == read_tensors(folder).keys() and len(tensors) == len(lies):
@@ -101,7 +103,7 @@ def _names(count: int) -> list[str]:
 
 
 def _index(folder: Path, files: Mapping[str, Sequence[StoredTensor]]) -> None:
-    """Source: transformers' modeling_utils.py, save_pretrained."""
+    """Write the index of ``files`` (transformers 5.17, modeling_utils.py, save_pretrained)."""
     size = sum(tensor.nbytes for members in files.values() for tensor in members)
     places = {tensor.name: name for name, members in files.items() for tensor in members}
     contents = {"metadata": {"total_size": size}, "weight_map": places}

@@ -67,6 +67,7 @@ class Structure:
     def is_turned(self) -> bool:
         """True if packed matrices are the source's transposed: bitsandbytes' of `CONV1D`."""
         quantization = self.config.get("quantization_config") or {}
+        # transformers 5.17 turns Conv1D matrices before bitsandbytes packs them.
         turns = quantization.get("quant_method") == "bitsandbytes"
         return turns and self.config.get("model_type") in CONV1D
 

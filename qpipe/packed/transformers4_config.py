@@ -51,7 +51,9 @@ def config(path: Path, fields: Mapping[str, Any]) -> dict[str, Any]:
     """config.json's fields; a config that is old already is as it was."""
     old_fields = {name: value for name, value in without(fields).items() if name != "auto_map"}
     if "dtype" in old_fields:
+        # transformers 4.51.3 knows no dtype.
         old_fields["torch_dtype"] = old_fields.pop("dtype")
+    # transformers 4.51.3 passes over them and takes its defaults.
     rope = old_fields.pop("rope_parameters", None)
     if rope is None:
         return old_fields
@@ -73,6 +75,7 @@ def tokenizer(fields: Mapping[str, Any]) -> dict[str, Any]:
     """tokenizer_config.json's fields."""
     old_fields = {name: value for name, value in fields.items() if name != "auto_map"}
     if old_fields.get("tokenizer_class") in _NEW_TOKENIZERS:
+        # transformers 4.51.3 knows no such class.
         old_fields["tokenizer_class"] = _OLD_TOKENIZER
     return old_fields
 

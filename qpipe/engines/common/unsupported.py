@@ -38,6 +38,7 @@ def refuse_experts(engine: str, matrices: Mapping[str, tuple[int, int]], instead
 
     Source: bitsandbytes issue 1849.
     """
+    # transformers 5.17: one parameter a layer, which is no torch.nn.Linear.
     experts = [name for name in matrices if ".experts." in name]
     if experts:
         raise RecipeError(

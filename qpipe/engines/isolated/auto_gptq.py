@@ -16,7 +16,7 @@ from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
 if TYPE_CHECKING:
     from qpipe.environments.child_runtime import Job
 
-# What it says of where a checkpoint lay, not of how it was made.
+# What AutoGPTQ 0.7.1 says of where a checkpoint lay, not of how it was made.
 _PLACES = ("model_name_or_path", "model_file_base_name")
 
 _LAYER = re.compile(r"Start quantizing layer (\d+)/(\d+)")
@@ -46,14 +46,17 @@ def run(job: Job) -> dict[str, Any]:
     logging.getLogger("auto_gptq.modeling._base").setLevel(logging.INFO)
     logging.getLogger("auto_gptq.modeling._base").addHandler(_Layers(job))
     model = _load(job)
+    # transformers 4.51.3 takes its default base for what it does not find.
     job.check_rotary(model.model)
     samples = job.params["samples"]
     model.quantize(
         [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in samples],
         batch_size=1,
+        # AutoGPTQ 0.7.1 keeps all samples' activations on the GPU by default.
         cache_examples_on_gpu=False,
     )
     model.save_quantized(str(job.out), use_safetensors=True)
+    # AutoGPTQ 0.7.1 names the file after bits and groups; runtimes look for model.safetensors.
     (weights,) = job.out.glob("*.safetensors")
     weights.rename(job.out / "model.safetensors")
     config = model.quantize_config.to_dict()

@@ -29,8 +29,10 @@ def run(job: Job) -> dict[str, Any]:
     torch.set_num_threads(job.threads)
     logging.basicConfig(level=logging.INFO)
     model = _load(job)
+    # transformers 4.51.3 takes its default base for what it does not find.
     job.check_rotary(model.model)
     samples = job.params["samples"]
+    # AutoAWQ 0.2.9 drops samples longer than max_calib_seq_len without a word.
     longest = max(map(len, samples))
     shape: list[int] = []
 
@@ -40,6 +42,7 @@ def run(job: Job) -> dict[str, Any]:
         def _get_input_feat(self, layer: Any, named_linears: Any) -> Any:
             at = next(i for i, module in enumerate(self.modules) if module is layer)
             if at == 0:
+                # AutoAWQ 0.2.9 cuts samples into blocks and leaves out the rest of the last.
                 shape.extend(self.inps.shape[:2])
             job.progress(at, len(self.modules), "layers")
             return super()._get_input_feat(layer, named_linears)
@@ -47,6 +50,8 @@ def run(job: Job) -> dict[str, Any]:
         def _compute_best_scale(
             self, x: Any, w_mean: Any, x_mean: Any, module2inspect: Any, *rest: Any
         ) -> Any:
+            # AutoAWQ 0.2.9 keeps the originals by `.cpu()`, which copies nothing on a CPU, and
+            # scales them in place.
             state = module2inspect.state_dict
             module2inspect.state_dict = lambda: {name: t.clone() for name, t in state().items()}
             try:
@@ -77,6 +82,7 @@ def _load(job: Job) -> Any:
         return AutoAWQForCausalLM.from_pretrained(
             str(job.inputs["model"]),
             torch_dtype=torch.float16,
+            # AutoAWQ 0.2.9 runs a model's code by default.
             trust_remote_code=False,
             safetensors=True,
             device_map=None,

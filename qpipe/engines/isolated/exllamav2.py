@@ -50,6 +50,7 @@ def run(job: Job) -> dict[str, Any]:
     def stage(state: Any, name: str, done: int, total: int) -> None:
         job.progress(done, total, name.lower())
 
+    # exllamav2 0.3.2 takes no token ids, but tokenizes texts of a parquet file or its own.
     tokenizing.tokenize = tokenize
     status.print_stage = stage
     _convert(_arguments(job, working))
@@ -77,6 +78,7 @@ def _move(job: Job, working: Path) -> None:
     if not file.is_file():
         return
     state = json.loads(file.read_text())
+    # exllamav2 0.3.2 goes on with the paths of the attempt before, which lay elsewhere.
     state["in_dir"] = str(job.inputs["model"])
     if job.params["do"] == "measure":
         state["output_measurement"] = str(job.out / _MEASUREMENT)
@@ -90,11 +92,13 @@ def _move(job: Job, working: Path) -> None:
 def _rows(samples: list[list[int]]) -> torch.Tensor:
     """All samples of the usual length, which are all but the last: it wants a rectangle."""
     length = max(map(len, samples))
+    # exllamav2 0.3.2 takes a rectangle of ids.
     return torch.tensor([ids for ids in samples if len(ids) == length], dtype=torch.long)
 
 
 def _convert(arguments: list[str]) -> None:
     """Run the converter; its ``sys.exit()`` without a code means that it refused."""
+    # exllamav2 0.3.2's converter is a script, without a function to call.
     sys.argv = ["convert_exl2", *arguments]
     os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     runpy.run_module("exllamav2.conversion.convert_exl2", run_name="__main__")

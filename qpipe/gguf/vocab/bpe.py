@@ -47,7 +47,7 @@ def metadata(
     fields["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
     fields |= special.metadata(folder, tokenizer)
     if pre in pretokenizers.ADD_BOS and "tokenizer.ggml.add_bos_token" not in fields:
-        # Nothing in these files puts a token in front; silence would mean that there is one.
+        # Nothing in these files puts a token in front; llama.cpp 0.6.0-dev takes silence for one.
         fields["tokenizer.ggml.add_bos_token"] = values.boolean(False)
     return fields
 

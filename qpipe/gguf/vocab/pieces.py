@@ -139,7 +139,8 @@ def _scores(
 def _require_every_split(
     path: Path, pieces: Iterable[str], vocab: dict[str, int], merges: set[tuple[str, str]]
 ) -> None:
-    # llama.cpp joins any two neighbours that make a piece, whether or not they are a merge.
+    # llama.cpp 0.6.0-dev joins any two neighbours that make a piece, whether or not they are a
+    # merge.
     for text in pieces:
         for at in range(1, len(text)):
             first, second = text[:at], text[at:]

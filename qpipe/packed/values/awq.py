@@ -1,7 +1,7 @@
 """AWQ: in GEMM rows are packed into words, 4 bits in the order 0, 2, 4, 6, 1, 3, 5, 7; in GEMV
 columns are, one after the other.
 
-Source: AutoAWQ, awq/modules/linear/gemm.py and gemv.py, ``from_linear``.
+Source: AutoAWQ 0.2.9, awq/modules/linear/gemm.py and gemv.py, ``from_linear``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """compressed-tensors' integers: in words of their own, moved to begin at 0, or as signed bytes.
 
-Source: compressed_tensors, compressors/pack_quantized, ``unpack_from_int32``.
+Source: compressed_tensors 0.19, compressors/pack_quantized, ``unpack_from_int32``.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ def _zeros(part: Strip, bits: int, n: int) -> FloatArray:
         return unpacked(words, bits, n)
     if bits == 3:  # values lie across the ends of words: each by itself
         return np.fmod(unpacked(words, bits, n) + 1, 8)
+    # GPTQModel 7.6.0 and Marlin add 1 to the words: the largest zero point carries into the next.
     return unpacked(words + np.uint32(sum(1 << at for at in range(0, 32, bits))), bits, n)
 
 

@@ -1,6 +1,6 @@
 """torchao's eight bits: signed bytes, a scale for each row, and for some a zero point.
 
-Source: torchao, quantization/quantize_/workflows/int8/int8_tensor.py, ``dequantize``.
+Source: torchao 0.18, quantization/quantize_/workflows/int8/int8_tensor.py, ``dequantize``.
 """
 
 from __future__ import annotations

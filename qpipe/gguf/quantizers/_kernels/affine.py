@@ -104,8 +104,8 @@ def _solve(s: Floats) -> None:
 
 @inner
 def _keep_better(s: Floats, buffer: Floats) -> None:
-    # By way of ``kept``: a row that is written back where it is not replaced would be compiled to
-    # masked stores, which take AMD's processors tens of cycles each.
+    # By way of ``buffer``: a row that is written back where it is not replaced would be compiled
+    # (numba 0.68.1) to masked stores, which take AMD's processors tens of cycles each.
     for k in range(LANES):
         error, scale, low = s[_ERROR + k], s[SCALE + k], s[MIN + k]
         new_error, new_scale, new_low = s[_NEW_ERROR + k], s[_NEW_SCALE + k], s[_NEW_MIN + k]

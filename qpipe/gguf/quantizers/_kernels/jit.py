@@ -63,6 +63,7 @@ def _apart(function: Kernel, weighted: bool) -> Kernel:
     numba numbers the compiled variants of one name in an index that it writes without a lock: of
     two processes that compile two of them at once, one may later be given the other's code.
     """
+    # numba 0.68.1: an index without a lock.
     target = cpu_target.target_context.codegen().magic_tuple()
     digest = hashlib.sha256(repr((weighted, _sources(), target)).encode()).hexdigest()
     function.__qualname__ += f"-{digest[:32]}"
@@ -76,6 +77,7 @@ def _number_anew() -> None:
     two symbols of one name: without this, kernels that two processes compiled and cached would, in
     a third, call each other's parts.
     """
+    # numba 0.68.1: counts from 1 in every process.
     FunctionIdentity._unique_ids = itertools.count(secrets.randbits(63))
 
 
@@ -87,6 +89,7 @@ def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
             _apart(build(_sources(), weighted), weighted)
         )
     except RuntimeError as error:
+        # numba 0.68.1 has no class of its own for this.
         if "no locator available" not in str(error):
             raise
         raise errors.EngineMissingError(

@@ -72,7 +72,7 @@ def search(size: int, top: int, lanes: int) -> Search:
 
     @inner
     def keep_better(s: Floats, buffer: Floats) -> None:
-        # By way of ``kept``, as in `affine`.
+        # By way of ``buffer``, as in `affine`.
         for k in range(lanes):
             lx, l2 = s[sum_lx + k], s[sum_l2 + k]
             better = (l2 > _ZERO) & (lx * lx > s[best + k] * l2)
