@@ -81,23 +81,23 @@ def _figure(bench: Bench, work: str, count: int, store: Path) -> dict[str, float
 def _measure_plan(count: int, root: Path) -> dict[str, float]:
     from bench.toy import planned
     from qpipe.core.forecast import forecast
-    from qpipe.core.store import Store
+    from qpipe.core.store import ArtifactStore
     from qpipe.machine.usage import peak_rss
 
-    taken = seconds(lambda: forecast(planned(count).graph, Store(root)))
+    taken = seconds(lambda: forecast(planned(count).graph, ArtifactStore(root)))
     return {"seconds": taken, "peak": peak_rss()}
 
 
 def _measure_run(count: int, root: Path) -> dict[str, float]:
     from bench.toy import ToyExecutor, planned
     from qpipe.core.runner import run
-    from qpipe.core.store import Store
+    from qpipe.core.store import ArtifactStore
 
     graph = planned(count).graph
     assert len(graph) == count, len(graph)
 
     def once(status: str) -> None:
-        store = Store(root)
+        store = ArtifactStore(root)
         result = run(graph, store=store, executor=ToyExecutor(), emit=lambda _: None)
         store.close()
         assert result.counts == {status: count}, result.counts

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from qpipe.core.executor import Done, Job, Output, Progress
-from qpipe.core.graph import Resources
+from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
+from qpipe.core.graph import Plan, Resources
 from qpipe.core.manifest import FileEntry, Usage
-from qpipe.core.plan import Plan
 from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
-from qpipe.recipe.planning import plan
+from qpipe.recipe.planner import plan
 from qpipe.sources.pinning import HubSource, Pinner
 
 _DEPTH = 10
@@ -79,9 +78,9 @@ class ToyExecutor:
     """Writes one small file for each job, at once; hashing it would be the worker's work."""
 
     def __init__(self) -> None:
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[WorkItem] = deque()
         digest = hashlib.sha256(_CONTENT).hexdigest()
-        self._output = Output([FileEntry("out.txt", len(_CONTENT), digest)], usage=Usage(0.1))
+        self._output = WorkOutput([FileEntry("out.txt", len(_CONTENT), digest)], usage=Usage(0.1))
 
     def check(self, needs: Resources) -> str | None:
         return None
@@ -89,16 +88,16 @@ class ToyExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self._jobs) < 8
 
-    def submit(self, *jobs: Job) -> str | None:
+    def submit(self, *jobs: WorkItem) -> str | None:
         self._jobs.extend(jobs)
         return None
 
-    def wait(self, timeout: float) -> Sequence[Done | Progress]:
-        done: list[Done | Progress] = []
+    def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
+        done: list[WorkEnd | WorkProgress] = []
         while self._jobs:
             job = self._jobs.popleft()
             (job.out / "out.txt").write_bytes(_CONTENT)
-            done.append(Done(job, self._output))
+            done.append(WorkEnd(job, self._output))
         return done
 
     def cancel(self) -> None:

@@ -13,7 +13,7 @@ _PUBLIC = {
     "Session": "qpipe.session.session",
     "Store": "qpipe.session.store",
     "convert": "qpipe.session.functions",
-    "inspect": "qpipe.session.inspection",
+    "inspect": "qpipe.session.functions",
     "load": "qpipe.session.session",
     "open_run": "qpipe.session.session",
     "perplexity": "qpipe.session.functions",

@@ -3,9 +3,9 @@ from qpipe.errors import QpipeError as QpipeError
 from qpipe.results.comparison import Comparison as Comparison
 from qpipe.session.forecasts import RunPlan as RunPlan
 from qpipe.session.functions import convert as convert
+from qpipe.session.functions import inspect as inspect
 from qpipe.session.functions import perplexity as perplexity
 from qpipe.session.functions import quantize as quantize
-from qpipe.session.inspection import inspect as inspect
 from qpipe.session.session import Session as Session
 from qpipe.session.session import load as load
 from qpipe.session.session import open_run as open_run

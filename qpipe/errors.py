@@ -133,3 +133,17 @@ def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
         return "did you mean " + " or ".join(repr(n) for n in close) + "?"
     shown = ", ".join(names[:most]) + (", …" if len(names) > most else "")
     return f"known: {shown}" if names else "none are known"
+
+
+def reason(error: BaseException) -> str:
+    """The words of another library's exception in one line.
+
+    The first line of pydantic's (2) only counts what is wrong: field and reason of each instead.
+    """
+    listed = getattr(error, "errors", None)
+    if type(error).__name__ == "ValidationError" and callable(listed):
+        return "; ".join(
+            f"{'.'.join(map(str, item['loc'])) or error.title}: {item['msg']}"  # type: ignore[attr-defined]
+            for item in listed()
+        )
+    return str(error)

@@ -28,21 +28,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from qpipe import __version__
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.env_values import reveal
 from qpipe.core.manifest import FileEntry, Usage, scan
-from qpipe.errors import OutOfMemoryError, OutOfSpaceError, QpipeError, WorkerCrashError, placed
-from qpipe.machine.disks import is_full
-from qpipe.machine.durability import sync_all
-from qpipe.machine.folders import remove_tree
+from qpipe.errors import (
+    OutOfMemoryError,
+    OutOfSpaceError,
+    QpipeError,
+    WorkerCrashError,
+    placed,
+    reason,
+)
+from qpipe.machine.filesystem import is_full, remove_tree, sync_all
 from qpipe.machine.identity import describe
 from qpipe.machine.usage import cpu_seconds, peak_rss
-from qpipe.support.reasons import reason
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Result, Stage, Work
 
-Job = Mapping[str, Any]
+JobRecord = Mapping[str, Any]
 """The content of job.json (qpipe/executors/record.py)."""
 
 Report = Callable[[int, int, str], None]
@@ -65,7 +69,7 @@ def main(*folders: Path) -> int:
     results = perform_all(jobs, [_reporter(folder / PROGRESS) for folder in folders])
     try:
         for folder, result in zip(folders, results, strict=True):
-            lock.write_atomic(folder / RESULT, json.dumps(result).encode(), sync=False)
+            file_lock.write_atomic(folder / RESULT, json.dumps(result).encode(), sync=False)
     except OSError as error:
         if not is_full(error):
             raise
@@ -79,7 +83,7 @@ def _leave_the_current_folder() -> None:
         del sys.path[0]
 
 
-def perform_all(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, Any]]:
+def perform_all(jobs: Sequence[JobRecord], reporters: Sequence[Report]) -> list[dict[str, Any]]:
     """The record of each job, an error record for one that fails.
 
     Several are made in one pass. If that fails, each is made by itself: so it shows which of them
@@ -95,7 +99,7 @@ def perform_all(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[s
     return [_perform_safely(*one) for one in zip(jobs, reporters, strict=True)]
 
 
-def _perform_safely(job: Job, report: Report) -> dict[str, Any]:
+def _perform_safely(job: JobRecord, report: Report) -> dict[str, Any]:
     """`perform`, with every exception turned into an error record; its traceback goes to stderr."""
     try:
         (record,) = perform([job], [report])
@@ -121,13 +125,13 @@ def _perform_safely(job: Job, report: Report) -> dict[str, Any]:
     return {"error": {"type": type(failure).__name__, "message": message}}
 
 
-def _places(job: Job) -> dict[str, str]:
+def _places(job: JobRecord) -> dict[str, str]:
     """The user's name for the folder of each input that is a source, by where it lies here."""
-    shown = {role: made.get("shown") for role, made in job["origins"].items()}
+    shown = {role: origin.get("shown") for role, origin in job["origins"].items()}
     return {job["inputs"][role]: name for role, name in shown.items() if name is not None}
 
 
-def perform(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, Any]]:
+def perform(jobs: Sequence[JobRecord], reporters: Sequence[Report]) -> list[dict[str, Any]]:
     """Run the stage of the jobs in this process; their records. Raises what the stage raises."""
     started, cpu = time.monotonic(), cpu_seconds()
     module, _, name = jobs[0]["entry"].partition(":")
@@ -141,17 +145,17 @@ def perform(jobs: Sequence[Job], reporters: Sequence[Report]) -> list[dict[str, 
     usage = Usage(seconds, cpu, peak_rss(), len(jobs))
     return [
         {
-            "files": [asdict(entry) for entry in made],
-            "facts": _plain(job["name"], found),
+            "files": [asdict(entry) for entry in entries],
+            "facts": _plain(job["name"], fact),
             "usage": asdict(usage),
             "tools": {"qpipe": __version__, "python": platform.python_version()},
             "machine": describe(),
         }
-        for job, made, found in zip(jobs, files, facts, strict=True)
+        for job, entries, fact in zip(jobs, files, facts, strict=True)
     ]
 
 
-def _work(job: Job, report: Report) -> Work:
+def _work(job: JobRecord, report: Report) -> Work:
     from qpipe.stages.base import Work
 
     return Work(
@@ -199,7 +203,7 @@ def _empty(folder: Path) -> None:
         remove_tree(path)
 
 
-def _explain(job: Job, error: OSError) -> QpipeError:
+def _explain(job: JobRecord, error: OSError) -> QpipeError:
     if error.errno == errno.ENOMEM:
         return OutOfMemoryError(f"{job['name']}: memory ran out ({error})")
     if not is_full(error):

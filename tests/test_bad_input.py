@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from tests.cli import Answer, qpipe
 
 ROOT = Path(__file__).parent
@@ -34,7 +34,7 @@ def refused(answer: Answer, code: int, *words: str) -> None:
 
 
 def stages_made(cwd: Path) -> list[str]:
-    store = Store(cwd / "outputs" / "store")
+    store = ArtifactStore(cwd / "outputs" / "store")
     found = [store.peek(key) for key in store.all_keys()]
     return sorted(artifact.manifest.stage for artifact in found if artifact)
 
@@ -194,7 +194,7 @@ def test_a_full_disk(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
     asked = ("run", "local", "model.source=builtin:tinystories-d256", *SHORT, "--store", str(disk))
     answer = qpipe(*asked, cwd=tmp_path)
     failed(answer, "is full", "qpipe gc", "goes on from there")
-    store = Store(disk)
+    store = ArtifactStore(disk)
     assert all(store.verify(key) is None for key in store.all_keys())
     assert not list(store.paths.aside.iterdir())
     subprocess.run(["mount", "-o", "remount,size=100M", str(disk)], check=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from tests.cli import environment, qpipe
 
 DEMO = ("demo", "evaluate.chunks=3")
@@ -125,7 +125,7 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
-    store = Store(tmp_path / "outputs" / "store")
+    store = ArtifactStore(tmp_path / "outputs" / "store")
     deadline = time.monotonic() + 60
     while len(list(store.all_keys())) < 4 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -152,7 +152,7 @@ def test_a_killed_run_leaves_no_false_hit(tmp_path: Path) -> None:
         time.sleep(delay)
         process.kill()
         process.wait()
-    store = Store(tmp_path / "outputs" / "store")
+    store = ArtifactStore(tmp_path / "outputs" / "store")
     assert all(store.verify(key) is None for key in store.all_keys())
     assert run(tmp_path, *DEMO)["status"] == "done"
     assert _workers_below(tmp_path) == []

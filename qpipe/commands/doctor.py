@@ -30,24 +30,24 @@ def run(args: argparse.Namespace) -> int:
     """Print the checks; return EngineMissingError's exit code if anything in the base is broken."""
     from qpipe.commands.checks import machine, packages, tools
 
-    found = [
+    checks = [
         *machine.checks(Path(args.store)),
         *packages.checks(),
         *tools.checks(network=args.network),
     ]
-    broken = [check for check in found if check.state == "broken"]
+    broken = [check for check in checks if check.state == "broken"]
     if args.json:
-        print_json({"works": not broken, "checks": [asdict(check) for check in found]})
+        print_json({"works": not broken, "checks": [asdict(check) for check in checks]})
     else:
-        print(_lines(found))
+        print(_lines(checks))
         names = ", ".join(check.name for check in broken)
         print(f"\nbroken: {names}" if broken else "\nthe base works")
     return EngineMissingError.exit_code if broken else 0
 
 
-def _lines(found: Sequence[Check]) -> str:
+def _lines(checks: Sequence[Check]) -> str:
     rows = []
-    for check in found:
+    for check in checks:
         rows.append([_MARKS[check.state], check.name, check.found.replace("\n", " ")])
         if check.fix:
             rows.append(["", "", f"→ {check.fix}"])

@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.session import engines
 
     if args.do is None:
-        known = engines.inventory()
+        inventory = engines.inventory()
         if args.json:
-            print_json(document(known))
+            print_json(document(inventory))
         else:
-            print(listing(known))
+            print(listing(inventory))
         return 0
     if args.do not in ("install", "remove", "lock"):
         it_is = "it is install, remove or lock, or nothing for the list"

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from qpipe.session.engines import Inventory
 
 
-def listing(known: Inventory) -> str:
+def listing(inventory: Inventory) -> str:
     """Return a table of the stages, what is wrong with some, and a table of environments."""
-    return "\n".join(_lines(known))
+    return "\n".join(_lines(inventory))
 
 
-def document(known: Inventory) -> dict[str, Any]:
+def document(inventory: Inventory) -> dict[str, Any]:
     """Return the inventory as ``--json`` gives it."""
     return {
-        "engines": known.stages,
-        "environments": known.environments,
-        "broken_plugins": [asdict(plugin) for plugin in known.broken_plugins],
+        "engines": inventory.stages,
+        "environments": inventory.environments,
+        "broken_plugins": [asdict(plugin) for plugin in inventory.broken_plugins],
     }
 
 
@@ -33,7 +33,7 @@ def changed_lines(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{record['name']}: {record['path']}{size}"
 
 
-def _lines(known: Inventory) -> Iterator[str]:
+def _lines(inventory: Inventory) -> Iterator[str]:
     rows = [
         [
             record["stage"],
@@ -41,19 +41,19 @@ def _lines(known: Inventory) -> Iterator[str]:
             ", ".join(f"{name} {value[:16]}" for name, value in record["tools"].items()),
             "works" if record["usable"] else "no",
         ]
-        for record in known.stages
+        for record in inventory.stages
     ]
     yield text.table(("STAGE", "CHOSEN BY", "TOOLS", "HERE"), rows)
-    for record in known.stages:
+    for record in inventory.stages:
         if record["problem"]:
             name = " ".join([record["stage"], *record["chosen_by"].values()])
             yield f"\n{name}: {record['problem']}"
-    for plugin in known.broken_plugins:
+    for plugin in inventory.broken_plugins:
         yield f"\n{plugin}; {plugin.fix}"
-    if known.environments:
+    if inventory.environments:
         rows = [
             [e["name"], numbers.size(e["bytes"]), "" if e["current"] else "older", e["path"]]
-            for e in known.environments
+            for e in inventory.environments
         ]
         yield "\n" + text.table(("ENVIRONMENT", "SIZE", "", "PATH"), rows, right="lrll")
         yield "\nqpipe engines remove NAME takes them away"

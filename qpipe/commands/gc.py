@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     age = None if args.max_age is None else parse_age(args.max_age, option="--max-age")
     from qpipe.commands.gc_text import document, lines, still_above
     from qpipe.core.gc import collect
-    from qpipe.core.store import Store
+    from qpipe.core.store import ArtifactStore
 
-    store = Store(Path(args.store))
+    store = ArtifactStore(Path(args.store))
     if not is_folder(store.paths.root):
         print(f"there is no store {args.store} yet", file=sys.stderr)
     collection = collect(store, max_size=size, max_age=age, dry_run=args.dry_run)

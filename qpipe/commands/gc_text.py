@@ -35,11 +35,11 @@ def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
         ]  # fmt: skip
         yield text.table(("KEY", "NAME", "FREES", "UNUSED", "TO REBUILD"), rows, right="llrrr")
     again = numbers.duration(collection.rebuild_seconds)
-    kept = numbers.size(_kept(collection))
+    remaining = numbers.size(_remaining_bytes(collection))
     yield (
         f"{'would remove' if dry_run else 'removed'} {len(collection.removed)} artifact(s), "
         f"{numbers.size(collection.freed)} ({again} to make again); "
-        f"{'would keep' if dry_run else 'kept'} {len(collection.kept)}, {kept}"
+        f"{'would keep' if dry_run else 'kept'} {len(collection.kept)}, {remaining}"
     )
     reasons = Counter(c.spared for c in collection.kept if c.spared)
     yield from (f"spared {count}: {reason}" for reason, count in sorted(reasons.items()))
@@ -47,16 +47,16 @@ def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
 
 def still_above(collection: Collection, max_size: int) -> str | None:
     """Return by how much what is left exceeds the limit, in words; None if it does not."""
-    kept = _kept(collection)
-    if kept <= max_size:
+    remaining = _remaining_bytes(collection)
+    if remaining <= max_size:
         return None
     return (
-        f"still above --max-size by {numbers.size(kept - max_size)}: what is left is spared; "
+        f"still above --max-size by {numbers.size(remaining - max_size)}: what is left is spared; "
         "`qpipe unpin RUN` lets go of a pinned run"
     )
 
 
-def _kept(collection: Collection) -> int:
+def _remaining_bytes(collection: Collection) -> int:
     return sum(candidate.size for candidate in collection.kept)
 
 

@@ -22,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     if recipe_arguments.shown_by_hydra(context):
         return 0
     from qpipe.commands.graph_text import FORMATS
-    from qpipe.session.merged import merged
+    from qpipe.session.plans import merged
 
     graph = merged(context).graph
     if args.json:

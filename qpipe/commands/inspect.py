@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Describe a checkpoint. Raises CheckpointError for what is damaged or not understood."""
     from qpipe.commands.inspect_text import origin, summary, tensors, types
-    from qpipe.session.inspection import inspect
+    from qpipe.session.functions import inspect
 
     description = inspect(args.path, store=args.store)
     if args.json:

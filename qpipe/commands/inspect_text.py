@@ -12,22 +12,23 @@ _LONGEST = 400
 """Characters of a value that are shown; --json has all of them."""
 
 
-def summary(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary(description: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return names and values that describe the checkpoint as a whole."""
+    size = description["file_bytes"]
     shown = {
-        "path": found["path"],
-        "format": found["format"],
-        "architecture": _if(found["architecture"], _line),
-        "type": _if(found["file_type"], _line),
-        "parameters": _if(found["parameters"], numbers.count),
-        "tensors": f"{len(found['tensors']):,}, {numbers.size(found['tensor_bytes'])}",
-        "file size": f"{numbers.size(found['file_bytes'])} ({found['file_bytes']:,} bytes)",
-        "bits per weight": _if(found["bits_per_weight"], lambda bpw: f"{bpw:.4f}"),
-        **_quantization(found["quantization"]),
-        "context length": _if(found["context_length"], numbers.count),
-        "tokenizer": _if(found["tokenizer"], _inline),
-        "provenance": _if(found["provenance"] or None, _inline),
-        **({"note": "\n".join(found["notes"])} if found["notes"] else {}),
+        "path": description["path"],
+        "format": description["format"],
+        "architecture": _if(description["architecture"], _line),
+        "type": _if(description["file_type"], _line),
+        "parameters": _if(description["parameters"], numbers.count),
+        "tensors": f"{len(description['tensors']):,}, {numbers.size(description['tensor_bytes'])}",
+        "file size": f"{numbers.size(size)} ({size:,} bytes)",
+        "bits per weight": _if(description["bits_per_weight"], lambda bpw: f"{bpw:.4f}"),
+        **_quantization(description["quantization"]),
+        "context length": _if(description["context_length"], numbers.count),
+        "tokenizer": _if(description["tokenizer"], _inline),
+        "provenance": _if(description["provenance"] or None, _inline),
+        **({"note": "\n".join(description["notes"])} if description["notes"] else {}),
     }
     return [(name, "unknown" if value is None else str(value)) for name, value in shown.items()]
 

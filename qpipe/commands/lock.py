@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     context = recipe_arguments.context(args)
     if recipe_arguments.shown_by_hydra(context):
         return 0
-    from qpipe.session.sources import pin_sources
+    from qpipe.session.plans import pin_sources
 
     pinned = pin_sources(context)
     if args.json:

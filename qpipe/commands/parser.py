@@ -39,9 +39,9 @@ class Parser(argparse.ArgumentParser):
         """Raise UsageError with what argparse would print."""
         unknown = re.match(r"unrecognized arguments: (-\S+)", message)
         if unknown:
-            known = [name for action in self._actions for name in action.option_strings]
+            options = [name for action in self._actions for name in action.option_strings]
             name = unknown[1].partition("=")[0]
-            message = f"there is no option {name}; {nearest(name, known)}"
+            message = f"there is no option {name}; {nearest(name, options)}"
         raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
 
 

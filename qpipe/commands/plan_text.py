@@ -101,9 +101,9 @@ def shortened(names: Iterable[str]) -> list[str]:
     layers: dict[str, list[int] | None] = {}
     for name in names:
         if match := _LAYER.fullmatch(name):
-            found = layers.setdefault(match[2], [])
-            assert found is not None
-            found.append(int(match[1]))
+            numbers = layers.setdefault(match[2], [])
+            assert numbers is not None
+            numbers.append(int(match[1]))
         else:
             layers[name] = None
     return [

@@ -31,18 +31,17 @@ def run(args: argparse.Namespace) -> int:
     """Print settings, or write their pages. Raises UsageError for a group that is not there,
     StoreError for a folder that cannot be written."""
     from qpipe.commands.settings_text import described, overview, pages
-    from qpipe.recipe.settings import groups
-    from qpipe.session.settings import chosen
+    from qpipe.recipe.settings import groups, groups_named
 
-    known = groups()
+    every = groups()
     if args.output is not None:
-        _write(Path(args.output), dict(pages(known)))
+        _write(Path(args.output), dict(pages(every)))
         return 0
-    shown = known if args.group is None else chosen(args.group, known)
+    shown = every if args.group is None else groups_named(args.group, every)
     if args.json:
         print_json({"schema": 1, "groups": [dataclasses.asdict(group) for group in shown]})
     elif args.group is None:
-        print(overview(known))
+        print(overview(every))
     else:
         print("\n\n".join(described(group) for group in shown))
     return 0

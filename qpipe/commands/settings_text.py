@@ -19,9 +19,9 @@ _PAGES = {
 }
 
 
-def overview(known: Iterable[Group]) -> str:
+def overview(groups: Iterable[Group]) -> str:
     """Return a line for each group."""
-    lines = [f"{group.name:<24}{group.about}" for group in known]
+    lines = [f"{group.name:<24}{group.about}" for group in groups]
     folded = [
         line for text in lines for line in textwrap.wrap(text, WIDTH, subsequent_indent=" " * 24)
     ]
@@ -52,11 +52,11 @@ def _words(setting: Setting) -> str:
     return f"{setting.about} [{setting.values}]{long}{needed}".lstrip()
 
 
-def pages(known: Sequence[Group]) -> Iterator[tuple[str, str]]:
+def pages(groups: Sequence[Group]) -> Iterator[tuple[str, str]]:
     """Yield each page of the reference: its file's name and its Markdown."""
     for name, (title, verb) in _PAGES.items():
         page = [f"# {title}", "", f"Written by `qpipe settings -o`; the same as {verb} says.", ""]
-        for group in known:
+        for group in groups:
             if (group.name.split("=")[0] if "=" in group.name else "recipe") == name:
                 page += [f"## {group.name}", group.about, "", *_rows(group), ""]
         yield f"{name}.md", "\n".join(page[:-1]) + "\n"

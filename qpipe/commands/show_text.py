@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def described(manifest: Manifest, folder: Path) -> str:
     """Return the manifest as names and values, a line or a few each."""
     usage = manifest.usage
-    made = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.created))
+    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.created))
     return text.pairs(
         [
             ("key", manifest.key),
             ("stage", f"{manifest.stage} (version {manifest.version})"),
             ("name", manifest.name),
             ("path", str(folder)),
-            ("made", made),
+            ("made", date),
             (
                 "took",
                 f"{numbers.duration(usage.seconds)} ({numbers.duration(usage.cpu_seconds)} of "

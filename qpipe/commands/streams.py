@@ -80,8 +80,8 @@ def _open_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
 
 
-def _stream(given: object, descriptor: int, *, dropping: bool) -> io.TextIOWrapper:
-    encoding = given.encoding if isinstance(given, io.TextIOWrapper) else "utf-8"
+def _stream(stream: object, descriptor: int, *, dropping: bool) -> io.TextIOWrapper:
+    encoding = stream.encoding if isinstance(stream, io.TextIOWrapper) else "utf-8"
     # Python's own errors="strict" would end a command for a name that is no UTF-8.
     errors = "backslashreplace" if encoding.lower() == "utf-8" or dropping else "replace"
     raw = _Raw(descriptor, dropping=dropping)

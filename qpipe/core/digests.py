@@ -4,19 +4,34 @@ A note lies under the file's inode and size, so that files which share their byt
 checkpoint and its hard links in the store) share what is known of them, and files of two disks do
 not get in each other's way. Deleting notes is always safe, and a store that was copied has none
 that fits.
+
+While a file's stamp stays the same, so do its bytes. The ctime is in it, which no program can set:
+an edit that puts the mtime back is still seen. It also changes where no byte does (a new hard link,
+a chmod, a copy of the whole store), so another stamp is a reason to read the file again, and no
+damage by itself.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 from qpipe.core.key import file_sha256
-from qpipe.core.stamp import Stamp, stamp
+
+Stamp: TypeAlias = tuple[int, int, int, int]
+"""Bytes, mtime and ctime in nanoseconds, inode."""
+
 
 # Seconds within which a file system may give two writes the same times.
 TICK = 0.05
+
+
+def stamp(stat: os.stat_result) -> Stamp:
+    """The stamp of a file that was looked at."""
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
 
 
 class Digests:
@@ -24,19 +39,19 @@ class Digests:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._known: dict[Path, tuple[Stamp, str]] = {}
+        self._notes: dict[Path, tuple[Stamp, str]] = {}
 
-    def known(self, found: Stamp) -> str | None:
+    def lookup(self, file_stamp: Stamp) -> str | None:
         """The SHA-256 (hex) of a file with this stamp, if it was read."""
-        path = self._path(found)
-        noted = self._known.get(path)
-        if noted is None or noted[0] != found:
-            noted = _noted(path)
-        return noted[1] if noted is not None and noted[0] == found else None
+        path = self._path(file_stamp)
+        note = self._notes.get(path)
+        if note is None or note[0] != file_stamp:
+            note = _noted(path)
+        return note[1] if note is not None and note[0] == file_stamp else None
 
     def of(self, path: Path) -> str:
         """The SHA-256 of a file, read only if its stamp is not known. Raises OSError."""
-        return self.known(stamp(path.stat())) or self.read(path)
+        return self.lookup(stamp(path.stat())) or self.read(path)
 
     def read(self, path: Path) -> str:
         """The SHA-256 of a file's bytes as they are now, noted if they stand still."""
@@ -48,11 +63,11 @@ class Digests:
             self.note(stamp(before), sha256)
         return sha256
 
-    def note(self, found: Stamp, sha256: str) -> None:
+    def note(self, file_stamp: Stamp, sha256: str) -> None:
         """Remember a digest; a disk that cannot be written costs the next process a reading."""
-        path = self._path(found)
-        self._known[path] = found, sha256
-        text = " ".join([sha256, *map(str, found)]) + "\n"
+        path = self._path(file_stamp)
+        self._notes[path] = file_stamp, sha256
+        text = " ".join([sha256, *map(str, file_stamp)]) + "\n"
         with contextlib.suppress(OSError):
             try:
                 path.write_text(text)
@@ -60,8 +75,8 @@ class Digests:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text)
 
-    def _path(self, found: Stamp) -> Path:
-        size, *_, inode = found
+    def _path(self, file_stamp: Stamp) -> Path:
+        size, *_, inode = file_stamp
         return self._folder / f"{inode:x}-{size:x}"
 
 

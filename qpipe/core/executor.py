@@ -14,7 +14,7 @@ from qpipe.errors import QpipeError
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkItem:
     """One node, ready to run: where its inputs are and the folder that it must fill.
 
     ``partial`` outlives an attempt that fails (`Claim.partial`).
@@ -33,7 +33,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Output:
+class WorkOutput:
     """A worker's output: the files it wrote (hashed), what it found out, and what it took."""
 
     files: Sequence[FileEntry]
@@ -44,18 +44,18 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Done:
-    """The end of a job: an output, or the error that ended it."""
+class WorkEnd:
+    """The end of a work item: an output, or the error that ended it."""
 
-    job: Job
-    outcome: Output | QpipeError
+    item: WorkItem
+    outcome: WorkOutput | QpipeError
 
 
 @dataclass(frozen=True)
-class Progress:
+class WorkProgress:
     """A sign of life: ``done`` of ``total`` (0: unknown) in ``unit``."""
 
-    job: Job
+    item: WorkItem
     done: int
     total: int
     unit: str
@@ -63,22 +63,22 @@ class Progress:
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere. Used by one thread."""
+    """Runs work items somewhere. Used by one thread."""
 
     def has_room(self, needs: Resources) -> bool:
-        """Return whether a job with these needs may start now without overbooking."""
+        """Return whether a work item with these needs may start now without overbooking."""
 
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met here, or None."""
 
-    def submit(self, *jobs: Job) -> str | None:
-        """Start one worker on a job, or on several that read an input once for all.
+    def submit(self, *items: WorkItem) -> str | None:
+        """Start one worker on a work item, or on several that read an input once for all.
 
         Their needs are the same and are met once. The path of the log, if there is one.
         """
 
-    def wait(self, timeout: float) -> Sequence[Done | Progress]:
-        """Wait up to ``timeout`` seconds for something to happen; the ends and progress of jobs."""
+    def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
+        """Wait up to ``timeout`` seconds for something to happen; return ends and progress."""
 
     def cancel(self) -> None:
-        """Stop all jobs now, for good; their ends are not reported any more."""
+        """Stop all work items now, for good; their ends are not reported any more."""

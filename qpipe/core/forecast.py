@@ -9,7 +9,7 @@ from typing import Literal
 from qpipe.core.graph import Graph, Node
 from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
-from qpipe.core.store import Artifact, Store
+from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.errors import StoreError
 
 
@@ -30,16 +30,16 @@ class Forecast:
     made_before: bool = False
 
 
-def forecast(graph: Graph, store: Store) -> list[Forecast]:
+def forecast(graph: Graph, store: ArtifactStore) -> list[Forecast]:
     """One forecast a node, in graph order; the store is only read."""
-    found: dict[str, Forecast] = {}
+    forecasts: dict[str, Forecast] = {}
     for node in graph.values():
-        found[node.id] = _look(node, found, store)
-    return list(found.values())
+        forecasts[node.id] = _look(node, forecasts, store)
+    return list(forecasts.values())
 
 
-def _look(node: Node, found: Mapping[str, Forecast], store: Store) -> Forecast:
-    inputs = {role: found[source] for role, source in node.inputs.items()}
+def _look(node: Node, forecasts: Mapping[str, Forecast], store: ArtifactStore) -> Forecast:
+    inputs = {role: forecasts[source] for role, source in node.inputs.items()}
     pending = [source.node.name for source in inputs.values() if source.artifact is None]
     if pending:
         why = f"unknown until {', '.join(dict.fromkeys(pending))} has run"
@@ -47,8 +47,10 @@ def _look(node: Node, found: Mapping[str, Forecast], store: Store) -> Forecast:
         there = before is not None and store.paths.artifact(before).is_dir()
         why += "; cached if that comes out as it did before" if there else ""
         return Forecast(node, "unknown", why, made_before=there)
-    made = {role: source.artifact.manifest for role, source in inputs.items() if source.artifact}
-    key = node.key(node.digests(made))
+    manifests = {
+        role: source.artifact.manifest for role, source in inputs.items() if source.artifact
+    }
+    key = node.key(node.digests(manifests))
     try:
         artifact = store.peek(key)
     except StoreError as error:
@@ -59,7 +61,7 @@ def _look(node: Node, found: Mapping[str, Forecast], store: Store) -> Forecast:
 
 
 @dataclass(frozen=True)
-class Difference:
+class FieldDifference:
     """A field of a node's configuration that a cached artifact has otherwise."""
 
     field: str
@@ -68,13 +70,13 @@ class Difference:
 
 
 def nearest_cached(
-    node: Node, inputs: Mapping[str, str], store: Store
-) -> tuple[Manifest, list[Difference]] | None:
+    node: Node, inputs: Mapping[str, str], store: ArtifactStore
+) -> tuple[Manifest, list[FieldDifference]] | None:
     """The cached artifact of the same stage that differs from ``node`` in the fewest fields.
 
     ``inputs`` are the content digests of the node's inputs, as far as they are known.
     """
-    best: tuple[Manifest, list[Difference]] | None = None
+    best: tuple[Manifest, list[FieldDifference]] | None = None
     for key in store.all_keys():
         try:
             manifest = Manifest.load(store.paths.artifact(key))
@@ -88,9 +90,11 @@ def nearest_cached(
     return best
 
 
-def _differences(node: Node, inputs: Mapping[str, str], manifest: Manifest) -> Iterator[Difference]:
+def _differences(
+    node: Node, inputs: Mapping[str, str], manifest: Manifest
+) -> Iterator[FieldDifference]:
     if node.version != manifest.version:
-        yield Difference("version", node.version, manifest.version)
+        yield FieldDifference("version", node.version, manifest.version)
     yield from _mapping("params", node.params, manifest.params)
     yield from _mapping("engine", node.engine, manifest.engine)
     there = {role: entry["digest"] for role, entry in manifest.inputs.items()}
@@ -100,10 +104,10 @@ def _differences(node: Node, inputs: Mapping[str, str], manifest: Manifest) -> I
 
 def _mapping(
     field: str, here: Mapping[str, Json], there: Mapping[str, Json]
-) -> Iterator[Difference]:
+) -> Iterator[FieldDifference]:
     for name in sorted(here.keys() | there.keys()):
         ours, theirs = here.get(name), there.get(name)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             yield from _mapping(f"{field}.{name}", ours, theirs)
         elif ours != theirs:
-            yield Difference(f"{field}.{name}", ours, theirs)
+            yield FieldDifference(f"{field}.{name}", ours, theirs)

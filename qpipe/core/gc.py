@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.manifest import Manifest
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import StoreError
-from qpipe.machine.folders import move_out, remove_tree
+from qpipe.machine.filesystem import move_out, remove_tree
 from qpipe.support.files import is_folder
 
 # Seconds after which a digest that was noted is forgotten; the file is read once more then.
@@ -55,7 +55,7 @@ class Collection:
 
 
 def collect(
-    store: Store,
+    store: ArtifactStore,
     *,
     max_size: int | None = None,
     max_age: float | None = None,
@@ -75,7 +75,7 @@ def collect(
 
 
 def _collect(
-    store: Store, max_size: int | None, max_age: float | None, dry_run: bool
+    store: ArtifactStore, max_size: int | None, max_age: float | None, dry_run: bool
 ) -> Collection:
     if not is_folder(store.paths.root):
         return Collection([], [])
@@ -83,27 +83,27 @@ def _collect(
     weighed = [w for key in store.all_keys() if (w := _weigh(store, key)) is not None]
     if dry_run:
         return _choose(weighed, _spared(store), max_size=max_size, max_age=max_age)
-    with lock.held(store.paths.gc_lock):
-        found = _choose(weighed, _spared(store), max_size=max_size, max_age=max_age)
-        taken = {c.key: _take_out(store, c.key) for c in found.removed}
+    with file_lock.held(store.paths.gc_lock):
+        choice = _choose(weighed, _spared(store), max_size=max_size, max_age=max_age)
+        taken = {c.key: _take_out(store, c.key) for c in choice.removed}
         _forget_the_dead(store)
     for folder in taken.values():
         if folder is not None:
             remove_tree(folder)
     _clear(store)
-    return Collection([c for c in found.removed if taken[c.key] is not None], found.kept)
+    return Collection([c for c in choice.removed if taken[c.key] is not None], choice.kept)
 
 
-def pin(store: Store, run: str, keys: Iterable[str]) -> None:
+def pin(store: ArtifactStore, run: str, keys: Iterable[str]) -> None:
     """Keep the artifacts of a run from gc until `unpin`."""
     try:
-        with lock.held(store.paths.gc_lock, shared=True):
-            lock.write_atomic(store.paths.pins / run, "\n".join(keys).encode())
+        with file_lock.held(store.paths.gc_lock, shared=True):
+            file_lock.write_atomic(store.paths.pins / run, "\n".join(keys).encode())
     except OSError as error:
         raise store.explain(error) from error
 
 
-def unpin(store: Store, run: str) -> None:
+def unpin(store: ArtifactStore, run: str) -> None:
     """Let gc have the artifacts of a run again. Raises StoreError if it is not pinned."""
     try:
         (store.paths.pins / run).unlink()
@@ -111,7 +111,7 @@ def unpin(store: Store, run: str) -> None:
         raise StoreError(f"run {run} is not pinned in {store.paths.root}") from None
 
 
-def _spared(store: Store) -> dict[str, str]:
+def _spared(store: ArtifactStore) -> dict[str, str]:
     """Why each protected key is protected."""
     spared: dict[str, str] = {}
     for path in _files(store.paths.pins):
@@ -119,16 +119,16 @@ def _spared(store: Store) -> dict[str, str]:
             dict.fromkeys(path.read_text(errors="replace").split(), f"pinned by run {path.name}")
         )
     for path in _files(store.paths.active):
-        if lock.is_held(path):
+        if file_lock.is_held(path):
             reason = f"in use by process {path.name.split('-')[0]}"
             spared.update(dict.fromkeys(path.read_text(errors="replace").split(), reason))
     return spared
 
 
-def _forget_the_dead(store: Store) -> None:
+def _forget_the_dead(store: ArtifactStore) -> None:
     """Remove the notes of runs that have ended."""
     for path in _files(store.paths.active):
-        fd = lock.acquire(path, wait=False)
+        fd = file_lock.acquire(path, wait=False)
         if fd is not None:
             # Before the lock goes: whoever waits for it then sees that the file went.
             path.unlink()
@@ -143,7 +143,7 @@ class _Weighed:
     inodes: Mapping[tuple[int, int], tuple[int, int]]
 
 
-def _weigh(store: Store, key: str) -> _Weighed | None:
+def _weigh(store: ArtifactStore, key: str) -> _Weighed | None:
     """Look at an artifact; None if it went away under our eyes."""
     folder = store.paths.artifact(key)
     try:
@@ -209,7 +209,7 @@ def _choose(
     total = holders.total()
     oldest = time.time() - max_age if max_age is not None else None
     removed: list[Candidate] = []
-    left: list[_Weighed] = []
+    candidates: list[_Weighed] = []
     for one in sorted(weighed, key=lambda w: (w.candidate.last_used, w.candidate.key)):
         candidate = one.candidate
         too_old = oldest is not None and candidate.last_used < oldest
@@ -219,16 +219,16 @@ def _choose(
             removed.append(replace(candidate, size=freed))
             total -= freed
         else:
-            left.append(one)
-    kept = [
+            candidates.append(one)
+    remaining = [
         replace(w.candidate, size=holders.share(w), spared=spared.get(w.candidate.key))
-        for w in left
+        for w in candidates
     ]
-    return Collection(removed, kept)
+    return Collection(removed, remaining)
 
 
-def _take_out(store: Store, key: str) -> Path | None:
-    target = store.paths.aside / f"{key}.gc-{lock.unique()}"
+def _take_out(store: ArtifactStore, key: str) -> Path | None:
+    target = store.paths.aside / f"{key}.gc-{file_lock.unique()}"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         move_out(store.paths.artifact(key), target)
@@ -237,7 +237,7 @@ def _take_out(store: Store, key: str) -> Path | None:
     return target
 
 
-def _clear(store: Store, *, keep: float = 86400.0) -> None:
+def _clear(store: ArtifactStore, *, keep: float = 86400.0) -> None:
     """Remove folders aside whose maker is dead, and, once older than ``keep`` s, what unfinished
     attempts left and what is in quarantine."""
     for folder in _entries(store.paths.aside):
@@ -253,9 +253,9 @@ def _clear(store: Store, *, keep: float = 86400.0) -> None:
             remove_tree(folder)
 
 
-def _remove_unmade(store: Store, folder: Path) -> None:
+def _remove_unmade(store: ArtifactStore, folder: Path) -> None:
     """Remove a folder of an artifact that nobody is making."""
-    fd = lock.acquire(store.paths.lock(folder.name.split(".")[0]), wait=False)
+    fd = file_lock.acquire(store.paths.lock(folder.name.split(".")[0]), wait=False)
     if fd is not None:
         try:
             remove_tree(folder)

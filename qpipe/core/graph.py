@@ -108,10 +108,10 @@ class Node:
     def digests(self, inputs: Mapping[str, Manifest]) -> dict[str, str]:
         """The content digest of each input, by role, as far as it makes a difference here."""
         return {
-            role: made.digest_but(
+            role: manifest.digest_but(
                 self.runtime.unread.get(role, ()), nameless=role in self.runtime.nameless
             )
-            for role, made in inputs.items()
+            for role, manifest in inputs.items()
         }
 
     def key(self, digests: Mapping[str, str]) -> str:
@@ -160,16 +160,16 @@ class Graph(Mapping[str, Node]):
 
         What is in ``stop`` is left out, and so is what only it leads to.
         """
-        found: set[str] = set()
+        users_below: set[str] = set()
         front = [node]
         while front:
             source = front.pop()
             users = [
                 user for user in self.users[source] if user not in stop and self[user].needs(source)
             ]
-            front.extend(user for user in users if user not in found)
-            found.update(users)
-        return sorted(found, key=self._positions.__getitem__)
+            front.extend(user for user in users if user not in users_below)
+            users_below.update(users)
+        return sorted(users_below, key=self._positions.__getitem__)
 
     @cached_property
     def _positions(self) -> Mapping[str, int]:
@@ -196,18 +196,36 @@ def order(needs: Mapping[str, Iterable[str]]) -> list[str]:
 
     Raises GraphError for a cycle, written out, and for a need that is not there.
     """
-    wanted = {name: list(sources) for name, sources in needs.items()}
-    for name, sources in wanted.items():
+    sources_of = {name: list(sources) for name, sources in needs.items()}
+    for name, sources in sources_of.items():
         for source in sources:
-            if source not in wanted:
+            if source not in sources_of:
                 raise GraphError(
                     f"stage {name!r} needs {source!r}, which is no stage of this recipe; "
-                    + nearest(source, wanted)
+                    + nearest(source, sources_of)
                 )
     try:
-        return list(graphlib.TopologicalSorter(wanted).static_order())
+        return list(graphlib.TopologicalSorter(sources_of).static_order())
     except graphlib.CycleError as error:
         cycle = " → ".join(reversed(error.args[1]))
         raise GraphError(
             f"the stages form a cycle: {cycle} (each needs the next); take one of these needs away"
         ) from None
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One job of a plan: its label, its nodes' ids by stage name, and the reference's id."""
+
+    label: str
+    overrides: Sequence[str]
+    nodes: Mapping[str, str]
+    reference: str | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One graph for all ``jobs``."""
+
+    graph: Graph
+    jobs: Sequence[PlannedJob]

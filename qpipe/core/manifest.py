@@ -1,9 +1,14 @@
-"""The manifest: everything that went into an artifact, and the proof of what it holds."""
+"""The manifest: everything that went into an artifact, and the proof of what it holds.
+
+Its SHA-256 proves that nothing changed since it was written, not that qpipe wrote it: a checkpoint
+from elsewhere may have a manifest.json beside it, so the types of its fields are checked too.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,12 +17,12 @@ from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from stat import S_ISREG
+from typing import Any
 
-from qpipe.core import key, wellformed
-from qpipe.core.digests import TICK
+from qpipe.core import key
+from qpipe.core.digests import TICK, Stamp, stamp
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
-from qpipe.core.stamp import Stamp, stamp
 from qpipe.errors import StageError, StoreError
 from qpipe.support.files import open_regular, up_to
 
@@ -29,6 +34,15 @@ _BLANK = "0" * 64
 # A line an item, without `indent`: only so is json's C encoder used, some ten times as fast.
 _LINES = json.JSONEncoder(allow_nan=False, separators=(",\n ", ": "))
 
+
+_FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "key": str, "id": str, "name": str, "stage": str, "version": int, "params": dict,
+    "engine": dict, "inputs": dict, "files": list, "facts": dict, "usage": dict, "tools": dict,
+    "machine": dict, "created": (int, float),
+}  # fmt: skip
+_USAGE = frozenset({"seconds", "cpu_seconds", "peak_rss", "nodes"})
+_LARGEST = 1 << 62
+_LAST = 32503680000.0  # the year 3000
 
 # Bytes of the longest manifest that is read; one of 100,000 files takes a quarter.
 _MOST = 1 << 26
@@ -160,14 +174,14 @@ class Manifest:
         try:
             if len(data) > _MOST:
                 raise ValueError(f"it has more than {_MOST:,} bytes")
-            record = wellformed.parse(data)
+            record = _parsed(data)
             schema, sha256, digest = (record.pop(name) for name in ("qpipe", "sha256", "digest"))
             if schema != SCHEMA:
                 raise StoreError(
                     f"{path}: written by another qpipe (manifest schema {schema!r:.20}, "
                     f"this one reads {SCHEMA}); use that version, or remove the artifact"
                 )
-            wellformed.check(record)
+            _check_types(record)
             record["files"] = [FileEntry(**entry) for entry in record["files"]]
             record["usage"] = Usage(**record["usage"])
             manifest = cls(**record)
@@ -226,11 +240,11 @@ def _unfit(folder: Path, path: Path, name: str) -> str | None:
 def misfit(folder: Path, entry: FileEntry) -> str | None:
     """The fault that a look at the file shows, or None; no byte of it is read."""
     try:
-        found = (folder / entry.path).stat()
+        stat = (folder / entry.path).stat()
     except OSError as error:
         return f"{entry.path} cannot be read ({error.strerror})"
-    size = found.st_size
-    if not S_ISREG(found.st_mode):
+    size = stat.st_size
+    if not S_ISREG(stat.st_mode):
         return f"{entry.path} is no file"
     return None if size == entry.size else f"{entry.path} has {size} bytes, not {entry.size}"
 
@@ -243,3 +257,58 @@ def moved_on(folder: Path, entry: FileEntry) -> str | None:
     if entry.mtime_ns not in (None, (folder / entry.path).stat().st_mtime_ns):
         return f"{entry.path} was written to since (it links to a file outside the store)"
     return None
+
+
+def _parsed(data: bytes) -> Any:
+    """The JSON in ``data``, without the NaN and infinity that Python would read. Raises ValueError,
+    RecursionError for what is nested too deeply."""
+    return _DECODER.decode(data.decode())
+
+
+def _check_types(record: Mapping[str, Any]) -> None:
+    """Raises ValueError, KeyError, TypeError or AttributeError for a field that is of another type
+    or missing."""
+    for name, kind in _FIELDS.items():
+        _require(isinstance(record[name], kind), name, record[name])
+    _require(0 <= record["created"] < _LAST, "created", record["created"])
+    for name, value in record["usage"].items():
+        number = type(value) in (int, float) and 0 <= value < _LARGEST
+        _require(name in _USAGE and number, f"usage.{name}", value)
+    for name, value in record["inputs"].items():
+        texts = all(isinstance(value[part], str) for part in ("key", "digest", "name"))
+        _require(texts, f"inputs.{name}", value)
+    for entry in record["files"]:
+        _require(_is_entry(entry), "files", entry)
+
+
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    path, size, mtime = entry["path"], entry["size"], entry.get("mtime_ns")
+    os.fsencode(path)  # raises ValueError for half a character, which a name cannot have
+    return (
+        "\0" not in path
+        and not path.startswith("/")
+        and ".." not in path.split("/")
+        and isinstance(entry["sha256"], str)
+        and type(size) is int
+        and 0 <= size < _LARGEST
+        and (mtime is None or (type(mtime) is int and abs(mtime) < _LARGEST))
+    )
+
+
+def _require(fits: bool, name: str, value: object) -> None:
+    if not fits:
+        raise ValueError(f"{name} is {value!r:.80}")
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if abs(number) == float("inf"):
+        raise ValueError(f"{digits:.20} is no number")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)

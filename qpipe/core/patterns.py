@@ -87,7 +87,7 @@ class _Text:
     def __init__(self, text: str) -> None:
         self.text = text
         self.steps = 0
-        self._known: dict[tuple[str, int], int] = {}
+        self._masks: dict[tuple[str, int], int] = {}
 
     def after(self, parts: Iterable[tuple[Any, Any]], places: int) -> int:
         """The places where a sequence of parts can end, begun at any of ``places``."""
@@ -118,8 +118,8 @@ class _Text:
             return places & self._at(str(value))
         if kind in ("ASSERT", "ASSERT_NOT") and value[0] > 0:
             ahead = (place for place in self._each(places) if self.after(value[1], place))
-            found = sum(ahead)
-            return found if kind == "ASSERT" else places & ~found
+            matching = sum(ahead)
+            return matching if kind == "ASSERT" else places & ~matching
         return (places & self._where(kind, value)) << 1
 
     def _repeated(self, least: int, most: int, inner: Any, places: int) -> int:
@@ -153,10 +153,10 @@ class _Text:
     def _where(self, kind: str, value: Any) -> int:
         """The places at which a character fits."""
         key = kind, id(value) if kind == "IN" else value
-        if key not in self._known:
+        if key not in self._masks:
             fits = _class([(kind, value)] if kind != "IN" else value)
-            self._known[key] = sum(1 << at for at, c in enumerate(self.text) if fits(c))
-        return self._known[key]
+            self._masks[key] = sum(1 << at for at, c in enumerate(self.text) if fits(c))
+        return self._masks[key]
 
 
 def _class(members: Iterable[tuple[Any, Any]]) -> Callable[[str], bool]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qpipe.core import descent
+from qpipe.core import descendants
 from qpipe.core.events import (
     Emit,
     NodeFinished,
@@ -25,13 +25,12 @@ from qpipe.core.events import (
     RunStarted,
     Warned,
 )
-from qpipe.core.executor import Done, Executor, Job, Output, Progress
-from qpipe.core.finishing import changed_input, manifest
+from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Graph, Node
 from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
-from qpipe.core.pending import Miss, Pending
-from qpipe.core.store import Artifact, Claim, Damage, Store
+from qpipe.core.store import Artifact, ArtifactStore, Claim, Damage
+from qpipe.core.work import Miss, Pending, changed_input, manifest
 from qpipe.errors import (
     EngineMissingError,
     InterruptedRunError,
@@ -95,7 +94,7 @@ class RunResult:
 def run(
     graph: Graph,
     *,
-    store: Store,
+    store: ArtifactStore,
     executor: Executor,
     emit: Emit,
     keep_going: bool = False,
@@ -115,7 +114,7 @@ def run(
 @dataclass
 class _Run:
     graph: Graph
-    store: Store
+    store: ArtifactStore
     executor: Executor
     emit: Emit
     keep_going: bool
@@ -198,7 +197,7 @@ class _Run:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
             return
-        sizes = {role: made.manifest.size for role, made in inputs.items()}
+        sizes = {role: source.manifest.size for role, source in inputs.items()}
         miss = Miss(node, key, inputs, node.runtime.resources.with_inputs(sizes))
         if node.id not in self.contended:
             self.pending.add(miss)
@@ -210,7 +209,7 @@ class _Run:
         self.emit(Warned(f"{node.name}: {damage.problem}; moved to {damage.moved_to}, made again"))
         if damage.since is None:
             return
-        for other in descent.set_aside(self.store, damage, since=damage.since):
+        for other in descendants.set_aside(self.store, damage, since=damage.since):
             if other.moved_to is not None:
                 self.emit(Warned(f"{other.key[:12]}: {other.problem}; moved to {other.moved_to}"))
 
@@ -252,29 +251,29 @@ class _Run:
             self._skip(miss.node)
             return
         together = [one for one in self.pending.one_pass(miss) if one.node.id not in self.outcomes]
-        jobs = [job for job in map(self._claimed, together) if job is not None]
-        if not jobs:
+        items = [item for item in map(self._claimed, together) if item is not None]
+        if not items:
             return
         try:
-            log = self.executor.submit(*jobs)
+            log = self.executor.submit(*items)
         except QpipeError as error:
-            for job in jobs:
-                self._let_go(job.node)
-                self._fail(job.node, error)
+            for item in items:
+                self._let_go(item.node)
+                self._fail(item.node, error)
             return
-        if len(jobs) > 1:
-            self.shared.update(job.node.id for job in jobs)
-        for job in jobs:
-            name = job.node.name
-            if cause := self.pending.alone.get(job.node.id):
+        if len(items) > 1:
+            self.shared.update(item.node.id for item in items)
+        for item in items:
+            name = item.node.name
+            if cause := self.pending.alone.get(item.node.id):
                 # Said only now: after a failure nothing new starts, and this may never come to it.
                 self.emit(
                     Warned(f"{name}: made again by itself, as its pass with others ended: {cause}")
                 )
-            self.emit(NodeStarted(job.node.id, name, job.key, log))
+            self.emit(NodeStarted(item.node.id, name, item.key, log))
 
-    def _claimed(self, miss: Miss) -> Job | None:
-        """A node's job; None if another process is making it or has just made it."""
+    def _claimed(self, miss: Miss) -> WorkItem | None:
+        """The work item of a node; None if another process is making it or has just made it."""
         node, key = miss.node, miss.key
         try:
             claim = self.store.claim(key)
@@ -299,7 +298,9 @@ class _Run:
             role: {**artifact.manifest.origin, **self._shown(node, role)}
             for role, artifact in miss.inputs.items()
         }
-        return Job(node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins)
+        return WorkItem(
+            node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins
+        )
 
     def _shown(self, node: Node, role: str) -> Mapping[str, Json]:
         """The user's name (``shown``) for the folder of an input that is a source; else nothing."""
@@ -308,16 +309,16 @@ class _Run:
 
     def _inputs(self, node: Node) -> dict[str, Artifact]:
         """Inputs by role, without those that could not be made and that the node does without."""
-        made = {role: self.outcomes[source].artifact for role, source in node.inputs.items()}
-        return {role: artifact for role, artifact in made.items() if artifact is not None}
+        artifacts = {role: self.outcomes[source].artifact for role, source in node.inputs.items()}
+        return {role: artifact for role, artifact in artifacts.items() if artifact is not None}
 
     # -- ending ---------------------------------------------------------------------------------
 
     def _collect(self) -> None:
-        made: list[tuple[Node, Manifest]] = []
+        finished: list[tuple[Node, Manifest]] = []
         for event in self.executor.wait(_POLL):
-            node = event.job.node
-            if isinstance(event, Progress):
+            node = event.item.node
+            if isinstance(event, WorkProgress):
                 self.emit(
                     NodeProgress(
                         node.id, node.name, event.done, event.total, event.unit, event.note
@@ -329,9 +330,9 @@ class _Run:
                     self._make_alone(node, error)
                 else:
                     self._fail(node, error)
-            elif isinstance(event.outcome, Output):
-                made.append((node, manifest(event.job, event.outcome, self._inputs(node))))
-        self._commit(made)
+            elif isinstance(event.outcome, WorkOutput):
+                finished.append((node, manifest(event.item, event.outcome, self._inputs(node))))
+        self._commit(finished)
 
     def _make_alone(self, node: Node, error: QpipeError) -> None:
         """Try again what may only have been in the company of the one to blame."""
@@ -339,9 +340,11 @@ class _Run:
         self.pending.alone[node.id] = error
         self.ready.append(node)
 
-    def _commit(self, made: Sequence[tuple[Node, Manifest]]) -> None:
-        results = self.store.commit_all([(self.running[n.id], manifest) for n, manifest in made])
-        for (node, _), result in zip(made, results, strict=True):
+    def _commit(self, finished: Sequence[tuple[Node, Manifest]]) -> None:
+        results = self.store.commit_all(
+            [(self.running[n.id], manifest) for n, manifest in finished]
+        )
+        for (node, _), result in zip(finished, results, strict=True):
             self._let_go(node)
             if isinstance(result, QpipeError):
                 self._fail(node, result)
@@ -393,5 +396,5 @@ def _digests(node: Node, inputs: Mapping[str, Artifact]) -> Mapping[str, str]:
     return node.digests({role: artifact.manifest for role, artifact in inputs.items()})
 
 
-def _error(done: Done) -> QpipeError | None:
+def _error(done: WorkEnd) -> QpipeError | None:
     return done.outcome if isinstance(done.outcome, QpipeError) else None

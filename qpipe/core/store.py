@@ -9,7 +9,7 @@ Invariants:
 - Damage is moved to ``quarantine/``, never used and never deleted at once. Only who could make
   the artifact moves it, and only the very folder that was seen to be damaged: a good one that
   another process has put there meanwhile stays.
-- What is looked up for use has the bytes of its manifest: a file whose stamp (`core/stamp.py`) is
+- What is looked up for use has the bytes of its manifest: a file whose stamp (`core/digests.py`) is
   not that with which it was read last is read again.
 - Whoever looks up or commits does so under a shared ``gc.lock``, having noted the key in its own
   ``active/`` file first; gc takes the lock exclusively and spares every noted key.
@@ -26,15 +26,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from qpipe.core import lock, whole
+from qpipe.core import file_lock, integrity
+from qpipe.core.active_keys import Use
 from qpipe.core.digests import Digests
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.core.manifest import DamagedError, Manifest, misfit, moved_on
 from qpipe.core.store_errors import explain
-from qpipe.core.use import Use
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
-from qpipe.machine.durability import sync_all
-from qpipe.machine.folders import listed, move_out, remove_tree
+from qpipe.machine.filesystem import listed, move_out, remove_tree, sync_all
 from qpipe.support.files import is_folder
 
 _T = TypeVar("_T")
@@ -94,7 +93,7 @@ class Damage:
     since: float | None = None
 
 
-class Store:
+class ArtifactStore:
     """A folder of artifacts that any number of processes share."""
 
     def __init__(self, root: Path) -> None:
@@ -133,7 +132,7 @@ class Store:
         return Artifact(folder, manifest)
 
     def lookup(
-        self, key: str, tell: whole.Tell | None = None
+        self, key: str, tell: integrity.Tell | None = None
     ) -> tuple[Artifact | None, Damage | None]:
         """The artifact for use by this process: gc spares it from now on.
 
@@ -141,19 +140,19 @@ class Store:
         touched since they were read last are read again; ``tell`` is told where that takes long.
         """
         with self._use.noting(key):
-            seen = self._identity(key)
+            folder_id = self._identity(key)
             try:
                 artifact = self.peek(key)
             except DamagedError as error:
-                return None, self._set_aside(key, str(error), seen)
+                return None, self._set_aside(key, str(error), folder_id)
         if artifact is None:
             return None, None
         try:
-            problem, since = whole.changed(artifact.path, artifact.manifest, self.digests, tell)
+            problem, since = integrity.changed(artifact.path, artifact.manifest, self.digests, tell)
         except OSError as error:
             raise StoreError(f"{artifact.path} cannot be read: {error}") from error
         if problem is not None:
-            return None, self._set_aside(key, problem, seen, since)
+            return None, self._set_aside(key, problem, folder_id, since)
         # The folder's mtime is the last use, for gc. A store of somebody else's is only read.
         with contextlib.suppress(OSError):
             os.utime(artifact.path)
@@ -162,7 +161,7 @@ class Store:
     def changed(self, artifact: Artifact) -> str | None:
         """The fault in the bytes of an artifact, or None, as far as its files were touched since
         they were read last. Raises OSError."""
-        return whole.changed(artifact.path, artifact.manifest, self.digests)[0]
+        return integrity.changed(artifact.path, artifact.manifest, self.digests)[0]
 
     def _identity(self, key: str) -> int | None:
         """The inode of an artifact's folder, which tells it from another one put in its place."""
@@ -198,7 +197,7 @@ class Store:
         store cannot be written.
         """
         with self._writing():
-            fd = lock.acquire(self.paths.lock(key), wait=False)
+            fd = file_lock.acquire(self.paths.lock(key), wait=False)
             if fd is None:
                 return None
             try:
@@ -206,7 +205,7 @@ class Store:
                 for name in listed(aside):
                     if name.startswith(f"{key}."):
                         remove_tree(aside / name)
-                folder = aside / f"{key}.{lock.unique()}"
+                folder = aside / f"{key}.{file_lock.unique()}"
                 folder.mkdir(parents=True)
             except BaseException:
                 os.close(fd)
@@ -265,7 +264,7 @@ class Store:
             final.chmod(0o555)
         with contextlib.suppress(OSError):  # gc takes it if it stays
             remove_tree(claim.partial)
-        whole.learn(final, manifest.files, self.digests)
+        integrity.learn(final, manifest.files, self.digests)
         self._unsynced.add(final.parent)
         self._remember(manifest.id, claim.key)
         return Artifact(final, manifest)
@@ -345,16 +344,16 @@ class Store:
         return self._set_aside(key, problem, self._identity(key))
 
     def _set_aside(
-        self, key: str, problem: str, seen: int | None, since: float | None = None
+        self, key: str, problem: str, folder_id: int | None, since: float | None = None
     ) -> Damage:
-        """Move the damaged folder ``seen`` to quarantine, if it is still there."""
-        target = self.paths.quarantine / f"{key}.{lock.unique()}"
+        """Move the damaged folder ``folder_id`` to quarantine, if it is still there."""
+        target = self.paths.quarantine / f"{key}.{file_lock.unique()}"
         with self._writing():
-            fd = lock.acquire(self.paths.lock(key), wait=False)
+            fd = file_lock.acquire(self.paths.lock(key), wait=False)
             if fd is None:
                 return Damage(key, problem, None, since)  # another process is at it
             try:
-                if seen is None or self._identity(key) != seen:
+                if folder_id is None or self._identity(key) != folder_id:
                     return Damage(key, problem, None, since)  # another process was quicker
                 target.parent.mkdir(parents=True, exist_ok=True)
                 move_out(self.paths.artifact(key), target)
@@ -369,28 +368,28 @@ class Store:
         Raises StoreError if it is not there, cannot be read, or cannot be moved away.
         """
         with self._use.noting(key):
-            seen = self._identity(key)
+            folder_id = self._identity(key)
         try:
             artifact = self.peek(key)
             if artifact is None:
                 raise StoreError(f"there is no artifact {key} in {self.paths.root}")
-            problem = whole.reread(artifact.path, artifact.manifest, self.digests)
+            problem = integrity.reread(artifact.path, artifact.manifest, self.digests)
         except DamagedError as error:
             problem = str(error)
         except OSError as error:
             raise StoreError(f"{self.paths.artifact(key)} cannot be read: {error}") from error
-        return self._set_aside(key, problem, seen) if problem else None
+        return self._set_aside(key, problem, folder_id) if problem else None
 
     def find(self, prefix: str) -> str:
         """The one key that starts with ``prefix``. Raises StoreError for none or several."""
-        found = [key for key in self.all_keys() if key.startswith(prefix)]
-        if len(found) == 1:
-            return found[0]
-        if not found:
+        keys = [key for key in self.all_keys() if key.startswith(prefix)]
+        if len(keys) == 1:
+            return keys[0]
+        if not keys:
             raise StoreError(
                 f"no artifact in {self.paths.root} has a key that begins with {prefix!r}"
             )
         raise StoreError(
-            f"{len(found)} keys in {self.paths.root} begin with {prefix!r} "
-            f"({', '.join(k[:16] for k in found[:4])}, …); give more digits"
+            f"{len(keys)} keys in {self.paths.root} begin with {prefix!r} "
+            f"({', '.join(k[:16] for k in keys[:4])}, …); give more digits"
         )

@@ -6,7 +6,7 @@ import errno
 from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StoreError
-from qpipe.machine.disks import is_full
+from qpipe.machine.filesystem import is_full
 
 FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 """Error numbers of what this user may not write."""

@@ -21,7 +21,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from qpipe.errors import StageError
-from qpipe.machine.durability import sync_all
+from qpipe.machine.filesystem import sync_all
 
 STATE = "layers.pt"
 _SHARDS = "model-shard-*"

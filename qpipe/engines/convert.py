@@ -14,7 +14,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import gguf_engine, unsupported
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import model_facts

@@ -16,8 +16,8 @@ from qpipe.core.key import Json
 from qpipe.engines.common import gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
-from qpipe.machine import disks, program, tools
-from qpipe.machine.links import link
+from qpipe.machine import filesystem, program, tools
+from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, model_facts
@@ -184,7 +184,7 @@ def _progress(work: base.Work, total: int) -> Callable[[str], None]:
 def _check_room(prepared: FilePlan, out: Path) -> None:
     """Before it starts, since it says of a full disk only that a stream failed."""
     # llama-quantize (llama.cpp 0.5.0) says only that a stream failed.
-    needed, free = prepared.facts["file_bytes"], disks.free(out.parent)
+    needed, free = prepared.facts["file_bytes"], filesystem.free_bytes(out.parent)
     if needed > free:
         raise OutOfSpaceError(
             f"{out}: needs {needed:,} bytes, and the disk has {free:,} left; free some space, or "

@@ -15,7 +15,7 @@ from qpipe.engines.common import checkpoint_engine, checkpoint_files, unsupporte
 from qpipe.engines.common.gguf_engine import origin
 from qpipe.errors import CheckpointError
 from qpipe.hf.quantized import AS_IT_IS
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 

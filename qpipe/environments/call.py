@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.key import Json
 from qpipe.environments import child_runtime
 from qpipe.environments.environment import Environment
@@ -49,7 +49,7 @@ class Call:
     tools: Sequence[str] = field(default_factory=tuple)
 
 
-def call(environment: Environment, asked: Call) -> dict[str, Any]:
+def call(environment: Environment, request: Call) -> dict[str, Any]:
     """The facts that the environment's script found out, with its ``tools``.
 
     Raises EngineMissingError for an environment that cannot be used, OutOfMemoryError,
@@ -58,32 +58,32 @@ def call(environment: Environment, asked: Call) -> dict[str, Any]:
     if why := environment.problem():
         raise EngineMissingError(f"{environment.name}: {why}")
     with (
-        lock.in_use(environment.lock_path),
+        file_lock.in_use(environment.lock_path),
         TemporaryDirectory(prefix=f"qpipe-{environment.name}-") as name,
     ):
         folder = Path(name)
-        (folder / child_runtime.JOB).write_text(json.dumps(_record(environment, asked)))
+        (folder / child_runtime.JOB).write_text(json.dumps(_record(environment, request)))
         kills = oom_kills()
-        code = _run(environment, asked, folder)
+        code = _run(environment, request, folder)
         if (folder / child_runtime.RESULT).exists():
             return _facts(environment, json.loads((folder / child_runtime.RESULT).read_bytes()))
         raise _end(environment, code, oom=oom_kills() > kills)
 
 
-def _record(environment: Environment, asked: Call) -> dict[str, Any]:
+def _record(environment: Environment, request: Call) -> dict[str, Any]:
     return {
         "script": str(environment.script),
-        "params": dict(asked.params),
-        "inputs": {role: str(path) for role, path in asked.inputs.items()},
-        "out": str(asked.out),
-        "partial": str(asked.partial) if asked.partial else None,
-        "threads": asked.threads,
-        "tools": list(asked.tools),
+        "params": dict(request.params),
+        "inputs": {role: str(path) for role, path in request.inputs.items()},
+        "out": str(request.out),
+        "partial": str(request.partial) if request.partial else None,
+        "threads": request.threads,
+        "tools": list(request.tools),
         "parent": os.getpid(),
     }
 
 
-def _run(environment: Environment, asked: Call, folder: Path) -> int:
+def _run(environment: Environment, request: Call, folder: Path) -> int:
     """Run the process to its end; its exit code. Nothing of it is left if we are interrupted."""
     reading, writing = os.pipe()
     try:
@@ -97,14 +97,14 @@ def _run(environment: Environment, asked: Call, folder: Path) -> int:
                 str(writing),
             ],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **_OFFLINE, "OMP_NUM_THREADS": str(asked.threads)},
+            env={**os.environ, **_OFFLINE, "OMP_NUM_THREADS": str(request.threads)},
             pass_fds=(writing,),
         )
     finally:
         os.close(writing)
     with process, closing(os.fdopen(reading, "rb")) as lines:
         try:
-            _listen(lines, asked.progress)
+            _listen(lines, request.progress)
             return process.wait()
         except BaseException:
             process.kill()

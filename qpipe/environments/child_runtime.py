@@ -6,7 +6,7 @@ names the script and holds parameters that were validated before; progress goes 
 FD, a JSON line each; ``result.json`` appears whole at the end, with ``{"facts", "tools"}`` or
 ``{"error": {"type", "message"}}``, where the type is a class of qpipe.errors.
 
-A script is a file with ``run(job: Job) -> dict``: it fills ``job.out`` and returns facts.
+A script is a file with ``run(job: ScriptWork) -> dict``: it fills ``job.out`` and returns facts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ JOB, RESULT = "job.json", "result.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-class JobError(Exception):
+class ScriptError(Exception):
     """An error that a script found: ``kind`` is the name of a class of qpipe.errors."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -37,7 +37,7 @@ class JobError(Exception):
         self.kind = kind
 
 
-class Job:
+class ScriptWork:
     """A request to a script: the attributes are those of `qpipe.stages.base.Work`, and params."""
 
     def __init__(self, record: dict[str, Any], progress: Callable[[int, int, str], None]) -> None:
@@ -49,9 +49,9 @@ class Job:
         self.threads: int = record["threads"]
         self.progress = progress
 
-    def error(self, kind: str, message: str) -> JobError:
+    def error(self, kind: str, message: str) -> ScriptError:
         """The error to raise for something that the user can act on."""
-        return JobError(kind, message)
+        return ScriptError(kind, message)
 
     def check_rotary(self, model: Any) -> None:
         """Raise unless a model's positions are those of ``params["rope_theta"]`` (None: unknown).
@@ -59,17 +59,17 @@ class Job:
         inv_freq[i] = theta^(-2i/d), so its second entry tells theta (Su et al. 2021, section
         3.2.2); scaled embeddings are left alone.
         """
-        wanted = self.params["rope_theta"]
+        stated = self.params["rope_theta"]
         rotary = getattr(getattr(model, "model", None), "rotary_emb", None)
-        if wanted is None or rotary is None or rotary.rope_type != "default":
+        if stated is None or rotary is None or rotary.rope_type != "default":
             return
         frequencies = rotary.inv_freq
-        found = float(frequencies[1]) ** -frequencies.numel()
-        if abs(found / wanted - 1) > 1e-3:
+        base = float(frequencies[1]) ** -frequencies.numel()
+        if abs(base / stated - 1) > 1e-3:
             raise self.error(
                 "CheckpointError",
-                f"the model was loaded with a rotary base of {found:.0f}, and its config says "
-                f"{wanted:.0f}: transformers {_version('transformers')} reads it in other words",
+                f"the model was loaded with a rotary base of {base:.0f}, and its config says "
+                f"{stated:.0f}: transformers {_version('transformers')} reads it in other words",
             )
 
 
@@ -92,9 +92,9 @@ def main(folder: Path, fd: int) -> int:
 def perform(record: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
     """The result record of a job; what goes wrong becomes part of it."""
     try:
-        facts = load(Path(record["script"])).run(Job(record, progress))
+        facts = load(Path(record["script"])).run(ScriptWork(record, progress))
         return {"facts": facts, "tools": {name: _version(name) for name in record["tools"]}}
-    except JobError as error:
+    except ScriptError as error:
         kind, message = error.kind, str(error)
     except MemoryError:
         kind, message = "OutOfMemoryError", "memory ran out"

@@ -25,7 +25,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qpipe.environments import lockfile
+from qpipe.environments import requirements_lock
 
 READY = "ready.json"
 SHARED = "shared"
@@ -56,9 +56,9 @@ class Environment:
     pythons: tuple[int, int] = (10, 13)
 
     @cached_property
-    def lock(self) -> lockfile.Lock:
+    def lock(self) -> requirements_lock.Lock:
         """Raises EngineMissingError if it is not there or not whole."""
-        return lockfile.read(self.lock_file)
+        return requirements_lock.read(self.lock_file)
 
     @property
     def lock_file(self) -> Path:
@@ -66,7 +66,7 @@ class Environment:
         return self._file("lock")
 
     @property
-    def wanted(self) -> Path:
+    def requirements(self) -> Path:
         """The direct requirements, of which the lock is made."""
         return self._file("in")
 
@@ -99,24 +99,24 @@ class Environment:
         return f"qpipe engines install {self.name}"
 
     def ready(self) -> Mapping[str, Any] | None:
-        """The contents (`qpipe.environments.install`), None if it is not there as a whole."""
+        """The contents (`qpipe.environments.installation`), None if it is not there as a whole."""
         try:
-            found = json.loads((self.home / READY).read_bytes())
+            record = json.loads((self.home / READY).read_bytes())
         except (OSError, ValueError, RecursionError):
             return None
-        return found if isinstance(found, dict) else None
+        return record if isinstance(record, dict) else None
 
     def problem(self) -> str | None:
         """Why it cannot be used, with the command that helps, or None."""
-        found = self.ready()
-        if found is None:
+        record = self.ready()
+        if record is None:
             return f"its environment is not installed: {self.command}"
         if not self.python.exists():
             return f"the Python that its environment was made with is gone: {self.command}"
         for link in (self.home / SHARED).glob("*"):
             if not link.exists():
                 return (
-                    f"its environment shares torch {found['torch']} with {found['shared_with']}, "
+                    f"its environment shares torch {record['torch']} with {record['shared_with']}, "
                     f"where it is no more: {self.command}"
                 )
         return None

@@ -10,7 +10,7 @@ import re
 from importlib import metadata
 from pathlib import Path
 
-from qpipe.environments.lockfile import TORCH, normalized
+from qpipe.environments.requirements_lock import TORCH, normalized
 
 
 def version() -> str | None:
@@ -42,20 +42,20 @@ def lender() -> str:
 
 
 def _closure(name: str, *, without: frozenset[str]) -> list[metadata.Distribution]:
-    found: dict[str, metadata.Distribution] = {}
+    distributions: dict[str, metadata.Distribution] = {}
     front = [name]
     while front:
         current = front.pop()
-        if current in found:
+        if current in distributions:
             continue
         try:
-            found[current] = metadata.distribution(current)
+            distributions[current] = metadata.distribution(current)
         except metadata.PackageNotFoundError:
             continue  # for another platform
-        needed = [text for text in found[current].requires or () if "extra ==" not in text]
+        needed = [text for text in distributions[current].requires or () if "extra ==" not in text]
         names = {normalized(re.split(r"[\s\[;<>=!~(]", text, maxsplit=1)[0]) for text in needed}
         front += names - without
-    return list(found.values())
+    return list(distributions.values())
 
 
 def _entries(distribution: metadata.Distribution) -> list[str]:
@@ -66,8 +66,8 @@ def _entries(distribution: metadata.Distribution) -> list[str]:
 
 def site_packages(home: Path) -> Path:
     """The folder of an environment's packages."""
-    (found,) = (home / "lib").glob("python3*/site-packages")
-    return found
+    (folder,) = (home / "lib").glob("python3*/site-packages")
+    return folder
 
 
 def on_path(home: Path, folder: Path) -> None:

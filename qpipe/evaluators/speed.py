@@ -20,7 +20,7 @@ from qpipe.evaluators.common.backends import (
     require_memory,
 )
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams
-from qpipe.machine import cores, tools
+from qpipe.machine import capacity, tools
 from qpipe.machine.identity import identity
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
@@ -66,7 +66,7 @@ class _SpeedParams(KvParams):
     @property
     def all_threads(self) -> int:
         """The number of threads that will be used."""
-        return self.threads or cores.usable()
+        return self.threads or capacity.usable_cores()
 
     @property
     def settings(self) -> SpeedSettings:

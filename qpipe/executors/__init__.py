@@ -1,1 +1,1 @@
-"""Where jobs run: one file an executor, chosen by name."""
+"""Where work items run: one file an executor, chosen by name."""

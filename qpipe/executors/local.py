@@ -1,4 +1,4 @@
-"""Run each job, or pass of jobs, in a worker process of its own on this machine.
+"""Run each work item, or pass of work items, in a worker process of its own on this machine.
 
 CPU cores, memory and GPUs are booked before a worker starts, and never twice. A worker is a
 process group of its own, so that a stop reaches what it started too. How it ended is told apart:
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from qpipe.core import lock
-from qpipe.core.executor import Done, Job, Output, Progress
+from qpipe.core import file_lock
+from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
 from qpipe.errors import (
@@ -36,7 +36,7 @@ from qpipe.errors import (
 )
 from qpipe.executors.processes import log_end, memory_in_use, signal_group
 from qpipe.executors.record import to_outcome, to_record
-from qpipe.machine.disks import is_full
+from qpipe.machine.filesystem import is_full
 from qpipe.machine.gpus import problem as gpu_problem
 from qpipe.machine.program import oom_kills, signal_name
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
@@ -65,15 +65,15 @@ class Capacity:
 
 @dataclass
 class _Task:
-    """A job of a worker, and the folder that they share."""
+    """A work item of a worker, and the folder that they share."""
 
-    job: Job
+    item: WorkItem
     folder: Path
     progress: IO[bytes] | None = None
 
     @property
     def name(self) -> str:
-        return self.job.node.name
+        return self.item.node.name
 
 
 @dataclass
@@ -90,13 +90,13 @@ class _Worker:
 
     @property
     def needs(self) -> Resources:
-        """The resources that the jobs need, and share."""
-        return self.tasks[0].job.needs
+        """The resources that the work items need, and share."""
+        return self.tasks[0].item.needs
 
     @property
     def timeout(self) -> float | None:
-        """The seconds that the jobs may take one after another."""
-        one = self.tasks[0].job.node.runtime.timeout
+        """The seconds that the work items may take one after another."""
+        one = self.tasks[0].item.node.runtime.timeout
         return None if one is None else one * len(self.tasks)
 
     def close(self) -> None:
@@ -137,7 +137,7 @@ class LocalExecutor:
     def has_room(self, needs: Resources) -> bool:
         """True if cores, memory and GPUs are free; more cores than there are means all of them."""
         if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
-            return False  # jobs that book no core are many processes all the same
+            return False  # work items that book no core are many processes all the same
         booked = [worker.needs for worker in self.workers]
         cpus = sum(min(b.cpus, self.capacity.cpus) for b in booked)
         memory = sum(b.memory for b in booked)
@@ -148,18 +148,18 @@ class LocalExecutor:
             and (self.capacity.memory is None or memory + needs.memory <= self.capacity.memory)
         )
 
-    def submit(self, *jobs: Job) -> str | None:
+    def submit(self, *items: WorkItem) -> str | None:
         """Start a worker; the path of its log."""
         try:
-            worker = self._start(jobs)
+            worker = self._start(items)
         except OSError as error:
-            raise _explain(jobs[0], error) from error
+            raise _explain(items[0], error) from error
         self.workers.append(worker)
         return str(worker.log)
 
-    def _start(self, jobs: Sequence[Job]) -> _Worker:
-        tasks = [self._task(job) for job in jobs]
-        needs, runtime = jobs[0].needs, jobs[0].node.runtime
+    def _start(self, items: Sequence[WorkItem]) -> _Worker:
+        tasks = [self._task(item) for item in items]
+        needs, runtime = items[0].needs, items[0].node.runtime
         log = self.paths.logs / f"{tasks[0].folder.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         gpus = self._free_gpus()[: needs.gpus]
@@ -172,20 +172,20 @@ class LocalExecutor:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment(self._threads(needs), gpus),
-                pass_fds=[job.lock_fd for job in jobs],
+                pass_fds=[item.lock_fd for item in items],
                 start_new_session=True,
             )
         return _Worker(tasks, process, log, gpus, time.monotonic(), kills, _end_of(process.pid))
 
-    def _task(self, job: Job) -> _Task:
-        slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", job.node.name)[:_SLUG] + "-" + job.key[:8]
+    def _task(self, item: WorkItem) -> _Task:
+        slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", item.node.name)[:_SLUG] + "-" + item.key[:8]
         folder = self.paths.jobs / slug
         folder.mkdir(parents=True, exist_ok=True)
         for name in (PROGRESS, RESULT):
             (folder / name).unlink(missing_ok=True)
-        record = {**to_record(job), "threads": self._threads(job.needs)}
-        lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
-        return _Task(job, folder)
+        record = {**to_record(item), "threads": self._threads(item.needs)}
+        file_lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
+        return _Task(item, folder)
 
     def _threads(self, needs: Resources) -> int:
         return min(max(1, needs.cpus), self.capacity.cpus)
@@ -206,8 +206,8 @@ class LocalExecutor:
             own["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         return {**os.environ, **own}
 
-    def wait(self, timeout: float) -> Sequence[Done | Progress]:
-        """Progress and ends, as soon as there are any."""
+    def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
+        """WorkProgress and ends, as soon as there are any."""
         until = time.monotonic() + timeout
         while True:
             events = [event for worker in list(self.workers) for event in self._look(worker)]
@@ -243,9 +243,9 @@ class LocalExecutor:
 
     # -- one worker -----------------------------------------------------------------------------
 
-    def _look(self, worker: _Worker) -> list[Done | Progress]:
+    def _look(self, worker: _Worker) -> list[WorkEnd | WorkProgress]:
         ended = worker.process.poll() is not None
-        events: list[Done | Progress] = [
+        events: list[WorkEnd | WorkProgress] = [
             event for task in worker.tasks for event in _new_progress(task)
         ]
         timeout = worker.timeout
@@ -267,7 +267,7 @@ class LocalExecutor:
         # What the worker started and left behind must not go on.
         signal_group(worker.process.pid, signal.SIGKILL)
         worker.close()
-        ends = [Done(task.job, end) for task, end in zip(worker.tasks, outcomes, strict=True)]
+        ends = [WorkEnd(task.item, end) for task, end in zip(worker.tasks, outcomes, strict=True)]
         return [*events, *ends]
 
     def _watch_memory(self, worker: _Worker) -> None:
@@ -278,7 +278,7 @@ class LocalExecutor:
                 worker.over_memory = used
                 _stop(worker)
 
-    def _outcome(self, worker: _Worker, task: _Task) -> Output | QpipeError:
+    def _outcome(self, worker: _Worker, task: _Task) -> WorkOutput | QpipeError:
         name, code = task.name, worker.process.returncode
         result = task.folder / RESULT
         if worker.over_memory:
@@ -312,7 +312,7 @@ class LocalExecutor:
         )
 
 
-def _new_progress(task: _Task) -> list[Progress]:
+def _new_progress(task: _Task) -> list[WorkProgress]:
     if task.progress is None:
         try:
             task.progress = (task.folder / PROGRESS).open("rb")
@@ -323,7 +323,7 @@ def _new_progress(task: _Task) -> list[Progress]:
         last = json.loads(line)
     if line:  # half a line: come back for the whole of it
         task.progress.seek(-len(line), os.SEEK_CUR)
-    return [Progress(task.job, *last)] if last else []
+    return [WorkProgress(task.item, *last)] if last else []
 
 
 def _end_of(pid: int) -> int | None:
@@ -341,9 +341,9 @@ def _stop(worker: _Worker) -> None:
     worker.process.wait()
 
 
-def _explain(job: Job, error: OSError) -> QpipeError:
+def _explain(item: WorkItem, error: OSError) -> QpipeError:
     """Why a worker could not be started."""
-    name, python = job.node.name, job.node.runtime.python
+    name, python = item.node.name, item.node.runtime.python
     if is_full(error):
         return OutOfSpaceError(
             f"{name}: the disk of the run folder is full ({error.filename}); free some space, "

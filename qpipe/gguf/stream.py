@@ -25,7 +25,7 @@ from qpipe import errors
 from qpipe.gguf import chunks, values
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
-from qpipe.machine.disks import is_full
+from qpipe.machine.filesystem import is_full
 from qpipe.support.bounded_pool import in_order
 
 VERSION = 3

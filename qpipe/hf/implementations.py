@@ -14,7 +14,7 @@ from typing import Any
 
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import CheckpointError
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 
 _FIELDS = {"attn_implementation", "experts_implementation"}
 # What needs no package of its own.

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpipe.errors import CheckpointError, EngineMissingError
+from qpipe.errors import CheckpointError, EngineMissingError, reason
 from qpipe.hf import gptqmodel, missing_weights, precision
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_settings
 from qpipe.support import extras
-from qpipe.support.reasons import reason
 
 # The extra of qpipe that brings what reads a quantization method's checkpoints.
 _EXTRAS = {

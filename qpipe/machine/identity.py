@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from qpipe.machine import cores
+from qpipe.machine import capacity
 
 
 def describe() -> dict[str, Any]:
@@ -16,15 +16,15 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "architecture": platform.machine(),
         "processor": _processor(),
-        "cores": cores.host(),
+        "cores": capacity.host_cores(),
     }
 
 
 def identity() -> dict[str, Any]:
     """The fields that tell this machine from others, for results that hold on it alone."""
-    known = describe()
-    del known["system"]  # an update is no other machine
-    return {**known, "node": platform.node()}
+    fields = describe()
+    del fields["system"]  # an update is no other machine
+    return {**fields, "node": platform.node()}
 
 
 def _processor() -> str:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
-from qpipe.machine.disks import FULL_IN_WORDS
+from qpipe.machine.filesystem import FULL_IN_WORDS
 
-_KEPT = 50
+_MOST_LINES = 50
 
 
 class ProgramError(StageError):
@@ -54,7 +54,7 @@ def run(
     `WorkerCrashError` for one that a signal ended, `OutOfSpaceError` where it says that the disk is
     full, `ProgramError` for any other failure.
     """
-    lines: deque[str] = deque(maxlen=_KEPT)
+    lines: deque[str] = deque(maxlen=_MOST_LINES)
     with subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.DEVNULL,

@@ -45,7 +45,7 @@ class Tool:
         return None
 
 
-class _Known(NamedTuple):
+class _Program(NamedTuple):
     """The way to have a program print its version: arguments, in which ``{nowhere}`` is an empty
     folder, and patterns of which the first that matches has it. Both are empty for a program that
     says it only along with results."""
@@ -60,21 +60,21 @@ class _Known(NamedTuple):
 _PROGRAMS = {
     # llama-quantize has no option for it, but says it before it opens its input. Since 2026 as
     # `version: 0.5.0-dev (build 1, commit 0c1e570)`, before as `main: build = 1 (0c1e570)`.
-    "llama-quantize": _Known(
+    "llama-quantize": _Program(
         _LLAMA_CPP,
         ("{nowhere}/none.gguf", "{nowhere}/out.gguf", "Q8_0"),
         (r"version: (.+)", r"build = (\d+ \(\w+\))"),
     ),
-    "llama-perplexity": _Known(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
-    "llama-imatrix": _Known(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
-    "llama-bench": _Known(_LLAMA_CPP),
-    "nvcc": _Known(
+    "llama-perplexity": _Program(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-imatrix": _Program(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-bench": _Program(_LLAMA_CPP),
+    "nvcc": _Program(
         "install the CUDA toolkit of torch's version, or set CUDA_HOME",
         ("--version",),
         (r"release ([\d.]+)",),
         ("CUDA_HOME", "CUDA_PATH", "/usr/local/cuda"),
     ),
-    "uv": _Known("pip install uv", ("--version",), (r"uv (\S+)",)),
+    "uv": _Program("pip install uv", ("--version",), (r"uv (\S+)",)),
 }
 
 
@@ -99,14 +99,14 @@ def locate(name: str) -> Path | None:
 
 @cache
 def _version(name: str, path: Path) -> str:
-    known = _PROGRAMS[name]
-    if not known.arguments:
+    probe = _PROGRAMS[name]
+    if not probe.arguments:
         return ""
     lines: list[str] = []
     with TemporaryDirectory(prefix="qpipe-") as nowhere:
-        command = [str(path), *(part.format(nowhere=nowhere) for part in known.arguments)]
+        command = [str(path), *(part.format(nowhere=nowhere) for part in probe.arguments)]
         with contextlib.suppress(StageError, OSError):  # llama-quantize fails: it has no input
             program.run(command, name=name, on_line=lines.append, quiet=True)
     text = "".join(lines)
-    match = next((m for pattern in known.patterns if (m := re.search(pattern, text))), None)
+    match = next((m for pattern in probe.patterns if (m := re.search(pattern, text))), None)
     return match[1].strip() if match else UNKNOWN

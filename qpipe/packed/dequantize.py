@@ -21,7 +21,7 @@ from qpipe.gguf.checkpoint import open_checkpoint
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.implementations import without
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 from qpipe.packed.cast import as_floats, to_bf16
 from qpipe.packed.write import TensorStream, stored, write
 

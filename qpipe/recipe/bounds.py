@@ -69,7 +69,7 @@ class _Expansion:
     def __init__(self, raw: Mapping[str, Any], shown_as: str) -> None:
         self.raw = raw
         self.shown_as = shown_as
-        self._known: dict[Path, _Size] = {}
+        self._sizes: dict[Path, _Size] = {}
         self._computed: list[int] = []
 
     def characters(self) -> float:
@@ -80,15 +80,15 @@ class _Expansion:
         return self._size(()).characters * math.prod(1 + count for count in self._computed)
 
     def _size(self, path: Path) -> _Size:
-        if path not in self._known:
-            self._known[path] = _Size()  # one that leads back to itself is told by who resolves it
-            size = self._known[path] = self._own(path)
+        if path not in self._sizes:
+            self._sizes[path] = _Size()  # one that leads back to itself is told by who resolves it
+            size = self._sizes[path] = self._own(path)
             if size.chain > MOST_DEPTH:
                 raise RecipeError(
                     f"{self.shown_as}: {'.'.join(map(str, path))}: more than {MOST_DEPTH} "
                     "references one behind another"
                 )
-        return self._known[path]
+        return self._sizes[path]
 
     def _own(self, path: Path) -> _Size:
         value = _at(self.raw, path)

@@ -1,7 +1,7 @@
 """A composed and validated job as plain JSON: what is remembered between runs.
 
 A draft knows its stages' parameters, versions and fingerprints, but pins nothing yet: local files
-and hub revisions are looked at anew each time (planning.py).
+and hub revisions are looked at anew each time (planner.py).
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ def _reason(override: str, message: str) -> tuple[str, int | None]:
     if lexer := re.fullmatch(r"(.*?: )\S.*\n( *)\^", text, re.DOTALL):
         return "", len(lexer[2]) - len(lexer[1])
     lines = [line for line in text.split("\n") if not line.startswith("Error parsing override")]
-    if found := re.search(r"input '(.*?)'(?: expecting|$)", lines[0]):
-        token = found[1]
+    if match := re.search(r"input '(.*?)'(?: expecting|$)", lines[0]):
+        token = match[1]
         if token == "<EOF>":
             return ": its end is missing", len(override)
         start = override.find(token, override.find("=") + 1)
@@ -129,17 +129,17 @@ def unknown_field(
     if not isinstance(level, Mapping):
         add = f"; to give it one: +{override}" if level is None and override[:1] not in "+~" else ""
         return f"the override {override!r}: {above} is {level!r} and has no fields{add}"
-    known = {str(name) for name in level} | set(groups if depth == 0 else ())
+    names = {str(name) for name in level} | set(groups if depth == 0 else ())
     missing = parts[depth]
     place = f"{above} has no field {missing!r}" if above else f"there is no field {missing!r}"
     add = "" if override.startswith("~") else f" (to add a new field: +{override.lstrip('+')})"
-    return f"the override {override!r}: {place}; {nearest(missing, known)}{add}"
+    return f"the override {override!r}: {place}; {nearest(missing, names)}{add}"
 
 
-def unknown_key(override: str, field: str, key: str, *, known: Iterable[str]) -> str:
+def unknown_key(override: str, field: str, key: str, *, fields: Iterable[str]) -> str:
     """``field={key: …}`` with a key that is not there."""
     return (
-        f"the override {override!r}: {field} has no field {key!r}; {nearest(key, known)} "
+        f"the override {override!r}: {field} has no field {key!r}; {nearest(key, fields)} "
         f"(to add fields: +{override.lstrip('+')})"
     )
 
@@ -202,8 +202,8 @@ def bad_interpolation(
         level: Any = config
         while parts and isinstance(level, Mapping) and parts[0] in level:
             level = level[parts.pop(0)]
-        known = level if isinstance(level, Mapping) else ()
-        hint = nearest(parts[0], map(str, known)) if parts else "it is empty"
+        names = level if isinstance(level, Mapping) else ()
+        hint = nearest(parts[0], map(str, names)) if parts else "it is empty"
         return f"{at} refers to {missing[1]}, which is not there; {hint}"
     return f"{at} cannot be resolved: {condensed(message)}"
 

@@ -25,7 +25,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Place:
     """``depth`` parts of a field stand at ``where``; ``raw`` is the scalar there as written."""
 
     depth: int
@@ -47,36 +47,36 @@ class Origins:
 
     def origin(self, field: str) -> str:
         """``FILE:LINE`` or ``the override '…'``; of the nearest field above one that nobody set."""
-        found = self._follow(field)
-        return found.where if found is not None else shown(self.recipe)
+        place = self._follow(field)
+        return place.where if place is not None else shown(self.recipe)
 
     def raw(self, field: str) -> str | None:
         """The scalar as written, before YAML gave it a type; None for all else."""
-        found = self._follow(field)
-        return found.raw if found is not None and found.depth == len(_parts(field)) else None
+        place = self._follow(field)
+        return place.raw if place is not None and place.depth == len(_parts(field)) else None
 
-    def _follow(self, field: str) -> _Found | None:
+    def _follow(self, field: str) -> _Place | None:
         """Find a field; one that is set through ``${a.b}`` leads to what is set at ``a.b``."""
         for _ in range(_MOST_HOPS):
             parts = _parts(field)
-            found = self._find(parts)
-            link = _INTERPOLATION.fullmatch(found.raw or "") if found is not None else None
-            if found is None or link is None or found.depth == len(parts):
-                return found
-            field = ".".join([link[1], *parts[found.depth :]])
-        return found
+            place = self._find(parts)
+            link = _INTERPOLATION.fullmatch(place.raw or "") if place is not None else None
+            if place is None or link is None or place.depth == len(parts):
+                return place
+            field = ".".join([link[1], *parts[place.depth :]])
+        return place
 
-    def _find(self, parts: list[str]) -> _Found | None:
+    def _find(self, parts: list[str]) -> _Place | None:
         """The deepest answer; among equals the last to be composed."""
         answers = [_in_override(text, parts) for text in reversed(self.overrides)]
         below = [_below(text, parts) for text in reversed(self.overrides)]
         layers = [self._in_layer(layer, parts) for layer in reversed(self.layers)]
-        if any(found is not None and found.raw is not None for found in layers):
+        if any(place is not None and place.raw is not None for place in layers):
             answers += below  # it made a mapping of what a file has as a single value
         answers += layers
         return max((a for a in answers if a is not None), key=lambda a: a.depth, default=None)
 
-    def _in_layer(self, layer: Layer, parts: list[str]) -> _Found | None:
+    def _in_layer(self, layer: Layer, parts: list[str]) -> _Place | None:
         package = _parts(layer.package)
         if parts[: len(package)] != package:
             return None
@@ -88,7 +88,7 @@ class Origins:
             return None
         raw = value.value if isinstance(value, yaml.ScalarNode) else None
         where = f"{shown(layer.path)}:{key.start_mark.line + 1}"
-        return _Found(len(package) + depth, where, raw)
+        return _Place(len(package) + depth, where, raw)
 
     def _tree(self, path: str) -> yaml.Node | None:
         if path not in self._trees:
@@ -170,14 +170,14 @@ def _items(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
 
 
-def _below(text: str, parts: list[str]) -> _Found | None:
+def _below(text: str, parts: list[str]) -> _Place | None:
     """An override of a field inside the one at ``parts``."""
     key = _parts(text.lstrip("+~").partition("=")[0])
     inside = len(key) > len(parts) and key[: len(parts)] == parts
-    return _Found(len(parts), f"the override {text!r}", None) if inside else None
+    return _Place(len(parts), f"the override {text!r}", None) if inside else None
 
 
-def _in_override(text: str, parts: list[str]) -> _Found | None:
+def _in_override(text: str, parts: list[str]) -> _Place | None:
     if text.startswith("~"):
         return None
     name, _, value = text.lstrip("+").partition("=")
@@ -186,11 +186,11 @@ def _in_override(text: str, parts: list[str]) -> _Found | None:
         return None
     where = f"the override {text!r}"
     if len(key) == len(parts):
-        return _Found(len(parts), where, value)
+        return _Place(len(parts), where, value)
     if _INTERPOLATION.fullmatch(value):
-        return _Found(len(key), where, value)
+        return _Place(len(key), where, value)
     # A mapping is merged in, so it answers only for the keys that it names.
     named = re.search(rf"(?<![\w.]){re.escape(parts[len(key)])}(?![\w.])", value)
     if value.startswith("[") or named:
-        return _Found(len(parts), where, None)
+        return _Place(len(parts), where, None)
     return None

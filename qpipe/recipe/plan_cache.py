@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import qpipe
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.key import Json, composition_key
 from qpipe.errors import RecipeError
-from qpipe.machine import cores, gpus, program
+from qpipe.machine import capacity, gpus, program
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.recipe.witnesses import Witnesses
 
@@ -68,7 +68,7 @@ def remember(
     }
     path = _file(folder, request, cwd or Path.cwd())
     try:
-        lock.write_atomic(path, json.dumps(record).encode(), sync=False)
+        file_lock.write_atomic(path, json.dumps(record).encode(), sync=False)
     except OSError:
         return False
     return True
@@ -76,8 +76,8 @@ def remember(
 
 def _file(folder: Path, request: Request, cwd: Path) -> Path:
     recipe = str(find_recipe(request.recipe))
-    asked: list[Json] = [recipe, list(request.overrides), request.multirun, str(cwd)]
-    return folder / composition_key(asked)
+    question: list[Json] = [recipe, list(request.overrides), request.multirun, str(cwd)]
+    return folder / composition_key(question)
 
 
 def _here() -> dict[str, Json]:
@@ -93,7 +93,7 @@ def _here() -> dict[str, Json]:
         "python": sys.version,
         "executable": sys.executable,
         "pythonpath": os.environ.get("PYTHONPATH"),
-        "cpus": cores.usable(),
+        "cpus": capacity.usable_cores(),
         "gpus": gpus.visible(),
         "code": _code_digest(),
         "installed": [[path, os.stat(path).st_mtime_ns] for path in _site_packages()],  # noqa: PTH116
@@ -110,8 +110,8 @@ def _program(name: str) -> list[Json] | None:
 
 
 def _site_packages() -> list[str]:
-    wanted = ("site-packages", "dist-packages")
-    return [path for path in sys.path if path.endswith(wanted) and Path(path).is_dir()]
+    names = ("site-packages", "dist-packages")
+    return [path for path in sys.path if path.endswith(names) and Path(path).is_dir()]
 
 
 def _code_digest() -> str:

@@ -55,8 +55,8 @@ def references(raw: Mapping[str, Any]) -> References:
 def targets_of(path: Path, text: str) -> list[str]:
     """The fields that the text at ``path`` refers to, once for each time, as far as their names
     are written out."""
-    found = [*_NODE.finditer(text), *_SELECT.finditer(text)]
-    return [_absolute(path, match[1], match[2]) for match in found]
+    matches = [*_NODE.finditer(text), *_SELECT.finditer(text)]
+    return [_absolute(path, match[1], match[2]) for match in matches]
 
 
 def nested(text: str) -> int:
@@ -177,10 +177,10 @@ def _resolve(
     if target in trail:
         return ask(path)
     parts = tuple(target.split("."))
-    found = _at(raw, parts)
-    if found is _ABSENT or found == "???":
+    target_value = _at(raw, parts)
+    if target_value is _ABSENT or target_value == "???":
         return ask(path)
-    return _resolve(raw, found, parts, (*trail, target), ask)
+    return _resolve(raw, target_value, parts, (*trail, target), ask)
 
 
 _ABSENT = object()

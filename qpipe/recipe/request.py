@@ -70,21 +70,21 @@ def shipped_recipes() -> Path:
 def recipe_names() -> list[str]:
     """The shipped recipes, as `qpipe run` takes them."""
     root = shipped_recipes()
-    found = [*root.glob("*.yaml"), *root.glob("published/*.yaml")]
-    names = (path.relative_to(root).with_suffix("").as_posix() for path in found)
+    files = [*root.glob("*.yaml"), *root.glob("published/*.yaml")]
+    names = (path.relative_to(root).with_suffix("").as_posix() for path in files)
     return sorted(name for name in names if name != _BASE)
 
 
 def find_recipe(recipe: str) -> Path:
     """The YAML file of a recipe. Raises RecipeError if there is none."""
-    given = expanded(recipe)
-    if given.suffix == ".yml":
+    path = expanded(recipe)
+    if path.suffix == ".yml":
         raise RecipeError(f"{recipe}: recipes end in .yaml; rename it")
-    if given.suffix == ".yaml":
-        return _existing(given)
+    if path.suffix == ".yaml":
+        return _existing(path)
     if recipe in recipe_names():
         return shipped_recipes() / f"{recipe}.yaml"
-    here = given.with_name(f"{given.name}.yaml") if given.name else given
+    here = path.with_name(f"{path.name}.yaml") if path.name else path
     hint = f"For the file in this folder write {here}" if is_file(here) else ""
     raise RecipeError(
         f"there is no recipe {recipe!r}; {nearest(recipe, recipe_names())} {hint or _OR_PATH}"

@@ -283,9 +283,9 @@ def _line(model: type[BaseModel], problem: Any, job: Composed, at: str) -> str:
         return f"{field} ({where}): {problem['ctx']['error']}"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     advice = ""
-    given = problem["input"]
-    if problem["type"] == "dict_type" and str(given).startswith("{"):
-        advice = f". Inside quotes {{…}} is a text; {as_pairs(f'{field}={given}')}"
+    value = problem["input"]
+    if problem["type"] == "dict_type" and str(value).startswith("{"):
+        advice = f". Inside quotes {{…}} is a text; {as_pairs(f'{field}={value}')}"
     return f"{field} ({where}): {shown} is not right: {message}{advice}"
 
 
@@ -322,8 +322,8 @@ def _model_inside(annotation: Any) -> Any:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in getattr(annotation, "__args__", ()):
-        if (found := _model_inside(argument)) is not None:
-            return found
+        if (model := _model_inside(argument)) is not None:
+            return model
     return None
 
 
@@ -334,15 +334,15 @@ def _refuse_unused(job: Composed) -> None:
     is run with ``evaluate=tasks``.
     """
     for block in ("quantize", "evaluate"):
-        known = {name for name in job.used if name.split(".")[0] == block}
-        if not known:
+        fields_used = {name for name in job.used if name.split(".")[0] == block}
+        if not fields_used:
             continue  # `~evaluate`, say: the block's settings wait for stages that are not there
         for field in _leaves(job.config.get(block), block):
             if any(name == field or field.startswith(f"{name}.") for name in job.used):
                 continue
             where = job.origins.origin(field)
             if "override" in where or field.split(".")[1] not in _settings(block):
-                choices = [name.removeprefix(f"{block}.") for name in known]
+                choices = [name.removeprefix(f"{block}.") for name in fields_used]
                 raise RecipeError(
                     f"{field} ({where}): no stage of this recipe reads it; "
                     + nearest(field.removeprefix(f"{block}."), choices)

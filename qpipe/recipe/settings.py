@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 
+from qpipe.errors import UsageError, nearest
 from qpipe.recipe import schema
 from qpipe.recipe.request import shipped_recipes
 from qpipe.stages.base import description
@@ -91,14 +92,14 @@ def _own(model: _Model, at: str) -> Iterator[Setting]:
 def _choices(kind: str) -> Iterator[Group]:
     """A group for each file under recipes/KIND that has settings of its own."""
     for path in sorted((shipped_recipes() / kind).glob("*.yaml")):
-        found = _read(path)
-        if kind in found and "defaults" not in found:
-            read_as = _read_as(found, kind)
+        document = _read(path)
+        if kind in document and "defaults" not in document:
+            read_as = _read_as(document, kind)
             settings = [
                 setting
-                for name, value in found[kind].items()
+                for name, value in document[kind].items()
                 for setting in _of_block(
-                    kind, {name: value}, read_as, _models(found, kind, name, first=path.stem)
+                    kind, {name: value}, read_as, _models(document, kind, name, first=path.stem)
                 )
                 if name not in _FIXED
             ]
@@ -110,7 +111,7 @@ def _stages() -> Iterator[Group]:
     for kind, stages in sorted(all_stages().items()):
         names = sorted({str(chosen(stage).get("metric", kind)) for stage in stages})
         for name in names if kind != "quantize" else []:
-            models = [s.given() for s in stages if chosen(s).get("metric", kind) == name]
+            models = [s.recipe_params() for s in stages if chosen(s).get("metric", kind) == name]
             fields = dict.fromkeys(field for model in models for field in model.model_fields)
             block = {field: _default(models, field) for field in fields}
             settings = _of_block("stages.NAME.with", block, {}, models)
@@ -129,23 +130,23 @@ def _of_block(
     parameters that have another name than the setting."""
     settings = []
     for name, value in block.items():
-        known = any(name in model.model_fields for model in models)
-        parameter = name if known else read_as.get(name, name)
+        is_parameter = any(name in model.model_fields for model in models)
+        parameter = name if is_parameter else read_as.get(name, name)
         default = "" if value in ("???", ...) else _shown(value)
         values = _all_values(models, parameter, value)
         settings.append(Setting(f"{at}.{name}", values, default, _words(models, parameter)))
     return tuple(settings)
 
 
-def _models(found: Mapping[str, Any], kind: str, name: str, *, first: str) -> list[_Model]:
+def _models(document: Mapping[str, Any], kind: str, name: str, *, first: str) -> list[_Model]:
     """The params models that may read the setting ``name`` of a group: those of the stages that it
     is handed to, of the stage ``first`` in front, and of each stage those of its usual engine."""
-    block, specs = found[kind], dict(found["stages"])
+    block, specs = document[kind], dict(document["stages"])
     handed = [key for key, spec in specs.items() if _handed(spec, kind, name)] or list(specs)
     models: list[_Model] = []
     for key in sorted(handed, key=lambda key: key != first):
-        given = specs[key].get("with")
-        fixed = given if isinstance(given, Mapping) else block
+        handed_with = specs[key].get("with")
+        fixed = handed_with if isinstance(handed_with, Mapping) else block
         for stage in all_stages()[specs[key]["uses"]]:
             own = chosen(stage)
             if all(fixed.get(field, own[field]) == own[field] for field in _FIXED if field in own):
@@ -155,14 +156,14 @@ def _models(found: Mapping[str, Any], kind: str, name: str, *, first: str) -> li
 
 
 def _handed(spec: Mapping[str, Any], kind: str, name: str) -> bool:
-    given = spec.get("with")
-    values = given.values() if isinstance(given, Mapping) else [given]
+    parameters = spec.get("with")
+    values = parameters.values() if isinstance(parameters, Mapping) else [parameters]
     return f"${{{kind}}}" in values or f"${{{kind}.{name}}}" in values
 
 
-def _read_as(found: Mapping[str, Any], kind: str) -> dict[str, str]:
+def _read_as(document: Mapping[str, Any], kind: str) -> dict[str, str]:
     """Setting → parameter, where a group hands a setting on under another name."""
-    text = json.dumps([found.get("stages"), found.get("vars")])
+    text = json.dumps([document.get("stages"), document.get("vars")])
     handed = re.findall(rf'"(\w+)": "\${{{kind}\.(\w+)}}"', text)
     own = {setting for parameter, setting in handed if parameter == setting}
     return {setting: parameter for parameter, setting in handed if setting not in own}
@@ -191,7 +192,7 @@ def _all_values(models: Sequence[_Model], name: str, default: Any) -> str:
     usual, *others = able
     first = _values(usual, name)
     said = {_who(model): _values(model, name) for model in others}
-    differing = [f"{who}: {what}" for who, what in said.items() if what != first]
+    differing = [f"{who}: {values}" for who, values in said.items() if values != first]
     extra = [default] if default == "none" else []  # a group's own word, for one more alternative
     return "; ".join([", ".join([*extra, first]), *differing])
 
@@ -250,8 +251,8 @@ def _shown(value: Any) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return found
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return document
 
 
 def _about(path: Path) -> str:
@@ -261,3 +262,21 @@ def _about(path: Path) -> str:
         line.removeprefix("# ") for line in takewhile(lambda line: line[:1] == "#", lines)
     )
     return re.split(r":? *qpipe run ", head)[0].rstrip(" .:") + "."
+
+
+def groups_named(name: str, every: Sequence[Group]) -> list[Group]:
+    """Return the groups of that name, or those of a choice, or the groups that have that setting.
+
+    Raises UsageError if there are none.
+    """
+    groups = [g for g in every if name in (g.name, *g.name.split("="))]
+    if groups:
+        return groups
+    for group in every:
+        settings = tuple(setting for setting in group.settings if setting.name == name)
+        groups += [replace(group, settings=settings)] if settings else []
+    if not groups:
+        names = {part for group in every for part in (group.name, *group.name.split("="))}
+        dotted = {setting.name for group in every for setting in group.settings}
+        raise UsageError(f"settings: there is no {name!r}; {nearest(name, names | dotted)}")
+    return groups

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qpipe.core.graph import Graph, Node
+from qpipe.core.graph import Graph, Node, Plan, PlannedJob
 from qpipe.core.manifest import Manifest
-from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, RunResult
 from qpipe.report.paired_difference import differences
 from qpipe.results import facts

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core.events import Event, NodeProgress
-from qpipe.core.plan import Plan
+from qpipe.core.graph import Plan
 from qpipe.core.runner import Outcome, RunResult
 from qpipe.results.comparison import Comparison
 from qpipe.results.record import rows

@@ -1,13 +1,19 @@
-"""A comparison: a row for each model with all that was measured of it, the reference first."""
+"""A comparison: a row for each model with all that was measured of it, the reference first.
+
+A name such as ``ppl`` stands for one protocol and one set of tokens. Where rows were measured in
+two ways, names say theirs: ``ppl[llamacpp-512]`` and ``ppl[llamacpp-512 n_ctx=256]``. What computed
+is part of the way only where one model was measured by two backends: ``ppl[llama.cpp]`` and
+``ppl[transformers]``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from qpipe.errors import EngineMissingError
-from qpipe.results import fields, ways
+from qpipe.results import fields
 from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import Score
 
@@ -16,6 +22,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 """Of run.json; those written before it had a number are read as well."""
+
+Way = tuple[Any, ...]
+"""Protocol, tokens and backend of a measurement."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,7 @@ class Comparison:
     @classmethod
     def of(cls, rows: Sequence[ModelRow]) -> Comparison:
         """Compare rows, naming the scores of all: never one name for two protocols or texts."""
-        labels = ways.labels([row.measurements for row in rows])
+        labels = way_labels([row.measurements for row in rows])
         named = [_named(row, labels) for row in rows]
         every = {name: None for figures, *_ in named for name in figures}
         return cls(
@@ -95,8 +104,8 @@ class Comparison:
     def scores(self) -> list[str]:
         """The names of all scores, in the order of tables."""
         every = self.rows[0].figures if self.rows else ()
-        known = {name for row in self.rows for name in row.scores}
-        return [name for name in every if name in known]
+        names = {name for row in self.rows for name in row.scores}
+        return [name for name in every if name in names]
 
     def to_pandas(self) -> pandas.DataFrame:
         """Return a frame with a line for each row and a column for each figure.
@@ -121,7 +130,7 @@ class Comparison:
 
 
 def _named(
-    row: ModelRow, labels: Mapping[ways.Way, Mapping[str, str]]
+    row: ModelRow, labels: Mapping[Way, Mapping[str, str]]
 ) -> tuple[dict[str, float | None], dict[str, Score], tuple[str, ...]]:
     """The figures of a row, its scores by name, and the names of figures cut short."""
     figures: dict[str, float | None] = {}
@@ -129,15 +138,80 @@ def _named(
     twice: set[str] = set()
     short: list[str] = []
     for each in row.measurements:
-        made, of_way = each.measurement, labels.get(ways.way(each), {})
-        own = fields.figures(made.scores, compared=True, labels=of_way)
+        measurement, of_way = each.measurement, labels.get(way(each), {})
+        own = fields.figures(measurement.scores, compared=True, labels=of_way)
         figures |= own
-        for score in made.scores:
+        for score in measurement.scores:
             named = fields.labelled(score, of_way)
             twice |= {named.key} & scores.keys()
             scores[named.key] = named
-        if made.sampling and made.sampling.dominated_by:
+        if measurement.sampling and measurement.sampling.dominated_by:
             short += own
     declared = {score.name: score for score in scores.values()}
     scores |= {key: fields.merged(key, figures, declared) for key in scores if key in twice}
     return figures, scores, tuple(short)
+
+
+def way(evaluation: Evaluation) -> Way:
+    """The way in which something was measured, equal for what was measured alike.
+
+    Older reports have no digest of the tokens: the text's digest or name takes its place.
+    """
+    measurement = evaluation.measurement
+    subject = measurement.on
+    tokens = subject.tokens_sha256 or evaluation.text_digest or subject.text
+    return measurement.protocol, tokens, measurement.by
+
+
+def way_labels(rows: Sequence[Sequence[Evaluation]]) -> Mapping[Way, Mapping[str, str]]:
+    """The labels of scores' names, by way and by `Score.key`: none if all rows agree."""
+    several: dict[str, dict[Way, str | None]] = {}
+    for each in (each for row in rows for each in row):
+        for score in each.measurement.scores:
+            several.setdefault(score.key, {}).setdefault(way(each), each.measurement.on.text)
+    twice = _by_several_backends(rows)
+    labels: dict[Way, dict[str, str]] = {}
+    for key, texts in several.items():
+        for of, label in _labels(texts, backends=key in twice).items():
+            labels.setdefault(of, {})[key] = label
+    return labels
+
+
+def _by_several_backends(rows: Sequence[Sequence[Evaluation]]) -> set[str]:
+    """The scores that some model has twice, under one protocol and on the same tokens."""
+    keys = set()
+    for row in rows:
+        by: dict[tuple[Any, ...], set[Any]] = {}
+        for each in row:
+            *how, backend = way(each)
+            for score in each.measurement.scores:
+                by.setdefault((score.key, *how), set()).add(backend)
+        keys |= {key for (key, *_), backends in by.items() if len(backends) > 1}
+    return keys
+
+
+def _labels(texts: Mapping[Way, str | None], *, backends: bool) -> dict[Way, str]:
+    """The shortest words that tell ways apart: protocol, then text, then the text's digest; and
+    with ``backends`` what computed. Empty if there is only one way."""
+    how = dict.fromkeys(way[:2] for way in texts)
+    words = {} if len(how) == 1 else _words({way[:2]: text for way, text in texts.items()})
+    by = _backends([way[2] for way in texts]) if backends else {}
+    labels = {way: ", ".join(filter(None, [words.get(way[:2]), by.get(way[2])])) for way in texts}
+    return {way: label for way, label in labels.items() if label}
+
+
+def _words(texts: Mapping[Way, str | None]) -> dict[Way, str]:
+    short = {way: str(way[0] or "no protocol") for way in texts}
+    named = {way: f"{short[way]}, {text}" for way, text in texts.items()}
+    exact = {way: f"{named[way]} {str(way[1])[:6]}" for way in texts}
+    for labels in (short, named):
+        if len(set(labels.values())) == len(texts):
+            return labels
+    return exact
+
+
+def _backends(names: Iterable[str | None]) -> dict[str | None, str]:
+    """The names of backends to show: without the version, where that tells them apart."""
+    whole = {name: str(name or "unknown backend") for name in names}
+    short = {name: words.split(" ")[0] for name, words in whole.items()}
+    return short if len(set(short.values())) == len(short) else whole

@@ -33,26 +33,26 @@ def to_facts(result: Measurement | ModelFacts | Facts) -> dict[str, Any]:
     return dict(result)
 
 
-def of_measurement(made: Measurement) -> dict[str, Any]:
+def of_measurement(result: Measurement) -> dict[str, Any]:
     """The facts of a measurement; those on a text begin with its name."""
     about = {
-        "text": made.on.text,
-        "protocol": made.protocol,
-        "tokens": made.on.tokens,
-        "tokens_scored": made.on.tokens_scored,
-        "tokens_sha256": made.on.tokens_sha256,
-        "items": made.on.items,
-        "backend": made.by,
-        "notes": None if made.notes is None else [*made.notes],
-        **_of_sampling(made.sampling),
+        "text": result.on.text,
+        "protocol": result.protocol,
+        "tokens": result.on.tokens,
+        "tokens_scored": result.on.tokens_scored,
+        "tokens_sha256": result.on.tokens_sha256,
+        "items": result.on.items,
+        "backend": result.by,
+        "notes": None if result.notes is None else [*result.notes],
+        **_of_sampling(result.sampling),
     }
     about = {name: value for name, value in about.items() if value is not None}
-    scores = fields.figures(made.scores)
+    scores = fields.figures(result.scores)
     facts = {**about, **scores} if "text" in about else {**scores, **about}
-    if made.seconds is not None:
-        facts |= {"seconds": made.seconds, "tokens_per_second": made.tokens_per_second}
-    if _by_key(fields.scores(scores)) != _by_key(made.scores):
-        facts[TYPES] = fields.declarations(made.scores)
+    if result.seconds is not None:
+        facts |= {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
+    if _by_key(fields.scores(scores)) != _by_key(result.scores):
+        facts[TYPES] = fields.declarations(result.scores)
     return facts
 
 
@@ -92,21 +92,21 @@ def rival(by: Rival) -> dict[str, Any]:
     return {name: value for name, value in asdict(by).items() if value is not None}
 
 
-def of_model(made: ModelFacts) -> dict[str, Any]:
+def of_model(result: ModelFacts) -> dict[str, Any]:
     """The facts of a model."""
     facts = {
-        "format": made.format,
-        "size_bytes": made.size_bytes,
-        "tensor_bytes": made.tensor_bytes,
-        "weights": made.weights,
-        "bits_per_weight": made.bits_per_weight,
-        "architecture": made.architecture,
-        "tensors": made.tensors,
-        "tensor_types": None if made.tensor_types is None else dict(made.tensor_types),
-        "source": made.source,
-        "notes": None if made.notes is None else [*made.notes],
+        "format": result.format,
+        "size_bytes": result.size_bytes,
+        "tensor_bytes": result.tensor_bytes,
+        "weights": result.weights,
+        "bits_per_weight": result.bits_per_weight,
+        "architecture": result.architecture,
+        "tensors": result.tensors,
+        "tensor_types": None if result.tensor_types is None else dict(result.tensor_types),
+        "source": result.source,
+        "notes": None if result.notes is None else [*result.notes],
     }
-    return {n: v for n, v in facts.items() if v is not None} | dict(made.more)
+    return {n: v for n, v in facts.items() if v is not None} | dict(result.more)
 
 
 _MODEL = (
@@ -126,13 +126,13 @@ def model(facts: Facts) -> ModelFacts:
     return ModelFacts(**own, notes=None if notes is None else tuple(notes), more=more)
 
 
-def _of_sampling(made: Sampling | None) -> dict[str, Any]:
-    if made is None:
+def _of_sampling(sample: Sampling | None) -> dict[str, Any]:
+    if sample is None:
         return {}
     return {
-        "sampling": made.words,
-        "interval": made.interval and [*made.interval],
-        "dominated_by": made.dominated_by and rival(made.dominated_by),
+        "sampling": sample.words,
+        "interval": sample.interval and [*sample.interval],
+        "dominated_by": sample.dominated_by and rival(sample.dominated_by),
     }
 
 

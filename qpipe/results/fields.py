@@ -38,7 +38,7 @@ def figures(
     With ``compared`` a score that declares so has a field for its difference even where there is
     no reference: None. ``labels``, by `Score.key`, tell what was measured in several ways.
     """
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     wheres = [_where(each, labels) for each in scores]
     tasks: list[tuple[Score, str, dict[str, float]]] = []
     for each, where in zip(scores, wheres, strict=True):
@@ -46,19 +46,19 @@ def figures(
         if each.where:
             tasks.append((each, where, beside))
         else:
-            found.update({f"{each.name}{part}{where}": value for part, value in beside.items()})
+            values.update({f"{each.name}{part}{where}": value for part, value in beside.items()})
     # Of tasks all values stand first, then all standard errors.
     for part in ("", *_BESIDE) if tasks else ():
         for each, where, beside in tasks:
             if part in beside:
-                found[f"{each.name}{part}{where}"] = beside[part]
+                values[f"{each.name}{part}{where}"] = beside[part]
     for each, where in zip(scores, wheres, strict=True):
         if each.delta is not None:
             parts = {part: getattr(each.delta, of) for part, of in _DELTA.items()}
-            found.update({f"{each.name}{p}{where}": v for p, v in parts.items() if v is not None})
+            values.update({f"{each.name}{p}{where}": v for p, v in parts.items() if v is not None})
         elif compared and each.compared:
-            found[f"{each.name}_delta{where}"] = None
-    return found
+            values[f"{each.name}_delta{where}"] = None
+    return values
 
 
 def scores(

@@ -31,5 +31,5 @@ class ModelFacts:
 
     def adding(self, *, notes: Sequence[str] | None = None, **more: Any) -> ModelFacts:
         """The same facts, with ``notes``, if given, in place of their own, and with more facts."""
-        told = self.notes if notes is None else tuple(notes)
-        return replace(self, notes=told, more={**self.more, **more})
+        all_notes = self.notes if notes is None else tuple(notes)
+        return replace(self, notes=all_notes, more={**self.more, **more})

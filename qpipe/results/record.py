@@ -50,7 +50,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
 
 
 def _evaluation(each: Evaluation) -> dict[str, Any]:
-    made, sampling = each.measurement, each.measurement.sampling
+    measurement, sampling = each.measurement, each.measurement.sampling
     interval, by = (sampling.interval, sampling.dominated_by) if sampling else (None, None)
     return {
         "stage": each.stage,
@@ -58,23 +58,23 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
         "status": each.status,
         "key": each.key,
         "artifact": each.artifact,
-        "backend": made.by,
+        "backend": measurement.by,
         "dominated_by": by and facts.rival(by),
         "interval": interval and [*interval],
-        "items": made.on.items,
-        "notes": None if made.notes is None else [*made.notes],
-        "protocol": made.protocol,
+        "items": measurement.on.items,
+        "notes": None if measurement.notes is None else [*measurement.notes],
+        "protocol": measurement.protocol,
         "sampling": sampling and sampling.words,
         "seconds": each.seconds,
-        "text": made.on.text,
-        "tokens": made.on.tokens,
-        "tokens_per_second": made.tokens_per_second,
-        "tokens_scored": made.on.tokens_scored,
-        "tokens_sha256": made.on.tokens_sha256,
+        "text": measurement.on.text,
+        "tokens": measurement.on.tokens,
+        "tokens_per_second": measurement.tokens_per_second,
+        "tokens_scored": measurement.on.tokens_scored,
+        "tokens_sha256": measurement.on.tokens_sha256,
         "text_digest": each.text_digest,
         "machine": each.machine,
-        "scores": fields.figures(made.scores, compared=True),
-        "score_types": fields.declarations(made.scores),
+        "scores": fields.figures(measurement.scores, compared=True),
+        "score_types": fields.declarations(measurement.scores),
     }
 
 

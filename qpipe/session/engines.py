@@ -12,7 +12,7 @@ from qpipe.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from qpipe.environments.environment import Environment
-    from qpipe.environments.removal import Installed
+    from qpipe.environments.installation import Installed
     from qpipe.stages.base import Stage
     from qpipe.stages.plugins import BrokenPlugin
 
@@ -30,7 +30,7 @@ class Inventory:
 
 def inventory() -> Inventory:
     """Return what is installed, in the order of kinds; what is missing here is no failure."""
-    from qpipe.environments.removal import installed
+    from qpipe.environments.installation import installed
     from qpipe.stages.plugins import plugins
     from qpipe.stages.registry import all_stages
 
@@ -57,13 +57,13 @@ def install(
     ``say`` takes what goes on. Raises EngineMissingError for one that cannot be made, UsageError
     for a name that is none.
     """
-    from qpipe.environments.install import install as make
+    from qpipe.environments.installation import install as make
 
-    made = []
+    records = []
     for own in map(_environment, names):
         record = make(own, python=python, say=partial(_tell, say, own.name))
-        made.append({"name": own.name, "path": str(own.home), **record})
-    return made
+        records.append({"name": own.name, "path": str(own.home), **record})
+    return records
 
 
 def _tell(say: Callable[[str], None], name: str, words: str) -> None:
@@ -72,10 +72,10 @@ def _tell(say: Callable[[str], None], name: str, words: str) -> None:
 
 def lock(names: Sequence[str]) -> list[dict[str, Any]]:
     """Choose the versions of these engines' environments anew. Raises as `install`."""
-    from qpipe.environments import locking
+    from qpipe.environments import lock_update
 
     return [
-        {"name": own.name, "path": str(own.lock_file), "distributions": locking.make(own)}
+        {"name": own.name, "path": str(own.lock_file), "distributions": lock_update.make(own)}
         for own in map(_environment, names)
     ]
 
@@ -85,8 +85,8 @@ def remove(names: Sequence[str], *, say: Callable[[str], None]) -> list[dict[str
 
     ``say`` takes what is not there. Raises UsageError for one in use, or a name that is none.
     """
-    from qpipe.environments.removal import installed
-    from qpipe.environments.removal import remove as take_away
+    from qpipe.environments.installation import installed
+    from qpipe.environments.installation import remove as take_away
 
     on_disk = installed(environments().values())
     for name in names:
@@ -112,12 +112,12 @@ def environments() -> dict[str, Environment]:
 
 
 def _environment(name: str) -> Environment:
-    known = environments()
-    if name not in known:
+    by_name = environments()
+    if name not in by_name:
         raise UsageError(
-            f"there is no engine {name!r} with an environment of its own; {nearest(name, known)}"
+            f"there is no engine {name!r} with an environment of its own; {nearest(name, by_name)}"
         )
-    return known[name]
+    return by_name[name]
 
 
 def _on_disk(environment: Installed) -> dict[str, Any]:

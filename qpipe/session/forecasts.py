@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpipe.core.forecast import Difference, Forecast, forecast, nearest_cached
+from qpipe.core.forecast import FieldDifference, Forecast, forecast, nearest_cached
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
-from qpipe.executors.make import make
+from qpipe.executors.factory import make
 from qpipe.session.context import Context
-from qpipe.session.merged import merged
+from qpipe.session.plans import merged
 from qpipe.session.previews import previews
-from qpipe.session.requirements import missing
+from qpipe.session.refusals import missing
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Preview
@@ -81,7 +81,7 @@ class Explanation:
 
     node: PlannedNode
     nearest: Manifest | None
-    differences: Sequence[Difference]
+    differences: Sequence[FieldDifference]
 
 
 def run_plan(context: Context) -> RunPlan:
@@ -90,7 +90,7 @@ def run_plan(context: Context) -> RunPlan:
     Raises RecipeError, and SourceError for a source that is not there.
     """
     plan = merged(context)
-    forecasts = forecast(plan.graph, Store(context.store))
+    forecasts = forecast(plan.graph, ArtifactStore(context.store))
     executor = make(paths=RunPaths(context.runs), **plan.drafts[0]["executor"])
     coming = previews(forecasts) | missing(forecasts, executor)
     return RunPlan(
@@ -104,14 +104,16 @@ def explanations(context: Context) -> tuple[int, list[Explanation]]:
 
     Raises as `run_plan` does.
     """
-    store = Store(context.store)
+    store = ArtifactStore(context.store)
     forecasts = forecast(merged(context).graph, store)
     manifests = {f.node.id: f.artifact.manifest for f in forecasts if f.artifact}
     uncached = [item for item in forecasts if item.state != "cached"]
     return len(forecasts), [_explained(item, manifests, store) for item in uncached]
 
 
-def _explained(item: Forecast, manifests: Mapping[str, Manifest], store: Store) -> Explanation:
+def _explained(
+    item: Forecast, manifests: Mapping[str, Manifest], store: ArtifactStore
+) -> Explanation:
     inputs = {role: manifests[s] for role, s in item.node.inputs.items() if s in manifests}
     manifest, differences = nearest_cached(item.node, item.node.digests(inputs), store) or (
         None,

@@ -5,14 +5,18 @@ Models are paths: a checkpoint's folder, a GGUF file, or ``builtin:NAME`` of wha
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qpipe.errors import CheckpointError, SourceError, UsageError
-from qpipe.machine import cores
-from qpipe.support.files import exists, expanded, is_folder
+from qpipe.core.layout import MANIFEST
+from qpipe.core.manifest import Manifest
+from qpipe.core.store import ArtifactStore
+from qpipe.errors import CheckpointError, SourceError, StoreError, UsageError
+from qpipe.machine.capacity import usable_cores
+from qpipe.support.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -75,8 +79,8 @@ def quantize(
     source = _gguf_file(path) or prepare(path, outtype=via.upper())
     weights = None if imatrix is None else local_path(imatrix)
     file = _target(out, path, *([] if weights is None else [weights]))
-    wanted = TypeRequest.of(type, tensor_types=tensor_types)
-    return _write(native.prepare(source, wanted, imatrix=weights), file, threads, progress)
+    request = TypeRequest.of(type, tensor_types=tensor_types)
+    return _write(native.prepare(source, request, imatrix=weights), file, threads, progress)
 
 
 def perplexity(
@@ -106,12 +110,29 @@ def perplexity(
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)
     file = local_path(text)
     words = read_text(file)
-    with _backend(local_path(model), threads or cores.usable()) as backend:
+    with _backend(local_path(model), threads or usable_cores()) as backend:
         tokenized = tokenize(words, backend, cutting, name=file.name)
         measured = measure(backend, tokenized, progress=progress)
         described = about(tokenized, backend)
     scores = [scores_of(tokenized, measured.nll)]
     return measurement(described, scores, measured.seconds, measured.tokens_per_second)
+
+
+def inspect(path: str | Path, *, store: str | Path | None = None) -> dict[str, Any]:
+    """Describe a .gguf or .safetensors file, a checkpoint's folder or ``builtin:NAME``; with a
+    ``store`` also the artifact whose key begins with ``path``. No weight is read.
+
+    Keys: ``path, format, architecture, file_type, parameters, tensor_bytes, file_bytes,
+    bits_per_weight, context_length, tokenizer, provenance, notes, types, metadata, tensors,
+    quantization, made_by``. ``types`` maps a type to its tensors, parameters and bytes; ``tensors``
+    lists name, type, shape and bytes; ``quantization`` tells of packed matrices and ``made_by`` of
+    the stage that made it. What is not known is None. Raises CheckpointError for anything damaged
+    or not understood, StoreError for a key that is none or of several.
+    """
+    from qpipe.gguf.inspect import inspect as read
+
+    place = _place(str(path), None if store is None else Path(store))
+    return {**_unpacked(place, read(place)), "made_by": _made_by(place)}
 
 
 def local_path(source: str | Path) -> Path:
@@ -180,9 +201,42 @@ def _write(prepared: FilePlan, file: Path, threads: int | None, progress: Progre
             notes.append(note)
 
     try:
-        prepared.write(file, threads=threads or cores.usable(), progress=progress, check=load)
+        prepared.write(file, threads=threads or usable_cores(), progress=progress, check=load)
     except OSError as error:
         raise UsageError(f"{file}: the file cannot be written there ({error.strerror})") from error
     for note in notes:
         warnings.warn(f"{file}: {note}", stacklevel=3)
     return file
+
+
+def _place(name: str, store: Path | None) -> Path:
+    """Return the path that is meant: ``name`` itself, or the artifact whose key begins so."""
+    if name.startswith("builtin:"):
+        return local_path(name)
+    path = expanded(name)
+    if store is None or exists(path) or not re.fullmatch(r"[0-9a-f]{4,64}", name):
+        return path  # what is not there, `read` says
+    artifacts = ArtifactStore(store)
+    return artifacts.paths.artifact(artifacts.find(name))
+
+
+def _unpacked(path: Path, description: dict[str, Any]) -> dict[str, Any]:
+    """Add to a description what the packed matrices stand for."""
+    if not is_folder(path) or description["format"] != "safetensors":
+        return {**description, "quantization": None}
+    from qpipe.packed.inspect import inspect as unpack
+
+    return {**description, **unpack(path)}
+
+
+def _made_by(path: Path) -> dict[str, Any] | None:
+    """Return stage, parameters, engine and inputs from the manifest beside the checkpoint."""
+    folder = path if is_folder(path) else path.parent
+    if not is_file(folder / MANIFEST):
+        return None
+    try:
+        manifest = Manifest.load(folder)
+    except (StoreError, OSError) as error:
+        return {"problem": str(error)}
+    names = ("key", "stage", "version", "name", "params", "engine", "inputs", "tools", "created")
+    return {name: getattr(manifest, name) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,13 +15,19 @@ from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
 from qpipe.errors import QpipeError, SourceError, placed
-from qpipe.session.requirements import stage_of
 
 if TYPE_CHECKING:
-    from qpipe.stages.base import Order
+    from qpipe.stages.base import Order, Stage
 
 # Stands for a key that depends on an input's content: as long as all keys.
 _SOME_KEY = "0" * 64
+
+
+def stage_of(entry: str) -> type[Stage]:
+    """Import the class behind a node's entry."""
+    module, _, name = entry.partition(":")
+    stage: type[Stage] = getattr(importlib.import_module(module), name)
+    return stage
 
 
 class AvailableInputs:
@@ -31,7 +38,7 @@ class AvailableInputs:
 
     def __init__(self, forecasts: Sequence[Forecast], temporary: Path) -> None:
         """Keep the forecasts; nothing is read or linked yet."""
-        self._known = {item.node.id: item for item in forecasts}
+        self._forecasts = {item.node.id: item for item in forecasts}
         self._temporary = temporary
         self._configs: dict[str, Path | None] = {}
 
@@ -42,7 +49,7 @@ class AvailableInputs:
         """
         from qpipe.stages.base import Order
 
-        inputs = {role: self._known[source] for role, source in item.node.inputs.items()}
+        inputs = {role: self._forecasts[source] for role, source in item.node.inputs.items()}
         folders = {role: self._folder(source) for role, source in inputs.items()}
         there = {role: folder for role, folder in folders.items() if folder is not None}
         origins = {role: _origin(inputs[role]) for role in there}
@@ -57,7 +64,7 @@ class AvailableInputs:
         except QpipeError as error:
             places = {}
             for source in item.node.inputs.values():
-                where = self._known[source].node.runtime.where
+                where = self._forecasts[source].node.runtime.where
                 if "shown" in where:
                     places[str(self._at(source))] = str(where["shown"])
                     if config := self._configs.get(source):
@@ -66,7 +73,7 @@ class AvailableInputs:
             raise
 
     def _at(self, source: str) -> Path:
-        artifact = self._known[source].artifact
+        artifact = self._forecasts[source].artifact
         return self._temporary / source if artifact is None else artifact.path
 
     def ahead(self, item: Forecast) -> Order:
@@ -74,7 +81,7 @@ class AvailableInputs:
 
         Raises SourceError.
         """
-        sources = {role: self._known[source] for role, source in item.node.inputs.items()}
+        sources = {role: self._forecasts[source] for role, source in item.node.inputs.items()}
         fetched = {role: self._config(source) for role, source in sources.items()}
         configs = {role: path for role, path in fetched.items() if path is not None}
         return replace(self.order(item), configs=configs)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # What is taken from a manifest.
-_KEPT = ("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created")
+_INDEXED = ("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created")
 
 # Bytes of the longest manifest that is read, and what no figure in one can reach.
 _MOST = 1 << 26
@@ -57,7 +57,7 @@ def _index(path: str) -> dict[str, Any]:
     try:
         with open_regular(path) as file:
             index = json.loads(up_to(file, _MOST))
-        entries = index["entries"] if index["fields"] == [*_KEPT] else {}
+        entries = index["entries"] if index["fields"] == [*_INDEXED] else {}
         return entries if isinstance(entries, dict) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
@@ -67,17 +67,17 @@ def _keep(path: str, entries: dict[str, Any]) -> None:
     from contextlib import suppress
     from pathlib import Path
 
-    from qpipe.core.lock import write_atomic
+    from qpipe.core.file_lock import write_atomic
 
     with suppress(OSError):  # somebody else's store is only read
-        text = json.dumps({"fields": _KEPT, "entries": entries})
+        text = json.dumps({"fields": _INDEXED, "entries": entries})
         write_atomic(Path(path), text.encode(), sync=False)
 
 
 def _folders(path: str) -> list[os.DirEntry[str]]:
     try:
-        with os.scandir(path) as found:
-            return [entry for entry in found if _is_folder(entry)]
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if _is_folder(entry)]
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -91,33 +91,33 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return True
 
 
-def _entry(artifact: os.DirEntry[str], known: Any) -> tuple[dict[str, Any], list[Any] | None]:
+def _entry(artifact: os.DirEntry[str], indexed: Any) -> tuple[dict[str, Any], list[Any] | None]:
     """The entry of an artifact in a list, and its record for the index, None for a damaged one.
 
-    ``known`` is the record that the index has.
+    ``indexed`` is the record that the index has.
     """
     problem, record, last_used = None, None, 0.0
     values: tuple[Any, ...] = (None, None, None, 0, None, None, None, None)
     try:
         last_used = artifact.stat().st_mtime
         path = f"{artifact.path}/{MANIFEST}"
-        found = os.stat(path)  # noqa: PTH116  a thousand of them
-        stamp = [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
-        values = _recorded(known, stamp) or _read(path)
+        stat = os.stat(path)  # noqa: PTH116  a thousand of them
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        values = _recorded(indexed, stamp) or _read(path)
         record = [stamp, [*values]]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         problem = f"{type(error).__name__}: {error}"
     entry: dict[str, Any] = {"key": artifact.name, "status": "damaged" if problem else "ok"}
-    entry.update(zip(_KEPT, values, strict=True))
+    entry.update(zip(_INDEXED, values, strict=True))
     entry["last_used"], entry["path"] = last_used, artifact.path
     if problem:
         entry["problem"] = problem
     return entry, record
 
 
-def _recorded(known: Any, stamp: list[int]) -> tuple[Any, ...] | None:
+def _recorded(indexed: Any, stamp: list[int]) -> tuple[Any, ...] | None:
     try:
-        return _checked(*known[1]) if known is not None and known[0] == stamp else None
+        return _checked(*indexed[1]) if indexed is not None and indexed[0] == stamp else None
     except (TypeError, LookupError):  # not an index of ours
         return None
 

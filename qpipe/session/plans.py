@@ -1,18 +1,19 @@
-"""From a request to plans: composed by Hydra, or remembered from the last time."""
+"""From a request to plans: composed by Hydra or remembered, sources pinned, nothing run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qpipe.core.graph import Graph, Plan, merge
 from qpipe.core.layout import StorePaths
-from qpipe.core.plan import Plan
 from qpipe.errors import RecipeError
-from qpipe.recipe import locking, plan_cache
-from qpipe.recipe.draft import RunDraft
-from qpipe.recipe.planning import plan
+from qpipe.recipe import lock_file, plan_cache
+from qpipe.recipe.draft import InvalidJobDraft, RunDraft
+from qpipe.recipe.planner import plan
 from qpipe.session.context import Context
 from qpipe.sources.pinning import HubSource, Pinner
 
@@ -20,10 +21,10 @@ if TYPE_CHECKING:
     from qpipe.recipe.request import InvalidJob, Job
 
 Objective = float | Sequence[float] | None
-Handler = Callable[[RunDraft], Sequence[Objective]]
+DraftHandler = Callable[[RunDraft], Sequence[Objective]]
 
 
-def each_draft(context: Context, handle: Handler, *, folder: Path | None = None) -> None:
+def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = None) -> None:
     """Call ``handle`` with every batch of jobs that the request comes to: one for a single run or
     a plain sweep, several for a sweeper that looks at results.
 
@@ -40,7 +41,7 @@ def each_draft(context: Context, handle: Handler, *, folder: Path | None = None)
     from qpipe.recipe import load
 
     def batch(jobs: Sequence[Job | InvalidJob]) -> Sequence[Objective]:
-        from qpipe.recipe.drafting import draft
+        from qpipe.recipe.draft_builder import draft
 
         drafted = draft(request.recipe, jobs)
         load.remember_batch(plans, request, jobs, drafted)
@@ -83,9 +84,9 @@ def pinner(context: Context) -> Pinner:
     """Return the `Pinner` of the sources of this request's recipe."""
     recipe = context.request.recipe
     return Pinner(
-        folders=tuple(dict.fromkeys((Path.cwd(), locking.recipe_folder(recipe)))),
+        folders=tuple(dict.fromkeys((Path.cwd(), lock_file.recipe_folder(recipe)))),
         hashes=StorePaths(context.store).hashes,
-        locked=locking.read(recipe),
+        locked=lock_file.read(recipe),
         resolve=_resolve,
     )
 
@@ -103,3 +104,56 @@ def _resolve(source: HubSource, last: str | None) -> str:
     from qpipe.sources.hub import resolve_commit
 
     return resolve_commit(source, last)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """All jobs of a request: the drafts of its batches, and one graph for all of them."""
+
+    drafts: Sequence[RunDraft]
+    graph: Graph
+
+    @property
+    def invalid(self) -> list[InvalidJobDraft]:
+        """The jobs of all batches that are left out."""
+        return [job for draft in self.drafts for job in draft["invalid"]]
+
+
+def merged(context: Context) -> Merged:
+    """Compose and plan a request without running any of it. Raises RecipeError, SourceError."""
+    drafts: list[RunDraft] = []
+    plans: list[Plan] = []
+
+    def handle(draft: RunDraft, planned: Plan) -> Sequence[Objective]:
+        drafts.append(draft)
+        plans.append(planned)
+        return [None for _ in planned.jobs]
+
+    each_plan(context, handle)
+    return Merged(drafts, plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans))
+
+
+@dataclass(frozen=True)
+class PinnedSources:
+    """The commits of a recipe's hub sources by label, and the lock file that keeps them (None if
+    there are none)."""
+
+    lock_file: Path | None
+    commits: Mapping[str, str]
+
+
+def pin_sources(context: Context) -> PinnedSources:
+    """Resolve every hub revision anew, whatever an older lock file says, and write the lock file.
+
+    Raises RecipeError, and SourceError without a network.
+    """
+    asking = replace(pinner(context), locked={})
+
+    def handle(draft: RunDraft) -> Sequence[Objective]:
+        plan(draft, asking)
+        return [None for _ in draft["jobs"]]
+
+    each_draft(context, handle)
+    if not asking.notes:
+        return PinnedSources(None, {})
+    return PinnedSources(lock_file.write(context.request.recipe, asking.notes), asking.notes)

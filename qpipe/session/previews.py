@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from qpipe.core.forecast import Forecast
 from qpipe.errors import QpipeError
-from qpipe.session.inputs import AvailableInputs
+from qpipe.session.inputs import AvailableInputs, stage_of
 from qpipe.session.refusals import refuses
-from qpipe.session.requirements import stage_of
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Preview
@@ -24,7 +23,7 @@ def previews(forecasts: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
 
     Nodes are left out that foresee nothing, most of them where an input has to be made first.
     """
-    made: dict[str, Preview | QpipeError] = {}
+    results: dict[str, Preview | QpipeError] = {}
     with TemporaryDirectory(prefix="qpipe-plan-") as temporary:
         inputs = AvailableInputs(forecasts, Path(temporary))
         for item in forecasts:
@@ -33,16 +32,16 @@ def previews(forecasts: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
                 continue
             try:
                 with inputs.in_users_words(item):
-                    preview = _preview(item, inputs, made)
+                    preview = _preview(item, inputs, results)
             except QpipeError as error:
-                made[node.id] = error
+                results[node.id] = error
             else:
-                made |= {} if preview is None else {node.id: preview}
-    return made
+                results |= {} if preview is None else {node.id: preview}
+    return results
 
 
 def _preview(
-    item: Forecast, inputs: AvailableInputs, made: Mapping[str, Preview | QpipeError]
+    item: Forecast, inputs: AvailableInputs, results: Mapping[str, Preview | QpipeError]
 ) -> Preview | None:
     from qpipe.stages.base import Preview
 
@@ -52,6 +51,6 @@ def _preview(
         stage.refuse(params, inputs.ahead(item))
     if order.inputs.keys() != item.node.inputs.keys() and not stage.foresees:
         return None
-    coming = {role: made.get(node) for role, node in item.node.inputs.items()}
+    coming = {role: results.get(node) for role, node in item.node.inputs.items()}
     foreseen = {role: p for role, p in coming.items() if isinstance(p, Preview)}
     return stage.preview(params, replace(order, foreseen=foreseen))

@@ -1,19 +1,26 @@
-"""What would fail by the inputs that are at hand already: asked before a run starts anything."""
+"""What would fail, before a run starts anything: by inputs at hand, and by what is missing here."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node
-from qpipe.core.store import Store
-from qpipe.errors import QpipeError
-from qpipe.session.inputs import AvailableInputs
-from qpipe.session.requirements import stage_of
+from qpipe.core.store import ArtifactStore
+from qpipe.errors import EngineMissingError, QpipeError
+from qpipe.session.inputs import AvailableInputs, stage_of
+
+if TYPE_CHECKING:
+    from qpipe.core.executor import Executor
+    from qpipe.core.forecast import Forecast
+    from qpipe.core.graph import Node
 
 
-def refusals(graph: Graph, store: Store) -> dict[str, QpipeError]:
+def refusals(graph: Graph, store: ArtifactStore) -> dict[str, QpipeError]:
     """Map the ids of nodes that are not in the store to the errors of those that would fail
     (`Stage.refuse`)."""
     if not any(refuses(node) for node in graph.values()):
@@ -40,3 +47,27 @@ def refuses(node: Node) -> bool:
 
     own: object = stage_of(node.runtime.entry).refuse
     return getattr(own, "__func__", own) is not Stage.refuse.__func__  # type: ignore[attr-defined]
+
+
+def lacks(node: Node) -> str | None:
+    """Return why the node's stage cannot run on this machine, with the command that helps."""
+    return _problem(node.runtime.entry)
+
+
+def missing(forecasts: Iterable[Forecast], executor: Executor) -> dict[str, EngineMissingError]:
+    """Map node ids to what a run would lack for them, before it starts anything."""
+    problems = {}
+    for item in forecasts:
+        if item.state == "cached" or item.made_before:
+            continue
+        node = item.node
+        if why := lacks(node) or executor.check(node.runtime.resources):
+            problems[node.id] = EngineMissingError(why)
+    return problems
+
+
+@cache
+def _problem(entry: str) -> str | None:
+    from qpipe.stages.plugins import problem
+
+    return problem(stage_of(entry))

@@ -15,20 +15,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.core import lock, runner
+from qpipe.core import file_lock, runner
 from qpipe.core.events import Emit, fan_out
-from qpipe.core.graph import Graph, merge
+from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
-from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import Outcome, Refuses, RunResult
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError, UsageError
-from qpipe.executors.deferred import DeferredExecutor
-from qpipe.executors.make import make
+from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
-from qpipe.session.requirements import lacks
+from qpipe.session.refusals import lacks
 
 if TYPE_CHECKING:
     from qpipe.report.run_record import Recorder
@@ -80,7 +78,7 @@ class _Run:
 
     context: Context
     listeners: list[Emit]
-    store: Store = field(init=False)
+    store: ArtifactStore = field(init=False)
     folder: Path = field(init=False)
     paths: RunPaths | None = None
     recorder: Recorder | None = None
@@ -95,7 +93,7 @@ class _Run:
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.store = Store(self.context.store.absolute())
+        self.store = ArtifactStore(self.context.store.absolute())
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         name = short_name(self.context.request.recipe)
         self.folder = self.context.runs.absolute() / f"{stamp}_{name}"
@@ -195,7 +193,9 @@ def _write(document: Mapping[str, Any], comparison: Comparison, paths: RunPaths)
     from qpipe.report import render
 
     try:
-        lock.write_atomic(paths.summary, json.dumps(document, indent=1, allow_nan=False).encode())
+        file_lock.write_atomic(
+            paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
+        )
         for suffix in ("md", "json", "csv"):
             text = render.render(comparison, suffix, title=paths.root.name)
             path = paths.report(suffix)
@@ -226,10 +226,10 @@ def short_name(recipe: str) -> str:
     return Path(recipe).stem.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
-def new_folder(wanted: Path) -> Path:
+def new_folder(base: Path) -> Path:
     """Make a folder of this name; of two runs in one second the second gets a number."""
     for number in itertools.count(1):
-        folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}_{number}")
+        folder = base if number == 1 else base.with_name(f"{base.name}_{number}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir(parents=True)
             return folder

@@ -49,9 +49,9 @@ def pin(run: str, *, store: Path, runs: Path) -> PinnedRun:
     """Keep a run's artifacts from gc. Raises UsageError for an unknown run, StoreError if none of
     them is in the store."""
     from qpipe.core import gc
-    from qpipe.core.store import Store
+    from qpipe.core.store import ArtifactStore
 
-    paths, opened = find_run(run, runs), Store(store)
+    paths, opened = find_run(run, runs), ArtifactStore(store)
     name = paths.root.resolve().name
     keys = [node["key"] for node in read_summary(paths).nodes if node["key"]]
     missing = [key for key in keys if not opened.paths.artifact(key).is_dir()]
@@ -68,11 +68,11 @@ def unpin(run: str, *, store: Path, runs: Path) -> str:
     """Let gc have a run's artifacts again, and return its name. Raises StoreError if it is not
     pinned, UsageError for ``latest`` where there is none."""
     from qpipe.core import gc
-    from qpipe.core.store import Store
+    from qpipe.core.store import ArtifactStore
 
     # The pin outlives the run's folder, so only `latest` needs to look there; '' names none.
     folder = find_run(run, runs).root if run in ("", LATEST) else Path(run)
-    name, opened = folder.resolve().name, Store(store)
+    name, opened = folder.resolve().name, ArtifactStore(store)
     try:
         gc.unpin(opened, name)
     except OSError as error:

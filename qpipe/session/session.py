@@ -115,8 +115,8 @@ def open_run(run: str | Path = "latest", *, runs: str | Path | None = None) -> C
     return Comparison.of(read_summary(find_run(str(run), _runs(runs))).rows)
 
 
-def _runs(given: str | Path | None) -> Path:
-    return Path(given or os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS)
+def _runs(runs: str | Path | None) -> Path:
+    return Path(runs or os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS)
 
 
 def _ignore(event: Event) -> None:

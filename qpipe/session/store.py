@@ -6,12 +6,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from qpipe.core import descent
+from qpipe.core import descendants
 from qpipe.core.gc import Collection, collect
 from qpipe.core.layout import DEFAULT_STORE
 from qpipe.core.manifest import Manifest
-from qpipe.core.store import Artifact, Damage
-from qpipe.core.store import Store as CoreStore
+from qpipe.core.store import Artifact, ArtifactStore, Damage
 from qpipe.errors import StoreError, UsageError
 from qpipe.support.quantities import parse_age, parse_size
 
@@ -23,7 +22,7 @@ class Store:
     def __init__(self, path: str | Path | None = None) -> None:
         """Keep the path; nothing is read or created."""
         self.path = Path(path or os.environ.get("QPIPE_STORE") or DEFAULT_STORE)
-        self._store = CoreStore(self.path)
+        self._store = ArtifactStore(self.path)
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -75,7 +74,7 @@ class Store:
             if not os.path.lexists(self._store.paths.artifact(key)):
                 return []  # gc has taken it away since it was listed
             return [Damage(key, f"damaged, and left where it is: {error}", None)]
-        return [] if damage is None else [damage, *descent.set_aside(self._store, damage)]
+        return [] if damage is None else [damage, *descendants.set_aside(self._store, damage)]
 
     def collect(
         self,

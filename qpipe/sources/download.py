@@ -8,17 +8,17 @@ from typing import Literal
 
 from pydantic import Field
 
+from qpipe.core.digests import stamp
 from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
-from qpipe.core.stamp import stamp
 from qpipe.errors import SourceError
-from qpipe.machine.links import link
-from qpipe.sources import digest_check, hub, model_card, model_files
+from qpipe.machine.filesystem import link
+from qpipe.sources import digest_check, hub, model_files
 from qpipe.sources.pinning import HubSource, files_of, is_card
 from qpipe.stages import base
 
 
-class Given(base.Params):
+class DownloadSettings(base.Params):
     """A source as a recipe writes it; see qpipe/sources/pinning.py for its forms."""
 
     source: str = Field(
@@ -33,7 +33,7 @@ class Given(base.Params):
     )
 
 
-class Pinned(base.Params):
+class DownloadParams(base.Params):
     """A source as a node holds it: the digest of a local tree (``form``: `sources.FORM`), or a
     repository's commit."""
 
@@ -54,28 +54,28 @@ class Download(base.Stage):
 
     kind = "download"
     version = 1
-    Params = Pinned
+    Params = DownloadParams
 
     @classmethod
-    def given(cls) -> type[Given]:
+    def recipe_params(cls) -> type[DownloadSettings]:
         """A source as recipes write it."""
-        return Given
+        return DownloadSettings
 
     @classmethod
-    def makes(cls, params: Given) -> str:
+    def makes(cls, params: DownloadSettings) -> str:
         """A single file is a GGUF (or a text); folders and repositories bring safetensors alone."""
         return base.GGUF if params.source.endswith(".gguf") else base.CHECKPOINT
 
     @classmethod
-    def confirm(cls, params: Pinned, files: Sequence[FileEntry]) -> None:
+    def confirm(cls, params: DownloadParams, files: Sequence[FileEntry]) -> None:
         """Raises SourceError if a local tree is not the one that was pinned."""
-        found = content_digest((entry.path, entry.size, entry.sha256) for entry in files)
-        if params.tree is not None and found != params.tree:
+        digest = content_digest((entry.path, entry.size, entry.sha256) for entry in files)
+        if params.tree is not None and digest != params.tree:
             raise SourceError(
                 "the source's files changed while the run was under way; run the command again"
             )
 
-    def run(self, params: Pinned, work: base.Work) -> Mapping[str, Json]:
+    def run(self, params: DownloadParams, work: base.Work) -> Mapping[str, Json]:
         """Raises SourceError if the source cannot be had, changed since it was pinned, or is not
         what the hub says that it is."""
         notes: list[str] = []
@@ -100,20 +100,20 @@ class Download(base.Stage):
             names = [file.name for file in path.glob("*.safetensors")]
             notes += model_files.passed_over(str(path), names, [file.name for file in files])
         root = path.parent if path.is_file() else path
-        made = []
+        targets = []
         for file in files:
             target = work.out / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             if not is_card(file, path):
                 # A hard link would change the file's ctime, and have it hashed again.
                 target.symlink_to(file) if work.passing else link(file, target)
-            elif (head := model_card.head(file)) is not None:
+            elif (head := model_files.card_metadata(file)) is not None:
                 target.write_bytes(head)
-            made += [target] if target.exists() else []
-        return made
+            targets += [target] if target.exists() else []
+        return targets
 
 
-def _received(params: Pinned, work: base.Work, notes: list[str]) -> list[Path]:
+def _received(params: DownloadParams, work: base.Work, notes: list[str]) -> list[Path]:
     """The files of a repository in ``work.out``, each with the bytes that the hub names; a note
     where the hub's cache does not say what it named."""
     assert params.repo is not None and params.commit is not None
@@ -145,9 +145,9 @@ def _received(params: Pinned, work: base.Work, notes: list[str]) -> list[Path]:
 
 def _is_kept(file: Path) -> bool:
     """Return whether a file of a repository is kept; a model card is cut to its metadata."""
-    if file.name != model_card.CARD:
+    if file.name != model_files.CARD:
         return True
-    head = model_card.head(file)
+    head = model_files.card_metadata(file)
     file.unlink()
     if head is not None:
         file.write_bytes(head)

@@ -14,11 +14,11 @@ from typing import Any, TypeAlias
 
 from qpipe.errors import OutOfSpaceError, SourceError
 from qpipe.gguf import split
-from qpipe.machine.disks import is_full
+from qpipe.machine.filesystem import is_full
 from qpipe.sources import digest_check, model_files
 from qpipe.sources.pinning import HubSource, is_commit
 
-Progress: TypeAlias = Callable[[int, int, str], None]
+FetchProgress: TypeAlias = Callable[[int, int, str], None]
 
 
 def resolve_commit(source: HubSource, last: str | None = None) -> str:
@@ -53,7 +53,7 @@ def _cached_commit(source: HubSource) -> str:
 
 def fetch(
     source: HubSource,
-    progress: Progress = lambda done, total, unit: None,
+    progress: FetchProgress = lambda done, total, unit: None,
     notes: list[str] | None = None,
 ) -> list[Path]:
     """The files of a repository (or the one file asked for) in the hub's own cache.
@@ -70,16 +70,18 @@ def fetch(
     names = _cached(source) if listed is None else listed
     if listed is None and not names:
         with _our_errors(source):  # its library says what is in the way
-            snapshot_download(**_asked(source), allow_patterns=[*model_files.WANTED])
+            snapshot_download(**_arguments(source), allow_patterns=[*model_files.PATTERNS])
         names = _cached(source)
     chosen = _chosen(source, names, cached=listed is None)
     if notes is not None:
         notes += model_files.passed_over(source.label, names, chosen)
     with _our_errors(source):
-        made = snapshot_download(
-            **_asked(source), allow_patterns=[*map(glob.escape, chosen)], tqdm_class=_bar(progress)
+        snapshot = snapshot_download(
+            **_arguments(source),
+            allow_patterns=[*map(glob.escape, chosen)],
+            tqdm_class=_bar(progress),
         )
-    return [Path(made) / name for name in chosen]
+    return [Path(snapshot) / name for name in chosen]
 
 
 def config(source: HubSource) -> Path | None:
@@ -92,15 +94,15 @@ def config(source: HubSource) -> Path | None:
     return _one(source, name, _told_nobody) if weights and name in chosen else None
 
 
-def _asked(source: HubSource) -> dict[str, Any]:
+def _arguments(source: HubSource) -> dict[str, Any]:
     return {"repo_id": source.repo, "revision": source.revision, "repo_type": source.kind}
 
 
-def _one(source: HubSource, name: str, progress: Progress) -> Path:
+def _one(source: HubSource, name: str, progress: FetchProgress) -> Path:
     from huggingface_hub import hf_hub_download
 
     with _our_errors(source):
-        return Path(hf_hub_download(**_asked(source), filename=name, tqdm_class=_bar(progress)))
+        return Path(hf_hub_download(**_arguments(source), filename=name, tqdm_class=_bar(progress)))
 
 
 def _with_parts(file: str) -> list[str]:
@@ -142,14 +144,14 @@ def _cache(source: HubSource) -> Path:
 
 def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> list[str]:
     """The files of one model among ``names``. Raises SourceError if they are none."""
-    chosen = model_files.wanted(
+    chosen = model_files.selected_files(
         source.label, names, lambda name: _one(source, name, _told_nobody).read_bytes()
     )
     if not chosen:
         where = "the hub's cache has of this repository" if cached else "in this repository"
         raise SourceError(
             f"{source.label}: nothing {where} is part of a checkpoint "
-            f"(looked for {', '.join(model_files.WANTED)} and *.gguf); for one file of it write "
+            f"(looked for {', '.join(model_files.PATTERNS)} and *.gguf); for one file of it write "
             f"hf:{source.repo}@{source.revision}/FILE"
         )
     return chosen
@@ -168,7 +170,7 @@ def fetch_again(source: HubSource, file: Path) -> Path:
     return _one(source, name, _told_nobody)
 
 
-def _bar(progress: Progress) -> Any:
+def _bar(progress: FetchProgress) -> Any:
     """A tqdm class that draws nothing and reports bytes.
 
     For a snapshot the hub's library makes several bars; the one that counts bytes written has

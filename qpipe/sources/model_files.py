@@ -11,17 +11,26 @@ from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import SourceError
+from qpipe.support.files import open_file
 
 # The parts of a checkpoint that mean something to us.
-WANTED = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
+PATTERNS = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*", "README.md")
 # Where transformers 5 saves chat templates but the default one.
 TEMPLATES = "additional_chat_templates"
+
+# The model card. What is read of it is the metadata in front, and none of its prose: that is left
+# out of what a checkpoint is pinned by, and may change. Ends of lines and of the metadata are found
+# as gguf's Metadata.load_model_card (0.19.0) finds them.
+CARD = "README.md"
+_MARK = "---"
+# Bytes of a card that are looked at: the largest on the hub have some 100 kB of metadata.
+_MOST = 1 << 20
 
 Read = Callable[[str], bytes]
 """The bytes of a file by its name."""
 
 
-def wanted(label: str, names: Collection[str], read: Read) -> list[str]:
+def selected_files(label: str, names: Collection[str], read: Read) -> list[str]:
     """Files of ``names`` that make up the one model, in order; none if no file means anything.
 
     ``label`` names the folder or repository. Raises SourceError for a model without weights that
@@ -29,21 +38,21 @@ def wanted(label: str, names: Collection[str], read: Read) -> list[str]:
     """
     from qpipe.gguf import weight_files
 
-    found = sorted(name for name in names if _is_wanted(name))
+    candidates = sorted(name for name in names if _is_selected(name))
     models = gguf_models(names)
     try:
         weights = weight_files.weights(names, _listed(names, read))
     except weight_files.AmbiguousError as error:
         raise SourceError(f"{label}: {error}") from None
     except weight_files.IncompleteError:
-        return found  # what is missing, the stage that needs it says
-    others = [name for name in found if name.endswith(".safetensors") and not _is_model(name)]
+        return candidates  # what is missing, the stage that needs it says
+    others = [name for name in candidates if name.endswith(".safetensors") and not _is_model(name)]
     if models and not weights:
         return _the_one(label, models)
     if not weights and not others and _looks_like_a_model(names):
         raise SourceError(f"{label}: {weight_files.instead(names)}")
-    unread = {name for name in found if name.endswith(".safetensors")} - {*weights, *others}
-    return [name for name in found if name not in unread]
+    unread = {name for name in candidates if name.endswith(".safetensors")} - {*weights, *others}
+    return [name for name in candidates if name not in unread]
 
 
 def passed_over(label: str, names: Collection[str], chosen: Collection[str]) -> list[str]:
@@ -65,14 +74,14 @@ def place(file: Path) -> str:
     return f"{TEMPLATES}/{file.name}" if file.parent.name == TEMPLATES else file.name
 
 
-def _is_wanted(name: str) -> bool:
+def _is_selected(name: str) -> bool:
     from qpipe.gguf import weight_files
 
     folder, _, own = name.rpartition("/")
     if folder:
         return folder == TEMPLATES and own.endswith(".jinja")
-    known = any(fnmatch.fnmatch(name, pattern) for pattern in WANTED)
-    return known and name != MANIFEST and not weight_files.is_beside(name)
+    matches = any(fnmatch.fnmatch(name, pattern) for pattern in PATTERNS)
+    return matches and name != MANIFEST and not weight_files.is_beside(name)
 
 
 def _is_model(name: str) -> bool:
@@ -145,3 +154,25 @@ def all_parts(label: str, name: str, names: Collection[str]) -> list[str]:
             "missing: give all of them in one folder"
         )
     return part.all_names()
+
+
+def card_metadata(path: Path) -> bytes | None:
+    """The metadata of the card ``path`` between its marks, None if it has none.
+
+    Raises SourceError for a card that cannot be read, or whose metadata has no end.
+    """
+    with open_file(path, SourceError) as file:
+        data = file.read(_MOST + 1)
+    lines = data.decode("utf-8", "surrogateescape").splitlines()
+    if not lines or lines[0] != _MARK:
+        return None
+    try:
+        end = lines.index(_MARK, 1)
+    except ValueError:
+        if len(data) > _MOST:
+            raise SourceError(
+                f"{path}: the metadata in front of this model card has no end ({_MARK}) within "
+                f"{_MOST} bytes; correct or remove the file"
+            ) from None
+        end = len(lines)
+    return "\n".join([*lines[:end], _MARK, ""]).encode("utf-8", "surrogateescape")

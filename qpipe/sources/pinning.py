@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.digests import Digests
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
 from qpipe.errors import SourceError, StoreError
-from qpipe.sources import model_card, model_files
+from qpipe.sources import model_files
 from qpipe.support.files import exists, expanded, is_file, open_file, read_file
 
 # The parts of a folder of lm-eval tasks, at any depth.
@@ -41,7 +41,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 
 @dataclass(frozen=True)
-class Pinned:
+class PinnedSource:
     """A source as a node has it: ``params`` for the key, ``where`` for this machine.
 
     In ``where``, ``name`` is what its user calls it, and ``shown`` the folder of its files in the
@@ -83,7 +83,7 @@ class Pinner:
     resolve: Callable[[HubSource, str | None], str]
     notes: dict[str, str] = field(default_factory=dict)
 
-    def pin(self, source: str, revision: str | None) -> Pinned:
+    def pin(self, source: str, revision: str | None) -> PinnedSource:
         """Pin one source. Raises SourceError if it is not there."""
         if path := self._local(source):
             return self._pin_local(path)
@@ -104,13 +104,13 @@ class Pinner:
             return path
         if source.startswith("hf:"):
             return None
-        given = expanded(source)
+        path = expanded(source)
         for folder in self.folders:
-            if exists(folder / given):
-                return (folder / given).resolve()
+            if exists(folder / path):
+                return (folder / path).resolve()
         return None
 
-    def _pin_local(self, path: Path) -> Pinned:
+    def _pin_local(self, path: Path) -> PinnedSource:
         try:
             return self._pin_files(path)
         except OSError as error:
@@ -118,7 +118,7 @@ class Pinner:
                 f"{error.filename or path}: cannot be read: {error.strerror}"
             ) from error
 
-    def _pin_files(self, path: Path) -> Pinned:
+    def _pin_files(self, path: Path) -> PinnedSource:
         if not (path.is_file() or path.is_dir()):
             raise SourceError(
                 f"{path}: is a pipe or a device, whose content may be read but once; save it to a "
@@ -128,7 +128,7 @@ class Pinner:
         if not files:
             raise SourceError(
                 f"{path}: nothing in this folder is part of a checkpoint "
-                f"(looked for {', '.join(model_files.WANTED)} and *.gguf), and it holds no tasks "
+                f"(looked for {', '.join(model_files.PATTERNS)} and *.gguf), and it holds no tasks "
                 "(*.yaml) either"
             )
         root = path.parent if path.is_file() else path
@@ -136,12 +136,12 @@ class Pinner:
         entries = []
         for file in files:
             name = file.relative_to(root).as_posix()
-            text = model_card.head(file) if is_card(file, path) else None
+            text = model_files.card_metadata(file) if is_card(file, path) else None
             if text is not None:
                 entries.append((name, len(text), bytes_sha256(text)))
             elif not is_card(file, path):
                 entries.append((name, file.stat().st_size, digests.of(file)))
-        return Pinned(
+        return PinnedSource(
             {"kind": "local", "tree": content_digest(entries), "form": FORM},
             {
                 "path": str(path),
@@ -151,7 +151,7 @@ class Pinner:
             },
         )
 
-    def _pin_hub(self, hub: HubSource) -> Pinned:
+    def _pin_hub(self, hub: HubSource) -> PinnedSource:
         commit = hub.revision
         if not is_commit(commit):
             commit = self.locked.get(hub.label) or self._resolved(hub)
@@ -165,24 +165,24 @@ class Pinner:
         name = hub.repo if hub.file is None else PurePosixPath(hub.file).name
         inside = "" if hub.file is None else f"/{PurePosixPath(hub.file).parent}".removesuffix("/.")
         shown = f"{hub.repo}@{commit[:8]}{inside}"
-        return Pinned({**params, "file": hub.file}, {"name": name, "shown": shown})
+        return PinnedSource({**params, "file": hub.file}, {"name": name, "shown": shown})
 
     def _resolved(self, hub: HubSource) -> str:
         """The commit that the hub names, or without a network the one that it named last."""
         note = self.hashes / f"commit-{bytes_sha256(hub.label.encode())}"
         commit = self.resolve(hub, _noted(note))
         with contextlib.suppress(OSError):  # the next run without a network does without it
-            lock.write_atomic(note, commit.encode(), sync=False)
+            file_lock.write_atomic(note, commit.encode(), sync=False)
         return commit
 
 
 def _called(path: Path) -> str:
     """The name of a local source: of an artifact what it was made of, of any other its own."""
     try:
-        made = Manifest.load(path)
+        manifest = Manifest.load(path)
     except (StoreError, OSError):
         return path.name
-    return str(made.params.get("repo") or made.facts.get("name") or path.name)
+    return str(manifest.params.get("repo") or manifest.facts.get("name") or path.name)
 
 
 def _noted(note: Path) -> str | None:
@@ -203,15 +203,18 @@ def parse_hub(source: str, revision: str | None) -> HubSource | None:
     A revision inside the source and another beside it contradict each other: SourceError, as for
     a name that would lead out of a folder.
     """
-    found = _parse_hub(source, revision)
-    if found is not None:
-        for field, name in (("model.revision", found.revision), ("file", found.file or "")):
+    hub_source = _parse_hub(source, revision)
+    if hub_source is not None:
+        for field, name in (
+            ("model.revision", hub_source.revision),
+            ("file", hub_source.file or ""),
+        ):
             if name and not all(map(_is_name, name.split("/"))):
                 raise SourceError(
                     f"{source}: {field} {name!r} is no name on the hub: it has an empty part, `.`, "
                     "`..` or a backslash; give a branch, a tag or a commit SHA of 40 digits"
                 )
-    return found
+    return hub_source
 
 
 def _is_name(part: str) -> bool:
@@ -255,7 +258,7 @@ def _of_folder(folder: Path) -> list[Path]:
     def read(name: str) -> bytes:
         return read_file(folder / name, SourceError, most=_INDEX_BYTES)
 
-    files = [folder / name for name in model_files.wanted(str(folder), names, read)]
+    files = [folder / name for name in model_files.selected_files(str(folder), names, read)]
     if pointers := [file.name for file in files if _is_pointer(file)]:
         raise SourceError(
             f"{folder}: {', '.join(pointers[:3])}{' and others' if pointers[3:] else ''}: pointers "
@@ -276,7 +279,7 @@ def _is_pointer(file: Path) -> bool:
 
 def is_card(file: Path, source: Path) -> bool:
     """True if a file of the folder ``source`` is the model card of a checkpoint."""
-    return file.name == model_card.CARD and file.parent == source and not holds_tasks(source)
+    return file.name == model_files.CARD and file.parent == source and not holds_tasks(source)
 
 
 def holds_tasks(folder: Path) -> bool:
@@ -287,5 +290,5 @@ def holds_tasks(folder: Path) -> bool:
 def _is_of_tasks(path: Path, folder: Path) -> bool:
     inside = path.relative_to(folder)
     hidden = any(part.startswith((".", "__")) for part in inside.parts)
-    wanted = any(fnmatch.fnmatch(path.name, pattern) for pattern in (*TASK_FILES, "LICENSE*"))
-    return wanted and not hidden and path.is_file()
+    matches = any(fnmatch.fnmatch(path.name, pattern) for pattern in (*TASK_FILES, "LICENSE*"))
+    return matches and not hidden and path.is_file()

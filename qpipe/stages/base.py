@@ -17,10 +17,10 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from qpipe.core.digests import Stamp
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.manifest import FileEntry
-from qpipe.core.stamp import Stamp
 from qpipe.results.measurement import Measurement
 from qpipe.results.model import ModelFacts
 
@@ -153,7 +153,7 @@ class Stage(abc.ABC):
     Params: ClassVar[ParamsModel]
 
     @classmethod
-    def given(cls) -> ParamsModel:
+    def recipe_params(cls) -> ParamsModel:
         """The model of what a recipe gives; nodes hold ``Params`` (sources differ, once pinned)."""
         return cls.Params
 

@@ -51,8 +51,8 @@ def write_result(folder: Path, result: Mapping[str, Json]) -> None:
 
 def only_file(folder: Path, *, suffix: str = "") -> Path:
     """The one file (with this suffix) in an input artifact."""
-    (found,) = (p for p in folder.iterdir() if p.name != MANIFEST and p.name.endswith(suffix))
-    return found
+    (file,) = (p for p in folder.iterdir() if p.name != MANIFEST and p.name.endswith(suffix))
+    return file
 
 
 def read_text(path: Path) -> str:

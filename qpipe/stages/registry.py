@@ -29,11 +29,11 @@ AUTO = "auto"
 @cache
 def all_stages() -> Mapping[str, Sequence[type[Stage]]]:
     """Every stage class that is installed, by kind."""
-    found: dict[str, list[type[Stage]]] = {}
+    by_kind: dict[str, list[type[Stage]]] = {}
     shipped = [stage for room in _ROOMS for stage in _shipped(room)]
     for stage in [*shipped, *plugins().stages]:
-        found.setdefault(stage.kind, []).append(stage)
-    return found
+        by_kind.setdefault(stage.kind, []).append(stage)
+    return by_kind
 
 
 def _shipped(room: str) -> list[type[Stage]]:
@@ -78,17 +78,17 @@ def find(
         choices = {_choice(stage, chooser): None for stage in candidates} if candidates else {}
         if set(choices) == {None}:
             continue
-        wanted = params.get(chooser, AUTO)
-        if wanted == AUTO:
+        choice = params.get(chooser, AUTO)
+        if choice == AUTO:
             able = [stage for stage in candidates if not refused(stage, formats or {})]
-            wanted = _choice([*able, *candidates][0], chooser)
-        agreeing = [stage for stage in candidates if _choice(stage, chooser) == wanted]
+            choice = _choice([*able, *candidates][0], chooser)
+        agreeing = [stage for stage in candidates if _choice(stage, chooser) == choice]
         if not agreeing:
-            known = [str(choice) for choice in choices if choice is not None]
+            values = [str(choice) for choice in choices if choice is not None]
             raise RecipeError(
-                f"{field}.{chooser}: there is no {chooser} {wanted!r}; "
-                + nearest(str(wanted), known)
-                + _not_loaded(str(wanted))
+                f"{field}.{chooser}: there is no {chooser} {choice!r}; "
+                + nearest(str(choice), values)
+                + _not_loaded(str(choice))
             )
         candidates = agreeing
     return candidates[0]

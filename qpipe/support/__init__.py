@@ -3,7 +3,6 @@
 ``files``         files of somebody else, opened without waiting and read up to a bound
 ``strict_json``   JSON of somebody else
 ``quantities``    sizes and ages as people write them
-``reasons``       an exception of another library in one line
 ``extras``        the command that installs an extra of qpipe
 ``bounded_pool``  work in threads, a bounded number of jobs ahead
 ``closable``      objects that are closed on leaving ``with``

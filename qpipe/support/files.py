@@ -78,14 +78,14 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
-def expanded(given: str) -> Path:
+def expanded(path: str) -> Path:
     """The path that a user gave, with ``~`` as the shell reads it: ``~NOBODY`` stays as it is.
 
     `Path.expanduser` raises RuntimeError for it.
     """
     from pathlib import Path
 
-    return Path(os.path.expanduser(given))  # noqa: PTH111
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def _kind(mode: int) -> str:

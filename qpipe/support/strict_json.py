@@ -65,11 +65,11 @@ def load(path: Path, error: type[QpipeError], *, most: int = MOST) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) < len(pairs):
-        seen: set[str] = set()
+        names: set[str] = set()
         for name, _ in pairs:
-            if name in seen:
+            if name in names:
                 raise DuplicateKeyError(f"the key {quoted(name)} appears twice")
-            seen.add(name)
+            names.add(name)
     return unique
 
 

@@ -13,7 +13,7 @@ from qpipe.calibration.calibrate import Calibrate, CalibrateParams
 from qpipe.calibration.text.documents import read
 from qpipe.calibration.text.samples import CALIBRATION_FILE
 from qpipe.errors import DataError
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 from qpipe.stages.base import Work
 
 DATA = Path(__file__).parents[2] / "qpipe" / "data"

@@ -15,8 +15,8 @@ from qpipe.engines.gguf import NativeGguf, NativeParams
 from qpipe.errors import DataError, GraphError, RecipeError
 from qpipe.gguf import imatrix, reader
 from qpipe.gguf.convert import convert
-from qpipe.machine.links import link
-from qpipe.recipe.drafting import draft
+from qpipe.machine.filesystem import link
+from qpipe.recipe.draft_builder import draft
 from qpipe.stages.base import Work
 from tests.gguf import samples
 from tests.recipe.jobs import TEXT, job, pipeline

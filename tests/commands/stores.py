@@ -11,7 +11,7 @@ from pathlib import Path
 from qpipe.core.key import Json, bytes_sha256
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest, Usage, scan
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.report import rows, run_record
 from tests.report.plans import carry_out, demo
 
@@ -27,7 +27,7 @@ def make(
     age: float = 0.0,
 ) -> str:
     """Commit an artifact of one file, made ``age`` seconds ago; its key."""
-    store = Store(root)
+    store = ArtifactStore(root)
     key = bytes_sha256(label.encode())
     claim = store.claim(key)
     assert claim is not None
@@ -56,7 +56,7 @@ def make(
 
 
 def path_of(root: Path, key: str) -> Path:
-    return Store(root).paths.artifact(key)
+    return ArtifactStore(root).paths.artifact(key)
 
 
 def overwrite(path: Path, data: bytes) -> None:

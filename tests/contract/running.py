@@ -10,10 +10,10 @@ from pathlib import Path
 
 from qpipe.core import runner
 from qpipe.core.events import Event
-from qpipe.core.executor import Done, Executor, Job, Output, Progress
+from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json
-from qpipe.core.store import Claim, Store
+from qpipe.core.store import ArtifactStore, Claim
 from qpipe.errors import QpipeError
 from tests.core.synthetic import claimed, node
 
@@ -53,12 +53,12 @@ class Bench:
     """An executor, a store to claim from, and what has happened so far."""
 
     executor: Executor
-    store: Store
+    store: ArtifactStore
     claims: list[Claim] = field(default_factory=list)
-    progress: list[Progress] = field(default_factory=list)
-    done: list[Done] = field(default_factory=list)
+    progress: list[WorkProgress] = field(default_factory=list)
+    done: list[WorkEnd] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    coming: deque[Done | Progress] = field(default_factory=deque)
+    coming: deque[WorkEnd | WorkProgress] = field(default_factory=deque)
 
     def share(self, passes: Path, *texts: str) -> runner.RunResult:
         """Run `sharing` to its end, whatever fails."""
@@ -70,11 +70,11 @@ class Bench:
             keep_going=True,
         )
 
-    def submit(self, job_node: Node, inputs: Mapping[str, Path] | None = None) -> Job:
+    def submit(self, job_node: Node, inputs: Mapping[str, Path] | None = None) -> WorkItem:
         """Claim and start a node; the job. ``log`` is kept in ``logs``."""
         claim = claimed(self.store, job_node.key({}))
         self.claims.append(claim)
-        job = Job(
+        job = WorkItem(
             job_node,
             claim.key,
             dict(inputs or {}),
@@ -86,7 +86,7 @@ class Bench:
         self.log = self.executor.submit(job)
         return job
 
-    def wait(self, *, seconds: float = 30.0) -> Output | QpipeError:
+    def wait(self, *, seconds: float = 30.0) -> WorkOutput | QpipeError:
         """Until the next job ends; its outcome, which is the last in ``done``."""
         end = time.monotonic() + seconds
         while True:
@@ -94,14 +94,14 @@ class Bench:
             while self.coming:
                 event = self.coming.popleft()
                 self._keep(event)
-                if isinstance(event, Done):
+                if isinstance(event, WorkEnd):
                     return event.outcome
             assert time.monotonic() < end, "no job ended"
             self.coming.extend(self.executor.wait(0.1))
 
     def outcome(
         self, job_node: Node, inputs: Mapping[str, Path] | None = None
-    ) -> Output | QpipeError:
+    ) -> WorkOutput | QpipeError:
         """Start a node and wait for its end."""
         self.submit(job_node, inputs)
         return self.wait()
@@ -115,8 +115,8 @@ class Bench:
             while self.coming:
                 self._keep(self.coming.popleft())
 
-    def _keep(self, event: Done | Progress) -> None:
-        if isinstance(event, Done):
+    def _keep(self, event: WorkEnd | WorkProgress) -> None:
+        if isinstance(event, WorkEnd):
             self.done.append(event)
         else:
             self.progress.append(event)

@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.engines.common import module_rules
 from qpipe.errors import RecipeError
-from qpipe.recipe.drafting import draft
+from qpipe.recipe.draft_builder import draft
 from qpipe.stages import base
 from qpipe.stages.registry import all_stages, chosen, entry
 from tests.recipe.composing import single

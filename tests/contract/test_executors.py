@@ -12,10 +12,10 @@ import pytest
 
 from qpipe.core import runner
 from qpipe.core.events import Event, NodeProgress, NodeStarted
-from qpipe.core.executor import Output
+from qpipe.core.executor import WorkOutput
 from qpipe.core.graph import Graph, Node, Resources
 from qpipe.core.layout import RunPaths
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import (
     CheckpointError,
     OutOfMemoryError,
@@ -23,7 +23,7 @@ from qpipe.errors import (
     QpipeError,
     WorkerCrashError,
 )
-from qpipe.executors.make import NAMES, make
+from qpipe.executors.factory import NAMES, make
 from tests.contract.running import Bench, toy
 from tests.core.synthetic import node
 
@@ -33,7 +33,7 @@ FITS = Resources(cpus=1)
 @pytest.fixture(params=NAMES)
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     executor = make(request.param, RunPaths(tmp_path / "run"), cpus=2)
-    bench = Bench(executor, Store(tmp_path / "store"))
+    bench = Bench(executor, ArtifactStore(tmp_path / "store"))
     yield bench
     bench.close()
 
@@ -44,7 +44,7 @@ def test_a_job_that_works(bench: Bench, tmp_path: Path) -> None:
     (made / "out.txt").write_text("before")
     job = bench.submit(toy("Write", {"text": "after", "numbers": [1, 2]}), {"model": made})
     outcome = bench.wait()
-    assert isinstance(outcome, Output)
+    assert isinstance(outcome, WorkOutput)
     assert (job.out / "out.txt").read_text() == "after|before"
     (entry,) = outcome.files
     assert (entry.path, entry.size, entry.mtime_ns) == ("out.txt", 12, None)
@@ -56,7 +56,7 @@ def test_a_job_that_works(bench: Bench, tmp_path: Path) -> None:
     assert outcome.machine["cores"]
     assert bench.progress[-1].done == bench.progress[-1].total == 12
     assert bench.progress[-1].unit == "bytes"
-    assert bench.progress[-1].job is job
+    assert bench.progress[-1].item is job
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,9 @@ def test_the_next_attempt_goes_on_from_what_the_last_one_left(bench: Bench) -> N
 def test_the_same_bytes_and_facts_everywhere(tmp_path: Path) -> None:
     digests, facts = [], []
     for name in NAMES:
-        bench = Bench(make(name, RunPaths(tmp_path / name), cpus=1), Store(tmp_path / f"s-{name}"))
+        bench = Bench(
+            make(name, RunPaths(tmp_path / name), cpus=1), ArtifactStore(tmp_path / f"s-{name}")
+        )
         result = runner.run(
             Graph(writers()), store=bench.store, executor=bench.executor, emit=lambda _: None
         )

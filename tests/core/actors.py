@@ -15,7 +15,7 @@ from qpipe.core.graph import Graph, Node, Runtime
 from qpipe.core.key import Json, bytes_sha256
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import FileEntry
-from qpipe.core.store import Artifact, Store
+from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.errors import InterruptedRunError
 from qpipe.executors.local import Capacity, LocalExecutor
 from tests.core.synthetic import key_of, manifest, node, put, run, tree
@@ -28,7 +28,7 @@ def parts(key: str) -> list[tuple[str, bytes]]:
     return [("a.txt", seed), ("sub/b.bin", seed * 3000), ("sub/c.txt", seed[:9])]
 
 
-def make(store: Store, key: str, *, pause: float = 0.0) -> Artifact | None:
+def make(store: ArtifactStore, key: str, *, pause: float = 0.0) -> Artifact | None:
     """Make an artifact if nobody else is at it and it is not there."""
     claim = store.claim(key)
     if claim is None:
@@ -48,7 +48,7 @@ def make(store: Store, key: str, *, pause: float = 0.0) -> Artifact | None:
     return store.commit(claim, manifest(key, files))
 
 
-def obtain(store: Store, key: str, calls: str) -> Artifact:
+def obtain(store: ArtifactStore, key: str, calls: str) -> Artifact:
     """Look up or make, waiting for whoever else makes it; each making is noted in ``calls``."""
     while True:
         artifact, _ = store.lookup(key)
@@ -69,7 +69,7 @@ def obtain(store: Store, key: str, calls: str) -> Artifact:
 
 def hammer(root: str, seed: str) -> None:
     """Make artifacts, damage some, look up and make again, until killed."""
-    store, pick = Store(Path(root)), random.Random(seed)
+    store, pick = ArtifactStore(Path(root)), random.Random(seed)
     print("ready", flush=True)
     while True:
         key = key_of(pick.randrange(12))
@@ -84,7 +84,7 @@ def hammer(root: str, seed: str) -> None:
 
 def race(root: str, count: str, calls: str, go: str) -> None:
     """Obtain ``count`` artifacts in an order of one's own, after the start signal."""
-    store, keys = Store(Path(root)), [key_of(index) for index in range(int(count))]
+    store, keys = ArtifactStore(Path(root)), [key_of(index) for index in range(int(count))]
     random.Random(os.getpid()).shuffle(keys)
     print("ready", flush=True)
     while not Path(go).exists():
@@ -96,7 +96,7 @@ def race(root: str, count: str, calls: str, go: str) -> None:
 
 def use(root: str, *labels: str) -> None:
     """Look some artifacts up, and live until stdin ends."""
-    store = Store(Path(root))
+    store = ArtifactStore(Path(root))
     for label in labels:
         artifact, _ = store.lookup(key_of(label))
         assert artifact is not None
@@ -106,7 +106,7 @@ def use(root: str, *labels: str) -> None:
 
 def hold(root: str, label: str) -> None:
     """Claim an artifact, begin it, and live until stdin ends; then finish it."""
-    store = Store(Path(root))
+    store = ArtifactStore(Path(root))
     claim = store.claim(key_of(label))
     assert claim is not None
     (claim.folder / "out.txt").write_text(label)
@@ -118,7 +118,7 @@ def hold(root: str, label: str) -> None:
 
 def collector(root: str, enough: str) -> None:
     """Collect everything that may be collected, until it was ``enough``."""
-    store, until = Store(Path(root)), time.monotonic() + 50
+    store, until = ArtifactStore(Path(root)), time.monotonic() + 50
     print("ready", flush=True)
     removed = 0
     while removed < int(enough):
@@ -133,7 +133,7 @@ def runs(root: str, stop: str) -> None:
     count = 0
     graph = tree(12)
     while count < 3 or not Path(stop).exists():
-        store = Store(Path(root))
+        store = ArtifactStore(Path(root))
         result, _ = run(graph, store)
         assert result.status == "done", result.outcomes
         for outcome in result.outcomes.values():
@@ -155,7 +155,7 @@ def sleepers(root: str, folder: str, seconds: str) -> None:
 
     quick = sleeper("quick", 0.0, {})
     slow = [sleeper(name, float(seconds), {"x": quick}) for name in ("slow1", "slow2")]
-    store = Store(Path(root))
+    store = ArtifactStore(Path(root))
     executor = LocalExecutor(RunPaths(Path(folder)), Capacity(cpus=2, memory=None))
 
     def emit(event: Event) -> None:
@@ -178,7 +178,7 @@ def sleepers(root: str, folder: str, seconds: str) -> None:
 
 def fill(root: str, count: str) -> None:
     """Put some artifacts, for tests of other processes' stores."""
-    store = Store(Path(root))
+    store = ArtifactStore(Path(root))
     for index in range(int(count)):
         put(store, index)
 

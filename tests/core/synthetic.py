@@ -15,12 +15,12 @@ from typing import Any
 
 from qpipe.core import runner
 from qpipe.core.events import Event
-from qpipe.core.executor import Done, Job, Output, Progress
+from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json, bytes_sha256
 from qpipe.core.manifest import FileEntry, Manifest, Usage
-from qpipe.core.store import Artifact, Claim, Store
+from qpipe.core.store import Artifact, ArtifactStore, Claim
 from qpipe.errors import QpipeError
 
 
@@ -62,10 +62,10 @@ def write_text(folder: Path, text: str) -> list[FileEntry]:
     return [FileEntry("out.txt", len(data), bytes_sha256(data))]
 
 
-def write(job: Job) -> Output | QpipeError:
+def write(job: WorkItem) -> WorkOutput | QpipeError:
     """The work of an instant job."""
     text = str(job.node.params.get("text", job.node.name))
-    return Output(write_text(job.out, text), usage=Usage(seconds=1.5))
+    return WorkOutput(write_text(job.out, text), usage=Usage(seconds=1.5))
 
 
 @dataclass
@@ -73,11 +73,11 @@ class InstantExecutor:
     """Does all submitted jobs at once in `wait`, in this process; ``calls`` are nodes' names,
     ``passes`` those of each worker."""
 
-    work: Callable[[Job], Output | QpipeError] = write
+    work: Callable[[WorkItem], WorkOutput | QpipeError] = write
     room: int = 64
     calls: list[str] = field(default_factory=list)
     cancelled: bool = False
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[WorkItem] = field(default_factory=list)
     passes: list[list[str]] = field(default_factory=list)
 
     def check(self, needs: Resources) -> str | None:
@@ -86,18 +86,18 @@ class InstantExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self.jobs) < self.room
 
-    def submit(self, *jobs: Job) -> str | None:
+    def submit(self, *jobs: WorkItem) -> str | None:
         self.jobs.extend(jobs)
         self.passes.append([job.node.name for job in jobs])
         return None
 
-    def wait(self, timeout: float) -> Sequence[Done | Progress]:
+    def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         if not self.jobs:
             time.sleep(timeout)
         done = []
         for job in self.jobs:
             self.calls.append(job.node.name)
-            done.append(Done(job, self.work(job)))
+            done.append(WorkEnd(job, self.work(job)))
         self.jobs.clear()
         return done
 
@@ -129,7 +129,7 @@ def key_of(label: object) -> str:
     return bytes_sha256(str(label).encode())
 
 
-def put(store: Store, label: object, *, text: str | None = None) -> Artifact:
+def put(store: ArtifactStore, label: object, *, text: str | None = None) -> Artifact:
     """Make and commit an artifact with one file."""
     key = key_of(label)
     claim = claimed(store, key)
@@ -137,7 +137,7 @@ def put(store: Store, label: object, *, text: str | None = None) -> Artifact:
     return store.commit(claim, manifest(key, files, name=str(label)))
 
 
-def claimed(store: Store, key: str) -> Claim:
+def claimed(store: ArtifactStore, key: str) -> Claim:
     """A claim that must succeed."""
     claim = store.claim(key)
     assert claim is not None
@@ -145,7 +145,7 @@ def claimed(store: Store, key: str) -> Claim:
 
 
 def run(
-    graph: Graph, store: Store, executor: InstantExecutor | None = None, **options: Any
+    graph: Graph, store: ArtifactStore, executor: InstantExecutor | None = None, **options: Any
 ) -> tuple[runner.RunResult, list[Event]]:
     """Run a graph, with options of `runner.run`, and keep its events."""
     events: list[Event] = []
@@ -177,7 +177,7 @@ def measure(nodes: int, folder: Path) -> Overhead:
     marks = [time.perf_counter()]
     graph = tree(nodes)
     marks.append(time.perf_counter())
-    store = Store(folder / f"store-{nodes}")
+    store = ArtifactStore(folder / f"store-{nodes}")
     steps: list[Callable[[], object]] = [
         lambda: forecast(graph, store),
         lambda: run(graph, store),

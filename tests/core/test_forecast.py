@@ -9,13 +9,13 @@ import pytest
 
 from qpipe.core.forecast import forecast, nearest_cached
 from qpipe.core.graph import Graph, Node
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from tests.core.synthetic import node, run
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store")
 
 
 def chain(*, text: str = "b") -> tuple[Node, Node, Node]:
@@ -24,11 +24,11 @@ def chain(*, text: str = "b") -> tuple[Node, Node, Node]:
     return a, b, node("c", inputs={"x": b})
 
 
-def states(graph: Graph, store: Store) -> list[str]:
+def states(graph: Graph, store: ArtifactStore) -> list[str]:
     return [f.state for f in forecast(graph, store)]
 
 
-def test_nothing_is_there(store: Store) -> None:
+def test_nothing_is_there(store: ArtifactStore) -> None:
     found = forecast(Graph(chain()), store)
     assert [f.state for f in found] == ["run", "unknown", "unknown"]
     assert found[0].key == chain()[0].key({})
@@ -36,7 +36,7 @@ def test_nothing_is_there(store: Store) -> None:
     assert not store.paths.root.exists()
 
 
-def test_all_is_there_and_nothing_is_written(store: Store) -> None:
+def test_all_is_there_and_nothing_is_written(store: ArtifactStore) -> None:
     run(Graph(chain()), store)
     store.close()
     before = sorted((str(p), p.stat().st_mtime_ns) for p in store.paths.root.rglob("*"))
@@ -46,12 +46,12 @@ def test_all_is_there_and_nothing_is_written(store: Store) -> None:
     assert sorted((str(p), p.stat().st_mtime_ns) for p in store.paths.root.rglob("*")) == before
 
 
-def test_a_change_in_the_middle(store: Store) -> None:
+def test_a_change_in_the_middle(store: ArtifactStore) -> None:
     run(Graph(chain()), store)
     assert states(Graph(chain(text="other")), store) == ["cached", "run", "unknown"]
 
 
-def test_what_was_made_before_may_be_cached_once_its_inputs_are(store: Store) -> None:
+def test_what_was_made_before_may_be_cached_once_its_inputs_are(store: ArtifactStore) -> None:
     run(Graph(chain()), store)
     manifest = store.paths.manifest(chain()[0].key({}))
     manifest.chmod(0o644)
@@ -62,7 +62,7 @@ def test_what_was_made_before_may_be_cached_once_its_inputs_are(store: Store) ->
     assert found[1].why == "unknown until a has run; cached if that comes out as it did before"
 
 
-def test_the_nearest_cached_and_what_differs(store: Store) -> None:
+def test_the_nearest_cached_and_what_differs(store: ArtifactStore) -> None:
     assert nearest_cached(chain()[1], {}, store) is None
     result, _ = run(Graph([*chain(), chain(text="far")[1]]), store)
     a, b, c = chain()

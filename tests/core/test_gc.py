@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import gc, lock
+from qpipe.core import file_lock, gc
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest, scan
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import StoreError
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 from tests.core.beside import finish, kill, ready, start
 from tests.core.synthetic import claimed, key_of, manifest, put
 
@@ -23,7 +23,7 @@ DAY = 86400.0
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A store with four artifacts of about 10 kB, used 4, 3, 2 and 1 days ago."""
-    store = Store(tmp_path / "store")
+    store = ArtifactStore(tmp_path / "store")
     for index in range(4):
         made = put(store, index, text="x" * 10_000)
         used = time.time() - (4 - index) * DAY
@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def left(root: Path) -> set[str]:
-    return set(Store(root).all_keys())
+    return set(ArtifactStore(root).all_keys())
 
 
 def keys(*labels: int) -> set[str]:
@@ -41,11 +41,11 @@ def keys(*labels: int) -> set[str]:
 
 
 def size_of_one(root: Path) -> int:
-    return sum(p.stat().st_size for p in Store(root).paths.artifact(key_of(0)).iterdir())
+    return sum(p.stat().st_size for p in ArtifactStore(root).paths.artifact(key_of(0)).iterdir())
 
 
 def test_the_least_recently_used_go_first(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     store.lookup(key_of(0))
     store.close()
     found = gc.collect(store, max_size=2 * size_of_one(root) + 100)
@@ -56,13 +56,13 @@ def test_the_least_recently_used_go_first(root: Path) -> None:
 
 
 def test_by_age(root: Path) -> None:
-    found = gc.collect(Store(root), max_age=2.5 * DAY)
+    found = gc.collect(ArtifactStore(root), max_age=2.5 * DAY)
     assert {c.key for c in found.removed} == keys(0, 1)
     assert left(root) == keys(2, 3)
 
 
 def test_by_age_and_size(root: Path) -> None:
-    gc.collect(Store(root), max_age=3.5 * DAY, max_size=size_of_one(root) + 100)
+    gc.collect(ArtifactStore(root), max_age=3.5 * DAY, max_size=size_of_one(root) + 100)
     assert left(root) == keys(3)
 
 
@@ -70,33 +70,33 @@ def test_a_dry_run_says_everything_and_changes_nothing(root: Path) -> None:
     (root / "active" / "999999-dead").write_text(key_of(0))
     before = sorted((str(p), p.stat().st_mtime_ns) for p in root.rglob("*"))
     limit = size_of_one(root) + 100
-    found = gc.collect(Store(root), max_size=limit, dry_run=True)
+    found = gc.collect(ArtifactStore(root), max_size=limit, dry_run=True)
     assert sorted((str(p), p.stat().st_mtime_ns) for p in root.rglob("*")) == before
-    real = gc.collect(Store(root), max_size=limit)
+    real = gc.collect(ArtifactStore(root), max_size=limit)
     assert found == real
     assert len(real.removed) == 3
     assert real.rebuild_seconds == 6.0
 
 
 def test_nothing_to_do(root: Path, tmp_path: Path) -> None:
-    assert gc.collect(Store(root)).removed == []
-    assert gc.collect(Store(tmp_path / "none"), max_size=0) == gc.Collection([], [])
+    assert gc.collect(ArtifactStore(root)).removed == []
+    assert gc.collect(ArtifactStore(tmp_path / "none"), max_size=0) == gc.Collection([], [])
     assert not (tmp_path / "none").exists()
 
 
 def test_what_a_living_process_uses_is_spared(root: Path) -> None:
     user = ready(start("use", root, 0, 2))
-    found = gc.collect(Store(root), max_size=0)
+    found = gc.collect(ArtifactStore(root), max_size=0)
     assert left(root) == keys(0, 2)
     assert {c.spared for c in found.kept} == {f"in use by process {user.pid}"}
     kill(user)  # not even killed does it hold on to them
-    gc.collect(Store(root), max_size=0)
+    gc.collect(ArtifactStore(root), max_size=0)
     assert left(root) == set()
     assert list((root / "active").iterdir()) == []
 
 
 def test_what_this_process_uses_is_spared_until_it_closes(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     store.lookup(key_of(1))
     put(store, "made")
     gc.collect(store, max_size=0)
@@ -107,14 +107,14 @@ def test_what_this_process_uses_is_spared_until_it_closes(root: Path) -> None:
 
 
 def test_a_verified_artifact_is_in_use(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     assert store.verify(key_of(1)) is None
-    gc.collect(Store(root), max_size=0)
+    gc.collect(ArtifactStore(root), max_size=0)
     assert left(root) == keys(1)
 
 
 def test_pinned_runs(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     gc.pin(store, "run-1", keys(0, 1))
     gc.pin(store, "run-2", keys(1))
     (root / "pins" / ".run-3.half").write_text(key_of(3))
@@ -132,7 +132,7 @@ def test_pinned_runs(root: Path) -> None:
 def test_half_written_folders_of_the_dead_go_and_those_of_the_living_stay(root: Path) -> None:
     dead, alive = ready(start("hold", root, "dead")), ready(start("hold", root, "alive"))
     kill(dead)
-    gc.collect(Store(root), max_size=10**9)
+    gc.collect(ArtifactStore(root), max_size=10**9)
     (kept,) = (root / "aside").iterdir()
     assert kept.name.startswith(key_of("alive"))
     finish(alive)
@@ -140,7 +140,7 @@ def test_half_written_folders_of_the_dead_go_and_those_of_the_living_stay(root: 
 
 
 def test_unfinished_work_is_kept_for_a_day_and_while_it_goes_on(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     alive = ready(start("hold", root, "alive"))
     for label in ("old", "young", "alive"):
         folder = store.paths.partial(key_of(label))
@@ -156,7 +156,7 @@ def test_unfinished_work_is_kept_for_a_day_and_while_it_goes_on(root: Path) -> N
 
 
 def test_quarantine_is_kept_for_a_day(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     for label in (0, 1):
         path = store.paths.manifest(key_of(label))
         path.chmod(0o644)
@@ -173,10 +173,10 @@ def test_quarantine_is_kept_for_a_day(root: Path) -> None:
 
 
 def test_damaged_artifacts_are_weighed_and_can_go(root: Path) -> None:
-    path = Store(root).paths.manifest(key_of(0))
+    path = ArtifactStore(root).paths.manifest(key_of(0))
     path.chmod(0o644)
     path.write_text("{")
-    found = gc.collect(Store(root), max_size=0)
+    found = gc.collect(ArtifactStore(root), max_size=0)
     assert "(damaged)" in [c.name for c in found.removed]
     assert left(root) == set()
 
@@ -184,7 +184,7 @@ def test_damaged_artifacts_are_weighed_and_can_go(root: Path) -> None:
 def test_links_to_the_users_files_free_nothing(root: Path, tmp_path: Path) -> None:
     source = tmp_path / "model.bin"
     source.write_bytes(b"x" * 1_000_000)
-    store = Store(root)
+    store = ArtifactStore(root)
     claim = claimed(store, key_of("linked"))
     link(source, claim.folder / "model.bin")
     store.commit(claim, manifest(claim.key, scan(claim.folder)))
@@ -196,7 +196,7 @@ def test_links_to_the_users_files_free_nothing(root: Path, tmp_path: Path) -> No
 
 
 def test_a_file_that_artifacts_share_counts_once_and_goes_with_the_last(root: Path) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     before = sum(c.size for c in gc.collect(store, dry_run=True).kept)
     first = put(store, "first", text="x" * 50_000)
     (original,) = first.manifest.files
@@ -216,7 +216,7 @@ def test_a_file_that_artifacts_share_counts_once_and_goes_with_the_last(root: Pa
 
 def test_artifacts_that_go_away_under_its_eyes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another gc, or a quarantine, is quicker: once while weighing, once while removing."""
-    other = Store(root)
+    other = ArtifactStore(root)
     load = Manifest.load
 
     def vanish(folder: Path) -> Manifest:
@@ -226,18 +226,18 @@ def test_artifacts_that_go_away_under_its_eyes(root: Path, monkeypatch: pytest.M
         return load(folder)
 
     monkeypatch.setattr(Manifest, "load", vanish)
-    found = gc.collect(Store(root), max_size=0)
+    found = gc.collect(ArtifactStore(root), max_size=0)
     assert {c.key for c in found.removed} == keys(2, 3)
     take_out = gc._take_out
 
-    def quicker(store: Store, key: str) -> Path | None:
+    def quicker(store: ArtifactStore, key: str) -> Path | None:
         take_out(store, key)
         return take_out(store, key)
 
     put(other, "again")
     other.close()
     monkeypatch.setattr(gc, "_take_out", quicker)
-    assert gc.collect(Store(root), max_size=0).removed == []
+    assert gc.collect(ArtifactStore(root), max_size=0).removed == []
 
 
 def test_gc_beside_runs_breaks_none(tmp_path: Path) -> None:
@@ -255,27 +255,27 @@ def test_gc_beside_runs_breaks_none(tmp_path: Path) -> None:
 
 
 def test_an_artifact_without_its_manifest(root: Path) -> None:
-    folder = Store(root).paths.artifact(key_of(0))
+    folder = ArtifactStore(root).paths.artifact(key_of(0))
     folder.chmod(0o755)
     (folder / MANIFEST).unlink()
-    assert len(gc.collect(Store(root), max_size=0).removed) == 4
+    assert len(gc.collect(ArtifactStore(root), max_size=0).removed) == 4
 
 
 def test_no_look_falls_between_gcs_question_and_its_act(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(root)
+    store = ArtifactStore(root)
     path = store.paths.gc_lock
     load, take_out, seen = Manifest.load, gc._take_out, list[str]()
 
     def looking(folder: Path) -> Manifest:
-        assert lock.acquire(path, wait=False) is None
+        assert file_lock.acquire(path, wait=False) is None
         seen.append("look")
         assert key_of(0) in next((root / "active").iterdir()).read_text()
         return load(folder)
 
-    def taking(store: Store, key: str) -> Path | None:
-        assert lock.acquire(path, shared=True, wait=False) is None
+    def taking(store: ArtifactStore, key: str) -> Path | None:
+        assert file_lock.acquire(path, shared=True, wait=False) is None
         seen.append("take")
         return take_out(store, key)
 
@@ -289,7 +289,7 @@ def test_no_look_falls_between_gcs_question_and_its_act(
 
 
 def test_old_notes_of_digests_go(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = ArtifactStore(tmp_path)
     put(store, "a")
     (note,) = store.paths.hashes.iterdir()
     gc.collect(store)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from qpipe.core.events import NodeStarted, Warned
-from qpipe.core.executor import Job, Output
+from qpipe.core.executor import WorkItem, WorkOutput
 from qpipe.core.graph import Graph, Node, Resources, Runtime
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import (
     CheckpointError,
     OutOfMemoryError,
@@ -23,8 +23,8 @@ ONCE = Runtime("tests.toys:WriteOnce", reads_once="model")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store")
 
 
 def level(name: str, model: Node, runtime: Runtime = ONCE, **others: Node) -> Node:
@@ -35,7 +35,7 @@ def levels(*names: str, model: Node) -> list[Node]:
     return [level(name, model) for name in names]
 
 
-def test_what_reads_the_same_input_is_one_pass(store: Store) -> None:
+def test_what_reads_the_same_input_is_one_pass(store: ArtifactStore) -> None:
     a, b = node("a"), node("b")
     executor = InstantExecutor()
     graph = Graph([a, b, *levels("a1", "a2", "a3", model=a), *levels("b1", "b2", model=b)])
@@ -46,7 +46,7 @@ def test_what_reads_the_same_input_is_one_pass(store: Store) -> None:
     assert started == ["a", "b", "a1", "a2", "a3", "b1", "b2"]
 
 
-def test_other_code_needs_or_limits_are_other_passes(store: Store) -> None:
+def test_other_code_needs_or_limits_are_other_passes(store: ArtifactStore) -> None:
     a = node("a")
     runtimes = {
         "same": ONCE,
@@ -62,7 +62,7 @@ def test_other_code_needs_or_limits_are_other_passes(store: Store) -> None:
     assert [names for names in executor.passes if len(names) > 1] == [["first", "same"]]
 
 
-def test_inputs_in_other_roles_may_differ(store: Store) -> None:
+def test_inputs_in_other_roles_may_differ(store: ArtifactStore) -> None:
     a, weights = node("a"), node("weights")
     executor = InstantExecutor()
     graph = Graph([a, weights, level("plain", a), level("weighted", a, imatrix=weights)])
@@ -70,14 +70,14 @@ def test_inputs_in_other_roles_may_differ(store: Store) -> None:
     assert executor.passes[-1] == ["plain", "weighted"]
 
 
-def test_a_pass_has_a_limit(store: Store) -> None:
+def test_a_pass_has_a_limit(store: ArtifactStore) -> None:
     a = node("a")
     executor = InstantExecutor()
     run(Graph([a, *levels(*(f"l{n}" for n in range(30)), model=a)]), store, executor)
     assert [len(names) for names in executor.passes] == [1, 12, 12, 6]
 
 
-def test_what_is_cached_or_made_elsewhere_is_no_part_of_it(store: Store) -> None:
+def test_what_is_cached_or_made_elsewhere_is_no_part_of_it(store: ArtifactStore) -> None:
     a = node("a")
     one, two, three = levels("one", "two", "three", model=a)
     first, _ = run(Graph([a, one]), store)
@@ -85,7 +85,7 @@ def test_what_is_cached_or_made_elsewhere_is_no_part_of_it(store: Store) -> None
     assert made is not None
     elsewhere = claimed(store, two.key({"model": made.manifest.digest}))
 
-    def release(job: Job) -> Output | QpipeError:
+    def release(job: WorkItem) -> WorkOutput | QpipeError:
         elsewhere.release()
         return write(job)
 
@@ -96,11 +96,13 @@ def test_what_is_cached_or_made_elsewhere_is_no_part_of_it(store: Store) -> None
 
 
 @pytest.mark.parametrize("error", [WorkerCrashError, OutOfMemoryError])
-def test_after_a_crash_each_is_made_by_itself(store: Store, error: type[QpipeError]) -> None:
+def test_after_a_crash_each_is_made_by_itself(
+    store: ArtifactStore, error: type[QpipeError]
+) -> None:
     a = node("a")
     executor = InstantExecutor()
 
-    def work(job: Job) -> Output | QpipeError:
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
         together = len(executor.passes[-1]) > 1 and job.node.name in executor.passes[-1]
         return error("it was killed") if together or job.node.name == "bad" else write(job)
 
@@ -119,7 +121,7 @@ def test_after_a_crash_each_is_made_by_itself(store: Store, error: type[QpipeErr
     assert warnings[0].startswith("good: made again by itself")
 
 
-def test_nothing_is_promised_that_is_then_skipped(store: Store) -> None:
+def test_nothing_is_promised_that_is_then_skipped(store: ArtifactStore) -> None:
     a = node("a")
     graph = Graph([a, *levels("one", "two", model=a)])
     executor = InstantExecutor(
@@ -132,10 +134,10 @@ def test_nothing_is_promised_that_is_then_skipped(store: Store) -> None:
     assert [o.status for o in result.outcomes.values()] == ["ran", "failed", "skipped"]
 
 
-def test_an_error_of_its_own_fails_a_node_of_a_pass(store: Store) -> None:
+def test_an_error_of_its_own_fails_a_node_of_a_pass(store: ArtifactStore) -> None:
     a = node("a")
 
-    def work(job: Job) -> Output | QpipeError:
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
         return CheckpointError("it is damaged") if job.node.name == "bad" else write(job)
 
     executor = InstantExecutor(work)

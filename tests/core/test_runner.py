@@ -23,11 +23,11 @@ from qpipe.core.events import (
     Warned,
     fan_out,
 )
-from qpipe.core.executor import Done, Job, Output, Progress
+from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.manifest import scan
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import (
     CheckpointError,
     EngineMissingError,
@@ -36,15 +36,14 @@ from qpipe.errors import (
     RecipeError,
     StoreError,
 )
-from qpipe.machine.folders import remove_tree
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link, remove_tree
 from tests.core.beside import finish, kill, ready, start, until
 from tests.core.synthetic import InstantExecutor, claimed, key_of, node, run, tree, write
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store")
 
 
 def by_name(result: runner.RunResult) -> Mapping[str, str]:
@@ -58,13 +57,13 @@ def diamond() -> tuple[Node, Node, Node, Node]:
 
 
 def failing(*names: str) -> InstantExecutor:
-    def work(job: Job) -> Output | QpipeError:
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
         return CheckpointError(f"{job.node.name} broke") if job.node.name in names else write(job)
 
     return InstantExecutor(work)
 
 
-def test_each_node_runs_once_after_its_inputs(store: Store) -> None:
+def test_each_node_runs_once_after_its_inputs(store: ArtifactStore) -> None:
     executor = InstantExecutor()
     graph = tree(200)
     result, events = run(graph, store, executor)
@@ -81,7 +80,7 @@ def test_each_node_runs_once_after_its_inputs(store: Store) -> None:
     assert list(result.outcomes) == list(graph)
 
 
-def test_a_second_run_is_all_cached(store: Store) -> None:
+def test_a_second_run_is_all_cached(store: ArtifactStore) -> None:
     run(tree(50), store)
     executor = InstantExecutor()
     result, events = run(tree(50), store, executor)
@@ -91,12 +90,12 @@ def test_a_second_run_is_all_cached(store: Store) -> None:
     assert all(e.seconds == 1.5 and e.artifact for e in ends)
 
 
-def test_an_empty_graph(store: Store) -> None:
+def test_an_empty_graph(store: ArtifactStore) -> None:
     result, _ = run(Graph(), store)
     assert (result.status, result.counts) == ("done", {})
 
 
-def test_the_manifest_says_what_came_from_where(store: Store) -> None:
+def test_the_manifest_says_what_came_from_where(store: ArtifactStore) -> None:
     a, b, _, d = diamond()
     result, _ = run(Graph(diamond()), store)
     made = result.outcomes[d.id].artifact
@@ -111,7 +110,7 @@ def test_the_manifest_says_what_came_from_where(store: Store) -> None:
     assert store.key_of(a.id) == a.key({})
 
 
-def test_a_failure_skips_what_needs_it_and_keep_going_does_the_rest(store: Store) -> None:
+def test_a_failure_skips_what_needs_it_and_keep_going_does_the_rest(store: ArtifactStore) -> None:
     lone = [node(f"lone{index}") for index in range(3)]
     result, events = run(Graph([*diamond(), *lone]), store, failing("b"), keep_going=True)
     assert by_name(result) == {
@@ -125,7 +124,7 @@ def test_a_failure_skips_what_needs_it_and_keep_going_does_the_rest(store: Store
     assert isinstance(result.outcomes[diamond()[1].id].error, CheckpointError)
 
 
-def test_without_keep_going_nothing_new_starts_but_hits_are_hits(store: Store) -> None:
+def test_without_keep_going_nothing_new_starts_but_hits_are_hits(store: ArtifactStore) -> None:
     a = node("a")
     cached = node("cached")
     run(Graph([cached]), store)
@@ -142,13 +141,13 @@ def test_without_keep_going_nothing_new_starts_but_hits_are_hits(store: Store) -
     assert executor.calls == ["a"]
 
 
-def test_what_already_runs_is_finished_and_kept(store: Store) -> None:
+def test_what_already_runs_is_finished_and_kept(store: ArtifactStore) -> None:
     executor = failing("a")
     result, _ = run(Graph([node("a"), node("b"), node("c")]), store, executor)
     assert by_name(result) == {"a": "failed", "b": "ran", "c": "ran"}
 
 
-def test_what_can_never_run_here_fails_with_the_reason(store: Store) -> None:
+def test_what_can_never_run_here_fails_with_the_reason(store: ArtifactStore) -> None:
     n = node("n", runtime=Runtime("x:y", Resources(gpus=2)))
     result, _ = run(Graph([n]), store)
     error = result.outcomes[n.id].error
@@ -162,7 +161,7 @@ def lacking(name: str) -> Callable[[Node], str | None]:
 
 @pytest.mark.parametrize("keep_going", [False, True])
 def test_what_cannot_run_here_is_refused_before_anything_starts(
-    store: Store, keep_going: bool
+    store: ArtifactStore, keep_going: bool
 ) -> None:
     executor = InstantExecutor()
     result, events = run(
@@ -178,7 +177,7 @@ def test_what_cannot_run_here_is_refused_before_anything_starts(
     assert (first.name, first.error) == ("b", "b: no such engine here")
 
 
-def test_what_would_fail_is_refused_before_anything_starts(store: Store) -> None:
+def test_what_would_fail_is_refused_before_anything_starts(store: ArtifactStore) -> None:
     executor, error = InstantExecutor(), RecipeError("no such groups")
     result, _ = run(
         Graph(diamond()), store, executor, refuses=lambda n: error if n.name == "b" else None
@@ -188,7 +187,7 @@ def test_what_would_fail_is_refused_before_anything_starts(store: Store) -> None
     assert result.outcomes[diamond()[1].id].error is error
 
 
-def test_what_was_made_before_is_not_refused(store: Store) -> None:
+def test_what_was_made_before_is_not_refused(store: ArtifactStore) -> None:
     a, b, c, d = diamond()
     run(Graph([a, b, c, d]), store)
     remove_tree(store.paths.artifact(a.key({})))
@@ -198,9 +197,9 @@ def test_what_was_made_before_is_not_refused(store: Store) -> None:
     assert item.state == "cached"
 
 
-def test_an_executor_that_cannot_start_a_job_fails_its_node(store: Store) -> None:
+def test_an_executor_that_cannot_start_a_job_fails_its_node(store: ArtifactStore) -> None:
     class Broken(InstantExecutor):
-        def submit(self, *jobs: Job) -> str | None:
+        def submit(self, *jobs: WorkItem) -> str | None:
             if jobs[0].node.name == "b":
                 raise EngineMissingError("no such interpreter")
             return super().submit(*jobs)
@@ -211,8 +210,8 @@ def test_an_executor_that_cannot_start_a_job_fails_its_node(store: Store) -> Non
     assert list(store.paths.aside.iterdir()) == []
 
 
-def test_a_commit_that_fails_fails_its_node(store: Store) -> None:
-    def work(job: Job) -> Output | QpipeError:
+def test_a_commit_that_fails_fails_its_node(store: ArtifactStore) -> None:
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
         output = write(job)
         if job.node.name == "b":
             (job.out / "out.txt").unlink()
@@ -222,10 +221,10 @@ def test_a_commit_that_fails_fails_its_node(store: Store) -> None:
     assert by_name(result) == {"a": "ran", "b": "failed", "c": "ran", "d": "skipped"}
 
 
-def test_progress_is_passed_on(store: Store) -> None:
+def test_progress_is_passed_on(store: ArtifactStore) -> None:
     class Telling(InstantExecutor):
-        def wait(self, timeout: float) -> list[Done | Progress]:
-            told = [Progress(job, 1, 2, "bytes", "half") for job in self.jobs]
+        def wait(self, timeout: float) -> list[WorkEnd | WorkProgress]:
+            told = [WorkProgress(job, 1, 2, "bytes", "half") for job in self.jobs]
             return [*told, *super().wait(timeout)]
 
     _, events = run(Graph([node("a")]), store, Telling())
@@ -235,7 +234,7 @@ def test_progress_is_passed_on(store: Store) -> None:
     assert (told.done, told.total, told.unit, told.note) == (1, 2, "bytes", "half")
 
 
-def test_events_are_data(store: Store) -> None:
+def test_events_are_data(store: ArtifactStore) -> None:
     _, events = run(Graph(diamond()), store, failing("b"))
     heard: list[Event] = []
     for event in events:
@@ -247,7 +246,7 @@ def test_events_are_data(store: Store) -> None:
 # -- early cut-off --------------------------------------------------------------------------------
 
 
-def test_a_change_that_comes_out_the_same_leaves_downstream_cached(store: Store) -> None:
+def test_a_change_that_comes_out_the_same_leaves_downstream_cached(store: ArtifactStore) -> None:
     def chain(note: str, text: str) -> Graph:
         a = node("a", params={"text": text, "note": note})
         return Graph([a, b := node("b", inputs={"x": a}), node("c", inputs={"x": b})])
@@ -263,7 +262,7 @@ def test_a_change_that_comes_out_the_same_leaves_downstream_cached(store: Store)
     assert by_name(result) == {"a": "ran", "b": "ran", "c": "cached"}
 
 
-def test_two_nodes_that_meet_in_one_key_make_it_once(store: Store) -> None:
+def test_two_nodes_that_meet_in_one_key_make_it_once(store: ArtifactStore) -> None:
     """Different ways to the same bytes, in one graph: the second waits for the first."""
     a = [node(f"a{index}", params={"text": "same", "index": index}) for index in range(4)]
     b = [node(f"b{index}", inputs={"x": a[index]}, params={"text": "b"}) for index in range(4)]
@@ -283,7 +282,7 @@ def damage(path: Path) -> None:
     path.write_text("{")
 
 
-def test_a_corrupt_manifest_is_rebuilt_with_a_warning(store: Store) -> None:
+def test_a_corrupt_manifest_is_rebuilt_with_a_warning(store: ArtifactStore) -> None:
     run(Graph(diamond()), store)
     a = diamond()[0]
     damage(store.paths.manifest(a.key({})))
@@ -297,7 +296,7 @@ def test_a_corrupt_manifest_is_rebuilt_with_a_warning(store: Store) -> None:
     assert "quarantine" in warnings[0]
 
 
-def test_after_verify_only_the_damaged_artifact_is_rebuilt(store: Store) -> None:
+def test_after_verify_only_the_damaged_artifact_is_rebuilt(store: ArtifactStore) -> None:
     result, _ = run(Graph(diamond()), store)
     made = result.outcomes[diamond()[2].id].artifact
     assert made is not None
@@ -313,16 +312,16 @@ def test_after_verify_only_the_damaged_artifact_is_rebuilt(store: Store) -> None
 
 @pytest.mark.parametrize("outcome", ["works", "fails"])
 def test_an_input_that_changes_under_way_spoils_what_was_made_of_it(
-    store: Store, tmp_path: Path, outcome: str
+    store: ArtifactStore, tmp_path: Path, outcome: str
 ) -> None:
     """A user's file, linked into the store, is overwritten while a node reads it."""
     source = tmp_path / "model.bin"
     source.write_bytes(b"weights")
 
-    def work(job: Job) -> Output | QpipeError:
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
         if job.node.name == "download":
             link(source, job.out / "model.bin")
-            return Output(scan(job.out))
+            return WorkOutput(scan(job.out))
         if changing:
             source.write_bytes(b"WEIGHTS")
             if outcome == "fails":
@@ -345,14 +344,14 @@ def test_an_input_that_changes_under_way_spoils_what_was_made_of_it(
 # -- other processes ------------------------------------------------------------------------------
 
 
-def held_node(store: Store) -> tuple[Node, str]:
+def held_node(store: ArtifactStore) -> tuple[Node, str]:
     """A node whose key the actor `hold` claims."""
     n = node("n")
     return n, n.key({})
 
 
 def test_waiting_for_another_process_and_taking_what_it_made(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ready(start("hold", store.paths.root, "n"))
     monkeypatch.setattr(Node, "key", lambda self, digests: key_of(self.name))
@@ -376,7 +375,7 @@ def test_waiting_for_another_process_and_taking_what_it_made(
 
 
 def test_taking_over_from_a_process_that_was_killed(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ready(start("hold", store.paths.root, "n"))
     monkeypatch.setattr(Node, "key", lambda self, digests: key_of(self.name))
@@ -392,7 +391,7 @@ def test_taking_over_from_a_process_that_was_killed(
 
 
 def test_after_a_failure_nobody_is_waited_for(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = ready(start("hold", store.paths.root, "n"))
     monkeypatch.setattr(Node, "key", lambda self, digests: key_of(self.name))
@@ -402,7 +401,7 @@ def test_after_a_failure_nobody_is_waited_for(
 
 
 def test_a_claim_that_fails_while_waiting_ends_the_waiting(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([None])
 
@@ -418,9 +417,9 @@ def test_a_claim_that_fails_while_waiting_ends_the_waiting(
 
 
 def test_made_by_another_between_lookup_and_claim(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, other = store.claim, Store(store.paths.root)
+    claim, other = store.claim, ArtifactStore(store.paths.root)
 
     def late(key: str):  # type: ignore[no-untyped-def]
         monkeypatch.undo()
@@ -437,9 +436,9 @@ def test_made_by_another_between_lookup_and_claim(
 # -- stopping -------------------------------------------------------------------------------------
 
 
-def test_an_interrupt_keeps_what_is_finished_and_holds_nothing(store: Store) -> None:
+def test_an_interrupt_keeps_what_is_finished_and_holds_nothing(store: ArtifactStore) -> None:
     class Interrupted(InstantExecutor):
-        def wait(self, timeout: float) -> list[Done | Progress]:
+        def wait(self, timeout: float) -> list[WorkEnd | WorkProgress]:
             if any(job.node.name == "d" for job in self.jobs):
                 raise KeyboardInterrupt
             return list(super().wait(timeout))
@@ -459,9 +458,9 @@ def test_an_interrupt_keeps_what_is_finished_and_holds_nothing(store: Store) -> 
     assert result.status == "done"
 
 
-def test_our_own_mistakes_stop_the_workers_too(store: Store) -> None:
+def test_our_own_mistakes_stop_the_workers_too(store: ArtifactStore) -> None:
     class Broken(InstantExecutor):
-        def wait(self, timeout: float) -> list[Done | Progress]:
+        def wait(self, timeout: float) -> list[WorkEnd | WorkProgress]:
             raise ZeroDivisionError
 
         def cancel(self) -> None:
@@ -474,7 +473,7 @@ def test_our_own_mistakes_stop_the_workers_too(store: Store) -> None:
     claimed(store, node("a").key({})).release()
 
     class Wrong(InstantExecutor):
-        def wait(self, timeout: float) -> list[Done | Progress]:
+        def wait(self, timeout: float) -> list[WorkEnd | WorkProgress]:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -520,7 +519,7 @@ def test_workers_of_a_killed_run_end_and_hold_their_locks_until_then(tmp_path: P
     for pid in workers:
         os.kill(pid, signal.SIGSTOP)  # so that we can look before they notice
     kill(process)
-    store = Store(root)
+    store = ArtifactStore(root)
     keys = [path.name.split(".")[0] for path in store.paths.aside.iterdir()]
     assert len(keys) == 2
     assert [store.claim(key) for key in keys] == [None, None]
@@ -534,7 +533,7 @@ def test_workers_of_a_killed_run_end_and_hold_their_locks_until_then(tmp_path: P
     assert list(store.paths.aside.iterdir()) == []
 
 
-def test_a_node_does_without_what_is_dispensable_to_it(store: Store) -> None:
+def test_a_node_does_without_what_is_dispensable_to_it(store: ArtifactStore) -> None:
     a, b = node("a"), node("b")
     runtime = Runtime(entry="tests.toys:Write", dispensable=frozenset({"x"}))
     sum_ = node("sum", inputs={"x": a, "y": b}, runtime=runtime)

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from qpipe.core.executor import Job, Output
+from qpipe.core.executor import WorkItem, WorkOutput
 from qpipe.core.graph import Graph
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import CheckpointError, QpipeError
 from tests.core.synthetic import InstantExecutor, node, run, tree
 
@@ -35,10 +35,10 @@ PLAN = """
 import sys
 from pathlib import Path
 from qpipe.core.forecast import forecast
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.machine.usage import peak_rss
 from tests.core.synthetic import tree
-found = forecast(tree(10_000), Store(Path(sys.argv[1])))
+found = forecast(tree(10_000), ArtifactStore(Path(sys.argv[1])))
 assert len(found) == 10_000
 print(peak_rss())
 """
@@ -58,7 +58,7 @@ def test_ten_thousand_nodes_are_keyed_and_planned(memory: Path) -> None:
 def test_a_run_takes_time_in_proportion(memory: Path) -> None:
     took = []
     for count in (150, 600):
-        graph, store = tree(count), Store(memory / f"{count}")
+        graph, store = tree(count), ArtifactStore(memory / f"{count}")
         begun = time.process_time()
         for _ in range(2):
             run(graph, store)
@@ -69,7 +69,7 @@ def test_a_run_takes_time_in_proportion(memory: Path) -> None:
 def test_many_failures_are_not_quadratic(memory: Path) -> None:
     """Each of many sources fails, above one long chain that all of them lead to."""
 
-    def fail(job: Job) -> Output | QpipeError:
+    def fail(job: WorkItem) -> WorkOutput | QpipeError:
         return CheckpointError("broke")
 
     took = []
@@ -81,7 +81,9 @@ def test_many_failures_are_not_quadratic(memory: Path) -> None:
             chain.append(node(f"c{index}", inputs={"x": chain[-1]}))
         graph = Graph([*sources, *chain])
         begun = time.process_time()
-        result, _ = run(graph, Store(memory / f"{count}"), InstantExecutor(fail), keep_going=True)
+        result, _ = run(
+            graph, ArtifactStore(memory / f"{count}"), InstantExecutor(fail), keep_going=True
+        )
         took.append(time.process_time() - begun)
         assert result.counts == {"failed": count, "skipped": count}
     assert took[1] < 4 * took[0] * 2.5
@@ -89,11 +91,11 @@ def test_many_failures_are_not_quadratic(memory: Path) -> None:
 
 def test_descriptors_do_not_run_out(memory: Path) -> None:
     """Only what runs holds a lock, however many nodes wait."""
-    store = Store(memory / "store")
+    store = ArtifactStore(memory / "store")
     most = 0
 
     class Counting(InstantExecutor):
-        def submit(self, *jobs: Job) -> str | None:
+        def submit(self, *jobs: WorkItem) -> str | None:
             nonlocal most
             most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208
             return super().submit(*jobs)

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.key import bytes_sha256
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import FileEntry, Manifest, scan
-from qpipe.core.store import Artifact, Store
+from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.errors import StageError, StoreError
-from qpipe.machine.folders import remove_tree
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link, remove_tree
 from tests.core.beside import finish, ready, start
 from tests.core.synthetic import claimed, key_of, manifest, put, write_text
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(tmp_path / "store")
 
 
 def rewrite(path: Path, data: bytes) -> None:
@@ -35,14 +34,14 @@ def rewrite(path: Path, data: bytes) -> None:
     path.chmod(0o444)
 
 
-def test_a_store_that_was_never_written_to(store: Store) -> None:
+def test_a_store_that_was_never_written_to(store: ArtifactStore) -> None:
     assert store.peek(key_of("a")) is None
     assert list(store.all_keys()) == []
     assert store.key_of("ab" * 32) is None
     assert not store.paths.root.exists()
 
 
-def test_commit_and_lookup(store: Store) -> None:
+def test_commit_and_lookup(store: ArtifactStore) -> None:
     made = put(store, "a", text="hello")
     found, damage = store.lookup(key_of("a"))
     assert damage is None
@@ -56,7 +55,7 @@ def test_commit_and_lookup(store: Store) -> None:
     assert list(store.paths.aside.iterdir()) == []
 
 
-def test_an_artifact_is_read_only(store: Store) -> None:
+def test_an_artifact_is_read_only(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     (claim.folder / "sub").mkdir()
     (claim.folder / "sub" / "f").write_text("x")
@@ -65,7 +64,7 @@ def test_an_artifact_is_read_only(store: Store) -> None:
         assert not path.stat().st_mode & 0o222, path
 
 
-def test_the_manifest_lists_what_went_in(store: Store) -> None:
+def test_the_manifest_lists_what_went_in(store: ArtifactStore) -> None:
     made = put(store, "a", text="hello")
     document = json.loads((made.path / MANIFEST).read_text())
     assert document["key"] == key_of("a")
@@ -76,7 +75,7 @@ def test_the_manifest_lists_what_went_in(store: Store) -> None:
     assert document["digest"] == made.manifest.digest
 
 
-def test_a_released_claim_leaves_nothing(store: Store) -> None:
+def test_a_released_claim_leaves_nothing(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     (claim.folder / "deep").mkdir()
     (claim.folder / "deep" / "f").write_text("x")
@@ -87,15 +86,15 @@ def test_a_released_claim_leaves_nothing(store: Store) -> None:
     claimed(store, key_of("a")).release()
 
 
-def test_a_claim_is_exclusive_even_within_a_process(store: Store) -> None:
+def test_a_claim_is_exclusive_even_within_a_process(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     assert store.claim(key_of("a")) is None
-    assert Store(store.paths.root).claim(key_of("a")) is None
+    assert ArtifactStore(store.paths.root).claim(key_of("a")) is None
     claim.release()
     claimed(store, key_of("a")).release()
 
 
-def test_a_commit_of_other_files_than_listed_is_refused(store: Store) -> None:
+def test_a_commit_of_other_files_than_listed_is_refused(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     files = write_text(claim.folder, "hello")
     (claim.folder / "out.txt").write_text("hello again")
@@ -106,14 +105,14 @@ def test_a_commit_of_other_files_than_listed_is_refused(store: Store) -> None:
     claimed(store, claim.key).release()
 
 
-def test_a_manifest_of_another_key_is_our_own_mistake(store: Store) -> None:
+def test_a_manifest_of_another_key_is_our_own_mistake(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     with pytest.raises(ValueError, match="a manifest of"):
         store.commit(claim, manifest(key_of("b"), write_text(claim.folder, "x")))
     assert not claim.folder.exists()
 
 
-def test_several_commits_at_once_fail_one_by_one(store: Store) -> None:
+def test_several_commits_at_once_fail_one_by_one(store: ArtifactStore) -> None:
     claims = [claimed(store, key_of(index)) for index in range(3)]
     files = [write_text(claim.folder, claim.key) for claim in claims]
     (claims[1].folder / "out.txt").unlink()
@@ -124,7 +123,7 @@ def test_several_commits_at_once_fail_one_by_one(store: Store) -> None:
     assert [store.peek(key_of(i)) is not None for i in range(3)] == [True, False, True]
 
 
-def test_a_node_id_that_remembers_rubbish_is_forgotten(store: Store) -> None:
+def test_a_node_id_that_remembers_rubbish_is_forgotten(store: ArtifactStore) -> None:
     made = put(store, "a")
     for rubbish in (b"", b"\0" * 64, b"../../../etc", b"\xff\xfe"):
         store.paths.node(made.manifest.id).write_bytes(rubbish)
@@ -133,14 +132,14 @@ def test_a_node_id_that_remembers_rubbish_is_forgotten(store: Store) -> None:
     assert store.key_of(made.manifest.id) == made.key
 
 
-def test_strange_files_in_the_store_are_no_artifacts(store: Store) -> None:
+def test_strange_files_in_the_store_are_no_artifacts(store: ArtifactStore) -> None:
     put(store, "a")
     (store.paths.artifacts / ".DS_Store").write_text("")
     (store.paths.artifact(key_of("a")).parent / "notes.txt").write_text("")
     assert list(store.all_keys()) == [key_of("a")]
 
 
-def test_find_by_prefix(store: Store) -> None:
+def test_find_by_prefix(store: ArtifactStore) -> None:
     keys = sorted(put(store, index).key for index in range(40))
     assert store.find(keys[7]) == keys[7]
     shared = next(k[0] for k in keys if sum(o.startswith(k[0]) for o in keys) > 1)
@@ -176,7 +175,7 @@ def flipped(data: bytes) -> bytes:
         lambda data: data.replace(key_of("a").encode(), key_of("b").encode()),
     ],
 )
-def test_a_corrupt_manifest_is_quarantined(store: Store, damage) -> None:  # type: ignore[no-untyped-def]
+def test_a_corrupt_manifest_is_quarantined(store: ArtifactStore, damage) -> None:  # type: ignore[no-untyped-def]
     made = put(store, "a", text="x")
     rewrite(made.path / MANIFEST, damage((made.path / MANIFEST).read_bytes()))
     with pytest.raises(StoreError):
@@ -192,7 +191,7 @@ def test_a_corrupt_manifest_is_quarantined(store: Store, damage) -> None:  # typ
     assert put(store, "a", text="x").manifest.digest == made.manifest.digest
 
 
-def test_an_artifact_under_another_ones_key_is_damage(store: Store) -> None:
+def test_an_artifact_under_another_ones_key_is_damage(store: ArtifactStore) -> None:
     made = put(store, "a")
     wrong = store.paths.artifact(key_of("b"))
     wrong.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +203,7 @@ def test_an_artifact_under_another_ones_key_is_damage(store: Store) -> None:
     assert "is that of" in damage.problem
 
 
-def test_a_manifest_of_another_schema_is_left_alone(store: Store) -> None:
+def test_a_manifest_of_another_schema_is_left_alone(store: ArtifactStore) -> None:
     made = put(store, "a")
     data = (made.path / MANIFEST).read_bytes().replace(b'"qpipe": 1', b'"qpipe": 2')
     rewrite(made.path / MANIFEST, data)
@@ -213,7 +212,7 @@ def test_a_manifest_of_another_schema_is_left_alone(store: Store) -> None:
     assert made.path.is_dir()
 
 
-def test_a_manifest_that_is_a_folder_or_gone(store: Store) -> None:
+def test_a_manifest_that_is_a_folder_or_gone(store: ArtifactStore) -> None:
     for label in ("folder", "gone"):
         made = put(store, label)
         made.path.chmod(0o755)
@@ -224,7 +223,7 @@ def test_a_manifest_that_is_a_folder_or_gone(store: Store) -> None:
         assert store.peek(made.key) is None
 
 
-def test_a_file_in_the_place_of_an_artifact(store: Store) -> None:
+def test_a_file_in_the_place_of_an_artifact(store: ArtifactStore) -> None:
     path = store.paths.artifact(key_of("a"))
     path.parent.mkdir(parents=True)
     path.write_text("what")
@@ -234,7 +233,9 @@ def test_a_file_in_the_place_of_an_artifact(store: Store) -> None:
     assert not path.exists()
 
 
-def test_an_unreadable_manifest_is_no_damage(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_manifest_is_no_damage(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = put(store, "a")
 
     def fail(path: Path) -> object:
@@ -248,7 +249,7 @@ def test_an_unreadable_manifest_is_no_damage(store: Store, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("change", ["missing", "shorter"])
-def test_a_lookup_notices_files_that_are_gone_or_cut(store: Store, change: str) -> None:
+def test_a_lookup_notices_files_that_are_gone_or_cut(store: ArtifactStore, change: str) -> None:
     made = put(store, "a", text="hello")
     made.path.chmod(0o755)
     if change == "missing":
@@ -261,7 +262,7 @@ def test_a_lookup_notices_files_that_are_gone_or_cut(store: Store, change: str) 
     assert "out.txt" in damage.problem
 
 
-def test_verify_finds_a_flipped_byte(store: Store) -> None:
+def test_verify_finds_a_flipped_byte(store: ArtifactStore) -> None:
     made, other = put(store, "a", text="hello"), put(store, "b")
     assert store.verify(made.key) is None
     rewrite(made.path / "out.txt", b"hellp")
@@ -273,7 +274,7 @@ def test_verify_finds_a_flipped_byte(store: Store) -> None:
     assert store.verify(other.key) is None
 
 
-def test_verify_finds_what_is_not_listed(store: Store) -> None:
+def test_verify_finds_what_is_not_listed(store: ArtifactStore) -> None:
     made = put(store, "a")
     made.path.chmod(0o755)
     (made.path / "extra").write_text("x")
@@ -282,7 +283,7 @@ def test_verify_finds_what_is_not_listed(store: Store) -> None:
     assert "extra is in the artifact but not in its manifest" in damage.problem
 
 
-def test_verify_of_a_damaged_manifest_and_of_nothing(store: Store) -> None:
+def test_verify_of_a_damaged_manifest_and_of_nothing(store: ArtifactStore) -> None:
     made = put(store, "a")
     rewrite(made.path / MANIFEST, b"{")
     assert store.verify(made.key) is not None
@@ -290,7 +291,9 @@ def test_verify_of_a_damaged_manifest_and_of_nothing(store: Store) -> None:
         store.verify(made.key)
 
 
-def test_verify_says_what_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verify_says_what_cannot_be_read(
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = put(store, "a")
 
     def fail(path: Path) -> str:
@@ -303,13 +306,13 @@ def test_verify_says_what_cannot_be_read(store: Store, monkeypatch: pytest.Monke
 
 
 def test_a_good_artifact_put_in_the_place_of_the_damaged_one_stays(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between our look and our move, another process quarantines the damaged one and rebuilds."""
     made = put(store, "a", text="hello")
     rewrite(made.path / MANIFEST, b"{")
     load = Manifest.load
-    other = Store(store.paths.root)
+    other = ArtifactStore(store.paths.root)
 
     def slow(folder: Path) -> Manifest:
         try:
@@ -327,10 +330,10 @@ def test_a_good_artifact_put_in_the_place_of_the_damaged_one_stays(
     assert store.lookup(made.key)[0] is not None
 
 
-def test_damage_that_another_process_is_at_is_left_to_it(store: Store) -> None:
+def test_damage_that_another_process_is_at_is_left_to_it(store: ArtifactStore) -> None:
     made = put(store, "a")
     rewrite(made.path / MANIFEST, b"{")
-    fd = lock.acquire(store.paths.lock(made.key))
+    fd = file_lock.acquire(store.paths.lock(made.key))
     assert fd is not None
     damage = store.lookup(made.key)[1]
     os.close(fd)
@@ -342,7 +345,7 @@ def test_damage_that_another_process_is_at_is_left_to_it(store: Store) -> None:
 # -- files linked in ------------------------------------------------------------------------------
 
 
-def linked(store: Store, source: Path) -> Artifact:
+def linked(store: ArtifactStore, source: Path) -> Artifact:
     claim = claimed(store, key_of("linked"))
     link(source, claim.folder / "model.bin")
     return store.commit(claim, manifest(claim.key, scan(claim.folder)))
@@ -358,7 +361,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_hard_link_shares_the_bytes_and_leaves_the_users_file_alone(
-    store: Store, source: Path
+    store: ArtifactStore, source: Path
 ) -> None:
     made = linked(store, source)
     assert made.manifest.files[0].mtime_ns == source.stat().st_mtime_ns
@@ -369,7 +372,9 @@ def test_a_hard_link_shares_the_bytes_and_leaves_the_users_file_alone(
     assert stat.S_IMODE(source.stat().st_mode) == 0o664
 
 
-def test_a_source_that_is_overwritten_in_place_is_noticed(store: Store, source: Path) -> None:
+def test_a_source_that_is_overwritten_in_place_is_noticed(
+    store: ArtifactStore, source: Path
+) -> None:
     made = linked(store, source)
     assert store.lookup(made.key)[0] is not None
     source.write_bytes(b"WEIGHTS")  # same size, at once
@@ -381,7 +386,7 @@ def test_a_source_that_is_overwritten_in_place_is_noticed(store: Store, source: 
 
 
 def test_a_source_that_its_user_replaces_or_removes_stays_in_the_store(
-    store: Store, source: Path
+    store: ArtifactStore, source: Path
 ) -> None:
     made = linked(store, source)
     source.unlink()
@@ -391,7 +396,9 @@ def test_a_source_that_its_user_replaces_or_removes_stays_in_the_store(
     assert (made.path / "model.bin").read_bytes() == b"weights"
 
 
-def test_a_source_on_another_disk_is_linked_by_name(store: Store, source: Path, small_disk) -> None:  # type: ignore[no-untyped-def]
+def test_a_source_on_another_disk_is_linked_by_name(  # type: ignore[no-untyped-def]
+    store: ArtifactStore, source: Path, small_disk
+) -> None:
     far = small_disk("2m") / "far.bin"
     far.write_bytes(b"weights")
     far.chmod(0o664)
@@ -403,7 +410,7 @@ def test_a_source_on_another_disk_is_linked_by_name(store: Store, source: Path, 
 
 
 def test_a_commit_notices_a_source_that_changed_while_it_was_hashed(
-    store: Store, source: Path
+    store: ArtifactStore, source: Path
 ) -> None:
     claim = claimed(store, key_of("a"))
     link(source, claim.folder / "model.bin")
@@ -413,7 +420,7 @@ def test_a_commit_notices_a_source_that_changed_while_it_was_hashed(
         store.commit(claim, manifest(claim.key, files))
 
 
-def test_links_within_the_output_are_its_own_files(store: Store) -> None:
+def test_links_within_the_output_are_its_own_files(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     (claim.folder / "a").write_text("x")
     (claim.folder / "b").hardlink_to(claim.folder / "a")
@@ -456,7 +463,7 @@ def test_what_cannot_be_in_an_artifact_is_refused(tmp_path: Path) -> None:
             scan(out)
 
 
-def test_names_that_are_not_unicode(store: Store) -> None:
+def test_names_that_are_not_unicode(store: ArtifactStore) -> None:
     claim = claimed(store, key_of("a"))
     name = os.fsdecode(b"caf\xe9.bin")
     (claim.folder / name).write_text("x")
@@ -469,7 +476,7 @@ def test_names_that_are_not_unicode(store: Store) -> None:
 # -- other processes ------------------------------------------------------------------------------
 
 
-def test_the_right_to_make_goes_with_the_process(store: Store) -> None:
+def test_the_right_to_make_goes_with_the_process(store: ArtifactStore) -> None:
     other = ready(start("hold", store.paths.root, "a"))
     assert store.claim(key_of("a")) is None
     (half,) = store.paths.aside.iterdir()
@@ -481,7 +488,7 @@ def test_the_right_to_make_goes_with_the_process(store: Store) -> None:
     claim.release()
 
 
-def test_what_the_other_process_finishes_is_a_hit(store: Store) -> None:
+def test_what_the_other_process_finishes_is_a_hit(store: ArtifactStore) -> None:
     other = ready(start("hold", store.paths.root, "a"))
     assert store.lookup(key_of("a")) == (None, None)
     finish(other)

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from qpipe.core import gc
-from qpipe.core.executor import Job, Output
+from qpipe.core.executor import WorkItem, WorkOutput
 from qpipe.core.graph import Graph
 from qpipe.core.manifest import scan
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError
-from qpipe.machine import durability
+from qpipe.machine import filesystem
 from tests.core.synthetic import InstantExecutor, claimed, key_of, manifest, node, put, run
 
 SmallDisk = Callable[[str], Path]
@@ -40,16 +40,16 @@ def remount(folder: Path, mode: str) -> None:
 
 def test_a_full_disk_then_room(small_disk: SmallDisk) -> None:
     disk = small_disk("3m")
-    store = Store(disk / "store")
+    store = ArtifactStore(disk / "store")
     sizes = {"a": 1 << 20, "b": 1 << 20, "c": 2 << 20}
 
-    def work(job: Job) -> Output | QpipeError:
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
         path = job.out / "big.bin"
         try:
             path.write_bytes(b"x" * sizes[job.node.name])
         except OSError as error:
             return store.explain(error)
-        return Output(scan(job.out))
+        return WorkOutput(scan(job.out))
 
     a = node("a")
     b = node("b", inputs={"x": a})
@@ -70,7 +70,7 @@ def test_a_full_disk_then_room(small_disk: SmallDisk) -> None:
 
 def test_a_disk_with_no_room_for_a_manifest(small_disk: SmallDisk) -> None:
     disk = small_disk("1m")
-    store = Store(disk / "store")
+    store = ArtifactStore(disk / "store")
     put(store, "first")
     claim = claimed(store, key_of("a"))
     (claim.folder / "f").write_bytes(b"x")
@@ -87,7 +87,7 @@ def test_a_disk_with_no_room_for_a_manifest(small_disk: SmallDisk) -> None:
 def test_a_full_disk_still_serves_and_can_be_emptied(small_disk: SmallDisk) -> None:
     disk = small_disk("1m")
     root = disk / "store"
-    store = Store(root)
+    store = ArtifactStore(root)
     keys = [put(store, index, text="x" * 5000).key for index in range(20)]
     store.close()
     fill(disk / "ballast")
@@ -99,7 +99,7 @@ def test_a_full_disk_still_serves_and_can_be_emptied(small_disk: SmallDisk) -> N
 def test_a_note_that_does_not_fit_is_no_lookup(small_disk: SmallDisk) -> None:
     """gc would not know of the use."""
     disk = small_disk("1m")
-    store = Store(disk / "store")
+    store = ArtifactStore(disk / "store")
     made = put(store, "a")
     store.close()
     fill(disk / "ballast")
@@ -107,13 +107,13 @@ def test_a_note_that_does_not_fit_is_no_lookup(small_disk: SmallDisk) -> None:
         store.lookup(made.key)
     (disk / "ballast").unlink()
     assert store.lookup(made.key)[0] is not None
-    assert gc.collect(Store(disk / "store"), max_size=0).removed == []
+    assert gc.collect(ArtifactStore(disk / "store"), max_size=0).removed == []
 
 
 def test_half_a_note_does_not_spoil_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(tmp_path)
+    store = ArtifactStore(tmp_path)
     made = put(store, "a")
     store.close()
     write = os.write
@@ -122,17 +122,17 @@ def test_half_a_note_does_not_spoil_the_next(
         store.lookup(made.key)
     monkeypatch.undo()
     assert store.lookup(made.key)[0] is not None
-    assert gc.collect(Store(tmp_path), max_size=0).removed == []
+    assert gc.collect(ArtifactStore(tmp_path), max_size=0).removed == []
 
 
 def test_a_store_on_a_read_only_disk(small_disk: SmallDisk) -> None:
     disk = small_disk("2m")
     graph = Graph([node("a"), node("b")])
-    first = Store(disk / "store")
+    first = ArtifactStore(disk / "store")
     run(graph, first)
     first.close()
     remount(disk, "ro")
-    store = Store(disk / "store")
+    store = ArtifactStore(disk / "store")
     executor = InstantExecutor()
     result, _events = run(Graph([*graph.values(), node("new")]), store, executor, keep_going=True)
     assert [o.status for o in result.outcomes.values()] == ["cached", "cached", "failed"]
@@ -154,14 +154,14 @@ def test_damage_in_a_store_that_cannot_be_written_fails_its_node_alone(
     small_disk: SmallDisk,
 ) -> None:
     disk = small_disk("2m")
-    store = Store(disk / "store")
+    store = ArtifactStore(disk / "store")
     run(Graph([node("a"), node("b")]), store)
     path = store.paths.manifest(node("a").key({}))
     path.chmod(0o644)
     path.write_text("{")
     store.close()
     remount(disk, "ro")
-    result, _ = run(Graph([node("a"), node("b")]), Store(disk / "store"), keep_going=True)
+    result, _ = run(Graph([node("a"), node("b")]), ArtifactStore(disk / "store"), keep_going=True)
     assert [o.status for o in result.outcomes.values()] == ["failed", "cached"]
 
 
@@ -170,7 +170,7 @@ def test_a_sync_that_fails_is_no_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     """A disk may take the bytes and find out only later that it cannot keep them."""
-    store = Store(tmp_path)
+    store = ArtifactStore(tmp_path)
     claim = claimed(store, key_of("a"))
     (claim.folder / "f").write_bytes(b"x")
     files = scan(claim.folder)
@@ -192,7 +192,7 @@ def test_a_sync_that_fails_is_no_commit(
 def test_everything_that_was_sealed_is_synced_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(tmp_path)
+    store = ArtifactStore(tmp_path)
     claim = claimed(store, key_of("a"))
     (claim.folder / "sub").mkdir()
     (claim.folder / "sub" / "f").write_bytes(b"x")
@@ -202,7 +202,7 @@ def test_everything_that_was_sealed_is_synced_before_it_is_renamed(
     def spy(paths: Sequence[Path]) -> Mapping[Path, OSError]:
         synced.extend(str(path.relative_to(tmp_path)) for path in paths)
         assert all(path.exists() for path in paths)
-        return durability.sync_all(paths)
+        return filesystem.sync_all(paths)
 
     monkeypatch.setattr("qpipe.core.store.sync_all", spy)
     store.commit(claim, manifest(claim.key, files))
@@ -220,12 +220,12 @@ def test_a_file_system_that_cannot_sync_a_folder(
         raise OSError(errno.EINVAL, "Invalid argument")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    assert durability.sync_all([tmp_path]) == {}
+    assert filesystem.sync_all([tmp_path]) == {}
 
 
 def test_syncing_what_is_not_there(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
-    failed = durability.sync_all([tmp_path, gone])
+    failed = filesystem.sync_all([tmp_path, gone])
     assert list(failed) == [gone]
     assert failed[gone].filename == str(gone)
 
@@ -237,7 +237,7 @@ def test_a_slow_disk_is_waited_for_at_once(tmp_path: Path, monkeypatch: pytest.M
         path.touch()
     monkeypatch.setattr(os, "fsync", lambda fd: time.sleep(0.02))
     begun = time.monotonic()
-    assert list(durability.sync_all(paths)) == [paths[-1]]
+    assert list(filesystem.sync_all(paths)) == [paths[-1]]
     assert time.monotonic() - begun < 0.5 * 39 * 0.02
 
 
@@ -245,12 +245,12 @@ def test_a_file_system_without_locks_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As NFS answers whose lock daemon does not run."""
-    key = put(Store(tmp_path), "a").key
+    key = put(ArtifactStore(tmp_path), "a").key
 
     def none_left(fd: int, mode: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr("fcntl.flock", none_left)
-    for use in (Store(tmp_path).claim, Store(tmp_path).lookup):
+    for use in (ArtifactStore(tmp_path).claim, ArtifactStore(tmp_path).lookup):
         with pytest.raises(StoreError, match=r"cannot be locked .* local disk with --store"):
             use(key)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from tests.core.actors import parts
 from tests.core.beside import finish, kill, ready, start, until
 from tests.core.synthetic import claimed, key_of
@@ -35,7 +35,7 @@ def hammer_and_kill(root: Path, *, rounds: int, at_once: int) -> int:
 
 def check(root: Path) -> None:
     """Everything that the store shows is whole, whatever was killed."""
-    store = Store(root)
+    store = ArtifactStore(root)
     for key in list(store.all_keys()):
         assert store.verify(key) is None, key
         artifact = store.peek(key)
@@ -49,7 +49,7 @@ def check(root: Path) -> None:
 def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> None:
     root = tmp_path / "store"
     assert hammer_and_kill(root, rounds=6, at_once=2) == 12
-    store = Store(root)
+    store = ArtifactStore(root)
     left = [path.name.split(".")[0] for path in store.paths.aside.iterdir()]
     for key in {*left, *(key_of(n) for n in range(12))}:
         claimed(store, key).release()
@@ -68,7 +68,7 @@ def test_the_killed_left_something_to_clean_up(tmp_path: Path) -> None:
         actor = ready(start("hammer", root, number))
         time.sleep(0.01 + number / 1000)
         kill(actor)
-        store = Store(root)
+        store = ArtifactStore(root)
         left = list(store.paths.aside.iterdir()) if store.paths.aside.exists() else []
         if left:
             key = left[0].name.split(".")[0]
@@ -87,7 +87,7 @@ def test_processes_that_race_make_each_artifact_once(tmp_path: Path) -> None:
         finish(actor)
     made = Counter(calls.read_text().split())
     assert made == dict.fromkeys((key_of(n) for n in range(count)), 1)
-    store = Store(root)
+    store = ArtifactStore(root)
     assert all(store.verify(key) is None for key in store.all_keys())
     assert list(store.paths.aside.iterdir()) == []
 
@@ -102,11 +102,11 @@ def test_a_racer_that_is_killed_is_replaced(tmp_path: Path) -> None:
         finish(actor)
     # The one that was killed may have begun one artifact that somebody else then made.
     assert len(calls.read_text().split()) in (200, 201)
-    assert len(set(Store(root).all_keys())) == 200
+    assert len(set(ArtifactStore(root).all_keys())) == 200
 
 
 def test_a_claims_descriptor_is_not_inherited(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
+    store = ArtifactStore(tmp_path / "store")
     claim = claimed(store, key_of("a"))
     store.lookup(key_of("b"))
     child = subprocess.Popen(["sleep", "30"], close_fds=False)

@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.engines.llmcompressor import LlmcompressorRtn, LlmcompressorRtnParams
 from qpipe.errors import RecipeError
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 from qpipe.packed import structure
 from qpipe.stages.base import Work
 from tests.engines.running import MODEL, Bench

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.environments.environment import Environment
-from qpipe.environments.install import install
+from qpipe.environments.installation import install
 from tests.environments import tiny
 
 

@@ -9,8 +9,7 @@ import pytest
 
 from qpipe.environments.call import Call, call
 from qpipe.environments.environment import Environment, root
-from qpipe.environments.install import install
-from qpipe.environments.removal import installed, remove
+from qpipe.environments.installation import install, installed, remove
 from qpipe.errors import UsageError
 from tests.cli import qpipe
 from tests.environments import tiny

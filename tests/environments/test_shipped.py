@@ -21,7 +21,7 @@ NO_GPU = pytest.mark.skipif(bool(gpus.visible()), reason="there is a GPU")
 def test_a_lock_has_all_that_is_wanted(engine: type[isolated_engine.IsolatedEngine]) -> None:
     environment = engine.environment
     assert environment.script.is_file()
-    for line in environment.wanted.read_text().splitlines():
+    for line in environment.requirements.read_text().splitlines():
         if line and not line.startswith("#"):
             name, _, version = line.partition(">=")[0].partition("==")
             assert environment.lock.version(name)

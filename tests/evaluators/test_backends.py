@@ -9,7 +9,7 @@ import pytest
 
 from qpipe.errors import OutOfMemoryError
 from qpipe.evaluators.common.backends import LlamaCpp, Transformers, checkpoint_memory
-from qpipe.machine.memory import usable
+from qpipe.machine.capacity import usable_memory
 
 
 def _sparse(path: Path, size: int) -> None:
@@ -19,7 +19,7 @@ def _sparse(path: Path, size: int) -> None:
 
 def test_a_gguf_file_larger_than_memory(tmp_path: Path) -> None:
     """A real file of so many bytes, none of them written."""
-    size = 10 * usable()
+    size = 10 * usable_memory()
     _sparse(tmp_path / "model.gguf", size)
     with pytest.raises(OutOfMemoryError, match=r"model\.gguf needs about [\d.]+ GB .* has [\d.]+"):
         LlamaCpp.open(tmp_path, None, threads=1)
@@ -34,6 +34,6 @@ def test_a_checkpoint_is_counted_in_float32(tmp_path: Path, dtype: str, times: i
         json.dumps({"dtype": dtype, "quantization_config": {"quant_method": "awq"}})
     )
     assert checkpoint_memory(tmp_path) == 1000
-    _sparse(tmp_path / "model.safetensors", 10 * usable())
+    _sparse(tmp_path / "model.safetensors", 10 * usable_memory())
     with pytest.raises(OutOfMemoryError, match="the checkpoint needs about"):
         Transformers.open(tmp_path, None, threads=1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from tests.cli import qpipe
 from tests.killing import files_below, killed_when
 
@@ -28,7 +28,7 @@ def _kept(cwd: Path, groups: int) -> Path | None:
 
 
 def _results(cwd: Path) -> dict[str, Any]:
-    store = Store(cwd / "outputs" / "store")
+    store = ArtifactStore(cwd / "outputs" / "store")
     found = [store.peek(key) for key in store.all_keys()]
     return {
         str(artifact.manifest.params["metric"]): artifact

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.core.layout import RunPaths
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.executors.local import Capacity, LocalExecutor
 from tests.contract.running import Bench
 
@@ -31,7 +31,7 @@ def local(tmp_path: Path) -> Iterator[MakeBench]:
             executor = LocalExecutor(
                 RunPaths(tmp_path / "run"), Capacity(cpus, memory, gpus), enforce_memory
             )
-            bench = Bench(executor, Store(tmp_path / "store"))
+            bench = Bench(executor, ArtifactStore(tmp_path / "store"))
             stack.callback(bench.close)
             return bench
 

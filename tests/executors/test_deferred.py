@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qpipe.core.executor import Executor
 from qpipe.core.graph import Resources
-from qpipe.executors.deferred import DeferredExecutor
+from qpipe.executors.factory import DeferredExecutor
 from qpipe.executors.inline import InlineExecutor
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.core import runner
-from qpipe.core.executor import Output
+from qpipe.core.executor import WorkOutput
 from qpipe.core.graph import Graph, Resources
 from qpipe.core.key import Json
 from qpipe.errors import StageTimeoutError
@@ -83,10 +83,10 @@ def test_nothing_is_overbooked(local: MakeBench, tmp_path: Path) -> None:
 def test_gpus_are_handed_out_by_name(local: MakeBench) -> None:
     bench = local(gpus=["4", "GPU-7", "6"])
     outcome = bench.outcome(toy("Look", {"text": "a"}, resources=Resources(1, 0, 2)))
-    assert isinstance(outcome, Output)
+    assert isinstance(outcome, WorkOutput)
     assert outcome.facts["gpus"] == "4,GPU-7"
     outcome = bench.outcome(toy("Look", {"text": "b"}, resources=Resources(1, 0, 0)))
-    assert isinstance(outcome, Output)
+    assert isinstance(outcome, WorkOutput)
     assert outcome.facts["gpus"] == ""
 
 
@@ -114,15 +114,15 @@ def test_a_worker_is_given_its_own_lock_alone_and_no_stdin(
     second = bench.submit(toy("Look", {"text": "2"}))
     for _ in range(2):
         outcome = bench.wait()
-        assert isinstance(outcome, Output), outcome
-        key = bench.done[-1].job.key
+        assert isinstance(outcome, WorkOutput), outcome
+        key = bench.done[-1].item.key
         assert key in (first.key, second.key)
         assert outcome.facts["locks"] == [str(bench.store.paths.lock(key))]
         assert outcome.facts["stdin"] == ""
         assert outcome.facts["cwd_on_path"] is False
         assert outcome.facts["gpus"] is None
     assert {str(done.outcome.facts["omp"]) for done in bench.done
-            if isinstance(done.outcome, Output)} == {"1", "2"}  # fmt: skip
+            if isinstance(done.outcome, WorkOutput)} == {"1", "2"}  # fmt: skip
 
 
 # -- progress -------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_a_worker_is_given_its_own_lock_alone_and_no_stdin(
 
 def test_progress_arrives_while_the_work_goes_on(local: MakeBench) -> None:
     bench = local()
-    assert isinstance(bench.outcome(toy("Steps", {"seconds": 1.0})), Output)
+    assert isinstance(bench.outcome(toy("Steps", {"seconds": 1.0})), WorkOutput)
     seen = [event.done for event in bench.progress]
     assert len(seen) >= 3
     assert seen == sorted(seen)
@@ -152,7 +152,7 @@ def test_half_a_line_is_read_once_it_is_whole(local: MakeBench) -> None:
         file.write(b', "bytes"]\n[3, 9, "bytes"]\n[4')
         (event,) = executor.wait(1.0)
         assert getattr(event, "done", None) == 3
-        assert event.job is job
+        assert event.item is job
 
 
 # -- stopping -------------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ def test_what_a_worker_started_is_stopped_with_it(local: MakeBench, tmp_path: Pa
     until(lambda: not any(alive(pid) for pid in pids_in(path)))
     path.unlink()
     outcome = bench.outcome(toy("Family", {"seconds": 0.0}, where={"pid": str(path)}))
-    assert isinstance(outcome, Output)
+    assert isinstance(outcome, WorkOutput)
     assert len(pids_in(path)) == 2
     until(lambda: not any(alive(pid) for pid in pids_in(path)))
 
@@ -251,7 +251,7 @@ def test_no_descriptor_is_left_open(local: MakeBench) -> None:
             for claim in bench.claims:
                 claim.release()
             before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-        assert isinstance(bench.outcome(toy("Steps", {"seconds": 0.0 + index / 1000})), Output)
+        assert isinstance(bench.outcome(toy("Steps", {"seconds": 0.0 + index / 1000})), WorkOutput)
     for claim in bench.claims:
         claim.release()
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.core.executor import Output
+from qpipe.core.executor import WorkOutput
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import (
     EngineMissingError,
     OutOfMemoryError,
@@ -104,10 +104,10 @@ def test_a_worker_within_its_memory_and_one_that_is_not_watched(local: MakeBench
     few = {"megabytes": 40, "seconds": 0.1}
     limited = Resources(1, 300 * MB)
     watched = local(enforce_memory=True).outcome(toy("Allocate", few, resources=limited))
-    assert isinstance(watched, Output)
+    assert isinstance(watched, WorkOutput)
     more = {"megabytes": 120, "seconds": 0.1}
     not_watched = local().outcome(toy("Allocate", more, resources=Resources(1, 50 * MB)))
-    assert isinstance(not_watched, Output)
+    assert isinstance(not_watched, WorkOutput)
 
 
 def test_mapped_files_are_not_memory_in_use(local: MakeBench) -> None:
@@ -115,7 +115,7 @@ def test_mapped_files_are_not_memory_in_use(local: MakeBench) -> None:
     bench = local(enforce_memory=True)
     params = {"megabytes": 300, "seconds": 0.3}
     outcome = bench.outcome(toy("MapFile", params, resources=Resources(1, 200 * MB)))
-    assert isinstance(outcome, Output), outcome
+    assert isinstance(outcome, WorkOutput), outcome
 
 
 def test_the_kernels_out_of_memory_killer(local: MakeBench, tmp_path: Path) -> None:
@@ -136,14 +136,14 @@ def test_the_kernels_out_of_memory_killer(local: MakeBench, tmp_path: Path) -> N
 def test_a_worker_that_fills_the_disk(small_disk: Callable[[str], Path], tmp_path: Path) -> None:
     disk = small_disk("8m")
     executor = LocalExecutor(RunPaths(disk / "run"), Capacity(1, None))
-    bench = Bench(executor, Store(disk / "store"))
+    bench = Bench(executor, ArtifactStore(disk / "store"))
     job = bench.submit(toy("Fill", {"megabytes": 20, "seconds": 0.1}))
     outcome = bench.wait()
     assert type(outcome) is OutOfSpaceError
     assert "toy: the disk is full (writing" in str(outcome)
     assert "qpipe gc --max-size" in str(outcome)
     assert list(job.out.iterdir()) == []
-    assert isinstance(bench.outcome(toy("Write", {"text": "fits"})), Output)
+    assert isinstance(bench.outcome(toy("Write", {"text": "fits"})), WorkOutput)
     bench.close()
 
 
@@ -151,7 +151,7 @@ def test_a_run_folder_on_a_full_disk(small_disk: Callable[[str], Path], tmp_path
     """The work is done on another disk, but there is no room to say so."""
     disk = small_disk("1m")
     executor = LocalExecutor(RunPaths(disk / "run"), Capacity(1, None))
-    bench = Bench(executor, Store(tmp_path / "store"))
+    bench = Bench(executor, ArtifactStore(tmp_path / "store"))
     started = tmp_path / "pid"
     bench.submit(toy("Sleep", {"seconds": 1.5}, where={"pid": str(started)}))
     bench.until(started.exists)
@@ -171,7 +171,9 @@ def test_a_run_folder_on_a_full_disk(small_disk: Callable[[str], Path], tmp_path
 
 def test_a_log_for_each_node_and_only_its_end_is_shown(local: MakeBench) -> None:
     bench = local()
-    assert isinstance(bench.outcome(toy("Write", {"text": "one"}, name="quantize[Q4_K]")), Output)
+    assert isinstance(
+        bench.outcome(toy("Write", {"text": "one"}, name="quantize[Q4_K]")), WorkOutput
+    )
     assert bench.log is not None
     assert Path(bench.log).name.startswith("quantize_Q4_K_-")
     assert Path(bench.log).read_text() == "wrote 'one'\n"
@@ -187,6 +189,6 @@ def test_names_of_any_length_and_kind(local: MakeBench) -> None:
     bench = local()
     for name in ("ä/../" * 100, "../../x", "a" * 1000):
         outcome = bench.outcome(toy("Write", {"text": name}, name=name))
-        assert isinstance(outcome, Output)
+        assert isinstance(outcome, WorkOutput)
         assert bench.log is not None
         assert Path(bench.log).resolve().parent.name == "logs"

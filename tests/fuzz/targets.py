@@ -296,9 +296,9 @@ def _make_lock(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> None:
-    from qpipe.recipe import locking
+    from qpipe.recipe import lock_file
 
-    locking.read(str(folder / "r.yaml"))
+    lock_file.read(str(folder / "r.yaml"))
 
 
 def _plans(folder: Path) -> Any:

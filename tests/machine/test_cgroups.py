@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.machine import cores, memory
+from qpipe.machine import capacity
 from qpipe.machine.cgroups import cpu_quota, memory_limit
 from tests.cgroups import memory_group, quota_group
 from tests.machine.trees import HYBRID, V1_CPU, V1_MEMORY, V2, tree
@@ -85,7 +85,7 @@ def test_version_1_without_limits(tmp_path: Path) -> None:
     mounts = [line.format(top="/") for line in (V1_MEMORY, V1_CPU)]
     root = tree(tmp_path, cgroup=V1_LINES.format(group="/"), mounts=mounts, limits=v1())
     assert cpu_quota(root) is None
-    assert memory.usable(root) == memory.host()
+    assert capacity.usable_memory(root) == capacity.host_memory()
 
 
 def test_a_group_outside_of_what_is_mounted(tmp_path: Path) -> None:
@@ -96,8 +96,8 @@ def test_a_group_outside_of_what_is_mounted(tmp_path: Path) -> None:
 
 def test_a_system_without_proc(tmp_path: Path) -> None:
     assert (cpu_quota(tmp_path), memory_limit(tmp_path)) == (None, None)
-    assert cores.usable(tmp_path) == len(os.sched_getaffinity(0))
-    assert memory.usable(tmp_path) == memory.host()
+    assert capacity.usable_cores(tmp_path) == len(os.sched_getaffinity(0))
+    assert capacity.usable_memory(tmp_path) == capacity.host_memory()
 
 
 @pytest.mark.parametrize(
@@ -110,21 +110,19 @@ def test_cores_by_quota_and_affinity(
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(affinity)))
     root = tree(tmp_path, cgroup="0::/", mounts=[V2], limits={"cpu.max": quota})
-    assert cores.usable(root) == usable
+    assert capacity.usable_cores(root) == usable
 
 
 def test_memory_by_limit_and_host(tmp_path: Path) -> None:
     root = tree(tmp_path, cgroup="0::/", mounts=[V2], limits={"memory.max": str(1 << 50)})
-    assert memory.usable(root) == memory.host()
+    assert capacity.usable_memory(root) == capacity.host_memory()
     (root / "sys/fs/cgroup/memory.max").write_text("1000000")
-    assert memory.usable(root) == 1000000
+    assert capacity.usable_memory(root) == 1000000
 
 
 def asked_within(put: Callable[[int], None]) -> list[int]:
     """What a process that is put into a real group may use: cores, bytes of memory."""
-    code = (
-        "input(); from qpipe.machine import cores, memory; print(cores.usable(), memory.usable())"
-    )
+    code = "input(); from qpipe.machine.capacity import *; print(usable_cores(), usable_memory())"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -145,6 +143,6 @@ def test_a_real_group_with_a_limit() -> None:
 
 def test_a_real_affinity() -> None:
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])\n"
-    code += "from qpipe.machine import cores; print(cores.usable())"
+    code += "from qpipe.machine import capacity; print(capacity.usable_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["1"]

@@ -11,8 +11,8 @@ from qpipe.core.key import Json
 from qpipe.engines.convert import Convert, ConvertParams
 from qpipe.errors import RecipeError
 from qpipe.recipe.draft import StageDraft
-from qpipe.recipe.drafting import draft
-from qpipe.sources.download import Download, Given
+from qpipe.recipe.draft_builder import draft
+from qpipe.sources.download import Download, DownloadSettings
 from qpipe.stages import base
 from qpipe.stages.registry import find
 from tests.recipe.jobs import job, pipeline
@@ -30,7 +30,7 @@ def measured(model: str, **params: Json) -> StageDraft:
 def test_what_a_stage_makes_is_known_before_it_runs() -> None:
     assert Convert.makes(ConvertParams()) == base.GGUF
     made = {
-        source: Download.makes(Given(source=source))
+        source: Download.makes(DownloadSettings(source=source))
         for source in ("models/a.gguf", "hf:a/b/c.gguf", "a/b", "models/a", "builtin:tinystories")
     }
     assert list(made.values()) == [base.GGUF] * 2 + [base.CHECKPOINT] * 3

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from qpipe.core.graph import Node, Runtime
-from qpipe.core.plan import PlannedJob
+from qpipe.core.graph import Node, PlannedJob, Runtime
 from qpipe.errors import RecipeError
 from qpipe.gguf.bits_estimate import bits
 from qpipe.gguf.mixture import TypeRequest
 from qpipe.recipe.draft import ChainRoles
-from qpipe.recipe.drafting import draft
-from qpipe.recipe.levels import Level, wired
+from qpipe.recipe.draft_builder import draft
+from qpipe.recipe.planner import ChainedMeasurement, chain_levels
 from tests.recipe.jobs import MODEL, TEXT, job
 
 
@@ -29,7 +28,7 @@ FRONTIER = Node("kld_frontier", "frontier", 1, {}, {}, {}, Runtime(entry="x:z"))
 
 def _sweep(
     sizes: Mapping[str, float], **params: Any
-) -> tuple[dict[str, Node], list[PlannedJob], list[Level]]:
+) -> tuple[dict[str, Node], list[PlannedJob], list[ChainedMeasurement]]:
     text = _node("text", "download", {})
     nodes, jobs, levels = {text.id: text}, [], []
     for name, size in sizes.items():
@@ -48,13 +47,13 @@ def _sweep(
         jobs.append(
             PlannedJob(name, [], {"quantize": model.id, "kld": kld.id, "after": after.id}, None)
         )
-        levels.append(Level(size, kld, FRONTIER, ROLES))
+        levels.append(ChainedMeasurement(size, kld, FRONTIER, ROLES))
     return nodes, jobs, levels
 
 
 def test_each_level_is_given_those_that_are_smaller() -> None:
     nodes, jobs, levels = _sweep({"Q8_0": 8.5, "Q4_0": 4.6, "Q5_1": 6.0})
-    made, planned = wired(nodes, jobs, levels)
+    made, planned = chain_levels(nodes, jobs, levels)
     graph = {node.id: node for node in made}
     of = {job.label: {stage: graph[node] for stage, node in job.nodes.items()} for job in planned}
     assert of["Q4_0"]["kld"] == levels[1].measurement, "the smallest is what it is alone"
@@ -76,22 +75,22 @@ def test_each_level_is_given_those_that_are_smaller() -> None:
 
 
 def test_the_order_of_the_jobs_makes_no_difference() -> None:
-    one, _ = wired(*_sweep({"Q8_0": 8.5, "Q4_0": 4.6, "Q5_1": 6.0}))
-    other, _ = wired(*_sweep({"Q5_1": 6.0, "Q8_0": 8.5, "Q4_0": 4.6}))
+    one, _ = chain_levels(*_sweep({"Q8_0": 8.5, "Q4_0": 4.6, "Q5_1": 6.0}))
+    other, _ = chain_levels(*_sweep({"Q5_1": 6.0, "Q8_0": 8.5, "Q4_0": 4.6}))
     assert {node.id for node in one} == {node.id for node in other}
 
 
 def test_what_is_measured_otherwise_is_no_rival() -> None:
     small, large = _sweep({"Q4_0": 4.6}, chunks=1), _sweep({"Q8_0": 8.5}, chunks=2)
     nodes, jobs = small[0] | large[0], [*small[1], *large[1]]
-    made, planned = wired(nodes, jobs, [*small[2], *large[2]])
+    made, planned = chain_levels(nodes, jobs, [*small[2], *large[2]])
     assert {node.id for node in made} == nodes.keys()
     assert planned == jobs
 
 
 def test_one_model_of_two_jobs_is_one_level() -> None:
     nodes, jobs, levels = _sweep({"Q4_0": 4.6})
-    made, _ = wired(nodes, [*jobs, *jobs], [*levels, *levels])
+    made, _ = chain_levels(nodes, [*jobs, *jobs], [*levels, *levels])
     assert [node.id for node in made] == list(nodes)
 
 
@@ -144,7 +143,7 @@ def test_a_draft_says_how_large_a_level_is(quantize: dict[str, Any], expected: f
 def test_what_others_wait_for_is_given_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reference, and levels in a chain; levels that may run side by side leave each other
     some."""
-    monkeypatch.setattr("qpipe.machine.cores.usable", lambda: 8)
+    monkeypatch.setattr("qpipe.machine.capacity.usable_cores", lambda: 8)
     recipe = _recipe("kld", method="gguf", type="Q4_K_M")
 
     def cpus(own: dict[str, Any]) -> dict[str, int]:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from qpipe.errors import RecipeError, StageError
 from qpipe.recipe.load import drive
 from qpipe.recipe.load.compose import Composer
-from qpipe.recipe.load.repository import Loader
+from qpipe.recipe.load.repository import RecipeLoader
 from qpipe.recipe.load.sweep import register
 from qpipe.recipe.request import InvalidJob, Job, Request, shipped_recipes
 from tests.recipe.composing import batches, composed, single, sweep, write
@@ -161,15 +161,15 @@ def test_a_sweep_over_values_is_composed_by_hydra_once(
     recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Sequence[str]] = []
-    original = Loader.load_configuration
+    original = RecipeLoader.load_configuration
 
     def counted(
-        self: Loader, name: str | None, overrides: list[str], *rest: Any, **more: Any
+        self: RecipeLoader, name: str | None, overrides: list[str], *rest: Any, **more: Any
     ) -> Any:
         calls.append(overrides)
         return original(self, name, overrides, *rest, **more)
 
-    monkeypatch.setattr(Loader, "load_configuration", counted)
+    monkeypatch.setattr(RecipeLoader, "load_configuration", counted)
     jobs = sweep(recipe, "evaluate.chunks=range(0,300)", "model.source=/x")
     assert [job.config["evaluate"]["chunks"] for job in jobs] == list(range(300))
     assert calls == [[]]

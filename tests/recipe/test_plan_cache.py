@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import qpipe
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.recipe import plan_cache
 from qpipe.recipe.load import drive, remember_batch
 from qpipe.recipe.request import InvalidJob, Job, Request
@@ -238,7 +238,7 @@ def test_a_full_or_read_only_disk_is_no_error(plans: Path, monkeypatch: pytest.M
         def refuse(*args: Any, code: int = code, **more: Any) -> None:
             raise OSError(code, os.strerror(code))
 
-        monkeypatch.setattr(lock, "write_atomic", refuse)
+        monkeypatch.setattr(file_lock, "write_atomic", refuse)
         assert not kept(plans, REQUEST)
     plans.write_text("a file where the folder should be")
     monkeypatch.undo()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import RecipeError
-from qpipe.recipe.labels import labels
+from qpipe.recipe.overrides import labels
 from qpipe.recipe.request import find_recipe, recipe_names, shipped_recipes
 
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core.events import Emit
-from qpipe.core.executor import Job, Output
-from qpipe.core.graph import Graph, Node, Runtime
+from qpipe.core.executor import WorkItem, WorkOutput
+from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Runtime
 from qpipe.core.key import Json
 from qpipe.core.manifest import Usage, scan
-from qpipe.core.plan import Plan, PlannedJob
 from qpipe.core.runner import RunResult, run
-from qpipe.core.store import Store
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError, StageError
 from qpipe.report.rows import comparison
 from qpipe.results import record
@@ -104,7 +103,7 @@ def carry_out(
     planned: Plan, root: Path, *, emit: Emit = lambda event: None, keep_going: bool = True
 ) -> RunResult:
     """Run a plan in a store at ``root``."""
-    store = Store(root)
+    store = ArtifactStore(root)
     executor = InstantExecutor(work=_work, room=1)
     try:
         return run(planned.graph, store=store, executor=executor, emit=emit, keep_going=keep_going)
@@ -112,7 +111,7 @@ def carry_out(
         store.close()
 
 
-def _work(done: Job) -> Output | QpipeError:
+def _work(done: WorkItem) -> WorkOutput | QpipeError:
     params = done.node.params
     if params["fails"]:
         return StageError(f"{done.node.name}: {params['fails']}")
@@ -120,7 +119,7 @@ def _work(done: Job) -> Output | QpipeError:
     (done.out / name).write_text(str(params["content"]))
     facts = params["facts"]
     assert isinstance(facts, Mapping)
-    return Output(scan(done.out), facts, usage=Usage(seconds=2.0), machine=MACHINE)
+    return WorkOutput(scan(done.out), facts, usage=Usage(seconds=2.0), machine=MACHINE)
 
 
 def demo() -> Plan:

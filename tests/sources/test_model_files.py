@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from qpipe.errors import SourceError
-from qpipe.sources.model_files import passed_over, wanted
+from qpipe.sources.model_files import passed_over, selected_files
 
 ALONG = ("config.json", "tokenizer.json")
 ONE, TWO = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
@@ -17,7 +17,7 @@ INDEX = "model.safetensors.index.json"
 
 def choose(*names: str, index: Mapping[str, str] | None = None) -> list[str]:
     given = [*names, *([INDEX] if index else [])]
-    return wanted("LABEL", given, lambda name: json.dumps({"weight_map": index}).encode())
+    return selected_files("LABEL", given, lambda name: json.dumps({"weight_map": index}).encode())
 
 
 def test_other_layouts_and_adapters_are_left() -> None:
@@ -90,4 +90,4 @@ def test_a_broken_index_is_left_to_whoever_reads_it() -> None:
         def read(name: str) -> bytes:
             return given  # noqa: B023  called at once
 
-        assert wanted("LABEL", names, read) == sorted(names)
+        assert selected_files("LABEL", names, read) == sorted(names)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import SourceError
-from qpipe.sources.download import Download, Pinned
+from qpipe.sources.download import Download, DownloadParams
 from qpipe.sources.pinning import HubSource, Pinner, parse_hub
 from qpipe.stages.base import Work
 
@@ -213,7 +213,7 @@ def test_a_look_before_a_run_leaves_no_trace_on_the_source(
     before = (checkpoint / "model.safetensors").stat()
     out = tmp_path / "out"
     out.mkdir()
-    params = Pinned(kind="local")
+    params = DownloadParams(kind="local")
     Download().run(params, Work({}, out, 1, lambda *at: None, where, passing=True))
     assert (out / "model.safetensors").read_bytes() == b"weights"
     assert (checkpoint / "model.safetensors").stat().st_ctime_ns == before.st_ctime_ns

@@ -16,7 +16,7 @@ from qpipe.stages.registry import all_stages
 def models() -> Iterator[type[BaseModel]]:
     for stages in all_stages().values():
         for stage in stages:
-            yield from {stage.Params, stage.given()}
+            yield from {stage.Params, stage.recipe_params()}
     for value in vars(schema).values():
         if isinstance(value, type) and issubclass(value, BaseModel):
             yield value
@@ -48,7 +48,7 @@ def test_a_default_of_null_is_explained() -> None:
     pinned = ("tree", "form", "repo", "commit")
     blocks = ("quantize", "evaluate", "calibration")
     assert unexplained <= {
-        *(f"qpipe.sources.download.Pinned.{name}" for name in pinned),
+        *(f"qpipe.sources.download.DownloadParams.{name}" for name in pinned),
         *(f"qpipe.recipe.schema.Recipe.{name}" for name in blocks),
         "qpipe.recipe.schema.StageSpec.with_",
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qpipe.core.graph import Node, Runtime
-from qpipe.session.requirements import lacks
+from qpipe.session.refusals import lacks
 from tests.cli import Answer, qpipe
 
 ROOT = Path(__file__).parents[2]

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qpipe.commands.checks.check import Check
-from qpipe.core import lock
-from qpipe.machine import cores, disks, gpus, identity, memory
-from qpipe.machine.links import link
+from qpipe.core import file_lock
+from qpipe.machine import capacity, filesystem, gpus, identity
+from qpipe.machine.filesystem import link
 from qpipe.report import numbers
 
 _SUPPORTED = ((3, 10), (3, 13))
@@ -24,18 +24,21 @@ def checks(store: Path) -> list[Check]:
 
 def _python() -> Check:
     version = tuple(int(part) for part in platform.python_version_tuple()[:2])
-    found = f"{platform.python_version()} ({platform.python_implementation()})"
+    version_text = f"{platform.python_version()} ({platform.python_implementation()})"
     if _SUPPORTED[0] <= version <= _SUPPORTED[1]:
-        return Check("python", "ok", found)
+        return Check("python", "ok", version_text)
     first, last = (".".join(map(str, v)) for v in _SUPPORTED)
     return Check(
-        "python", "broken", found, f"make a virtual environment with Python {first} to {last}"
+        "python",
+        "broken",
+        version_text,
+        f"make a virtual environment with Python {first} to {last}",
     )
 
 
 def _processor() -> Check:
     about = identity.describe()
-    usable, there = cores.usable(), about["cores"]
+    usable, there = capacity.usable_cores(), about["cores"]
     of = "" if usable == there else f" of {there}"
     return Check(
         "processor",
@@ -46,7 +49,7 @@ def _processor() -> Check:
 
 
 def _memory() -> Check:
-    usable, there = memory.usable(), memory.host()
+    usable, there = capacity.usable_memory(), capacity.host_memory()
     of = "" if usable == there else f" of {numbers.size(there)}"
     return Check("memory", "ok", f"{numbers.size(usable)}{of} usable")
 
@@ -60,8 +63,8 @@ def _accelerators() -> Check:
 
 
 def _store(store: Path) -> Sequence[Check]:
-    folder = disks.existing(store)
-    free = numbers.size(disks.free(store))
+    folder = filesystem.existing(store)
+    free = numbers.size(filesystem.free_bytes(store))
     missing = "" if folder == store else " (not made yet)"
     space = Check("store", "ok", f"{store}{missing}, {free} free")
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -92,8 +95,8 @@ def _file_system(folder: Path) -> Check:
 def _locking(path: Path) -> str | None:
     """The reason why locks on a file cannot be relied on, or None."""
     try:
-        with lock.held(path):
-            second = lock.acquire(path, wait=False)
+        with file_lock.held(path):
+            second = file_lock.acquire(path, wait=False)
     except OSError as error:
         return f"files cannot be locked: {error.strerror}"
     if second is None:

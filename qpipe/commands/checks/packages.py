@@ -43,22 +43,22 @@ def _own() -> list[Check]:
                 "pip install -e . -c constraints.txt (in its folder)",
             )
         ]
-    wanted = [Requirement(text) for text in own.requires or ()]
+    requirements = [Requirement(text) for text in own.requires or ()]
     names = [e for e in own.metadata.get_all("Provides-Extra") or () if e not in _NO_EXTRAS]
     return [
         Check(_SELF, "ok", __version__),
-        *(_dependency(requirement) for requirement in _of(wanted, "")),
-        *(_extra(extra, wanted, extras.command(extra)) for extra in names),
+        *(_dependency(requirement) for requirement in _of(requirements, "")),
+        *(_extra(extra, requirements, extras.command(extra)) for extra in names),
     ]
 
 
-def _of(wanted: list[Requirement], extra: str) -> list[Requirement]:
+def _of(requirements: list[Requirement], extra: str) -> list[Requirement]:
     """Requirements that apply here, of an extra or (with none) of the base.
 
     Other extras of qpipe that an extra names are replaced by what they require.
     """
-    found: list[Requirement] = []
-    for requirement in wanted:
+    applicable: list[Requirement] = []
+    for requirement in requirements:
         marker = requirement.marker
         applies = marker is None or marker.evaluate({"extra": extra})
         in_base = marker is None or marker.evaluate({"extra": ""})
@@ -66,19 +66,19 @@ def _of(wanted: list[Requirement], extra: str) -> list[Requirement]:
             continue
         if requirement.name == _SELF:
             for other in sorted(requirement.extras):
-                found += _of(wanted, other)
+                applicable += _of(requirements, other)
         else:
-            found.append(requirement)
-    return found
+            applicable.append(requirement)
+    return applicable
 
 
 def _problem(requirement: Requirement) -> str | None:
     """The reason why the installed version does not do, or None."""
-    found = installed(requirement.name)
-    if found == "missing":
+    version = installed(requirement.name)
+    if version == "missing":
         return f"{requirement.name} is not installed"
-    if not requirement.specifier.contains(found, prereleases=True):
-        return f"{requirement.name} {found} is not {requirement.specifier}"
+    if not requirement.specifier.contains(version, prereleases=True):
+        return f"{requirement.name} {version} is not {requirement.specifier}"
     return None
 
 
@@ -90,8 +90,8 @@ def _dependency(requirement: Requirement) -> Check:
     return Check(requirement.name, "broken", problem, fix)
 
 
-def _extra(extra: str, wanted: list[Requirement], command: str) -> Check:
-    requirements = _of(wanted, extra)
+def _extra(extra: str, declared: list[Requirement], command: str) -> Check:
+    requirements = _of(declared, extra)
     problems = [problem for problem in map(_problem, requirements) if problem]
     if not problems:
         versions = ", ".join(f"{r.name} {installed(r.name)}" for r in requirements)

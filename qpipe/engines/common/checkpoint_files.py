@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
-from qpipe.machine.links import link
+from qpipe.machine.filesystem import link
 
 # The module of the output matrix, in all architectures whose output matrix can be quantized.
 OUTPUT = "lm_head"

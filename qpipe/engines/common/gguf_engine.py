@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from qpipe import __version__
+from qpipe.core.digests import Stamp, stamp
 from qpipe.core.key import Json
-from qpipe.core.stamp import Stamp, stamp
 from qpipe.engines.common.module_rules import pairs
 from qpipe.results.facts import of_model
 from qpipe.results.model import ModelFacts

@@ -14,7 +14,7 @@ import torch
 from auto_gptq import AutoGPTQForCausalLM, BaseQuantizeConfig
 
 if TYPE_CHECKING:
-    from qpipe.environments.child_runtime import Job
+    from qpipe.environments.child_runtime import ScriptWork
 
 # What AutoGPTQ 0.7.1 says of where a checkpoint lay, not of how it was made.
 _PLACES = ("model_name_or_path", "model_file_base_name")
@@ -25,7 +25,7 @@ _LAYER = re.compile(r"Start quantizing layer (\d+)/(\d+)")
 class _Layers(logging.Handler):
     """Turns what AutoGPTQ logs of its progress into ours."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ScriptWork) -> None:
         super().__init__()
         self.job = job
 
@@ -35,7 +35,7 @@ class _Layers(logging.Handler):
             self.job.progress(int(match[1]) - 1, int(match[2]), "layers")
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: ScriptWork) -> dict[str, Any]:
     """Quantize ``inputs["model"]`` into ``out``.
 
     Params: those of BaseQuantizeConfig under ``config``, ``samples`` (lists of token ids),
@@ -66,7 +66,7 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def _load(job: Job) -> Any:
+def _load(job: ScriptWork) -> Any:
     try:
         return AutoGPTQForCausalLM.from_pretrained(
             str(job.inputs["model"]),

@@ -17,10 +17,10 @@ from awq import AutoAWQForCausalLM
 from awq.quantize.quantizer import AwqQuantizer
 
 if TYPE_CHECKING:
-    from qpipe.environments.child_runtime import Job
+    from qpipe.environments.child_runtime import ScriptWork
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: ScriptWork) -> dict[str, Any]:
     """Quantize ``inputs["model"]`` into ``out``.
 
     Params: ``bits``, ``group_size``, ``version``, ``skip`` (names of modules within a layer),
@@ -77,7 +77,7 @@ def run(job: Job) -> dict[str, Any]:
     return {"tokens": shape[0] * shape[1], "config": model.quant_config.to_transformers_dict()}
 
 
-def _load(job: Job) -> Any:
+def _load(job: ScriptWork) -> Any:
     try:
         return AutoAWQForCausalLM.from_pretrained(
             str(job.inputs["model"]),

@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import save_file
 
 if TYPE_CHECKING:
-    from qpipe.environments.child_runtime import Job
+    from qpipe.environments.child_runtime import ScriptWork
 
 _STATE = "job_new.json"
 _MEASUREMENT = "measurement.json"
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: ScriptWork) -> dict[str, Any]:
     """Measure ``inputs["model"]``, or quantize it.
 
     Params: ``do`` (measure or quantize), ``bits``, ``head_bits``, ``samples`` (lists of token ids).
@@ -61,7 +61,7 @@ def run(job: Job) -> dict[str, Any]:
     return {"tokens": rows.numel()}
 
 
-def _arguments(job: Job, working: Path) -> list[str]:
+def _arguments(job: ScriptWork, working: Path) -> list[str]:
     arguments = ["-i", str(job.inputs["model"]), "-o", str(working)]
     if job.params["do"] == "measure":
         return [*arguments, "-om", str(job.out / _MEASUREMENT)]
@@ -72,7 +72,7 @@ def _arguments(job: Job, working: Path) -> list[str]:
     return arguments
 
 
-def _move(job: Job, working: Path) -> None:
+def _move(job: ScriptWork, working: Path) -> None:
     """Let an unfinished attempt go on where input and output are this time."""
     file = working / _STATE
     if not file.is_file():

@@ -18,7 +18,7 @@ from qpipe.core.key import Json
 from qpipe.errors import CheckpointError, EngineMissingError, OutOfMemoryError
 from qpipe.evaluators.common.parameters import KvParams
 from qpipe.machine import gpus
-from qpipe.machine.memory import usable
+from qpipe.machine.capacity import usable_memory
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
 from qpipe.stages.evaluator import Evaluator, only_file
 from qpipe.support import extras, strict_json
@@ -177,7 +177,7 @@ class LogitsEvaluator(Evaluator):
 
 def require_memory(needed: int, *, name: str) -> None:
     """Raise OutOfMemoryError, with the numbers, if so many bytes can never be there."""
-    available = usable()
+    available = usable_memory()
     if needed > available:
         raise OutOfMemoryError(
             f"{name} needs about {needed / 1e9:.1f} GB of memory, and this machine has "

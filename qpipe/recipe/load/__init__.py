@@ -16,14 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 
 from qpipe.recipe import plan_cache
 from qpipe.recipe.load.compose import Composer
-from qpipe.recipe.load.sweep import Handler, register, sweep
+from qpipe.recipe.load.sweep import JobsHandler, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
 from qpipe.stages.plugins import source_files
 
-__all__ = ["Handler", "drive", "remember_batch"]
+__all__ = ["JobsHandler", "drive", "remember_batch"]
 
 
-def drive(request: Request, handle: Handler, *, folder: Path | None = None) -> None:
+def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) -> None:
     """Compose what is asked for and hand it on, in one batch unless a sweeper wants several.
 
     ``folder`` takes what a sweeper plugin writes (None: nothing of it is kept). With Hydra's flags

@@ -31,7 +31,7 @@ from qpipe.recipe import messages
 from qpipe.recipe.bounds import check_expansion
 from qpipe.recipe.load.base import Base, ask, plain, with_scalars
 from qpipe.recipe.load.errors import our_errors
-from qpipe.recipe.load.repository import Loader
+from qpipe.recipe.load.repository import RecipeLoader
 from qpipe.recipe.origins import Origins, shown
 from qpipe.recipe.references import from_environment, references, resolve
 from qpipe.recipe.request import InvalidJob, Job, shipped_recipes
@@ -55,14 +55,14 @@ class Composer:
             schema = search_path.get_path().pop()
             search_path.append("qpipe", f"file://{shipped_recipes()}")
             search_path.get_path().append(schema)
-        self.loader = Loader(search_path)
+        self.loader = RecipeLoader(search_path)
         self._parser = OverridesParser.create(config_loader=self.loader)
         self.hydra = tuple(o for o in overrides if self.parse(o).is_hydra_override())
         self.task = tuple(o for o in overrides if o not in self.hydra)
         for text in self.hydra:
             if self.parse(text).is_sweep_override():
                 raise RecipeError(f"the override {text!r}: Hydra's own fields cannot be swept")
-        with our_errors(file, asked=overrides):
+        with our_errors(file, overrides=overrides):
             self._repository = self.loader.open(file.stem, self.hydra)
 
     def parse(self, text: str) -> Override:
@@ -141,14 +141,14 @@ class Composer:
         """
         numbered = enumerate(zip(jobs, names, strict=True), first)
         compose = self._job if len(jobs) == 1 else self._tried
-        made = [compose(number, name, overrides) for number, (overrides, name) in numbered]
+        composed = [compose(number, name, overrides) for number, (overrides, name) in numbered]
         if not whole:
-            return made
+            return composed
         texts = dict.fromkeys(text for job in jobs for text in job)
         witnesses = self.loader.trail.witnesses([*self.hydra, *texts])
         return [
             dataclasses.replace(job, witnesses=witnesses) if isinstance(job, Job) else job
-            for job in made
+            for job in composed
         ]
 
     def _tried(self, number: int, label: str, overrides: Sequence[str]) -> Job | InvalidJob:
@@ -162,23 +162,23 @@ class Composer:
         base = self._base(self._groups_of(parsed))
         values = [override for override in parsed if self._is_value(override)]
 
-        raw, found = with_scalars(base.raw, values), base.references
+        raw, links = with_scalars(base.raw, values), base.references
         if raw is None:
             raw = plain(self.changed(base, values))
             check_expansion(raw, shown(str(self.file)))
-            found = references(raw)
-        whole = functools.cache(lambda: self._whole(number, parsed, ask_hydra=found.ask_hydra))
+            links = references(raw)
+        whole = functools.cache(lambda: self._whole(number, parsed, ask_hydra=links.ask_hydra))
         origins = Origins(str(self.file), base.layers, tuple(str(o.input_line) for o in values))
         return Job(
             number=number,
             label=label,
             overrides=tuple(overrides),
             config=resolve(raw, lambda path: ask(whole(), path, raw, origins)),
-            aliases=found.aliases,
-            used=found.used,
+            aliases=links.aliases,
+            used=links.used,
             origins=origins,
             witnesses=None,
-            environment=from_environment(raw) if "oc.env" in found.resolvers else {},
+            environment=from_environment(raw) if "oc.env" in links.resolvers else {},
         )
 
     def _is_value(self, override: Override) -> bool:
@@ -213,7 +213,7 @@ class Composer:
         if key not in self._bases:
             overrides = [*self.hydra, *groups]
             with our_errors(
-                self.file, asked=overrides, options=self._options, groups=self._group_names
+                self.file, overrides=overrides, options=self._options, groups=self._group_names
             ):
                 config = self.loader.load_configuration(
                     self.file.stem, overrides, mode, validate_sweep_overrides=False
@@ -258,6 +258,6 @@ class Composer:
             return messages.exists_already(text, field)
         reason = messages.condensed(str(error.__cause__ or error))
         if absent := re.match(r"Key '(.*)' is not in struct", reason):
-            known = OmegaConf.select(config, field)
-            return messages.unknown_key(text, field, absent[1], known=[str(key) for key in known])
+            fields = OmegaConf.select(config, field)
+            return messages.unknown_key(text, field, absent[1], fields=[str(key) for key in fields])
         return f"the override {text!r} cannot be applied: {reason}"

@@ -21,11 +21,11 @@ from qpipe.recipe.origins import shown
 def our_errors(
     file: Path,
     *,
-    asked: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     options: Callable[[str], Sequence[str]] = lambda group: (),
     groups: Callable[[], Sequence[str]] = lambda: (),
 ) -> Iterator[None]:
-    """For a block that has Hydra at work on the recipe ``file`` with the overrides ``asked``.
+    """For a block that has Hydra at work on the recipe ``file`` with the overrides ``overrides``.
 
     ``options`` lists what a config group holds, ``groups`` the config groups that there are.
     """
@@ -40,7 +40,7 @@ def our_errors(
     except OverrideParseException as error:
         raise RecipeError(messages.bad_syntax(error.override, str(error))) from error
     except MissingConfigException as error:
-        raise RecipeError(_missing_file(error, file, asked, options)) from error
+        raise RecipeError(_missing_file(error, file, overrides, options)) from error
     except (HydraException, OmegaConfBaseException) as error:
         # Hydra often leaves the reason to the error that it was raised from.
         reason = messages.condensed(str(error)) or messages.condensed(str(error.__cause__))
@@ -66,12 +66,12 @@ def _bad_yaml(error: yaml.MarkedYAMLError) -> str:
 def _missing_file(
     error: MissingConfigException,
     file: Path,
-    asked: Sequence[str],
+    texts: Sequence[str],
     options: Callable[[str], Sequence[str]],
 ) -> str:
     missing = str(error.missing_cfg_file)
     group, _, option = missing.rpartition("/")
-    overrides = [text for text in asked if group and group in text and option in text]
+    overrides = [text for text in texts if group and group in text and option in text]
     parent = re.match(r"In '([^']*)'", str(error))
     where = shown(str(file))
     if overrides:

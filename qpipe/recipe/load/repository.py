@@ -57,16 +57,16 @@ class Repository(CachingConfigRepository):
             self.trail.file(_yaml(config_path), self._roots())
             self._check_size(config_path)
         try:
-            found = super().load_config(config_path)
+            result = super().load_config(config_path)
         except (OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
             paths = [str(root / _yaml(config_path)) for root in self._roots()]
             path = next((path for path in paths if Path(path).is_file()), config_path)
             field = str(getattr(error, "full_key", None) or "")
             where = Origins(path, [Layer(path)]).origin(field) if field else shown(path)
             raise RecipeError(f"{where}: {messages.condensed(str(error))}") from error
-        if found is not None:
-            self._check_targets(found, config_path)
-        return found
+        if result is not None:
+            self._check_targets(result, config_path)
+        return result
 
     def _check_size(self, config_path: str) -> None:
         files = (root / _yaml(config_path) for root in self._roots())
@@ -74,12 +74,12 @@ class Repository(CachingConfigRepository):
         if file is not None:
             check_file(file)
 
-    def _check_targets(self, found: ConfigResult, config_path: str) -> None:
-        named = targets(OmegaConf.to_container(found.config, resolve=False))
-        if not is_users(found.provider):
+    def _check_targets(self, result: ConfigResult, config_path: str) -> None:
+        named = targets(OmegaConf.to_container(result.config, resolve=False))
+        if not is_users(result.provider):
             self.trusted.update(named)
         elif named:
-            path = _file_of(found, config_path)
+            path = _file_of(result, config_path)
             raise RecipeError(messages.holds_target(line_of(path, "_target_")))
 
     def group_exists(self, config_path: str) -> bool:
@@ -104,11 +104,11 @@ def _yaml(config_path: str) -> str:
     return ConfigSource._normalize_file_name(config_path)
 
 
-def _file_of(found: ConfigResult, config_path: str) -> str:
-    return str(Path(found.path.removeprefix("file://")) / _yaml(config_path))
+def _file_of(result: ConfigResult, config_path: str) -> str:
+    return str(Path(result.path.removeprefix("file://")) / _yaml(config_path))
 
 
-class Loader(ConfigLoaderImpl):
+class RecipeLoader(ConfigLoaderImpl):
     """Hydra's loader. ``layers`` are the recipe files of the latest composition; ``trusted`` are
     the classes that Hydra and its plugins, not recipes, name for themselves."""
 
@@ -137,10 +137,10 @@ class Loader(ConfigLoaderImpl):
         layers = []
         for default in defaults:
             assert default.config_path is not None
-            found = repo.load_config(default.config_path)
-            if found is not None and is_users(found.provider):
-                package = default.package or found.header["package"] or ""
+            result = repo.load_config(default.config_path)
+            if result is not None and is_users(result.provider):
+                package = default.package or result.header["package"] or ""
                 package = "" if package == "_global_" else package
-                layers.append(Layer(_file_of(found, default.config_path), package))
+                layers.append(Layer(_file_of(result, default.config_path), package))
         self.layers = tuple(layers)
         return super()._compose_config_from_defaults_list(defaults, repo)

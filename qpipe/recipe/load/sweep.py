@@ -32,14 +32,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
 from qpipe.recipe import messages
-from qpipe.recipe.labels import labels
 from qpipe.recipe.load.base import Base
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.errors import our_errors
+from qpipe.recipe.overrides import labels
 from qpipe.recipe.references import targets
 from qpipe.recipe.request import InvalidJob, Job
 
-Handler: TypeAlias = (
+JobsHandler: TypeAlias = (
     "Callable[[Sequence[Job | InvalidJob]], Sequence[float | Sequence[float] | None]]"
 )
 """Takes a batch of jobs; gives the objective of each (None: it has none), for sweepers."""
@@ -104,10 +104,10 @@ class QpipeSweeper(Sweeper):
         """Launch all jobs, in one batch unless ``max_batch_size`` says less."""
         assert self.launcher is not None
         params = [f"{name}={value}" for name, value in self.params.items()]
-        asked = self.parser.parse_overrides(arguments)
-        _refuse_two_sweeps_of_a_key(asked)
+        overrides = self.parser.parse_overrides(arguments)
+        _refuse_two_sweeps_of_a_key(overrides)
         choices: dict[str, list[str]] = {}
-        for override in [*self.parser.parse_overrides(params), *asked]:
+        for override in [*self.parser.parse_overrides(params), *overrides]:
             choices[override.get_key_element()] = _choices(override, self.max_jobs)
         if math.prod(map(len, choices.values())) > self.max_jobs:
             raise RecipeError(messages.too_many_jobs(self.max_jobs))
@@ -121,9 +121,9 @@ class QpipeSweeper(Sweeper):
 
 def _refuse_two_sweeps_of_a_key(overrides: Sequence[Override]) -> None:
     """The later would take the place of the earlier, and a dimension would be lost in silence."""
-    seen: dict[str, Override] = {}
+    by_key: dict[str, Override] = {}
     for override in overrides:
-        earlier = seen.setdefault(override.get_key_element(), override)
+        earlier = by_key.setdefault(override.get_key_element(), override)
         if earlier is not override and (
             earlier.is_sweep_override() or override.is_sweep_override()
         ):
@@ -142,8 +142,8 @@ def _choices(override: Override, most: int) -> list[str]:
             "or choose a sweeper that searches, such as hydra/sweeper=optuna"
         )
     if override.is_range_sweep():
-        asked = override.value()
-        if isinstance(asked, RangeSweep) and _length(asked) > most:
+        values_range = override.value()
+        if isinstance(values_range, RangeSweep) and _length(values_range) > most:
             raise RecipeError(messages.too_many_jobs(most))
     try:
         values = list(itertools.islice(override.sweep_string_iterator(), most + 1))
@@ -154,11 +154,11 @@ def _choices(override: Override, most: int) -> list[str]:
     return [f"{override.get_key_element()}={value}" for value in values]
 
 
-def _length(asked: RangeSweep) -> float:
+def _length(sweep_range: RangeSweep) -> float:
     """About how many values a range has: its own iterator may hold them all at once."""
-    assert asked.start is not None and asked.stop is not None
-    step = float(asked.step) or 1.0
-    return (float(asked.stop) - float(asked.start)) / step
+    assert sweep_range.start is not None and sweep_range.stop is not None
+    step = float(sweep_range.step) or 1.0
+    return (float(sweep_range.stop) - float(sweep_range.start)) / step
 
 
 @dataclass
@@ -194,7 +194,7 @@ def register() -> None:
 class _Batches:
     """Between a sweeper and the handler: composes each batch and returns its objectives."""
 
-    def __init__(self, composer: Composer, handle: Handler, *, whole: bool) -> None:
+    def __init__(self, composer: Composer, handle: JobsHandler, *, whole: bool) -> None:
         self.composer = composer
         self.handle = handle
         self.whole = whole
@@ -221,7 +221,7 @@ class _Batches:
         ]
 
 
-def sweep(composer: Composer, master: Base, handle: Handler, *, folder: Path | None) -> None:
+def sweep(composer: Composer, master: Base, handle: JobsHandler, *, folder: Path | None) -> None:
     """Have the recipe's sweeper launch the jobs of a request. See `drive`."""
     with tempfile.TemporaryDirectory() as nowhere:
         config = _sweep_config(composer, master, folder or Path(nowhere))

@@ -1,4 +1,4 @@
-"""Making an environment: from the lock, whole or not at all, once however many ask for it.
+"""Environments on disk: made from the lock, whole or not at all, once however many ask; removed.
 
 Every file is checked against the lock's hashes before it is installed, by uv if it is there, else
 by pip. What the index has as source only is built by the tools that the lock pins. The flock on the
@@ -13,19 +13,21 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.environments import shared_torch
-from qpipe.environments.environment import READY, SHARED, Environment
-from qpipe.environments.lockfile import TORCH
-from qpipe.errors import EngineMissingError
+from qpipe.environments.environment import READY, SHARED, Environment, root
+from qpipe.environments.requirements_lock import TORCH
+from qpipe.errors import EngineMissingError, UsageError
 from qpipe.machine import tools
-from qpipe.machine.folders import remove_tree
+from qpipe.machine.filesystem import listed, remove_tree
+
+_BLOCK = 512  # POSIX: the unit of st_blocks
 
 # pip's settings that hold for qpipe's own environment (the Makefile sets them) and not for this.
 _OURS = (
@@ -56,10 +58,10 @@ def install(
     ``python`` is the interpreter to make it with (None: this one). ``say`` takes what is being
     done, in words. Raises EngineMissingError if it cannot be made; then nothing is left of it.
     """
-    fd = lock.acquire(environment.lock_path, wait=False)
+    fd = file_lock.acquire(environment.lock_path, wait=False)
     if fd is None:
         say("another process is making it: waiting for that")
-        fd = lock.acquire(environment.lock_path)
+        fd = file_lock.acquire(environment.lock_path)
     assert fd is not None
     try:
         if environment.problem() is None:
@@ -90,9 +92,9 @@ class _Making:
         shared = self._torch(version)
         if built:
             self._install(lock_.requirements(only=built), "--no-build-isolation")
-        found = self._found()
-        record = {"lock": lock_.digest, "base": self.base, **shared, **found}
-        lock.write_atomic(self.environment.home / READY, json.dumps(record, indent=1).encode())
+        packages = self._packages()
+        record = {"lock": lock_.digest, "base": self.base, **shared, **packages}
+        file_lock.write_atomic(self.environment.home / READY, json.dumps(record, indent=1).encode())
         return record
 
     def _base_version(self) -> tuple[int, int]:
@@ -127,13 +129,13 @@ class _Making:
 
     def _torch(self, version: tuple[int, int]) -> Mapping[str, Any]:
         """Lend torch, or install it: what `Environment.ready` knows of it."""
-        wanted, here = self.environment.lock.torch, shared_torch.version()
-        if wanted is None:
+        pinned, here = self.environment.lock.torch, shared_torch.version()
+        if pinned is None:
             return {}
-        if here is None or shared_torch.public(here) != wanted or version != sys.version_info[:2]:
-            self.say(f"installing {TORCH} {wanted}, which is not here for that Python")
-            self._pip([f"{TORCH}=={wanted}"])
-            return {TORCH: wanted}
+        if here is None or shared_torch.public(here) != pinned or version != sys.version_info[:2]:
+            self.say(f"installing {TORCH} {pinned}, which is not here for that Python")
+            self._pip([f"{TORCH}=={pinned}"])
+            return {TORCH: pinned}
         self.say(f"sharing {TORCH} {here} with {shared_torch.lender()}")
         folder = self.environment.home / SHARED
         shared_torch.lend(folder, without=self.environment.lock.names - {TORCH})
@@ -150,23 +152,23 @@ class _Making:
             command = [python, "-I", "-m", "pip", *_QUIETLY]
         self._run([*command, *arguments])
 
-    def _found(self) -> Mapping[str, Any]:
+    def _packages(self) -> Mapping[str, Any]:
         """The Python version and the packages that the environment's own interpreter sees in it."""
-        found: dict[str, Any] = json.loads(
+        report: dict[str, Any] = json.loads(
             self._run([str(self.environment.python), "-I", "-c", _LIST])
         )
-        return found
+        return report
 
     def _run(self, command: Sequence[str]) -> str:
         """The output of a command. Raises EngineMissingError with its last words if it fails."""
-        kept = {name: value for name, value in os.environ.items() if name not in _OURS}
+        environ = {name: value for name, value in os.environ.items() if name not in _OURS}
         try:
             done = subprocess.run(
                 command,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                env={**kept, **self.environment.building},
+                env={**environ, **self.environment.building},
                 pass_fds=(self.fd,),
                 check=False,
             )
@@ -189,3 +191,50 @@ def _pip_here() -> bool:
         return False
     release = metadata.version("pip").split(".")
     return (int(release[0]), int(release[1])) >= (22, 3)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment on disk, whole or not. One that is not ``current`` is of an older lock, of
+    another platform, or of an engine that is no more."""
+
+    name: str
+    home: Path
+    current: bool
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that it takes on disk; what is shared through symbolic links belongs to others."""
+        return sum(
+            os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK  # noqa: PTH118  some 20,000
+            for folder, folders, files in os.walk(self.home)
+            for name in (*folders, *files)
+        )
+
+
+def installed(environments: Iterable[Environment]) -> list[Installed]:
+    """All of this user's; ``environments`` are those of the engines that there are."""
+    current = {environment.home for environment in environments}
+    return [
+        Installed(name, home, home in current)
+        for name in sorted(listed(root()))
+        for home in sorted((root() / name).glob("*-*"))
+        if home.is_dir()
+    ]
+
+
+def remove(environment: Installed) -> None:
+    """Take it away. Raises UsageError if it is being made or worked in."""
+    path = environment.home.with_name(environment.home.name + ".lock")
+    fd = file_lock.acquire(path, wait=False)
+    if fd is None:
+        raise UsageError(
+            f"{environment.name}: {environment.home} is in use by another process; wait until it "
+            "has ended, then give the same command again"
+        )
+    try:
+        (environment.home / READY).unlink(missing_ok=True)  # from here on it is a leftover
+        remove_tree(environment.home)
+        path.unlink()
+    finally:
+        os.close(fd)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from qpipe.core.plan import Plan
+from qpipe.core.graph import Plan
 from qpipe.errors import QpipeError, RecipeError
-from qpipe.recipe.drafting import draft
-from qpipe.recipe.planning import plan
+from qpipe.recipe.draft_builder import draft
+from qpipe.recipe.planner import plan
 from qpipe.sources.pinning import Pinner
 from tests.recipe.jobs import TEXT, job, pipeline
 

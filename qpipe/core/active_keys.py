@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.core.layout import StorePaths
 from qpipe.core.store_errors import FORBIDDEN, explain
 
@@ -62,8 +62,8 @@ class Use:
     def _open(self) -> int:
         """The note's descriptor, locked; -1 if the store cannot be written."""
         try:
-            self._gc_lock = lock.open_file(self._paths.gc_lock)
-            fd = lock.acquire(self._paths.active / lock.unique())
+            self._gc_lock = file_lock.open_file(self._paths.gc_lock)
+            fd = file_lock.acquire(self._paths.active / file_lock.unique())
         except OSError as error:
             self._close_gc_lock()
             if error.errno in FORBIDDEN:

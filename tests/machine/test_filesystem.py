@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qpipe.machine import links as module
-from qpipe.machine.links import link
+from qpipe.machine import filesystem as module
+from qpipe.machine.filesystem import link
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import subprocess
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.environments.environment import Environment
-from qpipe.environments.lockfile import TORCH, parse
+from qpipe.environments.requirements_lock import TORCH, parse
 from qpipe.errors import EngineMissingError
 from qpipe.machine import tools
 
@@ -34,16 +34,18 @@ def make(environment: Environment) -> int:
     first = f"3.{environment.pythons[0]}"
     done = subprocess.run(
         [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--upgrade",
-         "--no-header", "--no-annotate", "--python-version", first, str(environment.wanted)],
+         "--no-header", "--no-annotate", "--python-version", first, str(environment.requirements)],
         capture_output=True,
         text=True,
         check=False,
     )  # fmt: skip
     if done.returncode:
-        raise EngineMissingError(f"uv cannot lock {environment.wanted}: {done.stderr.strip()}")
+        raise EngineMissingError(
+            f"uv cannot lock {environment.requirements}: {done.stderr.strip()}"
+        )
     entries = [e for e in parse(done.stdout) if not e.name.startswith(_OF_A_BUILD)]
     text = _HEADER.format(name=environment.name)
     for entry in entries:
         text += f"{TORCH}=={entry.version}\n" if entry.name == TORCH else entry.text
-    lock.write_atomic(environment.lock_file, text.encode())
+    file_lock.write_atomic(environment.lock_file, text.encode())
     return len(entries)

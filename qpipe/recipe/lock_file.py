@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from qpipe.core import lock
+from qpipe.core import file_lock
 from qpipe.errors import RecipeError, quoted
 from qpipe.recipe.request import find_recipe, shipped_recipes
 from qpipe.support import strict_json
@@ -21,7 +21,7 @@ def recipe_folder(recipe: str) -> Path:
     return find_recipe(recipe).parent
 
 
-def lock_file(recipe: str) -> Path:
+def path_of(recipe: str) -> Path:
     """The path of a recipe's lock: beside it, or in the current folder for a shipped recipe."""
     file = find_recipe(recipe)
     shipped = file.is_relative_to(shipped_recipes())
@@ -31,7 +31,7 @@ def lock_file(recipe: str) -> Path:
 
 def read(recipe: str) -> Mapping[str, str]:
     """The locked commits by source label; empty without a lock file. Raises RecipeError."""
-    path = lock_file(recipe)
+    path = path_of(recipe)
     if not os.path.lexists(path):
         return {}
     try:
@@ -51,7 +51,9 @@ def read(recipe: str) -> Mapping[str, str]:
 
 def write(recipe: str, sources: Mapping[str, str]) -> Path:
     """Write the lock file of a recipe, keeping what it held of other sources."""
-    path = lock_file(recipe)
+    path = path_of(recipe)
     merged = dict(sorted({**read(recipe), **sources}.items()))
-    lock.write_atomic(path, json.dumps({"qpipe": 1, "sources": merged}, indent=1).encode() + b"\n")
+    file_lock.write_atomic(
+        path, json.dumps({"qpipe": 1, "sources": merged}, indent=1).encode() + b"\n"
+    )
     return path

@@ -1,8 +1,13 @@
-"""What sets the jobs of a sweep apart, in few words."""
+"""The overrides of a sweep's jobs: what sets each job apart, and which have no effect."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+
+from qpipe.recipe.request import Job
+
+# Blocks of the base that stages read which a recipe may do without.
+_BLOCKS = ("calibration",)
 
 
 def labels(jobs: Sequence[Sequence[str]], *, fixed: Collection[str], whole: bool) -> list[str]:
@@ -37,3 +42,30 @@ def _label(job: dict[str, str], short: dict[str, str]) -> str:
 def _split(text: str) -> tuple[str, str]:
     key, _, value = text.partition("=")
     return key, value
+
+
+def idle_notes(jobs: Sequence[Job], stages: Sequence[Collection[str]]) -> list[str]:
+    """A sentence for each override of a block that none of a command's jobs reads.
+
+    ``stages`` are the names of those of each valid job: what a sweep's other jobs read is read.
+    """
+    named = {name for names in stages for name in names}
+    idle = [
+        block for block in _BLOCKS if not any(_reads(job.aliases, block, named) for job in jobs)
+    ]
+    texts = dict.fromkeys(text for job in jobs for text in job.overrides)
+    return [
+        f"the override {text!r} has no effect: nothing here reads {block}"
+        for text in texts
+        for block in idle
+        if text.lstrip("+").partition("=")[0].partition(".")[0] == block
+    ]
+
+
+def _reads(aliases: Mapping[str, str], block: str, stages: Collection[str]) -> bool:
+    """True if one of the stages takes anything from the block."""
+    return any(
+        target.split(".")[0] == block and field.split(".")[1] in stages
+        for field, target in aliases.items()
+        if field.startswith("stages.")
+    )

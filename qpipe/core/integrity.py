@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from qpipe.core.digests import Digests
+from qpipe.core.digests import Digests, stamp
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import FileEntry, Manifest, misfit, moved_on
-from qpipe.core.stamp import stamp
 
 Tell: TypeAlias = Callable[[str], None]
 """Called with a sentence for the user."""
@@ -31,11 +30,11 @@ def changed(
         path = folder / entry.path
         if problem := misfit(folder, entry):
             return problem, None
-        if tell is not None and entry.size >= _LARGE and digests.known(stamp(path.stat())) is None:
+        if tell is not None and entry.size >= _LARGE and digests.lookup(stamp(path.stat())) is None:
             tell(f"{path} is read again ({entry.size >> 30} GiB): it was touched or copied")
-        found = digests.of(path)
-        if found != entry.sha256:
-            return _differs(entry, found), path.stat().st_ctime
+        sha256 = digests.of(path)
+        if sha256 != entry.sha256:
+            return _differs(entry, sha256), path.stat().st_ctime
     return None, None
 
 
@@ -51,9 +50,9 @@ def reread(folder: Path, manifest: Manifest, digests: Digests) -> str | None:
     """The fault that reading every byte of an artifact shows, or None. Raises OSError."""
     listed = {entry.path for entry in manifest.files}
     for entry in manifest.files:
-        found = digests.read(folder / entry.path)
-        if found != entry.sha256:
-            return _differs(entry, found)
+        sha256 = digests.read(folder / entry.path)
+        if sha256 != entry.sha256:
+            return _differs(entry, sha256)
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
         inner = path.is_dir() and not path.is_symlink()

@@ -10,11 +10,11 @@ from pathlib import Path
 from qpipe.core.key import content_digest, file_sha256
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest
-from qpipe.core.store import Damage, Store
+from qpipe.core.store import ArtifactStore, Damage
 from qpipe.errors import QpipeError
 
 
-def set_aside(store: Store, damage: Damage, *, since: float = -math.inf) -> list[Damage]:
+def set_aside(store: ArtifactStore, damage: Damage, *, since: float = -math.inf) -> list[Damage]:
     """Move what was made from a damaged artifact, directly or not, to quarantine.
 
     Of what was made from it directly, only what was finished after ``since`` (seconds since the
@@ -37,7 +37,7 @@ def set_aside(store: Store, damage: Damage, *, since: float = -math.inf) -> list
     return [store.set_aside(key, reason) for key, reason in reasons.items()]
 
 
-def _users(store: Store) -> Mapping[str, list[Manifest]]:
+def _users(store: ArtifactStore) -> Mapping[str, list[Manifest]]:
     """Manifests of what was made directly from an artifact, by that artifact's key."""
     users: defaultdict[str, list[Manifest]] = defaultdict(list)
     for key in store.all_keys():

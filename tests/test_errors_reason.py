@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError, field_validator
 
-from qpipe.support.reasons import reason
+from qpipe.errors import reason
 
 
 class Arguments(BaseModel):

@@ -16,7 +16,7 @@ import pytest
 
 from qpipe.environments import shared_torch
 from qpipe.environments.environment import READY, SHARED, Environment
-from qpipe.environments.install import install
+from qpipe.environments.installation import install
 from qpipe.errors import EngineMissingError
 from tests.environments import tiny
 
@@ -35,7 +35,7 @@ def in_a_process(folder: Path) -> subprocess.Popen[str]:
     code = f"""
         from pathlib import Path
         from qpipe.environments.environment import Environment
-        from qpipe.environments.install import install
+        from qpipe.environments.installation import install
         install(Environment("tiny", Path({str(folder)!r})), say=lambda w: print(w, flush=True))
     """
     return subprocess.Popen(

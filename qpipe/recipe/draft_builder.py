@@ -12,8 +12,8 @@ from qpipe.core import env_values
 from qpipe.core.graph import Resources, order
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
-from qpipe.machine import cores
-from qpipe.recipe import messages, unread
+from qpipe.machine import capacity
+from qpipe.recipe import messages
 from qpipe.recipe.draft import (
     ChainRoles,
     ExecutorDraft,
@@ -24,7 +24,7 @@ from qpipe.recipe.draft import (
     StageDraft,
     describe,
 )
-from qpipe.recipe.labels import distinct
+from qpipe.recipe.overrides import distinct, idle_notes
 from qpipe.recipe.references import variables
 from qpipe.recipe.request import InvalidJob, Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, resolve_alias, validate
@@ -35,8 +35,8 @@ from qpipe.stages.registry import all_stages, chosen, entry, find, refused, sett
 FILE_INPUT = "(input)"
 
 
-class _Known(NamedTuple):
-    """A stage of a job, with its parameters as they were given."""
+class _ChosenStage(NamedTuple):
+    """The class of a stage of a job, and its validated parameters."""
 
     stage: type[Stage]
     params: Params
@@ -72,7 +72,7 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     Raises RecipeError or GraphError, naming the field, for a single job that is wrong and where all
     jobs of a sweep are; else the wrong ones are in ``invalid``.
     """
-    usable = cores.usable()
+    usable = capacity.usable_cores()
     tried = [_tried(job, usable) for job in jobs]
     valid = [one for one in tried if isinstance(one, _Drafted)]
     names = distinct([job.overrides for job in jobs])
@@ -95,7 +95,7 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     return RunDraft(
         recipe=valid[0].name or Path(recipe).stem,
         jobs=[one.draft for one in valid],
-        notes=unread.notes(composed, [one.stages for one in valid]),
+        notes=idle_notes(composed, [one.stages for one in valid]),
         invalid=invalid,
         skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
         executor=_executor(first),
@@ -135,16 +135,16 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
 def _job(job: Job, recipe: Recipe, usable: int) -> JobDraft:
     """The draft of a job, on a machine of which ``usable`` cores may be used."""
     stages: dict[str, StageDraft] = {}
-    known: dict[str, _Known] = {}
+    chosen_stages: dict[str, _ChosenStage] = {}
     levels: dict[str, LevelDraft] = {}
     bounds = _Bounds(recipe.executor.cpus or usable, recipe.run.timeout)
     specs = _needed(recipe.stages)
     for name in order({name: _sources(spec).values() for name, spec in specs.items()}):
-        _refuse_absent(name, specs[name], known, job)
-        for made in _stage(name, specs[name], job, known, bounds):
-            stages.setdefault(made["name"], made)
-        if specs[name].stop_dominated and name in known:
-            levels |= _level(name, specs[name], job, known)
+        _refuse_absent(name, specs[name], chosen_stages, job)
+        for stage in _stage(name, specs[name], job, chosen_stages, bounds):
+            stages.setdefault(stage["name"], stage)
+        if specs[name].stop_dominated and name in chosen_stages:
+            levels |= _level(name, specs[name], job, chosen_stages)
     reference = recipe.run.reference
     if reference is not None and reference not in recipe.stages:
         raise RecipeError(
@@ -161,13 +161,13 @@ def _job(job: Job, recipe: Recipe, usable: int) -> JobDraft:
 
 
 def _level(
-    name: str, spec: StageSpec, job: Job, known: Mapping[str, _Known]
+    name: str, spec: StageSpec, job: Job, chosen_stages: Mapping[str, _ChosenStage]
 ) -> dict[str, LevelDraft]:
     """The measurement as one that may end early; nothing where its model's size is not foreseen.
 
     Raises RecipeError for a stage that cannot end early.
     """
-    stage = known[name].stage
+    stage = chosen_stages[name].stage
     chain = stage.chain
     if chain is None:
         where = job.origins.origin(f"stages.{name}.stop_dominated")
@@ -175,7 +175,7 @@ def _level(
             f"stages.{name}.stop_dominated ({where}): {describe(chosen(stage))} measures to its "
             f"end; leave it out ({_chained()} can stop early)"
         )
-    model = known[_sources(spec)[chain.model]]
+    model = chosen_stages[_sources(spec)[chain.model]]
     bits = model.stage.bits(model.params)
     if bits is None:
         return {}
@@ -194,8 +194,8 @@ def _chained() -> str:
 def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
     """All stages but optional ones that none of the others need."""
     needed = {source for spec in specs.values() for source in spec.needs.values()}
-    kept = {name: spec for name, spec in specs.items() if name in needed or not spec.optional}
-    return kept if len(kept) == len(specs) else _needed(kept)
+    remaining = {name: spec for name, spec in specs.items() if name in needed or not spec.optional}
+    return remaining if len(remaining) == len(specs) else _needed(remaining)
 
 
 def _sources(spec: StageSpec) -> dict[str, str]:
@@ -203,10 +203,12 @@ def _sources(spec: StageSpec) -> dict[str, str]:
     return {role: source for role, source in spec.needs.items() if source is not None}
 
 
-def _refuse_absent(name: str, spec: StageSpec, known: Mapping[str, _Known], job: Job) -> None:
+def _refuse_absent(
+    name: str, spec: StageSpec, chosen_stages: Mapping[str, _ChosenStage], job: Job
+) -> None:
     """Raise for a stage that takes what another would make if its own input were not null."""
     for role, source in _sources(spec).items():
-        if source not in known:
+        if source not in chosen_stages:
             field = f"stages.{name}.needs.{role}"
             raise RecipeError(
                 f"{field} ({job.origins.origin(field)}): stage {source!r} has nothing to work "
@@ -216,27 +218,27 @@ def _refuse_absent(name: str, spec: StageSpec, known: Mapping[str, _Known], job:
 
 
 def _stage(
-    name: str, spec: StageSpec, job: Job, known: dict[str, _Known], bounds: _Bounds
+    name: str, spec: StageSpec, job: Job, chosen_stages: dict[str, _ChosenStage], bounds: _Bounds
 ) -> list[StageDraft]:
     """The draft of a stage, after those of the files that its parameters name.
 
-    ``known`` are the stages before it; it is added. Nothing where a role that it cannot do without
-    is null.
+    ``chosen_stages`` are the stages before it; it is added. Nothing where a role that it cannot do
+    without is null.
     """
     field = f"stages.{name}"
     raw = spec.with_ or {}
     needs = _sources(spec)
-    given = {role: known[source].format for role, source in needs.items()}
+    formats = {role: chosen_stages[source].format for role, source in needs.items()}
     try:
-        stage = find(spec.uses, raw, field=field, formats=given)
+        stage = find(spec.uses, raw, field=field, formats=formats)
     except RecipeError as error:
         raise RecipeError(f"{error} ({job.origins.origin(field)})") from None
     if any(role in stage.roles and spec.needs[role] is None for role in spec.needs):
         return []
-    params = checked(stage.given(), settled(stage, raw), job, at=f"{field}.with")
-    known[name] = _Known(stage, params)
+    params = checked(stage.recipe_params(), settled(stage, raw), job, at=f"{field}.with")
+    chosen_stages[name] = _ChosenStage(stage, params)
     _check_roles(field, stage, needs, job)
-    _check_formats(field, stage, needs, given, job)
+    _check_formats(field, stage, needs, formats, job)
     values = params.model_dump(mode="json")
     sources = []
     for parameter in _file_parameters(params):
@@ -251,7 +253,9 @@ def _stage(
             sources.append(source)
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
-    if stage.given() is stage.Params:  # a source is what is looked at, and shown for what it is
+    if (
+        stage.recipe_params() is stage.Params
+    ):  # a source is what is looked at, and shown for what it is
         values = {n: _hidden(value, job, f"{field}.with.{n}") for n, value in values.items()}
     needed = stage.resources(params, cores=bounds.cores)
     if spec.stop_dominated:  # one level after another: there is nobody to leave cores for
@@ -265,13 +269,13 @@ def _stage(
             params=values,
             engine=dict(stage.fingerprint(params)),
             needs=needs,
-            source=stage.given() is not stage.Params,
+            source=stage.recipe_params() is not stage.Params,
             entry=entry(stage),
             python=stage.python(params),
             reads_once=stage.reads_once,
             unread={role: list(patterns) for role, patterns in stage.unread.items()},
             timeout=spec.timeout or bounds.timeout,
-            resources=asdict(_wanted(needed, spec.resources)),
+            resources=asdict(_resources(needed, spec.resources)),
         ),
     ]
 
@@ -283,7 +287,7 @@ def _hidden(value: Json, job: Job, field: str) -> Json:
     return env_values.hide(value, there)
 
 
-def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
+def _resources(declared: Resources, own: ResourcesSpec) -> Resources:
     """A stage's needs as the recipe gives them, else as the stage declares them."""
     said = own.model_dump(exclude_none=True)
     if own.memory is not None:
@@ -294,12 +298,12 @@ def _wanted(declared: Resources, own: ResourcesSpec) -> Resources:
 
 
 def _check_roles(field: str, stage: type[Stage], needs: Mapping[str, str], job: Job) -> None:
-    known = (*stage.roles, *stage.optional_roles)
+    roles = (*stage.roles, *stage.optional_roles)
     for role in needs:
-        if role not in known:
+        if role not in roles:
             raise GraphError(
                 f"{field}.needs.{role} ({job.origins.origin(f'{field}.needs.{role}')}): "
-                f"{stage.kind} has no input {role!r}; {nearest(role, known)}"
+                f"{stage.kind} has no input {role!r}; {nearest(role, roles)}"
             )
     for role in stage.roles:
         if role not in needs:
@@ -326,14 +330,14 @@ def _check_formats(
 
 
 def _file_parameters(params: Params) -> list[str]:
-    found: list[str] = []
+    parameters: list[str] = []
     for name, info in type(params).model_fields.items():
         marks: list[Any] = [*info.metadata]
         for argument in getattr(info.annotation, "__args__", ()):
             marks += getattr(argument, "__metadata__", ())
         if any(isinstance(mark, InputFile) for mark in marks):
-            found.append(name)
-    return found
+            parameters.append(name)
+    return parameters
 
 
 def _source(value: str, parameter: str) -> StageDraft:
@@ -352,7 +356,7 @@ def _plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft
         params=params,
         engine={},
         needs={},
-        source=stage.given() is not stage.Params,
+        source=stage.recipe_params() is not stage.Params,
         entry=entry(stage),
         python=None,
         reads_once=None,

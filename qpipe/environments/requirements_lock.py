@@ -23,7 +23,7 @@ _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}(?=\s|\\|$)")
 
 
 @dataclass(frozen=True)
-class Entry:
+class LockedPackage:
     """One distribution, or one of several versions of it that markers choose from."""
 
     name: str
@@ -41,7 +41,7 @@ class Lock:
     """The contents of a lock file."""
 
     path: Path
-    entries: tuple[Entry, ...]
+    entries: tuple[LockedPackage, ...]
     digest: str
     """SHA-256 (hex) of the file: the environment's name, and part of its stages' keys."""
 
@@ -83,7 +83,7 @@ def read(path: Path) -> Lock:
     return Lock(path, entries, hashlib.sha256(data).hexdigest())
 
 
-def parse(text: str) -> tuple[Entry, ...]:
+def parse(text: str) -> tuple[LockedPackage, ...]:
     """The entries of a lock's text: lines that begin a requirement, with the lines under each."""
     blocks: list[list[str]] = []
     for line in text.splitlines():
@@ -96,11 +96,11 @@ def parse(text: str) -> tuple[Entry, ...]:
     return tuple(_entry(block) for block in blocks)
 
 
-def _entry(block: list[str]) -> Entry:
+def _entry(block: list[str]) -> LockedPackage:
     head = _HEAD.match(block[0])
     if head is None:
         raise EngineMissingError(f"a lock pins each distribution with ==, not as {block[0]!r}")
-    return Entry(normalized(head["name"]), head["version"], "\n".join(block) + "\n")
+    return LockedPackage(normalized(head["name"]), head["version"], "\n".join(block) + "\n")
 
 
 def normalized(name: str) -> str:

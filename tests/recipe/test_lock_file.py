@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import RecipeError
-from qpipe.recipe import locking
+from qpipe.recipe import lock_file
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -21,11 +21,11 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(recipe: Path) -> None:
-    assert locking.read(str(recipe)) == {}
-    path = locking.write(str(recipe), {"model:a/b@main": COMMIT})
+    assert lock_file.read(str(recipe)) == {}
+    path = lock_file.write(str(recipe), {"model:a/b@main": COMMIT})
     assert path == recipe.with_name("r.lock.json")
-    locking.write(str(recipe), {"dataset:c/d@v1": COMMIT})
-    assert locking.read(str(recipe)) == {"dataset:c/d@v1": COMMIT, "model:a/b@main": COMMIT}
+    lock_file.write(str(recipe), {"dataset:c/d@v1": COMMIT})
+    assert lock_file.read(str(recipe)) == {"dataset:c/d@v1": COMMIT, "model:a/b@main": COMMIT}
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_what_is_written_is_read(recipe: Path) -> None:
 def test_what_is_none_is_refused(recipe: Path, text: str, words: str) -> None:
     recipe.with_name("r.lock.json").write_text(text)
     with pytest.raises(RecipeError, match=rf"r.lock.json: .*{words}.*; remove it and run `qpipe"):
-        locking.read(str(recipe))
+        lock_file.read(str(recipe))
 
 
 def test_a_pipe_is_not_waited_for(recipe: Path) -> None:
     os.mkfifo(recipe.with_name("r.lock.json"))
     with pytest.raises(RecipeError, match="it is a pipe, not a file"):
-        locking.read(str(recipe))
+        lock_file.read(str(recipe))

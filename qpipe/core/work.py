@@ -1,14 +1,18 @@
-"""Nodes that wait to be made, and which of them one worker can make in one pass."""
+"""The work on nodes: those that wait, which of them go in one pass, and what an end comes to."""
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from qpipe.core import integrity
+from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput
 from qpipe.core.graph import Node, Resources
-from qpipe.core.store import Artifact
-from qpipe.errors import QpipeError
+from qpipe.core.manifest import Manifest
+from qpipe.core.store import Artifact, ArtifactStore
+from qpipe.errors import QpipeError, StoreError
 
 # Nodes of one pass, at most: a worker that is killed takes all of its pass along.
 _PASS = 12
@@ -69,3 +73,50 @@ class Pending:
         for other in same:
             misses.remove(other)
         return [miss, *same]
+
+
+def changed_input(
+    store: ArtifactStore, done: WorkEnd, inputs: Mapping[str, Artifact]
+) -> StoreError | None:
+    """The error if an input is no longer what its digest says, else None.
+
+    What was made from such an input is worth nothing.
+    """
+    if isinstance(done.outcome, WorkOutput):  # a link to an input's file gave that another stamp
+        integrity.learn(done.item.out, done.outcome.files, store.digests)
+    for artifact in inputs.values():
+        try:
+            problem = store.changed(artifact)
+        except OSError as error:
+            problem = f"it cannot be read ({error})"
+        if problem is not None:
+            return StoreError(
+                f"{done.item.node.name}: its input {artifact.path} changed while it was in use: "
+                f"{problem}; run the same command again, it is made anew"
+            )
+    return None
+
+
+def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact]) -> Manifest:
+    """The manifest of what a work item made, finished now."""
+    node = item.node
+    digests = node.digests({role: artifact.manifest for role, artifact in inputs.items()})
+    return Manifest(
+        key=item.key,
+        id=node.id,
+        name=node.name,
+        stage=node.stage,
+        version=node.version,
+        params=node.params,
+        engine=node.engine,
+        inputs={
+            role: {"key": artifact.key, "digest": digests[role], "name": artifact.manifest.name}
+            for role, artifact in inputs.items()
+        },
+        files=output.files,
+        facts=output.facts,
+        usage=output.usage,
+        tools=output.tools,
+        machine=output.machine,
+        created=time.time(),
+    )

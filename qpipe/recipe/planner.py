@@ -1,0 +1,209 @@
+"""Drafts → one graph: sources pinned, jobs merged by node id, nodes named for people.
+
+Levels of a sweep that may stop early are put in a chain: each is given those that are smaller,
+measured before it. Smaller by what their parameters say a weight takes (`Stage.bits`): that is
+known before anything runs and is the same on every machine. The true sizes are compared when a
+level is measured, so an order that turns out wrong costs time alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Resources, Runtime, order
+from qpipe.core.key import Json
+from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
+from qpipe.sources.pinning import Pinner
+
+
+def plan(draft: RunDraft, pinner: Pinner) -> Plan:
+    """Pin the sources and build the merged graph. Raises SourceError for a missing source."""
+    builder = _Builder(pinner)
+    jobs = [builder.job(job) for job in draft["jobs"]]
+    nodes, jobs = chain_levels(builder.nodes, jobs, builder.levels)
+    return Plan(Graph(nodes).renamed(_names(jobs)), jobs)
+
+
+@dataclass(frozen=True)
+class ChainedMeasurement:
+    """A measurement that may end early: bits a weight of its model takes, and a frontier without
+    inputs, which is wired by ``roles``."""
+
+    bits: float
+    measurement: Node
+    frontier: Node
+    roles: ChainRoles
+
+    @property
+    def model(self) -> str:
+        """The id of the model's node."""
+        return self.measurement.inputs[self.roles["model"]]
+
+
+class _Builder:
+    """Builds each distinct node once, however many jobs have it."""
+
+    def __init__(self, pinner: Pinner) -> None:
+        self.pinner = pinner
+        self.nodes: dict[str, Node] = {}
+        self.levels: list[ChainedMeasurement] = []
+        self._nodes_by_draft: dict[str, Node] = {}
+        self._pins: dict[str, tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
+
+    def job(self, job: JobDraft) -> PlannedJob:
+        ids: dict[str, str] = {}
+        sources = {stage["name"] for stage in job["stages"] if stage["source"]}
+        for stage in job["stages"]:
+            inputs = {role: ids[name] for role, name in stage["needs"].items()}
+            node = self._node(
+                stage, inputs, frozenset(r for r, n in stage["needs"].items() if n in sources)
+            )
+            self.nodes[node.id] = node
+            ids[stage["name"]] = node.id
+        for name, level in job["levels"].items():
+            frontier = self._node(level["frontier"], {}, frozenset())
+            self.levels.append(
+                ChainedMeasurement(level["bits"], self.nodes[ids[name]], frontier, level["roles"])
+            )
+        reference = ids[job["reference"]] if job["reference"] is not None else None
+        return PlannedJob(job["label"], job["overrides"], ids, reference)
+
+    def _node(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
+        """A stage as a node; ``sources`` are the roles that a source fills as it is."""
+        same = json.dumps([stage, inputs], sort_keys=True)
+        if same not in self._nodes_by_draft:
+            self._nodes_by_draft[same] = self._build(stage, inputs, sources)
+        return self._nodes_by_draft[same]
+
+    def _build(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
+        params: Mapping[str, Json] = stage["params"]
+        where: Mapping[str, Json] = {}
+        if stage["source"]:
+            params, where = self._pin(stage["params"])
+        return Node(
+            name=stage["name"],
+            stage=stage["stage"],
+            version=stage["version"],
+            params=params,
+            engine=stage["engine"],
+            inputs=inputs,
+            runtime=Runtime(
+                entry=stage["entry"],
+                resources=Resources(**stage["resources"]),
+                python=stage["python"],
+                timeout=stage["timeout"],
+                where=where,
+                reads_once=stage["reads_once"],
+                unread=stage["unread"],
+                nameless=sources,
+            ),
+        )
+
+    def _pin(self, params: Mapping[str, Json]) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
+        same = json.dumps(params, sort_keys=True)
+        if same not in self._pins:
+            revision = params["revision"]
+            pinned = self.pinner.pin(
+                str(params["source"]), None if revision is None else str(revision)
+            )
+            self._pins[same] = (pinned.params, pinned.where)
+        return self._pins[same]
+
+
+def chain_levels(
+    nodes: Mapping[str, Node], jobs: Sequence[PlannedJob], levels: Sequence[ChainedMeasurement]
+) -> tuple[list[Node], list[PlannedJob]]:
+    """The nodes and jobs of a plan, with levels that are measured alike in a chain by size."""
+    if not levels:
+        return [*nodes.values()], [*jobs]
+    rewired = dict(nodes)
+    changed: dict[str, Node] = {}
+    frontiers: dict[str, Node] = {}
+    for alike in _alike(levels):
+        rivals: dict[str, str] = {}
+        for level in alike:
+            node = changed[level.measurement.id] = _with(level.measurement, rivals)
+            if level is not alike[-1]:
+                frontier = frontiers[level.measurement.id] = _frontier(level, node, rivals)
+                rivals = {level.roles["rivals"]: frontier.id}
+    _replace(rewired, changed)
+    rewired |= {node.id: node for node in frontiers.values()}
+    ids = order({node.id: node.inputs.values() for node in rewired.values()})
+    return [rewired[node] for node in ids], [_rewired(job, changed, frontiers) for job in jobs]
+
+
+def _alike(levels: Iterable[ChainedMeasurement]) -> list[list[ChainedMeasurement]]:
+    """Levels that differ by their model alone, smallest first, each model once."""
+    groups: dict[str, dict[str, ChainedMeasurement]] = {}
+    for level in levels:
+        node = level.measurement
+        model = level.roles["model"]
+        others = {role: source for role, source in node.inputs.items() if role != model}
+        same = json.dumps(
+            [node.stage, node.version, node.params, node.engine, others], sort_keys=True
+        )
+        groups.setdefault(same, {}).setdefault(level.model, level)
+    return [
+        sorted(alike.values(), key=lambda level: (level.bits, level.measurement.id))
+        for alike in groups.values()
+    ]
+
+
+def _frontier(level: ChainedMeasurement, measurement: Node, rivals: Mapping[str, str]) -> Node:
+    """One that hands on its ``rivals``, if its own level cannot be made or measured."""
+    measured, model = level.roles["measured"], level.roles["model"]
+    runtime = replace(level.frontier.runtime, dispensable=frozenset((measured, model)))
+    inputs = {measured: measurement.id, model: level.model, **rivals}
+    return replace(level.frontier, inputs=inputs, runtime=runtime)
+
+
+def _with(node: Node, inputs: Mapping[str, str]) -> Node:
+    return replace(node, inputs={**node.inputs, **inputs})
+
+
+def _replace(nodes: dict[str, Node], changed: dict[str, Node]) -> None:
+    """Put nodes in the place of others, and what takes their outputs on them."""
+    for old, node in [*nodes.items()]:
+        new = changed.get(old) or _with(
+            node,
+            {role: changed[s].id for role, s in node.inputs.items() if s in changed},
+        )
+        if new.id != old:
+            changed[old] = new
+            del nodes[old]
+        nodes[new.id] = new
+
+
+def _rewired(
+    job: PlannedJob, changed: Mapping[str, Node], frontiers: Mapping[str, Node]
+) -> PlannedJob:
+    ids: dict[str, str] = {}
+    for stage, node in job.nodes.items():
+        ids[stage] = changed[node].id if node in changed else node
+        if node in frontiers:
+            ids[frontiers[node].name] = frontiers[node].id
+    return replace(job, nodes=ids)
+
+
+def _names(jobs: Sequence[PlannedJob]) -> dict[str, str]:
+    """A display name for each node: its stage's name, and the labels of its jobs where a stage of
+    that name is several nodes."""
+    stages: dict[str, str] = {}
+    labels: dict[str, list[str]] = {}
+    for job in jobs:
+        for stage, node in job.nodes.items():
+            stages.setdefault(node, stage)
+            labels.setdefault(node, []).append(job.label)
+    several = Counter(stages.values())
+    names: dict[str, str] = {}
+    for node, stage in stages.items():
+        distinct = list(dict.fromkeys(labels[node]))
+        label = distinct[0] + (f" +{len(distinct) - 1}" if len(distinct) > 1 else "")
+        names[node] = f"{stage}[{label}]" if several[stage] > 1 else stage
+    taken = Counter(names.values())
+    return {
+        node: name if taken[name] == 1 else f"{name}#{node[:6]}" for node, name in names.items()
+    }
