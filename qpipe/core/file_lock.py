@@ -17,7 +17,7 @@ from typing import BinaryIO
 def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
     """Open (creating) and lock ``path``; the descriptor, or None if it is taken and not ``wait``.
 
-    A lock file that somebody removed while we waited is opened anew.
+    A file that somebody removed while we waited is opened anew.
     """
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if not wait:
@@ -38,7 +38,7 @@ def acquire(path: Path, *, shared: bool = False, wait: bool = True) -> int | Non
 
 
 def open_file(path: Path) -> int:
-    """Open a lock file without locking it, and create it if it is not there."""
+    """Open a file to lock without locking it, and create it if it is not there."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)

@@ -4,8 +4,8 @@ Invariants:
 
 - A folder under ``artifacts/`` is whole: it is filled aside, synced, its manifest written last,
   and then renamed in, at once. A process that dies at any instant leaves nothing there.
-- The right to make an artifact is the flock on its lock file, which worker processes inherit:
-  while any of them lives, nobody else makes it.
+- The right to make an artifact is the file lock on its path in ``locks/``, which worker
+  processes inherit: while any of them lives, nobody else makes it.
 - Damage is moved to ``quarantine/``, never used and never deleted at once. Only who could make
   the artifact moves it, and only the very folder that was seen to be damaged: a good one that
   another process has put there meanwhile stays.

@@ -58,7 +58,7 @@ def call(environment: Environment, request: Call) -> dict[str, Any]:
     if why := environment.problem():
         raise EngineMissingError(f"{environment.name}: {why}")
     with (
-        file_lock.in_use(environment.lock_path),
+        file_lock.in_use(environment.file_lock_path),
         TemporaryDirectory(prefix=f"qpipe-{environment.name}-") as name,
     ):
         folder = Path(name)

@@ -2,8 +2,9 @@
 
 Environments lie outside of the source tree and of any store, shared by all runs and checkouts of
 a user: ``QPIPE_ENGINES``, else ``qpipe/engines`` below ``XDG_DATA_HOME`` (``~/.local/share``). Each
-is a folder named after the digest of its lock, so a new lock is a new environment and an old one
-stays what it was. What makes one writes ``ready.json`` last: without it a folder is a leftover.
+is a folder named after the digest of its requirements lock, so a new one is a new environment and
+an old one stays what it was. What makes one writes ``ready.json`` last: without it a folder is a
+leftover.
 
 ::
 
@@ -25,7 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qpipe.environments import requirements_lock
+from qpipe.environments.requirements_lock import RequirementsLock, read
 
 READY = "ready.json"
 SHARED = "shared"
@@ -56,12 +57,12 @@ class Environment:
     pythons: tuple[int, int] = (10, 13)
 
     @cached_property
-    def lock(self) -> requirements_lock.Lock:
+    def requirements_lock(self) -> RequirementsLock:
         """Raises EngineMissingError if it is not there or not whole."""
-        return requirements_lock.read(self.lock_file)
+        return read(self.requirements_lock_path)
 
     @property
-    def lock_file(self) -> Path:
+    def requirements_lock_path(self) -> Path:
         """Every distribution of it, with hashes."""
         return self._file("lock")
 
@@ -81,10 +82,10 @@ class Environment:
     @property
     def home(self) -> Path:
         """The folder where the environment is, or would be."""
-        return root() / self.name / f"{self.lock.digest}-{sysconfig.get_platform()}"
+        return root() / self.name / f"{self.requirements_lock.digest}-{sysconfig.get_platform()}"
 
     @property
-    def lock_path(self) -> Path:
+    def file_lock_path(self) -> Path:
         """Held by whoever makes it."""
         return self.home.with_name(self.home.name + ".lock")
 

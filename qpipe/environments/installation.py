@@ -1,8 +1,8 @@
-"""Environments on disk: made from the lock, whole or not at all, once however many ask; removed.
+"""Environments on disk: made from the requirements lock, whole or not at all, and taken away.
 
-Every file is checked against the lock's hashes before it is installed, by uv if it is there, else
-by pip. What the index has as source only is built by the tools that the lock pins. The flock on the
-environment is inherited by the installers, so that nobody begins anew beside one whose parent was
+However many ask for one, it is made once. Every file is checked against the lock's hashes before it
+is installed, by uv if it is there, else by pip. What the index has as source only is built by the
+tools that the lock pins. The file lock on the environment is inherited by the installers, so that nobody begins anew beside one whose parent was
 killed; what such a parent left is removed by whoever comes next.
 """
 
@@ -58,10 +58,10 @@ def install(
     ``python`` is the interpreter to make it with (None: this one). ``say`` takes what is being
     done, in words. Raises EngineMissingError if it cannot be made; then nothing is left of it.
     """
-    fd = file_lock.acquire(environment.lock_path, wait=False)
+    fd = file_lock.acquire(environment.file_lock_path, wait=False)
     if fd is None:
         say("another process is making it: waiting for that")
-        fd = file_lock.acquire(environment.lock_path)
+        fd = file_lock.acquire(environment.file_lock_path)
     assert fd is not None
     try:
         if environment.problem() is None:
@@ -86,14 +86,14 @@ class _Making:
     def make(self) -> Mapping[str, Any]:
         version = self._base_version()
         self._venv()
-        lock_ = self.environment.lock
+        lock = self.environment.requirements_lock
         built = frozenset(self.environment.built)
-        self._install(lock_.requirements(only=lock_.names - built), "--only-binary", ":all:")
+        self._install(lock.requirements(only=lock.names - built), "--only-binary", ":all:")
         shared = self._torch(version)
         if built:
-            self._install(lock_.requirements(only=built), "--no-build-isolation")
+            self._install(lock.requirements(only=built), "--no-build-isolation")
         packages = self._packages()
-        record = {"lock": lock_.digest, "base": self.base, **shared, **packages}
+        record = {"lock": lock.digest, "base": self.base, **shared, **packages}
         file_lock.write_atomic(self.environment.home / READY, json.dumps(record, indent=1).encode())
         return record
 
@@ -124,12 +124,14 @@ class _Making:
             return
         path = self.environment.home / "requirements.txt"
         path.write_text(requirements)
-        self.say(f"installing what {self.environment.lock.path.name} lists, checking hashes")
+        self.say(
+            f"installing what {self.environment.requirements_lock.path.name} lists, checking hashes"
+        )
         self._pip(["--require-hashes", "--no-deps", *options, "-r", str(path)])
 
     def _torch(self, version: tuple[int, int]) -> Mapping[str, Any]:
         """Lend torch, or install it: what `Environment.ready` knows of it."""
-        pinned, here = self.environment.lock.torch, shared_torch.version()
+        pinned, here = self.environment.requirements_lock.torch, shared_torch.version()
         if pinned is None:
             return {}
         if here is None or shared_torch.public(here) != pinned or version != sys.version_info[:2]:
@@ -138,7 +140,7 @@ class _Making:
             return {TORCH: pinned}
         self.say(f"sharing {TORCH} {here} with {shared_torch.lender()}")
         folder = self.environment.home / SHARED
-        shared_torch.lend(folder, without=self.environment.lock.names - {TORCH})
+        shared_torch.lend(folder, without=self.environment.requirements_lock.names - {TORCH})
         shared_torch.on_path(self.environment.home, folder)
         return {TORCH: here, "shared_with": shared_torch.lender()}
 

@@ -1,8 +1,8 @@
-"""Making a lock file anew from the direct requirements: `qpipe engines lock NAME`.
+"""Making a requirements lock anew from the direct requirements: `qpipe engines lock NAME`.
 
 uv resolves for all supported Pythons and systems at once. Two things are ours: torch keeps its
-version and loses its hashes (see `lockfile`), and the accelerator packages that its build for CUDA
-asks for are left out, since another build asks for others.
+version and loses its hashes (see `requirements_lock`), and the accelerator packages that its
+build for CUDA asks for are left out, since another build asks for others.
 """
 
 from __future__ import annotations
@@ -47,5 +47,5 @@ def make(environment: Environment) -> int:
     text = _HEADER.format(name=environment.name)
     for entry in entries:
         text += f"{TORCH}=={entry.version}\n" if entry.name == TORCH else entry.text
-    file_lock.write_atomic(environment.lock_file, text.encode())
+    file_lock.write_atomic(environment.requirements_lock_path, text.encode())
     return len(entries)

@@ -1,4 +1,4 @@
-"""A lock file: every distribution of an environment, its version, and the hashes of its files.
+"""A requirements lock: each distribution of an environment, its version and its files' hashes.
 
 The format is pip's, as ``uv pip compile --universal --generate-hashes`` writes it: one file for all
 supported Pythons and systems, told apart by markers. One line has no hash: torch, whose build (CPU,
@@ -37,8 +37,8 @@ class LockedPackage:
 
 
 @dataclass(frozen=True)
-class Lock:
-    """The contents of a lock file."""
+class RequirementsLock:
+    """The contents of a requirements lock."""
 
     path: Path
     entries: tuple[LockedPackage, ...]
@@ -67,7 +67,7 @@ class Lock:
         return "".join(e.text for e in self.entries if e.name in only and e.name != TORCH)
 
 
-def read(path: Path) -> Lock:
+def read(path: Path) -> RequirementsLock:
     """Raises EngineMissingError for a file that is not there or in which an entry has no hash."""
     try:
         data = path.read_bytes()
@@ -80,7 +80,7 @@ def read(path: Path) -> Lock:
                 f"{path}: {entry.name} {entry.version} has no hash; make the lock again "
                 "(`qpipe engines lock`): only torch may be pinned by its version alone"
             )
-    return Lock(path, entries, hashlib.sha256(data).hexdigest())
+    return RequirementsLock(path, entries, hashlib.sha256(data).hexdigest())
 
 
 def parse(text: str) -> tuple[LockedPackage, ...]:

@@ -75,7 +75,11 @@ def lock(names: Sequence[str]) -> list[dict[str, Any]]:
     from qpipe.environments import lock_update
 
     return [
-        {"name": own.name, "path": str(own.lock_file), "distributions": lock_update.make(own)}
+        {
+            "name": own.name,
+            "path": str(own.requirements_lock_path),
+            "distributions": lock_update.make(own),
+        }
         for own in map(_environment, names)
     ]
 
@@ -152,7 +156,7 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
 def _about(environment: Environment) -> dict[str, Any]:
     return {
         "name": environment.name,
-        "lock": environment.lock.digest,
+        "lock": environment.requirements_lock.digest,
         "path": str(environment.home),
         "installed": environment.problem() is None,
         "command": environment.command,

@@ -86,7 +86,7 @@ def pinner(context: Context) -> Pinner:
     return Pinner(
         folders=tuple(dict.fromkeys((Path.cwd(), lock_file.recipe_folder(recipe)))),
         hashes=StorePaths(context.store).hashes,
-        locked=lock_file.read(recipe),
+        commits=lock_file.read(recipe),
         resolve=_resolve,
     )
 
@@ -147,7 +147,7 @@ def pin_sources(context: Context) -> PinnedSources:
 
     Raises RecipeError, and SourceError without a network.
     """
-    asking = replace(pinner(context), locked={})
+    asking = replace(pinner(context), commits={})
 
     def handle(draft: RunDraft) -> Sequence[Objective]:
         plan(draft, asking)

@@ -71,7 +71,7 @@ class HubSource:
 class Pinner:
     """Pins sources; ``hashes`` is where the digests of local files are remembered.
 
-    ``folders`` are searched for relative paths, in order. ``locked`` maps `HubSource.label` to a
+    ``folders`` are searched for relative paths, in order. ``commits`` maps `HubSource.label` to a
     commit. ``resolve`` asks the hub for the commit of a revision, given the
     one that it named last. ``notes`` collects what was
     resolved, for `qpipe lock`.
@@ -79,7 +79,7 @@ class Pinner:
 
     folders: tuple[Path, ...]
     hashes: Path
-    locked: Mapping[str, str]
+    commits: Mapping[str, str]
     resolve: Callable[[HubSource, str | None], str]
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -154,7 +154,7 @@ class Pinner:
     def _pin_hub(self, hub: HubSource) -> PinnedSource:
         commit = hub.revision
         if not is_commit(commit):
-            commit = self.locked.get(hub.label) or self._resolved(hub)
+            commit = self.commits.get(hub.label) or self._resolved(hub)
             self.notes[hub.label] = commit
         if not is_commit(commit):
             raise SourceError(

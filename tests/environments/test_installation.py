@@ -57,8 +57,8 @@ def test_made_once(own: Path) -> None:
     ready = environment.ready()
     assert ready is not None
     assert ready["packages"]["tinytool"] == "1.0"
-    assert ready["lock"] == environment.lock.digest
-    assert environment.lock.digest in str(environment.home)
+    assert ready["lock"] == environment.requirements_lock.digest
+    assert environment.requirements_lock.digest in str(environment.home)
     assert make(environment) == []
 
 

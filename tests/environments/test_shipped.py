@@ -24,11 +24,13 @@ def test_a_lock_has_all_that_is_wanted(engine: type[isolated_engine.IsolatedEngi
     for line in environment.requirements.read_text().splitlines():
         if line and not line.startswith("#"):
             name, _, version = line.partition(">=")[0].partition("==")
-            assert environment.lock.version(name)
-            assert not version or environment.lock.version(name) == version
-    assert environment.lock.torch == "2.13.0"
-    assert not any(name.startswith(("nvidia-", "cuda-")) for name in environment.lock.names)
-    assert set(environment.built) <= environment.lock.names
+            assert environment.requirements_lock.version(name)
+            assert not version or environment.requirements_lock.version(name) == version
+    assert environment.requirements_lock.torch == "2.13.0"
+    assert not any(
+        name.startswith(("nvidia-", "cuda-")) for name in environment.requirements_lock.names
+    )
+    assert set(environment.built) <= environment.requirements_lock.names
 
 
 def test_the_lock_is_in_the_key() -> None:
@@ -36,7 +38,7 @@ def test_the_lock_is_in_the_key() -> None:
     assert autoawq.AutoAwq.fingerprint(params) == {
         "name": "autoawq",
         "version": "0.2.9",
-        "lock": autoawq.AutoAwq.environment.lock.digest,
+        "lock": autoawq.AutoAwq.environment.requirements_lock.digest,
     }
 
 

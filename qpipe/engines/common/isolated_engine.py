@@ -34,8 +34,8 @@ class IsolatedEngine(Engine):
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
-        """The tool and all it works with: the digest of the lock."""
-        lock = cls.environment.lock
+        """The tool and all it works with: the digest of the requirements lock."""
+        lock = cls.environment.requirements_lock
         return {"name": cls.tool, "version": lock.version(cls.tool), "lock": lock.digest}
 
     @classmethod
@@ -74,7 +74,10 @@ class IsolatedEngine(Engine):
                 work.threads,
                 work.progress,
                 partial=work.partial,
-                tools=(self.tool, *(n for n in _TELLING if n in self.environment.lock.names)),
+                tools=(
+                    self.tool,
+                    *(n for n in _TELLING if n in self.environment.requirements_lock.names),
+                ),
             ),
         )
 
