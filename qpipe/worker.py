@@ -244,6 +244,8 @@ def _die_with(parent: int) -> None:
     """End this process soon after its parent: an orphan would only hold the claim's lock."""
 
     def watch() -> None:
+        # Linux's PR_SET_PDEATHSIG goes off when the parent's thread ends, not only when the parent
+        # does (prctl(2)), and macOS has nothing of the kind: so it is asked again and again.
         while os.getppid() == parent:
             time.sleep(0.2)
         if os.getpgrp() == os.getpid():
@@ -256,6 +258,7 @@ def _die_with(parent: int) -> None:
 def _leave(code: int) -> NoReturn:
     """End now that all is written: taking torch and the models apart, object by object, is a second
     that nobody needs. What asked to be called at the end (temporary folders, …) is."""
+    # Private in Python (3.10 to 3.13): os._exit calls none of them.
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):  # a full disk under the log

@@ -77,7 +77,7 @@ def _open_closed() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # POSIX: takes the lowest number that is free
 
 
 def _stream(stream: object, descriptor: int, *, dropping: bool) -> io.TextIOWrapper:

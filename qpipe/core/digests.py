@@ -25,7 +25,8 @@ Stamp: TypeAlias = tuple[int, int, int, int]
 """Bytes, mtime and ctime in nanoseconds, inode."""
 
 
-# Seconds within which a file system may give two writes the same times.
+# Seconds within which a file system may give two writes the same times: Linux stamps files by a
+# clock that ticks every 1 to 10 ms, others by coarser ones.
 TICK = 0.05
 
 

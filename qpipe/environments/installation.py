@@ -2,8 +2,9 @@
 
 However many ask for one, it is made once. Every file is checked against the lock's hashes before it
 is installed, by uv if it is there, else by pip. What the index has as source only is built by the
-tools that the lock pins. The file lock on the environment is inherited by the installers, so that nobody begins anew beside one whose parent was
-killed; what such a parent left is removed by whoever comes next.
+tools that the lock pins. The file lock on the environment is inherited by the installers, so that
+nobody begins anew beside one whose parent was killed; what such a parent left is removed by whoever
+comes next.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def listed(folder: Path) -> list[str]:
 
 
 def move_out(artifact: Path, target: Path) -> None:
-    """Rename a finished artifact's folder; renaming a folder needs it writable."""
+    """Rename a finished artifact's folder, which is made writable for it."""
+    # Linux: a folder that gets another parent is itself changed (`..`), and has to be writable.
     if artifact.is_dir():
         artifact.chmod(0o755)
     artifact.rename(target)
@@ -147,7 +148,8 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        # Some network file systems cannot sync a folder; their renames are durable on their own.
+        # Some network file systems (CIFS, FUSE) cannot sync a folder; their renames are durable on
+        # their own.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

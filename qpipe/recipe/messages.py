@@ -18,7 +18,8 @@ _MOST_JOBS = 8
 
 _LINK = re.compile(r"\n?.*https?://\S+.*")
 
-# What Hydra says (defaults_list.py, config_loader_impl.py) and OmegaConf, in a recipe's words.
+# What Hydra 1.3 (defaults_list.py, config_loader_impl.py) and OmegaConf 2.3 say, in a recipe's
+# words. Their exceptions have the reason in the message alone.
 _OURS = (
     (
         r"(\S+) appears more than once in the final defaults list",

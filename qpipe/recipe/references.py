@@ -14,7 +14,7 @@ from qpipe.errors import RecipeError
 
 Path: TypeAlias = "tuple[str | int, ...]"
 
-# Names that OmegaConf's grammar reads as values are left to it.
+# Names that OmegaConf's grammar (2.3) reads as values are left to it.
 _NAME = r"(?!(?:null|true|false|nan|inf)\b)[A-Za-z_]\w*"
 _WHOLE = re.compile(rf"\$\{{({_NAME}(?:\.{_NAME})*)\}}", re.IGNORECASE)
 _NODE = re.compile(r"(?<!\\)\$\{\s*(\.*)([\w.\-\[\]]+?)\.?(?=\s*\}|\$\{)")

@@ -216,7 +216,7 @@ def _values(model: _Model, name: str) -> str:
     """The values that a field takes, without null: its words say what that stands for."""
     try:
         whole = model.model_json_schema(by_alias=False)
-    except PydanticInvalidForJsonSchema:  # a plugin's own type
+    except PydanticInvalidForJsonSchema:  # pydantic 2 knows no schema of a plugin's own type
         return str(model.model_fields[name].annotation)
     return _kind(whole["properties"][name])
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from qpipe.core import env_values
 from qpipe.recipe.references import environment, resolvers
 
-# OmegaConf's own resolvers, whose outcome hangs on files, overrides and the environment alone.
+# OmegaConf's own resolvers (2.3) whose outcome hangs on files, overrides and the environment alone.
 _WITNESSED = {"oc.env", "oc.select", "oc.decode", "oc.create", "oc.deprecated"}
 _WITNESSED |= {"oc.dict.keys", "oc.dict.values"}
 

@@ -76,6 +76,7 @@ def fetch(
     if notes is not None:
         notes += model_files.passed_over(source.label, names, chosen)
     with _our_errors(source):
+        # Patterns are fnmatch's (huggingface_hub 1.33): a bracket in a name would be one too.
         snapshot = snapshot_download(
             **_arguments(source),
             allow_patterns=[*map(glob.escape, chosen)],
@@ -124,7 +125,7 @@ def _listed(source: HubSource) -> list[str] | None:
             info = HfApi().repo_info(source.repo, revision=source.revision, repo_type=source.kind)
     except httpx.TransportError:
         return None
-    siblings = getattr(info, "siblings", None) or ()  # kernels have none
+    siblings = getattr(info, "siblings", None) or ()  # huggingface_hub 1.33: kernels have none
     return [one.rfilename for one in siblings]
 
 
@@ -173,7 +174,7 @@ def fetch_again(source: HubSource, file: Path) -> Path:
 def _bar(progress: FetchProgress) -> Any:
     """A tqdm class that draws nothing and reports bytes.
 
-    For a snapshot the hub's library makes several bars; the one that counts bytes written has
+    For a snapshot huggingface_hub (1.33) makes several bars; the one that counts bytes written has
     the name huggingface_hub.snapshot_download.
     """
     from tqdm import tqdm
@@ -203,6 +204,8 @@ def _our_errors(source: HubSource, *let: type[Exception]) -> Iterator[None]:
     import httpx
     from huggingface_hub import errors
 
+    # The order counts: in huggingface_hub 1.33 a GatedRepoError is a RepositoryNotFoundError, a
+    # LocalEntryNotFoundError an EntryNotFoundError, and all are OSErrors.
     endpoint = os.environ.get("HF_ENDPOINT", "the Hugging Face hub")
     try:
         yield

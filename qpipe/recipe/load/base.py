@@ -23,7 +23,7 @@ from qpipe.recipe.references import References, replaced
 class Base:
     """A composition by Hydra that jobs share: with Hydra's node, pickled without it, and as data.
 
-    Unpickling is seven times as fast as OmegaConf's deepcopy.
+    Unpickling is seven times as fast as OmegaConf's deepcopy (2.3).
     """
 
     config: DictConfig
@@ -86,7 +86,8 @@ def ask(
     except MissingMandatoryValue as error:
         raise RecipeError(messages.missing_value(field, origins)) from error
     except (OmegaConfBaseException, RecursionError) as error:
-        # Reached through an interpolation, a missing value is an error of another class.
+        # Reached through an interpolation, a missing value is an error of another class (OmegaConf
+        # 2.3: InterpolationToMissingValueError).
         if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
             raise RecipeError(messages.missing_value(missing[1], origins)) from error
         message = messages.bad_interpolation(field, str(error), config=raw, origins=origins)

@@ -51,7 +51,7 @@ class Composer:
         self._bases: dict[tuple[str, ...], Base] = {}
         search_path = create_config_search_path(f"file://{file.parent}")
         if file.parent != shipped_recipes():
-            # Hydra wants its structured configs last.
+            # Hydra (1.3) wants its structured configs last.
             schema = search_path.get_path().pop()
             search_path.append("qpipe", f"file://{shipped_recipes()}")
             search_path.get_path().append(schema)
@@ -120,9 +120,10 @@ class Composer:
         for index, override in enumerate(overrides):
             if self._is_value(override):
                 try:
+                    # Private: Hydra (1.3) has no other way to apply one to what is composed.
                     ConfigLoaderImpl._apply_overrides_to_config([override], config)
                 except (HydraException, OmegaConfBaseException, ValueError, TypeError) as error:
-                    # The last two are OmegaConf's for a name where a list wants a number.
+                    # The last two are OmegaConf's (2.3) for a name where a list wants a number.
                     # It may have been changed in part: look at what was there before.
                     before = self.changed(base, overrides[:index])
                     raise RecipeError(self._why_not(override, before, error)) from error
@@ -219,7 +220,7 @@ class Composer:
                     self.file.stem, overrides, mode, validate_sweep_overrides=False
                 )
                 task = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-            # A copy loses the flag by which an unknown field is refused.
+            # OmegaConf's masked_copy (2.3) loses the flag by which an unknown field is refused.
             OmegaConf.set_struct(task, True)
             raw = plain(task)
             check_expansion(raw, shown(str(self.file)))
@@ -234,6 +235,7 @@ class Composer:
         texts = [*self.hydra, *(str(override.input_line) for override in overrides)]
         with our_errors(self.file):
             config = self.loader.load_configuration(self.file.stem, texts, RunMode.RUN)
+        # Only Hydra's own launchers (1.3) set these, and recipes may refer to them.
         with open_dict(config):
             config.hydra.job.num = number
             config.hydra.job.id = str(number)

@@ -31,6 +31,7 @@ def our_errors(
     """
     try:
         with warnings.catch_warnings():
+            # What Hydra (1.3) calls deprecated in a recipe it only warns of.
             warnings.simplefilter("error", UserWarning)
             # Without `_self_` a recipe comes after its defaults, which is what its author means.
             warnings.filterwarnings("ignore", message="(?s).*Defaults list is missing `_self_`")
@@ -42,7 +43,7 @@ def our_errors(
     except MissingConfigException as error:
         raise RecipeError(_missing_file(error, file, overrides, options)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        # Hydra often leaves the reason to the error that it was raised from.
+        # Hydra (1.3) often leaves the reason to the error that it was raised from.
         reason = messages.condensed(str(error)) or messages.condensed(str(error.__cause__))
         reason = messages.misspelt_group(str(error), groups()) or reason
         raise RecipeError(f"{shown(str(file))}: {reason}") from error
@@ -50,7 +51,7 @@ def our_errors(
         problem = "it leads back to itself: its defaults list, or an anchor inside what it names"
         raise RecipeError(f"{shown(str(file))}: {problem}") from error
     except (AssertionError, AttributeError, TypeError) as error:
-        # Where Hydra takes the shape of defaults lists and of its own block for granted.
+        # Where Hydra (1.3) takes the shape of defaults lists and of its own block for granted.
         problem = "its defaults list or its hydra block is not as Hydra wants it"
         raise RecipeError(f"{shown(str(file))}: {problem} ({error or 'no reason'})") from error
     except (UserWarning, ValueError, OSError, yaml.YAMLError) as error:

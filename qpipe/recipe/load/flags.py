@@ -52,7 +52,7 @@ def show(request: Request, composer: Composer) -> None:
 
 
 def _answer(call: Callable[[], T]) -> T:
-    """Run a part of Hydra that ends the process with a line on stderr: that line is the error."""
+    """Run a part of Hydra that ends the process (1.3) with a line on stderr, which is the error."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -64,6 +64,7 @@ def _answer(call: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _logging_as_it_was() -> Iterator[None]:
+    # --info has Hydra (1.3) put handlers on the root logger, and leave them there.
     root = logging.getLogger()
     before = root.level, list(root.handlers)
     try:
@@ -75,7 +76,8 @@ def _logging_as_it_was() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _completed_line(recipe: str) -> Iterator[None]:
-    """Shells give the line so far in COMP_LINE; Hydra expects overrides right after the program."""
+    """Put the overrides right after the program in COMP_LINE, the shell's line so far: Hydra (1.3)
+    expects them there."""
     line = os.environ.get("COMP_LINE", "")
     _, _, after = line.partition(f" {recipe} ")
     *before, last = after.split(" ")

@@ -43,6 +43,7 @@ class Repository(CachingConfigRepository):
         packages (``pkg://``) and modules (``structured://``) to search them, which runs code."""
         for entry in config_search_path.get_path():
             path, provider = str(entry.path), str(entry.provider)
+            # Hydra 1.3 imports what stands behind `pkg://` and `structured://`.
             if provider.startswith("hydra.searchpath") and re.match(r"(?!file://)\w+:", path):
                 raise RecipeError(messages.not_a_folder(path))
         super().initialize_sources(config_search_path)
@@ -101,6 +102,7 @@ class Repository(CachingConfigRepository):
 
 
 def _yaml(config_path: str) -> str:
+    # Private in Hydra 1.3, whose rule it is which names lack `.yaml`.
     return ConfigSource._normalize_file_name(config_path)
 
 

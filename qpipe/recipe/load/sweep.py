@@ -72,7 +72,7 @@ class QpipeLauncher(Launcher):
 
 
 class QpipeSweeper(Sweeper):
-    """The product of all sweeps, as Hydra's BasicSweeper makes it.
+    """The product of all sweeps, as Hydra's BasicSweeper (1.3) makes it.
 
     Unlike that one it writes no multirun.yaml, does not compose every job twice, and passes
     overrides on as they were written.
@@ -155,7 +155,10 @@ def _choices(override: Override, most: int) -> list[str]:
 
 
 def _length(sweep_range: RangeSweep) -> float:
-    """About how many values a range has: its own iterator may hold them all at once."""
+    """About how many values a range has.
+
+    Of one that is shuffled Hydra (1.3) makes a list before it gives the first.
+    """
     assert sweep_range.start is not None and sweep_range.stop is not None
     step = float(sweep_range.step) or 1.0
     return (float(sweep_range.stop) - float(sweep_range.start)) / step
@@ -183,8 +186,8 @@ def register() -> None:
         ConfigStore.instance().store(group=f"hydra/{group}", name="qpipe", node=node)
     Plugins.instance().register(QpipeLauncher)
     Plugins.instance().register(QpipeSweeper)
-    # Hydra finds plugins by importing their names, and takes them from `hydra_plugins` alone, a
-    # package which is there only if some plugin is installed.
+    # Hydra (1.3) finds plugins by importing their names, and takes them from `hydra_plugins` alone,
+    # a package which is there only if some plugin is installed.
     with contextlib.suppress(ImportError):
         importlib.import_module(_PLUGINS)
     sys.modules.setdefault(_PLUGINS, types.ModuleType(_PLUGINS))
@@ -257,7 +260,7 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     launcher = _target(hydra.launcher)
     if launcher not in (_LauncherConf._target_, f"{_BASIC}launcher.BasicLauncher"):
         raise RecipeError(messages.not_launchable(launcher))
-    # A recipe that does not build on config.yaml has Hydra's own, which write to disk.
+    # A recipe that does not build on config.yaml has Hydra's own (1.3), which write to disk.
     hydra.launcher = OmegaConf.structured(_LauncherConf)
     if _target(hydra.sweeper) == f"{_BASIC}sweeper.BasicSweeper":
         hydra.sweeper._target_ = _SweeperConf._target_
