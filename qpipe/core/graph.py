@@ -196,16 +196,16 @@ def order(needs: Mapping[str, Iterable[str]]) -> list[str]:
 
     Raises GraphError for a cycle, written out, and for a need that is not there.
     """
-    sources_of = {name: list(sources) for name, sources in needs.items()}
-    for name, sources in sources_of.items():
+    inputs_of = {name: list(sources) for name, sources in needs.items()}
+    for name, sources in inputs_of.items():
         for source in sources:
-            if source not in sources_of:
+            if source not in inputs_of:
                 raise GraphError(
                     f"stage {name!r} needs {source!r}, which is no stage of this recipe; "
-                    + nearest(source, sources_of)
+                    + nearest(source, inputs_of)
                 )
     try:
-        return list(graphlib.TopologicalSorter(sources_of).static_order())
+        return list(graphlib.TopologicalSorter(inputs_of).static_order())
     except graphlib.CycleError as error:
         cycle = " → ".join(reversed(error.args[1]))
         raise GraphError(

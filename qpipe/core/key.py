@@ -99,7 +99,7 @@ def content_digest(files: Iterable[tuple[str, int, str]]) -> str:
 
 
 def composition_key(value: Json) -> str:
-    """The name under which a composed plan is remembered (see recipe/plan_cache.py)."""
+    """The name under which a composed plan is remembered (see recipe/draft_cache.py)."""
     return _digest("qpipe.composition.1", value)
 
 

@@ -139,7 +139,7 @@ def _job(job: Job, recipe: Recipe, usable: int) -> JobDraft:
     levels: dict[str, LevelDraft] = {}
     bounds = _Bounds(recipe.executor.cpus or usable, recipe.run.timeout)
     specs = _needed(recipe.stages)
-    for name in order({name: _sources(spec).values() for name, spec in specs.items()}):
+    for name in order({name: _inputs_of(spec).values() for name, spec in specs.items()}):
         _refuse_absent(name, specs[name], chosen_stages, job)
         for stage in _stage(name, specs[name], job, chosen_stages, bounds):
             stages.setdefault(stage["name"], stage)
@@ -175,7 +175,7 @@ def _level(
             f"stages.{name}.stop_dominated ({where}): {describe(chosen(stage))} measures to its "
             f"end; leave it out ({_chained()} can stop early)"
         )
-    model = chosen_stages[_sources(spec)[chain.model]]
+    model = chosen_stages[_inputs_of(spec)[chain.model]]
     bits = model.stage.bits(model.params)
     if bits is None:
         return {}
@@ -193,25 +193,25 @@ def _chained() -> str:
 
 def _needed(specs: Mapping[str, StageSpec]) -> Mapping[str, StageSpec]:
     """All stages but optional ones that none of the others need."""
-    needed = {source for spec in specs.values() for source in spec.needs.values()}
+    needed = {stage for spec in specs.values() for stage in spec.needs.values()}
     remaining = {name: spec for name, spec in specs.items() if name in needed or not spec.optional}
     return remaining if len(remaining) == len(specs) else _needed(remaining)
 
 
-def _sources(spec: StageSpec) -> dict[str, str]:
+def _inputs_of(spec: StageSpec) -> dict[str, str]:
     """The stages that fill roles."""
-    return {role: source for role, source in spec.needs.items() if source is not None}
+    return {role: stage for role, stage in spec.needs.items() if stage is not None}
 
 
 def _refuse_absent(
     name: str, spec: StageSpec, chosen_stages: Mapping[str, _ChosenStage], job: Job
 ) -> None:
     """Raise for a stage that takes what another would make if its own input were not null."""
-    for role, source in _sources(spec).items():
-        if source not in chosen_stages:
+    for role, stage in _inputs_of(spec).items():
+        if stage not in chosen_stages:
             field = f"stages.{name}.needs.{role}"
             raise RecipeError(
-                f"{field} ({job.origins.origin(field)}): stage {source!r} has nothing to work "
+                f"{field} ({job.origins.origin(field)}): stage {stage!r} has nothing to work "
                 f"on, for run.reference is null ({job.origins.origin('run.reference')}); "
                 "name a stage as run.reference"
             )
@@ -227,8 +227,8 @@ def _stage(
     """
     field = f"stages.{name}"
     raw = spec.with_ or {}
-    needs = _sources(spec)
-    formats = {role: chosen_stages[source].format for role, source in needs.items()}
+    needs = _inputs_of(spec)
+    formats = {role: chosen_stages[name].format for role, name in needs.items()}
     try:
         stage = find(spec.uses, raw, field=field, formats=formats)
     except RecipeError as error:
@@ -253,9 +253,8 @@ def _stage(
             sources.append(source)
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
-    if (
-        stage.recipe_params() is stage.Params
-    ):  # a source is what is looked at, and shown for what it is
+    if stage.recipe_params() is stage.Params:
+        # Of a download it is the source itself that is looked at, and shown.
         values = {n: _hidden(value, job, f"{field}.with.{n}") for n, value in values.items()}
     needed = stage.resources(params, cores=bounds.cores)
     if spec.stop_dominated:  # one level after another: there is nobody to leave cores for

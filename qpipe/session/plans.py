@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qpipe.core.graph import Graph, Plan, merge
 from qpipe.core.layout import StorePaths
 from qpipe.errors import RecipeError
-from qpipe.recipe import lock_file, plan_cache
+from qpipe.recipe import draft_cache, lock_file
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.planner import plan
 from qpipe.session.context import Context
@@ -33,7 +33,7 @@ def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = 
     Raises RecipeError for jobs that cannot be run, unless they may be left out.
     """
     request, plans = context.request, StorePaths(context.store).plans
-    remembered = plan_cache.recall(plans, request, cwd=Path.cwd())
+    remembered = draft_cache.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
         _announce(remembered, context)
         handle(remembered)

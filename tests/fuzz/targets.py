@@ -308,7 +308,7 @@ def _plans(folder: Path) -> Any:
 
 
 def _make_plan(folder: Path) -> None:
-    from qpipe.recipe import plan_cache
+    from qpipe.recipe import draft_cache
     from qpipe.recipe.witnesses import Witnesses, file_digest
 
     (folder / "r.yaml").write_text("model: {}\n")
@@ -320,16 +320,16 @@ def _make_plan(folder: Path) -> None:
         listings={str(folder / "none"): None},
         environment={"QPIPE_NOTHING": None},
     )
-    assert plan_cache.remember(there, request, witnesses, {"x": 1}, cwd=folder)
+    assert draft_cache.remember(there, request, witnesses, {"x": 1}, cwd=folder)
     (made,) = there.iterdir()
     (folder / "plan.json").symlink_to(made)
 
 
 def _plan(folder: Path) -> None:
-    from qpipe.recipe import plan_cache
+    from qpipe.recipe import draft_cache
 
     there, request = _plans(folder)
-    if plan_cache.recall(there, request, cwd=folder) is None:
+    if draft_cache.recall(there, request, cwd=folder) is None:
         raise RecipeError("composed anew")
 
 

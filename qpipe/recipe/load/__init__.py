@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from qpipe.recipe import plan_cache
+from qpipe.recipe import draft_cache
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.sweep import JobsHandler, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
@@ -49,11 +49,11 @@ def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) 
 def remember_batch(
     folder: Path, request: Request, jobs: Sequence[Job | InvalidJob], payload: Mapping[str, Any]
 ) -> bool:
-    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.plan_cache`."""
+    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.draft_cache`."""
     witnesses = next(job for job in jobs if isinstance(job, Job)).witnesses
     if witnesses is not None:  # what plugins declare is in the payload
         witnesses = witnesses.with_files(source_files())
-    return plan_cache.remember(folder, request, witnesses, payload)
+    return draft_cache.remember(folder, request, witnesses, payload)
 
 
 @contextlib.contextmanager

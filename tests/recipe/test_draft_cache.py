@@ -16,7 +16,7 @@ import pytest
 
 import qpipe
 from qpipe.core import file_lock
-from qpipe.recipe import plan_cache
+from qpipe.recipe import draft_cache
 from qpipe.recipe.load import drive, remember_batch
 from qpipe.recipe.request import InvalidJob, Job, Request
 from tests.recipe.composing import write
@@ -61,7 +61,7 @@ def kept(plans: Path, request: Request) -> bool:
 
 
 def recalled(plans: Path, request: Request) -> Any:
-    return plan_cache.recall(plans, request, cwd=Path.cwd())
+    return draft_cache.recall(plans, request, cwd=Path.cwd())
 
 
 REQUEST = Request("r.yaml", ("executor.cpus=2",))
@@ -267,9 +267,9 @@ def test_recalling_imports_nothing_heavy(plans: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PYTHONPATH", str(Path(qpipe.__file__).parents[1]))
     assert kept(plans, REQUEST)
     code = (
-        "import sys; from pathlib import Path; from qpipe.recipe import plan_cache, request\n"
+        "import sys; from pathlib import Path; from qpipe.recipe import draft_cache, request\n"
         f"request = request.Request({REQUEST.recipe!r}, {REQUEST.overrides!r})\n"
-        f"assert plan_cache.recall(Path({str(plans)!r}), request, cwd=Path.cwd()) is not None\n"
+        f"assert draft_cache.recall(Path({str(plans)!r}), request, cwd=Path.cwd()) is not None\n"
         "print({'hydra', 'omegaconf', 'yaml', 'pydantic', 'numpy'} & set(sys.modules))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -1,6 +1,6 @@
-"""Plans that were composed before from the same files, overrides and versions.
+"""Drafts that were composed before from the same files, overrides and versions.
 
-A remembered plan names its witnesses: everything whose change could have changed it. It counts
+A remembered draft names its witnesses: everything whose change could have changed it. It counts
 only while each of them is as it was; what cannot be witnessed (the time of day, a sweeper that
 looks at results) is never remembered. Hydra is not imported here: that is the point.
 """
@@ -56,7 +56,7 @@ def remember(
 ) -> bool:
     """Keep ``payload`` for `recall`; False if it may not or cannot be kept.
 
-    A disk that is full or read-only is no error: the plan is composed anew next time.
+    A disk that is full or read-only is no error: the recipe is composed anew next time.
     """
     if witnesses is None or request.flags:
         return False
@@ -117,16 +117,16 @@ def _site_packages() -> list[str]:
 def _code_digest() -> str:
     """One digest of the place, size and time of every source file and lock of qpipe."""
     root = os.path.dirname(os.path.abspath(qpipe.__file__))  # noqa: PTH100, PTH120
-    lines = "\n".join(sorted(f"{path} {size} {time}" for path, size, time in _sources(root)))
+    lines = "\n".join(sorted(f"{path} {size} {time}" for path, size, time in _source_files(root)))
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _sources(folder: str) -> Iterator[tuple[str, int, int]]:
+def _source_files(folder: str) -> Iterator[tuple[str, int, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name != "__pycache__":
-                    yield from _sources(entry.path)
+                    yield from _source_files(entry.path)
             elif entry.name.endswith((".py", ".lock")):
                 stat = entry.stat()
                 yield entry.path, stat.st_size, stat.st_mtime_ns
