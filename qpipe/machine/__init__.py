@@ -3,9 +3,9 @@
 ``capacity``   CPU cores and memory: of the host, and by affinity and the limits of cgroups
 ``cgroups``    reading those limits, of cgroup v1 and v2
 ``gpus``       NVIDIA GPUs, by the driver and by CUDA_VISIBLE_DEVICES
-``filesystem`` free space, errors of a full disk, links, folders, and what is durable (fsync)
+``filesystem`` programs on PATH, space, errors of a full disk, links, folders, fsync
 ``tools``      programs on PATH, with version and remedy
-``program``    finding and running them, return codes checked, signals named
+``program``    running them, return codes checked, signals named
 ``identity``   the description of a machine that results carry
 ``usage``      CPU time and memory that processes have taken
 

@@ -1,4 +1,4 @@
-"""Files, folders and disks: space and its lack, links in place of copies, and what is durable.
+"""Files, folders and disks: programs on PATH, space, links in place of copies, what is durable.
 
 One fsync waits for the disk, 2 to 4 ms even on a fast one; several at once share that wait.
 """
@@ -44,6 +44,18 @@ def existing(path: Path) -> Path:
     """The folder at ``path``, or the nearest one above it that is there."""
     path = path.absolute()
     return next(folder for folder in (path, *path.parents) if folder.is_dir())
+
+
+def executable(name: str) -> Path | None:
+    """The first executable file of that name on PATH, as a shell finds it; None if there is none.
+
+    `shutil.which` does the same, and imports all compression modules.
+    """
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder or os.curdir, name)  # noqa: PTH118  asked in every cached run
+        if os.path.isfile(path) and os.access(path, os.X_OK):  # noqa: PTH113
+            return Path(path)
+    return None
 
 
 def free_bytes(path: Path) -> int:

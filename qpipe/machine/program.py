@@ -1,6 +1,4 @@
-"""Programs that are not ours: where they are, and running them to their end.
-
-This is the one place where return codes are checked.
+"""Programs that are not ours, run to their end: the one place where return codes are checked.
 
 What a program prints goes on to this process's stderr (a worker's log) as it comes; its last lines
 are kept for the message of its failure.
@@ -9,7 +7,6 @@ are kept for the message of its failure.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,12 +26,6 @@ class ProgramError(StageError):
     def __init__(self, message: str, *, last: str = "") -> None:
         super().__init__(message)
         self.last = last
-
-
-def on_path(name: str) -> Path | None:
-    """The place of an executable file on PATH, without starting it."""
-    place = shutil.which(name)
-    return None if place is None else Path(place)
 
 
 def run(

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from qpipe.errors import StageError
 from qpipe.machine import program
+from qpipe.machine.filesystem import executable
 
 MISSING, UNKNOWN = "missing", "unknown"
 
@@ -90,7 +91,7 @@ def find(name: str) -> Tool:
 
 def locate(name: str) -> Path | None:
     """The place of a program, without starting it: on PATH, else where its own variables say."""
-    if path := program.on_path(name):
+    if path := executable(name):
         return path
     homes = [os.environ.get(home, home) for home in _PROGRAMS[name].homes]
     places = [Path(home, "bin", name) for home in homes if home.startswith("/")]

@@ -254,7 +254,7 @@ def _stage(
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
     if stage.recipe_params() is stage.Params:
-        # Of a download it is the source itself that is looked at, and shown.
+        # All but a source, which is what is looked at: it is shown for what it is.
         values = {n: _hidden(value, job, f"{field}.with.{n}") for n, value in values.items()}
     needed = stage.resources(params, cores=bounds.cores)
     if spec.stop_dominated:  # one level after another: there is nobody to leave cores for

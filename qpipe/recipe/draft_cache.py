@@ -20,7 +20,8 @@ import qpipe
 from qpipe.core import file_lock
 from qpipe.core.key import Json, composition_key
 from qpipe.errors import RecipeError
-from qpipe.machine import capacity, gpus, program
+from qpipe.machine import capacity, gpus
+from qpipe.machine.filesystem import executable
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.recipe.witnesses import Witnesses
 
@@ -102,7 +103,7 @@ def _here() -> dict[str, Json]:
 
 def _program(name: str) -> list[Json] | None:
     """The path of a program on PATH, its size and its time (ns); None if it is not there."""
-    path = program.on_path(name)
+    path = executable(name)
     if path is None:
         return None
     stat = path.stat()

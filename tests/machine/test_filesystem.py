@@ -1,10 +1,11 @@
-"""Links: a reflink where there are any, else a hard link, else a symbolic one."""
+"""Programs on PATH; links: a reflink where there are any, else a hard link, else a symbolic one."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,25 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source.bin"
     path.write_bytes(b"weights")
     return path
+
+
+def test_an_executable_is_found_as_a_shell_finds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / name for name in ("none", "folder", "plain", "first", "second")]
+    for folder in folders[1:]:
+        folder.mkdir()
+    (folders[1] / "tool").mkdir()
+    (folders[2] / "tool").write_text("")
+    for folder in folders[3:]:
+        (folder / "tool").write_text("#!/bin/sh")
+        (folder / "tool").chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join(map(str, folders)))
+    assert module.executable("tool") == folders[3] / "tool" == Path(shutil.which("tool") or "")
+    assert module.executable("other") is None
+    monkeypatch.chdir(folders[4])
+    monkeypatch.setenv("PATH", os.pathsep)
+    assert module.executable("tool") == Path("./tool")
 
 
 def test_a_link_to_a_link_is_one_to_the_file(source: Path, tmp_path: Path) -> None:
