@@ -39,7 +39,7 @@ def resuming(partial: Path) -> Iterator[tuple[Path, list[int]]]:
     if not (partial / STATE).exists():
         shutil.rmtree(partial, ignore_errors=True)  # a layer that was not finished
     partial.mkdir(parents=True, exist_ok=True)
-    theirs, layers = resume.ResumeState, [0]
+    original, layers = resume.ResumeState, [0]
     # auto-round 0.15.1's own loses layers and random state: the four reasons above.
     resume.ResumeState = lambda folder, signature, names: Layers(partial, names, folder, layers)
     os.environ["AR_RESUME_DIR"] = str(partial / "groups")
@@ -47,7 +47,7 @@ def resuming(partial: Path) -> Iterator[tuple[Path, list[int]]]:
         yield partial / "made", layers
         (partial / STATE).unlink(missing_ok=True)  # its files are about to be moved
     finally:
-        resume.ResumeState = theirs
+        resume.ResumeState = original
         del os.environ["AR_RESUME_DIR"]
 
 

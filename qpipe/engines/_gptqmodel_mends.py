@@ -136,13 +136,13 @@ def rename_output(out: Path, source: Path) -> None:
     """Give the output matrix the name that it has in the source: GPT-NeoX's is ``embed_out``, and
     GPTQModel saves it as transformers 5 calls it."""
     # gptqmodel 7.6.0 with transformers 5.17.0.
-    mine, theirs = f"{OUTPUT}.weight", "embed_out.weight"
+    saved_name, source_name = f"{OUTPUT}.weight", "embed_out.weight"
     tensors = read_tensors(out)
-    if mine not in tensors or theirs not in read_tensors(source):
+    if saved_name not in tensors or source_name not in read_tensors(source):
         return
-    path = tensors[mine].path
+    path = tensors[saved_name].path
     entries = [
-        replace(TensorStream.copy(tensor), name=theirs if name == mine else name)
+        replace(TensorStream.copy(tensor), name=source_name if name == saved_name else name)
         for name, tensor in tensors.items()
         if tensor.path == path
     ]
@@ -150,5 +150,5 @@ def rename_output(out: Path, source: Path) -> None:
     path.with_suffix(".renamed").replace(path)
     if (out / INDEX).exists():
         index = json.loads((out / INDEX).read_bytes())
-        index["weight_map"][theirs] = index["weight_map"].pop(mine)
+        index["weight_map"][source_name] = index["weight_map"].pop(saved_name)
         (out / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")

@@ -1,6 +1,7 @@
 """GPTQModel: GPTQ and AWQ on any device, the default for both.
 
-It patches transformers and safetensors when it is imported, so nothing else may run in its process.
+GPTQModel 7.6.0 patches transformers and safetensors when it is imported, so nothing else may run in
+its process.
 """
 
 from __future__ import annotations
@@ -104,8 +105,8 @@ class _Gptqmodel(CheckpointEngine):
         )
         with mended():
             model = GPTQModel.load(str(task.source), wishes)
-        going_on = _resuming(task) if resumable else nullcontext((None, 0))
-        with mended(), _logs_aside(), going_on as (checkpoint, layers):
+        resumption = _resuming(task) if resumable else nullcontext((None, 0))
+        with mended(), _logs_aside(), resumption as (checkpoint, layers):
             log = model.quantize(
                 [{"input_ids": ids, "attention_mask": [1] * len(ids)} for ids in task.samples],
                 batch_size=task.batch,
@@ -270,13 +271,13 @@ def _resuming(task: Task) -> Iterator[tuple[Any, int]]:
 
     assert task.partial is not None
     checkpoint = CheckpointConfig(path=task.partial)
-    begun = (task.partial / "CURRENT").exists()
+    has_state = (task.partial / "CURRENT").exists()
     try:
         with CheckpointStore(checkpoint, identity_projection=lambda identity: {}) as store:
             published = store.load({})
         yield checkpoint, published["cursor"] if published else 0
     except CheckpointError as error:
-        if not begun:
+        if not has_state:
             raise
         shutil.rmtree(task.partial)
         raise StageError(

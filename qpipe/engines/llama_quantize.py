@@ -94,9 +94,9 @@ class LlamaQuantize(Engine):
             return file_facts(source).adding(notes=_opened(out))
         prepared = _prepared(params, work)
         _check_room(prepared, out)
-        noted = gguf_engine.provenance(params, work, self.fingerprint(params))
+        provenance = gguf_engine.provenance(params, work, self.fingerprint(params))
         with TemporaryDirectory(prefix="qpipe-") as folder:
-            options = [*_options(params, prepared, Path(folder)), *_notes(noted or {})]
+            options = [*_options(params, prepared, Path(folder)), *_notes(provenance or {})]
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
         _compare(prepared, out)
         facts = replace(model_facts(**prepared.facts), size_bytes=out.stat().st_size)
@@ -149,8 +149,8 @@ def _named(params: LlamaQuantizeParams, prepared: FilePlan) -> Iterator[str]:
             yield f"^{re.escape(output.name)}$={output.type.name}\n"
 
 
-def _notes(noted: Mapping[str, str]) -> Iterator[str]:
-    for name, value in noted.items():
+def _notes(provenance: Mapping[str, str]) -> Iterator[str]:
+    for name, value in provenance.items():
         if len(value.encode()) > _LONGEST_TEXT:
             raise RecipeError(
                 f"quantize.provenance: {PROGRAM} can note at most {_LONGEST_TEXT} bytes, and "

@@ -20,8 +20,8 @@ from qpipe.machine import gpus
 # What llm-compressor 0.14 calls otherwise than the checkpoint, by model type.
 _NAMES = {
     "mixtral": {
-        rf"(\.experts\.\d+\.){theirs}(?=\.)": rf"\g<1>{ours}"
-        for theirs, ours in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3"))
+        rf"(\.experts\.\d+\.){tool_name}(?=\.)": rf"\g<1>{name}"
+        for tool_name, name in (("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3"))
     }
 }
 

@@ -5,5 +5,5 @@
 - `inspect.inspect`: what a checkpoint of either kind holds, without loading weights
 
 Rooms: `arch/` one file per architecture, `vocab/` one per kind of tokenizer, `quantizers/` one
-per family of formats; each is found by its file name. Nothing here knows of recipes or stages.
+per family of types; each is found by its file name. Nothing here knows of recipes or stages.
 """

@@ -150,8 +150,8 @@ def completed(config: Config, fields: Fields) -> Config:
 def unknown(config: Config, fields: Iterable[str], where: str = "transformers") -> list[str]:
     """A note of the fields that are not among ``fields``, but for null and false ones; none if
     there are none."""
-    meant = {name for name, value in config.fields.items() if value not in (None, False)}
-    names = sorted(meant - set(fields))
+    present = {name for name, value in config.fields.items() if value not in (None, False)}
+    names = sorted(present - set(fields))
     if not names:
         return []
     shown = ", ".join(errors.quoted(name, most=60) for name in names[:10])

@@ -77,7 +77,7 @@ def quantize(
     weights = None if imatrix is None else np.ascontiguousarray(imatrix, np.float32)
     assert weights is None or weights.shape == (n_per_row,), (weights, source.shape)
     out = np.empty((n_rows, kind.row_bytes(n_per_row)), np.uint8)
-    written = _initialized(kind).ggml_quantize_chunk(
+    size = _initialized(kind).ggml_quantize_chunk(
         kind.number,
         source.ctypes.data,
         out.ctypes.data,
@@ -86,7 +86,7 @@ def quantize(
         n_per_row,
         None if weights is None else weights.ctypes.data,
     )
-    assert written == out.nbytes, (kind, written, out.nbytes)
+    assert size == out.nbytes, (kind, size, out.nbytes)
     return out
 
 

@@ -216,8 +216,8 @@ class _DatParser:
         end = self.at + size
         if size < 0 or end > len(self.data):
             raise self.broken(f"it ends after {len(self.data)} bytes, amid byte {self.at}'s item")
-        taken, self.at = self.data[self.at : end], end
-        return taken
+        chunk, self.at = self.data[self.at : end], end
+        return chunk
 
 
 def _file_name(path: str) -> str:

@@ -34,35 +34,35 @@ def weighted(
     `DataError` where the matrix fits another model.
     """
     tensors = [_weighted(output, weights) for output in outputs]
-    lacking = [output for output in tensors if output.imatrix is None and _needs(output, ftype)]
-    if lacking and weights is None:
+    missing = [output for output in tensors if output.imatrix is None and _needs(output, ftype)]
+    if missing and weights is None:
         raise errors.RecipeError(
-            f"{ftype.name} makes tensor {lacking[0].name!r} {lacking[0].type.name}, which is "
+            f"{ftype.name} makes tensor {missing[0].name!r} {missing[0].type.name}, which is "
             "garbage without an importance matrix: name one as quantize.imatrix, or choose another "
             "type"
         )
-    heard = [output for output in tensors if _listens(output)]
-    if weights is not None and heard and all(output.imatrix is None for output in heard):
+    relevant = [output for output in tensors if _listens(output)]
+    if weights is not None and relevant and all(output.imatrix is None for output in relevant):
         raise errors.DataError(
-            f"{weights.path}: no entry for any of the {len(heard)} tensors to be quantized, such "
-            f"as {heard[0].name!r}; the importance matrix is another model's: make it anew"
+            f"{weights.path}: no entry for any of the {len(relevant)} tensors to be quantized, "
+            f"such as {relevant[0].name!r}; the importance matrix is another model's: make it anew"
         )
-    if lacking and weights is not None:
-        raise _unmeasured(lacking, weights, ftype)
+    if missing and weights is not None:
+        raise _unmeasured(missing, weights, ftype)
     return tensors
 
 
 def notes(outputs: Sequence[OutputTensor], weights: IMatrix) -> tuple[str, ...]:
     """Notes of what ``weights`` lacks for tensors that would use it, by name."""
-    heard = [output for output in outputs if _listens(output)]
-    bare = [output.name for output in heard if output.imatrix is None]
+    relevant = [output for output in outputs if _listens(output)]
+    bare = [output.name for output in relevant if output.imatrix is None]
     sentences = []
     if bare:
         sentences.append(
-            f"imatrix: {len(bare)} of {len(heard)} tensors have no entry and were quantized "
+            f"imatrix: {len(bare)} of {len(relevant)} tensors have no entry and were quantized "
             f"without: {', '.join(bare)}"
         )
-    for output in heard:
+    for output in relevant:
         if output.imatrix is not None and output.name in weights.unseen:
             unseen = weights.unseen[output.name]
             sentences.append(
@@ -95,27 +95,27 @@ def _needs(output: OutputTensor, ftype: FileType) -> bool:
     return not _is_kept(output) and (needed or output.type in ggml.NEED_IMATRIX)
 
 
-def _unmeasured(lacking: list[OutputTensor], weights: IMatrix, ftype: FileType) -> errors.DataError:
+def _unmeasured(missing: list[OutputTensor], weights: IMatrix, ftype: FileType) -> errors.DataError:
     """Tensors without an entry, which no text gives one: any text meets every matrix that is used.
 
     Some are never multiplied with, such as attn_k and attn_v of the layers of Gemma 3n that share
     those of others.
     """
-    first = lacking[0]
-    rules = ", ".join(f'["{pattern}", {kind}]' for pattern, kind in _rules(lacking).items())
+    first = missing[0]
+    rules = ", ".join(f'["{pattern}", {kind}]' for pattern, kind in _rules(missing).items())
     return errors.DataError(
-        f"{weights.path}: no entry for {len(lacking)} tensors, such as {first.name!r}, which "
+        f"{weights.path}: no entry for {len(missing)} tensors, such as {first.name!r}, which "
         f"{ftype.name} makes {first.type.name}. If the matrix is this model's, llama.cpp never "
         "multiplies with them, and more text does not help; give them a type that needs none: "
         f"'quantize.tensor_types=[{rules}]'. If it is another model's, make it anew"
     )
 
 
-def _rules(lacking: list[OutputTensor]) -> dict[str, str]:
+def _rules(missing: list[OutputTensor]) -> dict[str, str]:
     """A type for each kind of tensor, as rules without a backslash, which shells would eat."""
     layers: dict[str, list[str]] = {}
     kinds: dict[str, str] = {}
-    for output in lacking:
+    for output in missing:
         block = re.match(r"blk\.(\d+)\.(.*)", output.name)
         kind = block[2] if block else output.name
         layers.setdefault(kind, []).extend([block[1]] if block else [])

@@ -123,8 +123,8 @@ def _require_scores(source: Path, file: Path) -> None:
     kinds = values.decode(fields["tokenizer.ggml.token_type"])
     scores = values.decode(fields["tokenizer.ggml.scores"])
     assert isinstance(kinds, list) and isinstance(scores, list)
-    worth = [s for s, kind in zip(scores, kinds, strict=True) if kind == TokenType.NORMAL]
-    if len(worth) > 1 and len(set(worth)) == 1:
+    piece_scores = [s for s, kind in zip(scores, kinds, strict=True) if kind == TokenType.NORMAL]
+    if len(piece_scores) > 1 and len(set(piece_scores)) == 1:
         raise errors.CheckpointError(
             f"{source}: {_tool()} finds no order of joining in tokenizer.json, and gives every "
             "piece the same score: texts would be split otherwise than by this tokenizer. Copy "
@@ -158,8 +158,8 @@ def _environment(folder: Path) -> Mapping[str, str]:
     """The hub's cache in a folder that goes away, nothing that changes the module path."""
     own = {"HF_HOME": str(folder.parent / ".hub"), "HF_HUB_OFFLINE": "1"}
     # These would let another gguf package, or a hub's cache with code, come first.
-    taken = ("HF_HUB_CACHE", "HF_MODULES_CACHE", "PYTHONSAFEPATH", "NO_LOCAL_GGUF")
-    return {key: value for key, value in os.environ.items() if key not in taken} | own
+    variables = ("HF_HUB_CACHE", "HF_MODULES_CACHE", "PYTHONSAFEPATH", "NO_LOCAL_GGUF")
+    return {key: value for key, value in os.environ.items() if key not in variables} | own
 
 
 @contextmanager

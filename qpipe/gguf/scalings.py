@@ -214,11 +214,13 @@ def _unsupported(rope: Config, config: Config, rules: Scalings) -> errors.Checkp
     kind = rope.fields["rope_type"]
     elsewhere = kind in rules.elsewhere and _converter_writes(rope, config)
     way_out = BY_PYDIST if elsewhere else OTHER_METHODS
-    who = "which qpipe does not convert by itself" if elsewhere else "which GGUF has no place for"
+    limitation = (
+        "which qpipe does not convert by itself" if elsewhere else "which GGUF has no place for"
+    )
     error = ConvertedElsewhereError if elsewhere else errors.CheckpointError
     return error(
-        f"{config.path}: field 'rope_type' names the RoPE scaling {errors.quoted(kind)}, {who} in "
-        f"this architecture (it does {', '.join(rules.kinds)}){way_out}"
+        f"{config.path}: field 'rope_type' names the RoPE scaling {errors.quoted(kind)}, "
+        f"{limitation} in this architecture (it does {', '.join(rules.kinds)}){way_out}"
     )
 
 

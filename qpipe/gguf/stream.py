@@ -129,8 +129,10 @@ class _Variant:
 
     def serves(self, output: OutputTensor) -> bool:
         """True if the bytes of ``output`` are the same as this tensor's."""
-        mine, its = self.output.imatrix, output.imatrix
-        same = mine is its or (mine is not None and its is not None and np.array_equal(mine, its))
+        first, second = self.output.imatrix, output.imatrix
+        same = first is second or (
+            first is not None and second is not None and np.array_equal(first, second)
+        )
         return same and (self.output.type, self.output.via) == (output.type, output.via)
 
 

@@ -32,18 +32,18 @@ def is_beside(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in _BESIDE)
 
 
-def weights(names: Collection[str], listed: Collection[str] | None) -> list[str]:
+def weights(names: Collection[str], index: Collection[str] | None) -> list[str]:
     """The files with the model's weights, in order; none if there are none.
 
-    ``listed`` are those that the index names, None without one. Without an index, model.safetensors
+    ``index`` are those that the index names, None without one. Without an index, model.safetensors
     or its parts, as llama.cpp's converter finds them. Raises AmbiguousError for two sets, and
     IncompleteError for parts that are not all there.
     """
     files = sorted(name for name in names if fnmatch(name, "model*.safetensors"))
-    if listed is not None:
-        if SINGLE in files and SINGLE not in listed:
-            raise AmbiguousError(_two(SINGLE, [*listed], f"the files in {INDEX}"))
-        return sorted(listed)
+    if index is not None:
+        if SINGLE in files and SINGLE not in index:
+            raise AmbiguousError(_two(SINGLE, [*index], f"the files in {INDEX}"))
+        return sorted(index)
     parts: dict[str, list[str]] = {}
     for name in files:
         if match := _PART.fullmatch(name):

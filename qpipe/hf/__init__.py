@@ -7,5 +7,6 @@
 ``chat``       a model's chat template, rendered in ``sandbox``
 
 torch and transformers are imported when a model is opened, never with these modules. Loading a
-GPTQ or AWQ checkpoint imports gptqmodel, which patches transformers: open one model a process.
+GPTQ or AWQ checkpoint imports gptqmodel (7.6.0), which patches transformers: open one model a
+process.
 """

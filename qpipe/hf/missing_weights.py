@@ -26,7 +26,7 @@ def refuse(folder: Path, info: Mapping[str, Any]) -> None:
         "unexpected_keys": "has {} tensors that its config.json has no place for",
     }
     keys = {kind: [_name(item) for item in info.get(kind) or ()] for kind in kinds}
-    keys["unexpected_keys"] = list(_meant(folder, keys["unexpected_keys"]))
+    keys["unexpected_keys"] = list(_significant(folder, keys["unexpected_keys"]))
     for kind, words in kinds.items():
         if names := sorted(keys[kind]):
             shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
@@ -68,7 +68,7 @@ def _name(item: Any) -> str:
     return str(item[0]) if isinstance(item, tuple) else str(item)
 
 
-def _meant(folder: Path, names: list[str]) -> Iterator[str]:
+def _significant(folder: Path, names: list[str]) -> Iterator[str]:
     """Without what makes no difference: GPTQ's first tools stored a bias of zeros everywhere."""
     for name in names:
         if name.endswith(_COMPUTED):

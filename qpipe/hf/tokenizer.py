@@ -59,13 +59,13 @@ class _Difference:
     """A text, and the ids that two readings make of it; ``framed``: with BOS and EOS."""
 
     text: str
-    theirs: Sequence[int]
+    other_ids: Sequence[int]
     file: Sequence[int]
     framed: bool
 
     def __str__(self) -> str:
         how = " with what is put around it" if self.framed else ""
-        return f"{self.text!r}{how} is {_shown(self.theirs)}, not {_shown(self.file)}"
+        return f"{self.text!r}{how} is {_shown(self.other_ids)}, not {_shown(self.file)}"
 
 
 class Tokenizer:
@@ -209,13 +209,13 @@ class _File:
             for split in (False, True):
                 self.tokenizer.encode_special_tokens = split
                 file = self.tokenizer.encode(text, add_special_tokens=False).ids
-                theirs = other(
+                other_ids = other(
                     text, add_special_tokens=False, split_special_tokens=split, verbose=False
                 )["input_ids"]
-                if theirs != file:
-                    return _Difference(text, theirs, file, framed=False)
-        framed, theirs = self.framed("a"), other("a", verbose=False)["input_ids"]
-        return None if theirs == framed else _Difference("a", theirs, framed, framed=True)
+                if other_ids != file:
+                    return _Difference(text, other_ids, file, framed=False)
+        framed, other_ids = self.framed("a"), other("a", verbose=False)["input_ids"]
+        return None if other_ids == framed else _Difference("a", other_ids, framed, framed=True)
 
     def framed(self, text: str) -> list[int]:
         """Ids with what is put around a text."""

@@ -64,9 +64,9 @@ class LogTail:
         """The last complaints in one line: the errors if there are any, else the warnings."""
         for level in (LOG_ERROR, LOG_WARN):
             lines = [text for severity, text in self._lines if severity == level]
-            telling = [text for text in lines if _EMPTY_WORDS not in text] or lines
-            if telling:
-                return "; ".join(dict.fromkeys(telling))
+            messages = [text for text in lines if _EMPTY_WORDS not in text] or lines
+            if messages:
+                return "; ".join(dict.fromkeys(messages))
         return "llama.cpp gave no reason"
 
     def _receive(self, level: int, text: bytes | None, _user_data: object) -> None:

@@ -103,11 +103,11 @@ def _add_dense(entry: SquareSums, rows: Floats, n3: int, n2: int) -> list[int]:
     return list(range(len(entry.sums)))
 
 
-def _add_experts(entry: SquareSums, rows: Floats, chosen: Experts) -> list[int]:
-    """``rows`` is [token, one or each slot, column], ``chosen`` [token, slot] the experts."""
-    touched = np.unique(chosen)
+def _add_experts(entry: SquareSums, rows: Floats, experts: Experts) -> list[int]:
+    """``rows`` is [token, one or each slot, column], ``experts`` [token, slot] the experts."""
+    touched = np.unique(experts)
     for expert in touched:
-        slots, tokens = np.nonzero(np.equal(chosen.T, expert))
+        slots, tokens = np.nonzero(np.equal(experts.T, expert))
         _add_squares(entry.sums[expert], rows[tokens, slots % rows.shape[1]])
         entry.counts[expert] += len(tokens)
     return [int(expert) for expert in touched]

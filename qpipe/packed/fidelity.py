@@ -127,46 +127,46 @@ def _together(parts: list[_Sums]) -> Likeness:
     )
 
 
-def _compared(module: Packed, out: Values, was: FloatArray, *, scaled: bool) -> _Sums:
-    was = was.reshape(out.numbers.shape)
+def _compared(module: Packed, out: Values, original: FloatArray, *, scaled: bool) -> _Sums:
+    original = original.reshape(out.numbers.shape)
     if scaled:
-        was = _scaled(was, out.numbers)
+        original = _scaled(original, out.numbers)
     bits = int(module.bits)
-    rounded = _rounded(was, out.order, bits, module.group_size or -1)
+    rounded = _rounded(original, out.order, bits, module.group_size or -1)
     # Of few rows a column may be 0 by chance.
-    many = len(was) >= _ROWS
+    many = len(original) >= _ROWS
     dead = ~out.numbers.any(axis=0) & rounded.any(axis=0) & many
     live = ~dead
-    error = (out.numbers - was)[:, live]
+    error = (out.numbers - original)[:, live]
     return _Sums(
-        weights=float(np.square(was[:, live], dtype=np.float64).sum()),
+        weights=float(np.square(original[:, live], dtype=np.float64).sum()),
         error=float(np.square(error, dtype=np.float64).sum()),
-        rounding=float(np.square((rounded - was)[:, live], dtype=np.float64).sum()),
-        flipped=int((_flipped(out, was, bits) & live).sum()) if bits >= _FEWEST_BITS else 0,
-        columns=was.shape[1],
+        rounding=float(np.square((rounded - original)[:, live], dtype=np.float64).sum()),
+        flipped=int((_flipped(out, original, bits) & live).sum()) if bits >= _FEWEST_BITS else 0,
+        columns=original.shape[1],
         zeroed=int(dead.sum()),
-        looked_at=was.size,
+        looked_at=original.size,
     )
 
 
-def _flipped(out: Values, was: FloatArray, bits: int) -> npt.NDArray[np.bool_]:
+def _flipped(out: Values, original: FloatArray, bits: int) -> npt.NDArray[np.bool_]:
     """A mask of weights far from what they were, although that, or a step beside it, could have
     been represented."""
     span = out.high - out.low
     step = span / (2**bits - 1)
-    sayable = (was >= out.low - step) & (was <= out.high + step) & (span > 0)
-    far = np.abs(out.numbers - was) >= _ACROSS * span
-    mask: npt.NDArray[np.bool_] = far & sayable
+    representable = (original >= out.low - step) & (original <= out.high + step) & (span > 0)
+    far = np.abs(out.numbers - original) >= _ACROSS * span
+    mask: npt.NDArray[np.bool_] = far & representable
     return mask
 
 
 def _rounded(
-    was: FloatArray, order: npt.NDArray[np.int64] | None, bits: int, size: int
+    original: FloatArray, order: npt.NDArray[np.int64] | None, bits: int, size: int
 ) -> FloatArray:
     """Rounded to the nearest of levels that reach from the largest of a group to its negative."""
-    rows, columns = was.shape
+    rows, columns = original.shape
     size = columns if size == -1 else size
-    ordered = was if order is None else was[:, order]
+    ordered = original if order is None else original[:, order]
     padded = np.pad(ordered, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
     step = np.abs(padded).max(axis=-1, keepdims=True) * np.float32(2 / (2**bits - 1))
     step[step == 0] = 1
@@ -179,27 +179,27 @@ def _rounded(
     return back
 
 
-def _scaled(was: FloatArray, numbers: FloatArray) -> FloatArray:
-    """``was`` with the scale for each column and row that brings it nearest to ``numbers``:
+def _scaled(original: FloatArray, numbers: FloatArray) -> FloatArray:
+    """``original`` with the scale for each column and row that brings it nearest to ``numbers``:
     medians, on which single weights that are far off have no say.
 
     Where one weight stretches the range of its group, most others come out as 0: then the largest
     tell.
     """
     for axis in (0, 1, 0):
-        size = np.abs(was)
-        scale = _ratio(was, numbers, size >= np.median(size, axis=axis, keepdims=True), axis)
+        size = np.abs(original)
+        scale = _ratio(original, numbers, size >= np.median(size, axis=axis, keepdims=True), axis)
         largest = size >= size.max(axis=axis, keepdims=True) / 2
-        was = was * np.where(scale == 0, _ratio(was, numbers, largest, axis), scale)
-    return was
+        original = original * np.where(scale == 0, _ratio(original, numbers, largest, axis), scale)
+    return original
 
 
 def _ratio(
-    was: FloatArray, numbers: FloatArray, those: npt.NDArray[np.bool_], axis: int
+    original: FloatArray, numbers: FloatArray, mask: npt.NDArray[np.bool_], axis: int
 ) -> FloatArray:
-    """The median of what ``those`` weights became, in parts of what they were; 1 of none."""
+    """The median of what ``mask`` weights became, in parts of what they were; 1 of none."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(those & (was != 0), numbers / was, np.nan)
+        ratio = np.where(mask & (original != 0), numbers / original, np.nan)
     some = ~np.isnan(ratio).all(axis=axis, keepdims=True)
     medians: FloatArray = np.nanmedian(np.where(some, ratio, 1), axis=axis, keepdims=True)
     return medians

@@ -37,8 +37,8 @@ def restore(folder: Path, source: Path, *, full: int = _FULL) -> list[str]:
     tensors = list(read_tensors(folder).values())
     # auto-round 0.15.1 on a CPU writes float32.
     alike = {t.name: original[t.name] for t in tensors if _only_wider(t, original)}
-    lies = {tensor.name: tensor.path for tensor in tensors}
-    _rewrite(folder, [alike.get(t.name, t) for t in tensors], lies, full)
+    paths = {tensor.name: tensor.path for tensor in tensors}
+    _rewrite(folder, [alike.get(t.name, t) for t in tensors], paths, full)
     return list(alike)
 
 
@@ -49,30 +49,30 @@ def complete(folder: Path, source: Path, names: Mapping[str, str], *, full: int 
     ``names`` are regular expressions on modules, and what they become.
     """
     tensors = [replace(t, name=_renamed(t.name, names)) for t in read_tensors(folder).values()]
-    lies = {tensor.name: tensor.path for tensor in tensors}
+    paths = {tensor.name: tensor.path for tensor in tensors}
     head = read_tensors(source).get(_HEAD)
     # llm-compressor 0.14 takes it for tied.
-    if head is not None and _HEAD not in lies:
+    if head is not None and _HEAD not in paths:
         tensors.append(head)
-    if lies.keys() == read_tensors(folder).keys() and len(tensors) == len(lies):
+    if paths.keys() == read_tensors(folder).keys() and len(tensors) == len(paths):
         return False
-    _rewrite(folder, tensors, lies, full)
+    _rewrite(folder, tensors, paths, full)
     return True
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:
-    for pattern, becomes in names.items():
-        name = re.sub(pattern, becomes, name)
+    for pattern, replacement in names.items():
+        name = re.sub(pattern, replacement, name)
     return name
 
 
 def _rewrite(
-    folder: Path, tensors: Sequence[StoredTensor], lies: Mapping[str, Path], full: int
+    folder: Path, tensors: Sequence[StoredTensor], paths: Mapping[str, Path], full: int
 ) -> None:
-    """Write these tensors in place of all that ``folder`` has; ``lies`` is where each of its own is
-    there, for files to go as soon as they are copied."""
+    """Write these tensors in place of all that ``folder`` has; ``paths`` is where each of its own
+    lies, for files to go as soon as they are copied."""
     files = list(_files(tensors, full))
-    last = {lies[t.name]: n for n, members in enumerate(files) for t in members if t.name in lies}
+    last = {paths[t.name]: n for n, members in enumerate(files) for t in members if t.name in paths}
     (folder / INDEX).unlink(missing_ok=True)
     for number, members in enumerate(files):
         write(folder / f".{number}", [TensorStream.copy(tensor) for tensor in members])
@@ -111,13 +111,17 @@ def _index(folder: Path, files: Mapping[str, Sequence[StoredTensor]]) -> None:
 
 
 def _only_wider(tensor: StoredTensor, original: Mapping[str, StoredTensor]) -> bool:
-    was = original.get(tensor.name)
-    if was is None or was.shape != tensor.shape or was.dtype not in _WIDER.get(tensor.dtype, ()):
+    narrow = original.get(tensor.name)
+    if (
+        narrow is None
+        or narrow.shape != tensor.shape
+        or narrow.dtype not in _WIDER.get(tensor.dtype, ())
+    ):
         return False
     # The wider one's chunks hold half as many numbers: two of them for one of the narrower.
     wide = stored(tensor)
-    for piece in stored(was):
-        floats = as_floats(piece, was.dtype)
+    for piece in stored(narrow):
+        floats = as_floats(piece, narrow.dtype)
         both = b"".join(next(wide, b"") for _ in range(2))
         if not np.array_equal(floats, as_floats(both, tensor.dtype)):
             return False

@@ -143,8 +143,8 @@ def unread(settings: QuantizationSettings) -> str | None:
         return "by a method that it does not name"
     if settings.method not in _formats():
         near = nearest(settings.method, _formats())
-        meant = f" ({near})" if near.startswith("did you mean") else ""
-        return f"by the method {settings.method!r:.80}{meant}"
+        hint = f" ({near})" if near.startswith("did you mean") else ""
+        return f"by the method {settings.method!r:.80}{hint}"
     form = _format(settings).unread(Fields(settings.path, settings.where, settings.fields))
     return None if form is None else f"by {settings.method} in {form}"
 

@@ -255,14 +255,14 @@ def finish(task: Task) -> None:
         # safetensors 0.8.0 writes its metadata in another order each time.
         sort_metadata(file)
     config = task.out / "config.json"
-    theirs = json.loads(config.read_bytes())
-    ours = json.loads((task.source / "config.json").read_bytes())
+    tool_config = json.loads(config.read_bytes())
+    source_config = json.loads((task.source / "config.json").read_bytes())
     for name in ("dtype", "torch_dtype"):
-        ours.pop(name, None)
+        source_config.pop(name, None)
     # transformers 5 writes dtype, 4 torch_dtype.
-    ours["dtype"] = theirs.get("dtype") or theirs.get("torch_dtype")
-    ours["quantization_config"] = theirs["quantization_config"]
-    config.write_text(json.dumps(ours, indent=2, sort_keys=True) + "\n")
+    source_config["dtype"] = tool_config.get("dtype") or tool_config.get("torch_dtype")
+    source_config["quantization_config"] = tool_config["quantization_config"]
+    config.write_text(json.dumps(source_config, indent=2, sort_keys=True) + "\n")
     # transformers 5.17.0 writes tokenizers anew, and not all of their files.
     bring_along(task.source, task.out)
 

@@ -45,16 +45,18 @@ class MethodParams(EngineParams):
         """Others' spellings become ours; null means not given: the engine's own default."""
         if not isinstance(settings, Mapping):
             return settings
-        theirs = (*(name for name, _ in cls.SPELLINGS), *cls.SKIP_LISTS)
+        foreign = (*(name for name, _ in cls.SPELLINGS), *cls.SKIP_LISTS)
         fields = {
             name: value
             for name, value in settings.items()
-            if name not in theirs and (value is not None or name not in cls.model_fields)
+            if name not in foreign and (value is not None or name not in cls.model_fields)
         }
-        for name, ours in cls.SPELLINGS:
+        for name, field in cls.SPELLINGS:
             if settings.get(name) is not None:
-                _agree(name, settings[name], ours, fields.get(ours), cls.model_fields[ours].default)
-                fields[ours] = settings[name]
+                _agree(
+                    name, settings[name], field, fields.get(field), cls.model_fields[field].default
+                )
+                fields[field] = settings[name]
         for name in cls.SKIP_LISTS:
             if settings.get(name):
                 own = pairs(fields.get("modules"))
@@ -87,10 +89,10 @@ def _able(rules: tuple[str, ...]) -> str:
     return f"only {' and '.join(rules)}" if rules else "nothing"
 
 
-def _agree(theirs: str, value: object, ours: str, own: object, default: object) -> None:
-    if own not in (None, value, default):
+def _agree(spelling: str, value: object, field: str, current: object, default: object) -> None:
+    if current not in (None, value, default):
         raise ValueError(
-            f"quantize.{theirs}={value} and quantize.{ours}={own} are two spellings of one "
+            f"quantize.{spelling}={value} and quantize.{field}={current} are two spellings of one "
             "setting; keep one of them"
         )
 

@@ -40,11 +40,11 @@ def run(job: ScriptWork) -> dict[str, Any]:
 
     def tokenize(state: Any, save: Any, tokenizer: Any, measure: bool = False, **_: Any) -> None:
         """Its own tokenize, but for where the tokens come from."""
-        taken = rows[: min(len(rows), 16)] if measure else rows
+        selection = rows[: min(len(rows), 16)] if measure else rows
         file = working / "cal_data.safetensors"
-        save_file({"input_ids": taken}, str(file))
-        state["measurement_rows" if measure else "dataset_rows"] = taken.shape[0]
-        state["measurement_length" if measure else "length"] = taken.shape[1]
+        save_file({"input_ids": selection}, str(file))
+        state["measurement_rows" if measure else "dataset_rows"] = selection.shape[0]
+        state["measurement_length" if measure else "length"] = selection.shape[1]
         state["cal_filename"] = str(file)
 
     def stage(state: Any, name: str, done: int, total: int) -> None:

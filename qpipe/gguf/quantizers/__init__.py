@@ -1,4 +1,4 @@
-"""float32 rows → the bytes of a ggml type; one module per family of formats.
+"""float32 rows → the bytes of a ggml type; one module per family of types.
 
 A module declares ``QUANTIZERS``, and that alone registers it; a name with ``_`` in front is no
 family. `last_resort` (ggml's own C code) serves the types that no other module declares.
