@@ -21,7 +21,7 @@ _UNREAD = "quantizes it, and transformers cannot compute what comes out"
 _FAILS = "fails on it"
 _LEFT = "leaves some of its large matrices as they are"
 
-# By the model_type of config.json: what GPTQModel does.
+# By the model_type of config.json: what GPTQModel 7.6.0 does.
 _WITH_EITHER = {
     "phi3": _SPLIT, "glm": _SPLIT, "glm4": _SPLIT,
     "mixtral": _EXPERTS, "phimoe": _EXPERTS, "lfm2_moe": _EXPERTS, "afmoe": _EXPERTS,

@@ -151,7 +151,7 @@ class Autoround(CheckpointEngine):
 
         # auto-round 0.15.1 writes float32 on a CPU, and a file a layer.
         restore(task.out, task.source)
-        # Under the name by which runtimes of GPTQ and AWQ look for it.
+        # auto-round 0.15.1 gives it another name than runtimes of GPTQ and AWQ look for.
         (task.out / "quantization_config.json").rename(task.out / "quantize_config.json")
         return {"resumed_layers": layers[0]}
 

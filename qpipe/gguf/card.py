@@ -21,7 +21,7 @@ MOST = 1 << 19
 
 _LEVELS = 50
 
-# What gguf-py (metadata.py, apply_metadata_heuristic) takes as text, and as several texts.
+# What gguf-py 0.19.0 (metadata.py, apply_metadata_heuristic) takes as text, and as several texts.
 _TEXTS = (
     *("name", "author", "version", "organization", "description", "finetune", "basename"),
     *("size_label", "url", "doi", "uuid", "repo_url", "license_name", "license_link"),

@@ -273,7 +273,7 @@ def _outputs(
         assert sums.size % counts.size == 0, (name, sums.size, counts.size)
         for suffix, part in ((SUMS, sums), (COUNTS, counts)):
             rows = part.reshape(counts.size, -1)
-            # ggml counts no dimensions of 1 at the end, which is the front here.
+            # ggml 0.26.0 counts no dimensions of 1 at the end, which is the front here.
             shape = rows.shape if len(rows) > 1 else rows.shape[1:]
             origin = f"{out}: tensor {name + suffix!r}"
             yield OutputTensor(name + suffix, shape, GGMLType.F32, _Rows(origin, rows))

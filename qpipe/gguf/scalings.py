@@ -44,7 +44,8 @@ _OPTIONS = {
     | {"truncate", "extrapolation_factor", _ORIGINAL},
     "longrope": _ALWAYS | {"short_factor", "long_factor", _ORIGINAL},
 }
-# ggml's, which llama.cpp takes from a file for grok and mistral3 alone (src/models/*.cpp).
+# ggml's, which llama.cpp 0.6.0-dev takes from a file for grok and mistral3 alone
+# (src/models/*.cpp).
 _YARN_DEFAULTS = {"extrapolation_factor": 1.0, "beta_fast": 32.0, "beta_slow": 1.0}
 
 

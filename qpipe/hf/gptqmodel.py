@@ -27,7 +27,7 @@ from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_s
 
 _EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
 _PLAIN = re.compile(r"\.\d+\..*\.weight$")
-# What a packed matrix cannot be without.
+# What a packed matrix cannot be without (GPTQModel 7.6.0 fills what is missing).
 _PARTS = (".qweight", ".qzeros", ".scales")
 # Whose layers optimum 2.3.0, by which transformers reads GPTQ, does not find.
 _WITHOUT_LAYERS = ("mpt",)
@@ -120,6 +120,7 @@ def kernel(settings: QuantizationSettings) -> dict[str, Any]:
         return {}
     from transformers import AwqConfig, GPTQConfig
 
+    # Else GPTQModel 7.6.0 chooses its fused kernel.
     if method == "awq":
         return {"quantization_config": AwqConfig(backend="torch_awq")}  # type: ignore[arg-type]
     return {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}

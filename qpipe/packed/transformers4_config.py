@@ -22,7 +22,7 @@ from qpipe.packed import cast
 
 _CONFIG, _TOKENIZER = "config.json", "tokenizer_config.json"
 
-# Names that transformers 5 gives to tokenizers that are all in tokenizer.json.
+# Names that transformers 5.17.0 gives to tokenizers that are all in tokenizer.json.
 _NEW_TOKENIZERS = ("TokenizersBackend", "PreTrainedTokenizer")
 _OLD_TOKENIZER = "PreTrainedTokenizerFast"
 

@@ -12,7 +12,7 @@ from typing import Any
 from qpipe.gguf.safetensors import StoredTensor
 
 _CHUNK = 16 << 20
-_LONGEST_HEADER = 100_000_000  # bytes that safetensors reads
+_LONGEST_HEADER = 100_000_000  # bytes that safetensors 0.8.0 reads
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from qpipe.gguf.arch import qwen2
 from qpipe.gguf.arch.base import BASE, Architecture, Spec
 from qpipe.gguf.config_fields import Constant, Only, Whole
 
-# transformers then puts one on o_proj as well, for which llama.cpp has no place here.
+# transformers 5.17.0 then puts one on o_proj as well, for which llama.cpp 0.6.0-dev has no place
+# here.
 NO_BIAS = Only(False, why="llama.cpp loads no bias of o_proj here")
 
 ATTENTION = {
