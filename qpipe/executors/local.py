@@ -64,7 +64,7 @@ class Capacity:
 
 
 @dataclass
-class _Task:
+class _WorkerItem:
     """A work item of a worker, and the folder that they share."""
 
     item: WorkItem
@@ -78,7 +78,7 @@ class _Task:
 
 @dataclass
 class _Worker:
-    tasks: Sequence[_Task]
+    tasks: Sequence[_WorkerItem]
     process: subprocess.Popen[bytes]
     log: Path
     gpus: Sequence[str]
@@ -177,7 +177,7 @@ class LocalExecutor:
             )
         return _Worker(tasks, process, log, gpus, time.monotonic(), kills, _end_of(process.pid))
 
-    def _task(self, item: WorkItem) -> _Task:
+    def _task(self, item: WorkItem) -> _WorkerItem:
         slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", item.node.name)[:_SLUG] + "-" + item.key[:8]
         folder = self.paths.jobs / slug
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ class LocalExecutor:
             (folder / name).unlink(missing_ok=True)
         record = {**to_record(item), "threads": self._threads(item.needs)}
         file_lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
-        return _Task(item, folder)
+        return _WorkerItem(item, folder)
 
     def _threads(self, needs: Resources) -> int:
         return min(max(1, needs.cpus), self.capacity.cpus)
@@ -278,7 +278,7 @@ class LocalExecutor:
                 worker.over_memory = used
                 _stop(worker)
 
-    def _outcome(self, worker: _Worker, task: _Task) -> WorkOutput | QpipeError:
+    def _outcome(self, worker: _Worker, task: _WorkerItem) -> WorkOutput | QpipeError:
         name, code = task.name, worker.process.returncode
         result = task.folder / RESULT
         if worker.over_memory:
@@ -312,7 +312,7 @@ class LocalExecutor:
         )
 
 
-def _new_progress(task: _Task) -> list[WorkProgress]:
+def _new_progress(task: _WorkerItem) -> list[WorkProgress]:
     if task.progress is None:
         try:
             task.progress = (task.folder / PROGRESS).open("rb")

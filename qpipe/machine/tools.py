@@ -46,7 +46,7 @@ class Tool:
         return None
 
 
-class _Program(NamedTuple):
+class _Probe(NamedTuple):
     """The way to have a program print its version: arguments, in which ``{nowhere}`` is an empty
     folder, and patterns of which the first that matches has it. Both are empty for a program that
     says it only along with results."""
@@ -61,21 +61,21 @@ class _Program(NamedTuple):
 _PROGRAMS = {
     # llama-quantize has no option for it, but says it before it opens its input. Since 2026 as
     # `version: 0.5.0-dev (build 1, commit 0c1e570)`, before as `main: build = 1 (0c1e570)`.
-    "llama-quantize": _Program(
+    "llama-quantize": _Probe(
         _LLAMA_CPP,
         ("{nowhere}/none.gguf", "{nowhere}/out.gguf", "Q8_0"),
         (r"version: (.+)", r"build = (\d+ \(\w+\))"),
     ),
-    "llama-perplexity": _Program(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
-    "llama-imatrix": _Program(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
-    "llama-bench": _Program(_LLAMA_CPP),
-    "nvcc": _Program(
+    "llama-perplexity": _Probe(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-imatrix": _Probe(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-bench": _Probe(_LLAMA_CPP),
+    "nvcc": _Probe(
         "install the CUDA toolkit of torch's version, or set CUDA_HOME",
         ("--version",),
         (r"release ([\d.]+)",),
         ("CUDA_HOME", "CUDA_PATH", "/usr/local/cuda"),
     ),
-    "uv": _Program("pip install uv", ("--version",), (r"uv (\S+)",)),
+    "uv": _Probe("pip install uv", ("--version",), (r"uv (\S+)",)),
 }
 
 

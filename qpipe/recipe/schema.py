@@ -24,7 +24,7 @@ def _size(value: object) -> object:
         raise ValueError(str(error)) from None
 
 
-Bytes = Annotated[
+ByteSize = Annotated[
     int,
     BeforeValidator(_size),
     Field(ge=0),
@@ -36,7 +36,7 @@ class ResourcesSpec(Params):
     """The machine's share that one stage occupies."""
 
     cpus: int | None = Field(None, ge=1, description="Cores. null: what the stage itself declares.")
-    memory: Bytes | None = Field(
+    memory: ByteSize | None = Field(
         None, description="Bytes of memory, as 8GB. null: what the stage itself declares."
     )
     gpus: int | None = Field(None, ge=0, description="GPUs. null: what the stage itself declares.")
@@ -98,7 +98,7 @@ class ExecutorSpec(Params):
         ge=1,
         description="Cores that may be booked. null: all that qpipe may use (affinity, CPU quota).",
     )
-    memory: Bytes | None = Field(
+    memory: ByteSize | None = Field(
         None,
         description=(
             "Memory that may be booked, as 16GB. null: all that qpipe may use (limit of the "

@@ -62,7 +62,7 @@ def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = Fal
     What fails is in the answer. Raises UsageError if the run's folder cannot be made, RecipeError
     and SourceError before anything runs, and InterruptedRunError.
     """
-    run = _Run(context, [*listeners])
+    run = _Execution(context, [*listeners])
     try:
         each_plan(context, run.batch, folder=run.folder)
     except BaseException:
@@ -73,7 +73,7 @@ def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = Fal
 
 
 @dataclass
-class _Run:
+class _Execution:
     """A run in progress: its folder, and all batches that a sweeper asks for."""
 
     context: Context

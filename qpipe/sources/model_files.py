@@ -26,11 +26,11 @@ _MARK = "---"
 # Bytes of a card that are looked at: the largest on the hub have some 100 kB of metadata.
 _MOST = 1 << 20
 
-Read = Callable[[str], bytes]
+ReadFile = Callable[[str], bytes]
 """The bytes of a file by its name."""
 
 
-def selected_files(label: str, names: Collection[str], read: Read) -> list[str]:
+def selected_files(label: str, names: Collection[str], read: ReadFile) -> list[str]:
     """Files of ``names`` that make up the one model, in order; none if no file means anything.
 
     ``label`` names the folder or repository. Raises SourceError for a model without weights that
@@ -88,7 +88,7 @@ def _is_model(name: str) -> bool:
     return fnmatch.fnmatch(name, "model*.safetensors")
 
 
-def _listed(names: Collection[str], read: Read) -> set[str] | None:
+def _listed(names: Collection[str], read: ReadFile) -> set[str] | None:
     """The files that the index names, None if there is none or it cannot be used."""
     from qpipe.gguf import jsonfile, weight_files
 

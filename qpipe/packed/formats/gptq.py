@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from qpipe.core.patterns import matches
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
 from qpipe.packed.formats.base import (
@@ -26,6 +25,7 @@ from qpipe.packed.formats.base import (
     named,
     part,
 )
+from qpipe.support.patterns import matches
 
 _SCALES = ("F16", "BF16", "F32")
 

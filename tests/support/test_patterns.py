@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpipe.core.patterns import matches
+from qpipe.support.patterns import matches
 
 NAME = "model.layers.18.mlp.gate_proj"
 
