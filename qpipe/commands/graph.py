@@ -22,9 +22,9 @@ def run(args: argparse.Namespace) -> int:
     if recipe_arguments.shown_by_hydra(context):
         return 0
     from qpipe.commands.graph_text import FORMATS
-    from qpipe.session.plans import merged
+    from qpipe.session.plans import merged_plan
 
-    graph = merged(context).graph
+    graph = merged_plan(context).graph
     if args.json:
         names = ("id", "name", "stage", "params", "engine", "inputs")
         nodes = [{name: getattr(node, name) for name in names} for node in graph.values()]

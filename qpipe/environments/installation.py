@@ -197,7 +197,7 @@ def _pip_here() -> bool:
 
 
 @dataclass(frozen=True)
-class Installed:
+class InstalledEnvironment:
     """An environment on disk, whole or not. One that is not ``current`` is of an older lock, of
     another platform, or of an engine that is no more."""
 
@@ -215,18 +215,18 @@ class Installed:
         )
 
 
-def installed(environments: Iterable[Environment]) -> list[Installed]:
+def installed(environments: Iterable[Environment]) -> list[InstalledEnvironment]:
     """All of this user's; ``environments`` are those of the engines that there are."""
     current = {environment.home for environment in environments}
     return [
-        Installed(name, home, home in current)
+        InstalledEnvironment(name, home, home in current)
         for name in sorted(listed(root()))
         for home in sorted((root() / name).glob("*-*"))
         if home.is_dir()
     ]
 
 
-def remove(environment: Installed) -> None:
+def remove(environment: InstalledEnvironment) -> None:
     """Take it away. Raises UsageError if it is being made or worked in."""
     path = environment.home.with_name(environment.home.name + ".lock")
     fd = file_lock.acquire(path, wait=False)

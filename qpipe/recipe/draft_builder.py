@@ -54,7 +54,7 @@ class _Bounds(NamedTuple):
     timeout: float | None
 
 
-class _Drafted(NamedTuple):
+class _ValidJob(NamedTuple):
     """A valid job of a sweep, and what its recipe is called."""
 
     recipe: Recipe
@@ -74,12 +74,12 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     """
     usable = capacity.usable_cores()
     tried = [_tried(job, usable) for job in jobs]
-    valid = [one for one in tried if isinstance(one, _Drafted)]
+    valid = [one for one in tried if isinstance(one, _ValidJob)]
     names = distinct([job.overrides for job in jobs])
     invalid = [
         InvalidJobDraft(index=index, name=names[index], error=str(one))
         for index, one in enumerate(tried)
-        if not isinstance(one, _Drafted)
+        if not isinstance(one, _ValidJob)
     ]
     if not valid:
         first_error = next(one for one in tried if isinstance(one, UsageError))
@@ -104,18 +104,18 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     )
 
 
-def _tried(job: Job | InvalidJob, usable: int) -> _Drafted | UsageError:
+def _tried(job: Job | InvalidJob, usable: int) -> _ValidJob | UsageError:
     if isinstance(job, InvalidJob):
         return job.error
     try:
         recipe = validate(job)
         name = None if recipe.name is None else str(_hidden(recipe.name, job, "name"))
-        return _Drafted(recipe, _job(job, recipe, usable), name)
+        return _ValidJob(recipe, _job(job, recipe, usable), name)
     except (RecipeError, GraphError) as error:
         return error
 
 
-def _refuse_two_executors(jobs: Sequence[_Drafted]) -> None:
+def _refuse_two_executors(jobs: Sequence[_ValidJob]) -> None:
     first = jobs[0].recipe.executor
     for job in jobs:
         if job.recipe.executor != first:

@@ -12,7 +12,7 @@ from qpipe.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from qpipe.environments.environment import Environment
-    from qpipe.environments.installation import Installed
+    from qpipe.environments.installation import InstalledEnvironment
     from qpipe.stages.base import Stage
     from qpipe.stages.plugins import BrokenPlugin
 
@@ -124,7 +124,7 @@ def _environment(name: str) -> Environment:
     return by_name[name]
 
 
-def _on_disk(environment: Installed) -> dict[str, Any]:
+def _on_disk(environment: InstalledEnvironment) -> dict[str, Any]:
     return {
         "name": environment.name,
         "path": str(environment.home),

@@ -14,7 +14,7 @@ from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
 from qpipe.executors.factory import make
 from qpipe.session.context import Context
-from qpipe.session.plans import merged
+from qpipe.session.plans import merged_plan
 from qpipe.session.previews import previews
 from qpipe.session.refusals import missing
 
@@ -89,7 +89,7 @@ def run_plan(context: Context) -> RunPlan:
 
     Raises RecipeError, and SourceError for a source that is not there.
     """
-    plan = merged(context)
+    plan = merged_plan(context)
     forecasts = forecast(plan.graph, ArtifactStore(context.store))
     executor = make(paths=RunPaths(context.runs), **plan.drafts[0]["executor"])
     coming = previews(forecasts) | missing(forecasts, executor)
@@ -105,7 +105,7 @@ def explanations(context: Context) -> tuple[int, list[Explanation]]:
     Raises as `run_plan` does.
     """
     store = ArtifactStore(context.store)
-    forecasts = forecast(merged(context).graph, store)
+    forecasts = forecast(merged_plan(context).graph, store)
     manifests = {f.node.id: f.artifact.manifest for f in forecasts if f.artifact}
     uncached = [item for item in forecasts if item.state != "cached"]
     return len(forecasts), [_explained(item, manifests, store) for item in uncached]

@@ -28,8 +28,8 @@ def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = 
     """Call ``handle`` with every batch of jobs that the request comes to: one for a single run or
     a plain sweep, several for a sweeper that looks at results.
 
-    ``handle`` returns the objective of each job. A plan that was composed before from the same
-    files and overrides is not composed again. ``folder`` takes what a sweeper plugin writes.
+    ``handle`` returns the objective of each job. A draft that was composed before from the
+    same files and overrides is not composed again. ``folder`` takes what a sweeper plugin writes.
     Raises RecipeError for jobs that cannot be run, unless they may be left out.
     """
     request, plans = context.request, StorePaths(context.store).plans
@@ -107,7 +107,7 @@ def _resolve(source: HubSource, last: str | None) -> str:
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedPlan:
     """All jobs of a request: the drafts of its batches, and one graph for all of them."""
 
     drafts: Sequence[RunDraft]
@@ -119,7 +119,7 @@ class Merged:
         return [job for draft in self.drafts for job in draft["invalid"]]
 
 
-def merged(context: Context) -> Merged:
+def merged_plan(context: Context) -> MergedPlan:
     """Compose and plan a request without running any of it. Raises RecipeError, SourceError."""
     drafts: list[RunDraft] = []
     plans: list[Plan] = []
@@ -130,7 +130,7 @@ def merged(context: Context) -> Merged:
         return [None for _ in planned.jobs]
 
     each_plan(context, handle)
-    return Merged(drafts, plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans))
+    return MergedPlan(drafts, plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans))
 
 
 @dataclass(frozen=True)
