@@ -45,13 +45,13 @@ def _users(store: ArtifactStore) -> Mapping[str, list[Manifest]]:
             manifest = Manifest.load(store.paths.artifact(key))
         except (QpipeError, OSError):
             continue  # damaged itself: `qpipe verify` says so
-        for source in {entry["key"] for entry in manifest.inputs.values()}:
-            users[source].append(manifest)
+        for input_key in {entry["key"] for entry in manifest.inputs.values()}:
+            users[input_key].append(manifest)
     return users
 
 
-def _digests(manifest: Manifest, source: str) -> set[str]:
-    return {entry["digest"] for entry in manifest.inputs.values() if entry["key"] == source}
+def _digests(manifest: Manifest, input_key: str) -> set[str]:
+    return {entry["digest"] for entry in manifest.inputs.values() if entry["key"] == input_key}
 
 
 def _digest(folder: Path | None) -> str | None:

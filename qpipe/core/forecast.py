@@ -39,17 +39,15 @@ def forecast(graph: Graph, store: ArtifactStore) -> list[Forecast]:
 
 
 def _look(node: Node, forecasts: Mapping[str, Forecast], store: ArtifactStore) -> Forecast:
-    inputs = {role: forecasts[source] for role, source in node.inputs.items()}
-    pending = [source.node.name for source in inputs.values() if source.artifact is None]
+    inputs = {role: forecasts[node_id] for role, node_id in node.inputs.items()}
+    pending = [each.node.name for each in inputs.values() if each.artifact is None]
     if pending:
         why = f"unknown until {', '.join(dict.fromkeys(pending))} has run"
         before = store.key_of(node.id)
         there = before is not None and store.paths.artifact(before).is_dir()
         why += "; cached if that comes out as it did before" if there else ""
         return Forecast(node, "unknown", why, made_before=there)
-    manifests = {
-        role: source.artifact.manifest for role, source in inputs.items() if source.artifact
-    }
+    manifests = {role: each.artifact.manifest for role, each in inputs.items() if each.artifact}
     key = node.key(node.digests(manifests))
     try:
         artifact = store.peek(key)

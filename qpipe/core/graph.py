@@ -100,9 +100,9 @@ class Node:
             inputs=self.inputs,
         )
 
-    def needs(self, source: str) -> bool:
-        """True if it cannot run without the output of the node ``source``, one of its inputs."""
-        roles = {role for role, node in self.inputs.items() if node == source}
+    def needs(self, node_id: str) -> bool:
+        """True if it cannot run without the output of the node ``node_id``, one of its inputs."""
+        roles = {role for role, node in self.inputs.items() if node == node_id}
         return not roles <= self.runtime.dispensable
 
     def digests(self, inputs: Mapping[str, Manifest]) -> dict[str, str]:
@@ -132,8 +132,8 @@ class Graph(Mapping[str, Node]):
         """Raises GraphError if an input is missing or comes after its user."""
         self._nodes: dict[str, Node] = {}
         for node in nodes:
-            for role, source in node.inputs.items():
-                if source not in self._nodes:
+            for role, input_id in node.inputs.items():
+                if input_id not in self._nodes:
                     raise GraphError(f"{node.name}: its input {role!r} is no node of the graph")
             self._nodes.setdefault(node.id, node)
 
@@ -151,8 +151,8 @@ class Graph(Mapping[str, Node]):
         """The ids of the nodes that take each node's output."""
         users: dict[str, list[str]] = {node: [] for node in self._nodes}
         for node in self._nodes.values():
-            for source in dict.fromkeys(node.inputs.values()):
-                users[source].append(node.id)
+            for input_id in dict.fromkeys(node.inputs.values()):
+                users[input_id].append(node.id)
         return users
 
     def downstream(self, node: str, *, stop: Container[str] = ()) -> list[str]:
@@ -163,9 +163,11 @@ class Graph(Mapping[str, Node]):
         users_below: set[str] = set()
         front = [node]
         while front:
-            source = front.pop()
+            node_id = front.pop()
             users = [
-                user for user in self.users[source] if user not in stop and self[user].needs(source)
+                user
+                for user in self.users[node_id]
+                if user not in stop and self[user].needs(node_id)
             ]
             front.extend(user for user in users if user not in users_below)
             users_below.update(users)
@@ -196,13 +198,13 @@ def order(needs: Mapping[str, Iterable[str]]) -> list[str]:
 
     Raises GraphError for a cycle, written out, and for a need that is not there.
     """
-    inputs_of = {name: list(sources) for name, sources in needs.items()}
-    for name, sources in inputs_of.items():
-        for source in sources:
-            if source not in inputs_of:
+    inputs_of = {name: list(inputs) for name, inputs in needs.items()}
+    for name, inputs in inputs_of.items():
+        for input_name in inputs:
+            if input_name not in inputs_of:
                 raise GraphError(
-                    f"stage {name!r} needs {source!r}, which is no stage of this recipe; "
-                    + nearest(source, inputs_of)
+                    f"stage {name!r} needs {input_name!r}, which is no stage of this recipe; "
+                    + nearest(input_name, inputs_of)
                 )
     try:
         return list(graphlib.TopologicalSorter(inputs_of).static_order())

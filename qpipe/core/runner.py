@@ -197,7 +197,7 @@ class _Run:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
             return
-        sizes = {role: source.manifest.size for role, source in inputs.items()}
+        sizes = {role: each.manifest.size for role, each in inputs.items()}
         miss = Miss(node, key, inputs, node.runtime.resources.with_inputs(sizes))
         if node.id not in self.contended:
             self.pending.add(miss)
@@ -309,7 +309,7 @@ class _Run:
 
     def _inputs(self, node: Node) -> dict[str, Artifact]:
         """Inputs by role, without those that could not be made and that the node does without."""
-        artifacts = {role: self.outcomes[source].artifact for role, source in node.inputs.items()}
+        artifacts = {role: self.outcomes[node_id].artifact for role, node_id in node.inputs.items()}
         return {role: artifact for role, artifact in artifacts.items() if artifact is not None}
 
     # -- ending ---------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ def _alike(levels: Iterable[ChainedMeasurement]) -> list[list[ChainedMeasurement
     for level in levels:
         node = level.measurement
         model = level.roles["model"]
-        others = {role: source for role, source in node.inputs.items() if role != model}
+        others = {role: node_id for role, node_id in node.inputs.items() if role != model}
         same = json.dumps(
             [node.stage, node.version, node.params, node.engine, others], sort_keys=True
         )

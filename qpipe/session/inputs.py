@@ -49,8 +49,8 @@ class AvailableInputs:
         """
         from qpipe.stages.base import Order
 
-        inputs = {role: self._forecasts[source] for role, source in item.node.inputs.items()}
-        folders = {role: self._folder(source) for role, source in inputs.items()}
+        inputs = {role: self._forecasts[input_id] for role, input_id in item.node.inputs.items()}
+        folders = {role: self._folder(each) for role, each in inputs.items()}
         there = {role: folder for role, folder in folders.items() if folder is not None}
         origins = {role: _origin(inputs[role]) for role in there}
         coming = inputs.keys() - there.keys()
@@ -63,26 +63,26 @@ class AvailableInputs:
             yield
         except QpipeError as error:
             places = {}
-            for source in item.node.inputs.values():
-                where = self._forecasts[source].node.runtime.where
+            for input_id in item.node.inputs.values():
+                where = self._forecasts[input_id].node.runtime.where
                 if "shown" in where:
-                    places[str(self._at(source))] = str(where["shown"])
-                    if config := self._configs.get(source):
+                    places[str(self._at(input_id))] = str(where["shown"])
+                    if config := self._configs.get(input_id):
                         places[str(config.parent)] = str(where["shown"])
             error.args = (placed(str(error), places), *error.args[1:])
             raise
 
-    def _at(self, source: str) -> Path:
-        artifact = self._forecasts[source].artifact
-        return self._temporary / source if artifact is None else artifact.path
+    def _at(self, input_id: str) -> Path:
+        artifact = self._forecasts[input_id].artifact
+        return self._temporary / input_id if artifact is None else artifact.path
 
     def ahead(self, item: Forecast) -> Order:
         """Return the `order` of a node, with config.json of the repositories that are not here yet.
 
         Raises SourceError.
         """
-        sources = {role: self._forecasts[source] for role, source in item.node.inputs.items()}
-        fetched = {role: self._config(source) for role, source in sources.items()}
+        inputs = {role: self._forecasts[node_id] for role, node_id in item.node.inputs.items()}
+        fetched = {role: self._config(each) for role, each in inputs.items()}
         configs = {role: path for role, path in fetched.items() if path is not None}
         return replace(self.order(item), configs=configs)
 
