@@ -47,23 +47,23 @@ class Moments:
     with_output: bool = False
     entries: dict[str, SquareSums] = field(default_factory=dict)
 
-    def wants(self, node: GraphTensor) -> bool:
+    def wants(self, tensor: GraphTensor) -> bool:
         """Products with experts, and those of at least 16 float32 rows with a layer's weight."""
-        if node.operation != _DENSE:
-            return node.operation == _EXPERTS
-        activations = node.source(1)
+        if tensor.operation != _DENSE:
+            return tensor.operation == _EXPERTS
+        activations = tensor.operand(1)
         if not activations.is_float32 or activations.shape[2] < MIN_ROWS:
             return False
-        name = weight_name(node.source(0).name)
+        name = weight_name(tensor.operand(0).name)
         return name.startswith("blk.") or (self.with_output and name in _OUTPUT)
 
-    def see(self, node: GraphTensor) -> None:
+    def see(self, tensor: GraphTensor) -> None:
         """Add the activations of one product."""
-        weight, rows = node.source(0), node.source(1).floats()
+        weight, rows = tensor.operand(0), tensor.operand(1).floats()
         name = weight_name(weight.name)
-        if node.operation == _EXPERTS:
+        if tensor.operation == _EXPERTS:
             entry = self._entry(name, weight.shape[1], rows.shape[-1], counts=weight.shape[1])
-            touched = _add_experts(entry, rows[0], node.source(2).integers()[0, 0])
+            touched = _add_experts(entry, rows[0], tensor.operand(2).integers()[0, 0])
         else:
             n3, n2 = weight.shape[:2]
             entry = self._entry(name, n3 * n2, rows.shape[-1], counts=1)

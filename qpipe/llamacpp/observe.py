@@ -59,7 +59,7 @@ class GraphTensor:
         """True if it is of type F32."""
         return int(self._struct.type) == TYPE_F32
 
-    def source(self, index: int) -> GraphTensor:
+    def operand(self, index: int) -> GraphTensor:
         """One of the tensors that it is computed from."""
         address = self._struct.src[index]
         assert address, f"{self.name!r} has no source {index}"
@@ -84,11 +84,11 @@ class GraphTensor:
 class Observer(Protocol):
     """Whoever wants to look at a computation."""
 
-    def wants(self, node: GraphTensor) -> bool:
-        """True to be shown ``node`` once it is computed; every node that is shown costs a pause."""
+    def wants(self, tensor: GraphTensor) -> bool:
+        """True to be shown ``tensor`` once it is computed; each that is shown costs a pause."""
 
-    def see(self, node: GraphTensor) -> None:
-        """Look at ``node``, just computed."""
+    def see(self, tensor: GraphTensor) -> None:
+        """Look at ``tensor``, just computed."""
 
 
 class Watch:
@@ -118,10 +118,10 @@ class Watch:
             # llama.cpp 0.6.0-dev stops only at a node that was "wanted".
             return ask
         with self:
-            node = GraphTensor(self._lib, address)
+            tensor = GraphTensor(self._lib, address)
             if ask:
-                return self._observer.wants(node)
-            self._observer.see(node)
+                return self._observer.wants(tensor)
+            self._observer.see(tensor)
             return True
         return ask
 

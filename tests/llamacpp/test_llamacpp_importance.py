@@ -162,12 +162,12 @@ class Failing:
         self.asked = asked
         self.seen = 0
 
-    def wants(self, node: observe.GraphTensor) -> bool:
+    def wants(self, tensor: observe.GraphTensor) -> bool:
         if self.asked:
             raise KeyError("asked")
         return True
 
-    def see(self, node: observe.GraphTensor) -> None:
+    def see(self, tensor: observe.GraphTensor) -> None:
         self.seen += 1
         raise KeyError("seen")
 

@@ -22,7 +22,7 @@ class Operand:
         self.name = name
         self.operation = operation
         self.data = np.asarray(0.0 if data is None else data)
-        self.sources = sources
+        self.operands = sources
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,8 +32,8 @@ class Operand:
     def is_float32(self) -> bool:
         return self.data.dtype == np.float32
 
-    def source(self, index: int) -> Operand:
-        found: Operand = self.sources[index]
+    def operand(self, index: int) -> Operand:
+        found: Operand = self.operands[index]
         return found
 
     def floats(self) -> Any:

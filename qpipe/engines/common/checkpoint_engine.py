@@ -282,11 +282,11 @@ def wish(engine: str, params: Any, target: Target) -> Wish:
 
 
 def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None) -> ModelFacts:
-    """Facts of a checkpoint for reports, read from its headers (`quantize.model_facts`).
+    """Facts of a checkpoint for reports, read from its headers (`stages.engine.model_facts`).
 
     Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
     wrong type or of a wrong shape, by its own config.json and by the checkpoint ``source`` that it
-    was made of; and where ``wish`` was not fulfilled (`delivery.check`), whose ``notes`` are
+    was made of; and where ``wish`` was not fulfilled (`output_check.check`), whose ``notes`` are
     added.
     """
     from qpipe.packed import structure
