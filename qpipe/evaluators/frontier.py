@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from qpipe.core.key import Json
-from qpipe.evaluators.text.levels import (
+from qpipe.evaluators.text.rivals import (
     MEASURED,
     MODEL,
     RIVALS,
@@ -34,7 +34,7 @@ class Frontier(base.Stage):
     Params: ClassVar[base.ParamsModel] = base.Params
 
     def run(self, params: base.Params, work: base.Work) -> Mapping[str, Json]:
-        """Fill the folder as `qpipe.evaluators.text.levels` says."""
+        """Fill the folder as `qpipe.evaluators.text.rivals` says."""
         levels = load(work.inputs[RIVALS]) if RIVALS in work.inputs else []
         frontier = unbeaten([*levels, *_measured(work)])
         save(work.out, frontier)

@@ -16,14 +16,14 @@ from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams, departing
 from qpipe.evaluators.frontier import Frontier, name_and_size
 from qpipe.evaluators.text.description import about, measurement, of_mean, write_measured
-from qpipe.evaluators.text.levels import MEASURED, MODEL, RIVALS, SUMS, MeasuredLevel, best
-from qpipe.evaluators.text.levels import load as load_levels
+from qpipe.evaluators.text.rivals import MEASURED, MODEL, RIVALS, SUMS, MeasuredLevel, best
+from qpipe.evaluators.text.rivals import load as load_levels
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Difference, Score, score
 from qpipe.stages.base import Chain, ParamsModel, Work
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Backend, Values
+    from qpipe.evaluators.text.interfaces import Backend, Values
     from qpipe.evaluators.text.reference import Reference
     from qpipe.evaluators.text.token_scores import Progress
 
@@ -123,7 +123,7 @@ class WindowValues:
     extent: Mapping[str, Json]
 
     def save_sums(self, folder: Path) -> None:
-        """Write the sums of each window, as `qpipe.evaluators.text.levels` says."""
+        """Write the sums of each window, as `qpipe.evaluators.text.rivals` says."""
         import numpy as np
 
         from qpipe.evaluators.text.distributions import KLD, KLD_AT_MOST

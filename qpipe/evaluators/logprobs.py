@@ -21,7 +21,7 @@ from qpipe.stages.base import Order, ParamsModel, Preview, Work
 from qpipe.stages.evaluator import EvaluatorParams, write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Backend
+    from qpipe.evaluators.text.interfaces import Backend
     from qpipe.evaluators.text.reference import Reference
     from qpipe.evaluators.text.token_scores import Progress
     from qpipe.evaluators.text.windows import Tokenized

@@ -23,7 +23,7 @@ from qpipe.stages.base import ParamsModel, SourceFile, Work
 from qpipe.stages.evaluator import only_file, read_text
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Backend, Nll
+    from qpipe.evaluators.text.interfaces import Backend, Nll
     from qpipe.evaluators.text.token_scores import Progress
     from qpipe.evaluators.text.windows import Tokenized
 

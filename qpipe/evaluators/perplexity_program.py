@@ -34,7 +34,7 @@ from qpipe.stages.base import GGUF, ParamsModel, Work
 from qpipe.stages.evaluator import Evaluator, only_file
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Tokens
+    from qpipe.evaluators.text.interfaces import Tokens
     from qpipe.evaluators.text.windows import Tokenized
 
 PROGRAM = "llama-perplexity"
@@ -102,7 +102,7 @@ class ProgramPerplexity(Evaluator):
                 break
         seconds = time.perf_counter() - started
         scores = [output.score()]
-        described = departing(about(tokenized, _Program(version(), trained)), params)
+        described = departing(about(tokenized, _LlamaPerplexity(version(), trained)), params)
         write_measured(work.out, described, scores)
         speed = tokenized.windows.tokens.size / output.computing()
         return measurement(described, scores, seconds, speed)
@@ -132,7 +132,7 @@ def version() -> str:
 
 
 @dataclass(frozen=True)
-class _Program:
+class _LlamaPerplexity:
     """See `qpipe.evaluators.text.description.MeasuringTool`."""
 
     version: str

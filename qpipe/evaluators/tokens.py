@@ -17,7 +17,7 @@ from qpipe.stages import base
 from qpipe.stages.evaluator import only_file, read_text
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import TextTokenizer
+    from qpipe.evaluators.text.interfaces import TextTokenizer
 
 
 class TokensParams(base.Params):

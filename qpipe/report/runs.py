@@ -88,11 +88,11 @@ _LONGEST_NAME, _LONGEST_TEXT = 1000, 1_000_000
 _MOST_CELLS = 4_000_000
 
 
-class _FieldKind(NamedTuple):
+class _FieldKind:
     """A kind of values that a field may hold: its name in words, and its test."""
 
-    words: str
-    fits: Callable[[Any], bool]
+    def __init__(self, words: str, fits: Callable[[Any], bool]) -> None:
+        self.words, self.fits = words, fits
 
     def __or__(self, other: _FieldKind) -> _FieldKind:
         return _FieldKind(

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qpipe.report import numbers
 from qpipe.report.text import printable
 from qpipe.results import record
 from qpipe.results.comparison import Comparison, ModelRow
-from qpipe.results.measurement import Evaluation, Rival
+from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import Score
+
+if TYPE_CHECKING:
+    from qpipe.results.sampling import Rival
 
 LEFT, RIGHT = "l", "r"
 

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
-    from qpipe.results.measurement import Evaluation, Measurement, Rival, Sampling, Subject
+    from qpipe.results.measurement import Evaluation, Measurement, Subject
     from qpipe.results.model import ModelFacts
+    from qpipe.results.sampling import Rival, Sampling
     from qpipe.results.scores import Declaration, Difference, Score, score, standard
 
 # Name → the module that has it, imported once it is asked for: `qpipe report` needs few of them.
 _PUBLIC = {
     **dict.fromkeys(("SCHEMA", "Comparison", "ModelRow"), "comparison"),
-    **dict.fromkeys(("Evaluation", "Measurement", "Rival", "Sampling", "Subject"), "measurement"),
+    **dict.fromkeys(("Evaluation", "Measurement", "Subject"), "measurement"),
     "ModelFacts": "model",
+    **dict.fromkeys(("Rival", "Sampling"), "sampling"),
     **dict.fromkeys(("Declaration", "Difference", "Score", "score", "standard"), "scores"),
 }
 

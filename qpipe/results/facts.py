@@ -11,11 +11,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qpipe.results import fields
-from qpipe.results.measurement import Measurement, Rival, Sampling, Subject
+from qpipe.results.measurement import Measurement, Subject
 from qpipe.results.scores import RESERVED, Score
 
 if TYPE_CHECKING:
     from qpipe.results.model import ModelFacts
+    from qpipe.results.sampling import Rival, Sampling
 
 TYPES = "score_types"
 
@@ -84,6 +85,8 @@ def sampling(facts: Facts) -> Sampling | None:
     words, interval, by = (facts.get(name) for name in ("sampling", "interval", "dominated_by"))
     if words is None and interval is None and by is None:
         return None
+    from qpipe.results.sampling import Rival, Sampling
+
     return Sampling(words or "", interval and tuple(interval), by and Rival(**by))
 
 

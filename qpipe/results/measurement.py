@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qpipe.results.fields import ENDINGS, figures
 from qpipe.results.scores import Score
+
+if TYPE_CHECKING:
+    from qpipe.results.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -19,32 +23,6 @@ class Subject:
     tokens_scored: int | None = None
     tokens_sha256: str | None = None
     items: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rival:
-    """A level that is better than another and no larger: the digest of its content, its format, its
-    bytes, its score as it was measured, by how much it is better, at least by how much with a
-    ``confidence``, and what it is called."""
-
-    digest: str | None = None
-    format: str | None = None
-    size_bytes: int | None = None
-    kld: float | None = None
-    difference: float
-    difference_at_least: float
-    confidence: float
-    name: str | None = None
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A part that was enough, where not all was measured: how much, in ``words``, the 95 % interval
-    for what all would give, and the level for whose sake the measurement ended early."""
-
-    words: str
-    interval: tuple[float, float] | None = None
-    dominated_by: Rival | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from qpipe.support.files import exists, expanded, is_file, is_folder
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from qpipe.evaluators.text.backend import Backend
+    from qpipe.evaluators.text.interfaces import Backend
     from qpipe.gguf.file_plan import FilePlan
     from qpipe.results.measurement import Measurement
 

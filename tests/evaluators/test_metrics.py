@@ -16,8 +16,8 @@ import pytest
 
 from qpipe.errors import DataError
 from qpipe.evaluators.perplexity import TimedNll, measure
-from qpipe.evaluators.text.backend import Block, Tokens
 from qpipe.evaluators.text.description import about, scores_of
+from qpipe.evaluators.text.interfaces import Block, Tokens
 from qpipe.evaluators.text.protocols import Protocol, protocol
 from qpipe.evaluators.text.token_scores import GroupFiles, NllScorer, WindowPass, token_nll
 from qpipe.evaluators.text.windows import Tokenized, cut, tokenize

@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.evaluators.kld import KldParams, WindowValues, measure, scores_of
-from qpipe.evaluators.text import levels
+from qpipe.evaluators.text import rivals
 from qpipe.evaluators.text.distributions import KLD
-from qpipe.evaluators.text.levels import MeasuredLevel
 from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.rivals import MeasuredLevel
 from qpipe.evaluators.text.sampling import LEAST, MISTAKEN, StoppingRule, looks
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.evaluators import measuring
@@ -101,11 +101,11 @@ def test_the_rival_is_the_best_of_those_that_are_no_larger() -> None:
             ("Q4_K_M", 0.02, 300), ("Q2_K", 0.5, 100), ("Q4_1", 0.07, 250), ("Q3_K_M", 0.06, 200),
         )
     ]  # fmt: skip
-    kept = levels.unbeaten(every)
+    kept = rivals.unbeaten(every)
     assert [level.format for level in kept] == ["Q2_K", "Q3_K_M", "Q4_K_M"]
 
     def rival(size: int) -> str | None:
-        found = levels.best(kept, size=size)
+        found = rivals.best(kept, size=size)
         return None if found is None else found.format
 
     assert [rival(size) for size in (99, 100, 299, 300)] == [None, "Q2_K", "Q3_K_M", "Q4_K_M"]
@@ -113,12 +113,12 @@ def test_the_rival_is_the_best_of_those_that_are_no_larger() -> None:
 
 def test_levels_are_read_as_they_were_written(tmp_path: Path) -> None:
     one = _level(np.array([1.0, np.nan, 3.0]))
-    levels.save(tmp_path, [one])
-    (again,) = levels.load(tmp_path)
+    rivals.save(tmp_path, [one])
+    (again,) = rivals.load(tmp_path)
     assert again.about == one.about
     assert np.array_equal(again.sums, one.sums, equal_nan=True)
-    levels.save(tmp_path, [])
-    assert levels.load(tmp_path) == []
+    rivals.save(tmp_path, [])
+    assert rivals.load(tmp_path) == []
 
 
 def _kld(measured: WindowValues, stored: Reference) -> float:
@@ -128,7 +128,7 @@ def _kld(measured: WindowValues, stored: Reference) -> float:
 def _as_level(measured: WindowValues, folder: Path, stored: Reference) -> MeasuredLevel:
     measured.save_sums(folder)
     kld = _kld(measured, stored)
-    return MeasuredLevel("digest", "Q4_0", 1, kld, np.load(folder / levels.SUMS))
+    return MeasuredLevel("digest", "Q4_0", 1, kld, np.load(folder / rivals.SUMS))
 
 
 def test_a_real_level_is_compared_in_pairs(

@@ -12,8 +12,8 @@ import pytest
 
 from qpipe.errors import CheckpointError, EngineMissingError
 from qpipe.evaluators.perplexity import measure
-from qpipe.evaluators.text.backend import Backend
 from qpipe.evaluators.text.description import scores_of
+from qpipe.evaluators.text.interfaces import Backend
 from qpipe.evaluators.text.protocols import protocol
 from qpipe.evaluators.text.windows import tokenize
 from qpipe.hf.backend import TransformersBackend

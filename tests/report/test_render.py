@@ -16,7 +16,7 @@ from qpipe.report.run_record import document
 from qpipe.report.runs import merge, summary
 from qpipe.results import record
 from qpipe.results.comparison import Comparison
-from qpipe.results.measurement import Sampling
+from qpipe.results.sampling import Sampling
 from tests.report.plans import carry_out, demo, gguf, job, perplexity, plan, text
 
 

@@ -24,7 +24,7 @@ from qpipe.stages.evaluator import Evaluator, only_file
 from qpipe.support import extras, strict_json
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Backend
+    from qpipe.evaluators.text.interfaces import Backend
 
 
 class Opener(abc.ABC):

@@ -41,8 +41,8 @@ class ContinuationScore:
 class _Sum:
     """A continuation's score in the making."""
 
-    def __init__(self, asked: ContinuationRequest) -> None:
-        self.targets = asked.continuation
+    def __init__(self, request: ContinuationRequest) -> None:
+        self.targets = request.continuation
         self.logprob = 0.0
         self.greedy = True
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _BATCH_TOKENS = 512
 _SEQUENCES = 65
 _GENERATION_CELLS = 16384
-# lm-eval's own (HFLM.max_gen_toks).
+# That of lm-eval 0.4.13 (HFLM.max_gen_toks).
 _MOST_NEW_TOKENS = 256
 
 

@@ -99,6 +99,7 @@ class _Templates(SandboxedEnvironment):
 
 def _manager(names: Sequence[str], folder: task_folder.TaskFolder | None) -> Any:
     """A TaskManager that knows all the names, and no more than it must."""
+    # With its defaults lm-eval 0.4.13 parses all of its 14,000 files, which takes some 16 s.
     own = [folder.path] if folder else []
     manager = TaskManager(include_path=own or None, include_defaults=False)
     if _missing(names, manager):

@@ -16,7 +16,7 @@ from qpipe.results.scores import Score, score
 from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Nll
+    from qpipe.evaluators.text.interfaces import Nll
     from qpipe.evaluators.text.statistics import Mean
     from qpipe.evaluators.text.windows import Tokenized
 
@@ -25,7 +25,7 @@ SCORES = {"token": "ppl", "word": "word_ppl", "byte": "bits_per_byte"}
 
 
 class MeasuringTool(Protocol):
-    """A tool that computes figures: any `qpipe.evaluators.text.backend.Backend`, or a program."""
+    """A tool that computes figures: any `interfaces.Backend`, or a program."""
 
     @property
     def name(self) -> str:

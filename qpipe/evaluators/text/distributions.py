@@ -28,7 +28,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.evaluators.text.backend import Logits, Nll, Tokens, Values
+from qpipe.evaluators.text.interfaces import Logits, Nll, Tokens, Values
 from qpipe.evaluators.text.token_scores import STEP, token_nll
 from qpipe.evaluators.text.windows import Windows
 

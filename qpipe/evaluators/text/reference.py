@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from qpipe.errors import DataError, RecipeError
-from qpipe.evaluators.text.backend import Nll
 from qpipe.evaluators.text.distributions import Form, Full, Rows, Top, starts
+from qpipe.evaluators.text.interfaces import Nll
 from qpipe.evaluators.text.windows import Tokenized
 from qpipe.stages.evaluator import RESULT
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from qpipe.core.key import Json
-from qpipe.evaluators.text.backend import Values
 from qpipe.evaluators.text.distributions import KLD, NLL, REFERENCE_NLL
-from qpipe.evaluators.text.levels import MeasuredLevel
+from qpipe.evaluators.text.interfaces import Values
 from qpipe.evaluators.text.reference import Reference
+from qpipe.evaluators.text.rivals import MeasuredLevel
 from qpipe.evaluators.text.statistics import Interval, at_least, over_windows, perplexity
 
 # Windows before which nothing is decided: the spread of fewer is not known well enough, and the

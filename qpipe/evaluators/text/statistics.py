@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from qpipe.evaluators.text.backend import Nll
+from qpipe.evaluators.text.interfaces import Nll
 
 
 @dataclass(frozen=True)

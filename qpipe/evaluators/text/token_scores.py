@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from qpipe.errors import DataError
-from qpipe.evaluators.text.backend import Backend, Logits, LogitsLane, Nll, Tokens, Values
+from qpipe.evaluators.text.interfaces import Backend, Logits, LogitsLane, Nll, Tokens, Values
 from qpipe.evaluators.text.windows import Windows
 from qpipe.support.bounded_pool import in_order
 

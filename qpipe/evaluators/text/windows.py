@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe.errors import DataError
-from qpipe.evaluators.text.backend import TextTokenizer, Tokens
+from qpipe.evaluators.text.interfaces import TextTokenizer, Tokens
 from qpipe.evaluators.text.protocols import LEAST, PREPARATIONS, PreparedDocument, Protocol
 
 TOKENS, SPANS, ABOUT, TEXT = "tokens.npy", "spans.npy", "tokens.json", "text.txt"

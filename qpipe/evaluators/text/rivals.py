@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from qpipe.core.key import Json
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.backend import Values
+    from qpipe.evaluators.text.interfaces import Values
 
 # The roles of what levels are put together from, and of what a measurement is given of them.
 MEASURED, MODEL, RIVALS = "measured", "model", "rivals"
