@@ -44,7 +44,7 @@ def refuse_experts(engine: str, matrices: Mapping[str, tuple[int, int]], instead
         raise RecipeError(
             f"model.source: {share(experts, matrices)} would stay as they are: {engine} packs "
             f"single matrices, and transformers holds the experts of a layer as one; use "
-            f"{instead}, or say that they stay: quantize.modules={experts: skip}"
+            f"{instead}, or say that they stay: quantize.modules={{experts: skip}}"
         )
 
 

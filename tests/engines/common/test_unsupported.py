@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.engines.common import unsupported
 from qpipe.engines.precision import Cast, CastParams
-from qpipe.errors import CheckpointError
+from qpipe.errors import CheckpointError, RecipeError
 from qpipe.stages import base
 from qpipe.stages.registry import all_stages
 from tests.packed.checkpoints import around, checkpoint, plain
@@ -104,3 +104,11 @@ def _work(source: Path, out: Path) -> base.Work:
         progress=lambda done, total, unit: None,
         where={},
     )
+
+
+def test_experts_are_refused_with_the_rule_that_leaves_them() -> None:
+    matrices = {"layers.0.experts.0.w1": (8, 8), "layers.0.q_proj": (8, 8)}
+    with pytest.raises(RecipeError) as error:
+        unsupported.refuse_experts("torchao", matrices, "quantize=gguf")
+    assert str(error.value).endswith("use quantize=gguf, or say that they stay: "
+                                     "quantize.modules={experts: skip}")  # fmt: skip
