@@ -17,7 +17,7 @@ BASE := $(VENV)/.base-$(STATE)
 DEV := $(VENV)/.dev-$(STATE)
 PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
 
-.PHONY: setup demo test soak lint format reference bench clean
+.PHONY: setup demo test test-fast soak lint format reference bench clean
 
 setup: $(BASE)
 
@@ -30,6 +30,10 @@ demo: $(BASE)
 test: $(DEV)
 	$(VENV)/bin/python -m compileall -q qpipe tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --cov=qpipe.core --cov-fail-under=95 $(ARGS)
+
+# The daily loop: all but the tests marked slow, which are whole runs, real engines and long tables.
+test-fast: $(DEV)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -m 'not slow and not soak' $(ARGS)
 
 # A million superblocks of each compiled type against ggml, damaged files by the ten thousand: minutes,
 # so no part of `make test`.

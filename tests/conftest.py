@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# As qpipe starts its workers. torch's threads, more than one to a core while tests run beside each
+# other, would wait for each other by spinning: up to nine times the work. Read as torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 # A busy machine is slow; that is no fault of the code under test.
 settings.register_profile("qpipe", deadline=None)
 settings.load_profile("qpipe")
@@ -28,6 +32,14 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Measure the coverage of qpipe.core by the tests of that room: tracing costs all others time,
+    and what they happen to run is not tested by it."""
+    for item in items:
+        if TESTS / "core" not in item.path.parents:
+            item.add_marker("no_cover")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -18,6 +18,8 @@ import pytest
 from qpipe.core.store import ArtifactStore
 from tests.cli import Answer, qpipe
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent
 STORIES = ROOT / "data" / "models" / "stories260K"
 TOK105 = ROOT / "data" / "models" / "stories-tok105"

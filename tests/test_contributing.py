@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli import Answer, environment, qpipe
 
+pytestmark = pytest.mark.xdist_group("contributing")
+
 ROOT = Path(__file__).parents[1]
 RECIPE = """
 defaults: [config, override quantize: mine, override evaluate: none, _self_]

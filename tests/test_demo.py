@@ -17,6 +17,8 @@ import pytest
 from qpipe.core.store import ArtifactStore
 from tests.cli import environment, qpipe
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+
 DEMO = ("demo", "evaluate.chunks=3")
 LEVELS = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_0", "Q2_K"]
 
@@ -120,7 +122,7 @@ def test_a_sweeper_plugin_drives_it(first: tuple[Path, dict[str, Any]]) -> None:
 
 
 def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qpipe", "run", "demo", "evaluate.chunks=60"]
+    command = [sys.executable, "-m", "qpipe", "run", "demo", "evaluate.chunks=20"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
@@ -137,7 +139,7 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
     assert len(kept) >= 4
     assert not list(store.paths.aside.iterdir())
     assert _workers_below(tmp_path) == []
-    document = run(tmp_path, "demo", "evaluate.chunks=60")
+    document = run(tmp_path, "demo", "evaluate.chunks=20")
     made_before = [n for n in document["nodes"] if n["key"] in kept]
     assert {node["status"] for node in made_before} == {"cached"}
 

@@ -11,6 +11,8 @@ import pytest
 from tests.cli import qpipe
 from tests.hub_server import COMMIT, etag, serve
 
+pytestmark = pytest.mark.slow
+
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
 SHORT = ("evaluate.n_ctx=64", "evaluate.chunks=2")
 

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.cli import qpipe
 
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
@@ -27,6 +29,7 @@ def made(found: dict[str, str]) -> Sequence[str]:
     return [name for name, state in found.items() if state != "cached"]
 
 
+@pytest.mark.slow
 def test_names_and_papers_make_nothing_anew(tmp_path: Path) -> None:
     shutil.copytree(STORIES, tmp_path / "first")
     (tmp_path / "a.txt").write_text("Once upon a time there was a little dog. " * 20)

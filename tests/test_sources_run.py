@@ -19,6 +19,8 @@ from qpipe.gguf.types import GGMLType
 from tests.cli import Answer, qpipe
 from tests.gguf.test_gguf_split import divide
 
+pytestmark = pytest.mark.slow
+
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
 GgufOf = Callable[[str, str], Path]
 SHORT = ("evaluate.n_ctx=64", "evaluate.chunks=2")

@@ -134,6 +134,7 @@ def test_keys_are_as_they_were_without_a_template() -> None:
     assert given.model_dump(mode="json")["date"] == "2026-01-01"
 
 
+@pytest.mark.slow
 def test_quantize_takes_it_as_an_input(gguf_of: Gguf, tmp_path: Path) -> None:
     """The same as with the matrix as a file, and not the same as without."""
     model = gguf_of("stories260K", "F32")

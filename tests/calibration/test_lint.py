@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +79,7 @@ def test_real_text() -> None:
     assert 0.45 < overlap([HELDOUT, HELDOUT]).repeated_share < 0.55
 
 
+@pytest.mark.slow
 def test_the_report_says_it(tmp_path: Path) -> None:
     """The very text that is evaluated on, as records, half of them twice."""
     stories = [story for story in HELDOUT.split("\n") if story.strip()][:60]

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli import Answer, qpipe
 
+pytestmark = pytest.mark.slow
+
 MODEL = "model.source=builtin:tinystories-d256"
 
 

@@ -15,6 +15,8 @@ from qpipe.gguf import values
 from tests.cli import qpipe
 from tests.commands.stores import make
 
+pytestmark = pytest.mark.slow
+
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 
 

@@ -72,7 +72,7 @@ def test_it_is_measured_as_it_is(source: Path, tmp_path: Path) -> None:
     for model in (source, STORIES):
         answer = qpipe(
             "run", "local", f"model.source={model}", "quantize=none", "quantize.dtype=source",
-            "evaluate.n_ctx=128", "evaluate.chunks=4", "--json", cwd=tmp_path,
+            "evaluate.n_ctx=128", "evaluate.chunks=4", "executor=inline", "--json", cwd=tmp_path,
         )  # fmt: skip
         assert answer.code == 0, answer.stderr
         (row,) = json.loads(answer.stdout)["rows"]

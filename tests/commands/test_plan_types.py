@@ -14,7 +14,10 @@ from qpipe.gguf import reader
 from tests.cli import qpipe
 from tests.gguf import samples
 
+pytestmark = pytest.mark.slow
+
 MODEL = samples.MODELS["tinystories-d256"]
+TEXT = samples.ROOT / "tests" / "data" / "texts" / "tinystories_train_head_ascii.txt"
 
 
 def planned(cwd: Path, *overrides: str, code: int = 0) -> dict[str, dict[str, Any]]:
@@ -96,10 +99,9 @@ def test_what_a_file_leaves_out_of_config_json_is_noted(tmp_path: Path) -> None:
 
 
 def test_an_importance_matrix_that_is_not_made_yet_leaves_types_open(tmp_path: Path) -> None:
-    text = samples.ROOT / "tests/data/texts/tinystories_train_head_ascii.txt"
     nodes = planned(
         tmp_path,
-        f"+stages.imatrix={{uses: imatrix, needs: {{model: convert}}, with: {{text: {text}}}}}",
+        f"+stages.imatrix={{uses: imatrix, needs: {{model: convert}}, with: {{text: {TEXT}}}}}",
         "+stages.quantize.needs.imatrix=imatrix",
     )
     assert "tensors" not in nodes["quantize"]
@@ -111,27 +113,32 @@ KLD = ("evaluate=kld", "evaluate.n_ctx=64")
 
 def test_what_a_reference_takes_is_forecast_before_there_is_one(tmp_path: Path) -> None:
     """At most, from the bytes of the text; exactly, once it is tokenized."""
-    cold = planned(tmp_path, *KLD)
+    short = tmp_path / "short.txt"
+    short.write_text(TEXT.read_text()[:4000])
+    text = f"evaluate.text={short}"
+    kld = (*KLD, text)
+    cold = planned(tmp_path, *kld)
     assert cold["tokens"]["at_most"]
     assert cold["kld_reference"]["at_most"]
     most, row = cold["tokens"]["facts"]["tokens_scored"], 2 * 1024 + 8
     assert cold["kld_reference"]["facts"]["size_bytes"] == most * row
-    some = planned(tmp_path, *KLD, "evaluate.chunks=3")
+    some = planned(tmp_path, *kld, "evaluate.chunks=3")
     assert some["tokens"]["facts"]["tokens_scored"] == 3 * 31
     assert some["kld_reference"]["facts"]["size_bytes"] == 3 * 31 * row
     source = f"model.source={MODEL}"
-    words = qpipe("plan", "local", source, *KLD, "evaluate.chunks=3", cwd=tmp_path).stdout
+    words = qpipe("plan", "local", source, *kld, "evaluate.chunks=3", cwd=tmp_path).stdout
     assert f"\nkld_reference: log-probabilities, at most {3 * 31 * row:,} bytes\n" in words
-    answer = qpipe("run", "local", source, *KLD, "evaluate.chunks=3", "--json", cwd=tmp_path)
+    answer = qpipe("run", "local", source, *kld, "evaluate.chunks=3", "--json", cwd=tmp_path)
     nodes = {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
     made = Path(nodes["kld_reference"]["artifact"]) / "distributions.bin"
     assert made.stat().st_size == 3 * 31 * row
-    answer = qpipe("run", "local", source, "evaluate=perplexity", KLD[1], "--json", cwd=tmp_path)
+    wholly = ("evaluate=perplexity", *kld[1:])
+    answer = qpipe("run", "local", source, *wholly, "--json", cwd=tmp_path)
     tokens = Path(
         next(n["artifact"] for n in json.loads(answer.stdout)["nodes"] if n["name"] == "tokens")
     )
     scored = 31 * json.loads((tokens / "tokens.json").read_bytes())["available"]
-    warm = planned(tmp_path, *KLD)["kld_reference"]
+    warm = planned(tmp_path, *kld)["kld_reference"]
     assert not warm["at_most"]
     assert warm["facts"]["size_bytes"] == scored * row < most * row
 

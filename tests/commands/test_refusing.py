@@ -14,6 +14,8 @@ from qpipe.gguf.convert import convert
 from tests.cli import environment, qpipe
 from tests.hub_server import serve
 
+pytestmark = pytest.mark.slow
+
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
 RECIPE = ("local", f"model.source={SMALL}", "evaluate=none", "quantize=rtn")
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli import qpipe
 from tests.recipe.composing import write
 
@@ -28,6 +30,7 @@ def holding(folder: Path, text: str) -> list[Path]:
     return [path for path in files if text.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_secrets_stay_where_they_are(tmp_path: Path) -> None:
     recipe = write(tmp_path / "r.yaml", RECIPE)
     for verb in ("plan", "run"):

@@ -15,6 +15,8 @@ import pytest
 
 from tests.cli import environment, qpipe
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "local", "model.source=builtin:tinystories-d256", "evaluate=none")
 
 

@@ -1,31 +1,50 @@
-"""Real runs of the command line over one store, each way of quantizing once a session."""
+"""Real runs of the command line over one store, each way of quantizing once a session.
+
+An engine makes its model in a worker of its own, as it does for users. All are measured by runs in
+one process, because most of a small run is the import of torch and the engines.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tests.cli import qpipe
+from tests.cli import environment, qpipe
+from tests.engines import ways
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "qpipe" / "data" / "tinystories-d256"
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+# GPTQModel 7.6.0 compiles the unpacking of each shape of matrix, which takes ten times as long as
+# these few windows; test_gptqmodel_table measures with what it compiles.
+EAGER = {"TORCHDYNAMO_DISABLE": "1"}
 
-# Enough to tell a broken model from a quantized one; the same windows for all.
 ASKED = (
     "run",
     "local",
     "model.source=builtin:tinystories-d256",
-    "evaluate.n_ctx=256",
-    "evaluate.chunks=40",
     "calibration.samples=8",
     "calibration.length=64",
 )
+# Enough to tell a broken model from a quantized one; the same windows for all.
+MEASURED = ("evaluate.n_ctx=256", "evaluate.chunks=16")
+MADE = ("evaluate=none",)
+
+
+def rows(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a run, all of which must have succeeded."""
+    found: list[dict[str, Any]] = document["rows"]
+    assert [row["status"] in ("ran", "cached") for row in found] == [True] * len(found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -36,20 +55,42 @@ class Bench:
 
     @cache  # noqa: B019  as long as the session
     def run(self, *overrides: str) -> dict[str, Any]:
-        """The document of a run that must succeed."""
+        """The document of a run that must succeed; nothing is measured."""
         answer = qpipe(
-            *ASKED, *overrides, "--json",
+            *ASKED, *MADE, *overrides, "--json",
             cwd=self.folder, env=self._environment(*overrides), timeout=900,
         )  # fmt: skip
         assert answer.code == 0, answer.stderr[-3000:]
         found: dict[str, Any] = json.loads(answer.stdout)
         return found
 
+    def several(self, *runs: Iterable[str]) -> list[dict[str, Any]]:
+        """The documents of runs, which must succeed, in one process that is new."""
+        asked = [[*ASKED, *overrides] for overrides in runs]
+        (self.folder / "runs.json").write_text(json.dumps(asked))
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.engines.several", str(self.folder)],
+            cwd=self.folder, env=environment({**OFFLINE, **EAGER}), capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        answers = json.loads((self.folder / "answers.json").read_bytes())
+        wrong = [(run, a) for run, a in zip(asked, answers, strict=True) if a["code"] != 0]
+        assert not wrong, f"{wrong}\n{done.stderr[-3000:]}"
+        return [answer["document"] for answer in answers]
+
+    @cache  # noqa: B019  as long as the session
+    def _measured(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Runs that measure, by the way: all in a process that made few of the models itself."""
+        for way in ways.MADE_BY_WORKERS:
+            self.run(*way)
+        documents = self.several(*((*MEASURED, *way) for way in ways.MEASURED))
+        return dict(zip(ways.MEASURED, documents, strict=True))
+
     def _environment(self, *overrides: str) -> dict[str, str]:
         loaded = self._loaded(*overrides)
         loaded.mkdir(parents=True, exist_ok=True)
         paths = os.pathsep.join(map(str, (ROOT, Path(__file__).with_name("loaded"))))
-        return {"HF_HUB_OFFLINE": "1", "PYTHONPATH": paths, "TEST_LOADED": str(loaded)}
+        return {**OFFLINE, "PYTHONPATH": paths, "TEST_LOADED": str(loaded)}
 
     def _loaded(self, *overrides: str) -> Path:
         digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:16]
@@ -62,19 +103,20 @@ class Bench:
         of = metadata.packages_distributions()
         return {name for module in json.loads(told.read_text()) for name in of.get(module, ())}
 
-    def rows(self, *overrides: str) -> list[dict[str, Any]]:
-        """The reference's row and the quantized model's."""
-        found: list[dict[str, Any]] = self.run(*overrides)["rows"]
-        assert [row["status"] in ("ran", "cached") for row in found] == [True] * len(found)
-        return found
+    def rows(self, *way: str) -> list[dict[str, Any]]:
+        """The reference's row and the quantized model's, measured; a way of ways.MEASURED."""
+        return rows(self._measured()[way])
 
     def artifact(self, *overrides: str) -> Path:
-        """The folder of the quantized model."""
-        return Path(self.rows(*overrides)[-1]["artifact"])
+        """The folder of the quantized model, made in a worker of its own."""
+        return Path(rows(self.run(*overrides))[-1]["artifact"])
 
     def manifest(self, *overrides: str) -> dict[str, Any]:
         """What the store knows of it."""
-        found: dict[str, Any] = json.loads(
-            (self.artifact(*overrides) / "manifest.json").read_text()
-        )
-        return found
+        return manifest(self.artifact(*overrides))
+
+
+def manifest(artifact: Path) -> dict[str, Any]:
+    """What the store knows of an artifact."""
+    found: dict[str, Any] = json.loads((artifact / "manifest.json").read_text())
+    return found

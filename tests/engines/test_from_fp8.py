@@ -11,12 +11,11 @@ from qpipe.core.manifest import Manifest
 from qpipe.errors import CheckpointError
 from qpipe.packed import dequantize
 from tests.cli import qpipe
-from tests.engines.running import ASKED, MODEL, Bench
+from tests.engines.running import ASKED, MADE, MODEL, OFFLINE, Bench, rows
 from tests.killing import files_below, killed_when
 from tests.packed import fp8
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -63,22 +62,18 @@ def test_scales_that_do_not_fit(source: Path, tmp_path: Path) -> None:
 
 
 def test_gptq_goes_on_after_a_kill_to_what_bfloat16_gives(
-    source: Path, plain: Path, tmp_path: Path
+    source: Path, plain: Path, bench: Bench, tmp_path: Path
 ) -> None:
-    asked = [word for word in ASKED if not word.startswith("evaluate.")]
-    asked += ["quantize=gptq", "evaluate=none"]
-    of_fp8 = (*asked, f"model.source={source}")
+    of_fp8 = (*ASKED, *MADE, "quantize=gptq", f"model.source={source}")
     killed_when(
         lambda: files_below(tmp_path / "outputs" / "store" / "partial", "CURRENT") or None,
         *of_fp8, cwd=tmp_path, env=OFFLINE, timeout=600,
     )  # fmt: skip
-    made = []
-    for words in (of_fp8, (*asked, f"model.source={plain}")):
-        answer = qpipe(*words, "--json", cwd=tmp_path, env=OFFLINE, timeout=600)
-        assert answer.code == 0, answer.stderr[-2000:]
-        row = json.loads(answer.stdout)["rows"][-1]
-        made.append((row, Manifest.load(Path(row["artifact"]))))
-    (row, resumed), (_, whole) = made
+    answer = qpipe(*of_fp8, "--json", cwd=tmp_path, env=OFFLINE, timeout=600)
+    assert answer.code == 0, answer.stderr[-2000:]
+    row = rows(json.loads(answer.stdout))[-1]
+    (of_plain,) = bench.several((*MADE, "quantize=gptq", f"model.source={plain}"))
+    resumed, whole = (Manifest.load(Path(r["artifact"])) for r in (row, rows(of_plain)[-1]))
     assert resumed.facts["resumed_layers"] in (1, 2, 3, 4)
     assert whole.facts["resumed_layers"] == 0
     weights = [

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli import qpipe
 from tests.engines.running import Bench
-from tests.engines.test_quality import EIGHT, FOUR
+from tests.engines.ways import EIGHT, FOUR
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 TOOLS = {

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli import environment
 from tests.engines.running import ROOT, Bench
-from tests.engines.test_quality import EIGHT, FOUR, LEARNED, RTN
+from tests.engines.ways import EIGHT, FOUR, LEARNED, RTN
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engines.running import Bench
-from tests.engines.test_quality import EIGHT, FOUR, LEARNED, RTN
+from tests.engines.ways import EIGHT, FOUR, LEARNED, RTN
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 

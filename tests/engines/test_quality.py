@@ -1,5 +1,6 @@
-"""Every engine that works on a CPU, from its recipe: it quantizes, its output is whole, a fresh
-process loads it, and it loses no more than rounding to the nearest does at the same bits."""
+"""Every engine that works on a CPU, from its recipe: it quantizes, its output is whole, a
+process that did not make it loads it, and it loses no more than rounding to the nearest does at the
+same bits."""
 
 from __future__ import annotations
 
@@ -10,30 +11,11 @@ from typing import Any
 import pytest
 
 from tests.engines.running import MODEL, Bench
+from tests.engines.ways import EIGHT, FOUR, GGUF, LEARNED, LEARNED_GGUF, RTN
 
 # One worker, one store: each way of quantizing is run once for all tests.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 
-RTN = ("quantize=rtn",)
-# AutoRound steps by 1 / iters of the distance between two levels, always: after eight steps most of
-# what it learned is the steps' size, and it is worse than rounding. From 32 on it is better.
-LEARN = "quantize.iters=32"
-FOUR = {
-    "GPTQ-4bit-g128": ("quantize=gptq",),
-    "GPTQ-4bit-g128-actorder": ("quantize=gptq", "quantize.desc_act=true"),
-    "W4A16-g128": ("quantize=gptq", "quantize.engine=llmcompressor"),
-    "AWQ-4bit-g128": ("quantize=awq",),
-    "bnb-NF4": ("quantize=bnb",),
-}
-LEARNED = {
-    "GPTQ-4bit-g128": ("quantize=autoround", LEARN),
-    "AWQ-4bit-g128": ("quantize=autoround", LEARN, "quantize.format=auto_awq"),
-}
-EIGHT = {
-    "W8A8": ("quantize=int8", "quantize.engine=llmcompressor", "quantize.scheme=w8a8"),
-    "bnb-INT8": ("quantize=bnb", "quantize.type=int8"),
-    "ao-W8A16": ("quantize=int8",),
-}
 # What rounding so few windows' perplexity differs by for no reason, in parts of the perplexity.
 NOISE = 0.005
 
@@ -63,11 +45,10 @@ def test_eight_bits(bench: Bench, label: str, how: tuple[str, ...]) -> None:
 
 
 def test_autoround_makes_gguf_files_too(bench: Bench) -> None:
-    how = ("quantize=autoround", LEARN, "quantize.format=gguf:q4_k_m")
-    rows = bench.rows(*how)
+    rows = bench.rows(*LEARNED_GGUF)
     assert rows[-1]["format"] == "Q4_K_M"
-    assert [path.name for path in bench.artifact(*how).glob("*.gguf")] == ["model.gguf"]
-    assert -NOISE < lost(rows) < lost(bench.rows("quantize=gguf", "quantize.type=Q4_K_M")) + NOISE
+    assert [path.name for path in bench.artifact(*LEARNED_GGUF).glob("*.gguf")] == ["model.gguf"]
+    assert -NOISE < lost(rows) < lost(bench.rows(*GGUF)) + NOISE
 
 
 @pytest.mark.parametrize("how", [*FOUR.values(), *EIGHT.values(), *LEARNED.values()], ids=str)

@@ -12,11 +12,11 @@ import pytest
 
 from qpipe.core.manifest import Manifest
 from tests.cli import qpipe
-from tests.engines.running import ASKED, Bench
+from tests.engines.running import ASKED, MADE, OFFLINE, Bench
+from tests.engines.ways import LEARN
 from tests.killing import files_below, killed_when
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
-OFFLINE = {"HF_HUB_OFFLINE": "1"}
 # Of the model; and the matrices of each layer.
 LAYERS, MODULES = 4, 7
 
@@ -51,8 +51,6 @@ def of_autoround(partial: Path) -> list[Path]:
     return [path for path in sorted(partial.rglob("*.safetensors")) if path.name in names]
 
 
-# Half of the samples a step: which ones come first hangs on the state of the random numbers.
-LEARN = ("quantize=autoround", "quantize.iters=16", "quantize.batch_size=4")
 ENGINES = [
     Engine("GPTQModel", ("quantize=gptq",), "CURRENT", MODULES, of_gptqmodel),
     Engine("AutoRound", LEARN, "layers.pt", 1, of_autoround),
@@ -69,9 +67,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 def killed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was killed once the engine had finished a layer."""
     folder = tmp_path_factory.mktemp("killed")
-    killed_when(
-        lambda: engine.kept(folder), *ASKED, *engine.how, cwd=folder, env=OFFLINE, timeout=600
-    )
+    asked = (*ASKED, *MADE, *engine.how)
+    killed_when(lambda: engine.kept(folder), *asked, cwd=folder, env=OFFLINE, timeout=600)
     return folder
 
 
@@ -99,7 +96,7 @@ def test_layers_that_got_damaged_are_not_gone_on_from(
     partial = engine.kept(folder)
     assert partial is not None
     engine.layer_files(partial)[0].write_bytes(b"")
-    answer = qpipe(*ASKED, *engine.how, cwd=folder, env=OFFLINE, timeout=600)
+    answer = qpipe(*ASKED, *MADE, *engine.how, cwd=folder, env=OFFLINE, timeout=600)
     assert answer.code == 1
     told = f"{engine.name} cannot go on from the layers that an earlier attempt finished"
     assert told in answer.stderr

@@ -13,7 +13,8 @@ from qpipe.errors import RecipeError
 from qpipe.machine.filesystem import link
 from qpipe.packed import structure
 from qpipe.stages.base import Work
-from tests.engines.running import MODEL, Bench
+from tests.engines.running import MODEL, Bench, manifest
+from tests.engines.ways import GPTQ_RULED, RTN_RULED, SKIPPED
 
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
 
@@ -42,26 +43,26 @@ def test_a_rule_that_later_ones_overrule_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("engines")
 @pytest.mark.parametrize(
-    ("how", "types"),
+    ("way", "types"),
     [
-        ("quantize=rtn", {"INT4-g128": 20, "INT8-g64": 4, "BF16": 14}),
-        ("quantize=gptq", {"GPTQ-4bit-g128": 20, "GPTQ-8bit-g64": 4, "BF16": 14}),
+        (RTN_RULED, {"INT4-g128": 20, "INT8-g64": 4, "BF16": 14}),
+        (GPTQ_RULED, {"GPTQ-4bit-g128": 20, "GPTQ-8bit-g64": 4, "BF16": 14}),
     ],
 )
-def test_rules_reach_the_tensors(bench: Bench, how: str, types: dict[str, Any]) -> None:
-    rules = "quantize.modules={down_proj: {bits: 8, group_size: 64}, q_proj: skip}"
-    rows = bench.rows(how, rules)
-    facts = bench.manifest(how, rules)["facts"]
-    assert facts["tensor_types"] == types
-    assert rows[-1]["ppl"] < 1.05 * rows[0]["ppl"]
+def test_rules_reach_the_tensors(bench: Bench, way: tuple[str, ...], types: dict[str, Any]) -> None:
+    reference, made = bench.rows(*way)
+    assert manifest(Path(made["artifact"]))["facts"]["tensor_types"] == types
+    assert made["ppl"] < 1.05 * reference["ppl"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["quantize=int8", "quantize=bnb"])
-def test_skipped_modules_stay_as_they_were(bench: Bench, how: str) -> None:
-    made = bench.artifact(how, "quantize.modules={layers.0.: skip}")
-    found = structure.read(made)
+@pytest.mark.xdist_group("engines")
+@pytest.mark.parametrize("way", SKIPPED.values(), ids=SKIPPED)
+def test_skipped_modules_stay_as_they_were(bench: Bench, way: tuple[str, ...]) -> None:
+    made = bench.rows(*way)[-1]
+    found = structure.read(Path(made["artifact"]))
     assert len(found.modules) == 21
     assert not [name for name in found.modules if "layers.0." in name]
 

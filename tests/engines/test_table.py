@@ -49,7 +49,7 @@ FEW: list[tuple[Case, str]] = [
     (case(BNB, fields=ODD), "bnb-NF4"),
     (case(BNB, "qwen3_moe"), "refused"),
     (case(BNB, "qwen3_moe", modules=[["experts", "skip"]]), "bnb-NF4"),
-    (case(AO, "gpt_neox"), "ao-W8A8"),
+    (case(AO, "gpt_neox", scheme="w8a8"), "ao-W8A8"),
     (case(AO, "gpt2"), "refused"),
     (case(RTN, "mixtral", **SMALL), "W4A16-g32"),
     (case(RTN, "gpt_neox", **SMALL), "W4A16-g32"),

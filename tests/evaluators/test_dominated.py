@@ -43,15 +43,29 @@ def _files(row: Mapping[str, Any]) -> list[bytes]:
     return [(folder / name).read_bytes() for name in ("result.json", "sums.npy")]
 
 
-@pytest.mark.slow
-def test_a_dominated_level_ends_early_and_the_others_are_what_they_are(tmp_path: Path) -> None:
-    plain, stopping = tmp_path / "plain", tmp_path / "stopping"
-    plain.mkdir()
-    stopping.mkdir()
-    full = _rows(qpipe(*ASKED, *LEVELS, cwd=plain))
-    answer = qpipe(*ASKED, *LEVELS, STOP, cwd=stopping)
+@pytest.fixture(scope="module")
+def stopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep that stopped what is dominated."""
+    folder = tmp_path_factory.mktemp("stopping")
+    answer = qpipe(*ASKED, *LEVELS, STOP, cwd=folder)
     assert answer.code == 0, answer
-    rows = _rows(answer)
+    (folder / "answer.json").write_text(answer.stdout)
+    return folder
+
+
+def _rows_in(folder: Path) -> dict[str, dict[str, Any]]:
+    return _rows(Answer(0, (folder / "answer.json").read_text(), ""))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("dominated")
+def test_a_dominated_level_ends_early_and_the_others_are_what_they_are(
+    stopping: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    full = _rows(qpipe(*ASKED, *LEVELS, cwd=plain))
+    rows = _rows_in(stopping)
     assert len(rows) == 4
     damaged = rows.pop(DAMAGED)
     for name, row in rows.items():
@@ -99,10 +113,10 @@ def _kept(cwd: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_goes_on_and_ends_as_it_would_have(tmp_path: Path) -> None:
-    broken, whole = tmp_path / "broken", tmp_path / "whole"
+@pytest.mark.xdist_group("dominated")
+def test_a_killed_sweep_goes_on_and_ends_as_it_would_have(stopping: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
     broken.mkdir()
-    whole.mkdir()
     process = subprocess.Popen(
         [sys.executable, "-m", "qpipe", *ASKED, *LEVELS, STOP],
         cwd=broken,
@@ -121,7 +135,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_it_would_have(tmp_path: Path) -> Non
     finally:
         kill_with_workers(process)
     ours = _rows(qpipe(*ASKED, *LEVELS, STOP, cwd=broken))
-    theirs = _rows(qpipe(*ASKED, *LEVELS, STOP, cwd=whole))
+    theirs = _rows_in(stopping)
     assert ours[DAMAGED]["dominated_by"]
     for name, row in ours.items():
         assert _files(row) == _files(theirs[name]), name

@@ -15,6 +15,8 @@ from qpipe.evaluators.text.reference import Reference
 from qpipe.stages.base import Order
 from tests.evaluators import measuring
 
+pytestmark = pytest.mark.xdist_group("kld-golden")
+
 Gguf = Callable[[str, str], Path]
 DATA = Path(__file__).parent.parent / "data"
 TEXTS = (DATA / "texts", DATA.parent.parent / "qpipe" / "data" / "texts")

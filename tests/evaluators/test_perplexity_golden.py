@@ -18,6 +18,8 @@ from qpipe.evaluators.text.token_scores import token_nll
 from qpipe.evaluators.text.windows import cut, tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend
 
+pytestmark = pytest.mark.slow
+
 Gguf = Callable[[str, str], Path]
 DATA = Path(__file__).parent.parent / "data"
 TEXTS = (DATA / "texts", DATA.parent.parent / "qpipe" / "data" / "texts")

@@ -68,6 +68,7 @@ def test_lm_eval_is_not_imported() -> None:
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_ones_own_group_beside_its_member_is_refused_in_the_plan(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(STORIES, tmp_path / "tasks"))
     (folder / "all.yaml").write_text("group: all_stories\ntask: [stories, stories_next]\n")

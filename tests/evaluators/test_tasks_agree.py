@@ -15,6 +15,7 @@ MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 TASKS = ("stories", "stories_next", "stories_whole")
 
 pytestmark = [
+    pytest.mark.xdist_group("tasks-agree"),
     pytest.mark.slow,
     # torch's, transformers' and datasets' own.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),

@@ -24,6 +24,7 @@ CHAT = (
 )
 
 pytestmark = [
+    pytest.mark.xdist_group("tasks-generation"),
     pytest.mark.slow,
     # torch's, transformers' and datasets' own.
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),

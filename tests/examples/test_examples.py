@@ -12,6 +12,8 @@ import pytest
 
 from tests.cli import Answer, environment, qpipe
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("examples")]
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 

@@ -18,6 +18,8 @@ import pytest
 from tests.cli import environment
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SEED = "1"
 INPUTS = 1500

@@ -36,6 +36,8 @@ from tests.gguf.arch_checkpoints import (
     write,
 )
 
+pytestmark = pytest.mark.xdist_group("architectures")
+
 Case = tuple[dict[str, Any], Shapes]
 
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6}

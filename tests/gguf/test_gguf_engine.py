@@ -17,6 +17,8 @@ from qpipe.stages.base import installed
 from tests.cli import Answer, qpipe
 from tests.gguf import samples
 
+pytestmark = pytest.mark.slow
+
 
 def quantized(cwd: Path, *overrides: str) -> Answer:
     source = f"model.source={samples.MODELS['tinystories-d256']}"

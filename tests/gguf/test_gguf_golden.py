@@ -95,6 +95,7 @@ def test_quantized_files_are_bit_identical(
     assert all("matrices have rows of" in note for note in notes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ftype", ["Q4_K_M", "Q5_1", "IQ4_XS"])
 def test_one_pass_and_two_give_the_same_file(model: str, ftype: str, tmp_path: Path) -> None:
     """Weights lose what half precision cannot hold on either way."""

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 _CHECK = """
 import sys
 import numpy as np
@@ -28,6 +30,7 @@ def quantized_rightly(cache: Path, *kinds: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_kernels_of_two_processes_do_not_share_parts(tmp_path: Path) -> None:
     """Both have parts made by one function, of one name, that differ by what they close over."""
     for kind in ("Q4_1", "Q5_1"):

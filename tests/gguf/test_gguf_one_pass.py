@@ -15,6 +15,8 @@ from qpipe.gguf.types import FLOATS, GGMLType
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.gguf.test_gguf_arch import CASES, make
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("one-pass")]
+
 # Between them, all families of types and all fallbacks of rows that are too short for K-quants.
 PLAIN = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_S", "Q3_K_L", "Q2_K", "Q4_0", "Q5_1", "IQ4_XS")
 WEIGHED = ("Q4_K_M", "Q3_K_M", "Q2_K_S", "IQ2_XS", "IQ3_M")

@@ -24,6 +24,8 @@ from tests.gguf.arch_checkpoints import (
     write,
 )
 
+pytestmark = pytest.mark.slow
+
 installed = pytest.mark.skipif(pydist.problem() is not None, reason=str(pydist.problem()))
 
 # Orion is Llama with LayerNorm; the hub's repositories bring their own code, as this one does.

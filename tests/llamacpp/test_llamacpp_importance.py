@@ -18,6 +18,8 @@ from qpipe.llamacpp.importance import Importance, importance
 from qpipe.llamacpp.model import Model
 from tests.gguf import samples
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("importance")]
+
 Gguf = Callable[[str, str], Path]
 
 TEXTS = {

@@ -15,6 +15,8 @@ import pytest
 from tests.cli import qpipe
 from tests.results.test_run_schema import wrong
 
+pytestmark = pytest.mark.xdist_group("plugin-score")
+
 ROOT = Path(__file__).parents[2]
 
 EVALUATOR = '''
@@ -114,6 +116,7 @@ class Cells(HTMLParser):
             self.rows[-1][-1] += data
 
 
+@pytest.mark.slow
 def test_it_stands_in_every_format(place: Path) -> None:
     shown = command(place, "run", "./zeros.yaml")
     run = next((place / "outputs" / "runs").iterdir())

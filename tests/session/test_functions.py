@@ -88,6 +88,7 @@ def test_a_folder_of_several_models_is_none(tmp_path: Path) -> None:
         qpipe.perplexity(half, tmp_path)
 
 
+@pytest.mark.slow
 def test_perplexity_is_that_of_a_recipe(swept: Swept) -> None:
     row = swept.comparison.rows[-1]
     assert row.path is not None
