@@ -115,7 +115,7 @@ def _json(table: Table, title: str) -> str:
 
 
 def _html(table: Table, title: str) -> str:
-    from qpipe.report.page import page
+    from qpipe.report.html.page import page
 
     return page(table, title)
 

@@ -24,11 +24,13 @@ LEFT, RIGHT = "l", "r"
 
 
 class Column(NamedTuple):
-    """A heading, the side on which the cells are aligned, and a cell for each row."""
+    """A heading, the side on which the cells are aligned, and for each row a cell and the value by
+    which the rows are sorted, None where there is none."""
 
     heading: str
     side: str
     cells: Sequence[str]
+    values: Sequence[float | str | None]
 
 
 class Table:
@@ -46,7 +48,7 @@ class Table:
     def columns(self) -> Sequence[Column]:
         """The columns as people read them."""
         return [
-            Column(printable(each.heading), each.side, [*map(printable, each.cells)])
+            each._replace(heading=printable(each.heading), cells=[*map(printable, each.cells)])
             for each in _columns(self.comparison)
         ]
 
@@ -82,34 +84,49 @@ def _columns(comparison: Comparison) -> Iterator[Column]:
     rows = comparison.rows
     names = [row.name for row in rows]
     if names != [row.format for row in rows]:
-        yield Column("name", LEFT, names)
-    yield Column("format", LEFT, [str(row.format or "") for row in rows])
-    yield Column("size", RIGHT, [_of(row.size_bytes, numbers.size) for row in rows])
-    yield Column("bpw", RIGHT, [_of(row.bits_per_weight, lambda v: f"{v:.3f}") for row in rows])
+        yield _words("name", names)
+    yield _words("format", [row.format for row in rows])
+    yield _numbers("size", [row.size_bytes for row in rows], numbers.size)
+    yield _numbers("bpw", [row.bits_per_weight for row in rows], lambda v: f"{v:.3f}")
     for key in comparison.scores:
         yield from _of_score(key, rows)
-    yield Column("seconds", RIGHT, [_of(row.seconds, lambda v: f"{v:.2f}") for row in rows])
-    yield Column("status", LEFT, [row.status for row in rows])
+    yield _numbers("seconds", [row.seconds for row in rows], lambda v: f"{v:.2f}")
+    yield _words("status", [row.status for row in rows])
     if len({row.run for row in rows}) > 1:
-        yield Column("run", LEFT, [str(row.run or "") for row in rows])
+        yield _words("run", [row.run for row in rows])
+
+
+def _words(heading: str, values: Sequence[str | None]) -> Column:
+    return Column(heading, LEFT, [value or "" for value in values], values)
+
+
+def _numbers(
+    heading: str, values: Sequence[float | None], show: Callable[[float], str]
+) -> Column:
+    cells = ["" if value is None else show(value) for value in values]
+    return Column(heading, RIGHT, cells, values)
 
 
 def _of_score(key: str, rows: Sequence[ModelRow]) -> Iterator[Column]:
     """The columns of a score: itself, and its difference and ratio to the reference's."""
-    every = [row.scores[key] for row in rows if key in row.scores]
-    first = every[0]
+    every = [row.scores.get(key) for row in rows]
+    scores = [score for score in every if score is not None]
+    first = scores[0]
     if first.detail:
         return
     where = f" [{first.where}]" if first.where else ""
 
-    def cells(draw: Callable[[ModelRow, Score], str]) -> list[str]:
-        return [draw(row, row.scores[key]) if key in row.scores else "" for row in rows]
+    def column(
+        heading: str, draw: Callable[[ModelRow, Score], str], value: Callable[[Score], float | None]
+    ) -> Column:
+        cells = [draw(row, of) if of else "" for row, of in zip(rows, every, strict=True)]
+        return Column(f"{heading}{where}", RIGHT, cells, [value(of) if of else None for of in every])
 
-    yield Column(f"{_heading(every)}{where}", RIGHT, cells(_value))
-    if any(score.compared or score.delta for score in every):
-        yield Column(f"Δ {first.name}{where}", RIGHT, cells(_delta))
-    if any(score.ratio is not None for score in every):
-        yield Column(f"{first.name} / reference{where}", RIGHT, cells(_ratio))
+    yield column(_heading(scores), _value, lambda of: of.value)
+    if any(score.compared or score.delta for score in scores):
+        yield column(f"Δ {first.name}", _delta, lambda of: of.delta.value if of.delta else None)
+    if any(score.ratio is not None for score in scores):
+        yield column(f"{first.name} / reference", _ratio, lambda of: of.ratio)
 
 
 def _heading(scores: Sequence[Score]) -> str:
@@ -121,10 +138,6 @@ def _heading(scores: Sequence[Score]) -> str:
     if any(score.interval for score in scores):
         return f"{title} [95 %]"
     return f"{title} (IQR)" if any(score.iqr is not None for score in scores) else title
-
-
-def _of(value: Any, show: Callable[[Any], str]) -> str:
-    return "" if value is None else show(value)
 
 
 def _value(row: ModelRow, score: Score) -> str:
@@ -161,7 +174,7 @@ def _delta(row: ModelRow, score: Score) -> str:
 
 
 def _ratio(row: ModelRow, score: Score) -> str:
-    return _of(score.ratio, lambda ratio: f"{ratio:.2f} ×")
+    return "" if score.ratio is None else f"{score.ratio:.2f} ×"
 
 
 def _about(row: ModelRow, score: Score, part: str) -> str:

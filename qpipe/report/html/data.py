@@ -1,0 +1,130 @@
+"""What the page shows of a comparison, as the JSON that page.js reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qpipe.report import numbers
+from qpipe.report.html.front import Point, front
+from qpipe.report.text import printable
+from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.scores import BYTES, Score
+
+# Of a normal distribution, how many standard errors 95 % are to each side.
+_STDERRS = 1.96
+
+# The kinds of formats by their names, as a chart's colours tell them apart.
+_KINDS = (
+    (r"F16|BF16|F32|fp16|bf16|fp32", "unquantized"),
+    (r"IQ\d.*", "I-quants"),
+    (r"Q\d_K.*", "K-quants"),
+    (r"Q\d_[01]|Q4_0.*", "Q4_0 … Q8_0"),
+)
+
+
+def document(comparison: Comparison) -> dict[str, Any]:
+    """Return ``{"models", "rows", "scores", "front"}``: rows by an id, scores by their keys, and of
+    each score of quality the ids of the rows on the Pareto front of its model."""
+    rows = comparison.rows
+    scores = [of for key in comparison.scores if (of := _score(key, rows)) is not None]
+    return {
+        "models": list(dict.fromkeys(model(row) for row in rows)),
+        "rows": [_row(number, row) for number, row in enumerate(rows)],
+        "scores": scores,
+        "front": {of["key"]: _front(of, rows) for of in scores if of["role"] == "quality"},
+    }
+
+
+def model(row: ModelRow) -> str:
+    """Return the name of the model that a row was made from; empty if no run says it."""
+    return printable(row.model or "")
+
+
+def row_id(number: int) -> str:
+    """Return the id of the row of that number."""
+    return f"r{number}"
+
+
+def role(score: Score) -> str | None:
+    """Return ``quality`` or ``speed`` of a score that a chart can show, None of any other."""
+    if score.detail or score.better is None or score.unit == BYTES:
+        return None
+    return "speed" if score.unit in ("t/s", "s") else "quality"
+
+
+def _score(key: str, rows: Sequence[ModelRow]) -> dict[str, Any] | None:
+    every = [row.scores[key] for row in rows if key in row.scores]
+    first = every[0]
+    if (kind := role(first)) is None:
+        return None
+    # Divergences of a sweep go over powers of ten, down to that of the reference from itself.
+    log = first.name == "kld" and all(score.value > 0 for score in every)
+    return {
+        "key": key,
+        "label": printable(key),
+        "unit": first.unit,
+        "better": first.better,
+        "role": kind,
+        "log": log,
+    }
+
+
+def _row(number: int, row: ModelRow) -> dict[str, Any]:
+    return {
+        "id": row_id(number),
+        "name": printable(row.name),
+        "model": model(row),
+        "kind": _kind(row.format or ""),
+        "reference": row.reference,
+        "size": row.size_bytes,
+        "bpw": row.bits_per_weight,
+        "values": {
+            key: _value(score) for key, score in row.scores.items() if role(score) is not None
+        },
+    }
+
+
+def _value(score: Score) -> dict[str, Any]:
+    """A score with its 95 % interval, and whether that is of a paired difference, in which what is
+    hard for every model is no part."""
+    low, high = interval(score)
+    return {
+        "value": score.value,
+        "text": numbers.figure(score.value, unit=score.unit, digits=score.digits),
+        "low": low,
+        "high": high,
+        "paired": score.name == "kld" or bool(score.delta and score.delta.low is not None),
+    }
+
+
+def interval(score: Score) -> tuple[float, float] | tuple[None, None]:
+    """Return the 95 % interval of a score: of its paired difference to the reference if there is
+    one, else its own, or by its standard error; Nones if it has none of them."""
+    delta = score.delta
+    if delta is not None and delta.low is not None and delta.high is not None:
+        reference = score.value - delta.value
+        return reference + delta.low, reference + delta.high
+    if score.interval is not None:
+        return score.interval
+    if score.stderr is not None:
+        return score.value - _STDERRS * score.stderr, score.value + _STDERRS * score.stderr
+    return None, None
+
+
+def _kind(name: str) -> str:
+    for pattern, kind in _KINDS:
+        if re.fullmatch(pattern, name):
+            return kind
+    return printable(re.split(r"[-\s]", name)[0]) or "other"
+
+
+def _front(score: Mapping[str, Any], rows: Sequence[ModelRow]) -> list[str]:
+    """The ids of the rows on the front, model after model."""
+    points: dict[str, list[Point]] = {}
+    for number, row in enumerate(rows):
+        if row.size_bytes is not None and score["key"] in row.scores:
+            value = row.scores[score["key"]].value
+            points.setdefault(model(row), []).append(Point(row_id(number), row.size_bytes, value))
+    return [name for each in points.values() for name in front(each, score["better"])]

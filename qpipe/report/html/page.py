@@ -1,0 +1,95 @@
+"""The HTML file: its parts put together, and every word of it escaped."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from html import escape
+from importlib.resources import files
+
+from qpipe import __version__
+from qpipe.report.html import data, library
+from qpipe.report.table import RIGHT, Column, Table
+from qpipe.results.comparison import ModelRow
+
+_BLANK = re.compile(r"\{\{(\w+)\}\}")
+
+
+def page(table: Table, title: str) -> str:
+    """Return the whole file."""
+    words = json.loads(_asset("words.json"))
+    document = {"words": words, **data.document(table.comparison)}
+    parts = {
+        "title": escape(title),
+        "subtitle": escape(_subtitle(table, document["models"])),
+        "style": _asset("page.css"),
+        "tables": "\n".join(_tables(table)),
+        "notes": "\n".join(f"<li>{escape(line)}</li>" for line in table.footnotes),
+        "runs": "",
+        "version": escape(__version__),
+        "library": escape(library.credit()),
+        "data": _json(document),
+        "script": f"{library.script()}\n</script>\n<script>\n{_asset('page.js')}",
+    }
+    return _BLANK.sub(lambda blank: parts[blank[1]], _asset("page.html"))
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8").rstrip("\n")
+
+
+def _json(document: object) -> str:
+    """JSON that ends no script element and begins no comment."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def _subtitle(table: Table, models: Sequence[str]) -> str:
+    texts = [m.measurement.on.text for row in table.rows for m in row.measurements]
+    count = f"{len(table.rows)} models" if len(table.rows) != 1 else "1 model"
+    parts = [", ".join(filter(None, models)), count, ", ".join(dict.fromkeys(filter(None, texts)))]
+    return " · ".join(filter(None, parts))
+
+
+def _tables(table: Table) -> Iterator[str]:
+    """A table for each model that rows were made from."""
+    numbers: dict[str, list[int]] = {}
+    for number, row in enumerate(table.rows):
+        numbers.setdefault(data.model(row), []).append(number)
+    for name, of_model in numbers.items():
+        columns = [
+            column
+            for column in table.columns
+            if len(numbers) == 1 or any(column.cells[number] for number in of_model)
+        ]
+        yield _table(table, name, columns, of_model)
+
+
+def _table(table: Table, name: str, columns: Sequence[Column], numbers: Sequence[int]) -> str:
+    head = "".join(
+        f'<th scope="col"{_side(column.side)}>{escape(column.heading)}</th>' for column in columns
+    )
+    label = escape(name or "models")
+    caption = f"<caption>{escape(name)}</caption>" if name else ""
+    lines = "\n".join(_line(table.rows[n], n, columns) for n in numbers)
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table>{caption}\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
+    )
+
+
+def _line(row: ModelRow, number: int, columns: Sequence[Column]) -> str:
+    cells = []
+    for place, column in enumerate(columns):
+        cell, value = column.cells[number], column.values[number]
+        status = f' class="{cell}"' if cell == row.status else _side(column.side)
+        sort = "" if value is None else f' data-value="{escape(str(value))}"'
+        tag, scope = ("td", "") if place else ("th", ' scope="row"')
+        cells.append(f"<{tag}{scope}{status}{sort}>{escape(cell)}</{tag}>")
+    kind = ' class="reference"' if row.reference else ""
+    about = f' data-id="{data.row_id(number)}" data-model="{escape(data.model(row))}"'
+    return f"<tr{kind}{about}>{''.join(cells)}</tr>"
+
+
+def _side(side: str) -> str:
+    return ' class="r"' if side == RIGHT else ""
