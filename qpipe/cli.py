@@ -28,6 +28,8 @@ VERBS = {
     "gc": ("gc", "take old artifacts away"),
     "pin": ("pins", "keep the artifacts of a run from gc"),
     "unpin": ("pins", "let gc have them again"),
+    "runs": ("runs", "the runs, and how each ended or how far it is"),
+    "status": ("status", "what a run does, what waits, what it took, what is left"),
     "report": ("report", "compare the models of one or more runs"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),
     "settings": ("settings", "what a recipe may say: every setting, its values and default"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +70,9 @@ class Recorder:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Line by line, so that the file can be followed while the run goes on.
         self._file = path.open("a", buffering=1, encoding="utf-8")
+        # `qpipe status` tells by it that the run goes on. Some file systems have no locks.
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._last: dict[str, float] = {}
         self._problem: OSError | None = None
 

@@ -100,9 +100,7 @@ def _words(heading: str, values: Sequence[str | None]) -> Column:
     return Column(heading, LEFT, [value or "" for value in values], values)
 
 
-def _numbers(
-    heading: str, values: Sequence[float | None], show: Callable[[float], str]
-) -> Column:
+def _numbers(heading: str, values: Sequence[float | None], show: Callable[[float], str]) -> Column:
     cells = ["" if value is None else show(value) for value in values]
     return Column(heading, RIGHT, cells, values)
 
@@ -120,7 +118,9 @@ def _of_score(key: str, rows: Sequence[ModelRow]) -> Iterator[Column]:
         heading: str, draw: Callable[[ModelRow, Score], str], value: Callable[[Score], float | None]
     ) -> Column:
         cells = [draw(row, of) if of else "" for row, of in zip(rows, every, strict=True)]
-        return Column(f"{heading}{where}", RIGHT, cells, [value(of) if of else None for of in every])
+        return Column(
+            f"{heading}{where}", RIGHT, cells, [value(of) if of else None for of in every]
+        )
 
     yield column(_heading(scores), _value, lambda of: of.value)
     if any(score.compared or score.delta for score in scores):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
+from importlib.metadata import version
 
 
 
@@ -16,10 +16,10 @@ def script() -> str:
     """Return the script, which defines ``vegaEmbed``."""
     import vl_convert
 
-    path = cache() / "vega" / f"{vl_convert.__version__}.js"
+    path = cache() / "vega" / f"{version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
-    joined: str = vl_convert.javascript_bundle()
+    joined: str = vl_convert.javascript_bundle(None)
     # Within a script element, only its end tag and a comment's beginning mean anything to HTML.
     assert "</script" not in joined and "<!--" not in joined
     with suppress(OSError):  # a home that cannot be written to costs time, and nothing else

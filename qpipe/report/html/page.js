@@ -7,7 +7,7 @@
   const state = {
     language: navigator.language.startsWith("zh") ? "zh" : "en",
     theme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light",
-    score: quality[0], across: "size", chosen: null, bounds: {},
+    score: quality.find((score) => score.log) ?? quality[0], across: "size", chosen: null, bounds: {},
   };
   const $ = (id) => document.getElementById(id);
   const views = [];
@@ -26,6 +26,9 @@
   const sizes = data.rows.map((row) => row.size).filter((size) => size !== null);
   const [unit, scale] = Math.max(...sizes, 0) < 1000 * 2 ** 20 ? ["MiB", 2 ** 20] : ["GiB", 2 ** 30];
   const shortSize = (size) => `${(size / scale).toPrecision(3)} ${unit}`;
+
+  // Where there are several models, a row's name alone says too little.
+  const named = (row) => (data.models.length > 1 ? `${row.name} · ${row.model}` : row.name);
 
   // -- the table -------------------------------------------------------------------------------
 
@@ -83,13 +86,13 @@
     const rows = measured(score).filter((row) => row.size <= most);
     if (!rows.length) {
       const least = smallest(measured(score));
-      return [null, words("none_why", { name: least.name, value: shortSize(least.size) })];
+      return [null, words("none_why", { name: named(least), value: shortSize(least.size) })];
     }
     const row = best(score, rows);
     const value = row.values[score.key];
     let why = words("best_why", { score: score.label, value: value.text, count: rows.length, size: shortSize(row.size) });
     const alike = rows.filter((other) => other.size < row.size && overlap(value, other.values[score.key]));
-    if (alike.length) why += " " + words("overlap", { name: smallest(alike).name, size: shortSize(smallest(alike).size) });
+    if (alike.length) why += " " + words("overlap", { name: named(smallest(alike)), size: shortSize(smallest(alike).size) });
     return [row, why];
   }
 
@@ -97,7 +100,7 @@
     const rows = measured(score).filter((row) => !better(score, bound, row.values[score.key].value));
     if (!rows.length) {
       const next = best(score, measured(score));
-      return [null, words("none_why", { name: next.name, value: next.values[score.key].text })];
+      return [null, words("none_why", { name: named(next), value: next.values[score.key].text })];
     }
     const row = smallest(rows);
     return [row, words("smallest_why", { score: score.label, value: row.values[score.key].text, count: rows.length, size: shortSize(row.size) })];
@@ -137,7 +140,7 @@
       const update = () => {
         limit[field] = Number(input.value);
         const [row, why] = answer(limit[field]);
-        const answered = make("p", { class: "answer" }, row ? row.name : words("none"));
+        const answered = make("p", { class: "answer" }, row ? named(row) : words("none"));
         output.replaceChildren(answered, make("p", { class: "soft" }, why));
       };
       input.oninput = update;
@@ -180,15 +183,16 @@
   }
 
   // Marks the rows that have room for their names: those on the front first, from small to large.
-  function label(rows, log) {
+  function label(rows, log, wide) {
     const scaled = (value) => (log ? Math.log(value) : value);
+    const across = (value) => (wide ? Math.log(value) : value);
     const span = (values) => [Math.min(...values), Math.max(...values) - Math.min(...values) || 1];
-    const [left, width] = span(rows.map((row) => row.x));
+    const [left, width] = span(rows.map((row) => across(row.x)));
     const [low, height] = span(rows.flatMap((row) => [row.low ?? row.y, row.y, row.high ?? row.y]).filter((y) => !log || y > 0).map(scaled));
     const room = Math.max(document.querySelector("main").clientWidth - 100, 200);
     const taken = [];
     for (const row of [...rows].sort((a, b) => b.front - a.front || a.x - b.x)) {
-      const [x, y] = [(row.x - left) / width * room, (scaled(row.y) - low) / height * 300];
+      const [x, y] = [(across(row.x) - left) / width * room, (scaled(row.y) - low) / height * 300];
       const end = x + 10 + 7 * Math.min(row.name.length, 20);
       row.labelled = end < room + 60 && taken.every((other) => x > other.end || end < other.x || Math.abs(y - other.y) > 13);
       if (row.labelled) taken.push({ x, end, y });
@@ -200,45 +204,46 @@
     const rows = data.rows.filter((row) => row.values[score.key] && row[state.across] !== null).map((row) => {
       const value = row.values[score.key];
       return {
-        id: row.id, name: row.name, model: row.model, kind: row.kind, text: value.text, reference: row.reference,
+        id: row.id, name: row.name, full: named(row), model: row.model, kind: row.kind, text: value.text, reference: row.reference,
         x: state.across === "size" ? row.size / scale : row.bpw, size: shortSize(row.size), y: value.value,
         // A logarithmic axis has no place for zero.
         low: value.low === null ? null : score.log ? Math.max(value.low, value.value / 10) : value.low, high: value.high,
         front: data.front[score.key].includes(row.id),
       };
     }).filter((row) => !score.log || row.y > 0);
-    label(rows, score.log);
+    // Sizes of several models may be far apart.
+    const wide = Math.max(...rows.map((row) => row.x)) > 10 * Math.min(...rows.map((row) => row.x));
+    label(rows, score.log, wide);
     const group = data.models.length > 1 ? "model" : "kind";
-    const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: { zero: false, nice: true } };
+    const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: { zero: false, type: wide ? "log" : "linear" } };
     const y = { field: "y", type: "quantitative", title: `${score.label} (${words(score.better)})`, scale: { zero: false, type: score.log ? "log" : "linear" } };
     const grouped = { field: group, type: "nominal", title: words(group) };
     const faded = { condition: { test: "chosen === null || chosen === datum.id", value: 1 }, value: 0.2 };
     const bars = rows.some((row) => row.low !== null);
     const layers = [
       { transform: [{ filter: "datum.front" }], mark: { type: "line", color: colour.front, strokeDash: [4, 3], opacity: 0.8, aria: false }, encoding: { x, y, ...(group === "model" && { detail: { field: "model" } }) } },
-      ...(bars ? [{ transform: [{ filter: "datum.low !== null" }], mark: { type: "rule", aria: false }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, color: grouped, opacity: faded } }] : []),
+      ...(bars ? [{ transform: [{ filter: "datum.low !== null" }], mark: { type: "rule", aria: false, color: colour.soft }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, opacity: faded } }] : []),
       { mark: { type: "text", align: "left", dx: 7, dy: -7, fontSize: 11, limit: 130, color: colour.soft, aria: false }, transform: [{ filter: "datum.labelled" }], encoding: { x, y, text: { field: "name" }, opacity: faded } },
       {
         name: "points", mark: { type: "point", filled: true, size: 90, cursor: "pointer", stroke: colour.card, strokeWidth: 1 },
         encoding: {
           x, y, opacity: faded,
           color: grouped, shape: grouped,
-          tooltip: [{ field: "name", title: words("model") }, { field: "text", title: score.label }, { field: "size", title: words("size", { unit }) }],
+          tooltip: [{ field: "full", title: words("model") }, { field: "text", title: score.label }, { field: "size", title: words("size", { unit }) }],
           description: { field: "description" },
         },
-        transform: [{ calculate: `datum.name + ', ' + datum.size + ', ' + datum.text`, as: "description" }],
+        transform: [{ calculate: `datum.full + ', ' + datum.size + ', ' + datum.text`, as: "description" }],
       },
     ];
     return { data: { values: rows }, width: "container", height: innerWidth < 600 ? 280 : 380, layer: layers, params: [{ name: "chosen", value: state.chosen }] };
   }
 
   function speedChart(unit, scores) {
-    const named = (row) => (data.models.length > 1 ? `${row.name} · ${row.model}` : row.name);
     const rows = scores.flatMap((score) => data.rows.filter((row) => row.values[score.key]).map((row) => ({
       id: row.id, name: named(row), score: score.label, x: row.values[score.key].value, text: row.values[score.key].text,
     })));
     return {
-      data: { values: rows }, width: "container", height: { step: data.rows.length > 40 ? 12 : 22 },
+      data: { values: rows }, width: "container", height: new Set(rows.map((row) => row.name)).size * (data.rows.length > 40 ? 12 : 12 + 10 * scores.length),
       mark: { type: "bar", cornerRadiusEnd: 2, cursor: "pointer" },
       encoding: {
         y: { field: "name", type: "nominal", sort: data.rows.map(named), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } },
@@ -255,7 +260,7 @@
     const note = spec.params ? make("p", { class: "soft" }, words("click"), make("br"), words("front")) : "";
     holder.append(make("section", { class: wide ? "card wide" : "card" }, make("h2", {}, title), ...(spec.tools ?? []), box, note));
     const { tools, ...rest } = spec;
-    const made = await vegaEmbed(box, { ...rest, autosize: { type: rest.layer ? "fit" : "fit-x", contains: "padding" }, description: title },
+    const made = await vegaEmbed(box, { ...rest, autosize: { type: "fit", contains: "padding" }, description: title },
       { actions: false, renderer: "svg", config: settings(), mode: "vega-lite", tooltip: { theme: state.theme } });
     views.push(made.view);
     if (spec.params) made.view.addEventListener("click", (_, item) => { if (item && item.datum && item.datum.id) choose(item.datum.id); });

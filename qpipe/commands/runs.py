@@ -1,0 +1,46 @@
+"""`qpipe runs`: the runs, the newest first, with how each ended or how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+
+from qpipe.commands.output import print_json
+from qpipe.commands.parser import add_json, add_runs
+from qpipe.report import numbers, text
+from qpipe.session import run_states
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add ``--json`` and ``--runs``."""
+    add_json(parser)
+    add_runs(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """List the runs."""
+    records = run_states.states(args.runs)
+    if args.json:
+        print_json({"runs": os.path.abspath(args.runs), "entries": records, "schema": 1})  # noqa: PTH100
+        return 0
+    if not records:
+        print(f"no runs in {args.runs}", file=sys.stderr)
+        return 0
+    now = time.time()
+    lines = [_line(record, now) for record in records]
+    print(text.table(("RUN", "STATUS", "NODES", "TOOK", "BEGAN"), lines, right="lllrr"))
+    return 0
+
+
+def _line(record: run_states.Record, now: float) -> list[str]:
+    order = ("ran", "cached", "failed", "skipped")
+    counts = record["counts"]
+    return [
+        record["name"],
+        record["status"],
+        ", ".join(f"{counts[status]} {status}" for status in order if counts.get(status)),
+        numbers.duration(record["seconds"]),
+        numbers.age(now - record["started"]),
+    ]

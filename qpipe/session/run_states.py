@@ -1,0 +1,161 @@
+"""The runs in a folder and how far each has come, by the events that it has written so far.
+
+Imports next to nothing: a list of runs must not take longer than looking at it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from qpipe.errors import UsageError, nearest
+from qpipe.support.files import is_folder, open_regular, up_to
+
+TYPE_CHECKING = False  # typing's own would cost `qpipe runs` the import of typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, BinaryIO
+
+    Record = dict[str, Any]
+
+EVENTS = "events.jsonl"
+LATEST = "latest"
+
+# Bytes of a log of events that are read, and of its end, in which the last event stands.
+_MOST = 1 << 28
+_END = 1 << 14
+
+
+def states(runs: str) -> list[Record]:
+    """Return a record of each run below the folder ``runs``, the newest first: name, status
+    (running, done, failed, interrupted or damaged), counts of ended nodes by status, and times in
+    seconds. Raises UsageError for a folder that cannot be read.
+    """
+    records = [_summary(f"{runs}/{name}", name) for name in _names(runs)]
+    return sorted(records, key=lambda record: (-record["started"], record["name"]))
+
+
+def state(run: str, runs: str) -> Record:
+    """Return the record of one run, as in `states`, with its ``nodes``, in graph order: name,
+    status (waiting, running, ran, cached, failed or skipped), seconds, and of one that runs its
+    progress and log.
+
+    ``run`` is a name below ``runs``, a run's folder, or ``latest``. Raises UsageError for none.
+    """
+    folder = _folder(run, runs)
+    path = f"{folder}/{EVENTS}"
+    record = _summary(folder, os.path.basename(os.path.abspath(folder)))  # noqa: PTH100,PTH119
+    try:
+        with open_regular(path) as file:
+            events = [*_events(up_to(file, _MOST).splitlines())]
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
+    return {**record, "nodes": _nodes(events, running=record["status"] == "running")}
+
+
+def _summary(folder: str, name: str) -> Record:
+    """A record of a run from the beginning and the end of its log."""
+    record: Record = {
+        "name": name,
+        "status": "",
+        "started": 0.0,
+        "seconds": 0.0,
+        "counts": {},
+        "path": os.path.abspath(folder),  # noqa: PTH100
+    }
+    try:
+        with open_regular(f"{folder}/{EVENTS}") as file:
+            held = _is_held(file)
+            first = next(_events([file.readline(_MOST)]))
+            file.seek(-min(_END, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            last = [first, *_events(file.read(_END).splitlines())][-1]
+            record["started"] = float(first["at"])
+            record["seconds"] = max(0.0, float(last["at"]) - record["started"])
+            if last["event"] == "RunFinished" and not held:
+                record["status"], record["counts"] = str(last["status"]), dict(last["counts"])
+            else:
+                file.seek(0)
+                record["status"] = "running" if held else "interrupted"
+                record["counts"] = _counts(_events(up_to(file, _MOST).splitlines()))
+    except (OSError, StopIteration, KeyError, TypeError, ValueError):
+        record["status"] = "damaged"
+    return record
+
+
+def _counts(events: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """Ended nodes by their status."""
+    counts: dict[str, int] = {}
+    for event in events:
+        if event["event"] == "NodeFinished":
+            counts[event["status"]] = counts.get(event["status"], 0) + 1
+    return counts
+
+
+def _is_held(file: BinaryIO) -> bool:
+    """Return whether the process that writes a log still lives: it holds a lock of it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def _events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The events of a log's lines; the last line may still be in the writing."""
+    for line in lines:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and isinstance(event.get("event"), str):
+            yield event
+
+
+def _nodes(events: Iterable[dict[str, Any]], *, running: bool) -> list[dict[str, Any]]:
+    nodes: dict[str, dict[str, Any]] = {}
+    for event in events:
+        kind = event["event"]
+        if kind == "RunStarted":
+            for node, name in event["nodes"].items():
+                nodes.setdefault(node, {"name": name, "status": "waiting"})
+        elif (node := nodes.get(event.get("node", ""))) is None:
+            continue
+        elif kind == "NodeStarted":
+            node.update(status="running", since=event["at"], log=event.get("log"))
+        elif kind == "NodeProgress":
+            node.update({name: event[name] for name in ("done", "total", "unit", "note")})
+            node["at"] = event["at"]
+        elif kind == "NodeFinished":
+            node.update(status=event["status"], seconds=event["seconds"], error=event.get("error"))
+    for node in nodes.values():
+        if node["status"] == "running" and not running:
+            node["status"] = "interrupted"
+    return [*nodes.values()]
+
+
+def _folder(run: str, runs: str) -> str:
+    """The folder of a run by its name."""
+    if run == LATEST:
+        if not (names := states(runs)):
+            raise UsageError(f"there is no run in {runs} yet; --runs DIR names another folder")
+        return str(names[0]["path"])
+    for folder in (f"{runs}/{run}", run):
+        if run and os.path.isfile(f"{folder}/{EVENTS}"):  # noqa: PTH113
+            return folder
+    names_here = _names(runs)
+    hint = nearest(run, [LATEST, *names_here]) if names_here else "there is none yet"
+    raise UsageError(f"there is no run {run!r} in {runs}; {hint}")
+
+
+def _names(runs: str) -> list[str]:
+    if not is_folder(runs):
+        return []
+    try:
+        with os.scandir(runs) as folders:
+            return [f.name for f in folders if os.path.isfile(f"{f.path}/{EVENTS}")]  # noqa: PTH113
+    except OSError as error:
+        raise UsageError(f"{runs}: this folder cannot be read ({error.strerror})") from None

@@ -1,0 +1,52 @@
+"""Comparisons of several models at several levels, as reports have them."""
+
+from __future__ import annotations
+
+from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.measurement import Evaluation, Measurement, Subject
+from qpipe.results.scores import Difference, score
+
+# Level → bits per weight and divergence, as they fall out of real sweeps.
+LEVELS = {
+    "Q8_0": (8.5, 0.0004),
+    "Q6_K": (6.6, 0.002),
+    "Q5_K_M": (5.7, 0.006),
+    "Q4_K_M": (4.9, 0.02),
+    "Q4_0": (4.6, 0.05),
+    "IQ4_XS": (4.3, 0.025),
+    "Q3_K_M": (3.9, 0.09),
+    "Q2_K": (3.2, 0.4),
+}
+
+
+def sweep(models: dict[str, int]) -> Comparison:
+    """Each of ``models``, which have so many weights, unquantized and at every level."""
+    rows = []
+    for name, weights in models.items():
+        rows.append(_row(name, weights, "F16", 16.0, None))
+        rows += [_row(name, weights, fmt, bpw, kld) for fmt, (bpw, kld) in LEVELS.items()]
+    return Comparison.of(rows)
+
+
+def _row(model: str, weights: int, fmt: str, bpw: float, kld: float | None) -> ModelRow:
+    ppl = 8.0 + (kld or 0.0) * 5
+    delta = None if kld is None else Difference(ppl - 8.0, stderr=0.02 * (ppl - 8.0))
+    scores = [score("ppl", ppl, stderr=0.1, delta=delta)]
+    if kld is not None:
+        scores.append(score("kld", kld, interval=(kld * 0.9, kld * 1.1)))
+    measured = Measurement("llamacpp-512", tuple(scores), Subject(text="wiki.txt", tokens=5120))
+    speed = Measurement("pp512 tg128", (score("pp", 900 / bpw), score("tg", 90 / bpw)))
+    return ModelRow(
+        name=fmt,
+        format=fmt,
+        status="ran",
+        reference=kld is None,
+        model=model,
+        size_bytes=int(weights * bpw / 8),
+        bits_per_weight=bpw,
+        weights=weights,
+        measurements=(
+            Evaluation("kld", "kld", "ran", measured),
+            Evaluation("speed", "speed", "ran", speed),
+        ),
+    )

@@ -1,0 +1,174 @@
+"""The HTML report in a browser, from disk: wide and narrow, light and dark."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.report.render import render
+from qpipe.results.comparison import Comparison
+from tests.report.html.sweeps import LEVELS, sweep
+
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{title}}"
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "three models.html"
+    made = sweep({"tiny": 10**9, "small": 3 * 10**9, HOSTILE: 8 * 10**9})
+    path.write_text(render(made, "html", title=f"a & b {HOSTILE}"), encoding="utf-8")
+    return path
+
+
+class Opened:
+    """A page in a browser, with what it asked of the network and what it complained about."""
+
+    def __init__(self, browser: Any, path: Path, *, width: int = 1200, **context: Any) -> None:
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, **{"locale": "en-US", **context}
+        )
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+        self.page.goto(path.as_uri())
+        self.page.wait_for_selector("body[data-drawn]")
+
+    def __enter__(self) -> Any:
+        return self.page
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()
+
+    def texts(self, selector: str) -> list[str]:
+        return [re.sub(r"\s+", " ", text) for text in self.page.locator(selector).all_inner_texts()]
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme", "locale"),
+    [
+        (1200, "light", "en-US"),
+        (1200, "dark", "zh-CN"),
+        (375, "light", "zh-CN"),
+        (375, "dark", "en-US"),
+    ],
+)
+def test_it_opens_anywhere(
+    browser: Any, report: Path, width: int, scheme: str, locale: str
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    opened = Opened(browser, report, width=width, color_scheme=scheme, locale=locale)
+    with opened as page:
+        assert page.evaluate("document.documentElement.lang") == locale[:2]
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing off-screen"
+        violations = axe.run(page).response["violations"]
+        assert not [(each["id"], each["nodes"][0]["html"]) for each in violations]
+        assert opened.requests == [report.as_uri()]
+        assert not opened.complaints
+
+
+def test_the_table_sorts_and_filters(browser: Any, report: Path) -> None:
+    opened = Opened(browser, report)
+    with opened as page:
+        table = page.locator("#table table").first
+        table.get_by_role("button", name="size").click()
+        names = [*LEVELS, "F16"]
+        by_size = sorted(names, key=lambda name: LEVELS.get(name, (16.0, 0))[0])
+        assert [text.rstrip(" ◆") for text in opened.texts("tbody >> nth=0 >> th")] == by_size
+        table.get_by_role("button", name="size").click()
+        assert [text.rstrip(" ◆") for text in opened.texts("tbody >> nth=0 >> th")] == by_size[::-1]
+        page.fill("#filter", "q4_k small")
+        assert page.locator("#table tbody tr:visible").count() == 1
+        assert "1 of 27" in page.inner_text("#count")
+        page.click("#all")
+        assert page.locator("#table tbody tr:visible").count() == 27
+
+
+def test_a_click_on_a_point_shows_its_row(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as page:
+        page.locator("path[aria-label^='Q4_0 · small,']").first.click()
+        assert page.locator("#table tbody tr:visible").count() == 1
+        assert page.locator("#table tbody tr:visible th").inner_text().startswith("Q4_0")
+        page.locator("#table tbody tr:visible th button").click()
+        assert page.locator("#table tbody tr:visible").count() == 27
+
+
+def test_the_pick_says_which_and_why(browser: Any, report: Path) -> None:
+    opened = Opened(browser, report)
+    with opened as page:
+        page.select_option("#score", "kld")
+        page.fill("#bound-score", "0.03")
+        answers = opened.texts("#pick .answer")
+        assert answers[1] == "IQ4_XS · tiny"
+        page.fill("#bound-size", "0.6")
+        assert opened.texts("#pick .answer")[0] == "Q4_K_M · tiny"
+        assert "the best of the" in page.inner_text("#pick")
+        page.fill("#bound-size", "0.01")
+        assert opened.texts("#pick .answer")[0] == "none of them"
+        assert "Q2_K" in page.inner_text("#pick"), "the closest is named"
+
+
+def test_by_keyboard_alone(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as page:
+        page.locator("#table tbody th button").first.focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#table tbody tr:visible").count() == 1
+        page.focus("#language")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=选哪一个")
+
+
+def test_what_a_model_is_called_is_no_html(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    assert "<img src=x" not in text
+    assert text.count("<script") == 3
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found is not None
+    assert HOSTILE in json.loads(found[1])["models"]
+
+
+def test_both_languages_have_all_words() -> None:
+    from importlib.resources import files
+
+    words = json.loads(files("qpipe.report.html").joinpath("words.json").read_text("utf-8"))
+    assert words["en"].keys() == words["zh"].keys()
+    for key, english in words["en"].items():
+        blanks = set(re.findall(r"\{\w+\}", english))
+        assert blanks == set(re.findall(r"\{\w+\}", words["zh"][key])), key
+
+
+def test_two_hundred_rows(browser: Any, tmp_path: Path) -> None:
+    made = sweep({f"model {number}": 10**9 * number for number in range(1, 24)})
+    rows = [replace(row, notes=("a note " * 20,)) for row in made.rows]
+    path = tmp_path / "many.html"
+    path.write_text(render(Comparison.of(rows), "html"), encoding="utf-8")
+    assert path.stat().st_size < 5_000_000
+    opened = Opened(browser, path)
+    with opened as page:
+        assert page.locator("#table tbody tr").count() == len(rows) > 200
+        assert not opened.complaints
