@@ -117,7 +117,7 @@ def _json(table: Table, title: str) -> str:
 def _html(table: Table, title: str) -> str:
     from qpipe.report.html.page import page
 
-    return page(table, title)
+    return page(table, title) + "\n"
 
 
 FORMS = {"md": _markdown, "csv": _csv, "json": _json, "html": _html}

@@ -122,8 +122,8 @@ class Table(HTMLParser):
         self.outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.outside += [value for name, value in attrs if name in ("src", "href") and value]
-        if tag not in ("meta",):
+        self.outside += [v for name, v in attrs if name in ("src", "href") and v and v[0] != "#"]
+        if tag not in ("meta", "input"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])

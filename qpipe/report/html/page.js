@@ -215,8 +215,8 @@
     const wide = Math.max(...rows.map((row) => row.x)) > 10 * Math.min(...rows.map((row) => row.x));
     label(rows, score.log, wide);
     const group = data.models.length > 1 ? "model" : "kind";
-    const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: { zero: false, type: wide ? "log" : "linear" } };
-    const y = { field: "y", type: "quantitative", title: `${score.label} (${words(score.better)})`, scale: { zero: false, type: score.log ? "log" : "linear" } };
+    const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: wide ? { type: "log" } : { zero: false } };
+    const y = { field: "y", type: "quantitative", title: `${score.label} (${words(score.better)})`, scale: score.log ? { type: "log" } : { zero: false } };
     const grouped = { field: group, type: "nominal", title: words(group) };
     const faded = { condition: { test: "chosen === null || chosen === datum.id", value: 1 }, value: 0.2 };
     const bars = rows.some((row) => row.low !== null);

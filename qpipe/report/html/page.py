@@ -11,6 +11,7 @@ from importlib.resources import files
 from qpipe import __version__
 from qpipe.report.html import data, library
 from qpipe.report.table import RIGHT, Column, Table
+from qpipe.report.text import printable
 from qpipe.results.comparison import ModelRow
 
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
@@ -22,7 +23,7 @@ def page(table: Table, title: str) -> str:
     document = {"words": words, **data.document(table.comparison)}
     parts = {
         "title": escape(title),
-        "subtitle": escape(_subtitle(table, document["models"])),
+        "subtitle": escape(printable(_subtitle(table, document["models"]))),
         "style": _asset("page.css"),
         "tables": "\n".join(_tables(table)),
         "notes": "\n".join(f"<li>{escape(line)}</li>" for line in table.footnotes),
