@@ -64,7 +64,7 @@ def _score(key: str, rows: Sequence[ModelRow]) -> dict[str, Any] | None:
     return {
         "key": key,
         "label": printable(key),
-        "unit": first.unit,
+        "unit": printable(first.unit),
         "better": first.better,
         "role": kind,
         "log": log,

@@ -19,7 +19,7 @@ def script() -> str:
     path = cache() / "vega" / f"{version('vl-convert-python')}.js"
     with suppress(OSError, UnicodeDecodeError):
         return path.read_text(encoding="utf-8")
-    joined: str = vl_convert.javascript_bundle(None)
+    joined: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     # Within a script element, only its end tag and a comment's beginning mean anything to HTML.
     assert "</script" not in joined and "<!--" not in joined
     with suppress(OSError):  # a home that cannot be written to costs time, and nothing else

@@ -42,7 +42,7 @@ def _asset(name: str) -> str:
 
 def _json(document: object) -> str:
     """JSON that ends no script element and begins no comment."""
-    return json.dumps(document, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    return json.dumps(document, allow_nan=False).replace("<", "\\u003c")
 
 
 def _subtitle(table: Table, models: Sequence[str]) -> str:
