@@ -24,13 +24,13 @@ LEFT, RIGHT = "l", "r"
 
 
 class Column(NamedTuple):
-    """A heading, the side on which the cells are aligned, and for each row a cell and the value by
-    which the rows are sorted, None where there is none."""
+    """A heading, the side on which the cells are aligned, and for each row a cell, and the number in
+    it; None where there is none, and no numbers in a column of words."""
 
     heading: str
     side: str
     cells: Sequence[str]
-    values: Sequence[float | str | None]
+    values: Sequence[float | None]
 
 
 class Table:
@@ -97,7 +97,7 @@ def _columns(comparison: Comparison) -> Iterator[Column]:
 
 
 def _words(heading: str, values: Sequence[str | None]) -> Column:
-    return Column(heading, LEFT, [value or "" for value in values], values)
+    return Column(heading, LEFT, [value or "" for value in values], [None] * len(values))
 
 
 def _numbers(heading: str, values: Sequence[float | None], show: Callable[[float], str]) -> Column:

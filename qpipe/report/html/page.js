@@ -40,7 +40,7 @@
     const up = header.getAttribute("aria-sort") !== "ascending";
     for (const other of table.querySelectorAll("thead th")) other.removeAttribute("aria-sort");
     header.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const value = (line) => line.cells[column].dataset.value ?? "";
+    const value = (line) => line.cells[column].dataset.value ?? line.cells[column].textContent;
     const body = table.tBodies[0];
     body.append(...[...body.rows].sort((a, b) => {
       const [x, y] = [value(a), value(b)];

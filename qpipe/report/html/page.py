@@ -84,7 +84,7 @@ def _line(row: ModelRow, number: int, columns: Sequence[Column]) -> str:
     for place, column in enumerate(columns):
         cell, value = column.cells[number], column.values[number]
         status = f' class="{cell}"' if cell == row.status else _side(column.side)
-        sort = "" if value is None else f' data-value="{escape(str(value))}"'
+        sort = f' data-value="{value}"' if isinstance(value, (int, float)) else ""
         tag, scope = ("td", "") if place else ("th", ' scope="row"')
         cells.append(f"<{tag}{scope}{status}{sort}>{escape(cell)}</{tag}>")
     kind = ' class="reference"' if row.reference else ""
