@@ -24,8 +24,8 @@ LEFT, RIGHT = "l", "r"
 
 
 class Column(NamedTuple):
-    """A heading, the side on which the cells are aligned, and for each row a cell, and the number in
-    it; None where there is none, and no numbers in a column of words."""
+    """A heading, the side on which the cells are aligned, and for each row a cell and the number
+    that it shows, None where there is none."""
 
     heading: str
     side: str
