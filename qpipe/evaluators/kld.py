@@ -18,7 +18,8 @@ from qpipe.evaluators.frontier import Frontier, name_and_size
 from qpipe.evaluators.text.description import about, measurement, of_mean, write_measured
 from qpipe.evaluators.text.rivals import MEASURED, MODEL, RIVALS, SUMS, MeasuredLevel, best
 from qpipe.evaluators.text.rivals import load as load_levels
-from qpipe.results.measurement import Measurement
+from qpipe.results.facts import distribution_record
+from qpipe.results.measurement import Distribution, Measurement
 from qpipe.results.scores import Difference, Score, score
 from qpipe.stages.base import Chain, ParamsModel, Work
 
@@ -66,7 +67,7 @@ class Kld(LogitsEvaluator):
     that is no larger is clearly better. ``sums.npy`` is what larger levels are compared with.
     """
 
-    version = 3
+    version = 4
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
     optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
     chain = Chain(Frontier, model=MODEL, measured=MEASURED, rivals=RIVALS)
@@ -97,6 +98,7 @@ class Kld(LogitsEvaluator):
         scores = scores_of(divergence.values, stored)
         described |= _bounded(described, scores, stored)
         settings: dict[str, Json] = {"params": params.model_dump()}
+        described["distribution"] = distribution_record(spread(divergence, stored))
         write_measured(work.out, described | settings, scores)
         divergence.save_sums(work.out)
         done = divergence.computed * tokenized.windows.tokens.shape[1]
@@ -193,6 +195,19 @@ def _bounded(
     }
 
 
+def spread(divergence: WindowValues, stored: Reference) -> Distribution:
+    """How the divergence is spread over the tokens that were evaluated."""
+    import numpy as np
+
+    from qpipe.evaluators.text.distributions import KLD, SAME_TOP
+    from qpipe.evaluators.text.histogram import distribution
+
+    values = np.concatenate(list(divergence.values))
+    rows = (stored.rows(window) for window in divergence.windows)
+    confidence = np.concatenate([stored.form.confidence(each) for each in rows])
+    return distribution(values[:, KLD], values[:, SAME_TOP], confidence)
+
+
 def scores_of(window_values: Sequence[Values], stored: Reference) -> list[Score]:
     """All scores, as llama-perplexity --kl-divergence names and computes them.
 
@@ -237,6 +252,7 @@ def scores_of(window_values: Sequence[Values], stored: Reference) -> list[Score]
         of_mean("kld", replace(kld, value=of_whole)),
         score("kld_median", float(np.median(values[:, KLD]))),
         score("kld_p99", float(np.quantile(values[:, KLD], 0.99))),
+        score("kld_p99_9", float(np.quantile(values[:, KLD], 0.999))),
         score("kld_max", float(values[:, KLD].max())),
         of_mean("same_top_pct", same, times=100),
         of_mean("rms_dp_pct", dp, times=100),
@@ -253,6 +269,6 @@ class TransformersKldParams(KldParams, NoKvParams):
 class TransformersKld(Kld):
     """The same of a checkpoint, plain or quantized, by transformers in the worker's process."""
 
-    version = 3
+    version = 4
     Params: ClassVar[ParamsModel] = TransformersKldParams
     backend = Transformers

@@ -125,6 +125,19 @@ _INTERVAL = _FieldKind(
     "two numbers",
     lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)),
 )
+_NUMBERS = _FieldKind(
+    "a list of numbers",
+    lambda value: isinstance(value, list) and all(map(_is_number, value)),
+)
+_COUNTS = _FieldKind(
+    "a list of counts", lambda value: isinstance(value, list) and all(map(_COUNT.fits, value))
+)
+_BUCKETS = _FieldKind(
+    "a list of five numbers each",
+    lambda value: (
+        isinstance(value, list) and all(_NUMBERS.fits(each) and len(each) == 5 for each in value)
+    ),
+)
 _OBJECT = _FieldKind("an object", lambda value: isinstance(value, dict))
 _SCHEMA = _FieldKind(f"a number up to {SCHEMA}", lambda v: type(v) is int and 1 <= v <= SCHEMA)
 _UNIT = _FieldKind("a unit", lambda value: _is_text(value, 40))
@@ -147,11 +160,15 @@ _MEASUREMENT = {
     "machine": _NAME | _NULL, "notes": _TEXTS | _NULL, "sampling": _NAME | _NULL,
     "interval": _INTERVAL | _NULL, "dominated_by": _OBJECT | _NULL, "seconds": _NUMBER | _NULL,
     "tokens_per_second": _NUMBER | _NULL, "scores": _OBJECT, "score_types": _OBJECT | _NULL,
+    "distribution": _OBJECT | _NULL,
 }  # fmt: skip
 _RIVAL = {
     "digest": _NAME | _NULL, "format": _NAME | _NULL, "size_bytes": _COUNT | _NULL,
     "kld": _NUMBER | _NULL, "name": _NAME, "difference": _NUMBER, "difference_at_least": _NUMBER,
     "confidence": _NUMBER,
+}  # fmt: skip
+_DISTRIBUTION = {
+    "score": _NAME, "edges": _NUMBERS, "counts": _COUNTS, "by_confidence": _BUCKETS,
 }  # fmt: skip
 _TYPE = {
     "unit": _UNIT, "better": _BETTER, "digits": _DIGITS, "detail": _BOOL, "compared": _BOOL,
@@ -239,6 +256,9 @@ class _RunReader:
             if measured["interval"] is None:
                 raise self.wrong(f"{where}.interval", "null", _INTERVAL.words)
             measured["dominated_by"] = by
+        if measured["distribution"] is not None:
+            place = f"{where}.distribution"
+            measured["distribution"] = self.fields(measured["distribution"], _DISTRIBUTION, place)
         for name, score in measured["scores"].items():
             if name in RESERVED or not fields.split(name)[0] or len(name) > _LONGEST_NAME:
                 raise self.wrong(f"{where}.scores", f"{quoted(name)}: …", "scores by their names")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from qpipe.results import fields
-from qpipe.results.measurement import Measurement, Subject
+from qpipe.results.measurement import Bucket, Distribution, Measurement, Subject
 from qpipe.results.scores import RESERVED, Score
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ def of_measurement(result: Measurement) -> dict[str, Any]:
     facts = {**about, **scores} if "text" in about else {**scores, **about}
     if result.seconds is not None:
         facts |= {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
+    if result.distribution is not None:
+        facts["distribution"] = distribution_record(result.distribution)
     if _by_key(fields.scores(scores)) != _by_key(result.scores):
         facts[TYPES] = fields.declarations(result.scores)
     return facts
@@ -77,6 +79,7 @@ def described(facts: Facts, scores: Sequence[Score]) -> Measurement:
         notes=None if notes is None else tuple(notes),
         seconds=facts.get("seconds"),
         tokens_per_second=facts.get("tokens_per_second"),
+        distribution=distribution(facts),
     )
 
 
@@ -88,6 +91,27 @@ def sampling(facts: Facts) -> Sampling | None:
     from qpipe.results.sampling import Rival, Sampling
 
     return Sampling(words or "", interval and tuple(interval), by and Rival(**by))
+
+
+def distribution(facts: Facts) -> Distribution | None:
+    """Read from facts how a score is spread over tokens, as `distribution_record` writes it."""
+    if (record := facts.get("distribution")) is None:
+        return None
+    buckets = tuple(Bucket(*each) for each in record["by_confidence"])
+    return Distribution(record["score"], tuple(record["edges"]), tuple(record["counts"]), buckets)
+
+
+def distribution_record(spread: Distribution) -> dict[str, Any]:
+    """The distribution as JSON, each bucket as low, high, tokens, mean and same_top_pct."""
+    return {
+        "score": spread.score,
+        "edges": [*spread.edges],
+        "counts": [*spread.counts],
+        "by_confidence": [
+            [each.low, each.high, each.tokens, each.mean, each.same_top_pct]
+            for each in spread.by_confidence
+        ],
+    }
 
 
 def rival(by: Rival) -> dict[str, Any]:

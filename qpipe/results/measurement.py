@@ -26,6 +26,37 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Bucket:
+    """The tokens to which the reference gives its likeliest continuation a probability from ``low``
+    to ``high``: how many, the mean score, and in how many percent the model's is the same."""
+
+    low: float
+    high: float
+    tokens: int
+    mean: float
+    same_top_pct: float
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How a score is spread over tokens.
+
+    ``counts`` are those below the first of ``edges``, from each edge to the next, and from the last
+    on: one more than there are edges. ``by_confidence`` has the buckets that are not empty.
+    """
+
+    score: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    by_confidence: tuple[Bucket, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for counts that no edges belong to."""
+        if len(self.counts) != len(self.edges) + 1 or [*self.edges] != sorted(set(self.edges)):
+            raise ValueError("a distribution has a count for each interval between rising edges")
+
+
+@dataclass(frozen=True)
 class Measurement:
     """``scores`` under one ``protocol``, which two figures must share to be compared.
 
@@ -43,6 +74,7 @@ class Measurement:
     notes: tuple[str, ...] | None = None
     seconds: float | None = None
     tokens_per_second: float | None = None
+    distribution: Distribution | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for scores that no table can show."""

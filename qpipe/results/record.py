@@ -111,6 +111,7 @@ def evaluation(record: Mapping[str, Any]) -> Evaluation:
         sampling=facts.sampling(record),
         notes=None if record["notes"] is None else tuple(record["notes"]),
         tokens_per_second=record["tokens_per_second"],
+        distribution=facts.distribution(record),
     )
     same = ("stage", "metric", "status", "key", "artifact", "seconds", "text_digest", "machine")
     return Evaluation(measurement=measurement, **{name: record[name] for name in same})

@@ -21,7 +21,7 @@ RESERVED = frozenset(
      "dominated_by", "cut_short", "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
      "artifact", "file", "path", "overrides", "notes", "error", "measurements", "scores",
      "score_types", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend",
-     "sampling", "interval", "tokens_per_second"}
+     "sampling", "interval", "tokens_per_second", "distribution"}
 )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ _STANDARD: Mapping[str, Declaration] = {
     "rms_dp_pct": Declaration(unit="%", better="lower", heading="rms_dp_pct"),
     **{
         f"kld_{which}": Declaration(unit="nats", better="lower", detail=True)
-        for which in ("at_most", "median", "p99", "max")
+        for which in ("at_most", "median", "p99", "p99_9", "max")
     },
     "pp": Declaration(unit="t/s", better="higher"),
     "tg": Declaration(unit="t/s", better="higher"),

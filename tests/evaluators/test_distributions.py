@@ -12,10 +12,14 @@ import pytest
 from qpipe.evaluators.kld import scores_of
 from qpipe.evaluators.text.distributions import (
     KLD,
+    Form,
+    Full,
+    Top,
     divergence,
     encode,
     row_type,
 )
+from qpipe.evaluators.text.histogram import distribution
 from qpipe.evaluators.text.reference import Reference
 from qpipe.evaluators.text.windows import About, Tokenized, Windows
 from tests.evaluators.measuring import named
@@ -95,3 +99,26 @@ def test_all_scores_by_hand(tmp_path: Path) -> None:
     # 4·ln 4 - √8·ln 2 and 4·ln 4 - √8·ln 4: half their difference.
     assert found["ppl_delta_stderr"] == pytest.approx(math.sqrt(8) * math.log(2) / 2)
     assert values[:, KLD].tolist() == [0.2, 0.4]
+
+
+def test_how_divergence_is_spread() -> None:
+    kld = np.array([0.0, 1e-7, 0.05, 0.05, 2.0, 100.0])
+    same = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+    spread = distribution(kld, same, np.array([1.0 + 1e-7, 0.995, 0.19, 0.1, 0.2, 0.5]))
+    assert sum(spread.counts) == len(kld)
+    assert spread.counts[0] == 2 and spread.counts[-1] == 1
+    place = sum(edge <= 0.05 for edge in spread.edges)
+    assert spread.counts[place] == 2
+    buckets = {(each.low, each.high): each for each in spread.by_confidence}
+    assert buckets[0.0, 0.2].tokens == 2 and buckets[0.0, 0.2].same_top_pct == 50
+    assert buckets[0.99, 1.0].mean == pytest.approx(5e-8)
+    mean = sum(each.mean * each.tokens for each in spread.by_confidence) / len(kld)
+    assert mean == pytest.approx(kld.mean())
+
+
+@pytest.mark.parametrize("form", [Full(100), Top(100, 20)])
+def test_confidence_is_the_likeliest_tokens_probability(form: Form) -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (50, 100)).astype(np.float32)
+    p = np.exp(logits.astype(np.float64))
+    p /= p.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(form.confidence(form.encode(logits)), p.max(axis=1), rtol=1e-3)

@@ -54,6 +54,9 @@ class Form(Protocol):
     def divergence(self, logits: Logits, rows: Rows, targets: Tokens) -> Values:
         """Columns as `DivergenceScorer` gives them, without REFERENCE_NLL."""
 
+    def confidence(self, rows: Rows) -> Nll:
+        """The probability of the likeliest token of each row."""
+
 
 class Full:
     """The form that has every token."""
@@ -68,6 +71,11 @@ class Full:
     def divergence(self, logits: Logits, rows: Rows, targets: Tokens) -> Values:
         """See `divergence`."""
         return np.stack(divergence(logits, rows, targets), axis=1)
+
+    def confidence(self, rows: Rows) -> Nll:
+        """See `confidence`."""
+        confidence: Nll = np.exp(rows["low"] + rows["scale"] * STEPS).astype(np.float64)
+        return confidence
 
 
 def row_type(n_vocab: int) -> np.dtype[Any]:
@@ -227,6 +235,11 @@ class Top:
         least, most = np.concatenate(parts, axis=1)
         same = logits.argmax(axis=1) == rows["tokens"][:, 0]
         return np.stack([token_nll(logits, targets), least, same, most], axis=1)
+
+    def confidence(self, rows: Rows) -> Nll:
+        """See `confidence`."""
+        confidence: Nll = np.exp(rows["top"]).astype(np.float64)
+        return confidence
 
 
 def _bounds(logits: Logits, rows: Rows) -> Nll:

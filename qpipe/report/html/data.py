@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from qpipe.report import numbers
 from qpipe.report.html.front import Point, front
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import BYTES, Score
 
 # Of a normal distribution, how many standard errors 95 % are to each side.
 _STDERRS = 1.96
+
+# The quantiles of a divergence that are shown, by the ends of their scores' names.
+_MARKS = {"median": "median", "p99": "99 %", "p99_9": "99.9 %", "max": "max"}
 
 # The kinds of formats by their names, as a chart's colours tell them apart.
 _KINDS = (
@@ -83,6 +88,31 @@ def _row(number: int, row: ModelRow) -> dict[str, Any]:
         "values": {
             key: _value(score) for key, score in row.scores.items() if role(score) is not None
         },
+        "spread": next(filter(None, map(_spread, row.measurements)), None),
+    }
+
+
+def _spread(evaluation: Evaluation) -> dict[str, Any] | None:
+    """How a divergence is spread over tokens: shares by its size, and means by confidence."""
+    measured = evaluation.measurement
+    if (spread := measured.distribution) is None:
+        return None
+    scores = {score.name: score.value for score in measured.scores}
+    tokens = max(sum(spread.counts), 1)
+    lows = (spread.edges[0] / 2, *spread.edges)
+    return {
+        "bins": [
+            {"low": low, "high": high, "share": count / tokens}
+            for low, high, count in zip(
+                lows, (*spread.edges, spread.edges[-1] * 2), spread.counts, strict=True
+            )
+        ],
+        "marks": {
+            name: scores[f"{spread.score}_{of}"]
+            for of, name in _MARKS.items()
+            if f"{spread.score}_{of}" in scores
+        },
+        "buckets": [asdict(bucket) for bucket in spread.by_confidence],
     }
 
 

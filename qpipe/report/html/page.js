@@ -255,6 +255,70 @@
     };
   }
 
+  const quantile = new Map([["median", "circle"], ["99 %", "square"], ["99.9 %", "triangle-up"], ["max", "cross"]]);
+
+  // A line for each model, from the median of its tokens to the worst.
+  function quantileChart(rows) {
+    const names = [...quantile.keys()];
+    const values = rows.flatMap((row) => names.filter((name) => row.spread.marks[name] > 0).map((name) => ({ id: row.id, name: named(row), mark: name, x: row.spread.marks[name], text: row.spread.marks[name].toPrecision(3) })));
+    const y = { field: "name", type: "nominal", sort: rows.map(named), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } };
+    const x = { field: "x", type: "quantitative", scale: { type: "log" }, title: words("divergence") };
+    return {
+      data: { values }, width: "container", height: rows.length * (rows.length > 40 ? 12 : 22),
+      layer: [
+        { mark: { type: "line", color: colours().soft, aria: false }, encoding: { x, y, detail: { field: "name" } } },
+        {
+          mark: { type: "point", filled: true, size: 60, cursor: "pointer" },
+          encoding: {
+            x, y, color: { field: "mark", type: "nominal", title: null, sort: names },
+            shape: { field: "mark", type: "nominal", title: null, sort: names, scale: { domain: names, range: [...quantile.values()] } },
+            tooltip: [{ field: "name", title: words("model") }, { field: "mark", title: words("divergence") }, { field: "text", title: "nats" }],
+          },
+        },
+      ],
+    };
+  }
+
+  function histogram(row) {
+    const values = row.spread.bins.map((bin) => ({ ...bin, shown: `${(100 * bin.share).toPrecision(3)} %`, range: `${bin.low.toPrecision(2)} … ${bin.high.toPrecision(2)}` }));
+    return {
+      data: { values }, width: "container", height: 220,
+      mark: { type: "bar" },
+      encoding: {
+        x: { field: "low", type: "quantitative", scale: { type: "log" }, title: words("divergence") }, x2: { field: "high" },
+        y: { field: "share", type: "quantitative", title: words("share"), axis: { format: "%" } },
+        tooltip: [{ field: "range", title: words("divergence") }, { field: "shown", title: words("share") }],
+      },
+    };
+  }
+
+  function confidenceChart(row) {
+    const values = row.spread.buckets.filter((bucket) => bucket.mean > 0).map((bucket) => ({ ...bucket, range: `${bucket.low} … ${bucket.high}`, mean_text: bucket.mean.toPrecision(3), same: bucket.same_top_pct.toPrecision(3) }));
+    return {
+      data: { values }, width: "container", height: 220,
+      mark: { type: "line", point: { size: 70, filled: true } },
+      encoding: {
+        x: { field: "range", type: "ordinal", sort: values.map((value) => value.range), title: words("sure"), axis: { labelAngle: -30 } },
+        y: { field: "mean", type: "quantitative", scale: { type: "log" }, title: words("mean_kld") },
+        tooltip: [{ field: "range", title: words("sure") }, { field: "mean_text", title: words("mean_kld") }, { field: "tokens", title: words("tokens") }, { field: "same", title: words("same") }],
+      },
+    };
+  }
+
+  async function drawSpread(place) {
+    const rows = data.rows.filter((row) => row.spread && !row.reference);
+    if (!rows.length) return;
+    const marks = [...quantile.keys()].filter((name) => rows.some((row) => row.spread.marks[name] > 0));
+    await chart(place, words("quantiles", { names: marks.join(", ") }), quantileChart(rows), true);
+    const front = state.score ? rows.filter((row) => data.front[state.score.key].includes(row.id)) : rows;
+    const row = by.get(state.spread) ?? front[Math.floor(front.length / 2)] ?? rows[0];
+    const selector = make("select", { id: "spread" });
+    for (const each of rows) selector.append(make("option", { value: each.id, ...(each === row && { selected: "" }) }, named(each)));
+    selector.onchange = () => { state.spread = selector.value; drawCharts().then(() => $("spread").focus()); };
+    await chart(place, words("spread"), { ...histogram(row), tools: [make("p", {}, make("label", {}, `${words("of_level")} `, selector))] }, false);
+    await chart(place, `${words("confidence")}: ${named(row)}`, confidenceChart(row), false);
+  }
+
   async function chart(holder, title, spec, wide) {
     const box = make("div", { class: "chart" });
     const note = spec.params ? make("p", { class: "soft" }, words("click"), make("br"), words("front")) : "";
@@ -278,6 +342,7 @@
       const spec = { ...qualityChart(state.score), tools: [make("p", {}, make("label", {}, `${words("across")} `, selector))] };
       await chart(place, words("quality", { score: state.score.label }), spec, true);
     }
+    await drawSpread(place);
     for (const unit of new Set(speeds.map((score) => score.unit))) {
       await chart(place, words("speed", { unit }), speedChart(unit, speeds.filter((score) => score.unit === unit)), false);
     }

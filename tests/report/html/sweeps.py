@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 from qpipe.results.comparison import Comparison, ModelRow
-from qpipe.results.measurement import Evaluation, Measurement, Subject
+from qpipe.results.measurement import Bucket, Distribution, Evaluation, Measurement, Subject
 from qpipe.results.scores import Difference, score
 
 # Level → bits per weight and divergence, as they fall out of real sweeps.
@@ -35,6 +38,14 @@ def _row(model: str, weights: int, fmt: str, bpw: float, kld: float | None) -> M
     if kld is not None:
         scores.append(score("kld", kld, interval=(kld * 0.9, kld * 1.1)))
     measured = Measurement("llamacpp-512", tuple(scores), Subject(text="wiki.txt", tokens=5120))
+    if kld is not None:
+        of = {"median": 0.2, "p99": 10, "p99_9": 40, "max": 90}
+        more = [score(f"kld_{name}", kld * times) for name, times in of.items()]
+        edges = tuple(10.0**power for power in range(-6, 2))
+        counts = tuple(int(5000 * 2.0 ** -abs(math.log10(kld) + 6 - n)) for n in range(9))
+        sure = (Bucket(0, 0.5, 2000, kld * 1.5, 90.0), Bucket(0.5, 1, 3000, kld / 2, 99.0))
+        spread = Distribution("kld", edges, counts, sure)
+        measured = replace(measured, scores=(*scores, *more), distribution=spread)
     speed = Measurement("pp512 tg128", (score("pp", 900 / bpw), score("tg", 90 / bpw)))
     return ModelRow(
         name=fmt,
