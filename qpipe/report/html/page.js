@@ -243,7 +243,7 @@
       id: row.id, name: named(row), score: score.label, x: row.values[score.key].value, text: row.values[score.key].text,
     })));
     return {
-      data: { values: rows }, width: "container", height: new Set(rows.map((row) => row.name)).size * (data.rows.length > 40 ? 12 : 12 + 10 * scores.length),
+      data: { values: rows }, width: "container", height: 60 + new Set(rows.map((row) => row.name)).size * (data.rows.length > 40 ? 12 : 12 + 10 * scores.length),
       mark: { type: "bar", cornerRadiusEnd: 2, cursor: "pointer" },
       encoding: {
         y: { field: "name", type: "nominal", sort: data.rows.map(named), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } },
@@ -264,14 +264,14 @@
     const y = { field: "name", type: "nominal", sort: rows.map(named), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } };
     const x = { field: "x", type: "quantitative", scale: { type: "log" }, title: words("divergence") };
     return {
-      data: { values }, width: "container", height: rows.length * (rows.length > 40 ? 12 : 22),
+      data: { values }, width: "container", height: 80 + rows.length * (rows.length > 40 ? 12 : 22),
       layer: [
         { mark: { type: "line", color: colours().soft, aria: false }, encoding: { x, y, detail: { field: "name" } } },
         {
           mark: { type: "point", filled: true, size: 60, cursor: "pointer" },
           encoding: {
-            x, y, color: { field: "mark", type: "nominal", title: null, sort: names },
-            shape: { field: "mark", type: "nominal", title: null, sort: names, scale: { domain: names, range: [...quantile.values()] } },
+            x, y, color: { field: "mark", type: "nominal", title: null, scale: { domain: names } },
+            shape: { field: "mark", type: "nominal", title: null, scale: { domain: names, range: [...quantile.values()] } },
             tooltip: [{ field: "name", title: words("model") }, { field: "mark", title: words("divergence") }, { field: "text", title: "nats" }],
           },
         },
@@ -283,10 +283,10 @@
     const values = row.spread.bins.map((bin) => ({ ...bin, shown: `${(100 * bin.share).toPrecision(3)} %`, range: `${bin.low.toPrecision(2)} … ${bin.high.toPrecision(2)}` }));
     return {
       data: { values }, width: "container", height: 220,
-      mark: { type: "bar" },
+      mark: { type: "rect", stroke: colours().card },
       encoding: {
         x: { field: "low", type: "quantitative", scale: { type: "log" }, title: words("divergence") }, x2: { field: "high" },
-        y: { field: "share", type: "quantitative", title: words("share"), axis: { format: "%" } },
+        y: { field: "share", type: "quantitative", title: words("share"), axis: { format: "%" } }, y2: { datum: 0 },
         tooltip: [{ field: "range", title: words("divergence") }, { field: "shown", title: words("share") }],
       },
     };
@@ -343,8 +343,9 @@
       await chart(place, words("quality", { score: state.score.label }), spec, true);
     }
     await drawSpread(place);
-    for (const unit of new Set(speeds.map((score) => score.unit))) {
-      await chart(place, words("speed", { unit }), speedChart(unit, speeds.filter((score) => score.unit === unit)), false);
+    const units = new Set(speeds.map((score) => score.unit));
+    for (const unit of units) {
+      await chart(place, words("speed", { unit }), speedChart(unit, speeds.filter((score) => score.unit === unit)), units.size === 1);
     }
     document.body.dataset.drawn = String(views.length);
   }
