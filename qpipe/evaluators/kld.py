@@ -196,7 +196,7 @@ def _bounded(
 
 
 def spread(divergence: WindowValues, stored: Reference) -> Distribution:
-    """How the divergence is spread over the tokens that were evaluated."""
+    """Distribution of the divergence over the tokens that were evaluated."""
     import numpy as np
 
     from qpipe.evaluators.text.distributions import KLD, SAME_TOP

@@ -39,7 +39,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Distribution:
-    """How a score is spread over tokens.
+    """Distribution of a score over tokens.
 
     ``counts`` are those below the first of ``edges``, from each edge to the next, and from the last
     on: one more than there are edges. ``by_confidence`` has the buckets that are not empty.

@@ -93,7 +93,7 @@ def _row(number: int, row: ModelRow) -> dict[str, Any]:
 
 
 def _spread(evaluation: Evaluation) -> dict[str, Any] | None:
-    """How a divergence is spread over tokens: shares by its size, and means by confidence."""
+    """Distribution of a divergence over tokens: shares by its size, and means by confidence."""
     measured = evaluation.measurement
     if (spread := measured.distribution) is None:
         return None

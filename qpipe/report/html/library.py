@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from importlib.metadata import version
-
+from pathlib import Path
 
 
 def script() -> str:
