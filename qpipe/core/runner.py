@@ -41,7 +41,8 @@ from qpipe.errors import (
     WorkerCrashError,
 )
 
-Status = Literal["ran", "cached", "failed", "skipped"]
+Status = Literal["ran", "cached", "failed", "skipped", "waiting"]
+"""waiting: in a run that goes on or was broken off, of a node that has not ended."""
 
 Lacks = Callable[[Node], str | None]
 """Why a node cannot run on this machine, or None."""
@@ -100,15 +101,21 @@ def run(
     keep_going: bool = False,
     lacks: Lacks = lambda node: None,
     refuses: Refuses = lambda node: None,
+    outcomes: dict[str, Outcome] | None = None,
 ) -> RunResult:
     """Bring every node of the graph into the store.
+
+    ``outcomes`` takes them by node id as nodes end, for who wants to know before all have.
 
     Before the first node starts, those fail that the executor, ``lacks`` or ``refuses`` refuse.
 
     Raises InterruptedRunError on KeyboardInterrupt, after stopping the workers; what was finished
     by then is kept.
     """
-    return _Run(graph, store, executor, emit, keep_going, lacks, refuses).run()
+    ended = {} if outcomes is None else outcomes
+    for node in graph:
+        ended.pop(node, None)
+    return _Run(graph, store, executor, emit, keep_going, lacks, refuses, ended).run()
 
 
 @dataclass
@@ -120,7 +127,7 @@ class _Run:
     keep_going: bool
     lacks: Lacks
     refuses: Refuses
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, Outcome]
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
     """Nodes whose inputs are there, not yet looked up."""
@@ -163,7 +170,7 @@ class _Run:
 
     def _finish(self, status: str, started: float) -> None:
         self.store.sync()
-        counts = Counter(str(o.status) for o in self.outcomes.values())
+        counts = Counter(str(self.outcomes[n].status) for n in self.graph if n in self.outcomes)
         self.emit(RunFinished(status, dict(counts), time.monotonic() - started))
 
     def _loop(self) -> None:

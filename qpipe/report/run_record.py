@@ -5,34 +5,39 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qpipe.core.events import Event, NodeProgress
-from qpipe.core.graph import Plan
-from qpipe.core.runner import Outcome, RunResult
+from qpipe.core.graph import Graph, Plan
+from qpipe.core.runner import Outcome
 from qpipe.results.comparison import Comparison
 from qpipe.results.record import rows
 
 
 def document(
     run: str,
+    status: str,
     plan: Plan,
-    result: RunResult,
+    outcomes: Mapping[str, Outcome],
     comparison: Comparison,
     *,
+    about: Mapping[str, Any] | None = None,
     invalid: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """The summary of a run: ``{"run", "status", "nodes", "rows", "schema"}``, nodes in graph order.
+    """The record of a run: its name, its ``status`` (running, done, failed or interrupted), what is
+    known ``about`` it, ``tools``, ``nodes`` in graph order, ``rows`` and ``schema``.
 
     qpipe/results/run.schema.json describes it. ``invalid``, of jobs of a sweep that were left out,
     is there if there are any.
     """
     document: dict[str, Any] = {
         "run": run,
-        "status": result.status,
-        "nodes": [_node(result.outcomes[node]) for node in plan.graph],
+        "status": status,
+        **(about or {}),
+        "tools": _tools(outcomes.values()),
+        "nodes": [_node(outcomes[node], plan.graph) for node in plan.graph],
         "rows": rows(comparison),
         "schema": comparison.schema,
     }
@@ -41,8 +46,22 @@ def document(
     return document
 
 
-def _node(outcome: Outcome) -> dict[str, Any]:
-    artifact = outcome.artifact
+def _tools(outcomes: Iterable[Outcome]) -> dict[str, list[str]]:
+    """The versions of each tool that shaped a byte of what was made, or will."""
+    versions: dict[str, set[str]] = {}
+    for outcome in outcomes:
+        tools = {n: v for n, v in outcome.node.engine.items() if n not in ("name", "version")}
+        tools |= outcome.artifact.manifest.tools if outcome.artifact else {}
+        for name, version in tools.items():
+            if isinstance(version, str):
+                versions.setdefault(name, set()).add(version)
+    return {name: sorted(versions[name]) for name in sorted(versions)}
+
+
+def _node(outcome: Outcome, graph: Graph) -> dict[str, Any]:
+    """The record of a node, with its settings and the names of its inputs: what a recipe comes
+    to."""
+    artifact, node = outcome.artifact, outcome.node
     record: dict[str, Any] = {
         "name": outcome.node.name,
         "stage": outcome.node.stage,
@@ -50,6 +69,9 @@ def _node(outcome: Outcome) -> dict[str, Any]:
         "status": outcome.status,
         "seconds": outcome.seconds,
         "artifact": str(artifact.path) if artifact else None,
+        "params": node.params,
+        "engine": node.engine,
+        "inputs": {role: graph[source].name for role, source in node.inputs.items()},
     }
     if outcome.error is not None:
         record["error"] = {"type": type(outcome.error).__name__, "message": str(outcome.error)}

@@ -5,34 +5,29 @@ A run whose nodes are all cached imports no stage, and neither pydantic nor Hydr
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import itertools
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.core import file_lock, runner
-from qpipe.core.events import Emit, fan_out
+from qpipe.core import runner
+from qpipe.core.events import Emit, Event, fan_out
 from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.runner import Outcome, Refuses, RunResult
 from qpipe.core.store import ArtifactStore
-from qpipe.errors import QpipeError, UsageError
+from qpipe.errors import InterruptedRunError, QpipeError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
 from qpipe.session.refusals import lacks
+from qpipe.session.run_folder import Pace, RunFolder, about, short_name
 
 if TYPE_CHECKING:
-    from qpipe.report.run_record import Recorder
     from qpipe.results.comparison import Comparison
-
-_NAME_BYTES = 150
 
 
 @dataclass(frozen=True)
@@ -64,9 +59,9 @@ def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = Fal
     """
     run = _Execution(context, [*listeners])
     try:
-        each_plan(context, run.batch, folder=run.folder)
-    except BaseException:
-        for problem in run.close():
+        each_plan(context, run.batch, folder=run.base)
+    except BaseException as error:
+        for problem in [*run.close(), *run.broken_off(error)]:
             context.notify(problem)
         raise
     return run.finished(run.close(), pin=pin)
@@ -79,9 +74,11 @@ class _Execution:
     context: Context
     listeners: list[Emit]
     store: ArtifactStore = field(init=False)
-    folder: Path = field(init=False)
-    paths: RunPaths | None = None
-    recorder: Recorder | None = None
+    base: Path = field(init=False)
+    """The folder, but for a number behind its name if there is one of that name."""
+    folder: RunFolder | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    pace: Pace = field(default_factory=lambda: Pace(seconds=5.0, share=0.02))
     keep_going: bool = False
     plans: list[Plan] = field(default_factory=list)
     invalid: list[InvalidJobDraft] = field(default_factory=list)
@@ -96,14 +93,18 @@ class _Execution:
         self.store = ArtifactStore(self.context.store.absolute())
         stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
         name = short_name(self.context.request.recipe)
-        self.folder = self.context.runs.absolute() / f"{stamp}_{name}"
+        self.base = self.context.runs.absolute() / f"{stamp}_{name}"
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
         """Run one batch of jobs; return the objective of each."""
-        if self.paths is None:
-            self.paths = self._open()
         self.keep_going = self.context.keep_going or draft["keep_going"]
-        make_executor = functools.partial(make, paths=self.paths, **draft["executor"])
+        if self.folder is None:
+            self.folder = RunFolder(self.base)
+            self.about = about(self.context, keep_going=self.keep_going)
+            self.listeners += [self.folder.recorder, self._note]
+        self.plans.append(plan)
+        self.folder.note(self._document("running")[0])
+        make_executor = functools.partial(make, paths=self.folder.paths, **draft["executor"])
         result = runner.run(
             plan.graph,
             store=self.store,
@@ -112,11 +113,10 @@ class _Execution:
             keep_going=self.keep_going,
             lacks=lacks,
             refuses=self._refuses(plan.graph),
+            outcomes=self.outcomes,
         )
-        self.plans.append(plan)
         self.invalid += draft["invalid"]
         self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
-        self.outcomes.update(result.outcomes)
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
 
     def _refuses(self, graph: Graph) -> Refuses:
@@ -136,45 +136,63 @@ class _Execution:
 
         return lambda node: errors().get(node.id)
 
-    def _open(self) -> RunPaths:
-        from qpipe.report.run_record import Recorder
+    def _note(self, event: Event) -> None:
+        """Have run.json say, now and then, what is finished."""
+        assert self.folder is not None
+        if self.pace.due(event):
+            began = time.time()
+            self.folder.note(self._document("running")[0])
+            self.pace.done(began)
 
-        try:
-            paths = RunPaths(new_folder(self.folder))
-            self.recorder = Recorder(paths.events)
-        except OSError as error:
-            raise UsageError(
-                f"no folder for this run can be made in {self.folder.parent} ({error.strerror}); "
-                "name another with --runs or QPIPE_RUNS"
-            ) from None
-        self.listeners.append(self.recorder)
-        return paths
+    def _document(self, status: str) -> tuple[dict[str, Any], Comparison]:
+        """The record of the run as far as it has come, and the comparison in it."""
+        from qpipe.report import rows, run_record
+
+        assert self.folder is not None
+        plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
+        outcomes = {
+            node.id: self.outcomes.get(node.id) or Outcome(node, "waiting")
+            for node in plan.graph.values()
+        }
+        comparison = rows.comparison(plan, RunResult(outcomes))
+        document = run_record.document(
+            self.folder.name,
+            status,
+            plan,
+            outcomes,
+            comparison,
+            about=self.about,
+            invalid=self.invalid,
+        )
+        return document, comparison
 
     def close(self) -> list[str]:
         """Let gc have the artifacts; return what is missing from the log of events, in words."""
-        problem = self.recorder.close() if self.recorder else None
+        problem = self.folder.recorder.close() if self.folder else None
         self.store.close()
         return [] if problem is None else [problem]
 
-    def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
-        """Write the run's summary and reports."""
-        from qpipe.report import rows, run_record
+    def broken_off(self, error: BaseException) -> list[str]:
+        """Write the record and the reports of what is finished; return what went wrong in words."""
+        if self.folder is None:
+            return []
+        ended = isinstance(error, (KeyboardInterrupt, InterruptedRunError))
+        problem = self.folder.finish(*self._document("interrupted" if ended else "failed"))
+        return [] if problem is None else [problem]
 
-        assert self.paths is not None
-        plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
-        result = RunResult({node: self.outcomes[node] for node in plan.graph})
-        comparison = rows.comparison(plan, result)
-        document = run_record.document(
-            self.paths.root.name, plan, result, comparison, invalid=self.invalid
-        )
-        problem = _write(document, comparison, self.paths)
+    def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
+        """Write the run's record and reports."""
+        assert self.folder is not None
+        result = RunResult(self.outcomes)
+        document, comparison = self._document(result.status)
+        problem = self.folder.finish(document, comparison)
         if pin:
             from qpipe.core import gc
 
             keys = [o.artifact.key for o in result.outcomes.values() if o.artifact]
-            gc.pin(self.store, self.paths.root.name, keys)
+            gc.pin(self.store, self.folder.name, keys)
         return FinishedRun(
-            paths=self.paths,
+            paths=self.folder.paths,
             document=document,
             comparison=comparison,
             errors=[o.error for o in result.outcomes.values() if o.error is not None],
@@ -183,30 +201,6 @@ class _Execution:
             keep_going=self.keep_going,
             exit_code=_exit_code(result, self.refused) or int(self.failed or problem is not None),
         )
-
-
-def _write(document: Mapping[str, Any], comparison: Comparison, paths: RunPaths) -> str | None:
-    """Write the summary and the reports; return what went wrong in words, None if nothing did.
-
-    A failure to write takes nothing from the answer.
-    """
-    from qpipe.report import render
-
-    try:
-        file_lock.write_atomic(
-            paths.summary, json.dumps(document, indent=1, allow_nan=False).encode()
-        )
-        for suffix in ("md", "json", "csv"):
-            text = render.render(comparison, suffix, title=paths.root.name)
-            path = paths.report(suffix)
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        return (
-            f"{error.filename or paths.root}: the run's summary and reports could not be "
-            f"written ({error.strerror}); what was made is in the store, and the same command "
-            "writes them again"
-        )
-    return None
 
 
 def _exit_code(result: RunResult, refused: Mapping[str, QpipeError]) -> int:
@@ -219,21 +213,6 @@ def _exit_code(result: RunResult, refused: Mapping[str, QpipeError]) -> int:
     tried |= any(error not in refused.values() for error in errors)
     codes = {1 if tried and isinstance(error, UsageError) else error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else min(len(codes), 1)
-
-
-def short_name(recipe: str) -> str:
-    """A recipe's name as a part of a folder's, which may have 255 bytes in all."""
-    return Path(recipe).stem.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
-
-
-def new_folder(base: Path) -> Path:
-    """Make a folder of this name; of two runs in one second the second gets a number."""
-    for number in itertools.count(1):
-        folder = base if number == 1 else base.with_name(f"{base.name}_{number}")
-        with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
-            return folder
-    raise AssertionError("count() ends never")
 
 
 def _objective(job: PlannedJob, result: RunResult, names: Sequence[str]) -> Objective:

@@ -81,5 +81,7 @@ def finished_run(folder: Path, name: str = "first") -> RunPaths:
     paths = RunPaths(folder / "runs" / name)
     paths.root.mkdir(parents=True)
     compared = rows.comparison(planned, result)
-    paths.summary.write_text(json.dumps(run_record.document(name, planned, result, compared)))
+    paths.summary.write_text(
+        json.dumps(run_record.document(name, result.status, planned, result.outcomes, compared))
+    )
     return paths

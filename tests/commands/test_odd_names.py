@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.cli import main
-from qpipe.session.run import new_folder, short_name
+from qpipe.session.run_folder import new_folder, short_name
 from tests.cli import qpipe
 
 LONG = "x" * 300

@@ -182,7 +182,9 @@ def test_merging_runs_keeps_protocols_apart(tmp_path: Path) -> None:
         measured = perplexity(model, ppl, on, protocol=protocol)
         planned = plan(job("", {"convert": model, "text": on, "p": measured}, reference=model))
         result = carry_out(planned, tmp_path)
-        made = document(protocol, planned, result, comparison(planned, result))
+        made = document(
+            protocol, result.status, planned, result.outcomes, comparison(planned, result)
+        )
         summaries.append(summary(made, Path("run.json")))
     (row,) = record.rows(merge(summaries))
     assert row["ppl[llamacpp-512]"] == 8.0

@@ -163,7 +163,7 @@ def test_a_failure_and_what_it_skips(tmp_path: Path) -> None:
     assert made[1]["error"] == "quantize[Q4_0]: tensor a holds NaN"
     assert made[1]["key"] is made[1]["artifact"] is made[1]["file"] is None
 
-    summary = document("r", planned, result, comparison(planned, result))
+    summary = document("r", result.status, planned, result.outcomes, comparison(planned, result))
     assert summary["status"] == "failed"
     by_status = {n["status"]: n for n in summary["nodes"]}
     assert by_status["failed"]["error"]["type"] == "StageError"
