@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.commands.parser import add_json, add_runs, add_store
+from qpipe.core.layout import DEFAULT_STORE
 from qpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from qpipe.session.context import Context
+    from qpipe.session.runs import RepeatedRun
 
 # Hydra's own flags, passed on: option strings, and what argparse needs to know.
 _INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -39,7 +42,8 @@ _HYDRA_FLAGS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
 _ANY = "local"
 
 _EPILOG = """\
-RECIPE is a name under recipes/ or the path of a YAML file. Overrides are Hydra's:
+RECIPE is a name under recipes/ or the path of a YAML file; `qpipe run RUN` goes on with a run, or
+does it again. Overrides are Hydra's:
   qpipe {verb} demo quantize.type=Q5_0
   qpipe {verb} local model.source=DIR_OR_REPO_OR_FILE ~evaluate
   qpipe {verb} demo -m quantize.type=F16,Q8_0,Q4_0
@@ -90,6 +94,9 @@ def context(args: argparse.Namespace) -> Context:
     from qpipe.session.context import Context
 
     recipe, overrides = _recipe(args)
+    if args.verb == "run" and (again := _again(recipe, args)):
+        overrides = [*again.request.overrides, *overrides]
+        recipe, args.multirun = again.request.recipe, args.multirun or again.request.multirun
 
     def notify(note: str) -> None:
         if not args.quiet:
@@ -102,6 +109,24 @@ def context(args: argparse.Namespace) -> Context:
         keep_going=args.keep_going,
         notify=notify,
     )
+
+
+def _again(name: str, args: argparse.Namespace) -> RepeatedRun | None:
+    """The request of the run of that name, in the folder in which that was said if it is
+    still there; None if there is no such run."""
+    from qpipe.session.runs import repeated
+
+    again = repeated(name, Path(args.runs))
+    if again is None:
+        return None
+    here, args.runs = Path.cwd(), os.path.abspath(args.runs)  # noqa: PTH100
+    if args.store == DEFAULT_STORE and again.store.is_dir():
+        args.store = str(again.store)
+    args.store = os.path.abspath(args.store)  # noqa: PTH100
+    if again.folder != here and again.folder.is_dir():
+        print(f"qpipe: in {again.folder}, as the run was", file=sys.stderr)
+        os.chdir(again.folder)
+    return again
 
 
 def _recipe(args: argparse.Namespace) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from qpipe.commands.output import print_json
+from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs
 from qpipe.errors import UsageError, nearest
 
@@ -32,10 +32,12 @@ def run(args: argparse.Namespace) -> int:
 
     form = _form(args)
     merged = merged_runs(args.names, Path(args.runs))
+    for note in merged.unfinished:
+        say(note, file=sys.stderr)
     if form is None:
         render.to_terminal(merged.comparison, sys.stdout)
         return 0
-    text = render.render(merged.comparison, form, title=merged.title)
+    text = render.render(merged.comparison, form, title=merged.title, runs=merged.runs)
     if args.output is None:
         sys.stdout.write(text)
         return 0
@@ -48,12 +50,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _form(args: argparse.Namespace) -> str | None:
-    if args.format is not None:
+    if args.format:
         return str(args.format)
     if args.output is not None:
         suffix = Path(args.output).suffix.removeprefix(".")
-        if suffix not in FORMATS:
-            hint = f"add --format {'|'.join(FORMATS)} ({nearest(suffix, FORMATS)})"
-            raise UsageError(f"-o {args.output}: its name does not say which format; {hint}")
-        return suffix
+        if suffix in FORMATS:
+            return suffix
+        hint = f"add --format {'|'.join(FORMATS)} ({nearest(suffix, FORMATS)})"
+        raise UsageError(f"-o {args.output}: its name does not say which format; {hint}")
     return "json" if args.json else None

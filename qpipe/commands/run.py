@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
         for job in finished.document.get("invalid", []):
             print(f"left out: {job['name']}: {job['error']}")
         if finished.written:
-            print(f"report: {finished.paths.report('md')} (also .json, .csv)", file=sys.stderr)
+            report = finished.paths.report("html")
+            print(f"report: {report} (also .md, .json, .csv)", file=sys.stderr)
     for problem in finished.problems:
         print(f"qpipe: {problem}", file=sys.stderr)
     return finished.exit_code

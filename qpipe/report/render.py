@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
-from typing import IO, Any
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING, Any
 
 from qpipe.report import text
 from qpipe.report.table import RIGHT, Table
 from qpipe.results.comparison import Comparison
+
+if TYPE_CHECKING:
+    from qpipe.report.runs import Summary
 
 _WIDE = 1000
 
@@ -21,9 +24,23 @@ _LEADING = r"^[\[#+=-]"
 _ESCAPE = r"\\\g<0>"
 
 
-def render(comparison: Comparison, form: str, *, title: str = "Comparison") -> str:
-    """The comparison in one of `FORMS`, ending in a newline."""
-    return FORMS[form](Table(comparison), title)
+def render(
+    comparison: Comparison,
+    form: str,
+    *,
+    title: str = "Comparison",
+    runs: Sequence[Summary] = (),
+) -> str:
+    """The comparison in one of `FORMS`, ending in a newline.
+
+    The page says how ``runs`` made it.
+    """
+    table = Table(comparison)
+    if form == "html":
+        from qpipe.report.html.page import page
+
+        return page(table, title, runs) + "\n"
+    return _PLAIN[form](table, title)
 
 
 def to_terminal(comparison: Comparison, stream: IO[str]) -> None:
@@ -114,10 +131,5 @@ def _json(table: Table, title: str) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
-def _html(table: Table, title: str) -> str:
-    from qpipe.report.html.page import page
-
-    return page(table, title) + "\n"
-
-
-FORMS = {"md": _markdown, "csv": _csv, "json": _json, "html": _html}
+FORMS = ("md", "csv", "json", "html")
+_PLAIN = {"md": _markdown, "csv": _csv, "json": _json}

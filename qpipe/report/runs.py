@@ -83,7 +83,7 @@ def _newest(runs: Path) -> str:
     return max(names, key=lambda name: (RunPaths(runs / name).summary.stat().st_mtime_ns, name))
 
 
-_STATUSES = ("ran", "cached", "failed", "skipped")
+_STATUSES = ("ran", "cached", "failed", "skipped", "waiting")
 _LONGEST_NAME, _LONGEST_TEXT = 1000, 1_000_000
 _MOST_CELLS = 4_000_000
 
@@ -144,7 +144,23 @@ _UNIT = _FieldKind("a unit", lambda value: _is_text(value, 40))
 _BETTER = _FieldKind("lower, higher or null", lambda value: value in ("lower", "higher", None))
 _DIGITS = _FieldKind("0 to 15 or null", lambda v: v is None or (type(v) is int and 0 <= v <= 15))
 
-_NODE = {"name": _NAME, "stage": _NAME, "key": _KEY | _NULL, "status": _STATUS}
+_TOOLS = _FieldKind(
+    "lists of versions by tool",
+    lambda value: isinstance(value, dict) and all(map(_TEXTS.fits, value.values())),
+)
+
+_RUN = {
+    "run": _NAME, "nodes": _LIST, "rows": _LIST, "status": _NAME | _NULL,
+    "command": _TEXTS | _NULL, "folder": _TEXT | _NULL, "store": _TEXT | _NULL,
+    "started": _NUMBER | _NULL,
+    "qpipe": _NAME | _NULL, "python": _NAME | _NULL, "machine": _OBJECT | _NULL,
+    "lock": _OBJECT | _NULL, "tools": _TOOLS | _NULL, "recipe": _TEXT | _NULL,
+    "overrides": _TEXTS | _NULL, "multirun": _BOOL | _NULL, "keep_going": _BOOL | _NULL,
+}  # fmt: skip
+_NODE = {
+    "name": _NAME, "stage": _NAME, "key": _KEY | _NULL, "status": _STATUS,
+    "seconds": _NUMBER | _NULL, "inputs": _OBJECT | _NULL, "params": _OBJECT | _NULL,
+}  # fmt: skip
 _ROW = {
     "name": _NAME, "format": _NAME | _NULL, "reference": _BOOL, "size_bytes": _COUNT | _NULL,
     "bits_per_weight": _NUMBER | _NULL, "weights": _COUNT | _NULL, "seconds": _NUMBER | _NULL,
@@ -177,11 +193,13 @@ _TYPE = {
 
 
 class Summary(NamedTuple):
-    """A finished run: its name, its nodes (name, stage, key, status), its rows."""
+    """A run: its name, its nodes (name, stage, key, status, …), its rows, and what else run.json
+    says of it, None for what an older one does not."""
 
     run: str
     nodes: Sequence[Mapping[str, Any]]
     rows: Sequence[ModelRow]
+    about: Mapping[str, Any]
 
 
 def summary(document: Any, file: Path) -> Summary:
@@ -192,14 +210,14 @@ def summary(document: Any, file: Path) -> Summary:
     reader = _RunReader(file)
     if isinstance(document, dict) and "schema" in document:
         reader.schema(document["schema"])
-    top = reader.fields(document, {"run": _NAME, "nodes": _LIST, "rows": _LIST}, "")
+    top = reader.fields(document, _RUN, "")
     rows = [reader.row(row, f"rows[{n}]") for n, row in enumerate(top["rows"])]
     scores = {score for row in rows for m in row["measurements"] for score in m["scores"]}
     if len(rows) * len(scores) > _MOST_CELLS:
         raise reader.wrong("rows", f"{len(rows)} times {len(scores)} scores", "a table to be read")
     nodes = [reader.fields(n, _NODE, f"nodes[{i}]") for i, n in enumerate(top["nodes"])]
     try:
-        return Summary(top["run"], nodes, [record.row(row) for row in rows])
+        return Summary(top.pop("run"), nodes, [record.row(row) for row in rows], top)
     except ValueError as error:
         raise UsageError(f"{file}: {error}; run its command again") from None
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from qpipe.results.comparison import Comparison
     from qpipe.session.context import Context
 
-REPORTS = ("md", "json", "csv", "html")
-
 _NAME_BYTES = 150
 
 
@@ -63,12 +61,13 @@ class RunFolder:
 
         A failure to write takes nothing from the answer.
         """
-        from qpipe.report import render
+        from qpipe.report import render, runs
 
         try:
             file_lock.write_atomic(self.paths.summary, _encoded(document))
-            for suffix in REPORTS:
-                text = render.render(comparison, suffix, title=self.name)
+            summary = runs.summary(document, self.paths.summary)
+            for suffix in render.FORMS:
+                text = render.render(comparison, suffix, title=self.name, runs=[summary])
                 path = self.paths.report(suffix)
                 path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except QpipeError as error:
@@ -83,7 +82,7 @@ class RunFolder:
 
 
 class Pace:
-    """How often something may be done that takes a while: seldom enough to cost next to nothing."""
+    """A pace for what takes a while: seldom enough to cost next to nothing."""
 
     def __init__(self, *, seconds: float, share: float) -> None:
         """At most every ``seconds``, and for a ``share`` of the time at most."""

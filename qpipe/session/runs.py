@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from qpipe.errors import StoreError
+from qpipe.errors import StoreError, UsageError
 from qpipe.report.runs import LATEST, find_run, read_summary
+from qpipe.support.files import is_file
 
 if TYPE_CHECKING:
+    from qpipe.recipe.request import Request
+    from qpipe.report.runs import Summary
     from qpipe.results.comparison import Comparison
 
 
@@ -18,6 +21,18 @@ class MergedRuns(NamedTuple):
 
     comparison: Comparison
     title: str
+    runs: Sequence[Summary]
+
+    @property
+    def unfinished(self) -> list[str]:
+        """A sentence on each run that has not come to its end."""
+        return [
+            f"run {run.run} is not finished ({run.about['status']}): "
+            f"{sum(node['status'] != 'waiting' for node in run.nodes)} of {len(run.nodes)} nodes "
+            f"have ended; `qpipe run {run.run}` goes on with it"
+            for run in self.runs
+            if run.about["status"] in ("running", "interrupted")
+        ]
 
 
 class PinnedRun(NamedTuple):
@@ -33,8 +48,43 @@ def merged_runs(names: Sequence[str], runs: Path) -> MergedRuns:
     from qpipe.report.runs import merge
 
     paths = [find_run(name, runs) for name in dict.fromkeys(names)]
-    comparison = merge([read_summary(path) for path in paths])
-    return MergedRuns(comparison, ", ".join(path.root.resolve().name for path in paths))
+    summaries = [read_summary(path) for path in paths]
+    title = ", ".join(path.root.resolve().name for path in paths)
+    return MergedRuns(merge(summaries), title, summaries)
+
+
+class RepeatedRun(NamedTuple):
+    """The request of an earlier run, the folder in which it was made, and its store."""
+
+    request: Request
+    folder: Path
+    store: Path
+
+
+def repeated(name: str, runs: Path) -> RepeatedRun | None:
+    """Read what a run was asked to do; None if ``name`` names no run.
+
+    Raises UsageError for a run of an older qpipe, which kept no command.
+    """
+    from qpipe.recipe.request import Request
+
+    if name != LATEST and not any(is_file(p / "run.json") for p in (runs / name, Path(name))):
+        return None
+    paths = find_run(name, runs)
+    about = read_summary(paths).about
+    if about["recipe"] is None or about["folder"] is None or about["store"] is None:
+        raise UsageError(
+            f"run {name}: an older qpipe made it, and kept no command in {paths.summary}; give the "
+            "command itself again"
+        )
+    folder = Path(about["folder"])
+    recipe = str(folder / about["recipe"])
+    request = Request(
+        recipe if is_file(Path(recipe)) else about["recipe"],
+        tuple(about["overrides"] or ()),
+        multirun=bool(about["multirun"]),
+    )
+    return RepeatedRun(request, folder, Path(about["store"]))
 
 
 def write_report(path: Path, text: str) -> None:

@@ -7,18 +7,22 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from qpipe import __version__
-from qpipe.report.html import data, library
+from qpipe.report.html import data, library, provenance
 from qpipe.report.table import RIGHT, Column, Table
 from qpipe.report.text import printable
 from qpipe.results.comparison import ModelRow
 
+if TYPE_CHECKING:
+    from qpipe.report.runs import Summary
+
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
-def page(table: Table, title: str) -> str:
-    """Return the whole file."""
+def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
+    """Return the whole file; ``runs`` are those that the rows are of."""
     words = json.loads(_asset("words.json"))
     document = {"words": words, **data.document(table.comparison)}
     parts = {
@@ -27,7 +31,7 @@ def page(table: Table, title: str) -> str:
         "style": _asset("page.css"),
         "tables": "\n".join(_tables(table)),
         "notes": "\n".join(f"<li>{escape(line)}</li>" for line in table.footnotes),
-        "runs": "",
+        "runs": "\n".join(map(provenance.section, runs)),
         "version": escape(__version__),
         "library": escape(library.credit()),
         "data": _json(document),
