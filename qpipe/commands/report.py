@@ -18,8 +18,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "names", metavar="RUN", nargs="+", help="a name under runs/, a run's folder, or latest"
     )
-    default = "default: by the name given with -o, else a plain table"
-    parser.add_argument("--format", choices=FORMATS, help=default)
+    parser.add_argument("--format", choices=FORMATS, help="default: by -o's name, else a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
     add_json(parser)
     add_runs(parser)
