@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from qpipe.commands import recipe_arguments
+from qpipe.commands.output import say
+
+# Paths of models that are listed; of more, their folder is.
+_MOST = 20
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -39,8 +45,15 @@ def run(args: argparse.Namespace) -> int:
         for job in finished.document.get("invalid", []):
             print(f"left out: {job['name']}: {job['error']}")
         if finished.written:
+            for link in _shown(finished.links):
+                say(f"model: {link}", file=sys.stderr)
             report = finished.paths.report("html")
             print(f"report: {report} (also .md, .json, .csv)", file=sys.stderr)
     for problem in finished.problems:
         print(f"qpipe: {problem}", file=sys.stderr)
     return finished.exit_code
+
+
+def _shown(links: Sequence[str]) -> Sequence[str]:
+    """The paths of the models, or the folder of very many."""
+    return links if len(links) <= _MOST else [f"{len(links)} in {Path(links[0]).parent}"]

@@ -16,7 +16,7 @@
       index.json                 what `qpipe ls` shows of each manifest, by the stamp of its file
       gc.lock                    shared by lookups, exclusive while gc takes artifacts away
     runs/RUN/
-      run.json events.jsonl logs/NAME.log jobs/NAME/ report.md report.json report.csv
+      run.json events.jsonl logs/NAME.log jobs/NAME/ models/NAME.gguf report.html (.md .json .csv)
 """
 
 from __future__ import annotations

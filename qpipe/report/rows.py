@@ -217,7 +217,7 @@ def _file(outcome: Outcome) -> str | None:
 
 def _status(outcomes: Sequence[Outcome]) -> str:
     statuses = {outcome.status for outcome in outcomes}
-    for status in ("failed", "skipped", "ran"):
+    for status in ("failed", "skipped", "waiting", "ran"):
         if status in statuses:
             return status
     return "cached"

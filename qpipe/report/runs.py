@@ -165,7 +165,8 @@ _ROW = {
     "name": _NAME, "format": _NAME | _NULL, "reference": _BOOL, "size_bytes": _COUNT | _NULL,
     "bits_per_weight": _NUMBER | _NULL, "weights": _COUNT | _NULL, "seconds": _NUMBER | _NULL,
     "evaluate_seconds": _NUMBER | _NULL, "status": _STATUS, "key": _KEY | _NULL,
-    "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "overrides": _TEXTS | _NULL,
+    "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "link": _TEXT | _NULL,
+    "overrides": _TEXTS | _NULL,
     "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST, "model": _NAME | _NULL,
 }  # fmt: skip
 _MEASUREMENT = {

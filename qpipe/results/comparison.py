@@ -33,7 +33,8 @@ class ModelRow:
 
     ``scores`` are all its scores by name; one that was measured in two ways has two names. Of what
     is in ``cut_short`` (names of `figures`) the measurement ended early, for the sake of the row
-    ``dominated_by``. ``model`` is what it was made from; ``file`` is set where it is one file.
+    ``dominated_by``. ``model`` is what it was made from; ``file`` is set where it is one
+    file, and ``link`` is the same in the run's folder, under a name that says what it is.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ModelRow:
     key: str | None = None
     artifact: str | None = None
     file: str | None = None
+    link: str | None = None
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None

@@ -40,6 +40,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
         "key": row.key,
         "artifact": row.artifact,
         "file": row.file,
+        "link": row.link,
         "overrides": [*row.overrides],
         "notes": [*row.notes],
         "error": row.error,
@@ -82,7 +83,7 @@ def row(record: Mapping[str, Any], *, run: str | None = None) -> ModelRow:
     """Read a row of run.json; its scores are not named yet (`Comparison.of`)."""
     same = (
         *("name", "format", "status", "reference", "model", "size_bytes", "bits_per_weight"),
-        *("weights", "seconds", "evaluate_seconds", "key", "artifact", "file", "error"),
+        *("weights", "seconds", "evaluate_seconds", "key", "artifact", "file", "link", "error"),
     )
     return ModelRow(
         **{name: record[name] for name in same},

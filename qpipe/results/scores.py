@@ -19,7 +19,7 @@ BYTES = "bytes"
 RESERVED = frozenset(
     {"name", "model", "format", "reference", "size_bytes", "bits_per_weight", "weights",
      "dominated_by", "cut_short", "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
-     "artifact", "file", "path", "overrides", "notes", "error", "measurements", "scores",
+     "artifact", "file", "link", "path", "overrides", "notes", "error", "measurements", "scores",
      "score_types", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend",
      "sampling", "interval", "tokens_per_second", "distribution"}
 )  # fmt: skip

@@ -49,6 +49,11 @@ class FinishedRun:
     keep_going: bool
     exit_code: int
 
+    @property
+    def links(self) -> list[str]:
+        """The paths of the models in the run's folder."""
+        return [row.link for row in self.comparison.rows if row.link]
+
 
 def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = False) -> FinishedRun:
     """Run every job of a request; ``listeners`` take the events, ``pin`` keeps the artifacts from
@@ -78,13 +83,15 @@ class _Execution:
     """The folder, but for a number behind its name if there is one of that name."""
     folder: RunFolder | None = None
     about: dict[str, Any] = field(default_factory=dict)
-    pace: Pace = field(default_factory=lambda: Pace(seconds=5.0, share=0.02))
+    pace: Pace = field(default_factory=lambda: Pace(seconds=2.0, share=0.02))
     keep_going: bool = False
     plans: list[Plan] = field(default_factory=list)
     invalid: list[InvalidJobDraft] = field(default_factory=list)
     """Jobs that were left out."""
     failed: bool = False
     """Whether leaving them out is a failure: nobody said beforehand that it may be done."""
+    unlinked: list[str] = field(default_factory=list)
+    """Models without a link in the run's folder, in words."""
     refused: dict[str, QpipeError] = field(default_factory=dict)
     """What was not even tried, by node id."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -144,8 +151,9 @@ class _Execution:
             self.folder.note(self._document("running")[0])
             self.pace.done(began)
 
-    def _document(self, status: str) -> tuple[dict[str, Any], Comparison]:
-        """The record of the run as far as it has come, and the comparison in it."""
+    def _document(self, status: str, *, link: bool = False) -> tuple[dict[str, Any], Comparison]:
+        """The record of the run as far as it has come, and the comparison in it; ``link`` has the
+        models linked in the run's folder."""
         from qpipe.report import rows, run_record
 
         assert self.folder is not None
@@ -155,6 +163,12 @@ class _Execution:
             for node in plan.graph.values()
         }
         comparison = rows.comparison(plan, RunResult(outcomes))
+        if link:
+            from qpipe.session.run_models import linked
+
+            comparison, self.unlinked = linked(
+                comparison, outcomes, self.folder.paths.root, self.store.digests
+            )
         document = run_record.document(
             self.folder.name,
             status,
@@ -177,14 +191,15 @@ class _Execution:
         if self.folder is None:
             return []
         ended = isinstance(error, (KeyboardInterrupt, InterruptedRunError))
-        problem = self.folder.finish(*self._document("interrupted" if ended else "failed"))
-        return [] if problem is None else [problem]
+        document = self._document("interrupted" if ended else "failed", link=True)
+        problem = self.folder.finish(*document)
+        return [*self.unlinked, *([] if problem is None else [problem])]
 
     def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
         """Write the run's record and reports."""
         assert self.folder is not None
         result = RunResult(self.outcomes)
-        document, comparison = self._document(result.status)
+        document, comparison = self._document(result.status, link=True)
         problem = self.folder.finish(document, comparison)
         if pin:
             from qpipe.core import gc
@@ -196,7 +211,7 @@ class _Execution:
             document=document,
             comparison=comparison,
             errors=[o.error for o in result.outcomes.values() if o.error is not None],
-            problems=[*problems, *([problem] if problem else [])],
+            problems=[*problems, *self.unlinked, *([problem] if problem else [])],
             written=problem is None,
             keep_going=self.keep_going,
             exit_code=_exit_code(result, self.refused) or int(self.failed or problem is not None),

@@ -32,7 +32,7 @@ def states(runs: str) -> list[Record]:
     (running, done, failed, interrupted or damaged), counts of ended nodes by status, and times in
     seconds. Raises UsageError for a folder that cannot be read.
     """
-    records = [_summary(f"{runs}/{name}", name) for name in _names(runs)]
+    records = [summary(f"{runs}/{name}", name) for name in _names(runs)]
     return sorted(records, key=lambda record: (-record["started"], record["name"]))
 
 
@@ -45,7 +45,7 @@ def state(run: str, runs: str) -> Record:
     """
     folder = _folder(run, runs)
     path = f"{folder}/{EVENTS}"
-    record = _summary(folder, os.path.basename(os.path.abspath(folder)))  # noqa: PTH100,PTH119
+    record = summary(folder, os.path.basename(os.path.abspath(folder)))  # noqa: PTH100,PTH119
     try:
         with open_regular(path) as file:
             events = [*_events(up_to(file, _MOST).splitlines())]
@@ -54,8 +54,8 @@ def state(run: str, runs: str) -> Record:
     return {**record, "nodes": _nodes(events, running=record["status"] == "running")}
 
 
-def _summary(folder: str, name: str) -> Record:
-    """A record of a run from the beginning and the end of its log."""
+def summary(folder: str, name: str) -> Record:
+    """Return the record of one run, as in `states`, from the beginning and the end of its log."""
     record: Record = {
         "name": name,
         "status": "",

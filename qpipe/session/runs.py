@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qpipe.errors import StoreError, UsageError
 from qpipe.report.runs import LATEST, find_run, read_summary
+from qpipe.session import run_states
 from qpipe.support.files import is_file
 
 if TYPE_CHECKING:
+    from qpipe.core.layout import RunPaths
     from qpipe.recipe.request import Request
     from qpipe.report.runs import Summary
     from qpipe.results.comparison import Comparison
@@ -48,9 +50,17 @@ def merged_runs(names: Sequence[str], runs: Path) -> MergedRuns:
     from qpipe.report.runs import merge
 
     paths = [find_run(name, runs) for name in dict.fromkeys(names)]
-    summaries = [read_summary(path) for path in paths]
+    summaries = [_now(read_summary(path), path) for path in paths]
     title = ", ".join(path.root.resolve().name for path in paths)
     return MergedRuns(merge(summaries), title, summaries)
+
+
+def _now(run: Summary, paths: RunPaths) -> Summary:
+    """The run with the status that it has now: one that was killed could not say so."""
+    if run.about["status"] != "running":
+        return run
+    status = run_states.summary(str(paths.root), run.run)["status"]
+    return run._replace(about={**run.about, "status": status})
 
 
 class RepeatedRun(NamedTuple):

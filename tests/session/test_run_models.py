@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from qpipe.core.digests import Digests, stamp
+from qpipe.report.rows import comparison
+from qpipe.session.run_models import linked
+from tests.report.plans import carry_out, demo
+
+
+def test_each_model_has_a_name_that_says_what_it_is(tmp_path: Path) -> None:
+    planned = demo()
+    result = carry_out(planned, tmp_path / "store")
+    compared = comparison(planned, result)
+    rows = [replace(row, model="小 model/7B") for row in compared.rows]
+    digests = Digests(tmp_path / "store" / "hashes")
+    known = {row.artifact: digests.of(one(row.artifact)) for row in rows}
+    made, problems = linked(
+        replace(compared, rows=tuple(rows)), result.outcomes, tmp_path / "run", digests
+    )
+    assert not problems
+    names = [Path(row.link or "").name for row in made.rows]
+    assert names == [f"小_model_7B-{level}.gguf" for level in ("F16", "Q8_0", "Q4_0")]
+    for row in made.rows:
+        file = one(row.artifact)
+        assert Path(row.link or "").samefile(file)
+        assert digests.lookup(stamp(file.stat())) == known[row.artifact], "it is not read again"
+
+
+def one(folder: str | None) -> Path:
+    """The only file of an artifact, besides its manifest."""
+    (file,) = (path for path in Path(folder or "").iterdir() if path.name != "manifest.json")
+    return file
+
+
+def test_two_models_of_one_name(tmp_path: Path) -> None:
+    planned = demo()
+    result = carry_out(planned, tmp_path / "store")
+    compared = comparison(planned, result)
+    rows = tuple(replace(row, name="x", format="x") for row in compared.rows)
+    made, _ = linked(
+        replace(compared, rows=rows),
+        result.outcomes,
+        tmp_path / "run",
+        Digests(tmp_path / "store" / "hashes"),
+    )
+    assert len({row.link for row in made.rows}) == 3
