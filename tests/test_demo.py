@@ -50,7 +50,7 @@ def test_the_sweep_shares_what_it_can(first: tuple[Path, dict[str, Any]]) -> Non
     # F16 of an F16 reference is the reference: measured once.
     assert sorted([status["perplexity[F16]"], status["perplexity_reference"]]) == ["cached", "ran"]
     for node in document["nodes"]:
-        assert set(node) == {"name", "stage", "key", "status", "seconds", "artifact"}
+        assert {"name", "stage", "status", "seconds", "params", "engine", "inputs"} <= set(node)
         assert len(node["key"]) == 64
         assert Path(node["artifact"], "manifest.json").is_file()
 
@@ -85,6 +85,33 @@ def test_a_second_run_is_all_cached(first: tuple[Path, dict[str, Any]]) -> None:
     assert {node["status"] for node in again["nodes"]} == {"cached"}
     assert [row["ppl"] for row in again["rows"]] == [row["ppl"] for row in before["rows"]]
     assert {row["status"] for row in again["rows"]} == {"cached"}
+
+
+def test_a_run_is_done_again_from_its_record(
+    first: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """In another folder, with the store that it had; and with one level more."""
+    cwd, before = first
+    record = cwd / "outputs" / "runs" / before["run"]
+    again = run(tmp_path, str(record), "--runs", str(tmp_path / "runs"))
+    assert {node["status"] for node in again["nodes"]} == {"cached"}
+    assert again["command"] == before["command"] and again["folder"] == before["folder"]
+    assert [row["link"] for row in again["rows"]] == [
+        str(tmp_path / "runs" / again["run"] / "models" / f"tinystories-d256-{level}.gguf")
+        for level in LEVELS
+    ]
+    other = run(cwd, before["run"], "quantize.type=Q4_0")
+    assert {row["format"] for row in other["rows"]} == {"F16", "Q4_0"}
+
+
+def test_its_record_says_what_made_it(first: tuple[Path, dict[str, Any]]) -> None:
+    _, document = first
+    assert document["command"] == ["qpipe", "run", *DEMO]
+    assert {"qpipe", "gguf", "numba", "xllamacpp"} <= document["tools"].keys()
+    assert document["machine"]["cores"]
+    (level,) = [node for node in document["nodes"] if node["name"] == "quantize[Q4_0]"]
+    assert level["params"]["type"] == "Q4_0"
+    assert level["inputs"] == {"model": "convert"} or level["inputs"] == {"model": "download"}
 
 
 def test_another_level_costs_only_itself(first: tuple[Path, dict[str, Any]]) -> None:
@@ -139,6 +166,9 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
     assert len(kept) >= 4
     assert not list(store.paths.aside.iterdir())
     assert _workers_below(tmp_path) == []
+    report = json.loads(qpipe("report", "latest", "--json", cwd=tmp_path).stdout)
+    assert {row["status"] for row in report["rows"]} & {"ran", "waiting"}
+    assert "interrupted" in qpipe("status", cwd=tmp_path).stdout
     document = run(tmp_path, "demo", "evaluate.chunks=20")
     made_before = [n for n in document["nodes"] if n["key"] in kept]
     assert {node["status"] for node in made_before} == {"cached"}
