@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from qpipe.evaluators.text.backend import Nll
+from qpipe.evaluators.text.interfaces import Nll
 from qpipe.results.measurement import Bucket, Distribution
 
 # Four bins for each power of ten. Below the first, what is stored of a reference is no exacter;
