@@ -94,7 +94,7 @@ def _piped(cells: Iterable[str]) -> str:
 
 
 # What CSV leaves out: what is no single value, and what it has under other names.
-_NOT_IN_CSV = ("measurements", "model", "path")
+_NOT_IN_CSV = ("link", "measurements", "model", "path")
 
 
 def _csv(table: Table, title: str) -> str:
