@@ -21,7 +21,10 @@ CHROMIUM = (
 )
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{title}}"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH"),
+    pytest.mark.xdist_group("page"),
+]
 
 
 @pytest.fixture(scope="module")
