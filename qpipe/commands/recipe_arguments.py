@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qpipe.commands.output import say
 from qpipe.commands.parser import add_json, add_runs, add_store
-from qpipe.core.layout import DEFAULT_STORE
+from qpipe.core.layout import DEFAULT_STORE, RunPaths
 from qpipe.errors import UsageError
+from qpipe.support.files import is_file
 
 if TYPE_CHECKING:
     from qpipe.session.context import Context
@@ -114,17 +116,18 @@ def context(args: argparse.Namespace) -> Context:
 def _again(name: str, args: argparse.Namespace) -> RepeatedRun | None:
     """The request of the run of that name, in the folder in which that was said if it is
     still there; None if there is no such run."""
+    folders = (Path(args.runs, name), Path(name))
+    if name != "latest" and not any(is_file(RunPaths(folder).summary) for folder in folders):
+        return None
     from qpipe.session.runs import repeated
 
     again = repeated(name, Path(args.runs))
-    if again is None:
-        return None
     here, args.runs = Path.cwd(), os.path.abspath(args.runs)  # noqa: PTH100
     if args.store == DEFAULT_STORE and again.store.is_dir():
         args.store = str(again.store)
     args.store = os.path.abspath(args.store)  # noqa: PTH100
     if again.folder != here and again.folder.is_dir():
-        print(f"qpipe: in {again.folder}, as the run was", file=sys.stderr)
+        say(f"qpipe: in {again.folder}, as the run was", file=sys.stderr)
         os.chdir(again.folder)
     return again
 

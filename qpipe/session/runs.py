@@ -71,15 +71,14 @@ class RepeatedRun(NamedTuple):
     store: Path
 
 
-def repeated(name: str, runs: Path) -> RepeatedRun | None:
-    """Read what a run was asked to do; None if ``name`` names no run.
+def repeated(name: str, runs: Path) -> RepeatedRun:
+    """Read what a run was asked to do.
 
-    Raises UsageError for a run of an older qpipe, which kept no command.
+    Raises UsageError where there is no such run, and for one of an older qpipe, which kept no
+    command.
     """
     from qpipe.recipe.request import Request
 
-    if name != LATEST and not any(is_file(p / "run.json") for p in (runs / name, Path(name))):
-        return None
     paths = find_run(name, runs)
     about = read_summary(paths).about
     if about["recipe"] is None or about["folder"] is None or about["store"] is None:

@@ -29,22 +29,32 @@ _KINDS = (
 )
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def by_model(comparison: Comparison) -> dict[str, Comparison]:
+    """Split a comparison by the models that rows were made from; '' where no run says it.
+
+    Texts and protocols of one model stand for themselves: scores have no names that tell them from
+    another model's.
+    """
+    rows: dict[str, list[ModelRow]] = {}
+    for row in comparison.rows:
+        rows.setdefault(printable(row.model or ""), []).append(row)
+    return {model: Comparison.of(of_model) for model, of_model in rows.items()}
+
+
+def document(models: Mapping[str, Comparison]) -> dict[str, Any]:
     """Return ``{"models", "rows", "scores", "front"}``: rows by an id, scores by their keys, and of
     each score of quality the ids of the rows on the Pareto front of its model."""
-    rows = comparison.rows
-    scores = [of for key in comparison.scores if (of := _score(key, rows)) is not None]
+    rows = [row for comparison in models.values() for row in comparison.rows]
+    keys = dict.fromkeys(key for comparison in models.values() for key in comparison.scores)
+    scores = [of for key in keys if (of := _score(key, rows)) is not None]
+    numbers = iter(range(len(rows)))
+    records = [_row(next(numbers), model, row) for model, of in models.items() for row in of.rows]
     return {
-        "models": list(dict.fromkeys(model(row) for row in rows)),
-        "rows": [_row(number, row) for number, row in enumerate(rows)],
+        "models": list(models),
+        "rows": records,
         "scores": scores,
-        "front": {of["key"]: _front(of, rows) for of in scores if of["role"] == "quality"},
+        "front": {of["key"]: _front(of, records) for of in scores if of["role"] == "quality"},
     }
-
-
-def model(row: ModelRow) -> str:
-    """Return the name of the model that a row was made from; empty if no run says it."""
-    return printable(row.model or "")
 
 
 def row_id(number: int) -> str:
@@ -76,11 +86,11 @@ def _score(key: str, rows: Sequence[ModelRow]) -> dict[str, Any] | None:
     }
 
 
-def _row(number: int, row: ModelRow) -> dict[str, Any]:
+def _row(number: int, model: str, row: ModelRow) -> dict[str, Any]:
     return {
         "id": row_id(number),
         "name": printable(row.name),
-        "model": model(row),
+        "model": model,
         "kind": _kind(row.format or ""),
         "reference": row.reference,
         "size": row.size_bytes,
@@ -150,11 +160,11 @@ def _kind(name: str) -> str:
     return printable(re.split(r"[-\s]", name)[0]) or "other"
 
 
-def _front(score: Mapping[str, Any], rows: Sequence[ModelRow]) -> list[str]:
+def _front(score: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The ids of the rows on the front, model after model."""
     points: dict[str, list[Point]] = {}
-    for number, row in enumerate(rows):
-        if row.size_bytes is not None and score["key"] in row.scores:
-            value = row.scores[score["key"]].value
-            points.setdefault(model(row), []).append(Point(row_id(number), row.size_bytes, value))
+    for row in rows:
+        if row["size"] is not None and score["key"] in row["values"]:
+            value = row["values"][score["key"]]["value"]
+            points.setdefault(row["model"], []).append(Point(row["id"], row["size"], value))
     return [name for each in points.values() for name in front(each, score["better"])]

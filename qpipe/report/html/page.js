@@ -7,7 +7,7 @@
   const state = {
     language: navigator.language.startsWith("zh") ? "zh" : "en",
     theme: matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light",
-    score: quality.find((score) => score.log) ?? quality[0], across: "size", chosen: null, bounds: {},
+    score: quality.find((score) => score.log) ?? quality[0], model: data.models[0], across: "size", chosen: null, bounds: {},
   };
   const $ = (id) => document.getElementById(id);
   const views = [];
@@ -78,7 +78,8 @@
   // -- the pick --------------------------------------------------------------------------------
 
   const better = (score, a, b) => (score.better === "lower" ? a < b : a > b);
-  const measured = (score) => data.rows.filter((row) => row.size !== null && row.values[score.key]);
+  // Levels are chosen among those of one model: another's are measured against another reference.
+  const measured = (score) => data.rows.filter((row) => row.model === state.model && row.size !== null && row.values[score.key]);
   const best = (score, rows) => rows.reduce((a, b) => (better(score, b.values[score.key].value, a.values[score.key].value) ? b : a));
   const smallest = (rows) => rows.reduce((a, b) => (b.size < a.size ? b : a));
 
@@ -112,7 +113,8 @@
   }
 
   function bounds(score) {
-    if (!state.bounds[score.key]) {
+    const key = `${state.model} ${score.key}`;
+    if (!state.bounds[key]) {
       const rows = measured(score);
       const reference = rows.find((row) => row.reference);
       const levels = rows.filter((row) => !row.reference);
@@ -120,17 +122,20 @@
       const start = score.log ? 0.01 : reference
         ? reference.values[score.key].value * (score.better === "lower" ? 1.01 : 0.99)
         : middle.values[score.key].value;
-      state.bounds[score.key] = { size: Number((middle.size / scale).toPrecision(2)), score: Number(start.toPrecision(3)) };
+      state.bounds[key] = { size: Number((middle.size / scale).toPrecision(2)), score: Number(start.toPrecision(3)) };
     }
-    return state.bounds[score.key];
+    return state.bounds[key];
   }
 
   function drawPick() {
-    if (!quality.some((score) => measured(score).length)) return;
-    const score = state.score;
-    const limit = bounds(score);
     const panel = $("pick");
+    const score = state.score;
+    if (!quality.length) return;
     panel.hidden = false;
+    const models = make("select", { id: "model" });
+    for (const each of data.models) models.append(make("option", { value: each, ...(each === state.model && { selected: "" }) }, each));
+    models.onchange = () => { state.model = models.value; drawPick(); $("model").focus(); };
+    const chosen = data.models.length > 1 ? make("label", {}, `${words("model")} `, models, " ") : "";
     const selector = make("select", { id: "score" });
     for (const each of quality) selector.append(make("option", { value: each.key, ...(each === score && { selected: "" }) }, each.label));
     selector.onchange = () => { state.score = quality.find((each) => each.key === selector.value); draw(); $("score").focus(); };
@@ -147,9 +152,14 @@
       update();
       return make("div", {}, make("label", {}, `${label} `, input, ` ${suffix}`), output);
     };
+    const judged = make("p", {}, chosen, make("label", {}, `${words("metric")} `, selector), ` (${words(score.better)})`);
+    if (!measured(score).length) {
+      panel.replaceChildren(make("h2", { id: "pick-title" }, words("pick")), judged, make("p", {}, words("unmeasured")));
+      return;
+    }
+    const limit = bounds(score);
     panel.replaceChildren(
-      make("h2", { id: "pick-title" }, words("pick")),
-      make("p", {}, make("label", {}, `${words("metric")} `, selector), ` (${words(score.better)})`),
+      make("h2", { id: "pick-title" }, words("pick")), judged,
       make("div", { class: "picks" },
         question(words("best"), "size", unit, (value) => bestWithin(score, value * scale)),
         question(words("smallest", { score: score.label, bound: words(score.better === "lower" ? "at_most" : "at_least") }),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe import __version__
 from qpipe.report.html import data, library, provenance
 from qpipe.report.table import RIGHT, Column, Table
 from qpipe.report.text import printable
-from qpipe.results.comparison import ModelRow
+from qpipe.results.comparison import Comparison, ModelRow
 
 if TYPE_CHECKING:
     from qpipe.report.runs import Summary
@@ -24,24 +24,26 @@ _BLANK = re.compile(r"\{\{(\w+)\}\}")
 def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
     """Return the whole file; ``runs`` are those that the rows are of."""
     words = json.loads(_asset("words.json"))
-    document = {"words": words, **data.document(table.comparison)}
+    script = library.script()
+    models = data.by_model(table.comparison)
+    document = {"words": words, **data.document(models)}
     parts = {
         "title": escape(title),
         "subtitle": escape(printable(_subtitle(table, document["models"]))),
         "style": _asset("page.css"),
-        "tables": "\n".join(_tables(table)),
+        "tables": "\n".join(_tables(models)),
         "notes": "\n".join(f"<li>{escape(line)}</li>" for line in table.footnotes),
         "runs": "\n".join(map(provenance.section, runs)),
         "version": escape(__version__),
-        "library": escape(library.credit()),
+        "library": escape(library.credit(script)),
         "data": _json(document),
-        "script": f"{library.script()}\n</script>\n<script>\n{_asset('page.js')}",
+        "script": f"{script}\n</script>\n<script>\n{_asset('page.js')}",
     }
     return _BLANK.sub(lambda blank: parts[blank[1]], _asset("page.html"))
 
 
 def _asset(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8").rstrip("\n")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8").rstrip("\n")
 
 
 def _json(document: object) -> str:
@@ -56,34 +58,33 @@ def _subtitle(table: Table, models: Sequence[str]) -> str:
     return " · ".join(filter(None, parts))
 
 
-def _tables(table: Table) -> Iterator[str]:
+def _tables(models: Mapping[str, Comparison]) -> Iterator[str]:
     """A table for each model that rows were made from."""
-    numbers: dict[str, list[int]] = {}
-    for number, row in enumerate(table.rows):
-        numbers.setdefault(data.model(row), []).append(number)
-    for name, of_model in numbers.items():
-        columns = [
-            column
-            for column in table.columns
-            if len(numbers) == 1 or any(column.cells[number] for number in of_model)
-        ]
-        yield _table(table, name, columns, of_model)
+    first = 0
+    for name, comparison in models.items():
+        yield _table(Table(comparison), name, first)
+        first += len(comparison.rows)
 
 
-def _table(table: Table, name: str, columns: Sequence[Column], numbers: Sequence[int]) -> str:
+def _table(table: Table, name: str, first: int) -> str:
+    """A table whose rows are numbered from ``first`` on."""
+    columns = table.columns
     head = "".join(
         f'<th scope="col"{_side(column.side)}>{escape(column.heading)}</th>' for column in columns
     )
     label = escape(name or "models")
     caption = f"<caption>{escape(name)}</caption>" if name else ""
-    lines = "\n".join(_line(table.rows[n], n, columns) for n in numbers)
+    lines = "\n".join(
+        _line(row, number, columns, data.row_id(first + number), name)
+        for number, row in enumerate(table.rows)
+    )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table>{caption}\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
     )
 
 
-def _line(row: ModelRow, number: int, columns: Sequence[Column]) -> str:
+def _line(row: ModelRow, number: int, columns: Sequence[Column], row_id: str, model: str) -> str:
     cells = []
     for place, column in enumerate(columns):
         cell, value = column.cells[number], column.values[number]
@@ -92,7 +93,7 @@ def _line(row: ModelRow, number: int, columns: Sequence[Column]) -> str:
         tag, scope = ("td", "") if place else ("th", ' scope="row"')
         cells.append(f"<{tag}{scope}{status}{sort}>{escape(cell)}</{tag}>")
     kind = ' class="reference"' if row.reference else ""
-    about = f' data-id="{data.row_id(number)}" data-model="{escape(data.model(row))}"'
+    about = f' data-id="{row_id}" data-model="{escape(model)}"'
     return f"<tr{kind}{about}>{''.join(cells)}</tr>"
 
 

@@ -128,6 +128,10 @@ def test_the_pick_says_which_and_why(browser: Any, report: Path) -> None:
         page.fill("#bound-score", "0.03")
         answers = opened.texts("#pick .answer")
         assert answers[1] == "IQ4_XS · tiny"
+        page.select_option("#model", "small")
+        page.fill("#bound-score", "0.03")
+        assert opened.texts("#pick .answer")[1] == "IQ4_XS · small"
+        page.select_option("#model", "tiny")
         page.fill("#bound-size", "0.6")
         assert opened.texts("#pick .answer")[0] == "Q4_K_M · tiny"
         assert "the best of the" in page.inner_text("#pick")
