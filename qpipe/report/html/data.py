@@ -69,12 +69,22 @@ def role(score: Score) -> str | None:
     return "speed" if score.unit in ("t/s", "s") else "quality"
 
 
+def _shows(row: ModelRow, key: str) -> bool:
+    """Return whether a row has a score that says something of it.
+
+    The divergence of a reference from itself is the noise of how it is stored.
+    """
+    return key in row.scores and not (row.reference and row.scores[key].name == "kld")
+
+
 def _score(key: str, rows: Sequence[ModelRow]) -> dict[str, Any] | None:
-    every = [row.scores[key] for row in rows if key in row.scores]
+    every = [row.scores[key] for row in rows if _shows(row, key)]
+    if not every:
+        return None
     first = every[0]
     if (kind := role(first)) is None:
         return None
-    # Divergences of a sweep go over powers of ten, down to that of the reference from itself.
+    # Divergences of a sweep go over powers of ten.
     log = first.name == "kld" and all(score.value > 0 for score in every)
     return {
         "key": key,
@@ -96,7 +106,9 @@ def _row(number: int, model: str, row: ModelRow) -> dict[str, Any]:
         "size": row.size_bytes,
         "bpw": row.bits_per_weight,
         "values": {
-            key: _value(score) for key, score in row.scores.items() if role(score) is not None
+            key: _value(score)
+            for key, score in row.scores.items()
+            if role(score) is not None and _shows(row, key)
         },
         "spread": next(filter(None, map(_spread, row.measurements)), None),
     }

@@ -39,11 +39,19 @@ def section(run: Summary) -> str:
 </tbody></table>
 </div>
 </details>
-<details>
-<summary data-word="settings">Settings of each node</summary>
-<pre tabindex="0">{_text(json.dumps(settings, indent=1, ensure_ascii=False), lines=True)}</pre>
-</details>
+{_settings(settings)}
 </section>"""
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    """The settings of each node; nothing for a run of an older qpipe, which kept none."""
+    if not settings:
+        return ""
+    shown = json.dumps(settings, indent=1, ensure_ascii=False)
+    return f"""<details>
+<summary data-word="settings">Settings of each node</summary>
+<pre tabindex="0">{_text(shown, lines=True)}</pre>
+</details>"""
 
 
 def _facts(run: Summary) -> Iterator[tuple[str, str]]:
