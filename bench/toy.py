@@ -43,7 +43,7 @@ def _drafts(count: int) -> RunDraft:
         invalid=[],
         skip_invalid=False,
         executor=ExecutorDraft(name="inline", cpus=None, memory=None, enforce_memory=False),
-        keep_going=False,
+        keep_going=None,
         objective=["ppl"],
     )
 

@@ -75,8 +75,8 @@ def add_keep_going(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-going",
         action="store_true",
-        help="after a failure, go on with all that does not need it; leave out jobs of a sweep "
-        "whose settings do not go together",
+        help="after a failure, also one that is foreseen, go on with all that does not need it "
+        "(a sweep does after others); leave out jobs of a sweep whose settings do not go together",
     )
 
 

@@ -2,7 +2,8 @@
 
 The runner decides; the executor that is passed in works; the store remembers. A failed node
 makes everything that cannot do without it ``skipped``. Without ``keep_going`` nothing new starts
-after a failure; what runs already is finished and kept.
+after a failure; what runs already is finished and kept. Where a failure is foreseen nothing starts
+at all, unless ``leave_out`` says that the rest may.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from qpipe.core import descendants
 from qpipe.core.events import (
+    AFTER_FAILURE,
+    FORESEEN,
     Emit,
     NodeFinished,
     NodeProgress,
@@ -29,6 +31,7 @@ from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkPro
 from qpipe.core.graph import Graph, Node
 from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
+from qpipe.core.outcome import Outcome, RunResult
 from qpipe.core.store import Artifact, ArtifactStore, Claim, Damage
 from qpipe.core.work import Miss, Pending, changed_input, manifest
 from qpipe.errors import (
@@ -41,55 +44,17 @@ from qpipe.errors import (
     WorkerCrashError,
 )
 
-Status = Literal["ran", "cached", "failed", "skipped", "waiting"]
-"""waiting: in a run that goes on or was broken off, of a node that has not ended."""
-
 Lacks = Callable[[Node], str | None]
 """Why a node cannot run on this machine, or None."""
 
 Refuses = Callable[[Node], "QpipeError | None"]
 """What a node would fail with, as far as that is known before anything runs, or None."""
 
-_EARLIER = "an earlier failure"
-
 # How a worker ends that takes all of its pass along, whichever node is to blame.
 _ENDS = (OutOfMemoryError, StageTimeoutError, WorkerCrashError)
 
 # Seconds between looks at a lock that another process holds.
 _POLL = 0.1
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The end of a node; ``seconds`` is what making its artifact took (now or then)."""
-
-    node: Node
-    status: Status
-    artifact: Artifact | None = None
-    error: QpipeError | None = None
-    blocked_by: str | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Wall seconds of the work, 0 without an artifact."""
-        return self.artifact.manifest.usage.seconds if self.artifact else 0.0
-
-
-@dataclass
-class RunResult:
-    """All outcomes by node id, in graph order."""
-
-    outcomes: Mapping[str, Outcome]
-
-    @property
-    def status(self) -> str:
-        """``done`` if every node has its artifact, else ``failed``."""
-        return "failed" if any(o.artifact is None for o in self.outcomes.values()) else "done"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Number of nodes by status."""
-        return dict(Counter(o.status for o in self.outcomes.values()))
 
 
 def run(
@@ -99,6 +64,7 @@ def run(
     executor: Executor,
     emit: Emit,
     keep_going: bool = False,
+    leave_out: bool | None = None,
     lacks: Lacks = lambda node: None,
     refuses: Refuses = lambda node: None,
     outcomes: dict[str, Outcome] | None = None,
@@ -107,7 +73,8 @@ def run(
 
     ``outcomes`` takes them by node id as nodes end, for who wants to know before all have.
 
-    Before the first node starts, those fail that the executor, ``lacks`` or ``refuses`` refuse.
+    Before the first node starts, those fail that the executor, ``lacks`` or ``refuses`` refuse;
+    with ``leave_out`` (None: as ``keep_going``) the others start all the same.
 
     Raises InterruptedRunError on KeyboardInterrupt, after stopping the workers; what was finished
     by then is kept.
@@ -115,7 +82,8 @@ def run(
     ended = {} if outcomes is None else outcomes
     for node in graph:
         ended.pop(node, None)
-    return _Run(graph, store, executor, emit, keep_going, lacks, refuses, ended).run()
+    leave_out = keep_going if leave_out is None else leave_out
+    return _Run(graph, store, executor, emit, keep_going, leave_out, lacks, refuses, ended).run()
 
 
 @dataclass
@@ -125,6 +93,7 @@ class _Run:
     executor: Executor
     emit: Emit
     keep_going: bool
+    leave_out: bool
     lacks: Lacks
     refuses: Refuses
     outcomes: dict[str, Outcome]
@@ -140,7 +109,8 @@ class _Run:
     """Nodes that run in a pass with others."""
     refused: bool = False
     """Whether it was asked what cannot run here."""
-    stopping: bool = False
+    stopped_by: str = ""
+    """Why nothing new starts, once nothing does."""
 
     def run(self) -> RunResult:
         started = time.monotonic()
@@ -225,10 +195,12 @@ class _Run:
         for node in self.graph.values():
             if node.id in self.outcomes or self._was_made(node):
                 continue
-            if why := self.executor.check(node.runtime.resources) or self.lacks(node):
-                self._fail(node, EngineMissingError(f"{node.name}: {why}"))
-            elif error := self.refuses(node):
-                self._fail(node, error)
+            why = self.executor.check(node.runtime.resources) or self.lacks(node)
+            missing = EngineMissingError(f"{node.name}: {why}") if why else None
+            if error := missing or self.refuses(node):
+                self._end(Outcome(node, "failed", error=error))
+                self._skip_users(node, node.name)
+                self.stopped_by = self.stopped_by or ("" if self.leave_out else FORESEEN)
 
     def _was_made(self, node: Node) -> bool:
         """True if its artifact is there, provided its inputs come out as they did before."""
@@ -241,11 +213,11 @@ class _Run:
             self._refuse()
         for needs, misses in self.pending.kinds():
             why = self.executor.check(needs)
-            while misses and (self.stopping or why or self.executor.has_room(needs)):
+            while misses and (self.stopped_by or why or self.executor.has_room(needs)):
                 miss = misses.popleft()
                 if miss.node.id in self.outcomes:
                     continue
-                if self.stopping:
+                if self.stopped_by:
                     self._skip(miss.node)
                 elif why:
                     self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
@@ -254,7 +226,7 @@ class _Run:
 
     def _start(self, miss: Miss) -> None:
         """Submit a node, and those that can be made in one pass with it."""
-        if self.stopping:
+        if self.stopped_by:
             self._skip(miss.node)
             return
         together = [one for one in self.pending.one_pass(miss) if one.node.id not in self.outcomes]
@@ -365,12 +337,12 @@ class _Run:
 
     def _fail(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
-        self.stopping = self.stopping or not self.keep_going
+        self.stopped_by = self.stopped_by or ("" if self.keep_going else AFTER_FAILURE)
         self._skip_users(node, node.name)
 
     def _skip(self, node: Node) -> None:
-        self._end(Outcome(node, "skipped", blocked_by=_EARLIER))
-        self._skip_users(node, _EARLIER)
+        self._end(Outcome(node, "skipped", blocked_by=self.stopped_by))
+        self._skip_users(node, self.stopped_by)
 
     def _skip_users(self, node: Node, why: str) -> None:
         for user in self.graph.downstream(node.id, stop=self.outcomes):

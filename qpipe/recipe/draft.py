@@ -86,7 +86,7 @@ class RunDraft(TypedDict):
     """All jobs of a command, and the settings of the run that they share.
 
     ``notes`` are to be told. ``invalid`` are jobs that cannot be run; ``skip_invalid`` says that
-    the others may be run without them.
+    the others may be run without them. ``keep_going`` is None where the recipe leaves it open.
     """
 
     recipe: str
@@ -95,7 +95,7 @@ class RunDraft(TypedDict):
     invalid: list[InvalidJobDraft]
     skip_invalid: bool
     executor: ExecutorDraft
-    keep_going: bool
+    keep_going: bool | None
     objective: list[str]
 
 

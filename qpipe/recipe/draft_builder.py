@@ -99,9 +99,15 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
         invalid=invalid,
         skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
         executor=_executor(first),
-        keep_going=any(one.recipe.run.keep_going for one in valid),
+        keep_going=_keep_going([one.recipe for one in valid]),
         objective=[objective] if isinstance(objective, str) else list(objective),
     )
+
+
+def _keep_going(recipes: Sequence[Recipe]) -> bool | None:
+    """The value that recipes of one sweep have in common; True wins, None is no value."""
+    values = {recipe.run.keep_going for recipe in recipes} - {None}
+    return True in values if values else None
 
 
 def _tried(job: Job | InvalidJob, usable: int) -> _ValidJob | UsageError:

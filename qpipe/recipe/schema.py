@@ -120,9 +120,19 @@ class RunSpec(Params):
             " own."
         ),
     )
-    keep_going: bool = Field(False, description="true: a failed stage stops only what needs it.")
+    keep_going: bool | None = Field(
+        None,
+        description=(
+            "true: a failed stage stops only what needs it. false: after a failure nothing new "
+            "starts. null: true in a sweep, false in a single run; but what would fail by what is "
+            "known beforehand stops both before they start."
+        ),
+    )
     skip_invalid: bool = Field(
-        False, description="true: leave jobs of a sweep out whose settings do not go together."
+        False,
+        description=(
+            "true: leave jobs of a sweep out whose settings do not go together, or that would fail."
+        ),
     )
     timeout: float | None = Field(
         None, gt=0, description="Seconds that each stage may take. null: any time."

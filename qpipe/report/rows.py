@@ -14,7 +14,7 @@ from typing import Any
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob
 from qpipe.core.manifest import Manifest
-from qpipe.core.runner import Outcome, RunResult
+from qpipe.core.outcome import Outcome, RunResult
 from qpipe.report.paired_difference import differences
 from qpipe.results import facts
 from qpipe.results.comparison import Comparison, ModelRow

@@ -11,7 +11,7 @@ from typing import Any
 
 from qpipe.core.events import Event, NodeProgress
 from qpipe.core.graph import Graph, Plan
-from qpipe.core.runner import Outcome
+from qpipe.core.outcome import Outcome
 from qpipe.results.comparison import Comparison
 from qpipe.results.record import rows
 

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.core import runner
-from qpipe.core.events import Emit, Event, fan_out
+from qpipe.core.events import Emit, Event, NodeStarted, fan_out
 from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
-from qpipe.core.runner import Outcome, Refuses, RunResult
+from qpipe.core.outcome import Outcome, RunResult
+from qpipe.core.runner import Refuses
 from qpipe.core.store import ArtifactStore
-from qpipe.errors import InterruptedRunError, QpipeError, UsageError
+from qpipe.errors import InterruptedRunError, QpipeError, StageError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.session.context import Context
@@ -37,7 +38,7 @@ class FinishedRun:
     ``document`` is what run.json holds, ``comparison`` its rows. ``problems`` are files of the run
     that could not be written, in words; where ``written`` is False these are the summary and the
     reports. ``errors`` are those of the nodes that failed, in graph order; ``keep_going`` says
-    whether the run was to go on after one.
+    whether it was asked for that the run goes on after one.
     """
 
     paths: RunPaths
@@ -68,6 +69,8 @@ def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = Fal
     except BaseException as error:
         for problem in [*run.close(), *run.broken_off(error)]:
             context.notify(problem)
+        if run.started and isinstance(error, UsageError):  # of a later batch
+            raise StageError(str(error)) from error
         raise
     return run.finished(run.close(), pin=pin)
 
@@ -85,6 +88,9 @@ class _Execution:
     about: dict[str, Any] = field(default_factory=dict)
     pace: Pace = field(default_factory=lambda: Pace(seconds=2.0, share=0.02))
     keep_going: bool = False
+    """Whether it was asked for."""
+    started: bool = False
+    """Whether any node was."""
     plans: list[Plan] = field(default_factory=list)
     invalid: list[InvalidJobDraft] = field(default_factory=list)
     """Jobs that were left out."""
@@ -92,8 +98,6 @@ class _Execution:
     """Whether leaving them out is a failure: nobody said beforehand that it may be done."""
     unlinked: list[str] = field(default_factory=list)
     """Models without a link in the run's folder, in words."""
-    refused: dict[str, QpipeError] = field(default_factory=dict)
-    """What was not even tried, by node id."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -104,10 +108,12 @@ class _Execution:
 
     def batch(self, draft: RunDraft, plan: Plan) -> Sequence[Objective]:
         """Run one batch of jobs; return the objective of each."""
-        self.keep_going = self.context.keep_going or draft["keep_going"]
+        self.keep_going = self.context.keep_going or bool(draft["keep_going"])
+        sweep = self.context.request.multirun or len(draft["jobs"]) + len(draft["invalid"]) > 1
+        keep_going = self.keep_going or (draft["keep_going"] is None and sweep)
         if self.folder is None:
             self.folder = RunFolder(self.base)
-            self.about = about(self.context, keep_going=self.keep_going)
+            self.about = about(self.context, keep_going=keep_going)
             self.listeners += [self.folder.recorder, self._note]
         self.plans.append(plan)
         self.folder.note(self._document("running")[0])
@@ -117,7 +123,8 @@ class _Execution:
             store=self.store,
             executor=DeferredExecutor(make_executor),
             emit=fan_out(self.listeners),
-            keep_going=self.keep_going,
+            keep_going=keep_going,
+            leave_out=self.keep_going or draft["skip_invalid"],
             lacks=lacks,
             refuses=self._refuses(plan.graph),
             outcomes=self.outcomes,
@@ -137,14 +144,13 @@ class _Execution:
         def errors() -> Mapping[str, QpipeError]:
             from qpipe.session.refusals import refusals
 
-            refused = refusals(graph, self.store)
-            self.refused |= refused
-            return refused
+            return refusals(graph, self.store)
 
         return lambda node: errors().get(node.id)
 
     def _note(self, event: Event) -> None:
-        """Have run.json say, now and then, what is finished."""
+        """Take note of what is started; have run.json say, now and then, what is finished."""
+        self.started |= isinstance(event, NodeStarted)
         assert self.folder is not None
         if self.pace.due(event):
             began = time.time()
@@ -214,19 +220,19 @@ class _Execution:
             problems=[*problems, *self.unlinked, *([problem] if problem else [])],
             written=problem is None,
             keep_going=self.keep_going,
-            exit_code=_exit_code(result, self.refused) or int(self.failed or problem is not None),
+            exit_code=_exit_code(result, started=self.started)
+            or int(self.failed or problem is not None),
         )
 
 
-def _exit_code(result: RunResult, refused: Mapping[str, QpipeError]) -> int:
+def _exit_code(result: RunResult, *, started: bool) -> int:
     """The exit code that the failures have in common, else 1; 0 if there are none.
 
     A stage that finds its settings wrong while it works has failed: 2 is for what never ran.
     """
     errors = [o.error for o in result.outcomes.values() if o.error is not None]
-    tried = any(o.status == "ran" for o in result.outcomes.values())
-    tried |= any(error not in refused.values() for error in errors)
-    codes = {1 if tried and isinstance(error, UsageError) else error.exit_code for error in errors}
+    usage = 1 if started else UsageError.exit_code
+    codes = {usage if isinstance(error, UsageError) else error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else min(len(codes), 1)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qpipe.core.digests import Digests
 from qpipe.core.layout import MANIFEST
-from qpipe.core.runner import Outcome
+from qpipe.core.outcome import Outcome
 from qpipe.results.comparison import Comparison, ModelRow
 
 MODELS = "models"

@@ -82,8 +82,9 @@ class Session:
         keeps the artifacts from `Store.collect`. The run's folder has the reports besides.
 
         Raises the first failure's error, after everything was written; with ``keep_going``, or
-        where the recipe says so, whatever does not need what failed is made, and the rows' `status`
-        and `error` tell. Raises RecipeError and SourceError before anything runs, and
+        where the recipe says so, nothing is raised for it, and the rows' `status` and `error` tell.
+        A sweep makes whatever does not need what failed, unless ``run.keep_going`` is false; a
+        single run only if asked to. Raises RecipeError and SourceError before anything runs, and
         InterruptedRunError after Ctrl-C.
         """
         from qpipe.session.run import execute

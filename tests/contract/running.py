@@ -13,6 +13,7 @@ from qpipe.core.events import Event
 from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json
+from qpipe.core.outcome import RunResult
 from qpipe.core.store import ArtifactStore, Claim
 from qpipe.errors import QpipeError
 from tests.core.synthetic import claimed, node
@@ -60,7 +61,7 @@ class Bench:
     events: list[Event] = field(default_factory=list)
     coming: deque[WorkEnd | WorkProgress] = field(default_factory=deque)
 
-    def share(self, passes: Path, *texts: str) -> runner.RunResult:
+    def share(self, passes: Path, *texts: str) -> RunResult:
         """Run `sharing` to its end, whatever fails."""
         return runner.run(
             sharing(passes, *texts),

@@ -20,6 +20,7 @@ from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json, bytes_sha256
 from qpipe.core.manifest import FileEntry, Manifest, Usage
+from qpipe.core.outcome import RunResult
 from qpipe.core.store import Artifact, ArtifactStore, Claim
 from qpipe.errors import QpipeError
 
@@ -146,7 +147,7 @@ def claimed(store: ArtifactStore, key: str) -> Claim:
 
 def run(
     graph: Graph, store: ArtifactStore, executor: InstantExecutor | None = None, **options: Any
-) -> tuple[runner.RunResult, list[Event]]:
+) -> tuple[RunResult, list[Event]]:
     """Run a graph, with options of `runner.run`, and keep its events."""
     events: list[Event] = []
     result = runner.run(

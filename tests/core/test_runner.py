@@ -13,6 +13,8 @@ import pytest
 
 from qpipe.core import runner
 from qpipe.core.events import (
+    AFTER_FAILURE,
+    FORESEEN,
     Event,
     NodeFinished,
     NodeProgress,
@@ -27,6 +29,7 @@ from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.manifest import scan
+from qpipe.core.outcome import RunResult
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import (
     CheckpointError,
@@ -46,7 +49,7 @@ def store(tmp_path: Path) -> ArtifactStore:
     return ArtifactStore(tmp_path / "store")
 
 
-def by_name(result: runner.RunResult) -> Mapping[str, str]:
+def by_name(result: RunResult) -> Mapping[str, str]:
     return {o.node.name: o.status for o in result.outcomes.values()}
 
 
@@ -137,7 +140,7 @@ def test_without_keep_going_nothing_new_starts_but_hits_are_hits(store: Artifact
         n.name: "skipped" for n in (*later, below)
     }
     ends = {e.name: e.error for e in events if isinstance(e, NodeFinished)}
-    assert ends["below"] == ends["later0"] == "an earlier failure"
+    assert ends["below"] == ends["later0"] == AFTER_FAILURE
     assert executor.calls == ["a"]
 
 
@@ -185,6 +188,22 @@ def test_what_would_fail_is_refused_before_anything_starts(store: ArtifactStore)
     assert by_name(result) == {"a": "skipped", "b": "failed", "c": "skipped", "d": "skipped"}
     assert executor.calls == []
     assert result.outcomes[diamond()[1].id].error is error
+
+
+@pytest.mark.parametrize(("keep_going", "leave_out"), [(True, False), (False, True)])
+def test_a_foreseen_failure_stops_a_run_unless_it_may_be_left_out(
+    store: ArtifactStore, keep_going: bool, leave_out: bool
+) -> None:
+    executor, error = InstantExecutor(), RecipeError("no such groups")
+    _, events = run(
+        Graph(diamond()), store, executor, keep_going=keep_going, leave_out=leave_out,
+        refuses=lambda n: error if n.name == "b" else None,
+    )  # fmt: skip
+    assert executor.calls == (["a", "c"] if leave_out else [])
+    ends = {e.name: e.error for e in events if isinstance(e, NodeFinished)}
+    assert ends["b"] == "no such groups"
+    assert ends["d"] == "b"
+    assert (ends["a"], ends["c"]) == ((None, None) if leave_out else (FORESEEN, FORESEEN))
 
 
 def test_what_was_made_before_is_not_refused(store: ArtifactStore) -> None:

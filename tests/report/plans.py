@@ -11,7 +11,8 @@ from qpipe.core.executor import WorkItem, WorkOutput
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Runtime
 from qpipe.core.key import Json
 from qpipe.core.manifest import Usage, scan
-from qpipe.core.runner import RunResult, run
+from qpipe.core.outcome import RunResult
+from qpipe.core.runner import run
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError, StageError
 from qpipe.report.rows import comparison

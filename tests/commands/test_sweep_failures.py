@@ -1,0 +1,42 @@
+"""A sweep of which one model is damaged ends with every other number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from pathlib import Path
+
+import pytest
+
+from tests.cli import qpipe
+
+pytestmark = pytest.mark.slow
+
+SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
+
+
+def damaged(folder: Path) -> Path:
+    """A copy of the small model, with a weight that is no number."""
+    model = Path(shutil.copytree(SMALL, folder))
+    weights = model / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    (length,) = struct.unpack("<Q", data[:8])
+    tensor = json.loads(data[8 : 8 + length])["model.layers.0.mlp.down_proj.weight"]
+    struct.pack_into("<f", data, 8 + length + tensor["data_offsets"][0], float("nan"))
+    weights.write_bytes(data)
+    return model
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_model_that_fails_stops_no_other_model(default: bool, tmp_path: Path) -> None:
+    models = f"model.source={damaged(tmp_path / 'bad')},{SMALL}"
+    words = ("-m", models, "evaluate=none", "quantize.type=Q8_0", "executor=inline", "--json")
+    stop = () if default else ("run.keep_going=false",)
+    ran = qpipe("run", "local", *words, *stop, cwd=tmp_path)
+    assert ran.code == 1, ran
+    document = json.loads(ran.stdout)
+    nodes = {node["name"]: node["status"] for node in document["nodes"]}
+    assert nodes[f"quantize[{tmp_path / 'bad'}]"] == "failed"
+    assert nodes[f"quantize[{SMALL}]"] == ("ran" if default else "skipped")
+    assert document["keep_going"] is default
