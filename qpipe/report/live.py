@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Protocol
 from qpipe.core.events import Event, NodeFinished, NodeStarted, NodeWaiting, RunFinished, Warned
 from qpipe.report import numbers
 from qpipe.report.run_state import Active, Tally, amount, closing
+from qpipe.report.skipped import SkippedNodes
 from qpipe.report.text import message, printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ MANY = 60
 # Kinds of lines that are shown whatever was asked for.
 _ALWAYS = frozenset({"failed", "warning"})
 # Kinds that are only counted when there are many nodes.
-_ROUTINE = frozenset({"started", "ran", "cached", "skipped"})
+_ROUTINE = frozenset({"started", "ran", "cached"})
 
 
 class View(Protocol):
@@ -54,6 +55,7 @@ class Live:
         self._quiet = quiet
         self._tally = Tally()
         self._tenths = 0
+        self._skipped = SkippedNodes()
         self._view = _view(self._tally, stream, quiet=quiet)
 
     def __call__(self, event: Event) -> None:
@@ -73,6 +75,8 @@ class Live:
         self._tally.status = ""
 
     def _lines(self, event: Event) -> Iterator[tuple[str, str]]:
+        for text in self._skipped.lines(event):
+            yield "skipped", f"skipped  {text}"
         if self._tally.nodes <= MANY:
             yield from _describe(event)
             return
@@ -118,7 +122,7 @@ def _describe(event: Event) -> Iterator[tuple[str, str]]:
         yield "started", f"start    {event.name}"
     elif isinstance(event, NodeWaiting):
         yield "waiting", f"waiting  {event.name}: another process is making it"
-    elif isinstance(event, NodeFinished):
+    elif isinstance(event, NodeFinished) and event.status != "skipped":
         yield event.status, _ended(event)
     elif isinstance(event, Warned):
         yield "warning", f"warning  {event.message}"
@@ -133,8 +137,6 @@ def _ended(event: NodeFinished) -> str:
         message = event.error or ""
         named = message if message.startswith(event.name) else f"{event.name}: {message}"
         return f"failed   {named}"
-    if event.status == "skipped":
-        return f"skipped  {event.name} (because of {event.error})"
     return f"{event.status:<8} {event.name}"
 
 

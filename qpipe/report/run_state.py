@@ -15,6 +15,7 @@ from qpipe.core.events import (
     RunStarted,
 )
 from qpipe.report import numbers
+from qpipe.report.skipped import phrase, remedy
 
 
 @dataclass
@@ -49,6 +50,8 @@ class Tally:
     active: dict[str, Active] = field(default_factory=dict)
     failed: list[tuple[str, str | None]] = field(default_factory=list)
     """Name and log of each failed node."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Number of skipped nodes by cause."""
     since: float = 0.0
     status: str = ""
 
@@ -77,6 +80,8 @@ class Tally:
         self.counts[event.status] += 1
         if event.status == "failed":
             self.failed.append((event.name, node.log if node else None))
+        elif event.status == "skipped":
+            self.skipped[event.error or ""] += 1
 
     @property
     def ended(self) -> int:
@@ -104,15 +109,13 @@ def closing(tally: Tally, now: float) -> list[str]:
     lines = [
         f"{words[tally.status]}: {tally.nodes} nodes, {', '.join(counts) or 'none ended'}, {took}"
     ]
-    for name, log in tally.failed:
-        lines.append(f"  failed: {name}" + (f" (log: {log})" if log else ""))
-    if tally.counts["skipped"]:
-        lines.append(
-            f"  skipped: {tally.counts['skipped']} that needed what failed, or came after it"
-        )
+    lines += [f"  failed: {name}" + (f" (log: {log})" if log else "") for name, log in tally.failed]
+    lines += [f"  skipped: {phrase(count, cause)}" for cause, count in tally.skipped.items()]
     if tally.status == "failed":
         lines.append(
             "  Finished work is kept. Put right what failed and give the same command again: it "
             "goes on from there."
         )
+        if flag := remedy(tally.skipped):
+            lines.append(f"  {flag}")
     return lines

@@ -11,6 +11,8 @@ import pytest
 from rich.console import Console
 
 from qpipe.core.events import (
+    AFTER_FAILURE,
+    FORESEEN,
     Event,
     NodeFinished,
     NodeProgress,
@@ -97,6 +99,48 @@ def test_plain_lines() -> None:
     assert lines[8].startswith("  Finished work is kept.")
     assert len(lines) == 9
     assert sum("it broke" in line for line in lines) == 1
+
+
+def failing_levels(count: int, after: str) -> list[Event]:
+    """A level fails that ``count`` nodes need, and two more are skipped for the cause ``after``."""
+    needing = [f"kld[{n}]" for n in range(count)]
+    others = ["other", "another"]
+    names = ["good", "quantize[IQ1_S]", *needing, *others]
+    return [
+        RunStarted({name: name for name in names}, at=100.0),
+        NodeStarted("quantize[IQ1_S]", "quantize[IQ1_S]", "k", "logs/IQ1_S.log", at=100.0),
+        NodeFinished("quantize[IQ1_S]", "quantize[IQ1_S]", "failed", error="it broke", at=101.0),
+        *[NodeFinished(n, n, "skipped", error="quantize[IQ1_S]", at=101.0) for n in needing],
+        NodeFinished("other", "other", "skipped", error=after, at=101.0),
+        NodeFinished("good", "good", "ran", seconds=1.0, at=102.0),
+        NodeFinished("another", "another", "skipped", error=after, at=102.0),
+        RunFinished("failed", {}, 2.0, at=102.0),
+    ]
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+@pytest.mark.parametrize("count", [12, 2 * MANY])
+@pytest.mark.parametrize("after", [AFTER_FAILURE, FORESEEN])
+def test_a_cause_has_one_line(stream: type[io.StringIO], count: int, after: str) -> None:
+    told = stream()
+    lines = tell(failing_levels(count, after), told).splitlines()
+    if isinstance(told, Terminal):
+        lines = told.screen()
+    skipped = [line for line in lines if line.startswith("skipped")]
+    assert skipped[0] == f"skipped  {count} nodes that needed quantize[IQ1_S]"
+    assert skipped[1].startswith("skipped  2 nodes, as nothing ")
+    assert len(skipped) == 2
+    closing = lines[next(i for i, line in enumerate(lines) if line.startswith("failed: ")) :]
+    assert closing[1] == "  failed: quantize[IQ1_S] (log: logs/IQ1_S.log)"
+    assert closing[2] == f"  skipped: {count} nodes that needed quantize[IQ1_S]"
+    assert closing[3].startswith("  skipped: 2 nodes, as nothing ")
+    assert closing[5].startswith("  --keep-going")
+    assert len(closing) == 6
+
+
+def test_a_flag_is_named_only_where_it_helps() -> None:
+    events = [e for e in failing_levels(3, AFTER_FAILURE) if "other" not in str(e.record())]
+    assert "--keep-going" not in tell(events, io.StringIO())
 
 
 def test_quiet_tells_failures_and_warnings_only() -> None:
