@@ -1,4 +1,4 @@
-"""`qpipe gc`: take artifacts away by size and age, and say what making them again would cost."""
+"""`qpipe gc`: take artifacts away by worth and age, and say what making them again would cost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from qpipe.support.quantities import parse_age, parse_size
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     """Add ``--max-size``, ``--max-age``, ``--dry-run``, ``--json`` and ``--store``."""
     parser.add_argument(
-        "--max-size", metavar="SIZE", help="keep at most this much, e.g. 50GB: the last used"
+        "--max-size",
+        metavar="SIZE",
+        help="keep at most this much, e.g. 50GB: what takes longest to make again per byte",
     )
     parser.add_argument("--max-age", metavar="AGE", help="take what was unused for, e.g. 30d")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
@@ -36,11 +38,12 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.commands.gc_text import document, lines, still_above
     from qpipe.core.gc import collect
     from qpipe.core.store import ArtifactStore
+    from qpipe.session.store import MEASUREMENTS
 
     store = ArtifactStore(Path(args.store))
     if not is_folder(store.paths.root):
         print(f"there is no store {args.store} yet", file=sys.stderr)
-    collection = collect(store, max_size=size, max_age=age, dry_run=args.dry_run)
+    collection = collect(store, max_size=size, max_age=age, last=MEASUREMENTS, dry_run=args.dry_run)
     if args.json:
         place = str(store.paths.root.absolute())
         print_json({"store": place, **document(collection, args.dry_run)})

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 from qpipe.report import numbers, text
 
 if TYPE_CHECKING:
-    from qpipe.core.gc import Candidate, Collection
+    from qpipe.core.worth import Candidate, Collection
+
+SCHEMA = 1
+"""The number of the form of ``--json``, which docs/store.md describes."""
 
 
 def document(collection: Collection, dry_run: bool) -> dict[str, Any]:
     """Return a collection as ``--json`` gives it."""
     return {
+        "schema": SCHEMA,
         "dry_run": dry_run,
         "freed_bytes": collection.freed,
         "rebuild_seconds": collection.rebuild_seconds,
@@ -30,10 +34,12 @@ def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
         now = time.time()
         rows = [
             [c.key[:12], c.name, numbers.size(c.size), numbers.age(now - c.last_used),
-             numbers.duration(c.rebuild_seconds)]
+             numbers.duration(c.rebuild_seconds), _why(c)]
             for c in collection.removed
         ]  # fmt: skip
-        yield text.table(("KEY", "NAME", "FREES", "UNUSED", "TO REBUILD"), rows, right="llrrr")
+        yield text.table(
+            ("KEY", "NAME", "FREES", "UNUSED", "TO REBUILD", "WHY"), rows, right="llrrrl"
+        )
     again = numbers.duration(collection.rebuild_seconds)
     remaining = numbers.size(_remaining_bytes(collection))
     yield (
@@ -60,12 +66,21 @@ def _remaining_bytes(collection: Collection) -> int:
     return sum(candidate.size for candidate in collection.kept)
 
 
+def _why(candidate: Candidate) -> str:
+    """Why it goes; of what goes for its size, what a megabyte of it costs."""
+    if candidate.why != "size":
+        return candidate.why or ""
+    return f"size, {numbers.duration(candidate.worth * 1e6)} per MB"
+
+
 def _record(candidate: Candidate) -> dict[str, Any]:
     return {
         "key": candidate.key,
         "name": candidate.name,
+        "stage": candidate.stage,
         "size_bytes": candidate.size,
         "last_used": candidate.last_used,
         "rebuild_seconds": candidate.rebuild_seconds,
         "spared": candidate.spared,
+        "why": candidate.why,
     }

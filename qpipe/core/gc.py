@@ -1,18 +1,18 @@
-"""Taking old artifacts away: by size and age, never what a living or a pinned run uses."""
+"""Taking artifacts away: by worth and age, never what a living or a pinned run uses."""
 
 from __future__ import annotations
 
 import math
 import os
 import time
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection as Stages
+from collections.abc import Iterable
 from pathlib import Path
 
 from qpipe.core import file_lock
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
+from qpipe.core.worth import Candidate, Collection, Limits, Weighed, choose
 from qpipe.errors import StoreError
 from qpipe.machine.filesystem import move_out, remove_tree
 from qpipe.support.files import is_folder
@@ -21,70 +21,37 @@ from qpipe.support.files import is_folder
 _NOTES_KEPT = 90 * 86400.0
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """An artifact as gc sees it; times in seconds.
-
-    ``size`` is the bytes that removing it frees; of a kept one, its share of what the store holds.
-    """
-
-    key: str
-    name: str
-    size: int
-    last_used: float
-    rebuild_seconds: float
-    spared: str | None = None
-
-
-@dataclass(frozen=True)
-class Collection:
-    """The artifacts that gc removed (or would), and those that it kept."""
-
-    removed: Sequence[Candidate]
-    kept: Sequence[Candidate]
-
-    @property
-    def freed(self) -> int:
-        """Bytes of the removed artifacts."""
-        return sum(c.size for c in self.removed)
-
-    @property
-    def rebuild_seconds(self) -> float:
-        """Seconds that making the removed artifacts again would take, by what they took."""
-        return sum(c.rebuild_seconds for c in self.removed)
-
-
 def collect(
     store: ArtifactStore,
     *,
     max_size: int | None = None,
     max_age: float | None = None,
+    last: Stages[str] = (),
     dry_run: bool = False,
 ) -> Collection:
-    """Remove artifacts unused for ``max_age`` seconds, then the least recently used above
-    ``max_size`` bytes in all.
+    """Remove artifacts unused for ``max_age`` seconds, then those that cost the fewest seconds per
+    byte to make again until at most ``max_size`` bytes are left. Small ones of the stages ``last``
+    go after all others.
 
     Half-written folders of dead processes go too, and, when older than a day, what unfinished
     attempts left and quarantined artifacts. With ``dry_run`` nothing changes. Raises StoreError if
     the store cannot be written.
     """
     try:
-        return _collect(store, max_size, max_age, dry_run)
+        return _collect(store, Limits(max_size, max_age, last), dry_run)
     except OSError as error:
         raise store.explain(error) from error
 
 
-def _collect(
-    store: ArtifactStore, max_size: int | None, max_age: float | None, dry_run: bool
-) -> Collection:
+def _collect(store: ArtifactStore, limits: Limits, dry_run: bool) -> Collection:
     if not is_folder(store.paths.root):
         return Collection([], [])
     # Weighing takes long, so runs need not wait for it; who uses what is asked under the lock.
     weighed = [w for key in store.all_keys() if (w := _weigh(store, key)) is not None]
     if dry_run:
-        return _choose(weighed, _spared(store), max_size=max_size, max_age=max_age)
+        return choose(weighed, _spared(store), limits)
     with file_lock.held(store.paths.gc_lock):
-        choice = _choose(weighed, _spared(store), max_size=max_size, max_age=max_age)
+        choice = choose(weighed, _spared(store), limits)
         taken = {c.key: _take_out(store, c.key) for c in choice.removed}
         _forget_the_dead(store)
     for folder in taken.values():
@@ -135,15 +102,7 @@ def _forget_the_dead(store: ArtifactStore) -> None:
             os.close(fd)
 
 
-@dataclass(frozen=True)
-class _Weighed:
-    """An artifact as a candidate, and its files by inode: (bytes, number of links)."""
-
-    candidate: Candidate
-    inodes: Mapping[tuple[int, int], tuple[int, int]]
-
-
-def _weigh(store: ArtifactStore, key: str) -> _Weighed | None:
+def _weigh(store: ArtifactStore, key: str) -> Weighed | None:
     """Look at an artifact; None if it went away under our eyes."""
     folder = store.paths.artifact(key)
     try:
@@ -154,8 +113,9 @@ def _weigh(store: ArtifactStore, key: str) -> _Weighed | None:
     except StoreError:
         # Damaged: `qpipe verify` is for that; gc only weighs it.
         damaged = Candidate(key, "(damaged)", 0, used, 0.0)
-        return _Weighed(damaged, inodes) if os.path.lexists(folder) else None
-    return _Weighed(Candidate(key, manifest.name, 0, used, manifest.usage.seconds), inodes)
+        return Weighed(damaged, inodes) if os.path.lexists(folder) else None
+    candidate = Candidate(key, manifest.name, 0, used, manifest.usage.seconds, manifest.stage)
+    return Weighed(candidate, inodes)
 
 
 def _inodes(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
@@ -163,68 +123,6 @@ def _inodes(folder: Path) -> dict[tuple[int, int], tuple[int, int]]:
         return {}
     stats = [p.lstat() for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
     return {(s.st_dev, s.st_ino): (s.st_size, s.st_nlink) for s in stats}
-
-
-class _Holders:
-    """Counts of the artifacts that hold each file, so that a shared one counts once, and is freed
-    when the last of them goes. A file that is also linked from outside the store frees nothing."""
-
-    def __init__(self, weighed: Iterable[_Weighed]) -> None:
-        self.sizes: dict[tuple[int, int], int] = {}
-        self.held: Counter[tuple[int, int]] = Counter()
-        links: dict[tuple[int, int], int] = {}
-        for one in weighed:
-            for inode, (size, count) in one.inodes.items():
-                self.held[inode] += 1
-                self.sizes[inode], links[inode] = size, count
-        for inode, count in links.items():
-            if count > self.held[inode]:
-                self.sizes[inode] = 0
-
-    def total(self) -> int:
-        """Bytes that removing every artifact would free."""
-        return sum(self.sizes.values())
-
-    def release(self, one: _Weighed) -> int:
-        """Take an artifact away; the bytes that this frees."""
-        freed = 0
-        for inode in one.inodes:
-            self.held[inode] -= 1
-            freed += 0 if self.held[inode] else self.sizes[inode]
-        return freed
-
-    def share(self, one: _Weighed) -> int:
-        """An artifact's bytes, a shared file divided among its holders."""
-        return sum(self.sizes[inode] // self.held[inode] for inode in one.inodes)
-
-
-def _choose(
-    weighed: Sequence[_Weighed],
-    spared: Mapping[str, str],
-    *,
-    max_size: int | None,
-    max_age: float | None,
-) -> Collection:
-    holders = _Holders(weighed)
-    total = holders.total()
-    oldest = time.time() - max_age if max_age is not None else None
-    removed: list[Candidate] = []
-    candidates: list[_Weighed] = []
-    for one in sorted(weighed, key=lambda w: (w.candidate.last_used, w.candidate.key)):
-        candidate = one.candidate
-        too_old = oldest is not None and candidate.last_used < oldest
-        too_much = max_size is not None and total > max_size
-        if candidate.key not in spared and (too_old or too_much):
-            freed = holders.release(one)
-            removed.append(replace(candidate, size=freed))
-            total -= freed
-        else:
-            candidates.append(one)
-    remaining = [
-        replace(w.candidate, size=holders.share(w), spared=spared.get(w.candidate.key))
-        for w in candidates
-    ]
-    return Collection(removed, remaining)
 
 
 def _take_out(store: ArtifactStore, key: str) -> Path | None:

@@ -14,6 +14,9 @@ from qpipe.core.store import Artifact, ArtifactStore, Damage
 from qpipe.errors import StoreError, UsageError
 from qpipe.support.quantities import parse_age, parse_size
 
+# Stages whose artifacts are small and dear: gc takes them last.
+MEASUREMENTS = ("evaluate",)
+
 
 class Store:
     """The artifacts that runs have made, in the folder ``path`` (default: QPIPE_STORE, else
@@ -83,9 +86,9 @@ class Store:
         max_age: str | None = None,
         dry_run: bool = False,
     ) -> Collection:
-        """Remove artifacts unused for ``max_age`` ("30d"), then the least recently used above
-        ``max_size`` ("50GB"); with ``dry_run`` only tell. Pinned runs and runs that go on are
-        spared.
+        """Remove artifacts unused for ``max_age`` ("30d"), then, until at most ``max_size``
+        ("50GB") is left, those that cost the fewest seconds per byte to make again; measurements
+        last. With ``dry_run`` only tell. Pinned runs and runs that go on are spared.
 
         Raises UsageError without a limit, StoreError if the store cannot be written.
         """
@@ -95,5 +98,6 @@ class Store:
             self._store,
             max_size=None if max_size is None else parse_size(max_size, option="max_size"),
             max_age=None if max_age is None else parse_age(max_age, option="max_age"),
+            last=MEASUREMENTS,
             dry_run=dry_run,
         )

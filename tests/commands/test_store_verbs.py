@@ -313,11 +313,25 @@ def test_gc_by_age_says_it_in_words(tmp_path: Path) -> None:
     old = make(tmp_path / "store", "old", age=3 * 86400)
     answer = ask(tmp_path, "gc", "--max-age", "2d", "--dry-run")
     head, line, last = answer.stdout.splitlines()
-    assert head.split() == ["KEY", "NAME", "FREES", "UNUSED", "TO", "REBUILD"]
+    assert head.split() == ["KEY", "NAME", "FREES", "UNUSED", "TO", "REBUILD", "WHY"]
     assert line.split()[:2] == [old[:12], "quantize[old]"]
-    assert line.split()[-3:] == ["3d", "7.00", "s"]
+    assert line.split()[-4:] == ["3d", "7.00", "s", "age"]
     assert last.startswith("would remove 1 artifact(s), ")
     assert "(7.00 s to make again); would keep 1, " in last
+
+
+def test_gc_by_size_takes_what_is_cheap_and_says_what_it_costs(tmp_path: Path) -> None:
+    make(tmp_path / "store", "ppl", stage="evaluate", age=9 * 86400)
+    cheap = make(tmp_path / "store", "cheap", size=7_000_000)
+    dry = ask_json(tmp_path, "gc", "--max-size", "100k", "--dry-run")
+    answer = ask(tmp_path, "gc", "--max-size", "100k")
+    assert answer.stdout.splitlines()[1].split()[0] == cheap[:12]
+    assert answer.stdout.splitlines()[1].endswith("size, 1.00 s per MB")
+    assert dry["schema"] == 1
+    assert [(c["key"], c["stage"], c["why"]) for c in dry["removed"]] == [
+        (cheap, "quantize", "size")
+    ]
+    assert [e["stage"] for e in ask_json(tmp_path, "ls")["artifacts"]] == ["evaluate"]
 
 
 # -- a store of somebody else's -------------------------------------------------------------------
