@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from qpipe.core import descendants
-from qpipe.core.gc import Collection, collect
+from qpipe.core.gc import collect
 from qpipe.core.layout import DEFAULT_STORE
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Artifact, ArtifactStore, Damage
+from qpipe.core.worth import Collection
 from qpipe.errors import StoreError, UsageError
 from qpipe.support.quantities import parse_age, parse_size
 

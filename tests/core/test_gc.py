@@ -12,6 +12,7 @@ from qpipe.core import file_lock, gc
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest, scan
 from qpipe.core.store import ArtifactStore
+from qpipe.core.worth import Collection
 from qpipe.errors import StoreError
 from qpipe.machine.filesystem import link
 from tests.core.beside import finish, kill, ready, start
@@ -80,7 +81,7 @@ def test_a_dry_run_says_everything_and_changes_nothing(root: Path) -> None:
 
 def test_nothing_to_do(root: Path, tmp_path: Path) -> None:
     assert gc.collect(ArtifactStore(root)).removed == []
-    assert gc.collect(ArtifactStore(tmp_path / "none"), max_size=0) == gc.Collection([], [])
+    assert gc.collect(ArtifactStore(tmp_path / "none"), max_size=0) == Collection([], [])
     assert not (tmp_path / "none").exists()
 
 
