@@ -39,6 +39,11 @@ def signed(value: float, *, unit: str = "", digits: int | None = None) -> str:
     return f"{value:+,.{digits}f}" if digits is not None else f"{value:+.4f}"
 
 
+def percent(share: float) -> str:
+    """A signed share in percent, in two decimals, or one figure of what would round to nothing."""
+    return f"{share:+.2%}" if share == 0 or abs(share) >= 5e-5 else f"{share * 100:+.1g}%"
+
+
 def size(count: float) -> str:
     """A number of bytes in three figures, e.g. ``812 B``, ``4.21 MiB``, ``15.2 GiB``."""
     if count < 1000:

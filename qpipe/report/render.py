@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from qpipe.report import text
-from qpipe.report.table import RIGHT, Table
+from qpipe.report.table import RIGHT, Table, by_model
 from qpipe.results.comparison import Comparison
 
 if TYPE_CHECKING:
@@ -48,13 +48,20 @@ def to_terminal(comparison: Comparison, stream: IO[str]) -> None:
     if not any(row.artifact for row in comparison.rows):
         print("no model was made: there is nothing to compare", file=stream)
         return
-    table = Table(comparison)
-    if stream.isatty() and os.environ.get("TERM") != "dumb":
-        _rich(table, stream)
-    else:
-        print(text.table(table.head, table.body, right=table.sides), file=stream)
-    for line in table.footnotes:
+    draw = _rich if stream.isatty() and os.environ.get("TERM") != "dumb" else _text
+    models = by_model(comparison)
+    for model, of_model in models.items():
+        if model:
+            print(model, file=stream)
+        draw(Table(of_model), stream)
+        if len(models) > 1:
+            print(file=stream)
+    for line in Table(comparison).footnotes:
         print(line, file=stream)
+
+
+def _text(table: Table, stream: IO[str]) -> None:
+    print(text.table(table.head, table.body, right=table.sides), file=stream)
 
 
 def _rich(table: Table, stream: IO[str]) -> None:
@@ -76,11 +83,14 @@ def _rich(table: Table, stream: IO[str]) -> None:
 
 
 def _markdown(table: Table, title: str) -> str:
-    rules = ["---:" if side == RIGHT else "---" for side in table.sides]
     lines = [f"# {_plain(title)}", ""]
-    lines += [_piped(map(_plain, table.head)), _piped(rules)]
-    lines += [_piped(map(_plain, line)) for line in table.body]
-    lines += ["", *(f"- {re.sub(_LEADING, _ESCAPE, _plain(line))}" for line in table.footnotes)]
+    for model, comparison in by_model(table.comparison).items():
+        of_model = Table(comparison)
+        rules = ["---:" if side == RIGHT else "---" for side in of_model.sides]
+        lines += [f"## {_plain(model)}", ""] if model else []
+        lines += [_piped(map(_plain, of_model.head)), _piped(rules)]
+        lines += [*(_piped(map(_plain, line)) for line in of_model.body), ""]
+    lines += [*(f"- {re.sub(_LEADING, _ESCAPE, _plain(line))}" for line in table.footnotes)]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -297,7 +298,8 @@ def merge(summaries: Sequence[Summary]) -> Comparison:
     """The comparison of several runs: each model once with all that was measured of it, references
     first.
 
-    Of a model that several runs made, the last run's row counts.
+    Of a model that several runs made, the last run's row counts. Two models of one name are called
+    by their runs too.
     """
     merged: dict[object, ModelRow] = {}
     for run in summaries:
@@ -305,7 +307,12 @@ def merge(summaries: Sequence[Summary]) -> Comparison:
             # A row without a key is a model that could not be made: nothing to be merged with.
             identity = row.key or (run.run, number)
             merged[identity] = _joined(merged.get(identity), replace(row, run=run.run))
-    return Comparison.of(sorted(merged.values(), key=lambda row: not row.reference))
+    names = Counter((row.model, row.name) for row in merged.values())
+    rows = [
+        replace(row, name=f"{row.name} {row.run}") if names[row.model, row.name] > 1 else row
+        for row in merged.values()
+    ]
+    return Comparison.of(sorted(rows, key=lambda row: not row.reference))
 
 
 def _joined(old: ModelRow | None, new: ModelRow) -> ModelRow:

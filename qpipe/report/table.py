@@ -15,12 +15,22 @@ from qpipe.report.text import printable
 from qpipe.results import record
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation
-from qpipe.results.scores import Score
+from qpipe.results.scores import BYTES, Difference, Score
 
 if TYPE_CHECKING:
     from qpipe.results.sampling import Rival
 
 LEFT, RIGHT = "l", "r"
+
+RATES = ("t/s", "s")
+"""The units of scores of speed."""
+
+# Statuses of a row that has all it can have.
+_FINE = ("ran", "cached")
+
+# Of a normal distribution, how many standard errors 95 % are to each side.
+_STDERRS = 1.96
+_NONE_SEEN = "n.s."
 
 
 class Column(NamedTuple):
@@ -80,6 +90,18 @@ class Table:
         return record.rows(self.comparison)
 
 
+def by_model(comparison: Comparison) -> dict[str, Comparison]:
+    """Split a comparison by the models that rows were made from; '' where no run says it.
+
+    Texts and protocols of one model stand for themselves: scores have no names that tell them from
+    another model's.
+    """
+    rows: dict[str, list[ModelRow]] = {}
+    for row in comparison.rows:
+        rows.setdefault(printable(row.model or ""), []).append(row)
+    return {model: Comparison.of(of_model) for model, of_model in rows.items()}
+
+
 def _columns(comparison: Comparison) -> Iterator[Column]:
     rows = comparison.rows
     names = [row.name for row in rows]
@@ -88,12 +110,17 @@ def _columns(comparison: Comparison) -> Iterator[Column]:
     yield _words("format", [row.format for row in rows])
     yield _numbers("size", [row.size_bytes for row in rows], numbers.size)
     yield _numbers("bpw", [row.bits_per_weight for row in rows], lambda v: f"{v:.3f}")
-    for key in comparison.scores:
+    for key in sorted(comparison.scores, key=lambda key: _rank(key, rows)):
         yield from _of_score(key, rows)
-    yield _numbers("seconds", [row.seconds for row in rows], lambda v: f"{v:.2f}")
-    yield _words("status", [row.status for row in rows])
-    if len({row.run for row in rows}) > 1:
-        yield _words("run", [row.run for row in rows])
+    ends = [row.status if row.status not in _FINE else "" for row in rows]
+    if any(ends):
+        yield _words("status", ends)
+
+
+def _rank(key: str, rows: Sequence[ModelRow]) -> int:
+    """The place of a score's columns: quality, then speed, then memory."""
+    score = next(row.scores[key] for row in rows if key in row.scores)
+    return 2 if score.unit == BYTES else int(score.unit in RATES)
 
 
 def _words(heading: str, values: Sequence[str | None]) -> Column:
@@ -162,15 +189,24 @@ def _delta(row: ModelRow, score: Score) -> str:
     def signed(value: float) -> str:
         return numbers.signed(value, unit=score.unit, digits=score.digits)
 
+    seen = "" if _is_seen(delta) else f" {_NONE_SEEN}"
     if delta.low is not None and delta.high is not None:
-        return f"{signed(delta.value)} [{signed(delta.low)}, {signed(delta.high)}]"
+        return f"{signed(delta.value)} [{signed(delta.low)}, {signed(delta.high)}]{seen}"
     if delta.stderr is not None:
         about = _about(row, score, "_delta")
         stderr = numbers.figure(delta.stderr, unit=score.unit, digits=score.digits)
-        return f"{about}{signed(delta.value)} ± {stderr}"
+        return f"{about}{signed(delta.value)} ± {stderr}{seen}"
     reference = score.value - delta.value
-    percent = f" ({delta.value / reference:+.2%})" if reference else ""
+    percent = f" ({numbers.percent(delta.value / reference)})" if reference else ""
     return f"{signed(delta.value)}{percent}"
+
+
+def _is_seen(delta: Difference) -> bool:
+    """Return whether a difference can be told from none, with 95 % confidence; True where nothing
+    says how exact it is."""
+    if delta.low is not None and delta.high is not None:
+        return not delta.low <= 0 <= delta.high
+    return delta.stderr is None or abs(delta.value) > _STDERRS * delta.stderr
 
 
 def _ratio(row: ModelRow, score: Score) -> str:
@@ -194,6 +230,9 @@ def footnotes(rows: Sequence[ModelRow]) -> Iterator[str]:
     notes = [note for row in rows for note in row.notes]
     notes += [note for _, measured in named for note in measured.measurement.notes or ()]
     yield from (f"note: {note}" for note in dict.fromkeys(notes))
+    deltas = [score.delta for row in rows for score in row.scores.values() if score.delta]
+    if not all(map(_is_seen, deltas)):
+        yield f"{_NONE_SEEN}: not distinguishable from no difference, with 95 % confidence"
     for row in rows:
         if row.error:
             yield f"{row.status}: {row.name}: {row.error.splitlines()[0]}"

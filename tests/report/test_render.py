@@ -36,12 +36,12 @@ def test_plain_table(made: Comparison) -> None:
     to_terminal(made, out)
     lines = out.getvalue().splitlines()
     assert re.split("  +", lines[0]) == [
-        "format", "size", "bpw", "ppl ± stderr", "Δ ppl", "seconds", "status",
+        "format", "size", "bpw", "ppl ± stderr", "Δ ppl",
     ]  # fmt: skip
     assert re.split("  +", lines[1]) == [
-        "F16", "1.95 KiB", "16.000", "10.0000 ± 0.2500", "2.00", "ran",
+        "F16", "1.95 KiB", "16.000", "10.0000 ± 0.2500",
     ]  # fmt: skip
-    assert lines[2].split()[-4:] == ["+0.5000", "(+5.00%)", "2.00", "ran"]
+    assert lines[2].split()[-2:] == ["+0.5000", "(+5.00%)"]
     assert lines[4] == (
         "perplexity: llamacpp-512 on text.txt; 300 tokens scored; llama.cpp 1; "
         "Abacus 3000, 2 cores, Linux 6"
@@ -98,8 +98,8 @@ def test_markdown_is_a_table(made: Comparison) -> None:
     assert lines[0] == "# demo"
     table = [line for line in lines if line.startswith("|")]
     assert len(table) == 2 + 3
-    assert {line.count("|") for line in table} == {8}
-    assert "| Q8_0 | 0.98 KiB | 8.500 | 10.5000 ± 0.2500 | +0.5000 (+5.00%) | 2.00 | ran |" in table
+    assert {line.count("|") for line in table} == {6}
+    assert "| Q8_0 | 0.98 KiB | 8.500 | 10.5000 ± 0.2500 | +0.5000 (+5.00%) |" in table
 
 
 def test_csv_reads_back(made: Comparison) -> None:

@@ -127,7 +127,7 @@ def test_it_stands_in_every_format(place: Path) -> None:
     cell = f"{row['zeros']:.2f} [{low:.2f}, {high:.2f}]"
     head = ["zeros % [95 %]", "Δ zeros", "zeros_ratio"]
 
-    lines = [re.split("  +", line) for line in shown.splitlines()]
+    _, *lines = [re.split("  +", line) for line in shown.splitlines()]
     assert lines[0][3:6] == head
     assert lines[2][3] == cell
     reference = row["zeros"] - row["zeros_delta"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from qpipe.report import numbers
 from qpipe.report.html.front import Point, front
+from qpipe.report.table import RATES
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation
@@ -27,18 +28,6 @@ _KINDS = (
     (r"Q\d_K.*", "K-quants"),
     (r"Q\d_[01]|Q4_0.*", "Q4_0 … Q8_0"),
 )
-
-
-def by_model(comparison: Comparison) -> dict[str, Comparison]:
-    """Split a comparison by the models that rows were made from; '' where no run says it.
-
-    Texts and protocols of one model stand for themselves: scores have no names that tell them from
-    another model's.
-    """
-    rows: dict[str, list[ModelRow]] = {}
-    for row in comparison.rows:
-        rows.setdefault(printable(row.model or ""), []).append(row)
-    return {model: Comparison.of(of_model) for model, of_model in rows.items()}
 
 
 def document(models: Mapping[str, Comparison]) -> dict[str, Any]:
@@ -66,7 +55,7 @@ def role(score: Score) -> str | None:
     """Return ``quality`` or ``speed`` of a score that a chart can show, None of any other."""
     if score.detail or score.better is None or score.unit == BYTES:
         return None
-    return "speed" if score.unit in ("t/s", "s") else "quality"
+    return "speed" if score.unit in RATES else "quality"
 
 
 def _shows(row: ModelRow, key: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qpipe import __version__
 from qpipe.report.html import data, library, provenance
-from qpipe.report.table import RIGHT, Column, Table
+from qpipe.report.table import RIGHT, Column, Table, by_model
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
 
@@ -25,7 +25,7 @@ def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
     """Return the whole file; ``runs`` are those that the rows are of."""
     words = json.loads(_asset("words.json"))
     script = library.script()
-    models = data.by_model(table.comparison)
+    models = by_model(table.comparison)
     document = {"words": words, **data.document(models)}
     parts = {
         "title": escape(title),

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qpipe.report.html.data import by_model, document
+from qpipe.report.html.data import document
+from qpipe.report.table import by_model
 from qpipe.results.comparison import Comparison
 from qpipe.results.measurement import Subject
 from qpipe.results.scores import score
