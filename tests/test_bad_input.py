@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from qpipe.core.store import ArtifactStore
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called, qpipe
 
 pytestmark = pytest.mark.slow
 
@@ -65,7 +65,7 @@ def stages_made(cwd: Path) -> list[str]:
     ],
 )
 def test_recipes(tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
-    answer = qpipe("run", *arguments, cwd=tmp_path)
+    answer = called("run", *arguments, cwd=tmp_path)
     refused(answer, 2, *words)
     assert not (tmp_path / "outputs" / "runs").exists()
 
@@ -83,7 +83,7 @@ def test_recipes(tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, .
 def test_a_recipe_of_the_users_own(tmp_path: Path, written: str, words: tuple[str, ...]) -> None:
     lines = ["defaults:", "  - config", "  - _self_", "model:", f"  source: {STORIES}", written]
     (tmp_path / "recipe.yaml").write_text("\n".join(lines) + "\n")
-    refused(qpipe("run", "recipe.yaml", cwd=tmp_path), 2, *words)
+    refused(called("run", "recipe.yaml", cwd=tmp_path), 2, *words)
 
 
 def copied(source: Path, folder: Path) -> Path:
@@ -93,7 +93,7 @@ def copied(source: Path, folder: Path) -> Path:
 
 
 def run_local(cwd: Path, checkpoint: Path, *more: str, **settings: Any) -> Answer:
-    return qpipe(
+    return called(
         "run", "local", f"model.source={checkpoint}", "quantize.via=source", *SHORT, *more,
         cwd=cwd, **settings,
     )  # fmt: skip
@@ -150,7 +150,7 @@ def test_texts_that_cannot_be_measured(tmp_path: Path, text: bytes, words: str) 
 
 
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
-    answer = qpipe("run", "local", "model.source=./nowhere", cwd=tmp_path)
+    answer = called("run", "local", "model.source=./nowhere", cwd=tmp_path)
     refused(answer, 1, "./nowhere", "no such file or folder")
 
 
@@ -172,10 +172,10 @@ def test_a_corrupt_manifest_is_made_again(tmp_path: Path) -> None:
     ]
     manifest.chmod(0o644)
     manifest.write_text("{")
-    listed = qpipe("ls", cwd=tmp_path)
+    listed = called("ls", cwd=tmp_path)
     assert listed.code == 0
     assert "damaged" in listed.stdout
-    refused(qpipe("show", manifest.parent.name, cwd=tmp_path), 1, "manifest.json", "qpipe verify")
+    refused(called("show", manifest.parent.name, cwd=tmp_path), 1, "manifest.json", "qpipe verify")
     again = run_local(tmp_path, STORIES, "--json")
     assert again.code == 0, again
     assert "damaged" in again.stderr
@@ -185,7 +185,7 @@ def test_a_corrupt_manifest_is_made_again(tmp_path: Path) -> None:
 
 
 def test_errors_as_json(tmp_path: Path) -> None:
-    answer = qpipe("run", "demoo", "--json", cwd=tmp_path)
+    answer = called("run", "demoo", "--json", cwd=tmp_path)
     assert answer.code == 2
     assert "demo" in json.loads(answer.stdout)["error"]["message"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -14,14 +15,14 @@ import pytest
 
 from qpipe import __version__
 from qpipe.cli import VERBS
-from tests.cli import environment, qpipe
+from tests.cli import called, environment, qpipe
 from tests.commands.stores import make
 
 HEAVY = {"hydra", "omegaconf", "pydantic", "numpy", "rich", "torch", "gguf", "huggingface_hub"}
 
 
 def test_help_names_every_verb(tmp_path: Path) -> None:
-    answer = qpipe("--help", cwd=tmp_path)
+    answer = called("--help", cwd=tmp_path)
     assert answer.code == 0
     assert answer.stderr == ""
     for verb in VERBS:
@@ -30,13 +31,13 @@ def test_help_names_every_verb(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, tmp_path: Path) -> None:
-    answer = qpipe(verb, "--help", cwd=tmp_path)
+    answer = called(verb, "--help", cwd=tmp_path)
     assert answer.code == 0, answer
     assert answer.stdout.startswith(f"usage: qpipe {verb} ")
 
 
 def test_version(tmp_path: Path) -> None:
-    assert qpipe("--version", cwd=tmp_path).stdout == f"qpipe {__version__}\n"
+    assert called("--version", cwd=tmp_path).stdout == f"qpipe {__version__}\n"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_version(tmp_path: Path) -> None:
     ],
 )
 def test_usage_errors(words: Sequence[str], said: str, tmp_path: Path) -> None:
-    answer = qpipe(*words, cwd=tmp_path)
+    answer = called(*words, cwd=tmp_path)
     assert answer.code == 2
     assert answer.stdout == ""
     assert said in answer.stderr
@@ -65,7 +66,7 @@ def test_usage_errors(words: Sequence[str], said: str, tmp_path: Path) -> None:
 
 
 def test_run_without_a_recipe_lists_them(tmp_path: Path) -> None:
-    answer = qpipe("run", cwd=tmp_path)
+    answer = called("run", cwd=tmp_path)
     assert "  demo " in answer.stderr
     assert "  local " in answer.stderr
     assert " config " not in answer.stderr
@@ -83,11 +84,24 @@ def test_run_without_a_recipe_lists_them(tmp_path: Path) -> None:
     ],
 )
 def test_errors_as_json(words: Sequence[str], code: int, kind: str, tmp_path: Path) -> None:
-    answer = qpipe(*words, cwd=tmp_path)
+    answer = called(*words, cwd=tmp_path)
     assert answer.code == code
     error = json.loads(answer.stdout)["error"]
     assert error["type"] == kind
     assert error["message"] in answer.stderr
+
+
+@pytest.mark.parametrize("words", [["ls", "--json"], ["rnu"], ["show", "--help"]], ids=" ".join)
+def test_a_call_says_what_a_process_does(words: Sequence[str], tmp_path: Path) -> None:
+    """As most tests ask; the process is left as it was."""
+    state = Path.cwd(), dict(os.environ), sys.argv, sys.stdout, sys.stderr, gc.isenabled()
+    handler = signal.getsignal(signal.SIGTERM)
+    env = {"QPIPE_STORE": str(tmp_path / "store")}
+    assert called(*words, cwd=tmp_path, env=env) == qpipe(*words, cwd=tmp_path, env=env)
+    assert (Path.cwd(), dict(os.environ), sys.argv, sys.stdout, sys.stderr, gc.isenabled()) == state
+    assert signal.getsignal(signal.SIGTERM) is handler
+    with pytest.raises(ValueError, match="HF_HOME"):
+        called(*words, cwd=tmp_path, env={"HF_HOME": "x"})
 
 
 @pytest.mark.parametrize(
@@ -165,6 +179,6 @@ def test_signals_stop_a_run_and_it_goes_on(number: signal.Signals, tmp_path: Pat
     assert json.loads(out)["error"]["type"] == "InterruptedRunError"
     assert "goes on from there" in err
     assert "Traceback" not in err
-    listed = json.loads(qpipe("ls", "--json", cwd=tmp_path).stdout)["artifacts"]
+    listed = json.loads(called("ls", "--json", cwd=tmp_path).stdout)["artifacts"]
     assert {entry["stage"] for entry in listed} == {"download"}
-    assert qpipe("verify", cwd=tmp_path).code == 0
+    assert called("verify", cwd=tmp_path).code == 0

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import called
 
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
 SETTINGS = ("quantize.type=Q8_0", "evaluate.n_ctx=64", "evaluate.chunks=1")
@@ -17,7 +17,7 @@ SETTINGS = ("quantize.type=Q8_0", "evaluate.n_ctx=64", "evaluate.chunks=1")
 
 def states(folder: Path, model: str, text: str, *more: str) -> dict[str, str]:
     asked = (f"model.source={model}", f"evaluate.text={text}", *SETTINGS, *more)
-    answer = qpipe("plan", "local", *asked, "--json", cwd=folder)
+    answer = called("plan", "local", *asked, "--json", cwd=folder)
     assert answer.code == 0, answer
     return {
         node["name"].split(":")[0]: node["state"] for node in json.loads(answer.stdout)["nodes"]
@@ -34,14 +34,14 @@ def test_names_and_papers_make_nothing_anew(tmp_path: Path) -> None:
     shutil.copytree(STORIES, tmp_path / "first")
     (tmp_path / "a.txt").write_text("Once upon a time there was a little dog. " * 20)
     asked = ("local", *SETTINGS, "--json")
-    run = qpipe("run", *asked, "model.source=first", "evaluate.text=a.txt", cwd=tmp_path)
+    run = called("run", *asked, "model.source=first", "evaluate.text=a.txt", cwd=tmp_path)
     assert run.code == 0, run
 
     (tmp_path / "first").rename(tmp_path / "second")
     (tmp_path / "second" / "README.md").write_text("# Notes\n")
     assert made(states(tmp_path, "second", "a.txt")) == []
     (tmp_path / "a.txt").rename(tmp_path / "b.txt")
-    again = qpipe("run", *asked, "model.source=second", "evaluate.text=b.txt", cwd=tmp_path)
+    again = called("run", *asked, "model.source=second", "evaluate.text=b.txt", cwd=tmp_path)
     document = json.loads(again.stdout)
     texts = {m["text"] for row in document["rows"] for m in row["measurements"]}
     assert texts == {"b.txt"}, "reports say what this run calls it"
@@ -52,7 +52,7 @@ def test_names_and_papers_make_nothing_anew(tmp_path: Path) -> None:
     found = states(tmp_path, "second", "b.txt")
     assert found.pop("download") == "run"
     assert (
-        qpipe("run", *asked, "model.source=second", "evaluate.text=b.txt", cwd=tmp_path).code == 0
+        called("run", *asked, "model.source=second", "evaluate.text=b.txt", cwd=tmp_path).code == 0
     )
     assert made(states(tmp_path, "second", "b.txt")) == []
 

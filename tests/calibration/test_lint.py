@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpipe.calibration.text.overlap import RUN, Overlap, overlap
-from tests.cli import qpipe
+from tests.cli import called
 
 TEXTS = Path(__file__).parents[2] / "qpipe/data/texts"
 HELDOUT = (TEXTS / "tinystories_lower_heldout.txt").read_text()
@@ -85,7 +85,7 @@ def test_the_report_says_it(tmp_path: Path) -> None:
     stories = [story for story in HELDOUT.split("\n") if story.strip()][:60]
     given = tmp_path / "given.jsonl"
     given.write_text("".join(json.dumps({"story": s}) + "\n" for s in (*stories, *stories[:30])))
-    answer = qpipe(
+    answer = called(
         *("run", "local", "model.source=builtin:tinystories-d256", "imatrix=calibrated"),
         *(f"calibration.text={given}", "calibration.field=story", "calibration.length=64"),
         *("evaluate.n_ctx=64", "evaluate.chunks=2", "quantize.type=Q4_0", "calibration.samples=9"),

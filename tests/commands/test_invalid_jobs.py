@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called
 
 pytestmark = pytest.mark.slow
 
@@ -15,7 +15,7 @@ MODEL = "model.source=builtin:tinystories-d256"
 
 
 def swept(tmp_path: Path, verb: str, *arguments: str) -> Answer:
-    return qpipe(verb, "local", MODEL, "evaluate=none", "-m", *arguments, cwd=tmp_path)
+    return called(verb, "local", MODEL, "evaluate=none", "-m", *arguments, cwd=tmp_path)
 
 
 def test_the_wrong_jobs_of_a_sweep_are_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli import qpipe
+from tests.cli import called
 
 SOURCE = "model.source=builtin:tinystories-d256"
 HUGE = "executor.memory=1KB"
@@ -14,10 +14,10 @@ HUGE = "executor.memory=1KB"
 def test_a_missing_tool(tmp_path: Path) -> None:
     recipe = ("local", SOURCE, "quantize.engine=llama.cpp")
     nothing_on_path = {"PATH": str(tmp_path)}
-    planned = qpipe("plan", *recipe, cwd=tmp_path, env=nothing_on_path)
+    planned = called("plan", *recipe, cwd=tmp_path, env=nothing_on_path)
     assert planned.code == 3
     assert "\nquantize would fail: llama-quantize is not on PATH: build llama" in planned.stdout
-    ran = qpipe("run", *recipe, "--json", cwd=tmp_path, env=nothing_on_path)
+    ran = called("run", *recipe, "--json", cwd=tmp_path, env=nothing_on_path)
     assert ran.code == 3
     nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
     assert nodes["quantize"]["error"]["type"] == "EngineMissingError"
@@ -25,10 +25,10 @@ def test_a_missing_tool(tmp_path: Path) -> None:
 
 
 def test_too_little_memory(tmp_path: Path) -> None:
-    planned = qpipe("plan", "local", SOURCE, HUGE, "--json", cwd=tmp_path)
+    planned = called("plan", "local", SOURCE, HUGE, "--json", cwd=tmp_path)
     assert planned.code == 3
     errors = {n["name"]: n["error"] for n in json.loads(planned.stdout)["nodes"] if "error" in n}
     assert "0.0 GB may be used (executor.memory" in errors["quantize"]
-    ran = qpipe("run", "local", SOURCE, HUGE, cwd=tmp_path)
+    ran = called("run", "local", SOURCE, HUGE, cwd=tmp_path)
     assert ran.code == 3
     assert not (tmp_path / "outputs" / "store" / "artifacts").exists()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.gguf import values
-from tests.cli import qpipe
+from tests.cli import called, qpipe
 from tests.commands.stores import make
 
 pytestmark = pytest.mark.slow
@@ -21,36 +21,36 @@ MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 
 
 def test_inspect_a_checkpoint(tmp_path: Path) -> None:
-    answer = qpipe("inspect", str(MODEL), cwd=tmp_path)
+    answer = called("inspect", str(MODEL), cwd=tmp_path)
     assert answer.code == 0, answer.stderr
     said = dict(line.split("  ", 1) for line in answer.stdout.splitlines() if "  " in line)
     assert said["format"].strip() == "safetensors"
     assert said["parameters"].strip() == "3,410,176"
-    document = json.loads(qpipe("inspect", str(MODEL), "--json", cwd=tmp_path).stdout)
+    document = json.loads(called("inspect", str(MODEL), "--json", cwd=tmp_path).stdout)
     assert document["parameters"] == 3410176
     assert document["made_by"] is None
 
 
 def test_inspect_lists_tensors_when_asked(tmp_path: Path) -> None:
-    brief = qpipe("inspect", str(MODEL / "model.safetensors"), cwd=tmp_path)
-    full = qpipe("inspect", str(MODEL / "model.safetensors"), "--tensors", cwd=tmp_path)
+    brief = called("inspect", str(MODEL / "model.safetensors"), cwd=tmp_path)
+    full = called("inspect", str(MODEL / "model.safetensors"), "--tensors", cwd=tmp_path)
     assert "model.embed_tokens.weight" not in brief.stdout
     lines = [line.split() for line in full.stdout.splitlines()]
     assert ["model.embed_tokens.weight", "BF16", "1024", "×", "256", "512", "KiB"] in lines
 
 
 def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
-    run = qpipe(
+    run = called(
         "run", "local", f"model.source={MODEL}", "evaluate.chunks=1", "--json", cwd=tmp_path
     )
     assert run.code == 0, run.stderr
     row = json.loads(run.stdout)["rows"][1]
     for given in (row["key"][:10], row["artifact"], row["file"]):
-        document = json.loads(qpipe("inspect", given, "--json", cwd=tmp_path).stdout)
+        document = json.loads(called("inspect", given, "--json", cwd=tmp_path).stdout)
         assert document["file_type"] == "Q8_0"
         assert document["made_by"]["key"] == row["key"]
         assert document["made_by"]["params"]["type"] == "Q8_0"
-    said = qpipe("inspect", row["key"][:10], cwd=tmp_path).stdout
+    said = called("inspect", row["key"][:10], cwd=tmp_path).stdout
     assert f"artifact {row['key'][:12]} (stage quantize)" in said
     assert "model: download " in said
 
@@ -59,7 +59,7 @@ def test_inspect_of_what_is_no_checkpoint(tmp_path: Path) -> None:
     make(tmp_path / "outputs" / "store", "a")
     (tmp_path / "x.gguf").write_bytes(b"GGUFnonsense")
     for given, said in {"x.gguf": "x.gguf", "nowhere": "no such file", "dead": "'dead'"}.items():
-        answer = qpipe("inspect", given, cwd=tmp_path)
+        answer = called("inspect", given, cwd=tmp_path)
         assert answer.code == 1, answer
         assert said in answer.stderr
         assert "Traceback" not in answer.stderr
@@ -80,7 +80,7 @@ def gguf_file(path: Path, **metadata: bytes) -> Path:
 def test_inspect_shows_control_sequences_instead_of_sending_them(tmp_path: Path) -> None:
     name = b"\x1b[2J\x1b]0;pwn\x07\nbits per weight  1.0"
     gguf_file(tmp_path / "x.gguf", general__name=values.string(name.decode()))
-    answer = qpipe("inspect", "x.gguf", "--tensors", cwd=tmp_path)
+    answer = called("inspect", "x.gguf", "--tensors", cwd=tmp_path)
     assert answer.code == 0
     assert r"general.name: \x1b[2J\x1b]0;pwn\x07\nbits per weight  1.0" in answer.stdout
     assert r"a\x1b[2J" in answer.stdout
@@ -89,7 +89,7 @@ def test_inspect_shows_control_sequences_instead_of_sending_them(tmp_path: Path)
 
 def test_inspect_says_in_json_what_json_has_no_number_for(tmp_path: Path) -> None:
     gguf_file(tmp_path / "x.gguf", a=values.f32(math.nan), b=values.f32s([math.inf, 1, -math.inf]))
-    answer = qpipe("inspect", "x.gguf", "--json", cwd=tmp_path)
+    answer = called("inspect", "x.gguf", "--json", cwd=tmp_path)
     metadata = json.loads(answer.stdout, parse_constant=lambda name: pytest.fail(name))["metadata"]
     assert metadata == {"general.architecture": "llama", "a": "NaN"} | {
         "b": ["Infinity", 1.0, "-Infinity"]
@@ -99,17 +99,17 @@ def test_inspect_says_in_json_what_json_has_no_number_for(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["x" * 300, "a" * 64, "fifo", "~nobody/x", "\x1b[31mred"])
 def test_inspect_of_what_can_be_no_file(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")
-    answer = qpipe("inspect", name, cwd=tmp_path, timeout=20)
+    answer = called("inspect", name, cwd=tmp_path)
     assert answer.code == 1
     assert answer.stderr.startswith("qpipe: ")
     assert "Traceback" not in answer.stderr and "\x1b" not in answer.stderr
 
 
 def test_engines(tmp_path: Path) -> None:
-    answer = qpipe("engines", cwd=tmp_path)
+    answer = called("engines", cwd=tmp_path)
     assert answer.code == 0, answer.stderr
     assert answer.stdout.splitlines()[0].split() == ["STAGE", "CHOSEN", "BY", "TOOLS", "HERE"]
-    records = json.loads(qpipe("engines", "--json", cwd=tmp_path).stdout)["engines"]
+    records = json.loads(called("engines", "--json", cwd=tmp_path).stdout)["engines"]
     found = {
         (r["stage"], r["chosen_by"].get("method"), r["chosen_by"].get("metric")) for r in records
     }
@@ -122,10 +122,10 @@ def test_engines(tmp_path: Path) -> None:
 
 
 def test_doctor_finds_the_base_working(tmp_path: Path) -> None:
-    answer = qpipe("doctor", cwd=tmp_path)
+    answer = called("doctor", cwd=tmp_path)
     assert answer.code == 0, answer.stdout
     assert answer.stdout.splitlines()[-1] == "the base works"
-    document = json.loads(qpipe("doctor", "--json", cwd=tmp_path).stdout)
+    document = json.loads(called("doctor", "--json", cwd=tmp_path).stdout)
     assert document["works"] is True
     checks = {check["name"]: check for check in document["checks"]}
     assert checks["llama.cpp"]["state"] == "ok"

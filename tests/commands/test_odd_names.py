@@ -9,7 +9,7 @@ import pytest
 
 from qpipe.cli import main
 from qpipe.session.run_folder import new_folder, short_name
-from tests.cli import qpipe
+from tests.cli import called
 
 LONG = "x" * 300
 MODEL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
@@ -67,6 +67,6 @@ def test_a_run_of_a_recipe_with_a_long_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("verb", ["inspect", "show", "report", "plan"])
 def test_a_name_that_is_no_text(verb: str, tmp_path: Path) -> None:
     """Bytes that are no UTF-8 are shown as such."""
-    answer = qpipe(verb, os.fsdecode(b"caf\xe9"), cwd=tmp_path)
+    answer = called(verb, os.fsdecode(b"caf\xe9"), cwd=tmp_path)
     assert answer.code in (1, 2)
     assert r"caf\udce9" in answer.stderr and "Traceback" not in answer.stderr

@@ -13,7 +13,7 @@ import pytest
 from qpipe.gguf.checkpoint import read_tensors
 from qpipe.packed.cast import as_floats
 from qpipe.packed.write import TensorStream, stored, write
-from tests.cli import qpipe
+from tests.cli import called
 from tests.packed.checkpoints import entry
 
 STORIES = Path(__file__).parents[1] / "data" / "models" / "stories260K"
@@ -58,7 +58,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_quantizing_it_again_is_refused_in_plan(
     source: Path, tmp_path: Path, method: str, way_out: str
 ) -> None:
-    answer = qpipe("plan", "local", f"model.source={source}", method, "evaluate=none", cwd=tmp_path)
+    answer = called(
+        "plan", "local", f"model.source={source}", method, "evaluate=none", cwd=tmp_path
+    )
     assert answer.code == 1
     told = "model.source is quantized already (compressed-tensors, 8 bits); quantizing twice loses"
     assert told in answer.stdout
@@ -70,7 +72,7 @@ def test_it_is_measured_as_it_is(source: Path, tmp_path: Path) -> None:
     """Beside the model that it was made of: a little worse."""
     found = []
     for model in (source, STORIES):
-        answer = qpipe(
+        answer = called(
             "run", "local", f"model.source={model}", "quantize=none", "quantize.dtype=source",
             "evaluate.n_ctx=128", "evaluate.chunks=4", "executor=inline", "--json", cwd=tmp_path,
         )  # fmt: skip

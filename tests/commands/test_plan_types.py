@@ -11,7 +11,7 @@ import pytest
 
 from qpipe.commands.plan_text import shortened
 from qpipe.gguf import reader
-from tests.cli import qpipe
+from tests.cli import called
 from tests.gguf import samples
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ TEXT = samples.ROOT / "tests" / "data" / "texts" / "tinystories_train_head_ascii
 
 def planned(cwd: Path, *overrides: str, code: int = 0) -> dict[str, dict[str, Any]]:
     source = f"model.source={MODEL}"
-    answer = qpipe("plan", "local", source, *overrides, "--json", cwd=cwd)
+    answer = called("plan", "local", source, *overrides, "--json", cwd=cwd)
     assert answer.code == code, answer
     return {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
 
@@ -37,9 +37,9 @@ def test_types_and_sizes_are_those_of_the_files(tmp_path: Path, made_before: boo
     )
     if made_before:
         source = f"model.source={MODEL}"
-        qpipe("run", "local", source, "evaluate=none", f"quantize.imatrix={matrix}", cwd=tmp_path)
+        called("run", "local", source, "evaluate=none", f"quantize.imatrix={matrix}", cwd=tmp_path)
     before = planned(tmp_path, "-m", *wishes)
-    answer = qpipe("run", "local", f"model.source={MODEL}", "-m", *wishes, "--json", cwd=tmp_path)
+    answer = called("run", "local", f"model.source={MODEL}", "-m", *wishes, "--json", cwd=tmp_path)
     assert answer.code == 0, answer
     made = [n for n in json.loads(answer.stdout)["nodes"] if n["stage"] == "quantize"]
     assert len(made) == 3
@@ -52,7 +52,7 @@ def test_types_and_sizes_are_those_of_the_files(tmp_path: Path, made_before: boo
 
 def test_what_is_made_already_is_not_looked_at_again(tmp_path: Path) -> None:
     source = f"model.source={MODEL}"
-    assert qpipe("run", "local", source, "evaluate=none", cwd=tmp_path).code == 0
+    assert called("run", "local", source, "evaluate=none", cwd=tmp_path).code == 0
     assert "tensors" not in planned(tmp_path, "evaluate=none")["quantize"]
 
 
@@ -61,7 +61,7 @@ def test_a_reference_may_be_null(tmp_path: Path) -> None:
 
 
 def test_it_reads_well(tmp_path: Path) -> None:
-    said = qpipe("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", cwd=tmp_path)
+    said = called("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", cwd=tmp_path)
     assert "\nquantize: Q4_K_M, 2,137,472 bytes, 4.955 bits per weight\n" in said.stdout
     assert "\n  Q6_K  token_embd.weight  blk.{2-3}.attn_v.weight  blk" in said.stdout
 
@@ -73,7 +73,7 @@ def test_what_would_fail_is_said_before_anything_runs(tmp_path: Path) -> None:
     shutil.copytree(MODEL, folder)
     config = json.loads((folder / "config.json").read_text()) | {"architectures": ["Unheard"]}
     (folder / "config.json").write_text(json.dumps(config))
-    answer = qpipe("plan", "local", f"model.source={folder}", cwd=tmp_path)
+    answer = called("plan", "local", f"model.source={folder}", cwd=tmp_path)
     assert answer.code == 1
     assert "quantize would fail: " in answer.stdout
     assert "'Unheard'" in answer.stdout
@@ -87,13 +87,13 @@ def test_what_a_file_leaves_out_of_config_json_is_noted(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 64}))
     source = f"model.source={folder}"
     note = "config.json: sliding_window 64 has no effect in llama.cpp, which attends to the whole "
-    planned_ = qpipe("plan", "local", source, "evaluate=none", cwd=tmp_path)
+    planned_ = called("plan", "local", source, "evaluate=none", cwd=tmp_path)
     assert f"  note: {note}" in planned_.stdout
-    made = qpipe("run", "local", source, "evaluate=none", "--json", cwd=tmp_path)
+    made = called("run", "local", source, "evaluate=none", "--json", cwd=tmp_path)
     (row,) = json.loads(made.stdout)["rows"]
     assert [text for text in row["notes"] if text.startswith(note)]
     (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu"}))
-    refused = qpipe("plan", "local", source, "evaluate=none", cwd=tmp_path)
+    refused = called("plan", "local", source, "evaluate=none", cwd=tmp_path)
     assert refused.code == 1
     assert "field 'hidden_act' is 'gelu': llama.cpp computes silu whatever" in refused.stdout
 
@@ -126,14 +126,14 @@ def test_what_a_reference_takes_is_forecast_before_there_is_one(tmp_path: Path) 
     assert some["tokens"]["facts"]["tokens_scored"] == 3 * 31
     assert some["kld_reference"]["facts"]["size_bytes"] == 3 * 31 * row
     source = f"model.source={MODEL}"
-    words = qpipe("plan", "local", source, *kld, "evaluate.chunks=3", cwd=tmp_path).stdout
+    words = called("plan", "local", source, *kld, "evaluate.chunks=3", cwd=tmp_path).stdout
     assert f"\nkld_reference: log-probabilities, at most {3 * 31 * row:,} bytes\n" in words
-    answer = qpipe("run", "local", source, *kld, "evaluate.chunks=3", "--json", cwd=tmp_path)
+    answer = called("run", "local", source, *kld, "evaluate.chunks=3", "--json", cwd=tmp_path)
     nodes = {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
     made = Path(nodes["kld_reference"]["artifact"]) / "distributions.bin"
     assert made.stat().st_size == 3 * 31 * row
     wholly = ("evaluate=perplexity", *kld[1:])
-    answer = qpipe("run", "local", source, *wholly, "--json", cwd=tmp_path)
+    answer = called("run", "local", source, *wholly, "--json", cwd=tmp_path)
     tokens = Path(
         next(n["artifact"] for n in json.loads(answer.stdout)["nodes"] if n["name"] == "tokens")
     )

@@ -19,7 +19,7 @@ from qpipe.commands.parser import Parser
 from qpipe.errors import UsageError
 from qpipe.recipe.request import Request
 from qpipe.session.context import Context
-from tests.cli import environment, qpipe
+from tests.cli import called, environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,8 +104,8 @@ def test_the_path_of_a_recipe_may_hold_anything(tmp_path: Path) -> None:
 
 
 def test_a_sweep_is_planned_whatever_the_order(tmp_path: Path) -> None:
-    first = qpipe("plan", "demo", "-m", "quantize.type=Q8_0,Q4_0", "--json", cwd=tmp_path)
-    second = qpipe("plan", "--json", "-m", "demo", "quantize.type=Q8_0,Q4_0", cwd=tmp_path)
+    first = called("plan", "demo", "-m", "quantize.type=Q8_0,Q4_0", "--json", cwd=tmp_path)
+    second = called("plan", "--json", "-m", "demo", "quantize.type=Q8_0,Q4_0", cwd=tmp_path)
     assert first.code == second.code == 0, first.stderr
     assert json.loads(first.stdout) == json.loads(second.stdout)
     names = {node["name"] for node in json.loads(first.stdout)["nodes"]}
@@ -151,7 +151,7 @@ def complete(bin_folder: Path, line: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("qpipe r", {"run", "report"}),
+        ("qpipe r", {"run", "runs", "report"}),
         ("qpipe run de", {"demo"}),
         ("qpipe run demo quantize=gp", {"quantize=gptq"}),
         ("qpipe plan --store x demo evaluate.n", {"evaluate.n_ctx="}),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.gguf.convert import convert
-from tests.cli import environment, qpipe
+from tests.cli import called, environment, qpipe
 from tests.hub_server import serve
 
 pytestmark = pytest.mark.slow
@@ -30,10 +30,10 @@ WRONG = {
 def test_nothing_runs_for_a_model_that_the_settings_do_not_fit(
     wrong: str, told: str, tmp_path: Path
 ) -> None:
-    planned = qpipe("plan", *RECIPE, wrong, cwd=tmp_path)
+    planned = called("plan", *RECIPE, wrong, cwd=tmp_path)
     assert planned.code == 2
     assert told in planned.stdout
-    ran = qpipe("run", *RECIPE, wrong, "--json", cwd=tmp_path)
+    ran = called("run", *RECIPE, wrong, "--json", cwd=tmp_path)
     assert ran.code == 2
     nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
     assert nodes["quantize"]["error"]["type"] == "RecipeError"
@@ -42,7 +42,7 @@ def test_nothing_runs_for_a_model_that_the_settings_do_not_fit(
 
 
 def test_of_a_sweep_only_those_fail_that_do_not_fit(tmp_path: Path) -> None:
-    answer = qpipe("plan", *RECIPE, "-m", "quantize.group_size=-1,128", "--json", cwd=tmp_path)
+    answer = called("plan", *RECIPE, "-m", "quantize.group_size=-1,128", "--json", cwd=tmp_path)
     assert answer.code == 2
     nodes = [node for node in json.loads(answer.stdout)["nodes"] if node["stage"] == "quantize"]
     assert ["error" in node for node in nodes] == [False, True]
@@ -67,11 +67,11 @@ def test_a_level_that_needs_an_importance_matrix_is_refused_before_anything_runs
     tmp_path: Path,
 ) -> None:
     sweep = ("local", f"model.source={MODEL}", "evaluate=none", "-m", "quantize.type=Q8_0,IQ1_S")
-    ran = qpipe("run", *sweep, cwd=tmp_path)
+    ran = called("run", *sweep, cwd=tmp_path)
     assert ran.code == 2, ran
     assert "garbage without an importance matrix: name one as quantize.imatrix" in ran.stderr
     assert "start" not in ran.stderr
-    ran = qpipe("run", *sweep, "--keep-going", cwd=tmp_path)
+    ran = called("run", *sweep, "--keep-going", cwd=tmp_path)
     assert ran.code == 1, ran
     assert "ran      quantize[Q8_0]" in ran.stderr
 
@@ -121,7 +121,7 @@ def test_config_json_beside_a_gguf_file_says_nothing_of_it(tmp_path: Path) -> No
 def test_a_run_whose_nodes_are_all_cached_asks_no_stage(tmp_path: Path) -> None:
     """Stages bring pydantic and more: three times what such a run takes."""
     words = ("run", "local", f"model.source={SMALL}", "evaluate=none", "quantize.type=Q8_0")
-    assert qpipe(*words, cwd=tmp_path).code == 0
+    assert called(*words, cwd=tmp_path).code == 0
     code = (
         f"import sys; from qpipe.cli import main; code = main({[*words, '--json']!r});"
         "heavy = {'pydantic', 'numpy', 'hydra', 'qpipe.stages.base', 'subprocess', 'ctypes'};"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called
 from tests.commands.stores import finished_run, path_of
 
 
 def ask(folder: Path, *words: str) -> Answer:
-    return qpipe(
+    return called(
         *words,
         cwd=folder,
         env={"QPIPE_STORE": str(folder / "store"), "QPIPE_RUNS": str(folder / "runs")},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import called
 from tests.recipe.composing import write
 
 SECRET = "hunter2-is-no-password"
@@ -34,13 +34,13 @@ def holding(folder: Path, text: str) -> list[Path]:
 def test_secrets_stay_where_they_are(tmp_path: Path) -> None:
     recipe = write(tmp_path / "r.yaml", RECIPE)
     for verb in ("plan", "run"):
-        answer = qpipe(verb, recipe, cwd=tmp_path, env={"MYSECRET": SECRET})
+        answer = called(verb, recipe, cwd=tmp_path, env={"MYSECRET": SECRET})
         assert answer.code == 0, answer.stderr
         assert SECRET not in answer.stdout + answer.stderr
     assert holding(tmp_path, SECRET) == []
     assert holding(tmp_path / "outputs", "${env:MYSECRET:")
 
-    again = qpipe("run", recipe, "--json", cwd=tmp_path, env={"MYSECRET": SECRET})
-    other = qpipe("run", recipe, "--json", cwd=tmp_path, env={"MYSECRET": "another"})
+    again = called("run", recipe, "--json", cwd=tmp_path, env={"MYSECRET": SECRET})
+    other = called("run", recipe, "--json", cwd=tmp_path, env={"MYSECRET": "another"})
     assert '"ran"' not in again.stdout
     assert '"ran"' in other.stdout

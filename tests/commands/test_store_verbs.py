@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from qpipe.session import listing
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called
 from tests.commands.stores import flip, make, overwrite, path_of
 
 
 def ask(folder: Path, *words: str) -> Answer:
-    return qpipe(*words, "--store", str(folder / "store"), cwd=folder)
+    return called(*words, "--store", str(folder / "store"), cwd=folder)
 
 
 def ask_json(folder: Path, *words: str) -> Any:
@@ -160,7 +160,7 @@ def test_ls_of_what_is_no_store_of_ours(tmp_path: Path) -> None:
     assert len(ask_json(tmp_path, "ls")["artifacts"]) == len(names) + 1
     (tmp_path / "other").touch()
     for store in ("other", "x" * 300):
-        refused = qpipe("ls", "--store", store, cwd=tmp_path)
+        refused = called("ls", "--store", store, cwd=tmp_path)
         assert (refused.code, refused.stdout) == (1, "")
         assert "cannot be read" in refused.stderr
 
@@ -175,7 +175,7 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
 
 def test_the_store_is_named_by_the_environment(tmp_path: Path) -> None:
     make(tmp_path / "elsewhere", "a")
-    answer = qpipe("ls", cwd=tmp_path, env={"QPIPE_STORE": str(tmp_path / "elsewhere")})
+    answer = called("ls", cwd=tmp_path, env={"QPIPE_STORE": str(tmp_path / "elsewhere")})
     assert "quantize[a]" in answer.stdout
 
 

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import called
 from tests.engines.running import Bench
 from tests.engines.ways import EIGHT, FOUR
 
@@ -25,7 +25,7 @@ GROUPS = {"bnb-NF4": [64], "W8A8": [-1], "bnb-INT8": [-1], "ao-W8A16": [-1]}
 @pytest.mark.parametrize(("label", "how"), [*FOUR.items(), *EIGHT.items()], ids=str)
 def test_inspect(bench: Bench, label: str, how: tuple[str, ...]) -> None:
     row = bench.rows(*how)[-1]
-    answer = qpipe("inspect", row["artifact"], "--json", cwd=bench.folder)
+    answer = called("inspect", row["artifact"], "--json", cwd=bench.folder)
     assert answer.code == 0, answer.stderr
     found = json.loads(answer.stdout)
     assert found["file_type"] == label

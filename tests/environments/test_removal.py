@@ -11,7 +11,7 @@ from qpipe.environments.call import Call, call
 from qpipe.environments.environment import Environment, root
 from qpipe.environments.installation import install, installed, remove
 from qpipe.errors import UsageError
-from tests.cli import qpipe
+from tests.cli import called
 from tests.environments import tiny
 
 MIB = 1 << 20
@@ -66,19 +66,19 @@ def test_one_that_is_worked_in_stays(made: Environment, tmp_path: Path) -> None:
 def test_the_command(tmp_path: Path) -> None:
     env = {"QPIPE_ENGINES": str(tmp_path)}
     home = older(tmp_path, "autoawq")
-    listed = qpipe("engines", cwd=tmp_path, env=env)
+    listed = called("engines", cwd=tmp_path, env=env)
     assert [line.split()[0] for line in listed.stdout.splitlines() if str(home) in line] == [
         "autoawq"
     ]
-    answer = qpipe("engines", "remove", "autoawq", "--json", cwd=tmp_path, env=env)
+    answer = called("engines", "remove", "autoawq", "--json", cwd=tmp_path, env=env)
     assert answer.code == 0, answer.stderr
     (record,) = json.loads(answer.stdout)["environments"]
     assert (record["path"], record["current"]) == (str(home), False)
     assert record["bytes"] >= MIB
     assert not home.exists()
-    again = qpipe("engines", "remove", "autoawq", cwd=tmp_path, env=env)
+    again = called("engines", "remove", "autoawq", cwd=tmp_path, env=env)
     assert (again.code, again.stdout) == (0, "")
     assert "autoawq: nothing is installed" in again.stderr
-    wrong = qpipe("engines", "remove", "autoawk", cwd=tmp_path, env=env)
+    wrong = called("engines", "remove", "autoawk", cwd=tmp_path, env=env)
     assert wrong.code == 2
     assert "did you mean 'autoawq'?" in wrong.stderr

@@ -10,7 +10,7 @@ import pytest
 from qpipe.engines import auto_gptq, autoawq, exllamav2
 from qpipe.engines.common import isolated_engine
 from qpipe.machine import gpus
-from tests.cli import qpipe
+from tests.cli import called
 
 ENGINES = [autoawq.AutoAwq, auto_gptq.AutoGptq, exllamav2.Exl2, exllamav2.Exl2Measure]
 SOURCE = "model.source=builtin:tinystories-d256"
@@ -46,7 +46,7 @@ def test_an_environment_that_is_missing(tmp_path: Path) -> None:
     recipe = ("local", SOURCE, "quantize=awq", "quantize.engine=autoawq", "evaluate=none")
     env = {"QPIPE_ENGINES": str(tmp_path / "engines")}
     for verb in ("plan", "run"):
-        answer = qpipe(verb, *recipe, cwd=tmp_path, env=env)
+        answer = called(verb, *recipe, cwd=tmp_path, env=env)
         assert answer.code == 3
         assert "its environment is not installed: qpipe engines install autoawq" in (
             answer.stdout + answer.stderr
@@ -62,7 +62,7 @@ def test_an_environment_that_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_no_gpu(tmp_path: Path, overrides: tuple[str, ...], words: str) -> None:
-    answer = qpipe("plan", "local", SOURCE, *overrides, "evaluate=none", cwd=tmp_path)
+    answer = called("plan", "local", SOURCE, *overrides, "evaluate=none", cwd=tmp_path)
     assert answer.code == 3
     assert "works only on an NVIDIA GPU, and there is no NVIDIA device" in answer.stdout
     assert words in answer.stdout
@@ -70,7 +70,7 @@ def test_no_gpu(tmp_path: Path, overrides: tuple[str, ...], words: str) -> None:
 
 @NO_GPU
 def test_levels_share_a_measurement(tmp_path: Path) -> None:
-    answer = qpipe(
+    answer = called(
         "graph", "local", SOURCE, "quantize=exl2", "evaluate=none", "-m", "quantize.bits=3,4,5",
         "--json", cwd=tmp_path,
     )  # fmt: skip
@@ -82,7 +82,7 @@ def test_levels_share_a_measurement(tmp_path: Path) -> None:
 
 def test_the_table(tmp_path: Path) -> None:
     env = {"QPIPE_ENGINES": str(tmp_path)}
-    records = json.loads(qpipe("engines", "--json", cwd=tmp_path, env=env).stdout)["engines"]
+    records = json.loads(called("engines", "--json", cwd=tmp_path, env=env).stdout)["engines"]
     (record,) = [r for r in records if r["chosen_by"].get("engine") == "autoawq"]
     assert not record["usable"]
     assert record["environment"]["command"] == "qpipe engines install autoawq"
@@ -99,7 +99,7 @@ def test_the_table(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
-    answer = qpipe("engines", *arguments, cwd=tmp_path)
+    answer = called("engines", *arguments, cwd=tmp_path)
     assert answer.code == 2
     assert words in answer.stderr
 
@@ -115,6 +115,6 @@ def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], words: str) -> 
     ],
 )
 def test_what_a_tool_cannot_do(tmp_path: Path, overrides: tuple[str, ...], words: str) -> None:
-    answer = qpipe("plan", "local", SOURCE, *overrides, "evaluate=none", cwd=tmp_path)
+    answer = called("plan", "local", SOURCE, *overrides, "evaluate=none", cwd=tmp_path)
     assert answer.code == 2
     assert words in answer.stderr

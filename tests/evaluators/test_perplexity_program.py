@@ -20,7 +20,7 @@ from qpipe.evaluators.text.windows import TEXT as PREPARED
 from qpipe.evaluators.text.windows import Tokenized, load, tokenize
 from qpipe.llamacpp.backend import LlamaCppTokenizer
 from qpipe.stages.base import Work
-from tests.cli import qpipe
+from tests.cli import called
 
 Gguf = Callable[[str, str], Path]
 DATA = Path(__file__).parent.parent / "data"
@@ -35,7 +35,7 @@ installed = pytest.mark.skipif(shutil.which(PROGRAM) is None, reason=f"{PROGRAM}
 
 
 def run(cwd: Path, *overrides: str) -> Any:
-    answer = qpipe("run", *RECIPE, *overrides, "--json", cwd=cwd)
+    answer = called("run", *RECIPE, *overrides, "--json", cwd=cwd)
     assert answer.code == 0, answer.stderr[-3000:]
     return json.loads(answer.stdout)
 
@@ -56,10 +56,10 @@ def tokenized(model: Path, folder: Path, *, name: str = "llamacpp-512", n_ctx: i
 
 def test_refused_where_it_is_not(tmp_path: Path) -> None:
     nothing_on_path = {"PATH": str(tmp_path)}
-    planned = qpipe("plan", *RECIPE, BY_PROGRAM, cwd=tmp_path, env=nothing_on_path)
+    planned = called("plan", *RECIPE, BY_PROGRAM, cwd=tmp_path, env=nothing_on_path)
     assert planned.code == 3, planned
     assert "llama-perplexity is not on PATH: build llama.cpp or install" in planned.stdout
-    ran = qpipe("run", *RECIPE, BY_PROGRAM, "--json", cwd=tmp_path, env=nothing_on_path)
+    ran = called("run", *RECIPE, BY_PROGRAM, "--json", cwd=tmp_path, env=nothing_on_path)
     assert ran.code == 3
     nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
     assert nodes["perplexity"]["error"]["type"] == "EngineMissingError"

@@ -11,7 +11,7 @@ import pytest
 
 from qpipe.evaluators.harness.task_index import TaskIndex, shipped
 from qpipe.evaluators.tasks import TasksParams
-from tests.cli import qpipe
+from tests.cli import called
 from tests.evaluators.tasks import STORIES
 
 INDEX = TaskIndex(
@@ -78,6 +78,6 @@ def test_ones_own_group_beside_its_member_is_refused_in_the_plan(tmp_path: Path)
         f"evaluate.include_path={folder}",
     )
     for names, code in (("[all_stories,stories]", 2), ("[all_stories,stories_whole]", 0)):
-        answer = qpipe("plan", "local", *asked, f"evaluate.tasks={names}", cwd=tmp_path)
+        answer = called("plan", "local", *asked, f"evaluate.tasks={names}", cwd=tmp_path)
         assert answer.code == code, answer.stdout + answer.stderr
         assert ("all_stories and stories both hold stories" in answer.stdout) == (code == 2)

@@ -14,7 +14,7 @@ from qpipe.core.manifest import Manifest
 from qpipe.engines.gguf import NativeParams
 from qpipe.gguf import reader, values
 from qpipe.stages.base import installed
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called
 from tests.gguf import samples
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 def quantized(cwd: Path, *overrides: str) -> Answer:
     source = f"model.source={samples.MODELS['tinystories-d256']}"
-    return qpipe("run", "local", source, "~evaluate", *overrides, "--json", cwd=cwd)
+    return called("run", "local", source, "~evaluate", *overrides, "--json", cwd=cwd)
 
 
 def document(answer: Answer) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_the_half_precision_file_is_the_reference_itself(tmp_path: Path) -> None
     """A file that needs no quantization says nothing of it, so it is measured only once."""
     source = f"model.source={samples.MODELS['tinystories-d256']}"
     short = ("evaluate.n_ctx=64", "evaluate.chunks=2")
-    answer = qpipe("run", "local", source, "quantize.type=F16", *short, "--json", cwd=tmp_path)
+    answer = called("run", "local", source, "quantize.type=F16", *short, "--json", cwd=tmp_path)
     found = document(answer)
     assert len(found["rows"]) == 1
     assert sorted(n["status"] for n in found["nodes"] if n["stage"] == "evaluate") == [

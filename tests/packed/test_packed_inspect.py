@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from qpipe.packed.inspect import inspect
-from tests.cli import qpipe
+from tests.cli import called
 from tests.packed.checkpoints import around, checkpoint, plain
 from tests.packed.test_structure import FORMATS, gptq, nf4_twice, state
 
@@ -85,7 +85,7 @@ def test_the_tool_is_named_where_it_named_itself(
 def test_the_command_shows_it(tmp_path: Path) -> None:
     parts, config = gptq()
     checkpoint(tmp_path / "made", around(parts), quantization_config=config)
-    answer = qpipe("inspect", "made", cwd=tmp_path)
+    answer = called("inspect", "made", cwd=tmp_path)
     assert answer.code == 0, answer.stderr
     said = dict(line.split("  ", 1) for line in answer.stdout.splitlines() if "  " in line)
     assert said["quantized"].strip() == "gptq, 4 bits, groups of 32"
@@ -109,11 +109,11 @@ def test_what_is_not_read_is_shown_as_it_is_stored(
     tmp_path: Path, config: dict[str, Any], words: str
 ) -> None:
     checkpoint(tmp_path / "made", plain(), quantization_config=config)
-    document = json.loads(qpipe("inspect", "made", "--json", cwd=tmp_path).stdout)
+    document = json.loads(called("inspect", "made", "--json", cwd=tmp_path).stdout)
     assert document["quantization"]["method"] == config["quant_method"]
     assert f"{document['quantization']['unread']}, which qpipe does not read" == words
     assert document["bits_per_weight"] is None
-    answer = qpipe("inspect", "made", cwd=tmp_path)
+    answer = called("inspect", "made", cwd=tmp_path)
     assert (answer.code, words in answer.stdout) == (0, True)
     assert len(document["tensors"]) == 3
 
