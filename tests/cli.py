@@ -70,7 +70,6 @@ def called(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> 
         stack.enter_context(_process(cwd, ["qpipe", *arguments]))
         stdout = stack.enter_context(_written(1))
         stderr = stack.enter_context(_written(2))
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # which a command replaces
         try:
             code = cli.main(arguments)
         finally:
@@ -85,6 +84,7 @@ def _process(cwd: Path, argv: list[str]) -> Iterator[None]:
     before = Path.cwd(), sys.argv, sys.stdout, sys.stderr, gc.isenabled()
     os.chdir(cwd)
     sys.argv = argv
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # which a command replaces
     try:
         yield
     finally:
