@@ -7,23 +7,23 @@ import sys
 from pathlib import Path
 
 from qpipe.commands.output import print_json, say
-from qpipe.commands.parser import add_json, add_store
+from qpipe.commands.parser import add_json, add_runs, add_store
 from qpipe.errors import UsageError
 from qpipe.support.files import is_folder
 from qpipe.support.quantities import parse_age, parse_size
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``--max-size``, ``--max-age``, ``--dry-run``, ``--json`` and ``--store``."""
-    parser.add_argument(
-        "--max-size",
-        metavar="SIZE",
-        help="keep at most this much, e.g. 50GB: what takes longest to make again per byte",
-    )
+    """Add the limits, what they hold for, ``--dry-run``, ``--json``, ``--store``, ``--runs``."""
+    parser.add_argument("--max-size", metavar="SIZE", help="keep this much, what is worth most")
     parser.add_argument("--max-age", metavar="AGE", help="take what was unused for, e.g. 30d")
+    parser.add_argument("--model", metavar="NAME", help="only what was made from this model")
+    parser.add_argument("--stage", help="only artifacts of this stage (quantize, evaluate, …)")
+    parser.add_argument("--run", metavar="RUN", help="only what this run made or used, or latest")
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     add_json(parser)
     add_store(parser)
+    add_runs(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,15 +38,20 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.commands.gc_text import document, lines, still_above
     from qpipe.core.gc import collect
     from qpipe.core.store import ArtifactStore
+    from qpipe.session.selection import Selection
     from qpipe.session.store import MEASUREMENTS
 
     store = ArtifactStore(Path(args.store))
     if not is_folder(store.paths.root):
         print(f"there is no store {args.store} yet", file=sys.stderr)
-    collection = collect(store, max_size=size, max_age=age, last=MEASUREMENTS, dry_run=args.dry_run)
+    only = Selection(args.model, args.stage, args.run).keys(store, Path(args.runs))
+    collection = collect(
+        store, max_size=size, max_age=age, last=MEASUREMENTS, only=only, dry_run=args.dry_run
+    )
     if args.json:
-        place = str(store.paths.root.absolute())
-        print_json({"store": place, **document(collection, args.dry_run)})
+        print_json(
+            {"store": str(store.paths.root.absolute()), **document(collection, args.dry_run)}
+        )
         return 0
     for line in lines(collection, dry_run=args.dry_run):
         say(line)

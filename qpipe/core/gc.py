@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Collection as Stages
+from collections.abc import Collection as Keys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,28 +26,32 @@ def collect(
     *,
     max_size: int | None = None,
     max_age: float | None = None,
-    last: Stages[str] = (),
+    last: Keys[str] = (),
+    only: Keys[str] | None = None,
     dry_run: bool = False,
 ) -> Collection:
     """Remove artifacts unused for ``max_age`` seconds, then those that cost the fewest seconds per
     byte to make again until at most ``max_size`` bytes are left. Small ones of the stages ``last``
-    go after all others.
+    go after all others. Limits hold for the artifacts of the keys ``only``, if they are given.
 
     Half-written folders of dead processes go too, and, when older than a day, what unfinished
     attempts left and quarantined artifacts. With ``dry_run`` nothing changes. Raises StoreError if
     the store cannot be written.
     """
     try:
-        return _collect(store, Limits(max_size, max_age, last), dry_run)
+        return _collect(store, Limits(max_size, max_age, last), only, dry_run)
     except OSError as error:
         raise store.explain(error) from error
 
 
-def _collect(store: ArtifactStore, limits: Limits, dry_run: bool) -> Collection:
+def _collect(
+    store: ArtifactStore, limits: Limits, only: Keys[str] | None, dry_run: bool
+) -> Collection:
     if not is_folder(store.paths.root):
         return Collection([], [])
     # Weighing takes long, so runs need not wait for it; who uses what is asked under the lock.
-    weighed = [w for key in store.all_keys() if (w := _weigh(store, key)) is not None]
+    keys = [key for key in store.all_keys() if only is None or key in only]
+    weighed = [w for key in keys if (w := _weigh(store, key)) is not None]
     if dry_run:
         return choose(weighed, _spared(store), limits)
     with file_lock.held(store.paths.gc_lock):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from qpipe.core import descendants
 from qpipe.core.gc import collect
-from qpipe.core.layout import DEFAULT_STORE
+from qpipe.core.layout import DEFAULT_RUNS, DEFAULT_STORE
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Artifact, ArtifactStore, Damage
 from qpipe.core.worth import Collection
 from qpipe.errors import StoreError, UsageError
+from qpipe.session.selection import Selection
 from qpipe.support.quantities import parse_age, parse_size
 
 # Stages whose artifacts are small and dear: gc takes them last.
@@ -85,13 +86,17 @@ class Store:
         *,
         max_size: str | None = None,
         max_age: str | None = None,
+        selection: Selection | None = None,
+        runs: str | Path = DEFAULT_RUNS,
         dry_run: bool = False,
     ) -> Collection:
         """Remove artifacts unused for ``max_age`` ("30d"), then, until at most ``max_size``
         ("50GB") is left, those that cost the fewest seconds per byte to make again; measurements
-        last. With ``dry_run`` only tell. Pinned runs and runs that go on are spared.
+        last. Limits hold for what ``selection`` means (a model, a stage, a run below ``runs``;
+        default: all). With ``dry_run`` only tell. Pinned runs and runs that go on are spared.
 
-        Raises UsageError without a limit, StoreError if the store cannot be written.
+        Raises UsageError without a limit or for a name that is none, StoreError if the store
+        cannot be written.
         """
         if max_size is None and max_age is None:
             raise UsageError("collect needs a limit: max_size='50GB', max_age='30d', or both")
@@ -100,5 +105,6 @@ class Store:
             max_size=None if max_size is None else parse_size(max_size, option="max_size"),
             max_age=None if max_age is None else parse_age(max_age, option="max_age"),
             last=MEASUREMENTS,
+            only=(selection or Selection()).keys(self._store, Path(runs)),
             dry_run=dry_run,
         )

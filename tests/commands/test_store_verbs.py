@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 
+from qpipe.core.manifest import scan
+from qpipe.core.store import ArtifactStore
 from qpipe.session import listing
 from tests.cli import Answer, called
 from tests.commands.stores import flip, make, overwrite, path_of
+from tests.core.synthetic import manifest
 
 
 def ask(folder: Path, *words: str) -> Answer:
@@ -332,6 +335,21 @@ def test_gc_by_size_takes_what_is_cheap_and_says_what_it_costs(tmp_path: Path) -
         (cheap, "quantize", "size")
     ]
     assert [e["stage"] for e in ask_json(tmp_path, "ls")["artifacts"]] == ["evaluate"]
+
+
+def test_a_store_that_was_copied_without_times_is_whole(tmp_path: Path) -> None:
+    store, file = tmp_path / "first", tmp_path / "source.gguf"
+    file.write_bytes(b"x" * 1000)
+    claim = ArtifactStore(store).claim("ab" * 32)
+    assert claim is not None
+    os.link(file, claim.folder / file.name)
+    linked = manifest(claim.key, scan(claim.folder))
+    ArtifactStore(store).commit(claim, linked)
+    make(store, "own")
+    shutil.copytree(store, tmp_path / "store", copy_function=shutil.copyfile)
+    file.write_bytes(b"y")
+    assert ask(tmp_path, "verify").stdout == "2 of 2 artifact(s) are whole\n"
+    assert ArtifactStore(tmp_path / "store").lookup(claim.key)[1] is None
 
 
 # -- a store of somebody else's -------------------------------------------------------------------
