@@ -11,6 +11,7 @@ from qpipe.report import numbers, text
 
 if TYPE_CHECKING:
     from qpipe.core.worth import Candidate, Collection
+    from qpipe.session.removal import Removal
 
 SCHEMA = 1
 """The number of the form of ``--json``, which docs/store.md describes."""
@@ -49,6 +50,32 @@ def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
     )
     reasons = Counter(c.spared for c in collection.kept if c.spared)
     yield from (f"spared {count}: {reason}" for reason, count in sorted(reasons.items()))
+
+
+def removal_document(removal: Removal, dry_run: bool) -> dict[str, Any]:
+    """Return what `qpipe rm` removes as ``--json`` gives it."""
+    return {
+        "schema": SCHEMA,
+        "dry_run": dry_run,
+        "freed_bytes": removal.freed,
+        "artifacts": [_record(candidate) for candidate in removal.artifacts],
+        "runs": [
+            {"run": r.name, "path": str(r.path), "status": r.status, "freed_bytes": r.freed}
+            for r in removal.runs
+        ],
+    }
+
+
+def removal_lines(removal: Removal, *, dry_run: bool) -> Iterator[str]:
+    """Yield a line for each artifact and run that `qpipe rm` removes."""
+    verb = "would remove" if dry_run else "removing"
+    for one in removal.artifacts:
+        again = numbers.duration(one.rebuild_seconds)
+        yield f"{verb} {one.key[:12]}  {one.name}, {numbers.size(one.size)} ({again} to make again)"
+    for run in removal.runs:
+        yield f"{verb} {run.path}  ({run.status}), {numbers.size(run.freed)}"
+    if not (removal.artifacts or removal.runs):
+        yield "nothing to remove"
 
 
 def still_above(collection: Collection, max_size: int) -> str | None:

@@ -72,7 +72,21 @@ class Digests:
         before = path.stat()
         sha256 = self.lookup(stamp(before))
         os.link(path, target)
-        after = path.stat()
+        self._keep(sha256, before, path.stat())
+
+    def unlink(self, path: Path) -> None:
+        """Take one of a file's names away, by which its ctime changes; its digest stays known.
+
+        Raises OSError.
+        """
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
+            sha256 = self.lookup(stamp(before))
+            path.unlink()
+            self._keep(sha256, before, os.fstat(file.fileno()))
+
+    def _keep(self, sha256: str | None, before: os.stat_result, after: os.stat_result) -> None:
+        """Note a digest by the new stamp of a file that nobody has written to meanwhile."""
         same = (before.st_size, before.st_mtime_ns, before.st_ino)
         if sha256 is not None and same == (after.st_size, after.st_mtime_ns, after.st_ino):
             self.note(stamp(after), sha256)
