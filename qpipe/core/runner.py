@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qpipe.core import descendants
@@ -28,10 +28,11 @@ from qpipe.core.events import (
     Warned,
 )
 from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
-from qpipe.core.graph import Graph, Node
+from qpipe.core.graph import Graph, Node, Resources
 from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
+from qpipe.core.priority import priorities
 from qpipe.core.store import Artifact, ArtifactStore, Claim, Damage
 from qpipe.core.work import Miss, Pending, changed_input, manifest
 from qpipe.errors import (
@@ -68,8 +69,12 @@ def run(
     lacks: Lacks = lambda node: None,
     refuses: Refuses = lambda node: None,
     outcomes: dict[str, Outcome] | None = None,
+    jobs: Sequence[Iterable[str]] = (),
 ) -> RunResult:
     """Bring every node of the graph into the store.
+
+    Of the nodes that can start, those start first that the first of the ``jobs`` needs (each the
+    ids of its nodes), and of these the deepest; where one does not fit, the next that does.
 
     ``outcomes`` takes them by node id as nodes end, for who wants to know before all have.
 
@@ -83,7 +88,10 @@ def run(
     for node in graph:
         ended.pop(node, None)
     leave_out = keep_going if leave_out is None else leave_out
-    return _Run(graph, store, executor, emit, keep_going, leave_out, lacks, refuses, ended).run()
+    pending = Pending(priorities(graph, jobs))
+    return _Run(
+        graph, store, executor, emit, keep_going, leave_out, lacks, refuses, ended, pending
+    ).run()
 
 
 @dataclass
@@ -97,11 +105,11 @@ class _Run:
     lacks: Lacks
     refuses: Refuses
     outcomes: dict[str, Outcome]
+    pending: Pending
+    """Nodes to be made, once there is room."""
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
     """Nodes whose inputs are there, not yet looked up."""
-    pending: Pending = field(default_factory=Pending)
-    """Nodes to be made, once there is room."""
     contended: dict[str, Node] = field(default_factory=dict)
     """Nodes whose artifact is being made, by another process or for another node of this run."""
     running: dict[str, Claim] = field(default_factory=dict)
@@ -211,18 +219,20 @@ class _Run:
         if self.pending and not self.refused:
             self.refused = True
             self._refuse()
-        for needs, misses in self.pending.kinds():
-            why = self.executor.check(needs)
-            while misses and (self.stopped_by or why or self.executor.has_room(needs)):
-                miss = misses.popleft()
-                if miss.node.id in self.outcomes:
-                    continue
-                if self.stopped_by:
-                    self._skip(miss.node)
-                elif why:
-                    self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
-                else:
-                    self._start(miss)
+        for miss in self.pending.take(self._may_start):
+            if miss.node.id in self.outcomes:
+                continue
+            if self.stopped_by:
+                self._skip(miss.node)
+            elif why := self.executor.check(miss.needs):
+                self._fail(miss.node, StageError(f"{miss.node.name}: {why}"))
+            else:
+                self._start(miss)
+
+    def _may_start(self, needs: Resources) -> bool:
+        """True if what has these needs fits now, or will not start at all."""
+        never = bool(self.stopped_by or self.executor.check(needs))
+        return never or self.executor.has_room(needs)
 
     def _start(self, miss: Miss) -> None:
         """Submit a node, and those that can be made in one pass with it."""

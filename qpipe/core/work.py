@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from qpipe.core import integrity
 from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput
 from qpipe.core.graph import Node, Resources
 from qpipe.core.manifest import Manifest
+from qpipe.core.priority import Priority
 from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.errors import QpipeError, StoreError
 
@@ -39,32 +41,48 @@ class Miss:
 
 @dataclass
 class Pending:
-    """Misses by what they need, so that one look tells whether any of a kind fits.
+    """Misses by what they need, so that one look tells whether any of a kind fits; those of a kind
+    in the order of their ``priorities``, which are by node id.
 
     Nodes in ``alone`` share no pass: each with how the one that it shared has ended.
     """
 
+    priorities: Mapping[str, Priority]
     alone: dict[str, QpipeError] = field(default_factory=dict)
-    _misses: dict[Resources, deque[Miss]] = field(default_factory=dict)
+    _misses: dict[Resources, list[Miss]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """True if anything waits."""
         return bool(self._misses)
 
     def add(self, miss: Miss) -> None:
-        """Have a node wait behind those that need the same."""
-        self._misses.setdefault(miss.needs, deque()).append(miss)
+        """Have a node wait."""
+        bisect.insort(self._misses.setdefault(miss.needs, []), miss, key=self._priority)
 
-    def kinds(self) -> Iterator[tuple[Resources, deque[Miss]]]:
-        """Each kind of needs with those that wait; a kind of which nothing is left goes."""
-        for needs, misses in list(self._misses.items()):
-            yield needs, misses
-            if not misses:  # needs that depend on sizes make a kind of almost every node
+    def take(self, fits: Callable[[Resources], bool]) -> Iterator[Miss]:
+        """Take those that fit, each the first of all that still do.
+
+        What did not fit is not asked for again: between two of them nothing is freed.
+        """
+        heads = [(self._priority(misses[0]), needs) for needs, misses in self._misses.items()]
+        heapq.heapify(heads)
+        while heads:
+            _, needs = heapq.heappop(heads)
+            if not fits(needs):
+                continue
+            misses = self._misses[needs]
+            yield misses.pop(0)
+            if misses:
+                heapq.heappush(heads, (self._priority(misses[0]), needs))
+            else:  # needs that depend on sizes make a kind of almost every node
                 del self._misses[needs]
+
+    def _priority(self, miss: Miss) -> Priority:
+        return self.priorities[miss.node.id]
 
     def one_pass(self, miss: Miss) -> list[Miss]:
         """``miss``, and those taken from the waiting that read the same input with it."""
-        misses = self._misses.get(miss.needs, deque())
+        misses = self._misses.get(miss.needs, [])
         if miss.read is None or miss.node.id in self.alone:
             return [miss]
         same = [

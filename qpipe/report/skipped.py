@@ -21,7 +21,7 @@ _REMEDIES = {
 
 
 def phrase(count: int, cause: str) -> str:
-    """How many nodes were skipped, and why: ``12 nodes that needed quantize[IQ1_S]``."""
+    """Return how many nodes were skipped, and why: ``12 nodes that needed quantize[IQ1_S]``."""
     nodes = f"{count} node{'' if count == 1 else 's'}"
     why = _CAUSES.get(cause)
     return f"{nodes} that needed {cause}" if why is None else f"{nodes}, {why}"

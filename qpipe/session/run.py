@@ -128,6 +128,7 @@ class _Execution:
             lacks=lacks,
             refuses=self._refuses(plan.graph),
             outcomes=self.outcomes,
+            jobs=[list(job.nodes.values()) for job in plan.jobs],
         )
         self.invalid += draft["invalid"]
         self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
