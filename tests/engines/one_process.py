@@ -7,6 +7,7 @@ own deviation), and for anything else ``failed``, with the reason.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -127,6 +128,8 @@ def main(root: Path) -> None:
             traceback.print_exc()
             results.append({"failed": f"{type(error).__name__}: {error}"})
         (root / "results.json").write_text(json.dumps(results, indent=1))
+        # Engines collect garbage several times a model: not each time through all of torch.
+        gc.freeze()
 
 
 if __name__ == "__main__":

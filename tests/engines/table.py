@@ -8,6 +8,7 @@ each phase writes PHASE.json: by the case's name, what happened.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import shutil
@@ -130,6 +131,9 @@ def main(phase: str, root: Path) -> None:
         begun.write_text(case["name"])
         results[case["name"]] = _outcome(phase, root, case)
         path.write_text(json.dumps(results, indent=1))
+        # GPTQModel 7.6 collects garbage several times a model: not again through all of torch.
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
     begun.unlink(missing_ok=True)
     path.write_text(json.dumps(results, indent=1))
 

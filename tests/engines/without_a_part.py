@@ -3,6 +3,7 @@ part of one of its packed matrices; what came of it as JSON."""
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import sys
@@ -47,4 +48,6 @@ if __name__ == "__main__":
     for argument in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             found[argument] = tried(Path(argument), Path(folder))
+        # GPTQModel 7.6 collects garbage with each model: not each time through all of torch.
+        gc.freeze()
     print(json.dumps(found))

@@ -55,6 +55,12 @@ def recipe(tmp_path: Path) -> str:
     return write(tmp_path / "mine.yaml", WHOLE)
 
 
+@pytest.fixture
+def composer(recipe: str) -> Composer:
+    register()
+    return Composer(Path(recipe), ())
+
+
 def alone(recipe: str, overrides: Sequence[str]) -> Any:
     """One job as Hydra's documented API composes it."""
     file = Path(recipe)
@@ -137,10 +143,10 @@ OVERRIDE = st.one_of(CHANGE.map("=".join), CHANGE.map("=".join), NEW.map("=".joi
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(jobs=st.lists(st.lists(OVERRIDE, max_size=4), min_size=1, max_size=3))
-def test_any_overrides_do_what_they_do_alone(recipe: str, jobs: list[list[str]]) -> None:
-    register()
-    # One composer for all of them: nothing may leak from job to job, nor from a refused one.
-    composer = Composer(Path(recipe), ())
+def test_any_overrides_do_what_they_do_alone(
+    recipe: str, composer: Composer, jobs: list[list[str]]
+) -> None:
+    # One composer for all examples: nothing may leak from job to job, nor from a refused one.
     for job in jobs:
         try:
             outcome: Any = composed(composer.batch([job], [""], first=0, whole=False)[0]).config
