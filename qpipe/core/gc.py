@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import pwd
 import time
 from collections.abc import Collection as Keys
 from collections.abc import Iterable
@@ -52,10 +54,11 @@ def _collect(
     # Weighing takes long, so runs need not wait for it; who uses what is asked under the lock.
     keys = [key for key in store.all_keys() if only is None or key in only]
     weighed = [w for key in keys if (w := _weigh(store, key)) is not None]
+    foreign = _foreign(store, keys)
     if dry_run:
-        return choose(weighed, _spared(store), limits)
+        return choose(weighed, foreign | _spared(store), limits)
     with file_lock.held(store.paths.gc_lock):
-        choice = choose(weighed, _spared(store), limits)
+        choice = choose(weighed, foreign | _spared(store), limits)
         taken = {c.key: _take_out(store, c.key) for c in choice.removed}
         _forget_the_dead(store)
     for folder in taken.values():
@@ -94,6 +97,26 @@ def _spared(store: ArtifactStore) -> dict[str, str]:
             reason = f"in use by process {path.name.split('-')[0]}"
             spared.update(dict.fromkeys(path.read_text(errors="replace").split(), reason))
     return spared
+
+
+def _foreign(store: ArtifactStore, keys: Iterable[str]) -> dict[str, str]:
+    """Why each artifact of somebody else's stays: only its owner, and root, can move its folder."""
+    user = os.geteuid()
+    foreign: dict[str, str] = {}
+    for key in keys if user else ():
+        with contextlib.suppress(FileNotFoundError):
+            folder = store.paths.artifact(key)
+            if folder.lstat().st_uid != user:
+                foreign[key] = f"owned by {_owner(folder)}, who alone can remove it"
+    return foreign
+
+
+def _owner(path: Path) -> str:
+    uid = path.lstat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _forget_the_dead(store: ArtifactStore) -> None:

@@ -289,6 +289,19 @@ def test_no_look_falls_between_gcs_question_and_its_act(
     assert left(root) == keys(0)
 
 
+def test_what_somebody_else_made_in_a_shared_store_stays(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = root.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    kept = gc.collect(ArtifactStore(root), max_size=0).kept
+    assert {(c.spared or "").startswith("owned by ") for c in kept} == {True}
+    monkeypatch.setattr(os, "geteuid", lambda: owner)
+    assert left(root) == keys(0, 1, 2, 3)
+    gc.collect(ArtifactStore(root), max_size=0)
+    assert left(root) == set()
+
+
 def test_old_notes_of_digests_go(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
     put(store, "a")
