@@ -71,6 +71,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         unread={},
         timeout=None,
         resources=asdict(Resources()),
+        asides={},
     )
 
 

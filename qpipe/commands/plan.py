@@ -53,5 +53,7 @@ def _print(plan: RunPlan) -> None:
         elif node.preview is not None:
             first, *others = preview_lines(node.preview)
             say("\n".join([f"{node.name}: {first}", *others]))
+    for remark in plan.remarks:
+        say(f"note: {remark}")
     for job in plan.left_out:
         say(f"left out: {job.name}: {job.error}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from qpipe.support.tensor_names import shortened
 
 if TYPE_CHECKING:
     from qpipe.core.key import Json
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 _MARKS = {"cached": "✓ cached", "run": "● run", "unknown": "? unknown"}
 _WIDTH = 100
-_LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 
 
 def document(plan: RunPlan) -> dict[str, Json]:
@@ -22,6 +22,8 @@ def document(plan: RunPlan) -> dict[str, Json]:
     nodes: list[Json] = [{**_record(node), **_outlook(node)} for node in plan.nodes]
     left_out: list[Json] = [{"name": job.name, "error": job.error} for job in plan.left_out]
     answer: dict[str, Json] = {"nodes": nodes, "counts": dict(plan.counts)}
+    same: list[Json] = [list(names) for names in plan.same_tensors]
+    answer |= {"same_tensors": same} if same else {}
     return answer | ({"invalid": left_out} if left_out else {})
 
 
@@ -94,30 +96,3 @@ def preview_lines(preview: Preview) -> Iterator[str]:
             break_long_words=False,
             break_on_hyphens=False,
         )
-
-
-def shortened(names: Iterable[str]) -> list[str]:
-    """Join the names of tensors that differ only by their layer: ``blk.{0-3,7}.attn_v.weight``."""
-    layers: dict[str, list[int] | None] = {}
-    for name in names:
-        if match := _LAYER.fullmatch(name):
-            numbers = layers.setdefault(match[2], [])
-            assert numbers is not None
-            numbers.append(int(match[1]))
-        else:
-            layers[name] = None
-    return [
-        name if numbers is None else f"blk.{{{_ranges(sorted(numbers))}}}.{name}"
-        for name, numbers in layers.items()
-    ]
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """``[0, 1, 2, 5]`` as ``0-2,5``."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

@@ -60,7 +60,8 @@ class Runtime:
     without which the node runs where what fills them could not be made; its key is then without
     them too. ``unread`` are, by role, patterns of the files of an input that make no difference to
     the node, and ``nameless`` the roles of which a single file's name makes none: its key is
-    without them.
+    without them. ``asides`` are parameters that make no difference to what comes out, as far as
+    they are not at their defaults; a node that has any is asked what it refuses even if cached.
     """
 
     entry: str
@@ -72,6 +73,7 @@ class Runtime:
     dispensable: frozenset[str] = frozenset()
     unread: Mapping[str, Sequence[str]] = field(default_factory=dict)
     nameless: frozenset[str] = frozenset()
+    asides: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -179,6 +179,9 @@ class _Run:
         if damage is not None and damage.moved_to is not None:
             self._warn_of(node, damage)
         if artifact is not None:
+            if node.runtime.asides and (refusal := self.refuses(node)):
+                self._fail(node, refusal)
+                return
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
             return
@@ -201,7 +204,7 @@ class _Run:
     def _refuse(self) -> None:
         """Fail what cannot run, or not here, before hours are spent on what leads there."""
         for node in self.graph.values():
-            if node.id in self.outcomes or self._was_made(node):
+            if node.id in self.outcomes or (self._was_made(node) and not node.runtime.asides):
                 continue
             why = self.executor.check(node.runtime.resources) or self.lacks(node)
             missing = EngineMissingError(f"{node.name}: {why}") if why else None

@@ -17,7 +17,7 @@ from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
-from qpipe.stages.engine import Engine, model_facts
+from qpipe.stages.engine import Engine
 
 if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
@@ -66,7 +66,8 @@ class NativeGguf(Engine):
         source = gguf_engine.source(params, order)
         if isinstance(source, Path) and _finished(params, source):
             return gguf_engine.preview(quantize.read(source))
-        return gguf_engine.preview(_prepared(params, order, source))
+        prepared = _prepared(params, order, source)
+        return gguf_engine.preview(prepared, fallback=params.fallback)
 
     @classmethod
     def refuse(cls, params: NativeParams, order: base.Order) -> None:
@@ -123,7 +124,7 @@ def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
         prepared = read(file) if file is not None and finished else _prepared(params, work, source)
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
-        results.append((model_facts(**prepared.facts), notes))
+        results.append((gguf_engine.planned_facts(prepared), notes))
     if files:
         stream.write(files, threads=tasks[0][1].threads)
     return [facts.adding(notes=notes) for facts, notes in results]
@@ -143,9 +144,11 @@ def _finished(params: NativeParams, file: Path) -> bool:
 def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
-    return prepare(
+    prepared = prepare(
         source,
         params.type_request(),
         imatrix=gguf_engine.imatrix(order),
         provenance=gguf_engine.provenance(params, order, NativeGguf.fingerprint(params)),
     )
+    gguf_engine.require_own_types(params, prepared.shortfall)
+    return prepared

@@ -20,7 +20,7 @@ from qpipe.machine import filesystem, program, tools
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
-from qpipe.stages.engine import Engine, model_facts
+from qpipe.stages.engine import Engine
 from qpipe.stages.evaluator import only_file
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class LlamaQuantize(Engine):
     @classmethod
     def preview(cls, params: LlamaQuantizeParams, order: base.Order) -> base.Preview:
         """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
-        return gguf_engine.preview(_prepared(params, order))
+        return gguf_engine.preview(_prepared(params, order), fallback=params.fallback)
 
     def run(self, params: LlamaQuantizeParams, work: base.Work) -> ModelFacts:
         """Raises EngineMissingError where the program is not there or of other rules than qpipe's,
@@ -99,7 +99,7 @@ class LlamaQuantize(Engine):
             options = [*_options(params, prepared, Path(folder)), *_notes(provenance or {})]
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
         _compare(prepared, out)
-        facts = replace(model_facts(**prepared.facts), size_bytes=out.stat().st_size)
+        facts = replace(gguf_engine.planned_facts(prepared), size_bytes=out.stat().st_size)
         return facts.adding(notes=[*prepared.notes, *_opened(out)])
 
 
@@ -119,7 +119,9 @@ def _prepared(params: LlamaQuantizeParams, order: base.Order) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
     source = only_file(order.inputs["model"], suffix=".gguf")
-    return prepare(source, params.type_request(), imatrix=gguf_engine.imatrix(order))
+    prepared = prepare(source, params.type_request(), imatrix=gguf_engine.imatrix(order))
+    gguf_engine.require_own_types(params, prepared.shortfall)
+    return prepared
 
 
 def _options(

@@ -17,7 +17,7 @@ def to_record(item: WorkItem) -> dict[str, Any]:
     return {
         "name": node.name,
         "entry": node.runtime.entry,
-        "params": dict(node.params),
+        "params": {**node.params, **node.runtime.asides},
         "key": item.key,
         "inputs": {role: str(path) for role, path in item.inputs.items()},
         "origins": dict(item.origins),

@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from qpipe.gguf import stream, values
 from qpipe.gguf.chunks import OutputTensor
+from qpipe.gguf.shortfall import Shortfall
 from qpipe.gguf.types import GGMLType
 
 
@@ -37,7 +38,7 @@ class FilePlan:
     """Known from headers alone.
 
     ``notes`` tell what of config.json GGUF leaves out, and what an importance matrix does not
-    cover.
+    cover; that on ``shortfall``, what of its name the file does not hold, is among them.
     """
 
     architecture: str
@@ -45,6 +46,7 @@ class FilePlan:
     metadata: values.Metadata
     outputs: list[OutputTensor]
     notes: tuple[str, ...] = ()
+    shortfall: Shortfall | None = None
 
     @property
     def types(self) -> dict[str, GGMLType]:

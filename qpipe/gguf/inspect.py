@@ -123,8 +123,8 @@ def _notes(file: GGUFFile) -> list[str]:
         choice = mixture.forecast(ordered, model, mixture.TypeRequest.of(file.file_type))
     except errors.QpipeError:  # no file of llama-quantize's, so its name tells nothing of types
         return []
-    fallbacks = tuple(f for f in choice.fallbacks if file.tensors[f.name].type is f.substitute)
-    return list(replace(choice, fallbacks=fallbacks).notes())
+    shortfall = choice.shortfall({tensor.name: tensor.type for tensor in ordered})
+    return [] if shortfall is None else [shortfall.note()]
 
 
 def _count(file: GGUFFile, key: str) -> int | None:

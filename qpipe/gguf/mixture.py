@@ -16,6 +16,7 @@ from qpipe.gguf.categories import Category, category_of, quantizable
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.rules import Rules
+from qpipe.gguf.shortfall import Fallback, Shortfall
 from qpipe.gguf.types import GGMLType
 
 # tensor_type_fallback: where a row is no multiple of 256, the type with blocks of 32.
@@ -123,42 +124,22 @@ def overrides(tensor_types: Mapping[str, str]) -> list[Override]:
 
 
 @dataclass(frozen=True)
-class Fallback:
-    """A matrix whose rows of ``row`` weights became ``substitute`` in place of ``default``."""
-
-    name: str
-    row: int
-    default: GGMLType
-    substitute: GGMLType
-
-
-@dataclass(frozen=True)
 class Choice:
-    """The type of each tensor by name, and what is not as its rule wants it."""
+    """The type of each tensor by name, which of them are ``matrices`` that can be quantized, and
+    what is not as its rule wants it."""
 
+    request: TypeRequest
     types: Mapping[str, GGMLType]
     fallbacks: tuple[Fallback, ...]
-    matrices: int
+    matrices: tuple[str, ...]
 
-    def notes(self) -> tuple[str, ...]:
-        """Notes for whoever asked for these types."""
-        return (_fallback_note(self.fallbacks, matrices=self.matrices),) if self.fallbacks else ()
-
-
-def _fallback_note(fallbacks: Sequence[Fallback], *, matrices: int) -> str:
-    """One sentence on all of them, of a file of so many matrices; llama-quantize warns of each, and
-    of their number (src/llama-quant.cpp, tensor_type_fallback)."""
-    pairs = dict.fromkeys((f.default.name, f.substitute.name) for f in fallbacks)
-    stand_ins = ", ".join(f"{substitute} in place of {default}" for default, substitute in pairs)
-    return (
-        f"{len(fallbacks)} of {matrices} matrices have rows of {_either(f.row for f in fallbacks)} "
-        f"weights, no multiple of {_either(f.default.block for f in fallbacks)}: {stand_ins}"
-    )
-
-
-def _either(numbers: Iterable[int]) -> str:
-    *others, last = map(str, sorted(set(numbers)))
-    return f"{', '.join(others)} or {last}" if others else last
+    def shortfall(self, types: Mapping[str, GGMLType] | None = None) -> Shortfall | None:
+        """What the file lacks of its name, if anything, where tensors are of ``types`` in the end
+        (None: of those chosen)."""
+        final = {name: (types or self.types)[name] for name in self.matrices}
+        fallbacks = tuple(f for f in self.fallbacks if final[f.name] is f.substitute)
+        named = bool(self.request.rules)
+        return Shortfall.of(self.request.ftype, final, fallbacks, named=named)
 
 
 def choose(
@@ -176,14 +157,14 @@ def choose(
     chooser = _Chooser(tensors, model, request, has_imatrix=has_imatrix)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
     chooser.check_used()
-    return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
+    return Choice(request, chosen, tuple(chooser.fallbacks), tuple(chooser.matrices))
 
 
 def forecast(tensors: Sequence[Typed], model: Hyperparameters, request: TypeRequest) -> Choice:
     """`choose` for a model that may be another: wishes that none of its tensors hears are none."""
     chooser = _Chooser(tensors, model, request, has_imatrix=False)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
-    return Choice(chosen, tuple(chooser.fallbacks), chooser.matrices)
+    return Choice(request, chosen, tuple(chooser.fallbacks), tuple(chooser.matrices))
 
 
 def fallback(kind: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
@@ -240,12 +221,12 @@ class _Chooser:
         self.used: set[str] = set()
         self.overruled: dict[str, str] = {}
         self.fallbacks: list[Fallback] = []
-        self.matrices = 0
+        self.matrices: list[str] = []
 
     def type_of(self, tensor: Typed) -> GGMLType:
         if not quantizable(tensor.name, tensor.shape, arch=self.model.arch):
             return tensor.type
-        self.matrices += 1
+        self.matrices.append(tensor.name)
         matching = [rule for rule in self.request.rules if rule[0].search(tensor.name)]
         own = self._own(tensor, named=bool(matching))
         patterns = [pattern.pattern for pattern, _ in matching]

@@ -20,6 +20,7 @@ from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.mixture import TypeRequest, by_layer
 from qpipe.gguf.rows import GGUFRows
+from qpipe.gguf.shortfall import Shortfall
 from qpipe.gguf.types import GGMLType
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
@@ -73,7 +74,7 @@ def prepare(
         if not request.changes(source.file_type):
             return source
     weights = None if imatrix is None else matrices.read(imatrix)
-    typed, notes = _typed(plan, request, weights)
+    typed, shortfall, notes = _typed(plan, request, has_imatrix=weights is not None)
     outputs = imatrix_use.weighted(typed, weights, request.ftype)
     return FilePlan(
         plan.architecture,
@@ -81,7 +82,17 @@ def prepare(
         _metadata(plan.metadata, request.ftype, weights) | _noted(provenance or {}),
         outputs,
         plan.notes + notes + (() if weights is None else imatrix_use.notes(outputs, weights)),
+        shortfall,
     )
+
+
+def shortfall_ahead(source: Path | FilePlan, request: TypeRequest) -> Shortfall | None:
+    """What `prepare` will say that the file lacks of its name, with an importance matrix that is
+    not here yet. Raises as `prepare`, but for what the matrix tells."""
+    plan = read(source) if isinstance(source, Path) else source
+    if not request.changes(plan.file_type):
+        return None
+    return _typed(plan, request, has_imatrix=True)[1]
 
 
 def read(source: Path) -> FilePlan:
@@ -96,12 +107,13 @@ def read(source: Path) -> FilePlan:
 
 
 def _typed(
-    plan: FilePlan, request: TypeRequest, weights: IMatrix | None
-) -> tuple[list[OutputTensor], tuple[str, ...]]:
-    """The tensors to write, in llama-quantize's order, each with its type; notes on types."""
+    plan: FilePlan, request: TypeRequest, *, has_imatrix: bool
+) -> tuple[list[OutputTensor], Shortfall | None, tuple[str, ...]]:
+    """The tensors to write, in llama-quantize's order, each with its type; what the name promises
+    and they are not; notes on types."""
     ordered = by_layer(plan.outputs)
     model = Hyperparameters.of(plan.metadata, plan.types)
-    choice = mixture.choose(ordered, model, request, has_imatrix=weights is not None)
+    choice = mixture.choose(ordered, model, request, has_imatrix=has_imatrix)
     published = {
         output.name: output.type
         for output in ordered
@@ -115,7 +127,9 @@ def _typed(
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
     typed = [replace(output, type=chosen[output.name]) for output in ordered]
-    return typed, (*choice.notes(), *_published_note(published))
+    shortfall = choice.shortfall(chosen)
+    said = () if shortfall is None else (shortfall.note(),)
+    return typed, shortfall, (*said, *_published_note(published))
 
 
 def is_published_so(output: OutputTensor) -> bool:

@@ -16,7 +16,8 @@ class StageDraft(TypedDict):
     """One stage of a job. ``needs`` maps role to the name of another stage of the job.
 
     ``source`` is set for a stage that fetches: its ``params`` are then ``{"source", "revision"}``.
-    ``resources`` are the fields of `qpipe.core.graph.Resources`.
+    ``resources`` are the fields of `qpipe.core.graph.Resources`, ``asides`` parameters that are in
+    no key.
     """
 
     name: str
@@ -32,6 +33,7 @@ class StageDraft(TypedDict):
     unread: dict[str, list[str]]
     timeout: float | None
     resources: dict[str, Any]
+    asides: dict[str, Json]
 
 
 class ChainRoles(TypedDict):

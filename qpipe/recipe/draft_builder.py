@@ -281,8 +281,19 @@ def _stage(
             unread={role: list(patterns) for role, patterns in stage.unread.items()},
             timeout=spec.timeout or bounds.timeout,
             resources=asdict(_resources(needed, spec.resources)),
+            asides=_asides(params),
         ),
     ]
+
+
+def _asides(params: Params) -> dict[str, Json]:
+    """The parameters that are excluded from keys, as far as they are not at their defaults."""
+    excluded = {name for name, field in type(params).model_fields.items() if field.exclude}
+    return {
+        name: getattr(params, name)
+        for name in sorted(excluded)
+        if getattr(params, name) != type(params).model_fields[name].default
+    }
 
 
 def _hidden(value: Json, job: Job, field: str) -> Json:
@@ -368,4 +379,5 @@ def _plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft
         unread={role: list(patterns) for role, patterns in stage.unread.items()},
         timeout=None,
         resources=asdict(Resources()),
+        asides={},
     )

@@ -99,6 +99,7 @@ class _Builder:
                 reads_once=stage["reads_once"],
                 unread=stage["unread"],
                 nameless=sources,
+                asides=stage["asides"],
             ),
         )
 

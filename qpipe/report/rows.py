@@ -19,6 +19,7 @@ from qpipe.report.paired_difference import differences
 from qpipe.results import facts
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation, Measurement
+from qpipe.results.same_tensors import groups, note, signature
 from qpipe.results.scores import Difference, Score
 
 QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
@@ -50,6 +51,7 @@ def comparison(plan: Plan, result: RunResult) -> Comparison:
     rows = [_row(model, result, evaluations, stages, plan.graph) for model in models]
     rows = _with_names(rows, models, stages)
     rows = _with_rivals(rows, models, result)
+    rows = _with_equals(rows, models, result)
     return Comparison.of(_compared(rows, models, by_node))
 
 
@@ -165,9 +167,17 @@ def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
     if any(graph[node].stage not in (QUANTIZE, "download", "convert") for node in behind):
         behind += [node for node in every if graph[node].stage == LINT]
     behind += [node for node in every if graph[node].stage == TOKENS]
-    artifacts = [result.outcomes[node].artifact for node in dict.fromkeys(behind)]
-    lists = (a.manifest.facts.get("notes") for a in artifacts if a is not None)
-    return tuple(dict.fromkeys(str(n) for notes in lists if isinstance(notes, list) for n in notes))
+    outcomes = [result.outcomes[node] for node in dict.fromkeys(behind)]
+    return tuple(dict.fromkeys(each for outcome in outcomes for each in _own_notes(outcome)))
+
+
+def _own_notes(outcome: Outcome) -> list[str]:
+    """The notes that a stage left, without what its recipe does not want to hear of."""
+    own = outcome.artifact.manifest.facts if outcome.artifact else {}
+    notes = own.get("notes")
+    allowed = outcome.node.runtime.asides.get("fallback") == "allow"
+    unsaid = own.get("fallback") if allowed else None
+    return [str(n) for n in notes if n != unsaid] if isinstance(notes, list) else []
 
 
 def _source(node: Node, graph: Graph) -> str | None:
@@ -325,6 +335,23 @@ def _with_rivals(
         return replace(each, measurement=replace(each.measurement, sampling=sampling))
 
     return [replace(row, measurements=tuple(map(named, row.measurements))) for row in rows]
+
+
+def _with_equals(
+    rows: Sequence[ModelRow], models: Sequence[_Model], result: RunResult
+) -> list[ModelRow]:
+    """Note on each row which others have the same tensors, byte for byte."""
+    signatures = []
+    for row, model in zip(rows, models, strict=True):
+        outcome = result.outcomes[model.nodes[0]]
+        node = outcome.node
+        own = outcome.artifact.manifest.facts if outcome.artifact else {}
+        signatures.append((row.name, signature(node.params, node.engine, node.inputs, own)))
+    notes = {name: note(names) for names in groups(signatures) for name in names}
+    return [
+        replace(row, notes=(*row.notes, notes[row.name])) if row.name in notes else row
+        for row in rows
+    ]
 
 
 def _common(labels: Sequence[str]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe.core.forecast import FieldDifference, Forecast, forecast, nearest_cached
+from qpipe.core.key import Json
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
 from qpipe.executors.factory import make
+from qpipe.results.same_tensors import groups, note, signature
 from qpipe.session.context import Context
 from qpipe.session.plans import merged_plan
 from qpipe.session.previews import previews
@@ -53,18 +55,25 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run: its nodes in the order of the graph, the jobs that it leaves out, and
-    what a user should know of the recipe (``notes``)."""
+    """The plan of a run: its nodes in the order of the graph, the jobs that it leaves out, what a
+    user should know of the recipe (``notes``), and the names of nodes whose files have the same
+    tensors, byte for byte (``same_tensors``)."""
 
     nodes: Sequence[PlannedNode]
     left_out: Sequence[LeftOut] = ()
     notes: Sequence[str] = ()
+    same_tensors: Sequence[Sequence[str]] = ()
 
     @property
     def counts(self) -> dict[str, int]:
         """Return the number of nodes that are ``cached``, would ``run`` or are ``unknown``."""
         states = [node.state for node in self.nodes]
         return {state: states.count(state) for state in ("cached", "run", "unknown")}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Return a sentence on each group of files with the same tensors."""
+        return [note(names) for names in self.same_tensors]
 
     @property
     def errors(self) -> list[QpipeError]:
@@ -96,7 +105,19 @@ def run_plan(context: Context) -> RunPlan:
     return RunPlan(
         [_planned(item, coming) for item in forecasts],
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
+        same_tensors=groups(_signatures(forecasts, coming)),
     )
+
+
+def _signatures(
+    forecasts: Sequence[Forecast], coming: Mapping[str, Preview | QpipeError]
+) -> Iterator[tuple[str, str | None]]:
+    for item in forecasts:
+        node, outlook = item.node, coming.get(item.node.id)
+        facts: Mapping[str, Json] = item.artifact.manifest.facts if item.artifact else {}
+        if outlook is not None:
+            facts = {} if isinstance(outlook, QpipeError) else outlook.facts
+        yield node.name, signature(node.params, node.engine, node.inputs, facts)
 
 
 def explanations(context: Context) -> tuple[int, list[Explanation]]:

@@ -89,7 +89,7 @@ class AvailableInputs:
     def params(self, node: Node) -> Any:
         """Return a node's parameters as its stage has them."""
         return stage_of(node.runtime.entry).Params.model_validate_json(
-            json.dumps(reveal(node.params))
+            json.dumps(reveal({**node.params, **node.runtime.asides}))
         )
 
     def _folder(self, item: Forecast) -> Path | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from qpipe.core.forecast import Forecast
 from qpipe.errors import QpipeError
 from qpipe.session.inputs import AvailableInputs, stage_of
-from qpipe.session.refusals import refuses
+from qpipe.session.refusals import refuses, settled
 
 if TYPE_CHECKING:
     from qpipe.stages.base import Preview
@@ -28,7 +28,7 @@ def previews(forecasts: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
         inputs = AvailableInputs(forecasts, Path(temporary))
         for item in forecasts:
             node = item.node
-            if item.state == "cached":
+            if settled(item):
                 continue
             try:
                 with inputs.in_users_words(item):
@@ -36,7 +36,7 @@ def previews(forecasts: Sequence[Forecast]) -> dict[str, Preview | QpipeError]:
             except QpipeError as error:
                 results[node.id] = error
             else:
-                results |= {} if preview is None else {node.id: preview}
+                results |= {} if preview is None or item.state == "cached" else {node.id: preview}
     return results
 
 
@@ -47,7 +47,7 @@ def _preview(
 
     stage = stage_of(item.node.runtime.entry)
     order, params = inputs.order(item), inputs.params(item.node)
-    if refuses(item.node) and not item.made_before:
+    if refuses(item.node) and (not item.made_before or item.node.runtime.asides):
         stage.refuse(params, inputs.ahead(item))
     if order.inputs.keys() != item.node.inputs.keys() and not stage.foresees:
         return None

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 def refusals(graph: Graph, store: ArtifactStore) -> dict[str, QpipeError]:
-    """Map the ids of nodes that are not in the store to the errors of those that would fail
-    (`Stage.refuse`)."""
+    """Map the ids of nodes that are not in the store, or have asides, to the errors of those that
+    would fail (`Stage.refuse`)."""
     if not any(refuses(node) for node in graph.values()):
         return {}
     errors: dict[str, QpipeError] = {}
@@ -30,7 +30,7 @@ def refusals(graph: Graph, store: ArtifactStore) -> dict[str, QpipeError]:
     with TemporaryDirectory(prefix="qpipe-run-") as temporary:
         inputs = AvailableInputs(forecasts, Path(temporary))
         for item in forecasts:
-            if item.state == "cached" or not refuses(item.node):
+            if settled(item) or not refuses(item.node):
                 continue
             try:
                 with inputs.in_users_words(item):
@@ -39,6 +39,11 @@ def refusals(graph: Graph, store: ArtifactStore) -> dict[str, QpipeError]:
             except QpipeError as error:
                 errors[item.node.id] = error
     return errors
+
+
+def settled(item: Forecast) -> bool:
+    """Return whether a node is in the store, and no setting may refuse what is there."""
+    return item.state == "cached" and not item.node.runtime.asides
 
 
 def refuses(node: Node) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from qpipe.commands.plan_text import shortened
 from qpipe.gguf import reader
+from qpipe.support.tensor_names import shortened
 from tests.cli import called
 from tests.gguf import samples
 

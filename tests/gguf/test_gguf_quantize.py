@@ -71,8 +71,8 @@ def test_later_rules_win(f16: Path, tmp_path: Path) -> None:
 
 def test_what_falls_back_is_noted(f32: Path, tmp_path: Path) -> None:
     note = (
-        "35 of 36 matrices have rows of 64 or 172 weights, no multiple of 256: Q5_0 in place of "
-        "Q4_K, F16 in place of Q4_K, Q8_0 in place of Q6_K, F16 in place of Q6_K"
+        "Q4_K_M: 0 of 36 matrices are Q4_K (28 are Q5_0, 5 F16, 3 Q8_0); "
+        "35 have rows of 64 or 172 weights, no multiple of 256"
     )
     assert quantize(f32, tmp_path / "q.gguf", ftype="Q4_K_M").notes == (note,)
     assert inspect(tmp_path / "q.gguf")["notes"] == [note]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 from qpipe import __version__
 from qpipe.core.digests import Stamp, stamp
-from qpipe.core.key import Json
+from qpipe.core.key import Json, bytes_sha256, encode
 from qpipe.engines.common.module_rules import pairs
 from qpipe.results.facts import of_model
 from qpipe.results.model import ModelFacts
@@ -24,6 +24,7 @@ from qpipe.support.files import exists, expanded
 if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
     from qpipe.gguf.mixture import TypeRequest
+    from qpipe.gguf.shortfall import Shortfall
 
 GGUF_FILE = "model.gguf"
 
@@ -147,6 +148,16 @@ class GgufParams(EngineParams):
         True, description="Note in the file, as qpipe.*, what it was made of and by what."
     )
 
+    fallback: Literal["allow", "warn", "refuse"] = Field(
+        "warn",
+        # It makes no difference to the bytes, so it is in no key.
+        exclude=True,
+        description=(
+            "Where rows fit no type of the mixture and others take their place. warn: say so; "
+            "allow: say nothing; refuse: stop before anything runs."
+        ),
+    )
+
     def bits_per_weight(self) -> float:
         """Bits per weight of a typical model."""
         from qpipe.gguf.bits_estimate import bits
@@ -205,8 +216,19 @@ def refuse_ahead(params: GgufParams, order: Order) -> None:
         model = foresee(order.configs["model"])
     else:
         return
+    request = params.type_request()
     if "imatrix" not in order.coming and params.imatrix is None:
-        quantize.prepare(model, params.type_request())
+        require_own_types(params, quantize.prepare(model, request).shortfall)
+    elif params.fallback == "refuse":
+        require_own_types(params, quantize.shortfall_ahead(model, request))
+
+
+def require_own_types(params: GgufParams, shortfall: Shortfall | None) -> None:
+    """Raise RecipeError for a file that is not what its name says, where a recipe refuses that."""
+    if shortfall is not None and params.fallback == "refuse":
+        from qpipe.errors import RecipeError
+
+        raise RecipeError(shortfall.refusal())
 
 
 def gguf_files(folder: Path) -> list[Path]:
@@ -243,7 +265,24 @@ def file_facts(path: Path) -> ModelFacts:
         architecture=summary["architecture"],
         types={name: entry["tensors"] for name, entry in summary["types"].items()},
         n_tensors=len(summary["tensors"]),
-    )
+    ).adding(types_digest=_digest({each["name"]: each["type"] for each in summary["tensors"]}))
+
+
+def planned_facts(prepared: FilePlan) -> ModelFacts:
+    """Facts of a file that is about to be written.
+
+    ``types_digest`` is equal for files of one source that have the same tensors, ``fallback`` the
+    note on what its name says and it does not hold.
+    """
+    types = {name: kind.name for name, kind in prepared.types.items()}
+    facts = model_facts(**prepared.facts).adding(types_digest=_digest(types))
+    if prepared.shortfall is None:
+        return facts
+    return facts.adding(fallback=prepared.shortfall.note())
+
+
+def _digest(types: Mapping[str, str]) -> str:
+    return bytes_sha256(encode(types))
 
 
 def try_to_load(notes: list[str], file: Path) -> None:
@@ -257,12 +296,16 @@ def try_to_load(notes: list[str], file: Path) -> None:
         notes.append(note)
 
 
-def preview(prepared: FilePlan) -> Preview:
-    """A preview of a file: all that is known of it before it is written."""
+def preview(prepared: FilePlan, *, fallback: str = "warn") -> Preview:
+    """A preview of a file: all that is known of it before it is written; with ``fallback`` allow,
+    without the note on its `Shortfall`."""
+    shortfall = prepared.shortfall if fallback == "allow" else None
+    unsaid = None if shortfall is None else shortfall.note()
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
-    facts = model_facts(**prepared.facts).adding(notes=prepared.notes or None)
+    notes = [note for note in prepared.notes if note != unsaid]
+    facts = planned_facts(prepared).adding(notes=notes or None)
     return Preview(of_model(facts), types, n_vocab=n_vocab)
 
 
