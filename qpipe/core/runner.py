@@ -180,7 +180,7 @@ class _Run:
             self._warn_of(node, damage)
         if artifact is not None:
             if node.runtime.asides and (refusal := self.refuses(node)):
-                self._fail(node, refusal)
+                self._end_refused(node, refusal)
                 return
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
@@ -204,14 +204,21 @@ class _Run:
     def _refuse(self) -> None:
         """Fail what cannot run, or not here, before hours are spent on what leads there."""
         for node in self.graph.values():
-            if node.id in self.outcomes or (self._was_made(node) and not node.runtime.asides):
+            made = self._was_made(node)
+            if node.id in self.outcomes or (made and not node.runtime.asides):
                 continue
-            why = self.executor.check(node.runtime.resources) or self.lacks(node)
+            why = None if made else self._missing(node)
             missing = EngineMissingError(f"{node.name}: {why}") if why else None
             if error := missing or self.refuses(node):
-                self._end(Outcome(node, "failed", error=error))
-                self._skip_users(node, node.name)
-                self.stopped_by = self.stopped_by or ("" if self.leave_out else FORESEEN)
+                self._end_refused(node, error)
+
+    def _missing(self, node: Node) -> str | None:
+        return self.executor.check(node.runtime.resources) or self.lacks(node)
+
+    def _end_refused(self, node: Node, error: QpipeError) -> None:
+        self._end(Outcome(node, "failed", error=error))
+        self._skip_users(node, node.name)
+        self.stopped_by = self.stopped_by or ("" if self.leave_out else FORESEEN)
 
     def _was_made(self, node: Node) -> bool:
         """True if its artifact is there, provided its inputs come out as they did before."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import called
 from tests.gguf import samples
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ SHORT = ": 0 of 36 matrices are"
 
 
 def document(*arguments: str, cwd: Path, code: int = 0) -> dict[str, Any]:
-    answer = qpipe(*arguments, "--json", cwd=cwd)
+    answer = called(*arguments, "--json", cwd=cwd)
     assert answer.code == code, answer
     found: dict[str, Any] = json.loads(answer.stdout)
     return found
@@ -45,7 +45,7 @@ def test_one_file_under_three_names_is_marked(tmp_path: Path) -> None:
     tensors = {name: samples.rows_of(Path(row["file"])) for name, row in rows.items()}
     assert tensors["IQ2_M"] == tensors["IQ3_XXS"] == tensors["IQ4_XS"] != tensors["Q4_0"]
     assert document("plan", *RECIPE, *SWEEP, cwd=tmp_path)["same_tensors"] == [same]
-    report = qpipe("report", "latest", cwd=tmp_path).stdout
+    report = called("report", "latest", cwd=tmp_path).stdout
     assert report.count(SAME) == 1
     assert report.count(f"note: IQ2_M{SHORT} IQ2 (") == 1
 
@@ -65,7 +65,7 @@ def test_allow_says_nothing_and_makes_nothing_anew(swept: Path) -> None:
 
 def test_a_file_made_with_allow_is_noted_for_who_wants_to_know(tmp_path: Path) -> None:
     allow = (*RECIPE, "quantize.fallback=allow", "quantize.type=IQ4_XS")
-    assert SHORT not in qpipe("plan", *allow, cwd=tmp_path).stdout
+    assert SHORT not in called("plan", *allow, cwd=tmp_path).stdout
     assert not document("run", *allow, cwd=tmp_path)["rows"][0]["notes"]
     warned = document("run", *RECIPE, "quantize.type=IQ4_XS", cwd=tmp_path)
     assert {node["status"] for node in warned["nodes"]} == {"cached"}
