@@ -151,7 +151,7 @@ def complete(bin_folder: Path, line: str) -> set[str]:
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("qpipe r", {"run", "runs", "report"}),
+        ("qpipe r", {"rm", "run", "runs", "report"}),
         ("qpipe run de", {"demo"}),
         ("qpipe run demo quantize=gp", {"quantize=gptq"}),
         ("qpipe plan --store x demo evaluate.n", {"evaluate.n_ctx="}),
