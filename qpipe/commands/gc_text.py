@@ -50,6 +50,12 @@ def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
     )
     reasons = Counter(c.spared for c in collection.kept if c.spared)
     yield from (f"spared {count}: {reason}" for reason, count in sorted(reasons.items()))
+    if linked := [c.linked for c in collection.kept if c.linked]:
+        yield (
+            f"{numbers.size(sum(linked))} of {len(linked)} kept artifact(s) are linked from "
+            "elsewhere, as from runs' folders, and come free only there: "
+            "`qpipe rm --runs-older-than AGE`"
+        )
 
 
 def removal_document(removal: Removal, dry_run: bool) -> dict[str, Any]:
@@ -108,6 +114,7 @@ def _record(candidate: Candidate) -> dict[str, Any]:
         "size_bytes": candidate.size,
         "last_used": candidate.last_used,
         "rebuild_seconds": candidate.rebuild_seconds,
+        "linked_bytes": candidate.linked,
         "spared": candidate.spared,
         "why": candidate.why,
     }

@@ -22,6 +22,8 @@ class Candidate:
 
     ``size`` is the bytes that removing it frees; of a kept one, its share of what the store holds.
     ``why`` a removed one goes is ``age`` or ``size``; ``spared`` is why a kept one cannot go.
+    ``linked`` is the bytes of a kept one that links from elsewhere hold too: they are not in
+    ``size``.
     """
 
     key: str
@@ -32,6 +34,7 @@ class Candidate:
     stage: str = ""
     spared: str | None = None
     why: str | None = None
+    linked: int = 0
 
     @property
     def worth(self) -> float:
@@ -151,6 +154,7 @@ class _Holders:
 
     def __init__(self, weighed: Iterable[Weighed]) -> None:
         self._sizes: dict[tuple[int, int], int] = {}
+        self._outside: dict[tuple[int, int], int] = {}
         self._held: Counter[tuple[int, int]] = Counter()
         links: dict[tuple[int, int], int] = {}
         for one in weighed:
@@ -159,7 +163,7 @@ class _Holders:
                 self._sizes[inode], links[inode] = size, count
         for inode, count in links.items():
             if count > self._held[inode]:
-                self._sizes[inode] = 0
+                self._outside[inode], self._sizes[inode] = self._sizes[inode], 0
         self.total = sum(self._sizes.values())
 
     def release(self, one: Weighed) -> int:
@@ -180,4 +184,5 @@ class _Holders:
     def sized(self, one: Weighed) -> Candidate:
         """The candidate with its bytes, a shared file divided among its holders."""
         size = sum(self._sizes[inode] // self._held[inode] for inode in one.inodes)
-        return replace(one.candidate, size=size)
+        linked = sum(self._outside.get(inode, 0) for inode in one.inodes)
+        return replace(one.candidate, size=size, linked=linked)

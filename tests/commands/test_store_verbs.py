@@ -337,6 +337,14 @@ def test_gc_by_size_takes_what_is_cheap_and_says_what_it_costs(tmp_path: Path) -
     assert [e["stage"] for e in ask_json(tmp_path, "ls")["artifacts"]] == ["evaluate"]
 
 
+def test_gc_says_what_runs_folders_hold(tmp_path: Path) -> None:
+    key = make(tmp_path / "store", "model", size=5_000_000)
+    os.link(path_of(tmp_path / "store", key) / "model.gguf", tmp_path / "model.gguf")
+    answer = ask(tmp_path, "gc", "--max-size", "1MB")
+    assert "4.77 MiB of 1 kept artifact(s) are linked from elsewhere" in answer.stdout
+    assert ask_json(tmp_path, "gc", "--max-age", "9d")["kept"][0]["linked_bytes"] == 5_000_000
+
+
 def test_a_store_that_was_copied_without_times_is_whole(tmp_path: Path) -> None:
     store, file = tmp_path / "first", tmp_path / "source.gguf"
     file.write_bytes(b"x" * 1000)

@@ -57,6 +57,8 @@ def test_what_a_large_one_makes_room_for_stays() -> None:
 def test_what_frees_nothing_does_not_go_for_its_size() -> None:
     linked = weighed("linked", 50_000_000, 0.1, links=2)
     assert gone(linked, LARGE, CHEAP, max_size=1_000_000) == ["cheap", "large"]
+    (kept,) = choose([linked], {}, Limits(max_size=0)).kept
+    assert (kept.size, kept.linked) == (0, 50_000_000)
 
 
 @given(
