@@ -190,6 +190,18 @@ def test_what_would_fail_is_refused_before_anything_starts(store: ArtifactStore)
     assert result.outcomes[diamond()[1].id].error is error
 
 
+def test_what_is_cached_is_refused_for_a_setting_that_is_in_no_key(store: ArtifactStore) -> None:
+    made = node("n")
+    run(Graph([made]), store, InstantExecutor())
+    strict = node("n", runtime=Runtime(entry="tests.toys:Write", asides={"fallback": "refuse"}))
+    assert strict.id == made.id
+    executor, error = InstantExecutor(), RecipeError("not so")
+    for each, status in ((made, "cached"), (strict, "failed")):
+        result, _ = run(Graph([each]), store, executor, refuses=lambda n: error)
+        assert by_name(result) == {"n": status}
+    assert executor.calls == []
+
+
 @pytest.mark.parametrize(("keep_going", "leave_out"), [(True, False), (False, True)])
 def test_a_foreseen_failure_stops_a_run_unless_it_may_be_left_out(
     store: ArtifactStore, keep_going: bool, leave_out: bool
