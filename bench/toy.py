@@ -89,9 +89,9 @@ class ToyExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self._jobs) < 8
 
-    def submit(self, *jobs: WorkItem) -> str | None:
+    def submit(self, *jobs: WorkItem) -> Sequence[str | None]:
         self._jobs.extend(jobs)
-        return None
+        return [None for _ in jobs]
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         done: list[WorkEnd | WorkProgress] = []

@@ -71,10 +71,10 @@ class Executor(Protocol):
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met here, or None."""
 
-    def submit(self, *items: WorkItem) -> str | None:
+    def submit(self, *items: WorkItem) -> Sequence[str | None]:
         """Start one worker on a work item, or on several that read an input once for all.
 
-        Their needs are the same and are met once. The path of the log, if there is one.
+        Their needs are the same and are met once. The path of the log of each, if there is one.
         """
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:

@@ -254,7 +254,7 @@ class _Run:
         if not items:
             return
         try:
-            log = self.executor.submit(*items)
+            logs = self.executor.submit(*items)
         except QpipeError as error:
             for item in items:
                 self._let_go(item.node)
@@ -262,7 +262,7 @@ class _Run:
             return
         if len(items) > 1:
             self.shared.update(item.node.id for item in items)
-        for item in items:
+        for item, log in zip(items, logs, strict=True):
             name = item.node.name
             if cause := self.pending.alone.get(item.node.id):
                 # Said only now: after a failure nothing new starts, and this may never come to it.

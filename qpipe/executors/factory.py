@@ -62,8 +62,8 @@ class DeferredExecutor:
         """Return why these needs can never be met here, or None."""
         return self._started().check(needs)
 
-    def submit(self, *items: WorkItem) -> str | None:
-        """Start one worker, and return the path of its log."""
+    def submit(self, *items: WorkItem) -> Sequence[str | None]:
+        """Start one worker, and return the path of the log of each item."""
         return self._started().submit(*items)
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:

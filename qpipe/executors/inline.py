@@ -33,10 +33,10 @@ class InlineExecutor:
         """True if no work item is held."""
         return not self._passes
 
-    def submit(self, *items: WorkItem) -> str | None:
+    def submit(self, *items: WorkItem) -> Sequence[str | None]:
         """Take a work item, or a pass of several; it runs in `wait`."""
         self._passes.append(items)
-        return None
+        return [None for _ in items]
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         """Run what is held to its end."""

@@ -148,20 +148,21 @@ class LocalExecutor:
             and (self.capacity.memory is None or memory + needs.memory <= self.capacity.memory)
         )
 
-    def submit(self, *items: WorkItem) -> str | None:
-        """Start a worker; the path of its log."""
+    def submit(self, *items: WorkItem) -> Sequence[str | None]:
+        """Start a worker; its log, under the name of each item."""
         try:
             worker = self._start(items)
         except OSError as error:
             raise _explain(items[0], error) from error
         self.workers.append(worker)
-        return str(worker.log)
+        return [_named(worker.log, task.folder.name) for task in worker.tasks]
 
     def _start(self, items: Sequence[WorkItem]) -> _Worker:
         tasks = [self._task(item) for item in items]
         needs, runtime = items[0].needs, items[0].node.runtime
         log = self.paths.logs / f"{tasks[0].folder.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)  # that of a pass has other names too
         gpus = self._free_gpus()[: needs.gpus]
         kills = oom_kills()
         folders = [str(task.folder) for task in tasks]
@@ -339,6 +340,18 @@ def _end_of(pid: int) -> int | None:
 def _stop(worker: _Worker) -> None:
     signal_group(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
+
+
+def _named(log: Path, name: str) -> str:
+    """The path of a log under the name of one of the work items that share it, where it can be."""
+    path = log.with_name(f"{name}.log")
+    if path != log:
+        try:
+            path.unlink(missing_ok=True)
+            path.hardlink_to(log)
+        except OSError:  # a file system without hard links
+            return str(log)
+    return str(path)
 
 
 def _explain(item: WorkItem, error: OSError) -> QpipeError:

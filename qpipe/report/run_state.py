@@ -112,10 +112,11 @@ def closing(tally: Tally, now: float) -> list[str]:
     lines += [f"  failed: {name}" + (f" (log: {log})" if log else "") for name, log in tally.failed]
     lines += [f"  skipped: {phrase(count, cause)}" for cause, count in tally.skipped.items()]
     if tally.status == "failed":
-        lines.append(
-            "  Finished work is kept. Put right what failed and give the same command again: it "
-            "goes on from there."
-        )
+        again = "Put right what failed and give the same command again"
+        if tally.counts["ran"]:
+            lines.append(f"  Finished work is kept. {again}: it goes on from there.")
+        else:
+            lines.append(f"  Nothing was made. {again}.")
         if flag := remedy(tally.skipped):
             lines.append(f"  {flag}")
     return lines

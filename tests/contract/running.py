@@ -84,7 +84,7 @@ class Bench:
             claim.fd,
             job_node.runtime.resources,
         )
-        self.log = self.executor.submit(job)
+        (self.log,) = self.executor.submit(job)
         return job
 
     def wait(self, *, seconds: float = 30.0) -> WorkOutput | QpipeError:

@@ -87,10 +87,10 @@ class InstantExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self.jobs) < self.room
 
-    def submit(self, *jobs: WorkItem) -> str | None:
+    def submit(self, *jobs: WorkItem) -> Sequence[str | None]:
         self.jobs.extend(jobs)
         self.passes.append([job.node.name for job in jobs])
-        return None
+        return [None for _ in jobs]
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         if not self.jobs:

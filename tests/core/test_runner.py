@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -230,7 +230,7 @@ def test_what_was_made_before_is_not_refused(store: ArtifactStore) -> None:
 
 def test_an_executor_that_cannot_start_a_job_fails_its_node(store: ArtifactStore) -> None:
     class Broken(InstantExecutor):
-        def submit(self, *jobs: WorkItem) -> str | None:
+        def submit(self, *jobs: WorkItem) -> Sequence[str | None]:
             if jobs[0].node.name == "b":
                 raise EngineMissingError("no such interpreter")
             return super().submit(*jobs)

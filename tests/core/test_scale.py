@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -95,7 +95,7 @@ def test_descriptors_do_not_run_out(memory: Path) -> None:
     most = 0
 
     class Counting(InstantExecutor):
-        def submit(self, *jobs: WorkItem) -> str | None:
+        def submit(self, *jobs: WorkItem) -> Sequence[str | None]:
             nonlocal most
             most = max(most, len(os.listdir("/proc/self/fd")))  # noqa: PTH208
             return super().submit(*jobs)

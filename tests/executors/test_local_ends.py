@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qpipe.core.events import NodeStarted
 from qpipe.core.executor import WorkOutput
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
@@ -50,6 +51,19 @@ def test_a_pass_that_is_killed_is_made_node_by_node(local: MakeBench, tmp_path: 
     ends = {o.node.name: o.status for o in result.outcomes.values()}
     assert ends == {"toy": "ran", "a": "ran", "deadly": "failed", "c": "ran"}
     assert sorted(passes.read_text().splitlines()) == ["a", "a+deadly+c", "c", "deadly"]
+
+
+def test_each_of_a_pass_has_its_log_by_name(local: MakeBench, tmp_path: Path) -> None:
+    bench = local()
+    bench.share(tmp_path / "passes.txt", "a", "deadly", "c")
+    starts = [event for event in bench.events if isinstance(event, NodeStarted)]
+    assert len(starts) == 7  # the model, a pass of three, and each of these by itself
+    for event in starts:
+        assert event.log is not None
+        assert Path(event.log).name.startswith(f"{event.name}-{event.key[:8]}")
+        assert Path(event.log).is_file()
+    logs = {Path(event.log or "").stat().st_ino for event in starts[4:]}
+    assert len(logs) == 3
 
 
 def test_an_exit_without_a_result(local: MakeBench) -> None:

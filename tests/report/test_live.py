@@ -295,6 +295,7 @@ def test_a_real_failure_is_told_once(tmp_path: Path) -> None:
     assert stream.getvalue().count("no such architecture 'abc'") == 1
     assert "skipped  quantize[Q4_0] (because of convert)" in stream.getvalue().splitlines()
     assert stream.getvalue().count("failed: 2 nodes, 1 failed, 1 skipped") == 1
+    assert "  Nothing was made. Put right what failed" in stream.getvalue()
 
 
 def test_progress_is_recorded_now_and_then(tmp_path: Path) -> None:
