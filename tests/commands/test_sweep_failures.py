@@ -1,4 +1,4 @@
-"""A sweep of which one model is damaged ends with every other number."""
+"""Sweeps of which a model or a level fails: what goes on without it, and the exit codes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.cli import qpipe
 
 pytestmark = pytest.mark.slow
 
+MODEL = "model.source=builtin:tinystories-d256"
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
 
 
@@ -40,3 +41,24 @@ def test_a_model_that_fails_stops_no_other_model(default: bool, tmp_path: Path) 
     assert nodes[f"quantize[{tmp_path / 'bad'}]"] == "failed"
     assert nodes[f"quantize[{SMALL}]"] == ("ran" if default else "skipped")
     assert document["keep_going"] is default
+
+
+@pytest.mark.parametrize("wrong", ["Q99", "IQ1_S"])
+def test_the_exit_code_is_not_2_once_a_batch_has_run(wrong: str, tmp_path: Path) -> None:
+    """A recipe that is wrong, and a failure that is foreseen, both of the second batch."""
+    words = (f"quantize.type=Q8_0,{wrong}", "hydra.sweeper.max_batch_size=1", "executor=inline")
+    ran = qpipe("run", "local", "-m", MODEL, "evaluate=none", *words, cwd=tmp_path)
+    assert "ran      quantize" in ran.stderr
+    assert wrong in ran.stderr
+    assert ran.code == 1, ran
+
+
+def test_what_is_foreseen_can_be_left_out(tmp_path: Path) -> None:
+    words = ("quantize.type=Q8_0,IQ1_S", "executor=inline", "--quiet", "--json")
+    sweep = ("run", "local", "-m", MODEL, "evaluate=none", *words)
+    for way, code, status in (((), 2, "skipped"), (("run.skip_invalid=true",), 1, "ran")):
+        ran = qpipe(*sweep, *way, cwd=tmp_path)
+        assert ran.code == code, ran
+        nodes = {node["name"]: node["status"] for node in json.loads(ran.stdout)["nodes"]}
+        assert nodes["quantize[Q8_0]"] == status
+        assert nodes["quantize[IQ1_S]"] == "failed"
