@@ -1,4 +1,4 @@
-"""Tab completion: Hydra's, and before it the verb and the recipe.
+"""Tab completion: Hydra's, and before it the verb and the recipe, or keys and runs.
 
 `eval "$(qpipe -sc install=bash)"` installs it. The shell then calls `qpipe -sc query=SHELL`, with
 the line so far in COMP_LINE.
@@ -7,16 +7,18 @@ the line so far in COMP_LINE.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
+_KEY_VERBS = ("rm", "show", "verify")
+_RUN_VERBS = ("rm", "pin", "unpin", "status", "report")
 _WITH_VALUE = ("--store", "--runs", "--cfg", "--package", "--format")
 
 
 def arguments_for(words: Sequence[str], verbs: Iterable[str]) -> list[str]:
     """The arguments of the command that lets Hydra answer; empty if there is nothing (more) to say.
 
-    Verbs and recipes are completed here, on stdout.
+    Verbs, recipes, runs and keys are completed here, on stdout.
     """
     if not any(word.startswith("query=") for word in words):
         return ["run", "-sc", *words]
@@ -29,7 +31,22 @@ def arguments_for(words: Sequence[str], verbs: Iterable[str]) -> list[str]:
         print(" ".join(recipe_names()))
     elif verb in _RECIPE_VERBS and recipe is not None:
         return [verb, recipe, "-sc", *words]
+    elif verb in (*_KEY_VERBS, *_RUN_VERBS):
+        print(" ".join(_things(verb)))
     return []
+
+
+def _things(verb: str) -> Iterator[str]:
+    """Keys, as `qpipe ls` shows them, and names of runs, where a verb takes such."""
+    from qpipe.core.layout import DEFAULT_RUNS, DEFAULT_STORE
+    from qpipe.session import listing, run_states
+
+    if verb in _RUN_VERBS:
+        runs = os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS
+        yield from (record["name"] for record in run_states.states(runs))
+    if verb in _KEY_VERBS:
+        store = os.environ.get("QPIPE_STORE") or DEFAULT_STORE
+        yield from (entry["key"][:12] for entry in listing.entries(store))
 
 
 def _typed(line: str) -> tuple[str | None, str | None]:

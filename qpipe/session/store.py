@@ -86,14 +86,17 @@ class Store:
         *,
         max_size: str | None = None,
         max_age: str | None = None,
-        selection: Selection | None = None,
+        model: str | None = None,
+        stage: str | None = None,
+        run: str | None = None,
         runs: str | Path = DEFAULT_RUNS,
         dry_run: bool = False,
     ) -> Collection:
         """Remove artifacts unused for ``max_age`` ("30d"), then, until at most ``max_size``
         ("50GB") is left, those that cost the fewest seconds per byte to make again; measurements
-        last. Limits hold for what ``selection`` means (a model, a stage, a run below ``runs``;
-        default: all). With ``dry_run`` only tell. Pinned runs and runs that go on are spared.
+        last. Limits hold for the artifacts of a ``model``, a ``stage`` and a ``run`` below
+        ``runs``, if they are named. With ``dry_run`` only tell. Pinned runs and runs that go on are
+        spared.
 
         Raises UsageError without a limit or for a name that is none, StoreError if the store
         cannot be written.
@@ -105,6 +108,6 @@ class Store:
             max_size=None if max_size is None else parse_size(max_size, option="max_size"),
             max_age=None if max_age is None else parse_age(max_age, option="max_age"),
             last=MEASUREMENTS,
-            only=(selection or Selection()).keys(self._store, Path(runs)),
+            only=Selection(model, stage, run).keys(self._store, Path(runs)),
             dry_run=dry_run,
         )

@@ -45,5 +45,8 @@ def test_what_may_go(store: qpipe.Store) -> None:
     store.verify()
     assert [c.name for c in store.collect(max_age="30d", dry_run=True).removed] == ["quantize[one]"]
     assert len(list(store)) == 2
+    with pytest.raises(UsageError, match="--stage evaluate"):
+        store.collect(max_size="0", stage="evaluate")
+    assert len(store.collect(max_size="0", stage="quantize", dry_run=True).removed) == 2
     store.collect(max_size="0")
     assert list(store) == []
