@@ -347,7 +347,12 @@ def _with_equals(
         node = outcome.node
         own = outcome.artifact.manifest.facts if outcome.artifact else {}
         signatures.append((row.name, signature(node.params, node.engine, node.inputs, own)))
-    notes = {name: note(names) for names in groups(signatures) for name in names}
+    formats = {row.name: row.format or row.name for row in rows}
+    notes: dict[str, str] = {}
+    for names in groups(signatures):
+        short = list(dict.fromkeys(formats[name] for name in names))
+        words = note(short if len(short) == len(names) else names)
+        notes |= dict.fromkeys(names, words)
     return [
         replace(row, notes=(*row.notes, notes[row.name])) if row.name in notes else row
         for row in rows

@@ -227,7 +227,7 @@ def footnotes(rows: Sequence[ModelRow]) -> Iterator[str]:
         for measured in row.measurements:
             if by := _rival(measured):
                 yield _dominated(row.name, measured, by)
-    notes = [note for row in rows for note in row.notes]
+    notes = _notes_on_rows(rows)
     notes += [note for _, measured in named for note in measured.measurement.notes or ()]
     yield from (f"note: {note}" for note in dict.fromkeys(notes))
     deltas = [score.delta for row in rows for score in row.scores.values() if score.delta]
@@ -236,6 +236,19 @@ def footnotes(rows: Sequence[ModelRow]) -> Iterator[str]:
     for row in rows:
         if row.error:
             yield f"{row.status}: {row.name}: {row.error.splitlines()[0]}"
+
+
+def _notes_on_rows(rows: Sequence[ModelRow]) -> list[str]:
+    """The notes of rows; of one that is not about every model, with the names of its models."""
+    models: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for note in row.notes:
+            models.setdefault(note, {})[row.model or ""] = None
+    every = {row.model or "" for row in rows}
+    return [
+        note if of.keys() == every else f"{', '.join(filter(None, of))}: {note}".removeprefix(": ")
+        for note, of in models.items()
+    ]
 
 
 def _rival(measured: Evaluation) -> Rival | None:

@@ -50,6 +50,15 @@ def test_one_file_under_three_names_is_marked(tmp_path: Path) -> None:
     assert report.count(f"note: IQ2_M{SHORT} IQ2 (") == 1
 
 
+def test_notes_name_the_model_where_they_are_not_about_all(tmp_path: Path) -> None:
+    both = ",".join(str(samples.MODELS[name]) for name in ("stories260K", "stories-tok105"))
+    sweep = ("local", "evaluate=none", "-m", f"model.source={both}", "quantize.type=IQ2_M,IQ4_XS")
+    said = called("run", *sweep, cwd=tmp_path).stdout
+    assert f"\nnote: stories260K: IQ2_M{SHORT} IQ2 (30 are IQ4_NL, 5 F16" in said
+    assert f"\nnote: stories-tok105: IQ2_M{SHORT} IQ2 (35 are IQ4_NL" in said
+    assert said.count("\nnote: IQ2_M and IQ4_XS: the same tensors, byte for byte; ") == 1
+
+
 def test_another_importance_matrix_or_rounding_is_another_file(swept: Path) -> None:
     sweep = ("-m", "quantize.type=IQ4_XS", "quantize.via=f16,source")
     assert "same_tensors" not in document("plan", *RECIPE, *sweep, cwd=swept)
