@@ -87,8 +87,9 @@ def prepare(
 
 
 def shortfall_ahead(source: Path | FilePlan, request: TypeRequest) -> Shortfall | None:
-    """What `prepare` will say that the file lacks of its name, with an importance matrix that is
-    not here yet. Raises as `prepare`, but for what the matrix tells."""
+    """Say what the file will lack of its name, with an importance matrix that is not here yet.
+
+    Raises as `prepare`, but for what the matrix tells."""
     plan = read(source) if isinstance(source, Path) else source
     if not request.changes(plan.file_type):
         return None

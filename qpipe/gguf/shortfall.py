@@ -32,7 +32,7 @@ class Fallback:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """What keeps a file from being what the name ``ftype`` says.
+    """The difference between a file and what its name ``ftype`` says.
 
     ``types`` are those of all matrices that can be quantized, by name.
     """
@@ -57,7 +57,7 @@ class Shortfall:
         return cls(ftype, types, fallbacks)
 
     def note(self) -> str:
-        """How many matrices are of the name's own types, and what the others are, in a sentence."""
+        """Count in a sentence the matrices of the name's own types, and those of others."""
         others = [kind for kind in self.types.values() if not _is_own(self.ftype, kind)]
         own, name = len(self.types) - len(others), self.ftype.name
         head = (
