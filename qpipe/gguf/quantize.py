@@ -89,7 +89,8 @@ def prepare(
 def shortfall_ahead(source: Path | FilePlan, request: TypeRequest) -> Shortfall | None:
     """Say what the file will lack of its name, with an importance matrix that is not here yet.
 
-    Raises as `prepare`, but for what the matrix tells."""
+    Raises as `prepare`, but for what the matrix tells.
+    """
     plan = read(source) if isinstance(source, Path) else source
     if not request.changes(plan.file_type):
         return None
