@@ -134,8 +134,8 @@ class Choice:
     matrices: tuple[str, ...]
 
     def shortfall(self, types: Mapping[str, GGMLType] | None = None) -> Shortfall | None:
-        """Say what the file lacks of its name, if anything, where tensors are of ``types`` in the end
-        (None: of those chosen)."""
+        """Say what the file lacks of its name, if anything, where tensors are of ``types`` in
+        the end (None: of those chosen)."""
         final = {name: (types or self.types)[name] for name in self.matrices}
         fallbacks = tuple(f for f in self.fallbacks if final[f.name] is f.substitute)
         named = bool(self.request.rules)
