@@ -35,8 +35,9 @@ SIGNATURES = {
     "Store.get": "(self, key: str) -> Artifact",
     "Store.verify": "(self, key: str | None = None, *, on_key: Callable[[str, int, int], None] | "
     "None = None) -> list[Damage]",
-    "Store.collect": "(self, *, max_size: str | None = None, max_age: str | None = None, dry_run: "
-    "bool = False) -> Collection",
+    "Store.collect": "(self, *, max_size: str | None = None, max_age: str | None = None, "
+    "model: str | None = None, stage: str | None = None, run: str | None = None, "
+    "runs: str | Path = 'outputs/runs', dry_run: bool = False) -> Collection",
     "Comparison.to_pandas": "(self) -> pandas.DataFrame",
 }
 VALUES = {"Comparison", "QpipeError", "RunPlan", "Session", "Store", "errors", "__version__"}
