@@ -70,8 +70,9 @@ class Weighed:
 
 @dataclass(frozen=True)
 class Limits:
-    """What may stay: at most ``max_size`` bytes, nothing unused for ``max_age`` seconds. Small
-    artifacts of the stages ``last`` go after all others."""
+    """Limits of what may stay: at most ``max_size`` bytes, nothing unused for ``max_age`` seconds.
+
+    Small artifacts of the stages ``last`` go after all others."""
 
     max_size: int | None = None
     max_age: float | None = None
@@ -109,7 +110,7 @@ def _rank(candidate: Candidate, last: Stages[str]) -> tuple[bool, float, float, 
 def _surplus(
     order: Sequence[Weighed], holders: _Holders, max_size: int | None
 ) -> Sequence[Weighed]:
-    """What has to go for at most ``max_size`` bytes to be left."""
+    """Choose what has to go for at most ``max_size`` bytes to be left."""
     if max_size is None:
         return []
     chosen: list[Weighed] = []

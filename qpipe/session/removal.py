@@ -31,7 +31,7 @@ class EndedRun(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """What is to be removed: artifacts, and runs' folders."""
+    """Targets of a removal: artifacts, and runs' folders."""
 
     artifacts: Sequence[Candidate]
     runs: Sequence[EndedRun]

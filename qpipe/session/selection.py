@@ -17,7 +17,7 @@ _FROM = ("model", "checkpoint")
 
 
 class Selection(NamedTuple):
-    """What artifacts have to be of; None: of any."""
+    """Conditions that artifacts have to meet; None: any will do."""
 
     model: str | None = None
     stage: str | None = None
@@ -59,7 +59,7 @@ def _named(name: str, names: Mapping[str, set[str]], option: str) -> set[str]:
 
 
 def _models(manifests: Mapping[str, Manifest], runs: Path) -> dict[str, set[str]]:
-    """By key, the names of the model that an artifact was made from, as reports show them: what the
+    """Names of the model that an artifact was made from, by key, as reports show them: what the
     download was called, and, since that may be gone, what a run's rows say."""
     names = _rows(runs)
     for key, manifest in manifests.items():
