@@ -205,7 +205,7 @@ class _Execution:
     def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
         """Write the run's record and reports."""
         assert self.folder is not None
-        result = RunResult(self.outcomes)
+        result = RunResult({node: self.outcomes[node] for p in self.plans for node in p.graph})
         document, comparison = self._document(result.status, link=True)
         problem = self.folder.finish(document, comparison)
         if pin:

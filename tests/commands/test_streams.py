@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -40,7 +41,8 @@ def test_a_run_whose_progress_nobody_can_read(tmp_path: Path) -> None:
     for done in (closed, full):
         assert done.returncode == 0
         assert "Q8_0" in done.stdout
-    assert "cached" in full.stdout
+    rows = json.loads(shell("qpipe report latest --json", tmp_path).stdout)["rows"]
+    assert [row["status"] for row in rows] == ["cached"]
 
 
 def test_an_answer_that_cannot_be_written(tmp_path: Path) -> None:
