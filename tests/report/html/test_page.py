@@ -22,6 +22,7 @@ CHROMIUM = (
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{title}}"
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH"),
     pytest.mark.xdist_group("page"),
 ]
