@@ -116,7 +116,7 @@ class _Execution:
             self.about = about(self.context, keep_going=keep_going)
             self.listeners += [self.folder.recorder, self._note]
         self.plans.append(plan)
-        self.folder.note(self._document("running")[0])
+        self._write()
         make_executor = functools.partial(make, paths=self.folder.paths, **draft["executor"])
         result = runner.run(
             plan.graph,
@@ -152,11 +152,15 @@ class _Execution:
     def _note(self, event: Event) -> None:
         """Take note of what is started; have run.json say, now and then, what is finished."""
         self.started |= isinstance(event, NodeStarted)
-        assert self.folder is not None
         if self.pace.due(event):
-            began = time.time()
-            self.folder.note(self._document("running")[0])
-            self.pace.done(began)
+            self._write()
+
+    def _write(self) -> None:
+        """Write run.json as the run stands."""
+        assert self.folder is not None
+        began = time.time()
+        self.folder.note(self._document("running")[0])
+        self.pace.done(began)
 
     def _document(self, status: str, *, link: bool = False) -> tuple[dict[str, Any], Comparison]:
         """The record of the run as far as it has come, and the comparison in it; ``link`` has the
