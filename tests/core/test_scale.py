@@ -3,6 +3,7 @@ the limits here are wide, so that a busy machine does not fail them, and a quadr
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -18,6 +19,15 @@ from qpipe.core.graph import Graph
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import CheckpointError, QpipeError
 from tests.core.synthetic import InstantExecutor, node, run, tree
+
+
+@pytest.fixture(autouse=True)
+def garbage_of_others_kept() -> Iterator[None]:
+    """Measure without collecting through what tests before have imported, as all of torch."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
