@@ -1,0 +1,68 @@
+"""Differences of a model's scores to its reference's, under the same protocol and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qpipe.report.paired_difference import differences
+from qpipe.results.measurement import Evaluation, Measurement
+from qpipe.results.scores import Difference, Score
+
+
+def compared_with(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation:
+    """Return the evaluation, its scores with their differences to those of the reference.
+
+    ``candidates`` are the reference's evaluations. Nothing changes where none was made alike.
+    """
+    return _compare(evaluation, _like(evaluation, candidates))
+
+
+def _like(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
+    """The evaluation among ``candidates`` that was made in the same way; None if there is none.
+
+    Of several, one by the same backend comes first, then one with a score that is compared.
+    """
+    alike = [other for other in candidates if _way(other) == _way(evaluation)]
+    return max(
+        alike,
+        key=lambda other: (
+            other.measurement.by == evaluation.measurement.by,
+            any(score.compared for score in other.measurement.scores),
+        ),
+        default=None,
+    )
+
+
+def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation:
+    measurement = evaluation.measurement
+    if reference is None or not measurement.scores:
+        return evaluation
+    reference_values = {score.key: score.value for score in reference.measurement.scores}
+    paired: Mapping[str, Difference] = {}
+    if _has_items(measurement) and reference_values and evaluation.artifact and reference.artifact:
+        paired = differences(Path(evaluation.artifact), Path(reference.artifact))
+    scores = tuple(_with_delta(score, reference_values, paired) for score in measurement.scores)
+    return replace(evaluation, measurement=replace(measurement, scores=scores))
+
+
+def _has_items(measurement: Measurement) -> bool:
+    """True if a measurement kept its items, which are then compared one by one."""
+    return measurement.on.items is not None
+
+
+def _with_delta(
+    score: Score, reference_values: Mapping[str, float], paired: Mapping[str, Difference]
+) -> Score:
+    if score.key in paired:
+        return replace(score, delta=paired[score.key])
+    if score.compared and score.delta is None and score.key in reference_values:
+        return replace(score, delta=Difference(score.value - reference_values[score.key]))
+    return score
+
+
+def _way(evaluation: Evaluation) -> tuple[Any, ...]:
+    measurement = evaluation.measurement
+    return measurement.protocol, measurement.on.tokens_sha256 or evaluation.text_digest
