@@ -29,7 +29,8 @@ demo: $(BASE)
 # PYTHONDONTWRITEBYTECODE is set.
 test: $(DEV)
 	$(VENV)/bin/python -m compileall -q qpipe tests
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --cov=qpipe.core --cov-fail-under=95 $(ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --max-worker-restart 1 \
+		--cov=qpipe.core --cov-fail-under=95 $(ARGS)
 
 # The daily loop: all but the tests marked slow, which are whole runs, real engines and long tables.
 test-fast: $(DEV)
@@ -38,7 +39,7 @@ test-fast: $(DEV)
 # A million superblocks of each compiled type against ggml, damaged files by the ten thousand: minutes,
 # so no part of `make test`.
 soak: $(DEV)
-	$(VENV)/bin/python -m pytest -m soak $(ARGS)
+	$(VENV)/bin/python -m pytest -m soak -o timeout=0 -o faulthandler_timeout=0 $(ARGS)
 
 lint: $(DEV)
 	$(VENV)/bin/python -m ruff check
