@@ -64,7 +64,12 @@ def test_labels() -> None:
         "q.type=A e.type=1",
         "q.type=B e.type=2",
     ]
-    assert made(["+v.n=[1,2]"], ["+v.n=a=b"]) == ["[1,2]", "a=b"]
+    assert made(["+v.n=[1,2]"], ["+v.n=a=b"]) == ["n=[1,2]", "n=a=b"]
+    assert made(["c.seed=0"], ["c.seed=1"]) == ["seed=0", "seed=1"]
+    assert made(["c.seed=null"], ["c.seed=null_1"]) == ["seed=null", "seed=null_1"]
+    assert made(["q.sym=true"], ["q.sym=false"]) == ["sym=true", "sym=false"]
+    assert made(["m.source=故事"], ["m.source=b"]) == ["故事", "b"]
+    assert made(["q.lr=1e-3"], ["q.lr=2e-3"]) == ["lr=1e-3", "lr=2e-3"]
     assert made(["q=A"]) == [""]
     # A sweeper that asks for few at a time: what it searches over, though they agree.
     assert made(["q=A", "s=x"], ["q=A", "s=x"], fixed=("s",), whole=False) == ["A", "A"]
