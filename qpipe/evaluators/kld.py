@@ -67,7 +67,7 @@ class Kld(LogitsEvaluator):
     that is no larger is clearly better. ``sums.npy`` is what larger levels are compared with.
     """
 
-    version = 4
+    version = 5
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
     optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
     chain = Chain(Frontier, model=MODEL, measured=MEASURED, rivals=RIVALS)
@@ -245,8 +245,11 @@ def scores_of(window_values: Sequence[Values], stored: Reference) -> list[Score]
         moved = 1 + interval(window_values, stored, "ppl").value / reference.value
         ppl = perplexity(stored.nll + math.log(moved))
     gap = values[:, KLD_AT_MOST:] - values[:, KLD : KLD + 1]
-    paired = paired_difference(nll, theirs)
-    delta = Difference(ppl.value - reference.value, paired.stderr)
+    delta = Difference(
+        ppl.value - reference.value,
+        paired_difference(nll, theirs).stderr,
+        *_interval(window_values, ppl.value, reference.value),
+    )
     return [
         *([score("kld_at_most", of_whole + float(gap.mean()))] if gap.size else []),
         of_mean("kld", replace(kld, value=of_whole)),
@@ -260,6 +263,24 @@ def scores_of(window_values: Sequence[Values], stored: Reference) -> list[Score]
     ]
 
 
+def _interval(
+    window_values: Sequence[Values], ppl: float, reference: float
+) -> tuple[float, float] | tuple[None, None]:
+    """The 95 % interval of the difference of two perplexities, see
+    `qpipe.results.windows.difference`; Nones of too few windows."""
+    from qpipe.evaluators.text.distributions import NLL, REFERENCE_NLL
+    from qpipe.evaluators.text.statistics import excess
+    from qpipe.results.windows import half_width
+
+    tokens = sum(map(len, window_values))
+    ours, theirs = (
+        excess([values[:, column] for values in window_values]) for column in (NLL, REFERENCE_NLL)
+    )
+    half = half_width((ppl / tokens * ours).tolist(), (reference / tokens * theirs).tolist())
+    delta = ppl - reference
+    return (None, None) if half is None else (delta - half, delta + half)
+
+
 class TransformersKldParams(KldParams, NoKvParams):
     """The same, by transformers."""
 
@@ -269,6 +290,6 @@ class TransformersKldParams(KldParams, NoKvParams):
 class TransformersKld(Kld):
     """The same of a checkpoint, plain or quantized, by transformers in the worker's process."""
 
-    version = 4
+    version = 5
     Params: ClassVar[ParamsModel] = TransformersKldParams
     backend = Transformers

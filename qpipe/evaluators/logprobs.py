@@ -54,11 +54,12 @@ class LogprobsParams(EvaluatorParams):
 class Logprobs(LogitsEvaluator):
     """Perplexity of a reference, its distributions, and how far it is from itself.
 
-    Its ``kld`` is the noise floor: a second computation, in other batches, of some windows against
-    what was stored of the first. Nothing nearer to the reference can be told from it.
+    Its ``kld_noise`` is the noise floor: a second computation, in other batches, of some windows
+    against what was stored of the first. Nothing nearer to the reference can be told from it. What
+    is stored is rounded to 16 bits, so it may be negative: -1e-7.
     """
 
-    version = 4
+    version = 5
     foresees = True
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
@@ -108,7 +109,7 @@ class Logprobs(LogitsEvaluator):
             seconds = time.perf_counter() - started
             floor = _floor(backend, stored)
         described = stored.about
-        scores = [scores_of(tokenized, stored.nll), score("kld", floor)]
+        scores = [scores_of(tokenized, stored.nll), score("kld_noise", floor)]
         write_measured(work.out, described, scores)
         speed = computed * tokenized.windows.tokens.shape[1] / seconds if computed else None
         return measurement(described, scores, seconds, speed)
@@ -200,6 +201,6 @@ class TransformersLogprobsParams(LogprobsParams):
 class TransformersLogprobs(Logprobs):
     """The same of a checkpoint, by transformers in the worker's process."""
 
-    version = 3
+    version = 4
     Params: ClassVar[ParamsModel] = TransformersLogprobsParams
     backend = Transformers

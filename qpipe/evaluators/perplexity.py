@@ -14,7 +14,13 @@ from qpipe.core.key import Json
 from qpipe.errors import RecipeError
 from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams, ProtocolName, departing
-from qpipe.evaluators.text.description import about, measurement, scores_of, write_measured
+from qpipe.evaluators.text.description import (
+    about,
+    measurement,
+    scores_of,
+    sums_of,
+    write_measured,
+)
 from qpipe.evaluators.text.protocols import Protocol
 from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.results.measurement import Measurement
@@ -122,9 +128,13 @@ class PerplexityParams(KvParams):
 
 
 class Perplexity(LogitsEvaluator):
-    """Perplexity by llama.cpp in the worker's own process."""
+    """Perplexity by llama.cpp in the worker's own process.
 
-    version = 3
+    ``windows.json`` is what differences to other models are computed from
+    (`qpipe.results.windows`).
+    """
+
+    version = 4
     optional_roles: ClassVar[tuple[str, ...]] = ("tokens",)
     Params: ClassVar[ParamsModel] = PerplexityParams
 
@@ -147,6 +157,7 @@ class Perplexity(LogitsEvaluator):
             described = departing(about(tokenized, backend), params)
         scores = [scores_of(tokenized, likelihoods.nll)]
         write_measured(work.out, described, scores)
+        sums_of(tokenized, likelihoods.nll).write(work.out)
         return measurement(described, scores, likelihoods.seconds, likelihoods.tokens_per_second)
 
 
@@ -174,6 +185,6 @@ class TransformersPerplexityParams(PerplexityParams, NoKvParams):
 class TransformersPerplexity(Perplexity):
     """Perplexity of a checkpoint, plain or quantized, by transformers in the worker's process."""
 
-    version = 2
+    version = 3
     Params: ClassVar[ParamsModel] = TransformersPerplexityParams
     backend = Transformers

@@ -30,6 +30,7 @@ from qpipe.evaluators.text.protocols import LEAST
 from qpipe.machine import program, tools
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
+from qpipe.results.windows import WindowSums
 from qpipe.stages.base import GGUF, ParamsModel, Work
 from qpipe.stages.evaluator import Evaluator, only_file
 
@@ -59,7 +60,7 @@ class ProgramPerplexityParams(KvParams):
 class ProgramPerplexity(Evaluator):
     """Perplexity by llama-perplexity, which uses a GPU where it was built for one."""
 
-    version = 2
+    version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
     Params: ClassVar[ParamsModel] = ProgramPerplexityParams
@@ -104,6 +105,7 @@ class ProgramPerplexity(Evaluator):
         scores = [output.score()]
         described = departing(about(tokenized, _LlamaPerplexity(version(), trained)), params)
         write_measured(work.out, described, scores)
+        output.sums(tokenized).write(work.out)
         speed = tokenized.windows.tokens.size / output.computing()
         return measurement(described, scores, seconds, speed)
 
@@ -196,41 +198,55 @@ class _ProgramOutput:
 
     def __init__(self, work: Work, *, windows: int, width: int) -> None:
         self._work, self._windows, self._width = work, windows, width
-        self._done = 0
         self._started = self._ended = 0.0
-        self._nll = self._stderr = math.nan
+        self._means: list[float] = []
+        self._stderr = math.nan
 
     def __call__(self, line: str) -> None:
         """One line."""
         if "calculating perplexity over" in line:
             self._started = time.perf_counter()
         elif match := re.fullmatch(r"\s*\d+\s+\S+\s+(-?[\d.naif]+)\s+(-?[\d.naif]+)\s*", line):
-            self._done += 1
             self._ended = time.perf_counter()
-            self._nll, self._stderr = float(match[1]), float(match[2])
-            self._work.progress(self._done * self._width, self._windows * self._width, "tokens")
+            self._means.append(float(match[1]))
+            self._stderr = float(match[2])
+            self._work.progress(
+                len(self._means) * self._width, self._windows * self._width, "tokens"
+            )
 
     @property
     def whole(self) -> bool:
         """True if the program told of all windows."""
-        return self._done == self._windows
+        return len(self._means) == self._windows
 
     def score(self) -> Score:
         """Perplexity and its standard error. Raises StageError if lines were lost, DataError for
         what is no number."""
         if not self.whole:
             raise StageError(
-                f"{PROGRAM} {version()} ended well and printed {self._done} of {self._windows} "
-                "windows, lines that a busy machine may lose: run again, or use "
+                f"{PROGRAM} {version()} ended well and printed {len(self._means)} of "
+                f"{self._windows} windows, lines that a busy machine may lose: run again, or use "
                 "evaluate.backend=llama.cpp"
             )
-        if not math.isfinite(self._nll + self._stderr):
+        nll = self._means[-1]
+        if not math.isfinite(nll + self._stderr):
             raise DataError(
-                f"{PROGRAM} {version()} found a mean log-likelihood of {-self._nll}: the model is "
+                f"{PROGRAM} {version()} found a mean log-likelihood of {-nll}: the model is "
                 "damaged, or its quantization overflowed; evaluate.backend=llama.cpp says where"
             )
-        ppl = math.exp(self._nll)
+        ppl = math.exp(nll)
         return score("ppl", ppl, stderr=ppl * self._stderr)
+
+    def sums(self, tokenized: Tokenized) -> WindowSums:
+        """The sum of each window's nll: what its line's mean, of all windows so far, moved by.
+
+        Those have six decimals, so the sum of window k is off by k n 1e-6 at most, its n tokens'.
+        """
+        totals = [number * mean for number, mean in enumerate(self._means, start=1)]
+        scored = tokenized.windows.scored
+        count = scored // len(totals)
+        sums = [count * (one - before) for before, one in zip([0.0, *totals], totals, strict=False)]
+        return WindowSums(sums, [count] * len(totals), tokenized.about.unit, scored)
 
     def computing(self) -> float:
         """Seconds from the first window to the last."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.report.paired_difference import differences
+from qpipe.results import windows
 from qpipe.results.measurement import Evaluation, Measurement
 from qpipe.results.scores import Difference, Score
 
@@ -23,13 +24,15 @@ def compared_with(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> E
 def _like(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
     """The evaluation among ``candidates`` that was made in the same way; None if there is none.
 
-    Of several, one by the same backend comes first, then one with a score that is compared.
+    Of several, one by the same backend comes first, then one of the same metric, then one with a
+    score that is compared.
     """
     alike = [other for other in candidates if _way(other) == _way(evaluation)]
     return max(
         alike,
         key=lambda other: (
             other.measurement.by == evaluation.measurement.by,
+            other.metric == evaluation.metric,
             any(score.compared for score in other.measurement.scores),
         ),
         default=None,
@@ -41,11 +44,22 @@ def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation
     if reference is None or not measurement.scores:
         return evaluation
     reference_values = {score.key: score.value for score in reference.measurement.scores}
-    paired: Mapping[str, Difference] = {}
-    if _has_items(measurement) and reference_values and evaluation.artifact and reference.artifact:
-        paired = differences(Path(evaluation.artifact), Path(reference.artifact))
+    paired = _paired(evaluation, reference) if reference_values else {}
     scores = tuple(_with_delta(score, reference_values, paired) for score in measurement.scores)
     return replace(evaluation, measurement=replace(measurement, scores=scores))
+
+
+def _paired(evaluation: Evaluation, reference: Evaluation) -> Mapping[str, Difference]:
+    """The differences of what was measured item by item, or window by window, on both sides."""
+    if evaluation.artifact is None or reference.artifact is None:
+        return {}
+    folders = Path(evaluation.artifact), Path(reference.artifact)
+    if _has_items(evaluation.measurement):
+        return differences(*folders)
+    ours, theirs = map(windows.read, folders)
+    delta = windows.difference(ours, theirs) if ours and theirs else None
+    named = {score.name for score in evaluation.measurement.scores} & {*windows.SCORES.values()}
+    return {} if delta is None else dict.fromkeys(named, delta)
 
 
 def _has_items(measurement: Measurement) -> bool:

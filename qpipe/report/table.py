@@ -287,6 +287,7 @@ def _how(name: str, measured: Evaluation) -> str:
     if measurement.on.items:
         words.append(f"{measurement.on.items:,} items; Δ with its 95 % interval, item by item")
     if measured.metric == "logprobs":
-        words.append("its kld is the reference's own noise")
+        noise = (s.value for s in measurement.scores if s.name == "kld_noise")
+        words += [f"the reference's own noise is kld {numbers.figure(value)}" for value in noise]
     words += [each for each in (measurement.by, measured.machine) if each]
     return "; ".join(words)

@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qpipe.results import facts, fields
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation, Measurement, Subject
+from qpipe.results.scores import Score, score
 
 
 def rows(comparison: Comparison) -> list[dict[str, Any]]:
@@ -52,6 +53,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
 
 def _evaluation(each: Evaluation) -> dict[str, Any]:
     measurement, sampling = each.measurement, each.measurement.sampling
+    spread = measurement.distribution
     interval, by = (sampling.interval, sampling.dominated_by) if sampling else (None, None)
     return {
         "stage": each.stage,
@@ -76,6 +78,7 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
         "machine": each.machine,
         "scores": fields.figures(measurement.scores, compared=True),
         "score_types": fields.declarations(measurement.scores),
+        **({} if spread is None else {"distribution": facts.distribution_record(spread)}),
     }
 
 
@@ -100,7 +103,7 @@ def evaluation(record: Mapping[str, Any]) -> Evaluation:
     declared = {name: fields.declaration(of) for name, of in types.items()} if types else None
     measurement = Measurement(
         protocol=record["protocol"],
-        scores=fields.scores(record["scores"], declared),
+        scores=_with_noise(record["metric"], fields.scores(record["scores"], declared)),
         on=Subject(
             text=record["text"],
             tokens=record["tokens"],
@@ -116,3 +119,10 @@ def evaluation(record: Mapping[str, Any]) -> Evaluation:
     )
     same = ("stage", "metric", "status", "key", "artifact", "seconds", "text_digest", "machine")
     return Evaluation(measurement=measurement, **{name: record[name] for name in same})
+
+
+def _with_noise(metric: str | None, scores: Sequence[Score]) -> tuple[Score, ...]:
+    """The scores of a measurement, a reference's noise under the name that it has today."""
+    if metric != "logprobs":
+        return tuple(scores)
+    return tuple(score("kld_noise", s.value) if s.name == "kld" else s for s in scores)

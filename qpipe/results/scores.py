@@ -112,7 +112,7 @@ _STANDARD: Mapping[str, Declaration] = {
     "rms_dp_pct": Declaration(unit="%", better="lower", heading="rms_dp_pct"),
     **{
         f"kld_{which}": Declaration(unit="nats", better="lower", detail=True)
-        for which in ("at_most", "median", "p99", "p99_9", "max")
+        for which in ("at_most", "median", "p99", "p99_9", "max", "noise")
     },
     "pp": Declaration(unit="t/s", better="higher"),
     "tg": Declaration(unit="t/s", better="higher"),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.evaluators.kld import scores_of
+from qpipe.evaluators.text.description import sums_of
 from qpipe.evaluators.text.distributions import (
     KLD,
     Form,
@@ -22,6 +23,7 @@ from qpipe.evaluators.text.distributions import (
 from qpipe.evaluators.text.histogram import distribution
 from qpipe.evaluators.text.reference import Reference
 from qpipe.evaluators.text.windows import About, Tokenized, Windows
+from qpipe.results.windows import difference
 from tests.evaluators.measuring import named
 
 
@@ -99,6 +101,31 @@ def test_all_scores_by_hand(tmp_path: Path) -> None:
     # 4·ln 4 - √8·ln 2 and 4·ln 4 - √8·ln 4: half their difference.
     assert found["ppl_delta_stderr"] == pytest.approx(math.sqrt(8) * math.log(2) / 2)
     assert values[:, KLD].tolist() == [0.2, 0.4]
+
+
+def test_the_difference_in_perplexity_has_an_interval_over_windows(tmp_path: Path) -> None:
+    """The same as two perplexities measured apart get, and told from the tokens' own error."""
+    rng = np.random.default_rng(0)
+    counts = [31, 31, 20, 31]
+    parts = []
+    for count in counts:
+        theirs = rng.gamma(2.0, 1.0, count)
+        nll = theirs + rng.normal(0.05, 0.1) + rng.normal(0, 0.01, count)
+        parts.append(np.stack([nll, theirs, np.full(count, 0.1), np.ones(count)], axis=1))
+    spans = np.array([[0, count] for count in counts], np.int32)
+    windows = Windows(np.zeros((4, 32), np.int32), spans, 4, 128)
+    tokenized = Tokenized(windows, About("t", "p", 1, "token", None, 32, 4, 128, windows.sha256))
+    stored = Reference(tmp_path, tokenized)
+    every = np.concatenate(parts)
+    np.save(tmp_path / "nll.npy", every[:, 1])
+    found = {score.name: score for score in scores_of(parts, stored)}["ppl"].delta
+    apart = difference(sums_of(tokenized, every[:, 0]), sums_of(tokenized, every[:, 1]))
+    assert found is not None and apart is not None
+    assert found.value == pytest.approx(apart.value)
+    assert (found.low, found.high) == pytest.approx((apart.low, apart.high))
+    # Windows are worse or better as a whole: tokens alone would be far too sure.
+    assert found.stderr is not None and found.high is not None
+    assert found.high - found.value > 3 * 1.96 * found.stderr
 
 
 def test_how_divergence_is_spread() -> None:

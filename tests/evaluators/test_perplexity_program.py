@@ -17,7 +17,7 @@ from qpipe.evaluators import perplexity_program
 from qpipe.evaluators.perplexity_program import PROGRAM, ProgramPerplexity, ProgramPerplexityParams
 from qpipe.evaluators.text.protocols import protocol
 from qpipe.evaluators.text.windows import TEXT as PREPARED
-from qpipe.evaluators.text.windows import Tokenized, load, tokenize
+from qpipe.evaluators.text.windows import About, Tokenized, Windows, load, tokenize
 from qpipe.llamacpp.backend import LlamaCppTokenizer
 from qpipe.stages.base import Work
 from tests.cli import called
@@ -152,6 +152,13 @@ def test_what_it_prints_and_writes_is_read(tmp_path: Path) -> None:
     found = told.score()
     assert found.value == pytest.approx(4.3977, abs=5e-5)
     assert found.stderr == pytest.approx(4.3977 * 0.105012, abs=1e-5)
+    # Means of one window and of two: the second's own is 1.481091 + (1.481091 - 1.480998).
+    windows = Windows(np.zeros((2, 64), np.int32), np.array([[32, 63]] * 2, np.int32), 2, 128)
+    about = About("t", "llamacpp-512", 1, "token", None, 64, 2, 128, windows.sha256)
+    sums = told.sums(Tokenized(windows, about))
+    assert sums.nll == pytest.approx([31 * 1.480998, 31 * 1.481184])
+    assert (sums.tokens, sums.unit, sums.units) == ([31, 31], "token", 62)
+    assert sums.score == pytest.approx(found.value)
     damaged = perplexity_program._ProgramOutput(work, windows=1, width=64)
     damaged("       0  nan  nan  nan\n")
     with pytest.raises(DataError, match="log-likelihood of nan: the model is damaged"):

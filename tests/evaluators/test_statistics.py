@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from qpipe.evaluators.text import statistics
+from qpipe.results.windows import student
 
 
 def test_mean_and_error_by_hand() -> None:
@@ -70,7 +71,7 @@ def test_an_interval_over_windows_by_hand() -> None:
     # Residuals -2, 0, 2 on -4, -2, 6: slope 20/56, and 6/7 of squares left for one degree.
     assert found.value == pytest.approx(2 + 20 / 56)
     variance = 6 / 7 * ((1 - 3 / 12) / 3 + 2**2 / 56)
-    assert found.half == pytest.approx(statistics.student(1) * math.sqrt(variance) / 2)
+    assert found.half == pytest.approx(student(1) * math.sqrt(variance) / 2)
     assert found.relative == found.half / found.value
 
 
@@ -79,7 +80,7 @@ def test_what_is_the_same_everywhere_moves_nothing() -> None:
     known = [np.array([5.0, 5.0])] * 3
     found = statistics.over_windows(parts, available=12, covariate=known, whole=5.0)
     assert found.value == 2.0
-    assert found.half == pytest.approx(statistics.student(1) * math.sqrt(8 * 0.75 / 3) / 2)
+    assert found.half == pytest.approx(student(1) * math.sqrt(8 * 0.75 / 3) / 2)
 
 
 def test_all_windows_leave_nothing_open_and_two_leave_all() -> None:
@@ -91,7 +92,7 @@ def test_all_windows_leave_nothing_open_and_two_leave_all() -> None:
 
 @pytest.mark.parametrize(("freedom", "quantile"), [(5, 2.5706), (9, 2.2622), (30, 2.0423)])
 def test_students_quantiles(freedom: int, quantile: float) -> None:
-    assert statistics.student(freedom) == pytest.approx(quantile, rel=5e-4)
+    assert student(freedom) == pytest.approx(quantile, rel=5e-4)
 
 
 def test_what_a_mean_is_at_least_by_hand() -> None:
@@ -115,6 +116,6 @@ def test_a_window_far_below_the_others_widens_the_margin_and_one_above_does_not(
 
 
 def test_students_quantiles_by_the_table() -> None:
-    assert statistics.student(15) == pytest.approx(2.1314, abs=1e-4)
-    assert statistics.student(15, 0.9995) == pytest.approx(4.0728, abs=2e-4)
-    assert statistics.student(30, 0.9995) == pytest.approx(3.6460, abs=1e-4)
+    assert student(15) == pytest.approx(2.1314, abs=1e-4)
+    assert student(15, 0.9995) == pytest.approx(4.0728, abs=2e-4)
+    assert student(30, 0.9995) == pytest.approx(3.6460, abs=1e-4)

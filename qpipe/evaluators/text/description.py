@@ -13,15 +13,13 @@ from qpipe.results import facts
 from qpipe.results.fields import figures
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
+from qpipe.results.windows import SCORES, WindowSums
 from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Nll
     from qpipe.evaluators.text.statistics import Mean
     from qpipe.evaluators.text.windows import Tokenized
-
-# The score of a protocol's unit: perplexity a token or a word, bits a byte.
-SCORES = {"token": "ppl", "word": "word_ppl", "byte": "bits_per_byte"}
 
 
 class MeasuringTool(Protocol):
@@ -55,6 +53,17 @@ def scores_of(tokenized: Tokenized, nll: Nll) -> Score:
     else:
         mean = perplexity(nll, units=units)
     return of_mean(SCORES[unit], mean)
+
+
+def sums_of(tokenized: Tokenized, nll: Nll) -> WindowSums:
+    """The sum of each window's ``nll``, for comparisons with other models on the same windows."""
+    import numpy as np
+
+    counts = (tokenized.windows.spans[:, 1] - tokenized.windows.spans[:, 0]).astype(int)
+    sums = np.add.reduceat(nll, np.cumsum(counts) - counts)
+    what = tokenized.about
+    units = what.units if what.units is not None else len(nll)
+    return WindowSums(sums.tolist(), counts.tolist(), what.unit, units)
 
 
 def of_mean(name: str, mean: Mean, *, times: float = 1.0, **more: Any) -> Score:

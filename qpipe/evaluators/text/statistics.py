@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
 from qpipe.evaluators.text.interfaces import Nll
+from qpipe.results.windows import student
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,13 @@ def _sums(parts: Sequence[Nll]) -> tuple[Nll, Nll]:
     return sums, counts.astype(np.float64)
 
 
+def excess(parts: Sequence[Nll]) -> Nll:
+    """What each window has more than its tokens' share of the sum over all of them."""
+    sums, counts = _sums(parts)
+    own: Nll = sums - sums.sum() / counts.sum() * counts
+    return own
+
+
 def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> float:
     """A lower bound of the mean over all windows, wrong with probability ``mistaken``, from at
     least two of them at random but not all.
@@ -131,16 +138,3 @@ def at_least(sums: Nll, counts: Nll, *, available: int, mistaken: float) -> floa
     quantile += max(0.0, -skew) * (1 + 2 * quantile**2) / (6 * math.sqrt(n))
     variance = float(np.square(residuals).sum()) / (n - 1) / n * (1 - n / available)
     return value - quantile * math.sqrt(variance) / float(counts.mean())
-
-
-def student(freedom: int, below: float = 0.975) -> float:
-    """A quantile of Student's t (Abramowitz and Stegun, 26.7.5); of 97.5 %, 1 % off at 3."""
-    z = NormalDist().inv_cdf(below)
-    terms = (
-        z,
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return float(sum(term / freedom**power for power, term in enumerate(terms)))
