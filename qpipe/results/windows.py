@@ -44,7 +44,7 @@ class WindowSums:
 
     @property
     def slope(self) -> float:
-        """How far `score` moves by a nat more in the sum of the text."""
+        """The derivative of `score` by the sum of the text's nll."""
         return (1 / math.log(2) if self.unit == "byte" else self.score) / self.units
 
 
@@ -100,7 +100,7 @@ def half_width(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
 
 
 def _residuals(sums: WindowSums) -> list[float]:
-    """What each window has more than its tokens' share of the sum."""
+    """The sums of windows less their tokens' share of the whole sum."""
     mean = sum(sums.nll) / sum(sums.tokens)
     return [nll - mean * count for nll, count in zip(sums.nll, sums.tokens, strict=True)]
 

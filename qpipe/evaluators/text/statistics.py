@@ -115,7 +115,7 @@ def _sums(parts: Sequence[Nll]) -> tuple[Nll, Nll]:
 
 
 def excess(parts: Sequence[Nll]) -> Nll:
-    """What each window has more than its tokens' share of the sum over all of them."""
+    """The sums of windows less their tokens' share of the sum over all of them."""
     sums, counts = _sums(parts)
     own: Nll = sums - sums.sum() / counts.sum() * counts
     return own
