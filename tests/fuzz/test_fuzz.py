@@ -76,6 +76,7 @@ def test_what_is_looked_for_is_found(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment(), capture_output=True, text=True
     )
+    assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["counts"] == {"bad": 12}
     endings = {failure["how"].strip().splitlines()[-1] for failure in found["failures"]}
