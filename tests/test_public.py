@@ -28,9 +28,9 @@ SIGNATURES = {
     "quantize": "(model: str | Path, out: str | Path, type: str, *, imatrix: str | Path | None = "
     "None, tensor_types: Mapping[str, str] | None = None, via: str = 'f16', threads: int | None = "
     "None, progress: Progress | None = None) -> Path",
-    "Session.plan": "(self, *, keep_going: bool = False) -> RunPlan",
+    "Session.plan": "(self, *, keep_going: bool = False, again: Sequence[str] = ()) -> RunPlan",
     "Session.run": "(self, on_event: Emit | None = None, *, keep_going: bool = False, pin: bool = "
-    "False) -> Comparison",
+    "False, again: Sequence[str] = ()) -> Comparison",
     "Store": "(path: str | Path | None = None) -> None",
     "Store.get": "(self, key: str) -> Artifact",
     "Store.verify": "(self, key: str | None = None, *, on_key: Callable[[str, int, int], None] | "

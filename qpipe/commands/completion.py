@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
 _KEY_VERBS = ("rm", "show", "verify")
 _RUN_VERBS = ("rm", "pin", "unpin", "status", "report")
-_WITH_VALUE = ("--store", "--runs", "--cfg", "--package", "--format")
+_WITH_VALUE = ("--store", "--runs", "--cfg", "--package", "--format", "--again")
 
 
 def arguments_for(words: Sequence[str], verbs: Iterable[str]) -> list[str]:

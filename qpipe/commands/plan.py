@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add the arguments of recipes, and ``--keep-going``."""
+    """Add the arguments of recipes, ``--keep-going`` and ``--again``."""
     recipe_arguments.add(parser, verb)
     recipe_arguments.add_keep_going(parser)
+    recipe_arguments.add_again(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -56,7 +56,7 @@ def add(parser: argparse.ArgumentParser, verb: str) -> None:
     """Add the recipe and its overrides, the folders, ``--json``, ``--quiet`` and Hydra's flags."""
     parser.usage = f"qpipe {verb} RECIPE [overrides] [-m] [options]"
     parser.epilog = _EPILOG.format(verb=verb)
-    parser.set_defaults(verb=verb, keep_going=False)
+    parser.set_defaults(verb=verb, keep_going=False, again=[])
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="sweep: values with commas are alternatives"
@@ -77,6 +77,18 @@ def add_keep_going(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="after a failure, also one that is foreseen, go on with all that does not need it "
         "(a sweep does after others); leave out jobs of a sweep whose settings do not go together",
+    )
+
+
+def add_again(parser: argparse.ArgumentParser) -> None:
+    """Add ``--again``."""
+    parser.add_argument(
+        "--again",
+        metavar="STAGE",
+        action="append",
+        default=[],
+        help="make again what is cached of this stage, such as perplexity, or of all that use a "
+        "kind, such as evaluate, and compare it with what was there; may be given several times",
     )
 
 
@@ -109,6 +121,7 @@ def context(args: argparse.Namespace) -> Context:
         store=Path(args.store),
         runs=Path(args.runs),
         keep_going=args.keep_going,
+        again=tuple(args.again),
         notify=notify,
     )
 

@@ -15,9 +15,10 @@ _MOST = 20
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add the arguments of recipes, ``--keep-going`` and ``--pin``."""
+    """Add the arguments of recipes, ``--keep-going``, ``--again`` and ``--pin``."""
     recipe_arguments.add(parser, verb)
     recipe_arguments.add_keep_going(parser)
+    recipe_arguments.add_again(parser)
     parser.add_argument("--pin", action="store_true", help="keep the artifacts from gc")
 
 

@@ -82,6 +82,19 @@ class NodeFinished(Event):
 
 
 @dataclass(frozen=True)
+class MadeAgain(Event):
+    """A node was made though it was in the store; ``message`` says how that compares with before.
+
+    ``differs`` if its bytes are others than those that were there under the same key.
+    """
+
+    node: str
+    name: str
+    message: str
+    differs: bool
+
+
+@dataclass(frozen=True)
 class Warned(Event):
     """Something the user should know, though the run goes on."""
 

@@ -89,12 +89,16 @@ def in_use(path: Path) -> Iterator[None]:
         yield
 
 
-def write_atomic(path: Path, data: bytes, *, sync: bool = True) -> None:
-    """Replace ``path`` by ``data`` as a whole: readers see the old bytes or the new ones."""
+def write_atomic(path: Path, data: bytes, *, sync: bool = True, mode: int | None = None) -> None:
+    """Replace ``path`` by ``data`` as a whole: readers see the old bytes or the new ones.
+
+    ``mode`` is that of the file, None: what the umask leaves."""
     temporary = path.with_name(f".{path.name[:100]}.{unique()}")
     try:
         with _create(temporary) as file:
             file.write(data)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             if sync:
                 file.flush()
                 os.fsync(file.fileno())

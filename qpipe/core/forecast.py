@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from qpipe.core.graph import Graph, Node
@@ -30,12 +30,23 @@ class Forecast:
     made_before: bool = False
 
 
-def forecast(graph: Graph, store: ArtifactStore) -> list[Forecast]:
-    """One forecast a node, in graph order; the store is only read."""
+def forecast(graph: Graph, store: ArtifactStore, *, again: Collection[str] = ()) -> list[Forecast]:
+    """One forecast a node, in graph order; the store is only read.
+
+    Nodes whose ids are in ``again`` are made though they are there.
+    """
     forecasts: dict[str, Forecast] = {}
     for node in graph.values():
-        forecasts[node.id] = _look(node, forecasts, store)
+        item = _look(node, forecasts, store)
+        forecasts[node.id] = _again(item) if node.id in again else item
     return list(forecasts.values())
+
+
+def _again(item: Forecast) -> Forecast:
+    if item.state == "unknown":
+        return replace(item, made_before=False, why=item.why.partition(";")[0])
+    why = "in the store, made again as asked for" if item.artifact else item.why
+    return Forecast(item.node, "run", why, item.key)
 
 
 def _look(node: Node, forecasts: Mapping[str, Forecast], store: ArtifactStore) -> Forecast:

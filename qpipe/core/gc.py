@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import pwd
 import time
 from collections.abc import Collection as Keys
 from collections.abc import Iterable
 from pathlib import Path
 
 from qpipe.core import file_lock
+from qpipe.core.claim import barred
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
 from qpipe.core.worth import Candidate, Collection, Limits, Weighed, choose
@@ -101,22 +101,12 @@ def _spared(store: ArtifactStore) -> dict[str, str]:
 
 def _foreign(store: ArtifactStore, keys: Iterable[str]) -> dict[str, str]:
     """Why each artifact of somebody else's stays: only its owner, and root, can move its folder."""
-    user = os.geteuid()
     foreign: dict[str, str] = {}
-    for key in keys if user else ():
+    for key in keys if os.geteuid() else ():
         with contextlib.suppress(FileNotFoundError):
-            folder = store.paths.artifact(key)
-            if folder.lstat().st_uid != user:
-                foreign[key] = f"owned by {_owner(folder)}, who alone can remove it"
+            if reason := barred(store.paths.artifact(key)):
+                foreign[key] = reason
     return foreign
-
-
-def _owner(path: Path) -> str:
-    uid = path.lstat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def _forget_the_dead(store: ArtifactStore) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qpipe.core import descendants
+from qpipe.core.again import Again
+from qpipe.core.claim import Claim, barred
 from qpipe.core.events import (
     AFTER_FAILURE,
     FORESEEN,
@@ -33,7 +35,8 @@ from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
 from qpipe.core.priority import priorities
-from qpipe.core.store import Artifact, ArtifactStore, Claim, Damage
+from qpipe.core.run_settings import RunSettings
+from qpipe.core.store import Artifact, ArtifactStore, Damage
 from qpipe.core.work import Miss, Pending, changed_input, manifest
 from qpipe.errors import (
     EngineMissingError,
@@ -42,14 +45,9 @@ from qpipe.errors import (
     QpipeError,
     StageError,
     StageTimeoutError,
+    StoreError,
     WorkerCrashError,
 )
-
-Lacks = Callable[[Node], str | None]
-"""Why a node cannot run on this machine, or None."""
-
-Refuses = Callable[[Node], "QpipeError | None"]
-"""What a node would fail with, as far as that is known before anything runs, or None."""
 
 # How a worker ends that takes all of its pass along, whichever node is to blame.
 _ENDS = (OutOfMemoryError, StageTimeoutError, WorkerCrashError)
@@ -64,34 +62,23 @@ def run(
     store: ArtifactStore,
     executor: Executor,
     emit: Emit,
-    keep_going: bool = False,
-    leave_out: bool | None = None,
-    lacks: Lacks = lambda node: None,
-    refuses: Refuses = lambda node: None,
+    settings: RunSettings | None = None,
     outcomes: dict[str, Outcome] | None = None,
-    jobs: Sequence[Iterable[str]] = (),
 ) -> RunResult:
     """Bring every node of the graph into the store.
 
-    Of the nodes that can start, those start first that the first of the ``jobs`` needs (each the
-    ids of its nodes), and of these the deepest; where one does not fit, the next that does.
-
     ``outcomes`` takes them by node id as nodes end, for who wants to know before all have.
-
-    Before the first node starts, those fail that the executor, ``lacks`` or ``refuses`` refuse;
-    with ``leave_out`` (None: as ``keep_going``) the others start all the same.
 
     Raises InterruptedRunError on KeyboardInterrupt, after stopping the workers; what was finished
     by then is kept.
     """
+    settings = settings or RunSettings()
     ended = {} if outcomes is None else outcomes
     for node in graph:
         ended.pop(node, None)
-    leave_out = keep_going if leave_out is None else leave_out
-    pending = Pending(priorities(graph, jobs))
-    return _Run(
-        graph, store, executor, emit, keep_going, leave_out, lacks, refuses, ended, pending
-    ).run()
+    pending = Pending(priorities(graph, settings.jobs))
+    again = Again(settings.again, settings.compares)
+    return _Run(graph, store, executor, emit, settings, ended, pending, again).run()
 
 
 @dataclass
@@ -100,13 +87,11 @@ class _Run:
     store: ArtifactStore
     executor: Executor
     emit: Emit
-    keep_going: bool
-    leave_out: bool
-    lacks: Lacks
-    refuses: Refuses
+    settings: RunSettings
     outcomes: dict[str, Outcome]
     pending: Pending
     """Nodes to be made, once there is room."""
+    again: Again
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
     """Nodes whose inputs are there, not yet looked up."""
@@ -178,8 +163,13 @@ class _Run:
             return
         if damage is not None and damage.moved_to is not None:
             self._warn_of(node, damage)
-        if artifact is not None:
-            if node.runtime.asides and (refusal := self.refuses(node)):
+        if artifact is not None and self.again.wants(node, key):
+            if problem := barred(artifact.path):
+                self._fail(node, StoreError(f"{node.name}: it cannot be made again: {problem}"))
+                return
+            self.again.replace(artifact)
+        elif artifact is not None:
+            if node.runtime.asides and (refusal := self.settings.refuses(node)):
                 self._end_refused(node, refusal)
                 return
             self.store.remember(node.id, key)
@@ -209,20 +199,20 @@ class _Run:
                 continue
             why = None if made else self._missing(node)
             missing = EngineMissingError(f"{node.name}: {why}") if why else None
-            if error := missing or self.refuses(node):
+            if error := missing or self.settings.refuses(node):
                 self._end_refused(node, error)
 
     def _missing(self, node: Node) -> str | None:
-        return self.executor.check(node.runtime.resources) or self.lacks(node)
+        return self.executor.check(node.runtime.resources) or self.settings.lacks(node)
 
     def _end_refused(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
         self._skip_users(node, node.name)
-        self.stopped_by = self.stopped_by or ("" if self.leave_out else FORESEEN)
+        self.stopped_by = self.stopped_by or ("" if self.settings.leaves_out else FORESEEN)
 
     def _was_made(self, node: Node) -> bool:
         """True if its artifact is there, provided its inputs come out as they did before."""
-        key = self.store.key_of(node.id)
+        key = None if node in self.again else self.store.key_of(node.id)
         return key is not None and os.path.lexists(self.store.paths.artifact(key))
 
     def _start_what_fits(self) -> None:
@@ -287,7 +277,8 @@ class _Run:
             return None
         self.contended.pop(node.id, None)
         self.running[node.id] = claim
-        if os.path.lexists(self.store.paths.artifact(key)):
+        claim.replacing = self.again.replaces(key)
+        if not claim.replacing and os.path.lexists(self.store.paths.artifact(key)):
             # Whoever had the lock finished between our lookup and our claim.
             self._let_go(node)
             self.ready.append(node)
@@ -344,10 +335,13 @@ class _Run:
             [(self.running[n.id], manifest) for n, manifest in finished]
         )
         for (node, _), result in zip(finished, results, strict=True):
+            claim = self.running[node.id]
             self._let_go(node)
             if isinstance(result, QpipeError):
                 self._fail(node, result)
             else:
+                if compared := self.again.made(node, result, claim.kept_at):
+                    self.emit(compared)
                 self._end(Outcome(node, "ran", result))
 
     def _let_go(self, node: Node) -> None:
@@ -357,7 +351,7 @@ class _Run:
 
     def _fail(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
-        self.stopped_by = self.stopped_by or ("" if self.keep_going else AFTER_FAILURE)
+        self.stopped_by = self.stopped_by or ("" if self.settings.keep_going else AFTER_FAILURE)
         self._skip_users(node, node.name)
 
     def _skip(self, node: Node) -> None:

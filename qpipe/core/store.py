@@ -22,12 +22,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from qpipe.core import file_lock, integrity
 from qpipe.core.active_keys import Use
+from qpipe.core.claim import Claim, renew
 from qpipe.core.digests import Digests
 from qpipe.core.layout import MANIFEST, StorePaths
 from qpipe.core.manifest import DamagedError, Manifest, misfit, moved_on
@@ -55,29 +56,6 @@ class Artifact:
     def key(self) -> str:
         """The key under which the store holds it."""
         return self.manifest.key
-
-
-@dataclass
-class Claim:
-    """The right to make one artifact, and the folder to fill. ``fd`` is the held lock.
-
-    ``partial`` is where a stage may keep what the next attempt can go on from, should this one
-    end early: it outlives the claim, and goes when the artifact is there.
-    """
-
-    key: str
-    folder: Path
-    partial: Path
-    fd: int
-
-    def release(self) -> None:
-        """Give the right back, once; what was not committed is removed."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            try:
-                remove_tree(self.folder)
-            finally:
-                os.close(fd)
 
 
 @dataclass(frozen=True)
@@ -255,6 +233,8 @@ class ArtifactStore:
     def _put(self, claim: Claim, manifest: Manifest) -> Artifact:
         final = self.paths.artifact(claim.key)
         with self._use.noting(claim.key):
+            if claim.replacing and (entries := renew(self.paths, claim, manifest)) is not None:
+                return self._settled(claim, replace(manifest, files=entries))
             try:
                 claim.folder.rename(final)
             except FileNotFoundError:
@@ -262,12 +242,16 @@ class ArtifactStore:
                 claim.folder.rename(final)
         with contextlib.suppress(OSError):  # it is there, and whole: what follows is a courtesy
             final.chmod(0o555)
-        with contextlib.suppress(OSError):  # gc takes it if it stays
-            remove_tree(claim.partial)
         integrity.learn(final, manifest.files, self.digests)
         self._unsynced.add(final.parent)
+        return self._settled(claim, manifest)
+
+    def _settled(self, claim: Claim, manifest: Manifest) -> Artifact:
+        """The artifact of a claim, which needs what it kept for a next attempt no longer."""
+        with contextlib.suppress(OSError):  # gc takes it if it stays
+            remove_tree(claim.partial)
         self._remember(manifest.id, claim.key)
-        return Artifact(final, manifest)
+        return Artifact(self.paths.artifact(claim.key), manifest)
 
     def sync(self, *, every: float = 0.0) -> None:
         """Make the renames of finished artifacts durable, at most each ``every`` seconds.

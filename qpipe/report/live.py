@@ -15,7 +15,15 @@ import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Protocol
 
-from qpipe.core.events import Event, NodeFinished, NodeStarted, NodeWaiting, RunFinished, Warned
+from qpipe.core.events import (
+    Event,
+    MadeAgain,
+    NodeFinished,
+    NodeStarted,
+    NodeWaiting,
+    RunFinished,
+    Warned,
+)
 from qpipe.report import numbers
 from qpipe.report.run_state import Active, Tally, amount, closing
 from qpipe.report.skipped import SkippedNodes
@@ -30,7 +38,7 @@ MANY = 60
 # Kinds of lines that are shown whatever was asked for.
 _ALWAYS = frozenset({"failed", "warning"})
 # Kinds that are only counted when there are many nodes.
-_ROUTINE = frozenset({"started", "ran", "cached"})
+_ROUTINE = frozenset({"started", "ran", "cached", "again"})
 
 
 class View(Protocol):
@@ -124,6 +132,9 @@ def _describe(event: Event) -> Iterator[tuple[str, str]]:
         yield "waiting", f"waiting  {event.name}: another process is making it"
     elif isinstance(event, NodeFinished) and event.status != "skipped":
         yield event.status, _ended(event)
+    elif isinstance(event, MadeAgain):
+        kind = "warning" if event.differs else "again"
+        yield kind, f"{kind:<8} {event.name}: {event.message}"
     elif isinstance(event, Warned):
         yield "warning", f"warning  {event.message}"
     elif isinstance(event, RunFinished) and event.status == "interrupted":

@@ -21,10 +21,12 @@ class Context:
     """A request with the folders of its store and its runs.
 
     ``keep_going`` is False where the recipe decides whether a run goes on after a failure.
+    ``again`` are the stages that are made again though they are in the store.
     """
 
     request: Request
     store: Path
     runs: Path
     keep_going: bool = False
+    again: tuple[str, ...] = ()
     notify: Notify = ignore

@@ -15,6 +15,7 @@ from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
 from qpipe.executors.factory import make
 from qpipe.results.same_tensors import groups, note, signature
+from qpipe.session.again import named_nodes
 from qpipe.session.context import Context
 from qpipe.session.plans import merged_plan
 from qpipe.session.previews import previews
@@ -96,10 +97,12 @@ class Explanation:
 def run_plan(context: Context) -> RunPlan:
     """Forecast a request: hits, misses and why, previews and refusals. Nothing runs.
 
-    Raises RecipeError, and SourceError for a source that is not there.
+    Raises RecipeError, UsageError for a stage to be made again that is not there, and SourceError
+    for a source that is not.
     """
     plan = merged_plan(context)
-    forecasts = forecast(plan.graph, ArtifactStore(context.store))
+    again = named_nodes(context.again, plan.jobs, plan.graph)
+    forecasts = forecast(plan.graph, ArtifactStore(context.store), again=again)
     executor = make(paths=RunPaths(context.runs), **plan.drafts[0]["executor"])
     coming = previews(forecasts) | missing(forecasts, executor)
     return RunPlan(

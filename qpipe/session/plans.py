@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpipe.core.graph import Graph, Plan, merge
+from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import StorePaths
 from qpipe.errors import RecipeError
 from qpipe.recipe import draft_cache, lock_file
@@ -108,10 +108,11 @@ def _resolve(source: HubSource, last: str | None) -> str:
 
 @dataclass(frozen=True)
 class MergedPlan:
-    """All jobs of a request: the drafts of its batches, and one graph for all of them."""
+    """All jobs of a request: the drafts of its batches, and one graph for all of its ``jobs``."""
 
     drafts: Sequence[RunDraft]
     graph: Graph
+    jobs: Sequence[PlannedJob] = ()
 
     @property
     def invalid(self) -> list[InvalidJobDraft]:
@@ -130,7 +131,8 @@ def merged_plan(context: Context) -> MergedPlan:
         return [None for _ in planned.jobs]
 
     each_plan(context, handle)
-    return MergedPlan(drafts, plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans))
+    graph = plans[0].graph if len(plans) == 1 else merge(p.graph for p in plans)
+    return MergedPlan(drafts, graph, [job for p in plans for job in p.jobs])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
     from qpipe.core.graph import Node
 
 
-def refusals(graph: Graph, store: ArtifactStore) -> dict[str, QpipeError]:
-    """Map the ids of nodes that are not in the store, or have asides, to the errors of those that
-    would fail (`Stage.refuse`)."""
+def refusals(
+    graph: Graph, store: ArtifactStore, *, again: Collection[str] = ()
+) -> dict[str, QpipeError]:
+    """Map the ids of nodes that are not in the store, have asides, or are made ``again``, to the
+    errors of those that would fail (`Stage.refuse`)."""
     if not any(refuses(node) for node in graph.values()):
         return {}
     errors: dict[str, QpipeError] = {}
-    forecasts = forecast(graph, store)
+    forecasts = forecast(graph, store, again=again)
     with TemporaryDirectory(prefix="qpipe-run-") as temporary:
         inputs = AvailableInputs(forecasts, Path(temporary))
         for item in forecasts:

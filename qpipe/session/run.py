@@ -16,8 +16,9 @@ from qpipe.core import runner
 from qpipe.core.events import Emit, Event, NodeStarted, fan_out
 from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
+from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
-from qpipe.core.runner import Refuses
+from qpipe.core.run_settings import Refuses, RunSettings
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import InterruptedRunError, QpipeError, StageError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
@@ -111,6 +112,7 @@ class _Execution:
         self.keep_going = self.context.keep_going or bool(draft["keep_going"])
         sweep = self.context.request.multirun or len(draft["jobs"]) + len(draft["invalid"]) > 1
         keep_going = self.keep_going or (draft["keep_going"] is None and sweep)
+        again = self._again(plan)
         if self.folder is None:
             self.folder = RunFolder(self.base)
             self.about = about(self.context, keep_going=keep_going)
@@ -123,18 +125,34 @@ class _Execution:
             store=self.store,
             executor=DeferredExecutor(make_executor),
             emit=fan_out(self.listeners),
-            keep_going=keep_going,
-            leave_out=self.keep_going or draft["skip_invalid"],
-            lacks=lacks,
-            refuses=self._refuses(plan.graph),
+            settings=RunSettings(
+                keep_going=keep_going,
+                leave_out=self.keep_going or draft["skip_invalid"],
+                lacks=lacks,
+                refuses=self._refuses(plan.graph, again),
+                jobs=[list(job.nodes.values()) for job in plan.jobs],
+                again=again,
+                compares=_changed_figures,
+            ),
             outcomes=self.outcomes,
-            jobs=[list(job.nodes.values()) for job in plan.jobs],
         )
         self.invalid += draft["invalid"]
         self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
 
-    def _refuses(self, graph: Graph) -> Refuses:
+    def _again(self, plan: Plan) -> frozenset[str]:
+        """The nodes to be made again, but for those that this run has made already.
+
+        Raises UsageError for a stage that the first batch does not have.
+        """
+        if not self.context.again:
+            return frozenset()
+        from qpipe.session.again import named_nodes
+
+        chosen = named_nodes(self.context.again, plan.jobs, plan.graph, strict=self.folder is None)
+        return chosen - {node for node, end in self.outcomes.items() if end.status == "ran"}
+
+    def _refuses(self, graph: Graph, again: frozenset[str]) -> Refuses:
         """Return a function that gives the error with which a node would fail, if any.
 
         It asks the stages at the first node that is to be made: a run whose nodes are all cached
@@ -145,7 +163,7 @@ class _Execution:
         def errors() -> Mapping[str, QpipeError]:
             from qpipe.session.refusals import refusals
 
-            return refusals(graph, self.store)
+            return refusals(graph, self.store, again=again)
 
         return lambda node: errors().get(node.id)
 
@@ -228,6 +246,12 @@ class _Execution:
             exit_code=_exit_code(result, started=self.started)
             or int(self.failed or problem is not None),
         )
+
+
+def _changed_figures(before: Manifest, after: Manifest) -> str:
+    from qpipe.session.again import changed_figures  # what nobody makes again needs no results
+
+    return changed_figures(before, after)
 
 
 def _exit_code(result: RunResult, *, started: bool) -> int:

@@ -111,6 +111,7 @@ def about(context: Context, *, keep_going: bool) -> dict[str, Any]:
             *("qpipe", "run", request.recipe, *request.overrides),
             *(["-m"] if request.multirun else []),
             *(["--keep-going"] if context.keep_going else []),
+            *(word for stage in context.again for word in ("--again", stage)),
         ],
         "recipe": request.recipe,
         "overrides": [*request.overrides],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qpipe.core.events import Emit, Event, Warned
 from qpipe.core.layout import DEFAULT_RUNS, DEFAULT_STORE
-from qpipe.errors import RecipeError
+from qpipe.errors import RecipeError, UsageError
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.session.context import Context, Notify, ignore
 
@@ -61,22 +62,29 @@ class Session:
     store: Path
     runs: Path
 
-    def plan(self, *, keep_going: bool = False) -> RunPlan:
+    def plan(self, *, keep_going: bool = False, again: Sequence[str] = ()) -> RunPlan:
         """Return what a run would do: hits, misses and why, sizes, and what would fail.
 
-        Nothing runs. ``keep_going`` leaves out jobs of a sweep whose settings do not go together.
-        Raises RecipeError, and SourceError for a model or text that is not there.
+        Nothing runs. ``keep_going`` leaves out jobs of a sweep whose settings do not go together;
+        ``again`` are stages that would be made again. Raises RecipeError, UsageError for a stage
+        that is not there, and SourceError for a model or text that is not there.
         """
         from qpipe.session.forecasts import run_plan
 
         notes: list[str] = []
-        plan = run_plan(self._context(keep_going, notify=notes.append))
+        plan = run_plan(self._context(keep_going, again, notify=notes.append))
         return replace(plan, notes=tuple(notes))
 
     def run(
-        self, on_event: Emit | None = None, *, keep_going: bool = False, pin: bool = False
+        self,
+        on_event: Emit | None = None,
+        *,
+        keep_going: bool = False,
+        pin: bool = False,
+        again: Sequence[str] = (),
     ) -> Comparison:
-        """Run it and return the comparison of what came out; what is cached is not made again.
+        """Run it and return the comparison of what came out; what is cached is not made again,
+        but for the stages named in ``again``.
 
         ``on_event`` takes the events of `qpipe.core.events` as they happen, in this thread. ``pin``
         keeps the artifacts from `Store.collect`. The run's folder has the reports besides.
@@ -84,13 +92,13 @@ class Session:
         Raises the first failure's error, after everything was written; with ``keep_going``, or
         where the recipe says so, nothing is raised for it, and the rows' `status` and `error` tell.
         A sweep makes whatever does not need what failed, unless ``run.keep_going`` is false; a
-        single run only if asked to. Raises RecipeError and SourceError before anything runs, and
-        InterruptedRunError after Ctrl-C.
+        single run only if asked to. Raises RecipeError, SourceError and, for a stage in ``again``
+        that is not there, UsageError before anything runs, and InterruptedRunError after Ctrl-C.
         """
         from qpipe.session.run import execute
 
         emit = on_event or _ignore
-        context = self._context(keep_going, notify=lambda note: emit(Warned(note)))
+        context = self._context(keep_going, again, notify=lambda note: emit(Warned(note)))
         finished = execute(context, listeners=[emit], pin=pin)
         for problem in finished.problems:
             warnings.warn(problem, stacklevel=2)
@@ -98,10 +106,16 @@ class Session:
             raise finished.errors[0]
         return finished.comparison
 
-    def _context(self, keep_going: bool, notify: Notify = ignore) -> Context:
-        request = Request(self.recipe, self.overrides, multirun=self.sweep)
+    def _context(self, keep_going: bool, again: Sequence[str], notify: Notify = ignore) -> Context:
+        if isinstance(again, str):
+            raise UsageError(f"again={again!r}: a list of stages, such as ['perplexity']")
         return Context(
-            request, store=self.store, runs=self.runs, keep_going=keep_going, notify=notify
+            Request(self.recipe, self.overrides, multirun=self.sweep),
+            store=self.store,
+            runs=self.runs,
+            keep_going=keep_going,
+            again=tuple(again),
+            notify=notify,
         )
 
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpipe.core import runner
+from qpipe.core.claim import Claim
 from qpipe.core.events import Event
 from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json
 from qpipe.core.outcome import RunResult
-from qpipe.core.store import ArtifactStore, Claim
+from qpipe.core.run_settings import RunSettings
+from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
 from tests.core.synthetic import claimed, node
 
@@ -68,7 +70,7 @@ class Bench:
             store=self.store,
             executor=self.executor,
             emit=self.events.append,
-            keep_going=True,
+            settings=RunSettings(keep_going=True),
         )
 
     def submit(self, job_node: Node, inputs: Mapping[str, Path] | None = None) -> WorkItem:

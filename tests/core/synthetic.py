@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core import runner
+from qpipe.core.claim import Claim
 from qpipe.core.events import Event
 from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.forecast import forecast
@@ -21,7 +22,8 @@ from qpipe.core.graph import Graph, Node, Resources, Runtime
 from qpipe.core.key import Json, bytes_sha256
 from qpipe.core.manifest import FileEntry, Manifest, Usage
 from qpipe.core.outcome import RunResult
-from qpipe.core.store import Artifact, ArtifactStore, Claim
+from qpipe.core.run_settings import RunSettings
+from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.errors import QpipeError
 
 
@@ -146,16 +148,16 @@ def claimed(store: ArtifactStore, key: str) -> Claim:
 
 
 def run(
-    graph: Graph, store: ArtifactStore, executor: InstantExecutor | None = None, **options: Any
+    graph: Graph, store: ArtifactStore, executor: InstantExecutor | None = None, **settings: Any
 ) -> tuple[RunResult, list[Event]]:
-    """Run a graph, with options of `runner.run`, and keep its events."""
+    """Run a graph, with these `RunSettings`, and keep its events."""
     events: list[Event] = []
     result = runner.run(
         graph,
         store=store,
         executor=executor or InstantExecutor(),
         emit=events.append,
-        **options,
+        settings=RunSettings(**settings),
     )
     return result, events
 

@@ -12,6 +12,7 @@ from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Runtime
 from qpipe.core.key import Json
 from qpipe.core.manifest import Usage, scan
 from qpipe.core.outcome import RunResult
+from qpipe.core.run_settings import RunSettings
 from qpipe.core.runner import run
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError, StageError
@@ -107,7 +108,8 @@ def carry_out(
     store = ArtifactStore(root)
     executor = InstantExecutor(work=_work, room=1)
     try:
-        return run(planned.graph, store=store, executor=executor, emit=emit, keep_going=keep_going)
+        settings = RunSettings(keep_going=keep_going)
+        return run(planned.graph, store=store, executor=executor, emit=emit, settings=settings)
     finally:
         store.close()
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import qpipe
-from qpipe.core.events import NodeFinished, RunFinished, RunStarted
+from qpipe.core.events import Event, MadeAgain, NodeFinished, RunFinished, RunStarted
+from qpipe.core.manifest import Manifest
 from qpipe.errors import EngineMissingError, RecipeError, UsageError
+from qpipe.session.again import changed_figures
 from tests.session.conftest import Swept
 
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
@@ -58,6 +61,35 @@ def test_again_all_is_cached_and_equal(swept: Swept, capsys: pytest.CaptureFixtu
     assert len(json.loads((newest / "run.json").read_text())["rows"]) == 3
     said = capsys.readouterr()
     assert said.out == said.err == ""
+
+
+def test_a_stage_is_measured_again(swept: Swept) -> None:
+    plan = swept.session.plan(again=["perplexity"])
+    assert plan.counts == {"cached": 7, "run": 2, "unknown": 0}
+    events: list[Event] = []
+    again = swept.session.run(events.append, again=["perplexity"])
+    compared = {e.name: e.message for e in events if isinstance(e, MadeAgain)}
+    assert set(compared) == {"perplexity[Q8_0]", "perplexity[Q4_0]"}
+    assert set(compared.values()) == {"as before, byte for byte"}
+    assert [row.figures for row in again.rows] == [r.figures for r in swept.comparison.rows]
+    newest = max(swept.session.runs.iterdir())
+    command = json.loads((newest / "run.json").read_text())["command"]
+    assert command[-2:] == ["--again", "perplexity"]
+    runs = len(list(swept.session.runs.iterdir()))
+    with pytest.raises(UsageError, match=r"--again perplexty: no stage .* 'perplexity'"):
+        swept.session.run(again=["perplexty"])
+    with pytest.raises(UsageError, match="a list of stages"):
+        swept.session.plan(again="perplexity")
+    assert len(list(swept.session.runs.iterdir())) == runs
+
+
+def test_figures_that_came_out_otherwise() -> None:
+    before = Manifest(
+        "k", "i", "n", "evaluate", 1, {}, {}, {}, [], {"ppl": 9.14478, "seconds": 1.0}
+    )
+    after = replace(before, facts={"ppl": 9.1447801, "seconds": 2.0})
+    assert changed_figures(before, after) == "ppl 9.14478 → 9.1447801"
+    assert changed_figures(before, replace(before, facts={**figures, "seconds": 3.0})) == ""
 
 
 def test_a_data_frame(swept: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
