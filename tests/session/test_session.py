@@ -84,9 +84,8 @@ def test_a_stage_is_measured_again(swept: Swept) -> None:
 
 
 def test_figures_that_came_out_otherwise() -> None:
-    before = Manifest(
-        "k", "i", "n", "evaluate", 1, {}, {}, {}, [], {"ppl": 9.14478, "seconds": 1.0}
-    )
+    figures = {"ppl": 9.14478, "seconds": 1.0}
+    before = Manifest("k", "i", "n", "evaluate", 1, {}, {}, {}, [], figures)
     after = replace(before, facts={"ppl": 9.1447801, "seconds": 2.0})
     assert changed_figures(before, after) == "ppl 9.14478 → 9.1447801"
     assert changed_figures(before, replace(before, facts={**figures, "seconds": 3.0})) == ""
