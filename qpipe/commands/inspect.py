@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Describe a checkpoint. Raises CheckpointError for what is damaged or not understood."""
-    from qpipe.commands.inspect_text import origin, summary, tensors, types
+    from qpipe.commands.inspect_text import errors, origin, summary, tensors, types
     from qpipe.session.functions import inspect
 
     description = inspect(args.path, store=args.store)
@@ -37,6 +37,9 @@ def run(args: argparse.Namespace) -> int:
     if description["made_by"] is not None:
         print()
         print(text.pairs([("made by", origin(description["made_by"]))]))
+    if of_kinds := errors(description["tensors"]):
+        print()
+        print(of_kinds)
     if args.tensors:
         print()
         print(tensors(description["tensors"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -92,12 +94,41 @@ def types(types: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def tensors(tensors: list[dict[str, Any]]) -> str:
-    """Return a table of the tensors, a line each."""
+    """Return a table of the tensors, a line each, with their relative errors if any is known."""
+    known = any(t.get("error") is not None for t in tensors)
     rows = [
-        [t["name"], t["type"], " × ".join(map(str, t["shape"])), numbers.size(t["bytes"])]
+        [
+            *(t["name"], t["type"], " × ".join(map(str, t["shape"])), numbers.size(t["bytes"])),
+            *([_error(t["error"])] if known else []),
+        ]
         for t in tensors
     ]
-    return text.table(("TENSOR", "TYPE", "SHAPE", "SIZE"), rows, right="lllr")
+    head = ("TENSOR", "TYPE", "SHAPE", "SIZE", *(["ERROR"] if known else []))
+    return text.table(head, rows, right="lllr" + "r" * known)
+
+
+def errors(tensors: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of the tensors' relative errors, a line for each kind, the worst first; empty
+    where none is known."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {}
+    for tensor in tensors:
+        if tensor.get("error") is not None:
+            kinds.setdefault(re.sub(r"\.\d+\.", ".*.", tensor["name"], count=1), []).append(tensor)
+    worst = {kind: max(of, key=lambda each: each["error"]) for kind, of in kinds.items()}
+    rows = [
+        [
+            *(kind, ", ".join(dict.fromkeys(each["type"] for each in of)), str(len(of))),
+            _error(math.sqrt(sum(each["error"] ** 2 for each in of) / len(of))),
+            *(_error(worst[kind]["error"]), worst[kind]["name"]),
+        ]
+        for kind, of in sorted(kinds.items(), key=lambda item: -worst[item[0]]["error"])
+    ]
+    head = ("ERROR ‖q − x‖ ÷ ‖x‖ OF", "TYPES", "TENSORS", "RMS", "WORST", "WHICH IS")
+    return text.table(head, rows, right="llrrrl") if rows else ""
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 def origin(made_by: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def described(manifest: Manifest, folder: Path) -> str:
             ("parameters", _lines(manifest.params)),
             ("engine", _lines(manifest.engine)),
             ("inputs", _inputs(manifest.inputs)),
-            ("facts", _lines(manifest.facts)),
+            ("facts", _lines(_folded(manifest.facts))),
             ("files", _files(manifest.files)),
             ("content", manifest.digest),
             ("tools", _lines(manifest.tools)),
@@ -46,6 +46,13 @@ def described(manifest: Manifest, folder: Path) -> str:
 
 def _lines(values: Mapping[str, Any]) -> str:
     return text.pairs([(name, _value(value)) for name, value in values.items()]) or "-"
+
+
+def _folded(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts without what `qpipe inspect` shows of each tensor."""
+    if not (details := facts.get("tensor_details")):
+        return dict(facts)
+    return {**facts, "tensor_details": f"of {len(details)} tensors; `qpipe inspect` shows them"}
 
 
 def _value(value: Any) -> str:

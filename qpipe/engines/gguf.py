@@ -5,7 +5,7 @@ Levels of one model that are to be made at the same time are made in one pass ov
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -109,7 +109,7 @@ def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
 
     source = gguf_engine.source(*tasks[0])
     file = source if isinstance(source, Path) else None
-    results: list[tuple[ModelFacts, list[str]]] = []  # notes come until all is written
+    results: list[tuple[ModelFacts | FilePlan, list[str]]] = []  # notes come until all is written
     files: list[stream.OutputFile] = []
     for params, work in tasks:
         out = work.out / GGUF_FILE
@@ -124,10 +124,16 @@ def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
         prepared = read(file) if file is not None and finished else _prepared(params, work, source)
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
-        results.append((gguf_engine.planned_facts(prepared), notes))
-    if files:
-        stream.write(files, threads=tasks[0][1].threads)
-    return [facts.adding(notes=notes) for facts, notes in results]
+        results.append((prepared, notes))
+    errors = iter(stream.write(files, threads=tasks[0][1].threads) if files else ())
+    return [_facts(made, errors).adding(notes=notes) for made, notes in results]
+
+
+def _facts(made: ModelFacts | FilePlan, errors: Iterator[Mapping[str, float]]) -> ModelFacts:
+    """The facts of a file that was linked, or of the next that was written."""
+    if isinstance(made, ModelFacts):
+        return made
+    return gguf_engine.with_tensors(gguf_engine.planned_facts(made), made, next(errors))
 
 
 def _report(work: base.Work, done: int, total: int) -> None:

@@ -99,7 +99,8 @@ class LlamaQuantize(Engine):
             options = [*_options(params, prepared, Path(folder)), *_notes(provenance or {})]
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
         _compare(prepared, out)
-        facts = replace(gguf_engine.planned_facts(prepared), size_bytes=out.stat().st_size)
+        facts = gguf_engine.with_tensors(gguf_engine.planned_facts(prepared), prepared, {})
+        facts = replace(facts, size_bytes=out.stat().st_size)
         return facts.adding(notes=[*prepared.notes, *_opened(out)])
 
 

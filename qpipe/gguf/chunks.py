@@ -9,15 +9,16 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.gguf import quantizers, types
+from qpipe.gguf import quantizers, types, weight_errors
 from qpipe.gguf.quantizers import floats
 from qpipe.gguf.types import GGMLType
+from qpipe.gguf.weight_errors import Squares
 
 WEIGHTS = 1 << 20
 """Weights in a chunk, at most; a row is never cut."""
@@ -71,7 +72,15 @@ class OutputTensor:
         return rows if self.imatrix is None else rows // len(self.imatrix)
 
 
-def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Bytes]]]:
+class Chunk(NamedTuple):
+    """Some rows of a tensor as they are written, and how far they are from their source; None of
+    those that are floats, or are copied."""
+
+    encoded: Bytes
+    squares: Squares | None
+
+
+def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Chunk]]]:
     """Yield a function for each chunk of one tensor: it makes the chunk in the type of each of
     ``outputs``, which share the tensor's rows.
 
@@ -87,7 +96,7 @@ def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Bytes]
             yield functools.partial(_encode, outputs, start, stop)
 
 
-def _encode(outputs: Sequence[OutputTensor], start: int, stop: int) -> list[Bytes]:
+def _encode(outputs: Sequence[OutputTensor], start: int, stop: int) -> list[Chunk]:
     """Rows of one tensor in every type; what types have in common is computed once."""
     rows = outputs[0].rows
 
@@ -101,11 +110,13 @@ def _encode(outputs: Sequence[OutputTensor], start: int, stop: int) -> list[Byte
     def through(via: GGMLType) -> Floats:
         return floats.rounded(exact(), via)
 
-    def encoded(output: OutputTensor) -> Bytes:
+    def encoded(output: OutputTensor) -> Chunk:
         if rows.type == output.type and output.type not in types.FLOATS:
-            return rows.raw(start, stop)
+            return Chunk(rows.raw(start, stop), None)
         weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
-        return quantizers.quantizer(output.type)(through(output.via), imatrix=weights)
+        made = quantizers.quantizer(output.type)(through(output.via), imatrix=weights)
+        squares = weight_errors.squares(exact(), made, output.type, start=start, shape=output.shape)
+        return Chunk(made, squares)
 
     try:
         return [encoded(output) for output in outputs]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.util
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +90,39 @@ def quantize(
     )
     assert size == out.nbytes, (kind, size, out.nbytes)
     return out
+
+
+def dequantize(
+    data: npt.NDArray[np.uint8], kind: GGMLType, n_per_row: int
+) -> npt.NDArray[np.float32]:
+    """The weights [rows, n_per_row] that ``data`` [rows, bytes per row] of a quantized type stands
+    for. Source: ggml-quants.c, dequantize_row_*."""
+    source = np.ascontiguousarray(data)
+    out = np.empty((len(source), n_per_row), np.float32)
+    _dequantizer(kind)(source.ctypes.data, out.ctypes.data, out.size)
+    return out
+
+
+def dequantizes(kind: GGMLType) -> bool:
+    """True if `dequantize` can be had here for a type."""
+    try:
+        return hasattr(_library(), _reader(kind))
+    except errors.EngineMissingError:
+        return False
+
+
+@functools.cache
+def _dequantizer(kind: GGMLType) -> Callable[[int, int, int], None]:
+    function = _library()[_reader(kind)]
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
+    function.restype = None
+    return function
+
+
+def _reader(kind: GGMLType) -> str:
+    """The name of ggml's function: it writes q4_K and q8_0, but iq4_xs and mxfp4."""
+    name = re.sub(r"^(q\d_)k$", r"\1K", kind.name.lower())
+    return f"dequantize_row_{name}"
 
 
 def valid(data: npt.NDArray[np.uint8], kind: GGMLType) -> bool:

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from qpipe import errors
 from qpipe.gguf import chunks, values
-from qpipe.gguf.chunks import OutputTensor
+from qpipe.gguf.chunks import Chunk, OutputTensor
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
+from qpipe.gguf.weight_errors import Squares
 from qpipe.machine.filesystem import is_full
 from qpipe.support.bounded_pool import in_order
 
@@ -32,8 +32,6 @@ VERSION = 3
 
 Progress = Callable[[int, int], None]
 """Called with (bytes written, bytes to write) of tensor data after every chunk."""
-
-Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -48,10 +46,11 @@ class OutputFile:
     check: Callable[[Path], None] | None = None
 
 
-def write(files: Sequence[OutputFile], *, threads: int = 1) -> None:
+def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[dict[str, float]]:
     """Write files of the same source; on any error nothing is left under their names.
 
-    Tensors of one name have the same rows in all files. Raises `CheckpointError` for a weight that
+    Returns for each file its quantized tensors' relative errors (`weight_errors`). Tensors of one
+    name have the same rows in all files. Raises `CheckpointError` for a weight that
     is no finite number, `OutOfSpaceError` for a full disk, and what a file's ``check`` raises.
     """
     with ExitStack() as stack:
@@ -64,6 +63,7 @@ def write(files: Sequence[OutputFile], *, threads: int = 1) -> None:
                 for kind, part in zip(kinds, parts, strict=True):
                     for file in kind.files:
                         file.append(output.name, part)
+        return [file.errors for file in opened]
 
 
 def size(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> int:
@@ -99,6 +99,7 @@ class _OpenFile:
         self.outputs = {output.name: output for output in file.outputs}
         self._written, self._total = 0, sum(output.nbytes for output in file.outputs)
         self._at: dict[str, int] = {}
+        self._squares: dict[str, Squares] = {}
         stream.write(header(file.metadata, file.outputs))
         end = stream.tell()
         for output in file.outputs:
@@ -109,13 +110,20 @@ class _OpenFile:
         if file.check:
             file.check(Path(stream.name))
 
-    def append(self, tensor: str, chunk: Bytes) -> None:
+    @property
+    def errors(self) -> dict[str, float]:
+        """The relative errors of those tensors that were quantized."""
+        return {tensor: squares.relative for tensor, squares in self._squares.items()}
+
+    def append(self, tensor: str, chunk: Chunk) -> None:
         """Write a chunk of a tensor behind those before it."""
         if self._stream.tell() != self._at[tensor]:
             self._stream.seek(self._at[tensor])
-        self._stream.write(chunk.data)
-        self._at[tensor] += chunk.nbytes
-        self._written += chunk.nbytes
+        self._stream.write(chunk.encoded.data)
+        self._at[tensor] += chunk.encoded.nbytes
+        self._written += chunk.encoded.nbytes
+        if chunk.squares is not None:
+            self._squares[tensor] = self._squares.get(tensor, Squares()) + chunk.squares
         if self._progress:
             self._progress(self._written, self._total)
 

@@ -16,6 +16,7 @@ from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import CheckpointError, SourceError, StoreError, UsageError
 from qpipe.machine.capacity import usable_cores
+from qpipe.results.tensors import DETAILS, from_fact
 from qpipe.support.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
@@ -125,14 +126,22 @@ def inspect(path: str | Path, *, store: str | Path | None = None) -> dict[str, A
     Keys: ``path, format, architecture, file_type, parameters, tensor_bytes, file_bytes,
     bits_per_weight, context_length, tokenizer, provenance, notes, types, metadata, tensors,
     quantization, made_by``. ``types`` maps a type to its tensors, parameters and bytes; ``tensors``
-    lists name, type, shape and bytes; ``quantization`` tells of packed matrices and ``made_by`` of
-    the stage that made it. What is not known is None. Raises CheckpointError for anything damaged
-    or not understood, StoreError for a key that is none or of several.
+    lists name, type, shape, bytes and ``error``: ‖q − x‖ ÷ ‖x‖, which the manifest of a GGUF file
+    tells, and of a link to it in a run's folder that in the ``store``; ``quantization`` tells of
+    packed matrices and ``made_by`` of the stage that made it. What is not known is None. Raises
+    CheckpointError for anything damaged or not understood, StoreError for a key that is none or of
+    several.
     """
     from qpipe.gguf.inspect import inspect as read
 
-    place = _place(str(path), None if store is None else Path(store))
-    return {**_unpacked(place, read(place)), "made_by": _made_by(place)}
+    opened = None if store is None else ArtifactStore(Path(store))
+    place = _place(str(path), opened)
+    description = _unpacked(place, read(place))
+    manifest = _manifest(place) or _manifest_of_link(place, description, opened)
+    facts = manifest.facts if isinstance(manifest, Manifest) else {}
+    errors = {each.name: each.error for each in from_fact(facts.get(DETAILS))}
+    tensors = [{**each, "error": errors.get(each["name"])} for each in description["tensors"]]
+    return {**description, "tensors": tensors, "made_by": _made_by(manifest)}
 
 
 def local_path(source: str | Path) -> Path:
@@ -209,15 +218,14 @@ def _write(prepared: FilePlan, file: Path, threads: int | None, progress: Progre
     return file
 
 
-def _place(name: str, store: Path | None) -> Path:
+def _place(name: str, store: ArtifactStore | None) -> Path:
     """Return the path that is meant: ``name`` itself, or the artifact whose key begins so."""
     if name.startswith("builtin:"):
         return local_path(name)
     path = expanded(name)
     if store is None or exists(path) or not re.fullmatch(r"[0-9a-f]{4,64}", name):
         return path  # what is not there, `read` says
-    artifacts = ArtifactStore(store)
-    return artifacts.paths.artifact(artifacts.find(name))
+    return store.paths.artifact(store.find(name))
 
 
 def _unpacked(path: Path, description: dict[str, Any]) -> dict[str, Any]:
@@ -229,14 +237,33 @@ def _unpacked(path: Path, description: dict[str, Any]) -> dict[str, Any]:
     return {**description, **unpack(path)}
 
 
-def _made_by(path: Path) -> dict[str, Any] | None:
-    """Return stage, parameters, engine and inputs from the manifest beside the checkpoint."""
+def _manifest(path: Path) -> Manifest | str | None:
+    """Return the manifest beside a checkpoint, or why it cannot be read; None if there is none."""
     folder = path if is_folder(path) else path.parent
     if not is_file(folder / MANIFEST):
         return None
     try:
-        manifest = Manifest.load(folder)
+        return Manifest.load(folder)
     except (StoreError, OSError) as error:
-        return {"problem": str(error)}
+        return str(error)
+
+
+def _manifest_of_link(
+    path: Path, description: Mapping[str, Any], store: ArtifactStore | None
+) -> Manifest | str | None:
+    """Return the manifest of the artifact that a GGUF file in a run's folder is a link to, by the
+    key that is noted in the file."""
+    key = description["provenance"].get("qpipe.key")
+    if store is None or not isinstance(key, str) or not re.fullmatch(r"[0-9a-f]{64}", key):
+        return None
+    folder = store.paths.artifact(key)
+    same = (file for file in folder.glob("*.gguf") if file.samefile(path))
+    return _manifest(folder) if any(same) else None
+
+
+def _made_by(manifest: Manifest | str | None) -> dict[str, Any] | None:
+    """Return stage, parameters, engine and inputs from the manifest of a checkpoint."""
+    if not isinstance(manifest, Manifest):
+        return None if manifest is None else {"problem": manifest}
     names = ("key", "stage", "version", "name", "params", "engine", "inputs", "tools", "created")
     return {name: getattr(manifest, name) for name in names}

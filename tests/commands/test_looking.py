@@ -53,6 +53,14 @@ def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
     said = called("inspect", row["key"][:10], cwd=tmp_path).stdout
     assert f"artifact {row['key'][:12]} (stage quantize)" in said
     assert "model: download " in said
+    _, _, errors = said.partition("ERROR ‖q − x‖ ÷ ‖x‖ OF")
+    kinds, worst = zip(*[line.split()[0::4] for line in errors.splitlines()[1:]], strict=True)
+    assert {"blk.*.attn_q.weight", "token_embd.weight"} <= {*kinds}
+    shares = [float(share.rstrip("%")) for share in worst]
+    assert shares == sorted(shares, reverse=True)
+    assert 0.1 < shares[0] < 1, "percent of Q8_0"
+    shown = called("show", row["key"][:10], cwd=tmp_path).stdout
+    assert "of 38 tensors; `qpipe inspect` shows them" in shown
 
 
 def test_inspect_of_what_is_no_checkpoint(tmp_path: Path) -> None:

@@ -108,4 +108,10 @@ def test_an_artifact_is_inspected_by_its_key(swept: Swept) -> None:
     artifact = next(a for a in store if a.manifest.name == "quantize[Q4_0]")
     description = qpipe.inspect(artifact.key[:12], store=swept.session.store)
     assert description["made_by"]["key"] == artifact.key
+    errors = {each["type"]: each["error"] for each in description["tensors"]}
+    assert 0.05 < errors["Q4_0"] < 0.12
+    assert errors["F32"] is None
+    (link,) = swept.session.runs.glob("*/models/*Q4_0.gguf")
+    assert qpipe.inspect(link, store=swept.session.store)["tensors"] == description["tensors"]
+    assert not any(each["error"] for each in qpipe.inspect(link)["tensors"])
     assert qpipe.inspect(MODEL)["made_by"] is None

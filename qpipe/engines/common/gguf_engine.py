@@ -13,8 +13,10 @@ from qpipe import __version__
 from qpipe.core.digests import Stamp, stamp
 from qpipe.core.key import Json, bytes_sha256, encode
 from qpipe.engines.common.module_rules import pairs
+from qpipe.results import tensors
 from qpipe.results.facts import of_model
 from qpipe.results.model import ModelFacts
+from qpipe.results.tensors import TensorDetail
 from qpipe.sources.pinning import parse_hub
 from qpipe.stages.base import Order, Preview, SourceFile
 from qpipe.stages.engine import EngineParams, model_facts
@@ -252,11 +254,16 @@ def imatrix(order: Order) -> Path | None:
 
 
 def file_facts(path: Path) -> ModelFacts:
-    """`model_facts` of a GGUF file that is there already. Raises CheckpointError."""
+    """`model_facts` of a GGUF file that is there already, with the types of its tensors. Raises
+    CheckpointError."""
     from qpipe.gguf.inspect import inspect
 
     summary = inspect(path)
-    return model_facts(
+    details = [
+        TensorDetail(each["name"], each["type"], tuple(reversed(each["shape"])))
+        for each in summary["tensors"]
+    ]
+    facts = model_facts(
         file_type=summary["file_type"] or "unknown",
         file_bytes=summary["file_bytes"],
         tensor_bytes=summary["tensor_bytes"],
@@ -264,8 +271,10 @@ def file_facts(path: Path) -> ModelFacts:
         bits_per_weight=summary["bits_per_weight"],
         architecture=summary["architecture"],
         types={name: entry["tensors"] for name, entry in summary["types"].items()},
-        n_tensors=len(summary["tensors"]),
-    ).adding(types_digest=_digest({each["name"]: each["type"] for each in summary["tensors"]}))
+        n_tensors=len(details),
+    )
+    digest = _digest({each.name: each.type for each in details})
+    return facts.adding(types_digest=digest, tensor_details=tensors.to_fact(details))
 
 
 def planned_facts(prepared: FilePlan) -> ModelFacts:
@@ -279,6 +288,15 @@ def planned_facts(prepared: FilePlan) -> ModelFacts:
     if prepared.shortfall is None:
         return facts
     return facts.adding(fallback=prepared.shortfall.note())
+
+
+def with_tensors(facts: ModelFacts, plan: FilePlan, errors: Mapping[str, float]) -> ModelFacts:
+    """Add the type, shape and relative error of each tensor of a file that was written."""
+    details = [
+        TensorDetail(output.name, output.type.name, output.shape, errors.get(output.name))
+        for output in plan.outputs
+    ]
+    return facts.adding(tensor_details=tensors.to_fact(details))
 
 
 def _digest(types: Mapping[str, str]) -> str:
