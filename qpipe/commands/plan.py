@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(plan: RunPlan) -> None:
-    from qpipe.commands.plan_text import node_lines, preview_lines
+    from qpipe.commands.plan_text import error_lines, node_lines, preview_lines
 
     for line in node_lines(plan.nodes):
         say(line)
@@ -48,10 +48,10 @@ def _print(plan: RunPlan) -> None:
         f"{len(plan.nodes)} nodes: {counts['cached']} cached, {counts['run']} to run, "
         f"{counts['unknown']} unknown until their inputs are made"
     )
+    for line in error_lines(plan.nodes):
+        say(line)
     for node in plan.nodes:
-        if node.error is not None:
-            say(f"{node.name} would fail: {node.error}")
-        elif node.preview is not None:
+        if node.preview is not None:
             first, *others = preview_lines(node.preview)
             say("\n".join([f"{node.name}: {first}", *others]))
     for remark in plan.remarks:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from qpipe.report import alike
 from qpipe.support.tensor_names import shortened
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ def node_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:
     for node in nodes:
         key = node.key[:12] if node.key else "-" * 12
         yield f"{_MARKS[node.state]:<10} {node.name:<{width}}  {key}  {node.why}"
+
+
+def error_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:
+    """Yield a line a reason with which nodes would fail."""
+    errors = [(node.name, str(node.error)) for node in nodes if node.error is not None]
+    for names, reason in alike.grouped(errors):
+        yield f"{alike.nodes(names)} would fail: {reason}"
 
 
 def _record(node: PlannedNode) -> dict[str, Json]:

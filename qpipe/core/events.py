@@ -11,8 +11,10 @@ from typing import TypeAlias
 from qpipe.core.key import Json
 
 AFTER_FAILURE, FORESEEN = "an earlier failure", "a failure that is foreseen"
+DISK_FULL = "a full disk"
 """Causes for which nodes are skipped that do without what failed: the run began nothing new after a
-failure, or nothing at all. Any other cause is the name of a node that failed."""
+failure, nothing at all, or nothing more for want of room. Any other cause is the name of a node
+that failed."""
 
 
 @dataclass(frozen=True)

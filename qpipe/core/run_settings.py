@@ -19,6 +19,9 @@ Refuses: TypeAlias = Callable[[Node], "QpipeError | None"]
 Compares: TypeAlias = Callable[[Manifest, Manifest], str]
 """The figures that differ between an artifact as it was and as it is now, in words, or nothing."""
 
+Shortage: TypeAlias = Callable[[Sequence[Node]], str]
+"""How much room there is, and what these nodes take, as words after a sentence, or nothing."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -32,7 +35,8 @@ class RunSettings:
     ids of its nodes), and of these the deepest.
 
     Nodes whose ids are in ``again`` are made though they are in the store; ``compares`` says which
-    figures came out otherwise.
+    figures came out otherwise. Where the disk is full the run ends, whatever else it is asked for:
+    all that is left would fail likewise. ``shortage`` says what that takes.
     """
 
     keep_going: bool = False
@@ -42,6 +46,7 @@ class RunSettings:
     jobs: Sequence[Iterable[str]] = ()
     again: Collection[str] = ()
     compares: Compares = lambda before, after: ""
+    shortage: Shortage = lambda nodes: ""
 
     @property
     def leaves_out(self) -> bool:

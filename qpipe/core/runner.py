@@ -19,6 +19,7 @@ from qpipe.core.again import Again
 from qpipe.core.claim import Claim, barred
 from qpipe.core.events import (
     AFTER_FAILURE,
+    DISK_FULL,
     FORESEEN,
     Emit,
     NodeFinished,
@@ -31,17 +32,17 @@ from qpipe.core.events import (
 )
 from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Graph, Node, Resources
-from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
 from qpipe.core.priority import priorities
+from qpipe.core.refusing import Refusing
 from qpipe.core.run_settings import RunSettings
 from qpipe.core.store import Artifact, ArtifactStore, Damage
-from qpipe.core.work import Miss, Pending, changed_input, manifest
+from qpipe.core.work import Miss, Pending, changed_input, manifest, work_item
 from qpipe.errors import (
-    EngineMissingError,
     InterruptedRunError,
     OutOfMemoryError,
+    OutOfSpaceError,
     QpipeError,
     StageError,
     StageTimeoutError,
@@ -191,34 +192,17 @@ class _Run:
             if other.moved_to is not None:
                 self.emit(Warned(f"{other.key[:12]}: {other.problem}; moved to {other.moved_to}"))
 
-    def _refuse(self) -> None:
-        """Fail what cannot run, or not here, before hours are spent on what leads there."""
-        for node in self.graph.values():
-            made = self._was_made(node)
-            if node.id in self.outcomes or (made and not node.runtime.asides):
-                continue
-            why = None if made else self._missing(node)
-            missing = EngineMissingError(f"{node.name}: {why}") if why else None
-            if error := missing or self.settings.refuses(node):
-                self._end_refused(node, error)
-
-    def _missing(self, node: Node) -> str | None:
-        return self.executor.check(node.runtime.resources) or self.settings.lacks(node)
-
     def _end_refused(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
         self._skip_users(node, node.name)
         self.stopped_by = self.stopped_by or ("" if self.settings.leaves_out else FORESEEN)
 
-    def _was_made(self, node: Node) -> bool:
-        """True if its artifact is there, provided its inputs come out as they did before."""
-        key = None if node in self.again else self.store.key_of(node.id)
-        return key is not None and os.path.lexists(self.store.paths.artifact(key))
-
     def _start_what_fits(self) -> None:
         if self.pending and not self.refused:
             self.refused = True
-            self._refuse()
+            asked = Refusing(self.store, self.executor, self.settings, self.again)
+            for node, error in asked.refused(self.graph, self.outcomes):
+                self._end_refused(node, error)
         for miss in self.pending.take(self._may_start):
             if miss.node.id in self.outcomes:
                 continue
@@ -283,19 +267,7 @@ class _Run:
             self._let_go(node)
             self.ready.append(node)
             return None
-        paths = {role: artifact.path for role, artifact in miss.inputs.items()}
-        origins = {
-            role: {**artifact.manifest.origin, **self._shown(node, role)}
-            for role, artifact in miss.inputs.items()
-        }
-        return WorkItem(
-            node, key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins
-        )
-
-    def _shown(self, node: Node, role: str) -> Mapping[str, Json]:
-        """The user's name (``shown``) for the folder of an input that is a source; else nothing."""
-        where = self.graph[node.inputs[role]].runtime.where
-        return {"shown": where["shown"]} if "shown" in where else {}
+        return work_item(miss, claim, self.graph)
 
     def _inputs(self, node: Node) -> dict[str, Artifact]:
         """Inputs by role, without those that could not be made and that the node does without."""
@@ -306,6 +278,7 @@ class _Run:
 
     def _collect(self) -> None:
         finished: list[tuple[Node, Manifest]] = []
+        failed: list[tuple[Node, QpipeError]] = []
         for event in self.executor.wait(_POLL):
             node = event.item.node
             if isinstance(event, WorkProgress):
@@ -315,14 +288,16 @@ class _Run:
                     )
                 )
             elif error := changed_input(self.store, event, self._inputs(node)) or _error(event):
-                self._let_go(node)
-                if node.id in self.shared and isinstance(error, _ENDS):
-                    self._make_alone(node, error)
-                else:
-                    self._fail(node, error)
+                failed.append((node, error))
             elif isinstance(event.outcome, WorkOutput):
                 finished.append((node, manifest(event.item, event.outcome, self._inputs(node))))
         self._commit(finished)
+        for node, error in failed:
+            self._let_go(node)
+            if node.id in self.shared and isinstance(error, _ENDS):
+                self._make_alone(node, error)
+            else:
+                self._fail(node, error)
 
     def _make_alone(self, node: Node, error: QpipeError) -> None:
         """Try again what may only have been in the company of the one to blame."""
@@ -350,9 +325,23 @@ class _Run:
         del self.running[node.id]
 
     def _fail(self, node: Node, error: QpipeError) -> None:
+        if isinstance(error, OutOfSpaceError):
+            self._run_out_of_space(node, error)
+            return
         self._end(Outcome(node, "failed", error=error))
         self.stopped_by = self.stopped_by or ("" if self.settings.keep_going else AFTER_FAILURE)
         self._skip_users(node, node.name)
+
+    def _run_out_of_space(self, node: Node, error: OutOfSpaceError) -> None:
+        """End the run: that is no failure of one node, and it is said once."""
+        if self.stopped_by == DISK_FULL:
+            self._skip(node)
+            return
+        left = [each for each in self.graph.values() if each.id not in self.outcomes]
+        whole = OutOfSpaceError(f"{error}{self.settings.shortage(left)}")
+        self._end(Outcome(node, "failed", error=whole))
+        self.stopped_by = DISK_FULL
+        self._skip_users(node, DISK_FULL)
 
     def _skip(self, node: Node) -> None:
         self._end(Outcome(node, "skipped", blocked_by=self.stopped_by))

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from qpipe.core import integrity
+from qpipe.core.claim import Claim
 from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput
-from qpipe.core.graph import Node, Resources
+from qpipe.core.graph import Graph, Node, Resources
+from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.priority import Priority
 from qpipe.core.store import Artifact, ArtifactStore
@@ -138,3 +140,22 @@ def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact])
         machine=output.machine,
         created=time.time(),
     )
+
+
+def work_item(miss: Miss, claim: Claim, graph: Graph) -> WorkItem:
+    """The work item of a miss that was claimed."""
+    node = miss.node
+    paths = {role: artifact.path for role, artifact in miss.inputs.items()}
+    origins = {
+        role: {**artifact.manifest.origin, **_shown(graph[node.inputs[role]])}
+        for role, artifact in miss.inputs.items()
+    }
+    return WorkItem(
+        node, miss.key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins
+    )
+
+
+def _shown(source: Node) -> Mapping[str, Json]:
+    """The user's name (``shown``) for the folder of an input that is a source; else nothing."""
+    where = source.runtime.where
+    return {"shown": where["shown"]} if "shown" in where else {}

@@ -26,7 +26,7 @@ from qpipe.core.events import (
 )
 from qpipe.report import numbers
 from qpipe.report.run_state import Active, Tally, amount, closing
-from qpipe.report.skipped import SkippedNodes
+from qpipe.report.skipped import EndedUnstarted
 from qpipe.report.text import message, printable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Live:
         self._quiet = quiet
         self._tally = Tally()
         self._tenths = 0
-        self._skipped = SkippedNodes()
+        self._unstarted = EndedUnstarted()
         self._view = _view(self._tally, stream, quiet=quiet)
 
     def __call__(self, event: Event) -> None:
@@ -83,8 +83,9 @@ class Live:
         self._tally.status = ""
 
     def _lines(self, event: Event) -> Iterator[tuple[str, str]]:
-        for text in self._skipped.lines(event):
-            yield "skipped", f"skipped  {text}"
+        if self._unstarted.takes(event):
+            return
+        yield from self._unstarted.lines(event)
         if self._tally.nodes <= MANY:
             yield from _describe(event)
             return
@@ -130,7 +131,7 @@ def _describe(event: Event) -> Iterator[tuple[str, str]]:
         yield "started", f"start    {event.name}"
     elif isinstance(event, NodeWaiting):
         yield "waiting", f"waiting  {event.name}: another process is making it"
-    elif isinstance(event, NodeFinished) and event.status != "skipped":
+    elif isinstance(event, NodeFinished):
         yield event.status, _ended(event)
     elif isinstance(event, MadeAgain):
         kind = "warning" if event.differs else "again"

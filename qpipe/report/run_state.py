@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from qpipe.core.events import (
     Event,
@@ -15,7 +17,8 @@ from qpipe.core.events import (
     RunStarted,
 )
 from qpipe.report import numbers
-from qpipe.report.skipped import phrase, remedy
+from qpipe.report.alike import grouped, nodes
+from qpipe.report.skipped import by_cause, phrase, remedy
 
 
 @dataclass
@@ -38,6 +41,14 @@ class Active:
         return (now - self.since) / self.done * (self.total - self.done)
 
 
+class FailedNode(NamedTuple):
+    """A node that failed, with what message, and its log if it had started."""
+
+    name: str
+    error: str
+    log: str | None
+
+
 @dataclass
 class Tally:
     """Counts of a run's nodes, and the nodes in progress.
@@ -48,8 +59,7 @@ class Tally:
     nodes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     active: dict[str, Active] = field(default_factory=dict)
-    failed: list[tuple[str, str | None]] = field(default_factory=list)
-    """Name and log of each failed node."""
+    failed: list[FailedNode] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     """Number of skipped nodes by cause."""
     since: float = 0.0
@@ -79,7 +89,8 @@ class Tally:
         node = self.active.pop(event.node, None)
         self.counts[event.status] += 1
         if event.status == "failed":
-            self.failed.append((event.name, node.log if node else None))
+            log = node.log if node else None
+            self.failed.append(FailedNode(event.name, event.error or "", log))
         elif event.status == "skipped":
             self.skipped[event.error or ""] += 1
 
@@ -109,8 +120,9 @@ def closing(tally: Tally, now: float) -> list[str]:
     lines = [
         f"{words[tally.status]}: {tally.nodes} nodes, {', '.join(counts) or 'none ended'}, {took}"
     ]
-    lines += [f"  failed: {name}" + (f" (log: {log})" if log else "") for name, log in tally.failed]
-    lines += [f"  skipped: {phrase(count, cause)}" for cause, count in tally.skipped.items()]
+    groups = [names for names, _ in grouped((one.name, one.error) for one in tally.failed)]
+    lines += [f"  failed: {nodes(names)}{_logs(tally, names)}" for names in groups]
+    lines += [f"  skipped: {phrase(*skipped)}" for skipped in by_cause(tally.skipped, groups)]
     if tally.status == "failed":
         again = "Put right what failed and give the same command again"
         if tally.counts["ran"]:
@@ -120,3 +132,10 @@ def closing(tally: Tally, now: float) -> list[str]:
         if flag := remedy(tally.skipped):
             lines.append(f"  {flag}")
     return lines
+
+
+def _logs(tally: Tally, names: Sequence[str]) -> str:
+    """The log of the first of some nodes that failed alike, and how many others there are."""
+    logs = [one.log for one in tally.failed if one.name in names and one.log]
+    more = f", and {len(logs) - 1} more" if len(logs) > 1 else ""
+    return f" (log: {logs[0]}{more})" if logs else ""

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from qpipe.report import numbers
+from qpipe.report.alike import grouped, listed
 from qpipe.report.text import printable
 from qpipe.results import record
 from qpipe.results.comparison import Comparison, ModelRow
@@ -233,9 +234,10 @@ def footnotes(rows: Sequence[ModelRow]) -> Iterator[str]:
     deltas = [score.delta for row in rows for score in row.scores.values() if score.delta]
     if not all(map(_is_seen, deltas)):
         yield f"{_NONE_SEEN}: not distinguishable from no difference, with 95 % confidence"
-    for row in rows:
-        if row.error:
-            yield f"{row.status}: {row.name}: {row.error.splitlines()[0]}"
+    for status in dict.fromkeys(row.status for row in rows if row.error):
+        errors = [(r.name, r.error.splitlines()[0]) for r in rows if r.error and r.status == status]
+        for names, reason in grouped(errors):
+            yield f"{status}: {listed(names)}: {reason}"
 
 
 def _notes_on_rows(rows: Sequence[ModelRow]) -> list[str]:

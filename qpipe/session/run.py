@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.core import runner
 from qpipe.core.events import Emit, Event, NodeStarted, fan_out
-from qpipe.core.graph import Graph, Plan, PlannedJob, merge
+from qpipe.core.graph import Graph, Node, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
-from qpipe.core.run_settings import Refuses, RunSettings
+from qpipe.core.run_settings import Refuses, RunSettings, Shortage
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import InterruptedRunError, QpipeError, StageError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
@@ -133,12 +133,24 @@ class _Execution:
                 jobs=[list(job.nodes.values()) for job in plan.jobs],
                 again=again,
                 compares=_changed_figures,
+                shortage=self._shortage(plan.graph),
             ),
             outcomes=self.outcomes,
         )
         self.invalid += draft["invalid"]
         self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
         return [_objective(job, result, draft["objective"]) for job in plan.jobs]
+
+    def _shortage(self, graph: Graph) -> Shortage:
+        """Return a function that says how much room there is, and what nodes take."""
+
+        def words(left: Sequence[Node]) -> str:
+            from qpipe.session.space import shortage
+
+            assert self.folder is not None
+            return shortage(graph, self.store, self.folder.paths.root, left)
+
+        return words
 
     def _again(self, plan: Plan) -> frozenset[str]:
         """The nodes to be made again, but for those that this run has made already.

@@ -14,6 +14,7 @@ import pytest
 from qpipe.core import runner
 from qpipe.core.events import (
     AFTER_FAILURE,
+    DISK_FULL,
     FORESEEN,
     Event,
     NodeFinished,
@@ -35,6 +36,7 @@ from qpipe.errors import (
     CheckpointError,
     EngineMissingError,
     InterruptedRunError,
+    OutOfSpaceError,
     QpipeError,
     RecipeError,
     StoreError,
@@ -156,6 +158,34 @@ def test_what_can_never_run_here_fails_with_the_reason(store: ArtifactStore) -> 
     error = result.outcomes[n.id].error
     assert isinstance(error, EngineMissingError)
     assert str(error) == "n: it needs 2 GPUs"
+
+
+def test_a_full_disk_ends_the_run_and_is_said_once(store: ArtifactStore) -> None:
+    """Whatever else goes on after a failure: all that is left would fail likewise."""
+    full, lone = ("full0", "full1"), [node(f"lone{n}") for n in range(3)]
+    nodes = [*(node(name) for name in full), *lone, node("small", inputs={"x": lone[2]})]
+
+    def work(job: WorkItem) -> WorkOutput | QpipeError:
+        return OutOfSpaceError("no room") if job.node.name in full else write(job)
+
+    asked: list[Sequence[Node]] = []
+
+    def shortage(left: Sequence[Node]) -> str:
+        asked.append(left)
+        return f"; {len(left)} are left"
+
+    executor = InstantExecutor(work, room=2)
+    result, events = run(Graph(nodes), store, executor, keep_going=True, shortage=shortage)
+    assert executor.calls == ["full0", "full1"]
+    assert by_name(result) == {"full0": "failed"} | {
+        n.name: "skipped" for n in nodes if n.name != "full0"
+    }
+    assert [str(o.error) for o in result.outcomes.values() if o.error] == ["no room; 6 are left"]
+    assert len(asked) == 1
+    ends = {e.name: e.error for e in events if isinstance(e, NodeFinished)}
+    assert ends["full1"] == ends["small"] == DISK_FULL
+    result, _ = run(Graph(nodes), store)
+    assert result.status == "done"
 
 
 def lacking(name: str) -> Callable[[Node], str | None]:

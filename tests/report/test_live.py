@@ -138,6 +138,35 @@ def test_a_cause_has_one_line(stream: type[io.StringIO], count: int, after: str)
     assert len(closing) == 6
 
 
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_what_is_refused_for_one_reason_has_one_line(stream: type[io.StringIO]) -> None:
+    levels = ["IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS"]
+    stages = [f"{stage}[{level}]" for level in levels for stage in ("quantize", "perplexity")]
+    events: list[Event] = [RunStarted({name: name for name in [*stages, "other"]}, at=1.0)]
+    for level in levels:
+        name, why = f"quantize[{level}]", f"{level} is garbage without an importance matrix"
+        events.append(NodeFinished(name, name, "failed", error=why, at=2.0))
+        user = f"perplexity[{level}]"
+        events.append(NodeFinished(user, user, "skipped", error=name, at=2.0))
+    events.append(NodeFinished("other", "other", "skipped", error=FORESEEN, at=2.0))
+    events.append(RunFinished("failed", {}, 1.0, at=3.0))
+    told = stream()
+    lines = tell(events, told).splitlines()
+    lines = told.screen() if isinstance(told, Terminal) else lines
+    all_four = "quantize[IQ1_S, IQ1_M and 2 others]"
+    assert lines[:3] == [
+        f"failed   {all_four}: IQ1_S is garbage without an importance matrix",
+        f"skipped  4 nodes that needed {all_four}",
+        "skipped  1 node, as nothing starts where a failure is foreseen",
+    ]
+    assert lines[4:7] == [
+        f"  failed: {all_four}",
+        f"  skipped: 4 nodes that needed {all_four}",
+        "  skipped: 1 node, as nothing starts where a failure is foreseen",
+    ]
+    assert sum("garbage" in line for line in lines) == 1
+
+
 def test_a_flag_is_named_only_where_it_helps() -> None:
     events = [e for e in failing_levels(3, AFTER_FAILURE) if "other" not in str(e.record())]
     assert "--keep-going" not in tell(events, io.StringIO())
