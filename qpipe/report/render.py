@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from qpipe.report import text
+from qpipe.report.blocks import NARROW, Block
+from qpipe.report.repeats import means
 from qpipe.report.table import RIGHT, Table, by_model
 from qpipe.results.comparison import Comparison
 
@@ -49,34 +52,51 @@ def to_terminal(comparison: Comparison, stream: IO[str]) -> None:
         print("no model was made: there is nothing to compare", file=stream)
         return
     draw = _rich if stream.isatty() and os.environ.get("TERM") != "dumb" else _text
-    models = by_model(comparison)
-    for model, of_model in models.items():
+    terminal = draw is _rich
+    width = max(NARROW, shutil.get_terminal_size().columns) if terminal else NARROW
+    for number, (model, of_model) in enumerate(by_model(comparison).items()):
+        if number:
+            print(file=stream)
         if model:
             print(model, file=stream)
-        draw(Table(of_model), stream)
-        if len(models) > 1:
-            print(file=stream)
-    for line in Table(comparison).footnotes:
-        print(line, file=stream)
+        for place, block in enumerate(Table(of_model).blocks(width=width)):
+            if place:
+                print(file=stream)
+            if block.caption:
+                print(_wrapped(block.caption, width if terminal else None), file=stream)
+            draw(block, stream)
+    print(file=stream)
+    for line in Table(comparison).remarks:
+        print(_wrapped(line, width if terminal else None), file=stream)
 
 
-def _text(table: Table, stream: IO[str]) -> None:
-    print(text.table(table.head, table.body, right=table.sides), file=stream)
+def _wrapped(line: str, width: int | None) -> str:
+    """A line in several on a terminal; elsewhere whole, for who searches it."""
+    if width is None:
+        return line
+    import textwrap
+
+    return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _rich(table: Table, stream: IO[str]) -> None:
+def _text(block: Block, stream: IO[str]) -> None:
+    print(text.table(block.head, block.body, right=block.sides), file=stream)
+
+
+def _rich(block: Block, stream: IO[str]) -> None:
     from rich import table as drawn
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.text import Text
 
-    lines = drawn.Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in table.columns:
+    # Two spaces between columns, as in plain text.
+    lines = drawn.Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in block.columns:
         justify: Any = "right" if column.side == RIGHT else "left"
         lines.add_column(column.heading, justify=justify, no_wrap=True)
     colours = {"failed": "red", "skipped": "yellow", "cached": "dim", "ran": "green"}
-    for row, line in zip(table.rows, table.body, strict=True):
-        style = "bold" if row.reference else ""
+    for number, line in enumerate(block.body):
+        style = "bold" if number in block.strong else ""
         lines.add_row(*(Text(cell, style=colours.get(cell, "") or style) for cell in line))
     # rich 15.0 cuts columns off on a narrow terminal; whole lines that wrap say more.
     Console(file=stream, width=_WIDE).print(lines)
@@ -85,13 +105,18 @@ def _rich(table: Table, stream: IO[str]) -> None:
 def _markdown(table: Table, title: str) -> str:
     lines = [f"# {_plain(title)}", ""]
     for model, comparison in by_model(table.comparison).items():
-        of_model = Table(comparison)
-        rules = ["---:" if side == RIGHT else "---" for side in of_model.sides]
         lines += [f"## {_plain(model)}", ""] if model else []
-        lines += [_piped(map(_plain, of_model.head)), _piped(rules)]
-        lines += [*(_piped(map(_plain, line)) for line in of_model.body), ""]
-    lines += [*(f"- {re.sub(_LEADING, _ESCAPE, _plain(line))}" for line in table.footnotes)]
+        for block in Table(comparison).blocks():
+            rules = ["---:" if side == RIGHT else "---" for side in block.sides]
+            lines += [_escaped(block.caption), ""] if block.caption else []
+            lines += [_piped(map(_plain, block.head)), _piped(rules)]
+            lines += [*(_piped(map(_plain, line)) for line in block.body), ""]
+    lines += [*(f"- {_escaped(line)}" for line in table.remarks)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _escaped(line: str) -> str:
+    return re.sub(_LEADING, _ESCAPE, _plain(line))
 
 
 def _plain(words: str) -> str:
@@ -135,6 +160,7 @@ def _json(table: Table, title: str) -> str:
     document = {
         "title": title,
         "rows": table.records,
+        "repeats": means(table.rows),
         "notes": table.footnotes,
         "schema": table.comparison.schema,
     }

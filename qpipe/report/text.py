@@ -37,6 +37,18 @@ def _escaped(character: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def width_of(text: str) -> int:
+    """The columns of a terminal that a text takes: letters of East Asian scripts take two."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = "") -> str:
     """Columns two spaces apart, under ``head``; ``right`` is a letter a column, ``r`` or ``l``."""
     lines = [
@@ -45,10 +57,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: str = ""
     ]
     sides = right.ljust(len(head), "l")
     columns = zip(sides, zip(*lines))  # noqa: B905  equal by construction
-    line = "  ".join(
-        f"{{:{'>' if side == 'r' else '<'}{max(map(len, cells))}}}" for side, cells in columns
-    ).format
-    return "\n".join([line(*cells).rstrip() for cells in lines])
+    padded = [_padded(side, cells) for side, cells in columns]
+    return "\n".join("  ".join(cells).rstrip() for cells in zip(*padded))  # noqa: B905
+
+
+def _padded(side: str, cells: Sequence[str]) -> list[str]:
+    """The cells of a column, all of one width."""
+    widths = [*map(width_of, cells)]
+    widest = max(widths)
+    if side == "r":
+        return [" " * (widest - width) + cell for width, cell in zip(widths, cells)]  # noqa: B905
+    return [cell + " " * (widest - width) for width, cell in zip(widths, cells)]  # noqa: B905
 
 
 def pairs(entries: Sequence[tuple[str, str]], *, indent: str = "") -> str:

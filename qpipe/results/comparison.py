@@ -171,7 +171,7 @@ def way_labels(rows: Sequence[Sequence[Evaluation]]) -> Mapping[Way, Mapping[str
     for each in (each for row in rows for each in row):
         for score in each.measurement.scores:
             several.setdefault(score.key, {}).setdefault(way(each), each.measurement.on.text)
-    twice = _by_several_backends(rows)
+    twice = measured_twice(rows)
     labels: dict[Way, dict[str, str]] = {}
     for key, texts in several.items():
         for of, label in _labels(texts, backends=key in twice).items():
@@ -179,8 +179,9 @@ def way_labels(rows: Sequence[Sequence[Evaluation]]) -> Mapping[Way, Mapping[str
     return labels
 
 
-def _by_several_backends(rows: Sequence[Sequence[Evaluation]]) -> set[str]:
-    """The scores that some model has twice, under one protocol and on the same tokens."""
+def measured_twice(rows: Sequence[Sequence[Evaluation]]) -> set[str]:
+    """The keys of scores that some model has twice, by two backends under one protocol and on the
+    same tokens."""
     keys = set()
     for row in rows:
         by: dict[tuple[Any, ...], set[Any]] = {}

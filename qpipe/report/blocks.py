@@ -1,0 +1,181 @@
+"""A comparison in blocks: a block for each way of measuring, under a caption that says it, in
+tables no wider than a terminal.
+
+Where figures of one way are all that a table has, no heading must tell ways apart, and no column
+is empty for the rows that were measured otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from qpipe.report import numbers
+from qpipe.report.columns import NAMES, Column, columns
+from qpipe.report.repeats import with_means
+from qpipe.report.text import printable, width_of
+from qpipe.results.comparison import Comparison, ModelRow, measured_twice, way
+from qpipe.results.measurement import Evaluation
+
+# A terminal's usual width.
+NARROW = 80
+_BETWEEN = 2
+
+_Way = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A caption that says how all was measured, and columns that stand beside each other.
+
+    Those that have no room there are in blocks of their own, without a caption. ``strong`` are the
+    numbers of the lines of references.
+    """
+
+    caption: str
+    columns: Sequence[Column]
+    strong: frozenset[int]
+
+    @property
+    def head(self) -> list[str]:
+        """The headings of the columns."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def body(self) -> list[list[str]]:
+        """The cells, line by line."""
+        return [list(cells) for cells in zip(*(c.cells for c in self.columns), strict=True)]
+
+    @property
+    def sides(self) -> str:
+        """A letter a column, `columns.LEFT` or `columns.RIGHT`."""
+        return "".join(column.side for column in self.columns)
+
+
+def blocks(comparison: Comparison, *, width: int | None = None) -> list[Block]:
+    """The blocks of the rows of one model, quality before speed; ``width`` in characters, None for
+    no bound."""
+    made: list[Block] = []
+    for caption, part in _ways(comparison):
+        rows, drawn = with_means(part.rows, [*columns(part)])
+        strong = frozenset(number for number, row in enumerate(rows) if row and row.reference)
+        for number, beside in enumerate(_beside([*map(_printable, drawn)], width)):
+            made.append(Block("" if number else printable(caption), beside, strong))
+    return made
+
+
+def _printable(column: Column) -> Column:
+    return column._replace(heading=printable(column.heading), cells=[*map(printable, column.cells)])
+
+
+# -- ways -----------------------------------------------------------------------------------------
+
+
+def _ways(comparison: Comparison) -> Iterator[tuple[str, Comparison]]:
+    """A caption and the rows of each way of measuring; all rows where nothing was measured.
+
+    Rows that were measured in no way stand in the first.
+    """
+    rows = comparison.rows
+    by_way = _by_way(rows)
+    captions = {key: _caption(key, parts) for key, parts in by_way.items()}
+    shown = [*captions.values()]
+    measured = {number for parts in by_way.values() for number in parts}
+    for first, (key, parts) in enumerate(by_way.items()):
+        numbers = [n for n in range(len(rows)) if n in parts or (not first and n not in measured)]
+        of_way = [replace(rows[n], measurements=tuple(parts.get(n, ()))) for n in numbers]
+        text = f" (text {str(key[1])[:6]})" if shown.count(captions[key]) > 1 else ""
+        yield captions[key] + text, Comparison.of(of_way)
+    if rows and not by_way:
+        yield "", comparison
+
+
+def _by_way(rows: Sequence[ModelRow]) -> Mapping[_Way, Mapping[int, list[Evaluation]]]:
+    """The measurements by their way and the number of their row; of several tasks each is a way."""
+    split_backends = bool(measured_twice([row.measurements for row in rows]))
+    by_way: dict[_Way, dict[int, list[Evaluation]]] = {}
+    for number, row in enumerate(rows):
+        for each in row.measurements:
+            for where, part in _tasks(each):
+                *how, backend = way(each)
+                key = (*how, backend if split_backends else None, where)
+                by_way.setdefault(key, {}).setdefault(number, []).append(part)
+    return dict(sorted(by_way.items(), key=lambda item: _is_of_speed(item[1])))
+
+
+def _is_of_speed(parts: Mapping[int, Sequence[Evaluation]]) -> bool:
+    return all(each.metric == "speed" for several in parts.values() for each in several)
+
+
+def _tasks(each: Evaluation) -> Iterator[tuple[str, Evaluation]]:
+    """A measurement in parts, one for each task, in whose scores its name is left out."""
+    scores = each.measurement.scores
+    for where in dict.fromkeys(score.where for score in scores):
+        own = tuple(replace(score, where="") for score in scores if score.where == where)
+        yield where, replace(each, measurement=replace(each.measurement, scores=own))
+
+
+def _caption(key: _Way, parts: Mapping[int, Sequence[Evaluation]]) -> str:
+    """The metrics, the protocol, and the text or the task, in words."""
+    every = [each for several in parts.values() for each in several]
+    protocol, _, backend, where = key
+    text = next((e.measurement.on.text for e in every if e.measurement.on.text), None)
+    on = " ".join(filter(None, [str(protocol or ""), text and f"on {text}"]))
+    words = [f"{metrics(every)}: {on}", str(where), *_extent(every), str(backend or "")]
+    return "; ".join(filter(None, words))
+
+
+def metrics(every: Sequence[Evaluation]) -> str:
+    """The names of what was measured; that of a reference where it is all."""
+    names = dict.fromkeys(each.metric or each.stage for each in every)
+    return ", ".join(name for name in names if name != "logprobs" or len(names) == 1)
+
+
+def _extent(every: Sequence[Evaluation]) -> Iterator[str]:
+    """The extent of what was measured, and the noise of the reference."""
+    whole = [each.measurement for each in every if each.measurement.sampling is None]
+    if tokens := max((m.on.tokens_scored or 0 for m in whole), default=0):
+        yield f"{tokens:,} tokens scored"
+    if items := max((m.on.items or 0 for m in whole), default=0):
+        yield f"{items:,} items"
+    for each in every:
+        for score in each.measurement.scores:
+            if score.name == "kld_noise":
+                yield f"noise of kld {numbers.figure(score.value)}"
+
+
+# -- columns that fit -----------------------------------------------------------------------------
+
+
+def _beside(every: Sequence[Column], width: int | None) -> Iterator[list[Column]]:
+    """The columns in groups that are no wider than that, each with the names of the rows.
+
+    What only says more of the files has no group for itself: other formats have it.
+    """
+    if width is None:
+        yield [*every]
+        return
+    names = [column for column in every if column.rank == NAMES]
+    rest = [column for column in every if column.rank != NAMES]
+    while rest:
+        fitting = _fitting(rest, width - sum(_width(column) + _BETWEEN for column in names))
+        yield [*names, *fitting]
+        rest = [column for column in rest if column not in fitting]
+        if all(column.of_file for column in rest):
+            return
+
+
+def _fitting(every: Sequence[Column], room: int) -> list[Column]:
+    """The columns that have room beside each other, by rank, at least one."""
+    taken: list[int] = []
+    ranked = sorted(range(len(every)), key=lambda number: every[number].rank)
+    for number in ranked:
+        needed = _width(every[number])
+        if needed <= room or not taken:
+            taken.append(number)
+            room -= needed + _BETWEEN
+    return [every[number] for number in sorted(taken)]
+
+
+def _width(column: Column) -> int:
+    return max(map(width_of, [column.heading, *column.cells]))
