@@ -91,7 +91,12 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
                     "tags": [],
                     "downloads": 0,
                     "likes": 0,
-                    "siblings": [{"rfilename": name} for name in files],
+                    "siblings": [
+                        {"rfilename": name, "size": (folder / name).stat().st_size}
+                        if "blobs=true" in self.path.lower()
+                        else {"rfilename": name}
+                        for name in files
+                    ],
                 }
                 self._send(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from qpipe.report import alike
+from qpipe.commands.plan_fold import MARKS, remarks, sums
 from qpipe.support.tensor_names import shortened
 
 if TYPE_CHECKING:
     from qpipe.core.key import Json
-    from qpipe.session.forecasts import Explanation, PlannedNode, RunPlan
-    from qpipe.stages.base import Preview
+    from qpipe.results.preview import Preview
+    from qpipe.session.forecasts import Explanation, RunPlan
+    from qpipe.session.planned import PlannedNode
 
-_MARKS = {"cached": "✓ cached", "run": "● run", "unknown": "? unknown"}
 _WIDTH = 100
 
 
@@ -22,7 +23,8 @@ def document(plan: RunPlan) -> dict[str, Json]:
     """Return the plan as ``--json`` gives it."""
     nodes: list[Json] = [{**_record(node), **_outlook(node)} for node in plan.nodes]
     left_out: list[Json] = [{"name": job.name, "error": job.error} for job in plan.left_out]
-    answer: dict[str, Json] = {"nodes": nodes, "counts": dict(plan.counts)}
+    totals: Json = {**asdict(plan.totals)}
+    answer: dict[str, Json] = {"nodes": nodes, "counts": dict(plan.counts), "totals": totals}
     same: list[Json] = [list(names) for names in plan.same_tensors]
     answer |= {"same_tensors": same} if same else {}
     return answer | ({"invalid": left_out} if left_out else {})
@@ -39,19 +41,23 @@ def explanation_document(explanation: Explanation) -> dict[str, Json]:
     }
 
 
+def lines(plan: RunPlan) -> Iterator[str]:
+    """Yield every node and every tensor's type, what is to be noted, and the sums."""
+    yield from node_lines(plan.nodes)
+    for node in plan.nodes:
+        if node.error is None and node.preview is not None:
+            first, *others = preview_lines(node.preview)
+            yield from (f"{node.name}: {first}", *others)
+    yield from remarks(plan, whole=True)
+    yield from sums(plan)
+
+
 def node_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:
     """Yield a line a node: its state, its name, the first digits of its key, and why."""
     width = max(len(node.name) for node in nodes)
     for node in nodes:
         key = node.key[:12] if node.key else "-" * 12
-        yield f"{_MARKS[node.state]:<10} {node.name:<{width}}  {key}  {node.why}"
-
-
-def error_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:
-    """Yield a line a reason with which nodes would fail."""
-    errors = [(node.name, str(node.error)) for node in nodes if node.error is not None]
-    for names, reason in alike.grouped(errors):
-        yield f"{alike.nodes(names)} would fail: {reason}"
+        yield f"{MARKS[node.state]:<10} {node.name:<{width}}  {key}  {node.why}"
 
 
 def _record(node: PlannedNode) -> dict[str, Json]:
@@ -72,7 +78,9 @@ def _outlook(node: PlannedNode) -> dict[str, Json]:
     if node.preview is None:
         return {}
     preview = node.preview
-    return {"facts": preview.facts, "tensors": preview.tensors, "at_most": preview.at_most}
+    answer: dict[str, Json] = {"facts": {**preview.facts}, "at_most": preview.at_most}
+    answer |= {"about": True} if preview.about else {"tensors": {**preview.tensors}}
+    return answer
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:
@@ -84,13 +92,12 @@ def preview_lines(preview: Preview) -> Iterator[str]:
         if "size_bytes" in facts
         else f"{facts['tokens_scored']:,} tokens scored"
     )
-    words = f"{facts['format']}, {'at most ' if preview.at_most else ''}{amount}"
+    near = "about " if preview.about else "at most " if preview.at_most else ""
+    words = f"{facts['format']}, {near}{amount}"
     if not preview.tensors:
         yield words
         return
     yield f"{words}, {facts['bits_per_weight']:.3f} bits per weight"
-    if isinstance(notes := facts.get("notes"), list):
-        yield from (f"  note: {note}" for note in notes)
     by_type: dict[str, list[str]] = {}
     for name, kind in preview.tensors.items():
         by_type.setdefault(kind, []).append(name)

@@ -42,6 +42,13 @@ def reveal(value: Json) -> Json:
     return _texts(value, lambda text: _HIDDEN.sub(_revealed, text))
 
 
+def hides_any(value: Json) -> bool:
+    """Tell whether ``value`` holds a text that `hide` put in the place of another."""
+    held: list[str] = []
+    _texts(value, lambda text: held.append(text) or text)  # type: ignore[func-returns-value]
+    return any(map(_HIDDEN.search, held))
+
+
 def _revealed(match: re.Match[str]) -> str:
     name = match[1]
     value = os.environ.get(name)

@@ -13,6 +13,7 @@
       quarantine/abcd….N/        damaged artifacts, moved away and never used
       hashes/1a2b-3c             SHA-256 of the file with this inode and size, by mtime and ctime
       plans/abcd…                composed plans, with the files that they were made from
+      outlooks/abcd…             what stages said of a plan's nodes, by all that it hangs on
       index.json                 what `qpipe ls` shows of each manifest, by the stamp of its file
       gc.lock                    shared by lookups, exclusive while gc takes artifacts away
     runs/RUN/
@@ -106,6 +107,11 @@ class StorePaths(_Below):
     def plans(self) -> Path:
         """Remembered compositions."""
         return self.root / "plans"
+
+    @property
+    def outlooks(self) -> Path:
+        """Remembered answers of stages to plans."""
+        return self.root / "outlooks"
 
     @property
     def gc_lock(self) -> Path:

@@ -12,8 +12,9 @@ from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import gguf_engine, unsupported
+from qpipe.engines.common import ahead, gguf_engine, unsupported
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.errors import CheckpointError
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
@@ -60,6 +61,7 @@ class Convert(base.Stage):
     version = 3
     roles = ("checkpoint",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
+    foresees = True
     Params = ConvertParams
 
     @classmethod
@@ -79,7 +81,9 @@ class Convert(base.Stage):
 
     @classmethod
     def preview(cls, params: ConvertParams, order: base.Order) -> base.Preview | None:
-        """Known from headers alone."""
+        """Known from headers alone, about so from config.json."""
+        if order.coming:
+            return ahead.of_conversion(params.outtype, order)
         checkpoint = order.inputs["checkpoint"]
         if any(checkpoint.glob("*.gguf")):
             return None
@@ -143,6 +147,7 @@ class PydistConvert(base.Stage):
     version = 1
     roles = ("checkpoint",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
+    foresees = True
     Params = PydistParams
 
     @classmethod
@@ -168,6 +173,14 @@ class PydistConvert(base.Stage):
         from qpipe.gguf import pydist
 
         return pydist.problem()
+
+    @classmethod
+    def preview(cls, params: PydistParams, order: base.Order) -> base.Preview | None:
+        """About so, from config.json; None of an architecture that qpipe does not know."""
+        try:
+            return ahead.of_conversion(params.outtype, order)
+        except CheckpointError:
+            return None
 
     @classmethod
     def refuse(cls, params: PydistParams, order: base.Order) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import gguf_engine
+from qpipe.engines.common import ahead, gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
@@ -39,6 +39,7 @@ class NativeGguf(Engine):
     optional_roles = ("imatrix",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
+    foresees = True
     Params = NativeParams
 
     @classmethod
@@ -59,10 +60,13 @@ class NativeGguf(Engine):
         )
 
     @classmethod
-    def preview(cls, params: NativeParams, order: base.Order) -> base.Preview:
-        """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
+    def preview(cls, params: NativeParams, order: base.Order) -> base.Preview | None:
+        """Known from headers alone, about so from config.json. Raises as ``run``, but for what only
+        the weights tell."""
         from qpipe.gguf import quantize
 
+        if order.coming:
+            return ahead.of_gguf(params, order)
         source = gguf_engine.source(params, order)
         if isinstance(source, Path) and _finished(params, source):
             return gguf_engine.preview(quantize.read(source))

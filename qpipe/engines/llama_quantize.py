@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import gguf_engine
+from qpipe.engines.common import ahead, gguf_engine
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
 from qpipe.machine import filesystem, program, tools
@@ -60,6 +60,7 @@ class LlamaQuantize(Engine):
     optional_roles = ("imatrix",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     accepts: Mapping[str, tuple[str, ...]] = {"model": (base.GGUF,)}  # type: ignore[misc]
+    foresees = True
     Params = LlamaQuantizeParams
 
     @classmethod
@@ -79,8 +80,11 @@ class LlamaQuantize(Engine):
         return why and f"{why}; quantize.engine=native writes the same tensors without it"
 
     @classmethod
-    def preview(cls, params: LlamaQuantizeParams, order: base.Order) -> base.Preview:
-        """Known from headers alone. Raises as ``run``, but for what only the weights tell."""
+    def preview(cls, params: LlamaQuantizeParams, order: base.Order) -> base.Preview | None:
+        """Known from headers alone, about so from config.json. Raises as ``run``, but for what only
+        the weights tell."""
+        if order.coming:
+            return ahead.of_gguf(params, order)
         return gguf_engine.preview(_prepared(params, order), fallback=params.fallback)
 
     def run(self, params: LlamaQuantizeParams, work: base.Work) -> ModelFacts:

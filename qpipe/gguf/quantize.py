@@ -97,6 +97,17 @@ def shortfall_ahead(source: Path | FilePlan, request: TypeRequest) -> Shortfall 
     return _typed(plan, request, has_imatrix=True)[1]
 
 
+def plan_ahead(source: Path | FilePlan, request: TypeRequest, *, has_imatrix: bool) -> FilePlan:
+    """About what `prepare` would say, of a source or with an importance matrix that is not here
+    yet: without the metadata, and as if the matrix covered all. Raises as `prepare`, but for what
+    the matrix tells."""
+    plan = read(source) if isinstance(source, Path) else source
+    if not request.changes(plan.file_type):
+        return plan
+    outputs = _typed(plan, request, has_imatrix=has_imatrix)[0]
+    return replace(plan, file_type=request.ftype.name, outputs=outputs)
+
+
 def read(source: Path) -> FilePlan:
     """A GGUF model as it is, of one file or of all its parts. Raises `CheckpointError` for one that
     is damaged or not all there."""

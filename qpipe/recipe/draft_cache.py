@@ -39,7 +39,7 @@ def recall(folder: Path, request: Request, *, cwd: Path) -> Any | None:
         return None
     try:
         record = json.loads(_file(folder, request, cwd).read_bytes())
-        if record["format"] != _FORMAT or record["here"] != _here():
+        if record["format"] != _FORMAT or record["here"] != here():
             return None
         return record["payload"] if Witnesses(**record["witnesses"]).unchanged() else None
     except (*_UNUSABLE, RecipeError):
@@ -63,7 +63,7 @@ def remember(
         return False
     record = {
         "format": _FORMAT,
-        "here": _here(),
+        "here": here(),
         "witnesses": asdict(witnesses),
         "payload": payload,
     }
@@ -76,13 +76,17 @@ def remember(
 
 
 def _file(folder: Path, request: Request, cwd: Path) -> Path:
+    return folder / composition_key(asked(request, cwd))
+
+
+def asked(request: Request, cwd: Path) -> list[Json]:
+    """Return all that tells one request in the folder ``cwd`` from others. Raises RecipeError."""
     recipe = str(find_recipe(request.recipe))
-    question: list[Json] = [recipe, list(request.overrides), request.multirun, str(cwd)]
-    return folder / composition_key(question)
+    return [recipe, list(request.overrides), request.multirun, str(cwd)]
 
 
-def _here() -> dict[str, Json]:
-    """This machine and interpreter, this qpipe and what is installed beside it.
+def here() -> dict[str, Json]:
+    """Describe this machine and interpreter, this qpipe and what is installed beside it.
 
     Of programs on PATH those count by which a stage's fingerprint differs.
     """

@@ -4,63 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from qpipe.core.forecast import FieldDifference, Forecast, forecast, nearest_cached
 from qpipe.core.key import Json
-from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
-from qpipe.executors.factory import make
+from qpipe.results.preview import Preview
 from qpipe.results.same_tensors import groups, note, signature
 from qpipe.session.again import named_nodes
 from qpipe.session.context import Context
+from qpipe.session.outlook import Outlook, outlook
+from qpipe.session.planned import LeftOut, PlannedNode
 from qpipe.session.plans import merged_plan
-from qpipe.session.previews import previews
-from qpipe.session.refusals import missing
-
-if TYPE_CHECKING:
-    from qpipe.stages.base import Preview
-
-
-@dataclass(frozen=True)
-class PlannedNode:
-    """One node of a run that has not been started.
-
-    ``state`` is ``cached`` (in the store), ``run`` (it would run) or ``unknown`` (an input has to
-    be made first), ``why`` says so in words. ``key`` is None as long as it depends on what an input
-    will hold; ``artifact`` is the folder in the store. ``preview`` is what would be made, as far as
-    headers tell; ``error`` is what the node would fail with.
-    """
-
-    name: str
-    stage: str
-    id: str
-    state: str
-    why: str
-    key: str | None = None
-    artifact: Path | None = None
-    preview: Preview | None = None
-    error: QpipeError | None = None
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A job of a sweep that cannot be run, and why."""
-
-    name: str
-    error: str
+from qpipe.session.totals import Totals, totals
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run: its nodes in the order of the graph, the jobs that it leaves out, what a
-    user should know of the recipe (``notes``), and the names of nodes whose files have the same
-    tensors, byte for byte (``same_tensors``)."""
+    """The plan of a run: its nodes in the order of the graph, the sums over them, the jobs that it
+    leaves out, what a user should know of the recipe (``notes``), and the names of nodes whose
+    files have the same tensors, byte for byte (``same_tensors``)."""
 
     nodes: Sequence[PlannedNode]
+    totals: Totals
     left_out: Sequence[LeftOut] = ()
     notes: Sequence[str] = ()
     same_tensors: Sequence[Sequence[str]] = ()
@@ -78,8 +45,10 @@ class RunPlan:
 
     @property
     def errors(self) -> list[QpipeError]:
-        """Return the errors that nodes would fail with, in the order of the graph."""
-        return [node.error for node in self.nodes if node.error is not None]
+        """Return the errors that nodes would fail with, in the order of the graph, and that of a
+        disk that is too small."""
+        errors: list[QpipeError] = [node.error for node in self.nodes if node.error is not None]
+        return errors + ([] if self.totals.problem is None else [self.totals.problem])
 
 
 @dataclass(frozen=True)
@@ -103,18 +72,17 @@ def run_plan(context: Context) -> RunPlan:
     plan = merged_plan(context)
     again = named_nodes(context.again, plan.jobs, plan.graph)
     forecasts = forecast(plan.graph, ArtifactStore(context.store), again=again)
-    executor = make(paths=RunPaths(context.runs), **plan.drafts[0]["executor"])
-    coming = previews(forecasts) | missing(forecasts, executor)
+    coming = outlook(context, forecasts, plan.drafts[0]["executor"])
+    nodes = [_planned(item, coming) for item in forecasts]
     return RunPlan(
-        [_planned(item, coming) for item in forecasts],
+        nodes,
+        totals(nodes, context.store),
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
         same_tensors=groups(_signatures(forecasts, coming)),
     )
 
 
-def _signatures(
-    forecasts: Sequence[Forecast], coming: Mapping[str, Preview | QpipeError]
-) -> Iterator[tuple[str, str | None]]:
+def _signatures(forecasts: Sequence[Forecast], coming: Outlook) -> Iterator[tuple[str, str | None]]:
     for item in forecasts:
         node, outlook = item.node, coming.get(item.node.id)
         facts: Mapping[str, Json] = item.artifact.manifest.facts if item.artifact else {}
@@ -146,9 +114,11 @@ def _explained(
     return Explanation(_planned(item, {}), manifest, differences)
 
 
-def _planned(item: Forecast, coming: Mapping[str, Preview | QpipeError]) -> PlannedNode:
+def _planned(item: Forecast, coming: Outlook) -> PlannedNode:
     outlook = coming.get(item.node.id)
     error = outlook if isinstance(outlook, QpipeError) else None
+    preview = outlook if isinstance(outlook, Preview) else None
+    manifest = item.artifact.manifest if item.artifact else None
     return PlannedNode(
         name=item.node.name,
         stage=item.node.stage,
@@ -157,6 +127,14 @@ def _planned(item: Forecast, coming: Mapping[str, Preview | QpipeError]) -> Plan
         why=item.why,
         key=item.key,
         artifact=item.artifact.path if item.artifact else None,
-        preview=None if isinstance(outlook, QpipeError) else outlook,
+        preview=preview,
         error=error,
+        made_before=item.made_before,
+        facts=preview.facts if preview else manifest.facts if manifest else {},
+        artifact_bytes=manifest.size if manifest else None,
+        source_kind=_source_kind(item.node.params.get("kind")),
     )
+
+
+def _source_kind(kind: Json) -> str | None:
+    return str(kind) if kind in ("local", "model", "dataset") else None

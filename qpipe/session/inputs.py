@@ -17,6 +17,8 @@ from qpipe.core.key import Json
 from qpipe.errors import QpipeError, SourceError, placed
 
 if TYPE_CHECKING:
+    from qpipe.sources.hub import ComingFiles
+    from qpipe.sources.pinning import HubSource
     from qpipe.stages.base import Order, Stage
 
 # Stands for a key that depends on an input's content: as long as all keys.
@@ -40,7 +42,7 @@ class AvailableInputs:
         """Keep the forecasts; nothing is read or linked yet."""
         self._forecasts = {item.node.id: item for item in forecasts}
         self._temporary = temporary
-        self._configs: dict[str, Path | None] = {}
+        self._coming: dict[str, ComingFiles | None] = {}
 
     def order(self, item: Forecast) -> Order:
         """Return the order for a node's stage, with those inputs alone that are at hand.
@@ -67,8 +69,9 @@ class AvailableInputs:
                 where = self._forecasts[input_id].node.runtime.where
                 if "shown" in where:
                     places[str(self._at(input_id))] = str(where["shown"])
-                    if config := self._configs.get(input_id):
-                        places[str(config.parent)] = str(where["shown"])
+                    coming = self._coming.get(input_id)
+                    if coming is not None and coming.config is not None:
+                        places[str(coming.config.parent)] = str(where["shown"])
             error.args = (placed(str(error), places), *error.args[1:])
             raise
 
@@ -104,9 +107,25 @@ class AvailableInputs:
         return folder
 
     def _config(self, item: Forecast) -> Path | None:
-        if item.artifact is None and item.node.id not in self._configs:
-            self._configs[item.node.id] = _config(item.node)
-        return self._configs.get(item.node.id)
+        if item.node.params.get("kind") != "model" or item.node.params.get("file") is not None:
+            return None
+        coming = self.coming(item)
+        return None if coming is None else coming.config
+
+    def coming(self, item: Forecast) -> ComingFiles | None:
+        """Return what downloading a repository would bring; None for any other node, for one in the
+        store, and without a network: the download tells."""
+        node = item.node
+        if item.artifact is not None or hub_source(node.params) is None:
+            return None
+        if node.id not in self._coming:
+            self._coming[node.id] = _look(node.params)
+        return self._coming[node.id]
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether every repository that was asked about could be reached."""
+        return None not in self._coming.values()
 
     def _link(self, node: Node, folder: Path) -> None:
         from qpipe.stages.base import Work
@@ -116,22 +135,25 @@ class AvailableInputs:
         stage_of(node.runtime.entry)().run(self.params(node), work)
 
 
-def _config(node: Node) -> Path | None:
-    """The path of config.json of a repository's checkpoint; None for any other source.
-
-    It is None without a network, too: the download tells.
-    """
-    params = node.params
-    if params.get("kind") != "model" or params.get("file") is not None:
-        return None
+def _look(params: Mapping[str, Json]) -> ComingFiles | None:
     from qpipe.sources import hub
-    from qpipe.sources.pinning import HubSource
 
-    source = HubSource(str(params["repo"]), "model", str(params["commit"]), None)
+    source = hub_source(params)
     try:
-        return hub.config(source)
+        return None if source is None else hub.look(source)
     except SourceError:
         return None
+
+
+def hub_source(params: Mapping[str, Json]) -> HubSource | None:
+    """Return the repository that a node with these parameters downloads; None if it is none."""
+    from qpipe.sources.pinning import HubSource
+
+    kind, file = params.get("kind"), params.get("file")
+    if kind not in ("model", "dataset"):
+        return None
+    name = None if file is None else str(file)
+    return HubSource(str(params["repo"]), str(kind), str(params["commit"]), name)
 
 
 def _origin(item: Forecast) -> Mapping[str, Json]:

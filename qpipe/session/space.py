@@ -41,7 +41,7 @@ def _needed(graph: Graph, store: ArtifactStore, left: set[str]) -> str:
     from qpipe.session.previews import previews
 
     try:
-        coming = previews(forecast(graph, store))
+        coming, _ = previews(forecast(graph, store))
     except (OSError, QpipeError):  # no room for its folder, or what there is cannot be read
         return ""
     facts = [

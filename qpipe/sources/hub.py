@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -17,6 +18,8 @@ from qpipe.gguf import split
 from qpipe.machine.filesystem import is_full
 from qpipe.sources import digest_check, model_files
 from qpipe.sources.pinning import HubSource, is_commit
+
+_CONFIG = "config.json"
 
 FetchProgress: TypeAlias = Callable[[int, int, str], None]
 
@@ -85,14 +88,51 @@ def fetch(
     return [Path(snapshot) / name for name in chosen]
 
 
-def config(source: HubSource) -> Path | None:
-    """config.json of the checkpoint that `fetch` would bring, and nothing else of it; None if it
-    would bring no checkpoint, or has none of its files. Raises SourceError."""
-    listed = _listed(source)
-    chosen = _chosen(source, _cached(source) if listed is None else listed, cached=listed is None)
+@dataclass(frozen=True)
+class ComingFiles:
+    """The files that `fetch` would bring.
+
+    ``config`` is config.json of a checkpoint (None if it is none), which is fetched; ``size`` the
+    bytes of all files, ``absent`` of those that the hub's cache does not have yet (None where the
+    hub does not tell).
+    """
+
+    config: Path | None
+    size: int | None
+    absent: int | None
+
+
+def look(source: HubSource) -> ComingFiles:
+    """Ask the hub what `fetch` would bring; of it, config.json alone is fetched. Raises
+    SourceError."""
+    sizes = _sizes(source)
+    if source.file is not None:
+        return _coming(source, None, _with_parts(source.file), sizes)
+    names = _cached(source) if sizes is None else [*sizes]
+    chosen = _chosen(source, names, cached=sizes is None)
     weights = any(name.endswith(".safetensors") for name in chosen)
-    name = "config.json"
-    return _one(source, name, _told_nobody) if weights and name in chosen else None
+    config = _one(source, _CONFIG, _told_nobody) if weights and _CONFIG in chosen else None
+    return _coming(source, config, chosen, sizes)
+
+
+def cached(source: HubSource) -> list[str]:
+    """The files in the hub's cache that `look` takes into account, with the cache's folder: where
+    these are the same, so is what it says. Without config.json, which it fetches."""
+    snapshot = _cache(source) / "snapshots" / source.revision
+    files = (path for path in snapshot.rglob("*") if path.is_file() and path.name != _CONFIG)
+    return [str(snapshot), *sorted(path.relative_to(snapshot).as_posix() for path in files)]
+
+
+def _coming(
+    source: HubSource, config: Path | None, names: list[str], sizes: Mapping[str, int | None] | None
+) -> ComingFiles:
+    bytes_of = {name: (sizes or {}).get(name) for name in names}
+    known = [size for size in bytes_of.values() if size is not None]
+    if len(known) < len(bytes_of):
+        return ComingFiles(config, None, None)
+    snapshot = _cache(source) / "snapshots" / source.revision
+    absent = sum(s for name, s in bytes_of.items() if s and not (snapshot / name).is_file())
+    return ComingFiles(config, sum(known), absent)
 
 
 def _arguments(source: HubSource) -> dict[str, Any]:
@@ -115,6 +155,13 @@ def _with_parts(file: str) -> list[str]:
 
 def _listed(source: HubSource) -> list[str] | None:
     """The names of the files of a repository; None where only the cache can tell."""
+    sizes = _sizes(source, ask=False)
+    return None if sizes is None else [*sizes]
+
+
+def _sizes(source: HubSource, *, ask: bool = True) -> dict[str, int | None] | None:
+    """The files of a repository by name, with their bytes if they are asked for and the hub
+    tells; None where only the cache can tell."""
     import httpx
     from huggingface_hub import HfApi, constants
 
@@ -122,11 +169,16 @@ def _listed(source: HubSource) -> list[str] | None:
         return None
     try:
         with _our_errors(source, httpx.TransportError):
-            info = HfApi().repo_info(source.repo, revision=source.revision, repo_type=source.kind)
+            info = HfApi().repo_info(
+                source.repo,
+                revision=source.revision,
+                repo_type=source.kind,
+                files_metadata=ask,
+            )
     except httpx.TransportError:
         return None
     siblings = getattr(info, "siblings", None) or ()  # huggingface_hub 1.33: kernels have none
-    return [one.rfilename for one in siblings]
+    return {one.rfilename: one.size for one in siblings}
 
 
 def _cached(source: HubSource) -> list[str]:

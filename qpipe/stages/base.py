@@ -23,6 +23,7 @@ from qpipe.core.key import Json
 from qpipe.core.manifest import FileEntry
 from qpipe.results.measurement import Measurement
 from qpipe.results.model import ModelFacts
+from qpipe.results.preview import Preview as Preview
 
 
 class Params(BaseModel):
@@ -59,18 +60,6 @@ DOCUMENTS = (*TERMS, "README*")
 
 # What an artifact that holds a model is.
 GGUF, CHECKPOINT = "gguf", "checkpoint"
-
-
-@dataclass(frozen=True)
-class Preview:
-    """A forecast of what a stage would make: its facts, as `Stage.run` gives them, and of a model
-    the type of each tensor and the number of logits a token. ``at_most``: sizes and counts are
-    upper bounds."""
-
-    facts: Mapping[str, Json]
-    tensors: Mapping[str, str]
-    n_vocab: int | None = field(default=None, kw_only=True)
-    at_most: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -137,7 +126,8 @@ class Stage(abc.ABC):
     ``unread`` lists, by role, patterns of the files of an input that make no difference to what
     comes out: adding one or changing it makes nothing anew.
     ``reads_once`` is the role of an input that `run_all` reads once for several nodes.
-    ``foresees`` is whether ``preview`` can do with inputs that are not all there.
+    ``foresees`` is whether ``preview`` can do with inputs that are not all there: it is then given
+    the previews of those, and config.json of repositories.
     ``chain`` is how it may end early where a recipe says ``stop_dominated``, None if it cannot.
     """
 
@@ -203,7 +193,8 @@ class Stage(abc.ABC):
     def preview(cls, params: Any, order: Order) -> Preview | None:
         """Forecast what ``run`` would make, without making it; None if only running would tell.
 
-        Raises what ``run`` would raise, as far as it is known beforehand.
+        Raises what ``run`` would raise, as far as it is known beforehand. A stage that ``foresees``
+        may answer with an estimate (`Preview.about`).
         """
         return None
 

@@ -61,7 +61,8 @@ def test_a_reference_may_be_null(tmp_path: Path) -> None:
 
 
 def test_it_reads_well(tmp_path: Path) -> None:
-    said = called("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", cwd=tmp_path)
+    words = ("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", "--all")
+    said = called(*words, cwd=tmp_path)
     assert "\nquantize: Q4_K_M, 2,137,472 bytes, 4.955 bits per weight\n" in said.stdout
     assert "\n  Q6_K  token_embd.weight  blk.{2-3}.attn_v.weight  blk" in said.stdout
 
@@ -87,8 +88,8 @@ def test_what_a_file_leaves_out_of_config_json_is_noted(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"sliding_window": 64}))
     source = f"model.source={folder}"
     note = "config.json: sliding_window 64 has no effect in llama.cpp, which attends to the whole "
-    planned_ = called("plan", "local", source, "evaluate=none", cwd=tmp_path)
-    assert f"  note: {note}" in planned_.stdout
+    planned_ = called("plan", "local", source, "evaluate=none", "--all", cwd=tmp_path)
+    assert f"note: quantize: {note}" in planned_.stdout
     made = called("run", "local", source, "evaluate=none", "--json", cwd=tmp_path)
     (row,) = json.loads(made.stdout)["rows"]
     assert [text for text in row["notes"] if text.startswith(note)]
@@ -126,7 +127,7 @@ def test_what_a_reference_takes_is_forecast_before_there_is_one(tmp_path: Path) 
     assert some["tokens"]["facts"]["tokens_scored"] == 3 * 31
     assert some["kld_reference"]["facts"]["size_bytes"] == 3 * 31 * row
     source = f"model.source={MODEL}"
-    words = called("plan", "local", source, *kld, "evaluate.chunks=3", cwd=tmp_path).stdout
+    words = called("plan", "local", source, *kld, "evaluate.chunks=3", "-v", cwd=tmp_path).stdout
     assert f"\nkld_reference: log-probabilities, at most {3 * 31 * row:,} bytes\n" in words
     answer = called("run", "local", source, *kld, "evaluate.chunks=3", "--json", cwd=tmp_path)
     nodes = {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import output_check, preflight, unsupported
+from qpipe.engines.common import ahead, output_check, preflight, unsupported
 from qpipe.engines.common.checkpoint_files import bring_along, quantizable
 from qpipe.engines.common.module_rules import ModuleRule, resolve
 from qpipe.engines.common.output_check import Wish
@@ -90,6 +90,7 @@ class CheckpointEngine(Engine):
     DEQUANTIZES: ClassVar[tuple[str, ...]] = ()
     """Methods by which a source may be quantized already: it is dequantized first."""
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
+    foresees = True
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
@@ -109,6 +110,11 @@ class CheckpointEngine(Engine):
         if not missing:
             return None
         return f"{cls.PACKAGES[0]}: {', '.join(missing)} not installed: {extras.command(cls.EXTRA)}"
+
+    @classmethod
+    def preview(cls, params: Any, order: base.Order) -> base.Preview | None:
+        """About its size, from config.json."""
+        return ahead.of_checkpoint(params, order)
 
     def run(self, params: Any, work: base.Work) -> ModelFacts:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for

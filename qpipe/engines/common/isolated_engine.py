@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from qpipe.core.key import Json
-from qpipe.engines.common import unsupported
+from qpipe.engines.common import ahead, unsupported
 from qpipe.environments.environment import Environment
 from qpipe.machine import gpus
 from qpipe.stages import base
@@ -31,6 +31,7 @@ class IsolatedEngine(Engine):
     environment: ClassVar[Environment]
     tool: ClassVar[str]
     instead: ClassVar[str | None] = None
+    foresees = True
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
@@ -55,6 +56,11 @@ class IsolatedEngine(Engine):
             unsupported.refuse_quantized(order.inputs["model"])
         elif "model" in order.configs:
             unsupported.refuse_quantized(order.configs["model"].parent)
+
+    @classmethod
+    def preview(cls, params: Any, order: base.Order) -> base.Preview | None:
+        """About the size of a model, from config.json."""
+        return ahead.of_checkpoint(params, order) if cls.kind == Engine.kind else None
 
     def call(
         self, params: Mapping[str, Json], work: base.Work, *, inputs: Mapping[str, Path]

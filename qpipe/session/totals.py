@@ -1,0 +1,104 @@
+"""What a run would fetch, make and take, in sum: bytes to download, on disk and of all results."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpipe.errors import OutOfSpaceError
+from qpipe.machine.filesystem import existing, free_bytes
+from qpipe.report import numbers
+from qpipe.session.planned import PlannedNode, Precision
+
+# Stages whose outputs are of the order of a model, so that one of unknown size counts.
+_LARGE = ("download", "convert", "quantize")
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A sum of bytes of several nodes; of ``unknown`` more the size is not known."""
+
+    bytes: int
+    precision: Precision
+    nodes: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The sums over the nodes of a plan that would not fail.
+
+    ``download``: what the hub's cache does not have yet. ``results``: quantized models, those in
+    the store too. ``disk``: what would be written on the store's file system if nothing of it is
+    removed meanwhile, of which ``free`` bytes are left there. A local source is linked and counts
+    as nothing.
+    """
+
+    download: Amount
+    results: Amount
+    disk: Amount
+    free: int
+
+    @property
+    def problem(self) -> OutOfSpaceError | None:
+        """Return an error where the disk has no room for what is known to be written."""
+        if self.disk.bytes <= self.free or self.disk.precision == "at most":
+            return None
+        return OutOfSpaceError(
+            f"the run would write {_words(self.disk)}, and the file system of the store has "
+            f"{numbers.size(self.free)} free: make room (`qpipe gc`), name another disk with "
+            "--store, or leave some levels out"
+        )
+
+
+def _words(amount: Amount) -> str:
+    words = "" if amount.precision == "exact" else f"{amount.precision} "
+    return words + numbers.size(amount.bytes)
+
+
+def totals(nodes: Sequence[PlannedNode], store: Path) -> Totals:
+    """Add up what the nodes of a plan say of themselves."""
+    sound = [node for node in nodes if node.error is None]
+    new = [node for node in sound if node.state != "cached"]
+    fetched = [node for node in new if _is_hub(node)]
+    made = [node for node in new if not _is_linked(node)]
+    if fetched and not _shares_disk(store):
+        made = [node for node in made if node not in fetched]
+    return Totals(
+        download=_sum(fetched, of_download=True),
+        results=_sum([node for node in sound if node.stage == "quantize"]),
+        disk=_sum([node for node in made if node.size is not None or node.stage in _LARGE]),
+        free=free_bytes(store),
+    )
+
+
+def _is_hub(node: PlannedNode) -> bool:
+    return node.stage == "download" and node.source_kind != "local"
+
+
+def _is_linked(node: PlannedNode) -> bool:
+    return node.stage == "download" and node.source_kind == "local"
+
+
+def _shares_disk(store: Path) -> bool:
+    """Tell whether the hub's cache is on the file system of the store, which links to it."""
+    from huggingface_hub import constants
+
+    places = (existing(store), existing(Path(constants.HF_HUB_CACHE)))
+    return len({os.stat(place).st_dev for place in places}) == 1  # noqa: PTH116
+
+
+def _sum(nodes: Iterable[PlannedNode], *, of_download: bool = False) -> Amount:
+    nodes = list(nodes)
+    sizes = [node.download if of_download or _is_hub(node) else node.size for node in nodes]
+    known = [size for size in sizes if size is not None]
+    unknown = len(sizes) - len(known)
+    precisions = {node.precision for node in nodes}
+    precision: Precision = "at least" if unknown else "exact"
+    if not unknown and "about" in precisions:
+        precision = "about"
+    elif not unknown and "at most" in precisions:
+        precision = "at most"
+    return Amount(sum(known), precision, len(nodes), unknown)
