@@ -130,6 +130,11 @@ class RunPaths(_Below):
         return self.root / "run.json"
 
     @property
+    def tensors(self) -> Path:
+        """The file with the types and errors of each model's tensors."""
+        return self.root / "tensors.json"
+
+    @property
     def events(self) -> Path:
         """The events, one JSON document a line."""
         return self.root / "events.jsonl"

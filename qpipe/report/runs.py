@@ -20,6 +20,7 @@ from qpipe.errors import UsageError, nearest, quoted
 from qpipe.results import fields, record
 from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
 from qpipe.results.scores import RESERVED
+from qpipe.results.tensors import TensorDetail, from_fact
 from qpipe.support import strict_json
 from qpipe.support.files import is_file, is_folder
 
@@ -60,7 +61,23 @@ def read_summary(run: RunPaths) -> Summary:
             f"{error}; it cannot be read as the summary of a run: run its command again (what is "
             "cached is not made again)"
         ) from None
-    return summary(document, run.summary)
+    return summary(document, run.summary)._replace(tensors=read_tensors(run.tensors))
+
+
+def read_tensors(path: Path) -> Mapping[str, Sequence[TensorDetail]]:
+    """Read tensors.json: those of each model by its key; none where an older qpipe wrote none.
+
+    Raises UsageError for a file that is no JSON.
+    """
+    if not is_file(path):
+        return {}
+    document = strict_json.load(path, UsageError, most=_MOST_BYTES)
+    return {str(key): from_fact(of) for key, of in _models(document).items()}
+
+
+def _models(document: Any) -> Mapping[Any, Any]:
+    models = document.get("models") if isinstance(document, dict) else None
+    return models if isinstance(models, dict) else {}
 
 
 def _names(runs: Path) -> list[str]:
@@ -196,12 +213,13 @@ _TYPE = {
 
 class Summary(NamedTuple):
     """A run: its name, its nodes (name, stage, key, status, …), its rows, and what else run.json
-    says of it, None for what an older one does not."""
+    says of it, None for what an older one does not; and by their keys the tensors of its models."""
 
     run: str
     nodes: Sequence[Mapping[str, Any]]
     rows: Sequence[ModelRow]
     about: Mapping[str, Any]
+    tensors: Mapping[str, Sequence[TensorDetail]] = {}
 
 
 def summary(document: Any, file: Path) -> Summary:

@@ -23,10 +23,11 @@ from qpipe.core.store import ArtifactStore
 from qpipe.errors import InterruptedRunError, QpipeError, StageError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
+from qpipe.results.tensors import DETAILS
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
 from qpipe.session.refusals import lacks
-from qpipe.session.run_folder import Pace, RunFolder, about, short_name
+from qpipe.session.run_folder import Pace, RunFolder, Tensors, about, short_name
 
 if TYPE_CHECKING:
     from qpipe.results.comparison import Comparison
@@ -189,7 +190,7 @@ class _Execution:
         """Write run.json as the run stands."""
         assert self.folder is not None
         began = time.time()
-        self.folder.note(self._document("running")[0])
+        self.folder.note(self._document("running")[0], self._tensors())
         self.pace.done(began)
 
     def _document(self, status: str, *, link: bool = False) -> tuple[dict[str, Any], Comparison]:
@@ -221,6 +222,12 @@ class _Execution:
         )
         return document, comparison
 
+    def _tensors(self) -> Tensors:
+        """The tensors of the models that are finished, where manifests tell of them."""
+        manifests = [o.artifact.manifest for o in self.outcomes.values() if o.artifact]
+        known = ((each.key, each.facts.get(DETAILS)) for each in manifests)
+        return {key: of for key, of in known if isinstance(of, dict)}
+
     def close(self) -> list[str]:
         """Let gc have the artifacts; return what is missing from the log of events, in words."""
         problem = self.folder.recorder.close() if self.folder else None
@@ -233,7 +240,7 @@ class _Execution:
             return []
         ended = isinstance(error, (KeyboardInterrupt, InterruptedRunError))
         document = self._document("interrupted" if ended else "failed", link=True)
-        problem = self.folder.finish(*document)
+        problem = self.folder.finish(*document, self._tensors())
         return [*self.unlinked, *([] if problem is None else [problem])]
 
     def finished(self, problems: Sequence[str], *, pin: bool) -> FinishedRun:
@@ -241,7 +248,7 @@ class _Execution:
         assert self.folder is not None
         result = RunResult({node: self.outcomes[node] for p in self.plans for node in p.graph})
         document, comparison = self._document(result.status, link=True)
-        problem = self.folder.finish(document, comparison)
+        problem = self.folder.finish(document, comparison, self._tensors())
         if pin:
             from qpipe.core import gc
 

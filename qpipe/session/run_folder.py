@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _NAME_BYTES = 150
 
+Tensors = Mapping[str, Mapping[str, str]]
+"""What manifests say of tensors (`results.tensors`), by the key of their model."""
+
 
 class RunFolder:
     """A run's folder, made when it is opened; ``recorder`` keeps its events.
@@ -37,6 +40,7 @@ class RunFolder:
     def __init__(self, base: Path) -> None:
         from qpipe.report.run_record import Recorder
 
+        self._kept: frozenset[str] = frozenset()
         try:
             self.paths = RunPaths(new_folder(base))
             self.recorder = Recorder(self.paths.events)
@@ -51,21 +55,36 @@ class RunFolder:
         """The name of the run."""
         return self.paths.root.name
 
-    def note(self, document: Mapping[str, Any]) -> None:
-        """Write run.json while the run goes on. What cannot be written is tried again later."""
+    def note(self, document: Mapping[str, Any], tensors: Tensors) -> None:
+        """Write run.json and tensors.json while the run goes on. What cannot be written is tried
+        again later."""
         with contextlib.suppress(OSError):
+            self._keep(tensors)
             file_lock.write_atomic(self.paths.summary, _encoded(document), sync=False)
 
-    def finish(self, document: Mapping[str, Any], comparison: Comparison) -> str | None:
-        """Write run.json and the reports; return what went wrong in words, None if nothing did.
+    def _keep(self, tensors: Tensors) -> None:
+        """Write tensors.json, if there are models that it has not got."""
+        if tensors.keys() != self._kept:
+            text = json.dumps({"models": tensors, "schema": 1}, separators=(",\n ", ": "))
+            file_lock.write_atomic(self.paths.tensors, text.encode(), sync=False)
+            self._kept = frozenset(tensors)
+
+    def finish(
+        self, document: Mapping[str, Any], comparison: Comparison, tensors: Tensors
+    ) -> str | None:
+        """Write run.json, tensors.json, which has each model's ``tensors`` by its key, and the
+        reports; return what went wrong in words, None if nothing did.
 
         A failure to write takes nothing from the answer.
         """
         from qpipe.report import render, runs
+        from qpipe.results.tensors import from_fact
 
         try:
+            self._keep(tensors)
             file_lock.write_atomic(self.paths.summary, _encoded(document))
-            summary = runs.summary(document, self.paths.summary)
+            details = {key: from_fact(of) for key, of in tensors.items()}
+            summary = runs.summary(document, self.paths.summary)._replace(tensors=details)
             for suffix in render.FORMS:
                 text = render.render(comparison, suffix, title=self.name, runs=[summary])
                 path = self.paths.report(suffix)

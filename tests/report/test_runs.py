@@ -201,3 +201,20 @@ def test_more_cells_than_anybody_can_read(document: dict[str, Any]) -> None:
     ]
     with pytest.raises(UsageError, match=r"rows is 3000 times 3000 scores"):
         drawn(large)
+
+
+def test_tensors_beside_a_run(tmp_path: Path) -> None:
+    paths = finished_run(tmp_path)
+    assert read_summary(paths).tensors == {}, "an older run has none"
+    models: Any = {"a": {"blk.0.x.weight": "Q4_K 2x256 0.07", "y": "?"}, "b": None}
+    paths.tensors.write_text(json.dumps({"models": models}))
+    tensors = read_summary(paths).tensors
+    assert [(each.name, each.error) for each in tensors["a"]] == [("blk.0.x.weight", 0.07)]
+    assert tensors["b"] == ()
+    others: list[Any] = [[], {}, {"models": 3}]
+    for document in others:
+        paths.tensors.write_text(json.dumps(document))
+        assert read_summary(paths).tensors == {}
+    paths.tensors.write_text("{")
+    with pytest.raises(UsageError, match=r"tensors\.json"):
+        read_summary(paths)

@@ -1,4 +1,4 @@
-"""What the page shows of a comparison, as the JSON that page.js reads."""
+"""What the page shows of a comparison, as the JSON that base.js reads."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 from qpipe.report import numbers
 from qpipe.report.html.front import Point, front
+from qpipe.report.html.tensor_grid import tensor_grid
 from qpipe.report.table import RATES
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import BYTES, Score
+from qpipe.results.tensors import TensorDetail
 
 # Of a normal distribution, how many standard errors 95 % are to each side.
 _STDERRS = 1.96
@@ -30,19 +32,27 @@ _KINDS = (
 )
 
 
-def document(models: Mapping[str, Comparison]) -> dict[str, Any]:
+def document(
+    models: Mapping[str, Comparison], tensors: Mapping[str, Sequence[TensorDetail]] | None = None
+) -> dict[str, Any]:
     """Return ``{"models", "rows", "scores", "front"}``: rows by an id, scores by their keys, and of
-    each score of quality the ids of the rows on the Pareto front of its model."""
+    each score the ids of the rows on the Pareto front of its model.
+
+    ``tensors`` are those of GGUF files by their artifacts' keys, where they are known.
+    """
     rows = [row for comparison in models.values() for row in comparison.rows]
     keys = dict.fromkeys(key for comparison in models.values() for key in comparison.scores)
     scores = [of for key in keys if (of := _score(key, rows)) is not None]
     numbers = iter(range(len(rows)))
     records = [_row(next(numbers), model, row) for model, of in models.items() for row in of.rows]
+    details = [(tensors or {}).get(row.key or "", ()) for of in models.values() for row in of.rows]
+    for record, of_row in zip(records, details, strict=True):
+        record["tensors"] = tensor_grid(of_row)
     return {
         "models": list(models),
         "rows": records,
         "scores": scores,
-        "front": {of["key"]: _front(of, records) for of in scores if of["role"] == "quality"},
+        "front": {of["key"]: _front(of, records) for of in scores},
     }
 
 

@@ -18,6 +18,8 @@ from qpipe.results.comparison import Comparison, ModelRow
 if TYPE_CHECKING:
     from qpipe.report.runs import Summary
 
+_SCRIPTS = ("base.js", "table.js", "pick.js", "charts.js", "tensors.js", "graph.js", "page.js")
+
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -26,7 +28,8 @@ def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
     words = json.loads(_asset("words.json"))
     script = library.script()
     models = by_model(table.comparison)
-    document = {"words": words, **data.document(models)}
+    tensors = {key: of for run in runs for key, of in run.tensors.items()}
+    document = {"words": words, **data.document(models, tensors)}
     parts = {
         "title": escape(title),
         "subtitle": escape(printable(_subtitle(table, document["models"]))),
@@ -37,9 +40,15 @@ def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
         "version": escape(__version__),
         "library": escape(library.credit(script)),
         "data": _json(document),
-        "script": f"{script}\n</script>\n<script>\n{_asset('page.js')}",
+        "script": f"{script}\n</script>\n<script>\n{_own_script()}",
     }
     return _BLANK.sub(lambda blank: parts[blank[1]], _asset("page.html"))
+
+
+def _own_script() -> str:
+    """The page's own script: its parts share names, and nobody else's."""
+    parts = "\n\n".join(map(_asset, _SCRIPTS))
+    return f'"use strict";\n(() => {{\n{parts}\n}})();'
 
 
 def _asset(name: str) -> str:

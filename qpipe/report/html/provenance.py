@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from qpipe.report import numbers
+from qpipe.report.html.node_graph import drawn, groups
 from qpipe.report.text import printable
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def section(run: Summary) -> str:
     """Return the section of one run."""
     facts = "\n".join(
-        f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in _facts(run)
+        f'<dt data-word="{name}">{name}</dt><dd>{_text(value)}</dd>' for name, value in _facts(run)
     )
     nodes = "\n".join(map(_node, run.nodes))
     settings = {node["name"]: node["params"] for node in run.nodes if node["params"]}
@@ -29,6 +30,7 @@ def section(run: Summary) -> str:
 <dl>
 {facts}
 </dl>
+{drawn(groups(run.nodes, run.rows), run.run)}
 <details>
 <summary>{len(run.nodes)} <span data-word="nodes">nodes</span>, {numbers.duration(total)}</summary>
 <div class="scroll" role="region" tabindex="0" aria-label="{title}">

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from hashlib import sha256
+from typing import Any
 
+from qpipe.report.runs import Summary
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Bucket, Distribution, Evaluation, Measurement, Subject
 from qpipe.results.scores import Difference, score
+from qpipe.results.tensors import TensorDetail
 
 # Level → bits per weight and divergence, as they fall out of real sweeps.
 LEVELS = {
@@ -31,6 +35,47 @@ def sweep(models: dict[str, int]) -> Comparison:
     return Comparison.of(rows)
 
 
+def run_of(comparison: Comparison, *, layers: int = 4) -> Summary:
+    """The run that made a sweep: its nodes, and the tensors of each quantized model of so many
+    ``layers``."""
+    nodes: list[dict[str, Any]] = []
+
+    def node(name: str, stage: str, key: str | None = None, *sources: str) -> str:
+        of = {str(number): source for number, source in enumerate(sources)}
+        status = "cached" if stage in ("download", "convert") else "ran"
+        about = {"status": status, "seconds": 2.0 + len(nodes), "params": {"of": name}}
+        nodes.append({"name": name, "stage": stage, "key": key, "inputs": of, **about})
+        return name
+
+    text = node("text:wiki.txt", "download")
+    for row in comparison.rows:
+        name = f"[{row.model} {row.format}]"
+        if row.reference:
+            downloaded = node(f"download[{row.model}]", "download")
+            made = reference = node(f"convert[{row.model}]", "convert", row.key, downloaded)
+        else:
+            made = node(f"quantize{name}", "quantize", row.key, downloaded)
+        node(f"kld{name}", "evaluate", None, made, text, *{reference} - {made})
+    tensors = {str(r.key): _tensors(r, layers) for r in comparison.rows if not r.reference}
+    about = dict.fromkeys(("command", "started", "status", "machine", "tools", "lock"))
+    about |= {"command": ["qpipe", "run", "demo"], "status": "done", "qpipe": "1", "python": "3"}
+    return Summary(
+        "first", nodes, comparison.rows, about, {k or "": of for k, of in tensors.items()}
+    )
+
+
+def _tensors(row: ModelRow, layers: int) -> tuple[TensorDetail, ...]:
+    kind, error = str(row.format).removesuffix("_M"), 0.5 ** (row.bits_per_weight or 1)
+    names = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    made = [TensorDetail("token_embd.weight", "Q6_K", (32000, 4096), 0.0174)]
+    for layer in range(layers):
+        made.append(TensorDetail(f"blk.{layer}.attn_norm.weight", "F32", (4096,)))
+        for name in names:
+            of = "Q6_K" if name == "ffn_down" and layer % 2 else kind
+            made.append(TensorDetail(f"blk.{layer}.{name}.weight", of, (4096, 4096), error))
+    return tuple(made)
+
+
 def _row(model: str, weights: int, fmt: str, bpw: float, kld: float | None) -> ModelRow:
     ppl = 8.0 + (kld or 0.0) * 5
     delta = None if kld is None else Difference(ppl - 8.0, stderr=0.02 * (ppl - 8.0))
@@ -51,6 +96,7 @@ def _row(model: str, weights: int, fmt: str, bpw: float, kld: float | None) -> M
         name=fmt,
         format=fmt,
         status="ran",
+        key=sha256(f"{model} {fmt}".encode()).hexdigest(),
         reference=kld is None,
         model=model,
         size_bytes=int(weights * bpw / 8),

@@ -14,11 +14,14 @@ import pytest
 
 from qpipe.report.render import render
 from qpipe.results.comparison import Comparison
-from tests.report.html.sweeps import LEVELS, sweep
+from tests.report.html.sweeps import LEVELS, run_of, sweep
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
+PATIENCE = 60_000.0
+"""Milliseconds that anything in a browser may take before it is an error."""
+
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{title}}"
 
 pytestmark = [
@@ -33,35 +36,51 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
+        chromium = started.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=PATIENCE)
+        try:
+            yield chromium
+        finally:
+            chromium.close()
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "three models.html"
     made = sweep({"tiny": 10**9, "small": 3 * 10**9, HOSTILE: 8 * 10**9})
-    path.write_text(render(made, "html", title=f"a & b {HOSTILE}"), encoding="utf-8")
+    text = render(made, "html", title=f"a & b {HOSTILE}", runs=[run_of(made)])
+    path.write_text(text, encoding="utf-8")
     return path
 
 
 class Opened:
     """A page in a browser, with what it asked of the network and what it complained about."""
 
-    def __init__(self, browser: Any, path: Path, *, width: int = 1200, **context: Any) -> None:
+    def __init__(
+        self, browser: Any, path: Path | str, *, width: int = 1200, **context: Any
+    ) -> None:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, **{"locale": "en-US", **context}
         )
-        self.page = self.context.new_page()
+        self.context.set_default_timeout(PATIENCE)
+        self.context.set_default_navigation_timeout(PATIENCE)
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.goto(path.as_uri())
-        self.page.wait_for_selector("body[data-drawn]")
+        try:
+            self.page = self.context.new_page()
+            self.page.on("request", lambda request: self.requests.append(request.url))
+            self.page.on("console", lambda message: self.complaints.append(message.text))
+            self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+            self.page.on("dialog", self._dismiss)
+            self.page.goto(path if isinstance(path, str) else path.as_uri())
+            self.page.wait_for_selector("body[data-drawn]")
+        except BaseException:
+            self.context.close()
+            raise
+
+    def _dismiss(self, dialog: Any) -> None:
+        """One that nobody answers would hold the page, and whoever waits for it, for ever."""
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
 
     def __enter__(self) -> Any:
         return self.page
@@ -100,12 +119,12 @@ def test_the_table_sorts_and_filters(browser: Any, report: Path) -> None:
     opened = Opened(browser, report)
     with opened as page:
         table = page.locator("#table table").first
-        table.get_by_role("button", name="size").click()
         names = [*LEVELS, "F16"]
         by_size = sorted(names, key=lambda name: LEVELS.get(name, (16.0, 0))[0])
-        assert [text.rstrip(" ◆") for text in opened.texts("tbody >> nth=0 >> th")] == by_size
-        table.get_by_role("button", name="size").click()
-        assert [text.rstrip(" ◆") for text in opened.texts("tbody >> nth=0 >> th")] == by_size[::-1]
+        for order in (by_size, by_size[::-1]):
+            table.get_by_role("button", name="size").click()
+            shown = opened.texts("#table tbody >> nth=0 >> th")
+            assert [text.rstrip(" ◆") for text in shown] == order
         page.fill("#filter", "q4_k small")
         assert page.locator("#table tbody tr:visible").count() == 1
         assert "1 of 27" in page.inner_text("#count")
@@ -139,6 +158,50 @@ def test_the_pick_says_which_and_why(browser: Any, report: Path) -> None:
         page.fill("#bound-size", "0.01")
         assert opened.texts("#pick .answer")[0] == "none of them"
         assert "Q2_K" in page.inner_text("#pick"), "the closest is named"
+
+
+def test_the_types_of_tensors_as_a_picture(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as page:
+        page.select_option("#level", "Q4_K_M · small")
+        table = page.locator("#tensors table")
+        assert table.locator("thead th").all_inner_texts()[:4] == ["matrix", "–", "0", "1"]
+        line = table.locator("tr", has=page.get_by_role("rowheader", name="ffn_down"))
+        cells = line.locator("td").all_text_contents()
+        assert cells[1:5] == 2 * ["AQ4_K, relative error 3.35 %", "BQ6_K, relative error 3.35 %"]
+        assert cells[5] == "3.35 %"
+        line.locator("td").nth(2).hover()
+        about = "ffn_down, layer 1: Q6_K, relative error 3.35 %, 4096 × 4096"
+        assert page.inner_text("#tensors output") == about
+
+
+def test_a_telephone_shows_layers_downwards(browser: Any, report: Path) -> None:
+    with Opened(browser, report, width=375, has_touch=True) as page:
+        page.select_option("#level", "Q2_K · small")
+        table = page.locator("#tensors table")
+        assert table.bounding_box()["width"] < 345
+        layers = table.locator("tbody th").all_inner_texts()
+        assert layers == ["error (RMS)", "–", "0", "1", "2", "3"]
+        table.locator("tbody tr").nth(2).locator("td").last.tap()
+        assert page.inner_text("#tensors output").startswith("ffn_down, layer 0: Q2_K")
+        boxes = page.locator(".graph .box").all()
+        assert max(box.bounding_box()["width"] for box in boxes) < 345
+
+
+def test_the_graph_is_a_picture(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as page:
+        assert page.locator(".graph svg path").count() > 10
+        box = page.locator(".graph .box", has_text="quantize").first
+        assert "8 ran" in box.inner_text()
+
+
+def test_any_score_goes_up(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as page:
+        for score in ("ppl", "tg"):
+            page.select_option("#up", score)
+            page.wait_for_selector(f"#charts h2:has-text('{score} against size')")
+            page.wait_for_selector(f"#charts [aria-label^='{score} against size']")
+        page.select_option("#score", "kld")
+        page.wait_for_selector("#charts h2:has-text('kld against size')")
 
 
 def test_by_keyboard_alone(browser: Any, report: Path) -> None:
