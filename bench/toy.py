@@ -37,7 +37,6 @@ def _drafts(count: int) -> RunDraft:
         jobs.append(_job(len(jobs), depth))
         left -= depth
     return RunDraft(
-        recipe="toy",
         jobs=jobs,
         notes=[],
         invalid=[],
@@ -53,7 +52,14 @@ def _job(number: int, depth: int) -> JobDraft:
     for level in range(depth):
         needs = {"text": "text", **({"model": stages[-1]["name"]} if level else {})}
         stages.append(_stage(f"level{level}", number, needs))
-    return JobDraft(label=str(number), overrides=[], stages=stages, reference=None, levels={})
+    return JobDraft(
+        varying={"number": str(number)},
+        called=None,
+        overrides=[],
+        stages=stages,
+        reference=None,
+        levels={},
+    )
 
 
 def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:

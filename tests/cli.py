@@ -13,9 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qpipe import cli
 
@@ -124,3 +125,8 @@ def _written(descriptor: int) -> Iterator[Path]:
         finally:
             os.dup2(kept, descriptor)
             os.close(kept)
+
+
+def by_stage(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """An answer's nodes by the name of their stage: ``quantize`` of ``quantize[model Q4_0]``."""
+    return {node["name"].partition("[")[0]: node for node in nodes}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from qpipe.core.store import ArtifactStore
-from tests.cli import Answer, called, qpipe
+from tests.cli import Answer, by_stage, called, qpipe
 
 pytestmark = pytest.mark.slow
 
@@ -179,9 +179,9 @@ def test_a_corrupt_manifest_is_made_again(tmp_path: Path) -> None:
     again = run_local(tmp_path, STORIES, "--json")
     assert again.code == 0, again
     assert "damaged" in again.stderr
-    status = {node["name"]: node["status"] for node in json.loads(again.stdout)["nodes"]}
-    assert status["quantize"] == "ran"
-    assert status["perplexity"] == status["convert"] == "cached"
+    nodes = by_stage(json.loads(again.stdout)["nodes"])
+    assert nodes["quantize"]["status"] == "ran"
+    assert nodes["perplexity"]["status"] == nodes["convert"]["status"] == "cached"
 
 
 def test_errors_as_json(tmp_path: Path) -> None:
@@ -202,5 +202,4 @@ def test_a_full_disk(tmp_path: Path, small_disk: Callable[[str], Path]) -> None:
     subprocess.run(["mount", "-o", "remount,size=100M", str(disk)], check=True)
     again = qpipe(*asked, "--json", cwd=tmp_path)
     assert again.code == 0, again
-    status = {node["name"]: node["status"] for node in json.loads(again.stdout)["nodes"]}
-    assert status["download"] == "cached"
+    assert by_stage(json.loads(again.stdout)["nodes"])["download"]["status"] == "cached"

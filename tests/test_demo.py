@@ -48,7 +48,12 @@ def test_the_sweep_shares_what_it_can(first: tuple[Path, dict[str, Any]]) -> Non
     ]
     status = {node["name"]: node["status"] for node in document["nodes"]}
     # F16 of an F16 reference is the reference: measured once.
-    assert sorted([status["perplexity[F16]"], status["perplexity_reference"]]) == ["cached", "ran"]
+    assert sorted(
+        [
+            status["perplexity[tinystories-d256 F16]"],
+            status["perplexity_reference[tinystories-d256]"],
+        ]
+    ) == ["cached", "ran"]
     for node in document["nodes"]:
         assert {"name", "stage", "status", "seconds", "params", "engine", "inputs"} <= set(node)
         assert len(node["key"]) == 64
@@ -109,16 +114,18 @@ def test_its_record_says_what_made_it(first: tuple[Path, dict[str, Any]]) -> Non
     assert document["command"] == ["qpipe", "run", *DEMO]
     assert {"qpipe", "gguf", "numba", "xllamacpp"} <= document["tools"].keys()
     assert document["machine"]["cores"]
-    (level,) = [node for node in document["nodes"] if node["name"] == "quantize[Q4_0]"]
+    (level,) = [
+        node for node in document["nodes"] if node["name"] == "quantize[tinystories-d256 Q4_0]"
+    ]
     assert level["params"]["type"] == "Q4_0"
-    assert level["inputs"] == {"model": "convert"} or level["inputs"] == {"model": "download"}
+    assert level["inputs"] == {"model": "download[tinystories-d256]"}
 
 
 def test_another_level_costs_only_itself(first: tuple[Path, dict[str, Any]]) -> None:
     cwd, _ = first
     document = run(cwd, *DEMO, "-m", "quantize.type=Q8_0,Q4_1")
     ran = [node["name"] for node in document["nodes"] if node["status"] == "ran"]
-    assert ran == ["quantize[Q4_1]", "perplexity[Q4_1]"]
+    assert ran == ["quantize[tinystories-d256 Q4_1]", "perplexity[tinystories-d256 Q4_1]"]
 
 
 def test_plan_and_explain_agree_with_run(first: tuple[Path, dict[str, Any]]) -> None:
@@ -126,11 +133,17 @@ def test_plan_and_explain_agree_with_run(first: tuple[Path, dict[str, Any]]) -> 
     asked = ("-m", "quantize.type=Q8_0,Q5_1")
     plan = json.loads(qpipe("plan", *DEMO, *asked, "--json", cwd=cwd).stdout)
     states = {node["name"]: node["state"] for node in plan["nodes"]}
-    assert states["quantize[Q8_0]"] == states["perplexity[Q8_0]"] == "cached"
-    assert states["quantize[Q5_1]"] == "run"
-    assert states["perplexity[Q5_1]"] == "unknown"
+    assert (
+        states["quantize[tinystories-d256 Q8_0]"]
+        == states["perplexity[tinystories-d256 Q8_0]"]
+        == "cached"
+    )
+    assert states["quantize[tinystories-d256 Q5_1]"] == "run"
+    assert states["perplexity[tinystories-d256 Q5_1]"] == "unknown"
     explained = json.loads(qpipe("explain", *DEMO, *asked, "--json", cwd=cwd).stdout)
-    (quantize,) = [node for node in explained["nodes"] if node["name"] == "quantize[Q5_1]"]
+    (quantize,) = [
+        node for node in explained["nodes"] if node["name"] == "quantize[tinystories-d256 Q5_1]"
+    ]
     assert [d["field"] for d in quantize["differs"]] == ["params.type"]
 
 

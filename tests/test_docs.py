@@ -99,7 +99,7 @@ def test_recipes_that_are_shown_can_be_planned(page: str, tmp_path: Path) -> Non
     (tmp_path / "shown.yaml").write_text(recipe(page))
     answer = qpipe("plan", "shown.yaml", cwd=tmp_path)
     assert answer.code == 0, answer.stderr
-    assert "text:my-text.txt" in answer.stdout
+    assert "text: my-text.txt" in answer.stdout
 
 
 def test_both_readmes_show_one_recipe() -> None:

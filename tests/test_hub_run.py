@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import by_stage, qpipe
 from tests.hub_server import COMMIT, etag, serve
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def test_download_lock_and_go_on_without_a_network(tmp_path: Path) -> None:
         assert COMMIT in locked.stdout
         run = qpipe("run", *asked, "--json", cwd=tmp_path, env=online)
         assert run.code == 0, run
-    nodes = {node["name"]: node for node in json.loads(run.stdout)["nodes"]}
+    nodes = by_stage(json.loads(run.stdout)["nodes"])
     manifest = json.loads(Path(nodes["download"]["artifact"], "manifest.json").read_text())
     assert manifest["params"] == {
         "kind": "model", "repo": "someone/stories", "commit": COMMIT, "file": None,
@@ -41,9 +41,9 @@ def test_download_lock_and_go_on_without_a_network(tmp_path: Path) -> None:
     offline = {**env, "HF_ENDPOINT": "http://127.0.0.1:9"}
     again = qpipe("run", *asked, "quantize.type=Q4_0", "--json", cwd=tmp_path, env=offline)
     assert again.code == 0, again
-    status = {node["name"]: node["status"] for node in json.loads(again.stdout)["nodes"]}
-    assert status["download"] == status["convert"] == "cached"
-    assert status["quantize"] == "ran"
+    nodes = by_stage(json.loads(again.stdout)["nodes"])
+    assert nodes["download"]["status"] == nodes["convert"]["status"] == "cached"
+    assert nodes["quantize"]["status"] == "ran"
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer_config.json"])
@@ -62,7 +62,7 @@ def test_damaged_bytes_of_the_right_length_are_fetched_again_and_then_refused(
         hub.damaged[name] = 1
         run = qpipe(*asked, "--json", cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
         assert run.code == 0, run
-    (download,) = (n for n in json.loads(run.stdout)["nodes"] if n["name"] == "download")
+    download = by_stage(json.loads(run.stdout)["nodes"])["download"]
     assert Path(download["artifact"], name).read_bytes() == (STORIES / name).read_bytes()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import called
+from tests.cli import by_stage, called
 
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
 SETTINGS = ("quantize.type=Q8_0", "evaluate.n_ctx=64", "evaluate.chunks=1")
@@ -19,9 +19,8 @@ def states(folder: Path, model: str, text: str, *more: str) -> dict[str, str]:
     asked = (f"model.source={model}", f"evaluate.text={text}", *SETTINGS, *more)
     answer = called("plan", "local", *asked, "--json", cwd=folder)
     assert answer.code == 0, answer
-    return {
-        node["name"].split(":")[0]: node["state"] for node in json.loads(answer.stdout)["nodes"]
-    }
+    nodes = by_stage(json.loads(answer.stdout)["nodes"])
+    return {stage: node["state"] for stage, node in nodes.items()}
 
 
 def made(found: dict[str, str]) -> Sequence[str]:
@@ -46,7 +45,7 @@ def test_names_and_papers_make_nothing_anew(tmp_path: Path) -> None:
     texts = {m["text"] for row in document["rows"] for m in row["measurements"]}
     assert texts == {"b.txt"}, "reports say what this run calls it"
     ran = {node["name"] for node in document["nodes"] if node["status"] == "ran"}
-    assert ran <= {"text:b.txt"}
+    assert ran <= {"text[b.txt]"}
 
     (tmp_path / "second" / "LICENSE").write_text("Do as you like.")
     found = states(tmp_path, "second", "b.txt")

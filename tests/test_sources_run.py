@@ -16,7 +16,7 @@ import pytest
 from qpipe.gguf import ggml, quantize, stream, values
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.types import GGMLType
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, by_stage, qpipe
 from tests.gguf.test_gguf_split import divide
 
 pytestmark = pytest.mark.slow
@@ -101,10 +101,10 @@ def test_quantizing_twice_is_still_refused(tmp_path: Path, gguf_of: GgufOf) -> N
 def test_an_artifact_is_a_source(tmp_path: Path) -> None:
     first = run(tmp_path, STORIES, "quantize.type=Q8_0", "evaluate=none")
     made = rows(first)[-1]
-    nodes = {node["name"]: node["artifact"] for node in json.loads(first.stdout)["nodes"]}
-    (row,) = rows(run(tmp_path, nodes["quantize"], "quantize=none", "evaluate=none"))
+    nodes = by_stage(json.loads(first.stdout)["nodes"])
+    (row,) = rows(run(tmp_path, nodes["quantize"]["artifact"], "quantize=none", "evaluate=none"))
     assert (row["format"], row["size_bytes"]) == ("Q8_0", made["size_bytes"])
-    again = run(tmp_path, nodes["download"], "quantize.type=Q8_0", "evaluate=none")
+    again = run(tmp_path, nodes["download"]["artifact"], "quantize.type=Q8_0", "evaluate=none")
     assert rows(again)[-1]["format"] == "Q8_0"
     names = set()
     for answer in (first, again):

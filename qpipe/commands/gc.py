@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from qpipe.commands.output import print_json, say
+from qpipe.commands.output import print_json, say, width
 from qpipe.commands.parser import add_json, add_runs, add_store
 from qpipe.errors import UsageError
 from qpipe.support.files import is_folder
@@ -38,22 +38,22 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.commands.gc_text import document, lines, still_above
     from qpipe.core.gc import collect
     from qpipe.core.store import ArtifactStore
+    from qpipe.session import listing
     from qpipe.session.selection import Selection
     from qpipe.session.store import MEASUREMENTS
 
     store = ArtifactStore(Path(args.store))
-    if not is_folder(store.paths.root):
+    models = listing.models(args.store) if is_folder(store.paths.root) else None
+    if models is None:
         print(f"there is no store {args.store} yet", file=sys.stderr)
     only = Selection(args.model, args.stage, args.run).keys(store, Path(args.runs))
     collection = collect(
         store, max_size=size, max_age=age, last=MEASUREMENTS, only=only, dry_run=args.dry_run
     )
     if args.json:
-        print_json(
-            {"store": str(store.paths.root.absolute()), **document(collection, args.dry_run)}
-        )
+        print_json(document(collection, models or {}, store=store.paths.root, dry_run=args.dry_run))
         return 0
-    for line in lines(collection, dry_run=args.dry_run):
+    for line in lines(collection, models or {}, dry_run=args.dry_run, width=width()):
         say(line)
     if size is not None and (words := still_above(collection, size)):
         print(words, file=sys.stderr)

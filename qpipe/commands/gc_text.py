@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.report import numbers, text
@@ -13,34 +14,44 @@ if TYPE_CHECKING:
     from qpipe.core.worth import Candidate, Collection
     from qpipe.session.removal import Removal
 
+_HEAD = ("KEY", "MODEL", "NAME", "FREES", "UNUSED", "TO REBUILD", "WHY")
+
+# Columns that go where the terminal is too narrow, the first first.
+_DISPENSABLE = ("UNUSED", "TO REBUILD")
+
 SCHEMA = 1
 """The number of the form of ``--json``, which docs/store.md describes."""
 
 
-def document(collection: Collection, dry_run: bool) -> dict[str, Any]:
-    """Return a collection as ``--json`` gives it."""
+def document(
+    collection: Collection, models: Mapping[str, str | None], *, store: Path, dry_run: bool
+) -> dict[str, Any]:
+    """Return a collection as ``--json`` gives it; ``models`` as for `lines`."""
     return {
         "schema": SCHEMA,
+        "store": str(store.absolute()),
         "dry_run": dry_run,
         "freed_bytes": collection.freed,
         "rebuild_seconds": collection.rebuild_seconds,
-        "removed": [_record(candidate) for candidate in collection.removed],
-        "kept": [_record(candidate) for candidate in collection.kept],
+        "removed": [_record(candidate, models) for candidate in collection.removed],
+        "kept": [_record(candidate, models) for candidate in collection.kept],
     }
 
 
-def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
-    """Yield a table of the artifacts that go, the sums, and why the rest was spared."""
+def lines(
+    collection: Collection, models: Mapping[str, str | None], *, dry_run: bool, width: int | None
+) -> Iterator[str]:
+    """Yield a table of the artifacts that go, for lines of ``width`` characters, the sums, and why
+    the rest was spared. ``models`` are the names of artifacts' models by key."""
     if collection.removed:
         now = time.time()
         rows = [
-            [c.key[:12], c.name, numbers.size(c.size), numbers.age(now - c.last_used),
+            [c.key[:12], models.get(c.key) or "", text.beside(models.get(c.key), c.name),
+             numbers.size(c.size), numbers.age(now - c.last_used),
              numbers.duration(c.rebuild_seconds), _why(c)]
             for c in collection.removed
         ]  # fmt: skip
-        yield text.table(
-            ("KEY", "NAME", "FREES", "UNUSED", "TO REBUILD", "WHY"), rows, right="llrrrl"
-        )
+        yield text.fitting(_HEAD, rows, right="lllrrrl", width=width, less=_DISPENSABLE)
     again = numbers.duration(collection.rebuild_seconds)
     remaining = numbers.size(_remaining_bytes(collection))
     yield (
@@ -58,13 +69,15 @@ def lines(collection: Collection, *, dry_run: bool) -> Iterator[str]:
         )
 
 
-def removal_document(removal: Removal, dry_run: bool) -> dict[str, Any]:
+def removal_document(
+    removal: Removal, models: Mapping[str, str | None], dry_run: bool
+) -> dict[str, Any]:
     """Return what `qpipe rm` removes as ``--json`` gives it."""
     return {
         "schema": SCHEMA,
         "dry_run": dry_run,
         "freed_bytes": removal.freed,
-        "artifacts": [_record(candidate) for candidate in removal.artifacts],
+        "artifacts": [_record(candidate, models) for candidate in removal.artifacts],
         "runs": [
             {"run": r.name, "path": str(r.path), "status": r.status, "freed_bytes": r.freed}
             for r in removal.runs
@@ -106,10 +119,11 @@ def _why(candidate: Candidate) -> str:
     return f"size, {numbers.duration(candidate.worth * 1e6)} per MB"
 
 
-def _record(candidate: Candidate) -> dict[str, Any]:
+def _record(candidate: Candidate, models: Mapping[str, str | None]) -> dict[str, Any]:
     return {
         "key": candidate.key,
         "name": candidate.name,
+        "model": models.get(candidate.key),
         "stage": candidate.stage,
         "size_bytes": candidate.size,
         "last_used": candidate.last_used,

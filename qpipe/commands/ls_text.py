@@ -8,13 +8,18 @@ TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
 if TYPE_CHECKING:
     from typing import Any
 
-_HEAD = ("KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED")
-_SIDES = "llllrrrrrr"
+_HEAD = ("KEY", "STAGE", "MODEL", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED")
+_SIDES = "lllllrrrrrr"
+
+# Columns that go where the terminal is too narrow, the first first.
+_DISPENSABLE = ("STAGE", "BPW", "MADE", "TOOK", "FORMAT", "PPL")
 
 
-def table(entries: list[dict[str, Any]], now: float) -> str:
-    """Return a line for each entry; ``now`` in seconds since the epoch."""
-    return text.table(_HEAD, [_row(entry, now) for entry in entries], right=_SIDES)
+def table(entries: list[dict[str, Any]], now: float, width: int | None = None) -> str:
+    """Return a line for each entry; ``now`` in seconds since the epoch. For lines of ``width``
+    characters, if one is given, columns are left out."""
+    rows = [_row(entry, now) for entry in entries]
+    return text.fitting(_HEAD, rows, right=_SIDES, width=width, less=_DISPENSABLE)
 
 
 def sums(entries: list[dict[str, Any]]) -> list[str]:
@@ -36,7 +41,8 @@ def _row(entry: dict[str, Any], now: float) -> list[str]:
     return [
         entry["key"][:12],
         entry["stage"] or "-",
-        "(damaged)" if damaged else entry["name"],
+        entry["model"] or "",
+        "(damaged)" if damaged else text.beside(entry["model"], entry["name"]),
         str(entry["format"] or ""),
         "-" if damaged else numbers.size(entry["size_bytes"]),
         "" if bpw is None else f"{bpw:.2f}",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 from qpipe.report import text
 
@@ -25,6 +27,18 @@ def print_json(document: object) -> None:
 def say(words: str, *, file: IO[str] | None = None) -> None:
     """Print words with names in them that came from elsewhere: see `text.printable`."""
     print(text.printable(words, lines=True), file=file)
+
+
+def width() -> int | None:
+    """Return the columns of the terminal that stdout is, None where it is none; COLUMNS overrides
+    what the terminal says."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return int(columns) if sys.stdout.isatty() else None
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None
+    except (OSError, ValueError):
+        return None
 
 
 def _finite(value: Any) -> Any:

@@ -32,9 +32,10 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("rm takes keys and runs, or --runs-older-than 30d; --dry-run only tells")
     from qpipe.commands.gc_text import removal_document, removal_lines
     from qpipe.core.store import ArtifactStore
-    from qpipe.session import removal
+    from qpipe.session import listing, removal
 
     store, runs = ArtifactStore(Path(args.store)), Path(args.runs)
+    models = listing.models(args.store)
     if args.names:
         chosen = removal.named(args.names, store=store, runs=runs)
     else:
@@ -46,5 +47,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         removal.remove(chosen, store=store)
     if args.json:
-        print_json(removal_document(chosen, args.dry_run))
+        print_json(removal_document(chosen, models, args.dry_run))
     return 0

@@ -80,7 +80,8 @@ class Runtime:
 class Node:
     """One piece of work: a stage with validated parameters, applied to the outputs of others.
 
-    ``inputs`` maps a role to the id of the node that fills it.
+    ``inputs`` maps a role to the id of the node that fills it. ``name``, and ``made_for``, that of
+    the thing that all of it is about, are for people and part of no id or key.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Node:
     engine: Mapping[str, Json]
     inputs: Mapping[str, str]
     runtime: Runtime
+    made_for: str | None = None
 
     @cached_property
     def id(self) -> str:
@@ -179,14 +181,17 @@ class Graph(Mapping[str, Node]):
     def _positions(self) -> Mapping[str, int]:
         return {node: position for position, node in enumerate(self._nodes)}
 
-    def renamed(self, names: Mapping[str, str]) -> Graph:
-        """The same graph with other display names, by id."""
-        return Graph(_renamed(node, names.get(node.id, node.name)) for node in self.values())
+    def renamed(self, names: Mapping[str, str], made_for: Mapping[str, str | None]) -> Graph:
+        """The same graph with other display names of nodes and of what they are about, by id."""
+        return Graph(
+            _renamed(node, names.get(node.id, node.name), made_for.get(node.id, node.made_for))
+            for node in self.values()
+        )
 
 
-def _renamed(node: Node, name: str) -> Node:
-    copy = replace(node, name=name)
-    vars(copy)["id"] = node.id  # a name is no part of it
+def _renamed(node: Node, name: str, made_for: str | None) -> Node:
+    copy = replace(node, name=name, made_for=made_for)
+    vars(copy)["id"] = node.id  # names are no part of it
     return copy
 
 
@@ -219,7 +224,8 @@ def order(needs: Mapping[str, Iterable[str]]) -> list[str]:
 
 @dataclass(frozen=True)
 class PlannedJob:
-    """One job of a plan: its label, its nodes' ids by stage name, and the reference's id."""
+    """One job of a plan: what sets it apart from others of its model in words, its overrides, its
+    nodes' ids by stage name, and the reference's id."""
 
     label: str
     overrides: Sequence[str]

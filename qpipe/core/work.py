@@ -118,7 +118,7 @@ def changed_input(
 
 
 def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact]) -> Manifest:
-    """The manifest of what a work item made, finished now."""
+    """The manifest of what a work item made, finished now; its facts say for what."""
     node = item.node
     digests = node.digests({role: artifact.manifest for role, artifact in inputs.items()})
     return Manifest(
@@ -134,7 +134,7 @@ def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact])
             for role, artifact in inputs.items()
         },
         files=output.files,
-        facts=output.facts,
+        facts={**output.facts, **({"made_for": node.made_for} if node.made_for else {})},
         usage=output.usage,
         tools=output.tools,
         machine=output.machine,

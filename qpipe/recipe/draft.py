@@ -54,12 +54,14 @@ class LevelDraft(TypedDict):
 
 
 class JobDraft(TypedDict):
-    """One job: its label in a sweep, its stages in order, and which stage is the reference.
+    """One job: what sets it apart in a sweep, by setting, what its model is called (None: as its
+    source is), its stages in order, and which stage is the reference.
 
     ``levels`` are those of its stages that may end early, by name.
     """
 
-    label: str
+    varying: dict[str, str]
+    called: str | None
     overrides: list[str]
     stages: list[StageDraft]
     reference: str | None
@@ -91,7 +93,6 @@ class RunDraft(TypedDict):
     the others may be run without them. ``keep_going`` is None where the recipe leaves it open.
     """
 
-    recipe: str
     jobs: list[JobDraft]
     notes: list[str]
     invalid: list[InvalidJobDraft]

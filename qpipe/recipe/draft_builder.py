@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from qpipe.core import env_values
@@ -24,7 +23,7 @@ from qpipe.recipe.draft import (
     StageDraft,
     describe,
 )
-from qpipe.recipe.overrides import distinct, idle_notes
+from qpipe.recipe.overrides import distinct, idle_notes, label
 from qpipe.recipe.references import variables
 from qpipe.recipe.request import InvalidJob, Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, resolve_alias, validate
@@ -55,18 +54,17 @@ class _Bounds(NamedTuple):
 
 
 class _ValidJob(NamedTuple):
-    """A valid job of a sweep, and what its recipe is called."""
+    """A valid job of a sweep."""
 
     recipe: Recipe
     draft: JobDraft
-    name: str | None
 
     @property
     def stages(self) -> list[str]:
         return [stage["name"] for stage in self.draft["stages"]]
 
 
-def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
+def draft(jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     """The draft of a whole command.
 
     Raises RecipeError or GraphError, naming the field, for a single job that is wrong and where all
@@ -93,7 +91,6 @@ def draft(recipe: str, jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     composed = [job for job in jobs if isinstance(job, Job)]
     objective = first.run.objective
     return RunDraft(
-        recipe=valid[0].name or Path(recipe).stem,
         jobs=[one.draft for one in valid],
         notes=idle_notes(composed, [one.stages for one in valid]),
         invalid=invalid,
@@ -115,8 +112,7 @@ def _tried(job: Job | InvalidJob, usable: int) -> _ValidJob | UsageError:
         return job.error
     try:
         recipe = validate(job)
-        name = None if recipe.name is None else str(_hidden(recipe.name, job, "name"))
-        return _ValidJob(recipe, _job(job, recipe, usable), name)
+        return _ValidJob(recipe, _job(job, recipe, usable))
     except (RecipeError, GraphError) as error:
         return error
 
@@ -126,8 +122,8 @@ def _refuse_two_executors(jobs: Sequence[_ValidJob]) -> None:
     for job in jobs:
         if job.recipe.executor != first:
             raise RecipeError(
-                f"executor: job {job.draft['label']!r} of the sweep asks for another executor; one "
-                "sweep is one graph and runs on one"
+                f"executor: job {label(job.draft['varying'])!r} of the sweep asks for another "
+                "executor; one sweep is one graph and runs on one"
             )
 
 
@@ -158,12 +154,21 @@ def _job(job: Job, recipe: Recipe, usable: int) -> JobDraft:
             f"this recipe; {nearest(reference, stages)}"
         )
     return JobDraft(
-        label=job.label,
+        varying=dict(job.varying),
+        called=_called(job, recipe),
         overrides=list(job.overrides),
         stages=list(stages.values()),
         reference=reference if reference in stages else None,
         levels=levels,
     )
+
+
+def _called(job: Job, recipe: Recipe) -> str | None:
+    """The name that a recipe gives its model; None where it leaves that to the source."""
+    for field, name in (("name", recipe.name), ("model.name", recipe.model.name)):
+        if name:
+            return str(_hidden(name, job, field))
+    return None
 
 
 def _level(

@@ -9,17 +9,24 @@ from qpipe.recipe.request import Job
 
 # Blocks of the base that stages read which a recipe may do without.
 _BLOCKS = ("calibration",)
-# Values that are no words.
-_CONSTANTS = ("true", "false", "null", "inf", "nan")
-_NUMBER = r"[-+]?[\d.]+([eE][-+]?\d+)?"
+
+# Settings whose values say by themselves what they are, such as "Q4_0": of those the ones that say
+# a model's format, and all.
+_FORMATS = ("type", "method", "quantize")
+_PLAIN = (*_FORMATS, "evaluate", "metric", "tasks")
+
+# Characters of a value that a label shows, if values can be told apart by so many.
+_LONGEST = 24
 
 
-def labels(jobs: Sequence[Sequence[str]], *, fixed: Collection[str], whole: bool) -> list[str]:
-    """A label for each job: the overrides that vary, without those whose key is ``fixed``.
+def varying(
+    jobs: Sequence[Sequence[str]], *, fixed: Collection[str], whole: bool
+) -> list[dict[str, str]]:
+    """For each job the overrides that vary, by setting, without those whose key is ``fixed``.
 
-    ``whole``: these are all jobs, so what they have in common does not vary.
-    One varying key gives its values alone ("Q4_0") where they are words, else "seed=0"; several
-    give "type=Q4_0 via=source", with whole keys where the last part is not enough.
+    ``whole``: these are all jobs, so what they have in common does not vary. A setting is called by
+    the last part of its key where that is enough; of a value that is a path or long, only as much
+    is kept as tells it from the others.
     """
     split = [dict(_split(text) for text in job) for job in jobs]
     keys = [key for key in dict.fromkeys(k for job in split for k in job) if key not in fixed]
@@ -28,20 +35,21 @@ def labels(jobs: Sequence[Sequence[str]], *, fixed: Collection[str], whole: bool
     short = {key: key.lstrip("+~").rsplit(".", 1)[-1] for key in keys}
     if len(set(short.values())) < len(short):
         short = {key: key for key in keys}
-    alone = len(keys) == 1 and all(_says_what(job[keys[0]]) for job in split if keys[0] in job)
-    return [_label(job, short, alone=alone) for job in split]
+    values = {key: _short([job[key] for job in split if key in job]) for key in keys}
+    return [{short[key]: values[key][job[key]] for key in keys if key in job} for job in split]
 
 
-def _says_what(value: str) -> bool:
-    """Return whether a value needs no name before it: ``Q4_0`` does not, ``0`` and ``true`` do.
-
-    Empty is what Hydra's group without a value is: its key says all.
-    """
-    return not value or (
-        not re.fullmatch(_NUMBER, value)
-        and value not in _CONSTANTS
-        and any(map(str.isalpha, value))
+def label(varying: Mapping[str, str]) -> str:
+    """Return what sets a job apart in words: ``Q4_0``, ``Q4_0 seed=1``; empty for a single run."""
+    return " ".join(
+        value if value and name in _PLAIN else f"{name}={value}" if value else name
+        for name, value in varying.items()
     )
+
+
+def names_format(varying: Mapping[str, str]) -> bool:
+    """Return whether a label says in which format a job's model comes out."""
+    return any(name in varying for name in _FORMATS)
 
 
 def distinct(jobs: Sequence[Sequence[str]]) -> list[str]:
@@ -50,10 +58,28 @@ def distinct(jobs: Sequence[Sequence[str]]) -> list[str]:
     return [" ".join(text for text in job if text not in common) for job in jobs]
 
 
-def _label(job: dict[str, str], short: dict[str, str], *, alone: bool) -> str:
-    if alone:
-        return " ".join(job[key] or key for key in short if key in job)
-    return " ".join(f"{name}={job[key]}" for key, name in short.items() if key in job)
+def _short(values: Sequence[str]) -> dict[str, str]:
+    """Values as labels show them: without Hydra's quoting, paths by their last part, long ones cut,
+    as far as they stay distinct."""
+    shown = {value: _unquoted(value) for value in values}
+    for shorter in (_last_part, _cut):
+        tried = {value: shorter(text) for value, text in shown.items()}
+        if len(set(tried.values())) == len(set(shown.values())):
+            shown = tried
+    return shown
+
+
+def _unquoted(value: str) -> str:
+    quoted = re.fullmatch(r"(['\"])(.*)\1", value, re.DOTALL)
+    return re.sub(r"\\(.)", r"\1", quoted[2] if quoted else value)
+
+
+def _last_part(value: str) -> str:
+    return value.rstrip("/").rsplit("/", 1)[-1] if value[:1] not in "[{" else value
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -9,13 +9,14 @@ level is measured, so an order that turns out wrong costs time alone.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Resources, Runtime, order
 from qpipe.core.key import Json
 from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
+from qpipe.recipe.model_names import SourceName
+from qpipe.recipe.node_names import JobWords, Names
 from qpipe.sources.pinning import Pinner
 
 
@@ -24,7 +25,14 @@ def plan(draft: RunDraft, pinner: Pinner) -> Plan:
     builder = _Builder(pinner)
     jobs = [builder.job(job) for job in draft["jobs"]]
     nodes, jobs = chain_levels(builder.nodes, jobs, builder.levels)
-    return Plan(Graph(nodes).renamed(_names(jobs)), jobs)
+    graph = Graph(nodes)
+    words = [
+        JobWords(job["varying"], job["called"], sources)
+        for job, sources in zip(draft["jobs"], builder.sources, strict=True)
+    ]
+    names = Names(graph, jobs, words)
+    labelled = [replace(job, label=own) for job, own in zip(jobs, names.labels, strict=True)]
+    return Plan(graph.renamed(names.nodes, names.models), labelled)
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,15 @@ class _Builder:
         self.pinner = pinner
         self.nodes: dict[str, Node] = {}
         self.levels: list[ChainedMeasurement] = []
+        self.sources: list[dict[str, SourceName]] = []
+        """The sources of each job, by node id."""
         self._nodes_by_draft: dict[str, Node] = {}
         self._pins: dict[str, tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
 
     def job(self, job: JobDraft) -> PlannedJob:
         ids: dict[str, str] = {}
         sources = {stage["name"] for stage in job["stages"] if stage["source"]}
+        names: dict[str, SourceName] = {}
         for stage in job["stages"]:
             inputs = {role: ids[name] for role, name in stage["needs"].items()}
             node = self._node(
@@ -63,13 +74,16 @@ class _Builder:
             )
             self.nodes[node.id] = node
             ids[stage["name"]] = node.id
+            if stage["source"]:
+                names[node.id] = _source_name(node)
+        self.sources.append(names)
         for name, level in job["levels"].items():
             frontier = self._node(level["frontier"], {}, frozenset())
             self.levels.append(
                 ChainedMeasurement(level["bits"], self.nodes[ids[name]], frontier, level["roles"])
             )
         reference = ids[job["reference"]] if job["reference"] is not None else None
-        return PlannedJob(job["label"], job["overrides"], ids, reference)
+        return PlannedJob("", job["overrides"], ids, reference)
 
     def _node(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
         """A stage as a node; ``sources`` are the roles that a source fills as it is."""
@@ -112,6 +126,16 @@ class _Builder:
             )
             self._pins[same] = (pinned.params, pinned.where)
         return self._pins[same]
+
+
+def _source_name(node: Node) -> SourceName:
+    where, params = node.runtime.where, node.params
+    place = where.get("path") or "/".join(
+        str(params[part]) for part in ("repo", "file") if params.get(part)
+    )
+    return SourceName(
+        str(where.get("name") or place), str(place), str(params.get("commit") or "")[:8]
+    )
 
 
 def chain_levels(
@@ -187,24 +211,3 @@ def _rewired(
         if node in frontiers:
             ids[frontiers[node].name] = frontiers[node].id
     return replace(job, nodes=ids)
-
-
-def _names(jobs: Sequence[PlannedJob]) -> dict[str, str]:
-    """A display name for each node: its stage's name, and the labels of its jobs where a stage of
-    that name is several nodes."""
-    stages: dict[str, str] = {}
-    labels: dict[str, list[str]] = {}
-    for job in jobs:
-        for stage, node in job.nodes.items():
-            stages.setdefault(node, stage)
-            labels.setdefault(node, []).append(job.label)
-    several = Counter(stages.values())
-    names: dict[str, str] = {}
-    for node, stage in stages.items():
-        distinct = list(dict.fromkeys(labels[node]))
-        label = distinct[0] + (f" +{len(distinct) - 1}" if len(distinct) > 1 else "")
-        names[node] = f"{stage}[{label}]" if several[stage] > 1 else stage
-    taken = Counter(names.values())
-    return {
-        node: name if taken[name] == 1 else f"{name}#{node[:6]}" for node, name in names.items()
-    }

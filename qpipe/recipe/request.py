@@ -34,15 +34,15 @@ class Request:
 class Job:
     """One composed job.
 
-    ``label`` is what sets it apart in its sweep ("Q4_0", "type=Q4_0 via=source"), empty for a
-    single run. ``config`` is resolved plain data. ``aliases`` maps each field whose whole value is
+    ``varying`` is what sets it apart in its sweep, by setting ("type": "Q4_0"), empty for a single
+    run. ``config`` is resolved plain data. ``aliases`` maps each field whose whole value is
     one interpolation to the field that it refers to; ``used`` are all fields that any refers to;
     ``environment`` are the variables that fields hang on (`references.from_environment`).
     ``witnesses`` are None if the batch must be composed anew each time.
     """
 
     number: int
-    label: str
+    varying: Mapping[str, str]
     overrides: tuple[str, ...]
     config: Mapping[str, Any]
     aliases: Mapping[str, str]

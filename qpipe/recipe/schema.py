@@ -191,7 +191,12 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
     name: str | None = Field(
-        None, description="The name of the run in reports. null: the recipe's file name."
+        None,
+        max_length=100,
+        description=(
+            "What the model is called in reports, lists and progress; part of no key. null: "
+            "model.name, else the last part of model.source."
+        ),
     )
     model: ModelSpec = Field(description="Which model.")
     quantize: dict[str, Any] | None = Field(

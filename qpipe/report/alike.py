@@ -17,11 +17,17 @@ def listed(names: Sequence[str]) -> str:
 
 
 def nodes(names: Sequence[str]) -> str:
-    """Return names of nodes in words; those of one stage share its name."""
+    """Return names of nodes in words; those of one stage share its name, and those of one model
+    that: ``quantize[tiny Q4_0, Q8_0 and 3 others]``."""
     stages = {name.partition("[")[0] for name in names}
     if len(names) == 1 or len(stages) > 1 or not all(name.endswith("]") for name in names):
         return listed(names)
-    return f"{stages.pop()}[{listed([_level(name) for name in names])}]"
+    words = [_level(name).split(" ") for name in names]
+    shared = 0
+    while all(len(each) > shared + 1 and each[shared] == words[0][shared] for each in words):
+        shared += 1
+    listing = listed([" ".join(each[shared:]) for each in words])
+    return f"{stages.pop()}[{' '.join([*words[0][:shared], listing])}]"
 
 
 def grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:

@@ -23,8 +23,6 @@ QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
 # The roles of what a model is measured on.
 TEXT, TOKENS = "text", "tokens"
 TEXTS = (TEXT, "include_path")
-# The roles by which a model is made from another.
-_FROM = (MODEL, "checkpoint")
 
 
 @dataclass
@@ -131,7 +129,7 @@ def _row(
         format=model_facts.format or _wanted_format(best),
         status=_status(every),
         reference=bool(model.references),
-        model=_source(best.node, graph),
+        model=_called(model.nodes, graph),
         size_bytes=model_facts.size_bytes or (manifest.size if manifest else None),
         bits_per_weight=model_facts.bits_per_weight,
         weights=model_facts.weights,
@@ -140,7 +138,7 @@ def _row(
         key=manifest.key if manifest else None,
         artifact=str(best.artifact.path) if best.artifact else None,
         file=_file(best),
-        overrides=tuple(jobs[0].overrides) if len({j.label for j in jobs}) == 1 else (),
+        overrides=tuple(jobs[0].overrides) if len({(*j.overrides,) for j in jobs}) == 1 else (),
         notes=_notes(model, graph, result),
         error=_error(every),
         measurements=tuple(_evaluation(o, stages[o.node.id], graph) for o in measured),
@@ -177,13 +175,9 @@ def _own_notes(outcome: Outcome) -> list[str]:
     return [str(n) for n in notes if n != unsaid] if isinstance(notes, list) else []
 
 
-def _source(node: Node, graph: Graph) -> str | None:
-    """The user's name for the model that everything was made from."""
-    role = next((role for role in _FROM if role in node.inputs), None)
-    if role is not None:
-        return _source(graph[node.inputs[role]], graph)
-    name = node.runtime.where.get("name") or node.params.get("repo")
-    return None if name is None else str(name)
+def _called(nodes: Sequence[str], graph: Graph) -> str | None:
+    """The name of the model that everything was made from; of several with one content, all."""
+    return ", ".join(dict.fromkeys(filter(None, (graph[node].made_for for node in nodes)))) or None
 
 
 def _ancestors(nodes: Sequence[str], graph: Graph) -> list[str]:
@@ -294,7 +288,8 @@ def _machine(manifest: Manifest) -> str:
 def _with_names(
     rows: Sequence[ModelRow], models: Sequence[_Model], stages: Mapping[str, str]
 ) -> list[ModelRow]:
-    """Name each row by its job's label, or by its format; two of one name get more words."""
+    """Name each row by its job's label, or by its format; two of one name and one model get more
+    words."""
     words = []
     for row, model in zip(rows, models, strict=True):
         labels = list(dict.fromkeys(job.label for job in model.jobs if job.label))
@@ -304,10 +299,10 @@ def _with_names(
         words.append((plain, [*filter(None, [_common(labels)]), stage, model.nodes[0][:6]]))
     names = [plain for plain, _ in words]
     for more in range(3):
-        taken = Counter(names)
+        taken = Counter(zip(names, (row.model for row in rows), strict=True))
         names = [
-            f"{name} {extra[more]}" if taken[name] > 1 and more < len(extra) else name
-            for name, (_, extra) in zip(names, words, strict=True)
+            f"{name} {extra[more]}" if taken[name, row.model] > 1 and more < len(extra) else name
+            for name, row, (_, extra) in zip(names, rows, words, strict=True)
         ]
     return [replace(row, name=name) for row, name in zip(rows, names, strict=True)]
 
@@ -343,15 +338,18 @@ def _with_equals(
         outcome = result.outcomes[model.nodes[0]]
         node = outcome.node
         own = outcome.artifact.manifest.facts if outcome.artifact else {}
-        signatures.append((row.name, signature(node.params, node.engine, node.inputs, own)))
-    formats = {row.name: row.format or row.name for row in rows}
-    notes: dict[str, str] = {}
-    for names in groups(signatures):
-        short = list(dict.fromkeys(formats[name] for name in names))
-        words = note(short if len(short) == len(names) else names)
-        notes |= dict.fromkeys(names, words)
+        same = signature(node.params, node.engine, node.inputs, own)
+        signatures.append(((row.model, row.name), same))
+    formats = {(row.model, row.name): row.format or row.name for row in rows}
+    notes: dict[tuple[str | None, str], str] = {}
+    for equal in groups(signatures):
+        short = list(dict.fromkeys(formats[each] for each in equal))
+        words = note(short if len(short) == len(equal) else [name for _, name in equal])
+        notes |= dict.fromkeys(equal, words)
     return [
-        replace(row, notes=(*row.notes, notes[row.name])) if row.name in notes else row
+        replace(row, notes=(*row.notes, notes[row.model, row.name]))
+        if (row.model, row.name) in notes
+        else row
         for row in rows
     ]
 

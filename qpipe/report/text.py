@@ -70,6 +70,37 @@ def _padded(side: str, cells: Sequence[str]) -> list[str]:
     return [cell + " " * (widest - width) for width, cell in zip(widths, cells)]  # noqa: B905
 
 
+def fitting(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: str,
+    width: int | None,
+    less: Sequence[str],
+) -> str:
+    """`table`, without as many of the columns ``less`` as it takes for lines of ``width``."""
+    columns = [*range(len(head))]
+    for name in ("", *less):
+        columns = [column for column in columns if head[column] != name]
+        drawn = table(
+            [head[column] for column in columns],
+            [[row[column] for column in columns] for row in rows],
+            right="".join(right[column] for column in columns),
+        )
+        if width is None or max(map(len, drawn.splitlines())) <= width:
+            break
+    return drawn
+
+
+def beside(model: str | None, name: str) -> str:
+    """The name of a node beside a column that names its model: ``quantize[Q4_K_M]`` of
+    ``quantize[tiny Q4_K_M]``."""
+    stage, _, words = name.partition("[")
+    if model and words == f"{model}]":
+        return stage
+    return f"{stage}[{words.removeprefix(f'{model} ')}" if model and words else name
+
+
 def pairs(entries: Sequence[tuple[str, str]], *, indent: str = "") -> str:
     """``name  value`` lines, the values aligned; later lines of a value keep the column."""
     entries = [(printable(name), printable(value, lines=True)) for name, value in entries]

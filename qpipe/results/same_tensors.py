@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+_Name = TypeVar("_Name")
 
 _ABOUT_TYPES = (
     *("type", "pure", "output_tensor_type", "token_embedding_type", "tensor_types"),
@@ -31,9 +33,9 @@ def signature(
     return json.dumps([facts["types_digest"], others, engine, inputs], sort_keys=True)
 
 
-def groups(signatures: Iterable[tuple[str, str | None]]) -> list[list[str]]:
+def groups(signatures: Iterable[tuple[_Name, str | None]]) -> list[list[_Name]]:
     """Return the names that share a `signature`, of those that are not alone."""
-    by_signature: dict[str, list[str]] = {}
+    by_signature: dict[str, list[_Name]] = {}
     for name, each in signatures:
         if each is not None:
             by_signature.setdefault(each, []).append(name)

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 # What is taken from a manifest.
-_INDEXED = ("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created")
+_INDEXED = (
+    *("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created"),
+    *("model", "made_from"),
+)
+
+# The roles by which an artifact is made from a model, or measures it.
+_FROM = ("model", "checkpoint")
+
+# The suffixes of files of which a model has one.
+_WEIGHTS = (".gguf", ".safetensors")
+
+# Artifacts in a line, each made from the next, that are followed.
+_LONGEST_LINE = 100
 
 # Bytes of the longest manifest that is read, and what no figure in one can reach.
 _MOST = 1 << 26
@@ -30,7 +42,8 @@ def entries(store: str) -> list[dict[str, Any]]:
     """Return a record of each artifact in the folder ``store``: key, status (ok or damaged), the
     fields kept of its manifest, when it was used last, its path, and the problem of a damaged one.
 
-    Raises StoreError for a folder that cannot be read.
+    ``model`` is the name under which it was made, else that of what it was made from, which is
+    ``made_from``. Raises StoreError for a folder that cannot be read.
     """
     path = f"{store}/{INDEX}"
     index = _index(path)
@@ -46,7 +59,26 @@ def entries(store: str) -> list[dict[str, Any]]:
                 listed[artifact.name] = record
     if listed != index:
         _keep(path, listed)
+    _inherit(records)
     return records
+
+
+def models(store: str) -> dict[str, str | None]:
+    """Return the name of each artifact's model by key. Raises as `entries` does."""
+    return {entry["key"]: entry["model"] for entry in entries(store)}
+
+
+def _inherit(records: list[dict[str, Any]]) -> None:
+    """Give artifacts that name no model the name of what they are made from."""
+    by_key = {record["key"]: record for record in records}
+    for record in records:
+        line = [record]
+        while line[-1]["model"] is None and len(line) < _LONGEST_LINE:
+            if (source := by_key.get(line[-1]["made_from"])) is None:
+                break
+            line.append(source)
+        for one in line:
+            one["model"] = line[-1]["model"]
 
 
 def _index(path: str) -> dict[str, Any]:
@@ -97,7 +129,7 @@ def _entry(artifact: os.DirEntry[str], indexed: Any) -> tuple[dict[str, Any], li
     ``indexed`` is the record that the index has.
     """
     problem, record, last_used = None, None, 0.0
-    values: tuple[Any, ...] = (None, None, None, 0, None, None, None, None)
+    values: tuple[Any, ...] = (None, None, None, 0, *[None] * 6)
     try:
         last_used = artifact.stat().st_mtime
         path = f"{artifact.path}/{MANIFEST}"
@@ -123,10 +155,10 @@ def _recorded(indexed: Any, stamp: list[int]) -> tuple[Any, ...] | None:
 
 
 def _read(path: str) -> tuple[Any, ...]:
-    """The values of `_KEPT` in a manifest."""
+    """The values of `_INDEXED` in a manifest."""
     with open_regular(path) as file:
         manifest = json.loads(up_to(file, _MOST))
-    facts = manifest["facts"]
+    facts, inputs = manifest["facts"], manifest["inputs"]
     return _checked(
         manifest["stage"],
         manifest["name"],
@@ -136,22 +168,37 @@ def _read(path: str) -> tuple[Any, ...]:
         facts.get("ppl"),
         manifest["usage"]["seconds"],
         manifest["created"],
+        facts.get("made_for") or _source_name(manifest),
+        next((inputs[role]["key"] for role in _FROM if role in inputs), None),
     )
 
 
-def _checked(
-    stage: Any, name: Any, kind: Any, size: Any, bits: Any, ppl: Any, seconds: Any, created: Any
-) -> tuple[Any, ...]:
-    """The values of `_KEPT`, their types checked. Raises TypeError for one of another type."""
+def _source_name(manifest: Any) -> Any:
+    """The name of a model that a qpipe fetched which kept no names."""
+    files = (listed["path"] for listed in manifest["files"])
+    if manifest["stage"] != "download" or not any(file.endswith(_WEIGHTS) for file in files):
+        return None
+    name = manifest["params"].get("repo") or manifest["facts"].get("name") or ""
+    return name.rsplit("/", 1)[-1] or None
+
+
+def _checked(*values: Any) -> tuple[Any, ...]:
+    """The values of `_INDEXED`, their types checked. Raises TypeError for one of another type, or
+    for more or fewer."""
+    if len(values) != len(_INDEXED):
+        raise TypeError(f"{len(values)} values")
+    stage, name, kind, size, bits, ppl, seconds, created, model, made_from = values
     return (
         _text(stage),
         _text(name),
-        None if kind is None else _text(kind),
+        _text_or_none(kind),
         int(_number(size)),
         _optional(bits),
         _optional(ppl),
         _number(seconds),
         _number(created),
+        _text_or_none(model),
+        _text_or_none(made_from),
     )
 
 
@@ -159,6 +206,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.80} is no text")
     return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)
 
 
 def _number(value: Any) -> float:

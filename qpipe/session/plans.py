@@ -43,7 +43,7 @@ def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = 
     def batch(jobs: Sequence[Job | InvalidJob]) -> Sequence[Objective]:
         from qpipe.recipe.draft_builder import draft
 
-        drafted = draft(request.recipe, jobs)
+        drafted = draft(jobs)
         load.remember_batch(plans, request, jobs, drafted)
         _announce(drafted, context)
         objectives = list(handle(drafted))

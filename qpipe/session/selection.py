@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError, StoreError, UsageError, nearest
@@ -14,6 +15,8 @@ from qpipe.session import run_states
 
 # The roles by which an artifact is made from a model, or measures it.
 _FROM = ("model", "checkpoint")
+# The suffixes of files of which a model has one.
+_WEIGHTS = (".gguf", ".safetensors")
 
 
 class Selection(NamedTuple):
@@ -59,14 +62,20 @@ def _named(name: str, names: Mapping[str, set[str]], option: str) -> set[str]:
 
 
 def _models(manifests: Mapping[str, Manifest], runs: Path) -> dict[str, set[str]]:
-    """Names of the model that an artifact was made from, by key, as reports show them: what the
-    download was called, and, since that may be gone, what a run's rows say."""
+    """Names of the model that an artifact was made for, by key: those that it and what it was made
+    from were made under, and, since a later run may have called it otherwise, those in rows."""
     names = _rows(runs)
     for key, manifest in manifests.items():
-        if manifest.stage == "download" and not manifest.name.startswith("text:"):
-            name = manifest.params.get("repo") or manifest.facts.get("name")
-            names.setdefault(key, set()).update([str(name)] if name else [])
+        own = (manifest.facts.get("made_for"), _source_name(manifest))
+        names.setdefault(key, set()).update(str(name) for name in own if name)
     return {key: _inherited(key, manifests, names) for key in manifests}
+
+
+def _source_name(manifest: Manifest) -> Json:
+    """The name that the source of a model has, whatever a recipe calls it; None for other data."""
+    if manifest.stage != "download" or not any(f.path.endswith(_WEIGHTS) for f in manifest.files):
+        return None
+    return manifest.params.get("repo") or manifest.facts.get("name")
 
 
 def _inherited(

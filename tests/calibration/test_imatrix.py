@@ -164,18 +164,18 @@ def wired(**quantize: Any) -> dict[str, Any]:
 
 
 def test_a_recipe_wires_it() -> None:
-    stages = {made["name"]: made for made in draft("recipe", [job(wired())])["jobs"][0]["stages"]}
+    stages = {made["name"]: made for made in draft([job(wired())])["jobs"][0]["stages"]}
     assert stages["quantize"]["needs"] == {"model": "convert", "imatrix": "imatrix"}
     assert stages["imatrix"]["needs"] == {"model": "convert", "text": f"text:{TEXT}"}
 
 
 def test_a_file_and_a_stage_for_one_matrix_are_refused() -> None:
     with pytest.raises(RecipeError, match=r"quantize\.with\.imatrix .* names stage 'imatrix'"):
-        draft("recipe", [job(wired(imatrix="some.gguf"))])
+        draft([job(wired(imatrix="some.gguf"))])
 
 
 def test_other_inputs_are_still_refused() -> None:
     config = pipeline()
     config["stages"]["quantize"]["needs"]["imatricks"] = "convert"
     with pytest.raises(GraphError, match="no input 'imatricks'; did you mean 'imatrix'"):
-        draft("recipe", [job(config)])
+        draft([job(config)])

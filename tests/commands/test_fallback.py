@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli import called
+from tests.cli import by_stage, called
 from tests.gguf import samples
 
 pytestmark = pytest.mark.slow
@@ -36,7 +36,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_one_file_under_three_names_is_marked(tmp_path: Path) -> None:
     planned = document("plan", *RECIPE, *SWEEP, cwd=tmp_path)
-    same = ["quantize[IQ2_M]", "quantize[IQ3_XXS]", "quantize[IQ4_XS]"]
+    same = [f"quantize[stories260K {level}]" for level in ("IQ2_M", "IQ3_XXS", "IQ4_XS")]
     assert planned["same_tensors"] == [same]
     made = document("run", *RECIPE, *SWEEP, cwd=tmp_path)
     rows = {row["name"]: row for row in made["rows"]}
@@ -110,6 +110,6 @@ def test_refuse_does_not_wait_for_an_importance_matrix(tmp_path: Path) -> None:
     )
     wish = ("quantize.fallback=refuse", "quantize.type=IQ2_M")
     planned = document("plan", *RECIPE, *wish, *made, cwd=tmp_path, code=2)
-    errors = {node["name"]: node["error"] for node in planned["nodes"] if "error" in node}
+    errors = {s: n["error"] for s, n in by_stage(planned["nodes"]).items() if "error" in n}
     assert list(errors) == ["quantize"]
     assert "35 of 36 matrices cannot be of the types that IQ2_M has" in errors["quantize"]

@@ -78,8 +78,8 @@ def test_a_stage_that_finds_its_settings_wrong_has_failed(tmp_path: Path) -> Non
     document = json.loads(answer.stdout)
     assert answer.code == 1
     statuses = {node["name"]: node["status"] for node in document["nodes"]}
-    assert statuses["quantize[Q8_0]"] == "ran"
-    assert statuses["quantize[IQ1_S]"] == "failed"
+    assert statuses["quantize[tinystories-d256 Q8_0]"] == "ran"
+    assert statuses["quantize[tinystories-d256 IQ1_S]"] == "failed"
     assert [job["name"] for job in document["invalid"]] == ["quantize.type=Q99"]
     again = swept(tmp_path, "run", "quantize.type=Q8_0,Q99", "run.skip_invalid=true")
     assert again.code == 0

@@ -11,7 +11,7 @@ import pytest
 
 from qpipe.gguf import reader
 from qpipe.support.tensor_names import shortened
-from tests.cli import called
+from tests.cli import by_stage, called
 from tests.gguf import samples
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,8 @@ def planned(cwd: Path, *overrides: str, code: int = 0) -> dict[str, dict[str, An
     source = f"model.source={MODEL}"
     answer = called("plan", "local", source, *overrides, "--json", cwd=cwd)
     assert answer.code == code, answer
-    return {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
+    nodes = json.loads(answer.stdout)["nodes"]
+    return by_stage(nodes) | {node["name"]: node for node in nodes}
 
 
 @pytest.mark.parametrize("made_before", [False, True])
@@ -128,16 +129,17 @@ def test_what_a_reference_takes_is_forecast_before_there_is_one(tmp_path: Path) 
     assert some["kld_reference"]["facts"]["size_bytes"] == 3 * 31 * row
     source = f"model.source={MODEL}"
     words = called("plan", "local", source, *kld, "evaluate.chunks=3", "-v", cwd=tmp_path).stdout
-    assert f"\nkld_reference: log-probabilities, at most {3 * 31 * row:,} bytes\n" in words
+    assert (
+        f"\nkld_reference[tinystories-d256]: log-probabilities, at most {3 * 31 * row:,} bytes\n"
+        in words
+    )
     answer = called("run", "local", source, *kld, "evaluate.chunks=3", "--json", cwd=tmp_path)
-    nodes = {node["name"]: node for node in json.loads(answer.stdout)["nodes"]}
+    nodes = by_stage(json.loads(answer.stdout)["nodes"])
     made = Path(nodes["kld_reference"]["artifact"]) / "distributions.bin"
     assert made.stat().st_size == 3 * 31 * row
     wholly = ("evaluate=perplexity", *kld[1:])
     answer = called("run", "local", source, *wholly, "--json", cwd=tmp_path)
-    tokens = Path(
-        next(n["artifact"] for n in json.loads(answer.stdout)["nodes"] if n["name"] == "tokens")
-    )
+    tokens = Path(by_stage(json.loads(answer.stdout)["nodes"])["tokens"]["artifact"])
     scored = 31 * json.loads((tokens / "tokens.json").read_bytes())["available"]
     warm = planned(tmp_path, *kld)["kld_reference"]
     assert not warm["at_most"]

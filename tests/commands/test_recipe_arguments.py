@@ -109,7 +109,8 @@ def test_a_sweep_is_planned_whatever_the_order(tmp_path: Path) -> None:
     assert first.code == second.code == 0, first.stderr
     assert json.loads(first.stdout) == json.loads(second.stdout)
     names = {node["name"] for node in json.loads(first.stdout)["nodes"]}
-    assert {"quantize[Q8_0]", "quantize[Q4_0]", "convert"} <= names
+    assert {"quantize[tinystories-d256 Q8_0]", "quantize[tinystories-d256 Q4_0]"} <= names
+    assert "convert[tinystories-d256]" in names
 
 
 # -- tab completion -------------------------------------------------------------------------------

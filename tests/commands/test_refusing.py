@@ -73,7 +73,7 @@ def test_a_level_that_needs_an_importance_matrix_is_refused_before_anything_runs
     assert "start    " not in ran.stderr
     ran = called("run", *sweep, "--keep-going", cwd=tmp_path)
     assert ran.code == 1, ran
-    assert "ran      quantize[Q8_0]" in ran.stderr
+    assert "ran      quantize[tinystories-d256 Q8_0]" in ran.stderr
 
 
 IQ = ("quantize.type=IQ2_XXS",)

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from qpipe.commands import ls_text
+from qpipe.core.key import Json
 from qpipe.core.manifest import scan
 from qpipe.core.store import ArtifactStore
 from qpipe.session import listing
@@ -39,7 +41,7 @@ def test_ls_shows_the_newest_first(tmp_path: Path) -> None:
     answer = ask(tmp_path, "ls")
     head, first, second = answer.stdout.splitlines()
     assert head.split() == [
-        "KEY", "STAGE", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED",
+        "KEY", "STAGE", "MODEL", "NAME", "FORMAT", "SIZE", "BPW", "PPL", "TOOK", "MADE", "USED",
     ]  # fmt: skip
     assert first.split()[:8] == [
         new[:12], "evaluate", "evaluate[ppl]", "100", "B", "12.3457", "7.00", "s",
@@ -96,6 +98,42 @@ def test_ls_does_without_an_index_that_is_none(change: str, tmp_path: Path) -> N
     path.write_text(change)
     assert ask_json(tmp_path, "ls") == listed
     assert json.loads(path.read_text()) == index
+
+
+def test_ls_and_gc_say_of_which_model_an_artifact_is(tmp_path: Path) -> None:
+    """By what it was made for, else by what it was made from: older artifacts say nothing."""
+    store = tmp_path / "store"
+    own = make(store, "tiny Q4_0", facts={"made_for": "tiny"})
+    old = make(store, "old", stage="download", facts={"name": "OLD"})
+    level = make(store, "Q8_0", inputs={"model": {"key": old, "digest": "d", "name": "download"}})
+    ppl = make(
+        store, "ppl", stage="evaluate", inputs={"model": {"key": level, "digest": "d", "name": "x"}}
+    )
+    orphan = make(store, "orphan", inputs={"model": {"key": "a" * 64, "digest": "d", "name": "x"}})
+    models = {own: "tiny", old: "OLD", level: "OLD", ppl: "OLD", orphan: None}
+    for _ in range(2):  # the second time from the index
+        assert {e["key"]: e["model"] for e in ask_json(tmp_path, "ls")["artifacts"]} == models
+    words = {line.split()[0]: line.split() for line in ask(tmp_path, "ls").stdout.splitlines()}
+    assert words[own[:12]][1:4] == ["quantize", "tiny", "quantize[Q4_0]"]
+    assert words[level[:12]][1:4] == ["quantize", "OLD", "quantize[Q8_0]"]
+    assert {e["key"] for e in ask_json(tmp_path, "ls", "--model", "tiny")["artifacts"]} == {own}
+    assert ask(tmp_path, "ls", "--model", "t").stderr.endswith("store of model 't'\n")
+    dry = ("gc", "--max-size", "0", "--dry-run")
+    assert {c["key"]: c["model"] for c in ask_json(tmp_path, *dry)["removed"]} == models
+    words = {line.split()[0]: line.split() for line in ask(tmp_path, *dry).stdout.splitlines()}
+    assert words[own[:12]][1:3] == ["tiny", "quantize[Q4_0]"]
+
+
+def test_ls_leaves_columns_out_where_the_terminal_is_narrow(tmp_path: Path) -> None:
+    facts: dict[str, Json] = {"made_for": "Qwen2.5-0.5B-Instruct", "format": "Q4_K_M", "ppl": 12.5}
+    make(tmp_path / "store", "Qwen2.5-0.5B-Instruct Q4_K_M", facts=facts)
+    entries = listing.entries(str(tmp_path / "store"))
+    wide = ls_text.table(entries, 0.0)
+    assert max(map(len, wide.splitlines())) > 100
+    narrow = ls_text.table(entries, 0.0, 80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert {"KEY", "MODEL", "NAME", "SIZE", "USED"} <= {*narrow.splitlines()[0].split()}
+    assert ls_text.table(entries, 0.0, 200) == wide
 
 
 def test_ls_of_one_stage(tmp_path: Path) -> None:
@@ -316,7 +354,7 @@ def test_gc_by_age_says_it_in_words(tmp_path: Path) -> None:
     old = make(tmp_path / "store", "old", age=3 * 86400)
     answer = ask(tmp_path, "gc", "--max-age", "2d", "--dry-run")
     head, line, last = answer.stdout.splitlines()
-    assert head.split() == ["KEY", "NAME", "FREES", "UNUSED", "TO", "REBUILD", "WHY"]
+    assert head.split() == ["KEY", "MODEL", "NAME", "FREES", "UNUSED", "TO", "REBUILD", "WHY"]
     assert line.split()[:2] == [old[:12], "quantize[old]"]
     assert line.split()[-4:] == ["3d", "7.00", "s", "age"]
     assert last.startswith("would remove 1 artifact(s), ")

@@ -38,8 +38,8 @@ def test_a_model_that_fails_stops_no_other_model(default: bool, tmp_path: Path) 
     assert ran.code == 1, ran
     document = json.loads(ran.stdout)
     nodes = {node["name"]: node["status"] for node in document["nodes"]}
-    assert nodes[f"quantize[{tmp_path / 'bad'}]"] == "failed"
-    assert nodes[f"quantize[{SMALL}]"] == ("ran" if default else "skipped")
+    assert nodes["quantize[bad Q8_0]"] == "failed"
+    assert nodes["quantize[stories260K Q8_0]"] == ("ran" if default else "skipped")
     assert document["keep_going"] is default
 
 
@@ -60,5 +60,5 @@ def test_what_is_foreseen_can_be_left_out(tmp_path: Path) -> None:
         ran = qpipe(*sweep, *way, cwd=tmp_path)
         assert ran.code == code, ran
         nodes = {node["name"]: node["status"] for node in json.loads(ran.stdout)["nodes"]}
-        assert nodes["quantize[Q8_0]"] == status
-        assert nodes["quantize[IQ1_S]"] == "failed"
+        assert nodes["quantize[tinystories-d256 Q8_0]"] == status
+        assert nodes["quantize[tinystories-d256 IQ1_S]"] == "failed"

@@ -30,7 +30,7 @@ def asked(engine: type[base.Stage], *overrides: str) -> dict[str, Any]:
         f"quantize.engine={choice['engine']}",
         *overrides,
     )
-    return {str(made["name"]): made for made in draft("local", [job])["jobs"][0]["stages"]}
+    return {str(made["name"]): made for made in draft([job])["jobs"][0]["stages"]}
 
 
 @each

@@ -96,9 +96,9 @@ def test_users_and_downstream() -> None:
 def test_renaming_changes_no_id() -> None:
     graph = tree(5)
     first = next(iter(graph))
-    renamed = graph.renamed({first: "download"})
+    renamed = graph.renamed({first: "download[a]"}, {first: "a"})
     assert list(renamed) == list(graph)
-    assert renamed[first].name == "download"
+    assert (renamed[first].name, renamed[first].made_for) == ("download[a]", "a")
 
 
 def test_memory_grows_with_the_inputs_where_a_stage_says_so() -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from safetensors import numpy as files
 
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, by_stage, qpipe
 
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 # AutoAWQ's order of the eight values of a word (awq/utils/packing_utils.py).
@@ -86,7 +86,7 @@ def test_from_the_lock_to_a_model(tmp_path: Path) -> None:
     assert installed.code == 0, installed.stderr
     answer = run(tmp_path, engines)
     assert answer.code == 0, answer.stderr
-    (node,) = [n for n in json.loads(answer.stdout)["nodes"] if n["name"] == "quantize"]
+    node = by_stage(json.loads(answer.stdout)["nodes"])["quantize"]
     artifact = Path(node["artifact"])
     facts = json.loads((artifact / "manifest.json").read_text())["facts"]
     assert facts["format"] == "AWQ-4bit-g128"

@@ -25,7 +25,7 @@ ASKED = (
 # and far worse.
 LEVELS = ("quantize.type=Q8_0,Q4_K_M", "quantize.token_embedding_type=Q4_0,null")
 STOP = "evaluate.stop_dominated=true"
-DAMAGED = "type=Q8_0 token_embedding_type=Q4_0"
+DAMAGED = "Q8_0 token_embedding_type=Q4_0"
 
 
 def _rows(answer: Answer) -> dict[str, dict[str, Any]]:
@@ -72,7 +72,7 @@ def test_a_dominated_level_ends_early_and_the_others_are_what_they_are(
         assert _files(row) == _files(full[name]), name
         assert (row["dominated_by"], row["cut_short"]) == (None, [])
     by = damaged["kld_of"]["dominated_by"]
-    assert damaged["dominated_by"] == by["name"] == "type=Q4_K_M token_embedding_type=null"
+    assert damaged["dominated_by"] == by["name"] == "Q4_K_M token_embedding_type=null"
     assert by["size_bytes"] == rows[by["name"]]["size_bytes"] < damaged["size_bytes"]
     better = full[DAMAGED]["kld"] - rows[by["name"]]["kld"]
     assert 0 < by["difference_at_least"] < better

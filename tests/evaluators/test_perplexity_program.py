@@ -20,7 +20,7 @@ from qpipe.evaluators.text.windows import TEXT as PREPARED
 from qpipe.evaluators.text.windows import About, Tokenized, Windows, load, tokenize
 from qpipe.llamacpp.backend import LlamaCppTokenizer
 from qpipe.stages.base import Work
-from tests.cli import called
+from tests.cli import by_stage, called
 
 Gguf = Callable[[str, str], Path]
 DATA = Path(__file__).parent.parent / "data"
@@ -61,7 +61,7 @@ def test_refused_where_it_is_not(tmp_path: Path) -> None:
     assert "llama-perplexity is not on PATH: build llama.cpp or install" in planned.stdout
     ran = called("run", *RECIPE, BY_PROGRAM, "--json", cwd=tmp_path, env=nothing_on_path)
     assert ran.code == 3
-    nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
+    nodes = by_stage(json.loads(ran.stdout)["nodes"])
     assert nodes["perplexity"]["error"]["type"] == "EngineMissingError"
 
 

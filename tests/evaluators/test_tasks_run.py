@@ -58,8 +58,10 @@ def test_without_a_network_one_task_fails_and_the_rest_goes_on(tmp_path: Path) -
     )  # fmt: skip
     assert answer.code == 1
     status = {n["name"]: n["status"] for n in json.loads(answer.stdout)["nodes"]}
-    assert [name for name in status if status[name] == "failed"] == ["tasks[gsm8k]"]
-    assert status["tasks[stories]"] == "ran"
+    assert [name for name in status if status[name] == "failed"] == [
+        "tasks[tinystories-d256 gsm8k]"
+    ]
+    assert status["tasks[tinystories-d256 stories]"] == "ran"
     assert "task gsm8k: its data set cannot be had" in answer.stderr
     assert "HF_HUB_OFFLINE" in answer.stderr
 

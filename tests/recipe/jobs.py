@@ -22,7 +22,7 @@ def job(
 ) -> Job:
     return Job(
         number=0,
-        label=label,
+        varying={"type": label} if label else {},
         overrides=overrides,
         config=config,
         aliases=aliases or {},

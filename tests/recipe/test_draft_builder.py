@@ -18,15 +18,16 @@ from tests.recipe.jobs import TEXT, job, pipeline
 def planned(*configs: dict[str, Any], labels: tuple[str, ...] = ("",)) -> Plan:
     jobs = [job(config, label=label) for config, label in zip(configs, labels, strict=True)]
     pinner = Pinner((Path.cwd(),), Path("/nonexistent/hashes"), {}, lambda source, last: "a" * 40)
-    return plan(draft("recipe", jobs), pinner)
+    return plan(draft(jobs), pinner)
 
 
 def test_files_named_by_parameters_become_inputs() -> None:
     made = planned(pipeline())
     nodes = {node.name: node for node in made.graph.values()}
-    text = nodes[f"text:{TEXT}"]
-    assert nodes["perplexity"].inputs == {"model": nodes["quantize"].id, "text": text.id}
-    assert nodes["perplexity"].params["text"] == "(input)"
+    text = nodes["text[tinystories_lower_heldout.txt]"]
+    perplexity = nodes["perplexity[test Q8_0]"]
+    assert perplexity.inputs == {"model": nodes["quantize[test Q8_0]"].id, "text": text.id}
+    assert perplexity.params["text"] == "(input)"
 
 
 def test_jobs_share_what_they_have_in_common() -> None:
@@ -36,14 +37,14 @@ def test_jobs_share_what_they_have_in_common() -> None:
     names = sorted(node.name for node in made.graph.values())
     assert names == sorted(
         [
-            "download",
-            "convert",
-            f"text:{TEXT}",
-            "reference",
-            "quantize[8]",
-            "quantize[4 +1]",
-            "perplexity[8]",
-            "perplexity[4 +1]",
+            "download[test]",
+            "convert[test]",
+            "text[tinystories_lower_heldout.txt]",
+            "reference[test]",
+            "quantize[test 8]",
+            "quantize[test Q4_0]",
+            "perplexity[test 8]",
+            "perplexity[test Q4_0]",
         ]
     )
     assert made.jobs[1].nodes == made.jobs[2].nodes
@@ -124,7 +125,7 @@ def test_an_error_names_the_field_that_the_user_wrote() -> None:
     config = pipeline(type="Q9_0")
     aliases = {"stages.quantize.with": "quantize"}
     with pytest.raises(QpipeError, match=re.escape("quantize.type (the override 'quantize.type")):
-        draft("recipe", [job(config, aliases=aliases, overrides=("quantize.type=Q9_0",))])
+        draft([job(config, aliases=aliases, overrides=("quantize.type=Q9_0",))])
 
 
 def test_a_field_that_nothing_reads_is_a_typo_unless_its_whole_block_rests() -> None:
@@ -133,15 +134,15 @@ def test_a_field_that_nothing_reads_is_a_typo_unless_its_whole_block_rests() -> 
     used = frozenset({"evaluate.text"})
     words = re.escape("evaluate.txet (recipe.yaml): no stage of this recipe reads it; did you mean")
     with pytest.raises(QpipeError, match=words):
-        draft("recipe", [job(config, used=used)])
-    draft("recipe", [job(config)])
+        draft([job(config, used=used)])
+    draft([job(config)])
 
 
 @pytest.mark.parametrize(("written", "size"), [("8GB", 8 * 10**9), ("1GiB", 2**30), (5, 5)])
 def test_sizes(written: object, size: int) -> None:
     config = pipeline()
     config["executor"] = {"memory": written}
-    assert draft("recipe", [job(config)])["executor"]["memory"] == size
+    assert draft([job(config)])["executor"]["memory"] == size
 
 
 def test_a_text_where_a_mapping_belongs_is_told_how_to_be_written() -> None:
@@ -160,8 +161,8 @@ def test_no_reference_measures_the_quantized_model_alone() -> None:
     config["run"] = {"reference": None}
     made = planned(config)
     names = {node.name: node for node in made.graph.values()}
-    assert "reference" not in names
-    assert names["tokens"].inputs["model"] == names["quantize"].id
+    assert not any(name.startswith("reference") for name in names)
+    assert names["tokens[test Q8_0]"].inputs["model"] == names["quantize[test Q8_0]"].id
     assert made.jobs[0].reference is None
 
 
@@ -178,10 +179,10 @@ def test_an_override_of_what_nothing_reads_is_told() -> None:
     aliases = {"stages.calibrate.with": "calibration"}
     overrides = ("calibration.samples=4",)
     idle = job(config, aliases=aliases, overrides=overrides)
-    (note,) = draft("recipe", [idle])["notes"]
+    (note,) = draft([idle])["notes"]
     assert (
         note == "the override 'calibration.samples=4' has no effect: nothing here reads calibration"
     )
     calibrated = {**aliases, "stages.quantize.with.imatrix": "calibration.text"}
     swept = [idle, job(config, aliases=calibrated, overrides=overrides)]
-    assert draft("recipe", swept)["notes"] == []
+    assert draft(swept)["notes"] == []

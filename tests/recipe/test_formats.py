@@ -23,7 +23,7 @@ def measured(model: str, **params: Json) -> StageDraft:
     stage = config["stages"]["perplexity"]
     stage["needs"]["model"] = model
     stage["with"] = {**stage["with"], **params}
-    stages = {made["name"]: made for made in draft("recipe", [job(config)])["jobs"][0]["stages"]}
+    stages = {made["name"]: made for made in draft([job(config)])["jobs"][0]["stages"]}
     return stages["perplexity"]
 
 

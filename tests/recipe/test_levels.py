@@ -136,7 +136,7 @@ def _recipe(metric: str, **quantize: Any) -> dict[str, Any]:
     ],
 )
 def test_a_draft_says_how_large_a_level_is(quantize: dict[str, Any], expected: float) -> None:
-    (drafted,) = draft("r", [job(_recipe("kld", **quantize))])["jobs"]
+    (drafted,) = draft([job(_recipe("kld", **quantize))])["jobs"]
     assert drafted["levels"]["measure"]["bits"] == pytest.approx(expected, rel=1e-3)
 
 
@@ -148,7 +148,7 @@ def test_what_others_wait_for_is_given_all_cores(monkeypatch: pytest.MonkeyPatch
 
     def cpus(own: dict[str, Any]) -> dict[str, int]:
         recipe["stages"]["measure"] |= own
-        (drafted,) = draft("r", [job(recipe)])["jobs"]
+        (drafted,) = draft([job(recipe)])["jobs"]
         return {stage["name"]: stage["resources"]["cpus"] for stage in drafted["stages"]}
 
     assert (cpus({})["logprobs"], cpus({})["measure"]) == (8, 8)
@@ -158,4 +158,4 @@ def test_what_others_wait_for_is_given_all_cores(monkeypatch: pytest.MonkeyPatch
 
 def test_a_measurement_that_cannot_end_early_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"stages\.measure\.stop_dominated .*metric kld can"):
-        draft("r", [job(_recipe("perplexity", method="gguf", type="Q4_0"))])
+        draft([job(_recipe("perplexity", method="gguf", type="Q4_0"))])

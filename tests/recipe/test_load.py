@@ -25,6 +25,7 @@ from qpipe.recipe.load import drive
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.repository import RecipeLoader
 from qpipe.recipe.load.sweep import register
+from qpipe.recipe.overrides import label
 from qpipe.recipe.request import InvalidJob, Job, Request, shipped_recipes
 from tests.recipe.composing import batches, composed, single, sweep, write
 
@@ -149,7 +150,7 @@ def test_any_overrides_do_what_they_do_alone(
     # One composer for all examples: nothing may leak from job to job, nor from a refused one.
     for job in jobs:
         try:
-            outcome: Any = composed(composer.batch([job], [""], first=0, whole=False)[0]).config
+            outcome: Any = composed(composer.batch([job], [{}], first=0, whole=False)[0]).config
         except RecipeError:
             outcome = "refused"
         assert outcome == _alone_or_refused(recipe, job), job
@@ -250,10 +251,10 @@ def test_every_shipped_recipe_composes() -> None:
 def test_the_demo_is_a_sweep_by_itself() -> None:
     (jobs,) = batches("demo")
     levels = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_0", "Q2_K"]
-    assert [job.label for job in jobs] == levels
+    assert [label(job.varying) for job in jobs] == levels
     assert [job.config["quantize"]["type"] for job in jobs] == levels
     (jobs,) = batches("demo", "quantize.type=Q4_1", "evaluate.chunks=3")
-    assert [(job.label, job.config["quantize"]["type"]) for job in jobs] == [("", "Q4_1")]
+    assert [(label(job.varying), job.config["quantize"]["type"]) for job in jobs] == [("", "Q4_1")]
 
 
 def test_overrides_reach_jobs_as_written(recipe: str) -> None:
@@ -266,14 +267,14 @@ def test_overrides_reach_jobs_as_written(recipe: str) -> None:
 def test_a_group_left_open_may_be_filled_by_a_sweep(tmp_path: Path) -> None:
     text = 'defaults: [config, {override quantize: "???"}, _self_]\nmodel: {source: x}'
     recipe = write(tmp_path / "open.yaml", text)
-    assert [job.label for job in sweep(recipe, "quantize=gguf,none")] == ["gguf", "none"]
+    assert [label(job.varying) for job in sweep(recipe, "quantize=gguf,none")] == ["gguf", "none"]
     with pytest.raises(RecipeError, match=r"quantize is left to you: add quantize=… .*gguf;.*none"):
         single(recipe)
 
 
 def test_batches_of_a_limited_size(recipe: str) -> None:
     found = batches(recipe, "quantize.type=A,B,C", "hydra.sweeper.max_batch_size=2", multirun=True)
-    assert [[job.label for job in batch] for batch in found] == [["A", "B"], ["C"]]
+    assert [[label(job.varying) for job in batch] for batch in found] == [["A", "B"], ["C"]]
     assert [[job.number for job in batch] for batch in found] == [[0, 1], [2]]
     assert all(job.witnesses is None for batch in found for job in batch)
 
@@ -293,7 +294,7 @@ def test_a_sweeper_plugin_gets_the_objectives(recipe: str, tmp_path: Path) -> No
 
     def handle(jobs: Sequence[Job | InvalidJob]) -> list[float]:
         made = [composed(job) for job in jobs]
-        labels.extend(job.label for job in made)
+        labels.extend(label(job.varying) for job in made)
         return [losses[job.config["quantize"]["type"]] for job in made]
 
     overrides = (

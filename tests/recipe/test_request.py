@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import RecipeError
-from qpipe.recipe.overrides import labels
+from qpipe.recipe.overrides import label, varying
 from qpipe.recipe.request import find_recipe, recipe_names, shipped_recipes
 
 
@@ -53,12 +53,12 @@ def test_what_is_not_there(
 
 def test_labels() -> None:
     def made(*jobs: list[str], fixed: tuple[str, ...] = (), whole: bool = True) -> list[str]:
-        return labels(jobs, fixed=fixed, whole=whole)
+        return [*map(label, varying(jobs, fixed=fixed, whole=whole))]
 
     assert made(["q.type=A", "s=x"], ["q.type=B", "s=x"]) == ["A", "B"]
     assert made(["q.type=A", "q.via=f"], ["q.type=B", "q.via=g"]) == [
-        "type=A via=f",
-        "type=B via=g",
+        "A via=f",
+        "B via=g",
     ]
     assert made(["q.type=A", "e.type=1"], ["q.type=B", "e.type=2"]) == [
         "q.type=A e.type=1",
@@ -68,9 +68,16 @@ def test_labels() -> None:
     assert made(["c.seed=0"], ["c.seed=1"]) == ["seed=0", "seed=1"]
     assert made(["c.seed=null"], ["c.seed=null_1"]) == ["seed=null", "seed=null_1"]
     assert made(["q.sym=true"], ["q.sym=false"]) == ["sym=true", "sym=false"]
-    assert made(["m.source=故事"], ["m.source=b"]) == ["故事", "b"]
+    assert made(["m.source=故事"], ["m.source=b"]) == ["source=故事", "source=b"]
     assert made(["q.lr=1e-3"], ["q.lr=2e-3"]) == ["lr=1e-3", "lr=2e-3"]
+    assert made(["q.via=f16"], ["q.via=source"]) == ["via=f16", "via=source"]
+    assert made(["quantize=gptq"], ["quantize=awq"]) == ["gptq", "awq"]
+    assert made(["e.text=/a/x.txt"], ["e.text='/b/y z.txt'"]) == ["text=x.txt", "text=y z.txt"]
+    assert made(["e.text=/a/x"], ["e.text=/b/x"]) == ["text=/a/x", "text=/b/x"]
+    assert made(["e.text=builtin\\:a"], ["e.text=b"]) == ["text=builtin:a", "text=b"]
+    assert made(["v.x=" + "a" * 99], ["v.x=b"]) == [f"x={'a' * 23}…", "x=b"]
+    assert made(["~v.x"], []) == ["x", ""]
     assert made(["q=A"]) == [""]
     # A sweeper that asks for few at a time: what it searches over, though they agree.
-    assert made(["q=A", "s=x"], ["q=A", "s=x"], fixed=("s",), whole=False) == ["A", "A"]
+    assert made(["q=A", "s=x"], ["q=A", "s=x"], fixed=("s",), whole=False) == ["q=A", "q=A"]
     assert made([], [], whole=False) == ["", ""]

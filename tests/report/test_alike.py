@@ -15,6 +15,8 @@ from qpipe.report.alike import grouped, listed, nodes
         (["quantize[Q4_K_M]"], "quantize[Q4_K_M]"),
         (["quantize[A]", "quantize[B]"], "quantize[A and B]"),
         ([f"quantize[{level}]" for level in "ABCDE"], "quantize[A, B and 3 others]"),
+        ([f"quantize[m {level}]" for level in "ABCDE"], "quantize[m A, B and 3 others]"),
+        (["quantize[m A]", "quantize[n A]"], "quantize[m A and n A]"),
         (["quantize[A]", "kld[A]"], "quantize[A] and kld[A]"),
         (["quantize[A]", "quantize"], "quantize[A] and quantize"),
     ],

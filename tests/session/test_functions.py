@@ -106,7 +106,7 @@ def test_perplexity_is_that_of_a_recipe(swept: Swept) -> None:
 
 def test_an_artifact_is_inspected_by_its_key(swept: Swept) -> None:
     store = qpipe.Store(swept.session.store)
-    artifact = next(a for a in store if a.manifest.name == "quantize[Q4_0]")
+    artifact = next(a for a in store if a.manifest.name == "quantize[tinystories-d256 Q4_0]")
     description = qpipe.inspect(artifact.key[:12], store=swept.session.store)
     assert description["made_by"]["key"] == artifact.key
     errors = {each["type"]: each["error"] for each in description["tensors"]}

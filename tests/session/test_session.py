@@ -17,14 +17,15 @@ from qpipe.errors import EngineMissingError, RecipeError, UsageError
 from qpipe.session.again import changed_figures
 from tests.session.conftest import Swept
 
+MODEL = "tinystories-d256"
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
 
 
 def test_a_plan_says_what_would_be_made(swept: Swept) -> None:
     nodes = {node.name: node for node in swept.before.nodes}
     assert swept.before.counts == {"cached": 0, "run": 2, "unknown": 7}
-    assert nodes["download"].state == "run"
-    planned = nodes["quantize[Q4_0]"].preview
+    assert nodes[f"download[{MODEL}]"].state == "run"
+    planned = nodes[f"quantize[{MODEL} Q4_0]"].preview
     row = next(row for row in swept.comparison.rows if row.name == "Q4_0")
     assert planned is not None
     assert planned.facts["size_bytes"] == row.size_bytes
@@ -69,7 +70,7 @@ def test_a_stage_is_measured_again(swept: Swept) -> None:
     events: list[Event] = []
     again = swept.session.run(events.append, again=["perplexity"])
     compared = {e.name: e.message for e in events if isinstance(e, MadeAgain)}
-    assert set(compared) == {"perplexity[Q8_0]", "perplexity[Q4_0]"}
+    assert set(compared) == {f"perplexity[{MODEL} Q8_0]", f"perplexity[{MODEL} Q4_0]"}
     assert set(compared.values()) == {"as before, byte for byte"}
     assert [row.figures for row in again.rows] == [r.figures for r in swept.comparison.rows]
     newest = max(swept.session.runs.iterdir())

@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.core.graph import Node, Runtime
 from qpipe.session.refusals import lacks
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, by_stage, qpipe
 
 ROOT = Path(__file__).parents[2]
 
@@ -164,6 +164,5 @@ def test_a_plugin_whose_source_changes_is_planned_anew(tmp_path: Path) -> None:
         (tmp_path / "good_plugin.py").write_text(module)
         answer = ask("graph", "./recipe.yaml", "--json", plugins=tmp_path)
         assert answer.code == 0, answer.stderr
-        nodes = {node["name"]: node["id"] for node in json.loads(answer.stdout)["nodes"]}
-        ids.append(nodes["shrink"])
+        ids.append(by_stage(json.loads(answer.stdout)["nodes"])["shrink"]["id"])
     assert ids[0] == ids[1] != ids[2]

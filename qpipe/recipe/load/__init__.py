@@ -43,7 +43,7 @@ def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) 
             sweep(composer, master, handle, folder=folder)
         else:
             composer.refuse_sweeps()
-            handle(composer.batch([composer.task], [""], first=0, whole=True))
+            handle(composer.batch([composer.task], [{}], first=0, whole=True))
 
 
 def remember_batch(

@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import pickle
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -134,15 +134,21 @@ class Composer:
         self.changed(self.master(multirun=False), self.fixed())
 
     def batch(
-        self, jobs: Sequence[Sequence[str]], names: Sequence[str], *, first: int, whole: bool
+        self,
+        jobs: Sequence[Sequence[str]],
+        varying: Sequence[Mapping[str, str]],
+        *,
+        first: int,
+        whole: bool,
     ) -> list[Job | InvalidJob]:
-        """Compose jobs, each given by its overrides. ``whole``: they are all of the request.
+        """Compose jobs, each given by its overrides and what of them varies. ``whole``: they are
+        all of the request.
 
         Raises RecipeError for a single job; of several, those that are wrong are `InvalidJob`.
         """
-        numbered = enumerate(zip(jobs, names, strict=True), first)
+        numbered = enumerate(zip(jobs, varying, strict=True), first)
         compose = self._job if len(jobs) == 1 else self._tried
-        composed = [compose(number, name, overrides) for number, (overrides, name) in numbered]
+        composed = [compose(number, varied, overrides) for number, (overrides, varied) in numbered]
         if not whole:
             return composed
         texts = dict.fromkeys(text for job in jobs for text in job)
@@ -152,13 +158,15 @@ class Composer:
             for job in composed
         ]
 
-    def _tried(self, number: int, label: str, overrides: Sequence[str]) -> Job | InvalidJob:
+    def _tried(
+        self, number: int, varying: Mapping[str, str], overrides: Sequence[str]
+    ) -> Job | InvalidJob:
         try:
-            return self._job(number, label, overrides)
+            return self._job(number, varying, overrides)
         except RecipeError as error:
             return InvalidJob(tuple(overrides), error)
 
-    def _job(self, number: int, label: str, overrides: Sequence[str]) -> Job:
+    def _job(self, number: int, varying: Mapping[str, str], overrides: Sequence[str]) -> Job:
         parsed = [self.parse(text) for text in overrides]
         base = self._base(self._groups_of(parsed))
         values = [override for override in parsed if self._is_value(override)]
@@ -172,7 +180,7 @@ class Composer:
         origins = Origins(str(self.file), base.layers, tuple(str(o.input_line) for o in values))
         return Job(
             number=number,
-            label=label,
+            varying=varying,
             overrides=tuple(overrides),
             config=resolve(raw, lambda path: ask(whole(), path, raw, origins)),
             aliases=links.aliases,

@@ -35,7 +35,7 @@ from qpipe.recipe import messages
 from qpipe.recipe.load.base import Base
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.errors import our_errors
-from qpipe.recipe.overrides import labels
+from qpipe.recipe.overrides import varying
 from qpipe.recipe.references import targets
 from qpipe.recipe.request import InvalidJob, Job
 
@@ -211,8 +211,8 @@ class _Batches:
     def launch(self, jobs: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
         """Compose and run one batch."""
         try:
-            names = labels(jobs, fixed=self.fixed, whole=self.whole)
-            batch = self.composer.batch(jobs, names, first=first, whole=self.whole)
+            varied = varying(jobs, fixed=self.fixed, whole=self.whole)
+            batch = self.composer.batch(jobs, varied, first=first, whole=self.whole)
             objectives = self.handle(batch)
         except BaseException as error:
             # Kept, so that it can be told from an error of the sweeper's own.
