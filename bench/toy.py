@@ -92,6 +92,10 @@ class ToyExecutor:
     def check(self, needs: Resources) -> str | None:
         return None
 
+    def fits(self, needs: Sequence[Resources]) -> bool:
+        """Return True: any number does."""
+        return True
+
     def has_room(self, needs: Resources) -> bool:
         return len(self._jobs) < 8
 

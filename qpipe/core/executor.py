@@ -68,6 +68,9 @@ class Executor(Protocol):
     def has_room(self, needs: Resources) -> bool:
         """Return whether a work item with these needs may start now without overbooking."""
 
+    def fits(self, needs: Sequence[Resources]) -> bool:
+        """Return whether work items with these needs could run at one time, if no other did."""
+
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met here, or None."""
 

@@ -1,4 +1,5 @@
-"""Which of the nodes that could start do so first: depth first, in the order of the jobs.
+"""Which of the nodes that could start do so first: one model after the other, depth first, in the
+order of the jobs.
 
 So one model's first level is measured before the next model's files are fetched.
 """
@@ -6,12 +7,23 @@ So one model's first level is measured before the next model's files are fetched
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from qpipe.core.graph import Graph
 
-Priority = tuple[int, int, int]
-"""Index of the first job that needs a node, minus its depth, its position in the graph; what is
-smaller goes first."""
+
+class Priority(NamedTuple):
+    """The place of a node in the order of starting; what is smaller goes first.
+
+    ``era`` is the index of the first job that needs a source of the node, of several sources the
+    last such: nodes that lead from one model's files have one. ``job`` is the index of the first
+    job that needs the node itself; ``height`` is minus its depth, ``position`` that in the graph.
+    """
+
+    era: int
+    job: int
+    height: int
+    position: int
 
 
 def priorities(graph: Graph, jobs: Sequence[Iterable[str]]) -> dict[str, Priority]:
@@ -28,4 +40,11 @@ def priorities(graph: Graph, jobs: Sequence[Iterable[str]]) -> dict[str, Priorit
     for node in reversed(list(graph.values())):
         for each in node.inputs.values():
             first_jobs[each] = min(first_jobs[each], first_jobs[node.id])
-    return {node: (first_jobs[node], -depths[node], n) for n, node in enumerate(graph)}
+    eras: dict[str, int] = {}
+    for node in graph.values():
+        inputs = node.inputs.values()
+        eras[node.id] = max((eras[each] for each in inputs), default=first_jobs[node.id])
+    return {
+        node: Priority(eras[node], first_jobs[node], -depths[node], position)
+        for position, node in enumerate(graph)
+    }

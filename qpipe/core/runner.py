@@ -31,7 +31,8 @@ from qpipe.core.events import (
     Warned,
 )
 from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
-from qpipe.core.graph import Graph, Node, Resources
+from qpipe.core.graph import Graph, Node
+from qpipe.core.lookahead import Lookahead
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
 from qpipe.core.priority import priorities
@@ -77,9 +78,10 @@ def run(
     ended = {} if outcomes is None else outcomes
     for node in graph:
         ended.pop(node, None)
-    pending = Pending(priorities(graph, settings.jobs))
+    ranks = priorities(graph, settings.jobs)
+    pending, lookahead = Pending(ranks), Lookahead(ranks, executor.fits)
     again = Again(settings.again, settings.compares)
-    return _Run(graph, store, executor, emit, settings, ended, pending, again).run()
+    return _Run(graph, store, executor, emit, settings, ended, pending, lookahead, again).run()
 
 
 @dataclass
@@ -92,6 +94,7 @@ class _Run:
     outcomes: dict[str, Outcome]
     pending: Pending
     """Nodes to be made, once there is room."""
+    lookahead: Lookahead
     again: Again
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
@@ -138,6 +141,7 @@ class _Run:
         self.emit(RunFinished(status, dict(counts), time.monotonic() - started))
 
     def _loop(self) -> None:
+        self.lookahead.expect(self.graph.values())
         for node in self.graph.values():
             self.missing_inputs[node.id] = len(set(node.inputs.values()))
             if not node.inputs:
@@ -213,10 +217,12 @@ class _Run:
             else:
                 self._start(miss)
 
-    def _may_start(self, needs: Resources) -> bool:
-        """True if what has these needs fits now, or will not start at all."""
-        never = bool(self.stopped_by or self.executor.check(needs))
-        return never or self.executor.has_room(needs)
+    def _may_start(self, miss: Miss) -> bool:
+        """True if a node fits now, or will not start at all."""
+        if self.stopped_by or self.executor.check(miss.needs):
+            return True
+        room = self.executor.has_room(miss.needs)
+        return room and self.lookahead.allows(miss.node.id, miss.needs)
 
     def _start(self, miss: Miss) -> None:
         """Submit a node, and those that can be made in one pass with it."""
@@ -234,6 +240,7 @@ class _Run:
                 self._let_go(item.node)
                 self._fail(item.node, error)
             return
+        self.lookahead.began([item.node for item in items], items[0].needs)
         if len(items) > 1:
             self.shared.update(item.node.id for item in items)
         for item, log in zip(items, logs, strict=True):
@@ -302,6 +309,7 @@ class _Run:
     def _make_alone(self, node: Node, error: QpipeError) -> None:
         """Try again what may only have been in the company of the one to blame."""
         self.shared.discard(node.id)
+        self.lookahead.stopped(node)
         self.pending.alone[node.id] = error
         self.ready.append(node)
 
@@ -354,6 +362,7 @@ class _Run:
     def _end(self, outcome: Outcome) -> None:
         node, artifact = outcome.node, outcome.artifact
         self.outcomes[node.id] = outcome
+        self.lookahead.ended(node, artifact)
         self.contended.pop(node.id, None)
         self.emit(
             NodeFinished(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import heapq
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -52,6 +53,8 @@ class Pending:
     priorities: Mapping[str, Priority]
     alone: dict[str, QpipeError] = field(default_factory=dict)
     _misses: dict[Resources, list[Miss]] = field(default_factory=dict)
+    _passed: Counter[str] = field(default_factory=Counter)
+    """Cores taken by those that passed a node which waits for room, by its id."""
 
     def __bool__(self) -> bool:
         """True if anything waits."""
@@ -61,23 +64,35 @@ class Pending:
         """Have a node wait."""
         bisect.insort(self._misses.setdefault(miss.needs, []), miss, key=self._priority)
 
-    def take(self, fits: Callable[[Resources], bool]) -> Iterator[Miss]:
-        """Take those that fit, each the first of all that still do.
+    def take(self, fits: Callable[[Miss], bool]) -> Iterator[Miss]:
+        """Take those that fit, each the first of all that still do, as `qpipe.core.lookahead` has
+        it: those of a later model only while none waits.
 
         What did not fit is not asked for again: between two of them nothing is freed.
         """
         heads = [(self._priority(misses[0]), needs) for needs, misses in self._misses.items()]
         heapq.heapify(heads)
+        waiting: Miss | None = None
         while heads:
-            _, needs = heapq.heappop(heads)
-            if not fits(needs):
-                continue
+            priority, needs = heapq.heappop(heads)
             misses = self._misses[needs]
+            if waiting is not None and not self._may_pass(waiting, priority):
+                return
+            if not fits(misses[0]):
+                waiting = waiting or misses[0]
+                continue
+            if waiting is not None:
+                self._passed[waiting.node.id] += max(1, needs.cpus)
             yield misses.pop(0)
             if misses:
                 heapq.heappush(heads, (self._priority(misses[0]), needs))
             else:  # needs that depend on sizes make a kind of almost every node
                 del self._misses[needs]
+
+    def _may_pass(self, waiting: Miss, priority: Priority) -> bool:
+        """True if a node of this priority may start before one that waits for room."""
+        same = priority.era == self._priority(waiting).era
+        return same and self._passed[waiting.node.id] < max(1, waiting.needs.cpus)
 
     def _priority(self, miss: Miss) -> Priority:
         return self.priorities[miss.node.id]

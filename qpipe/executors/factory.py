@@ -58,6 +58,10 @@ class DeferredExecutor:
         """Return whether a work item with these needs may start now."""
         return self._started().has_room(needs)
 
+    def fits(self, needs: Sequence[Resources]) -> bool:
+        """Return whether work items with these needs could run at one time."""
+        return self._started().fits(needs)
+
     def check(self, needs: Resources) -> str | None:
         """Return why these needs can never be met here, or None."""
         return self._started().check(needs)

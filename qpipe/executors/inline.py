@@ -33,6 +33,10 @@ class InlineExecutor:
         """True if no work item is held."""
         return not self._passes
 
+    def fits(self, needs: Sequence[Resources]) -> bool:
+        """True of one work item."""
+        return len(needs) <= 1
+
     def submit(self, *items: WorkItem) -> Sequence[str | None]:
         """Take a work item, or a pass of several; it runs in `wait`."""
         self._passes.append(items)

@@ -138,14 +138,17 @@ class LocalExecutor:
         """True if cores, memory and GPUs are free; more cores than there are means all of them."""
         if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
             return False  # work items that book no core are many processes all the same
-        booked = [worker.needs for worker in self.workers]
-        cpus = sum(min(b.cpus, self.capacity.cpus) for b in booked)
-        memory = sum(b.memory for b in booked)
-        gpus = sum(b.gpus for b in booked)
+        return self.fits([*(worker.needs for worker in self.workers), needs])
+
+    def fits(self, needs: Sequence[Resources]) -> bool:
+        """True if there are as many cores, bytes and GPUs."""
+        cpus = sum(min(each.cpus, self.capacity.cpus) for each in needs)
+        memory = sum(each.memory for each in needs)
+        gpus = sum(each.gpus for each in needs)
         return (
-            cpus + min(needs.cpus, self.capacity.cpus) <= self.capacity.cpus
-            and gpus + needs.gpus <= len(self.capacity.gpus)
-            and (self.capacity.memory is None or memory + needs.memory <= self.capacity.memory)
+            cpus <= self.capacity.cpus
+            and gpus <= len(self.capacity.gpus)
+            and (self.capacity.memory is None or memory <= self.capacity.memory)
         )
 
     def submit(self, *items: WorkItem) -> Sequence[str | None]:

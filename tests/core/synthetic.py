@@ -89,6 +89,9 @@ class InstantExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self.jobs) < self.room
 
+    def fits(self, needs: Sequence[Resources]) -> bool:
+        return len(needs) <= self.room
+
     def submit(self, *jobs: WorkItem) -> Sequence[str | None]:
         self.jobs.extend(jobs)
         self.passes.append([job.node.name for job in jobs])
