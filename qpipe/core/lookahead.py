@@ -19,7 +19,7 @@ from qpipe.core.priority import Priority
 from qpipe.core.store import Artifact
 
 Fits = Callable[[Sequence[Resources]], bool]
-"""Whether work items with these needs could run at one time, if nothing else did."""
+"""Tells whether work items with these needs could run at one time, if nothing else did."""
 
 _NOTHING = Resources(cpus=0)
 
