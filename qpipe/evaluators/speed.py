@@ -22,6 +22,7 @@ from qpipe.evaluators.common.backends import (
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams
 from qpipe.machine import capacity, tools
 from qpipe.machine.identity import identity
+from qpipe.machine.load import LoadMeter, MachineLoad
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
 from qpipe.stages.base import Work
@@ -92,7 +93,7 @@ class _SpeedEvaluator(Evaluator):
     runs beside it would be measured too, so that it books all cores.
     """
 
-    version = 1
+    version = 2
     optional_roles: ClassVar[tuple[str, ...]] = ("reference",)
 
     @classmethod
@@ -110,9 +111,10 @@ class _SpeedEvaluator(Evaluator):
 
     def run(self, params: Any, work: Work) -> Measurement:
         """Raises CheckpointError (a model), EngineMissingError (llama-bench), StageError."""
-        from qpipe.evaluators.speed_rounds.rounds import FIELDS, figure, ratio, take_turns
+        from qpipe.evaluators.speed_rounds.rounds import take_turns
 
         roles = [role for role in ("model", "reference") if role in work.inputs]
+        meter = LoadMeter()
         with ExitStack() as stack:
             subjects = []
             for role in roles:
@@ -125,15 +127,36 @@ class _SpeedEvaluator(Evaluator):
                 progress=lambda done, total: work.progress(done, total, "rounds"),
             )
             memory = [subject.finish() for subject in subjects]
-        protocol = params.label(self.tool(params))
-        _write(work.out, roles, samples, memory, protocol=protocol, backend=subjects[0].version)
-        scores = []
-        for name in FIELDS:
-            rounds = figure(samples[0], name)
-            ratio_to_reference = ratio(samples[0], samples[1], name) if len(roles) > 1 else None
-            scores.append(score(name, rounds.median, iqr=rounds.iqr, ratio=ratio_to_reference))
-        scores += _of_memory(memory)
-        return Measurement(protocol, tuple(scores), by=subjects[0].version)
+        load = meter.read()
+        about: dict[str, Json] = {
+            "protocol": params.label(self.tool(params)),
+            "backend": subjects[0].version,
+            "load": asdict(load),
+        }
+        _write(work.out, roles, samples, memory, about)
+        scores = [*_of_rounds(samples), *_of_memory(memory), *_of_machine(load)]
+        return Measurement(str(about["protocol"]), tuple(scores), by=subjects[0].version)
+
+
+def _of_rounds(samples: list[list[Sample]]) -> list[Score]:
+    """The medians of the model's rounds, and beside them those of the same rounds' reference."""
+    from qpipe.evaluators.speed_rounds.rounds import FIELDS, figure, ratio
+
+    own, *others = samples
+    scores = []
+    for name in FIELDS:
+        rounds = figure(own, name)
+        beside = [(ratio(own, other, name), figure(other, name).median) for other in others]
+        times, base = beside[0] if beside else (None, None)
+        scores.append(score(name, rounds.median, iqr=rounds.iqr, ratio=times, base=base))
+    return scores
+
+
+def _of_machine(load: MachineLoad) -> list[Score]:
+    """The load of the machine; nothing where the system does not tell."""
+    others = None if load.others is None else 100 * load.others
+    every = {"load_start": load.start, "load_end": load.end, "others_cpu_pct": others}
+    return [score(name, value) for name, value in every.items() if value is not None]
 
 
 def _of_memory(memory: list[Memory]) -> list[Score]:
@@ -151,18 +174,13 @@ def _write(
     roles: list[str],
     samples: list[list[Sample]],
     memory: list[Memory],
-    *,
-    protocol: str,
-    backend: str,
+    about: Mapping[str, Json],
 ) -> None:
     rounds: dict[str, Json] = {
         role: [asdict(sample) for sample in some] for role, some in zip(roles, samples, strict=True)
     }
     taken: dict[str, Json] = {role: asdict(one) for role, one in zip(roles, memory, strict=True)}
-    write_result(
-        folder,
-        {"protocol": protocol, "backend": backend, "rounds": rounds, "memory": taken},
-    )
+    write_result(folder, {**about, "rounds": rounds, "memory": taken})
 
 
 class SpeedParams(_SpeedParams):

@@ -138,6 +138,14 @@ def _extent(every: Sequence[Evaluation]) -> Iterator[str]:
         yield f"{tokens:,} tokens scored"
     if items := max((m.on.items or 0 for m in whole), default=0):
         yield f"{items:,} items"
+    loads = [
+        score.value
+        for each in every
+        for score in each.measurement.scores
+        if score.name in ("load_start", "load_end")
+    ]
+    if loads:
+        yield f"load average {min(loads):.1f} to {max(loads):.1f}"
     for each in every:
         for score in each.measurement.scores:
             if score.name == "kld_noise":

@@ -20,6 +20,7 @@ _FINE = ("ran", "cached")
 # Of a normal distribution, how many standard errors 95 % are to each side.
 _STDERRS = 1.96
 NONE_SEEN = "n.s."
+UNSTEADY = "!"
 _NONE = "—"
 
 # Ranks of columns: what a narrow table has first.
@@ -77,10 +78,11 @@ def _says(name: str, form: str) -> bool:
 
 
 def _place(key: str, rows: Sequence[ModelRow]) -> tuple[int, bool]:
-    """The place of a score's columns: quality, the divergence first, then speed, then memory."""
+    """The place of a score's columns: quality, the divergence first, then speed, then memory, then
+    what is neither good nor bad."""
     score = _declared(key, rows)
     kind = 2 if score.unit == BYTES else int(score.unit in RATES)
-    return kind, score.name != "kld"
+    return (3 if score.better is None and kind == 0 else kind), score.name != "kld"
 
 
 def _declared(key: str, rows: Sequence[ModelRow]) -> Score:
@@ -149,10 +151,18 @@ def _of_score(key: str, rows: Sequence[ModelRow], *, first: bool) -> Iterator[Co
             beside,
             of_reference=_NONE,
         )
-    if any(score.ratio is not None for score in scores):
+    if first and any(score.base is not None for score in scores):
         yield column(
-            f"{named.name} / ref", _ratio, lambda of: of.ratio, _times, beside, of_reference=_NONE
+            f"{named.name} ref",
+            lambda row, of: "" if of.base is None else _number(of)(of.base),
+            lambda of: of.base,
+            _number(named),
+            beside,
+            of_reference=_NONE,
         )
+    if any(score.ratio is not None for score in scores):
+        heading = f"{named.name}/ref"
+        yield column(heading, _ratio, lambda of: of.ratio, _times, beside, of_reference=_NONE)
 
 
 def _noise(score: Score, rows: Sequence[ModelRow]) -> float | None:
@@ -192,7 +202,8 @@ def _value(row: ModelRow, score: Score, noise: float | None) -> str:
     elif score.interval is not None:
         shown = f"{shown} [{number(score.interval[0])}, {number(score.interval[1])}]"
     elif score.iqr is not None:
-        shown = f"{shown} ({number(score.iqr)})"
+        share = f"{score.iqr / score.value:.0%}" if score.value else number(score.iqr)
+        shown = f"{shown} ({share}){f' {UNSTEADY}' if score.unsteady else ''}"
     if noise is None or score.value > max(noise, _STDERRS * (score.stderr or 0.0)):
         return shown
     return f"{shown} {NONE_SEEN}"

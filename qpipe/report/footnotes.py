@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING
 
 from qpipe.report import numbers
 from qpipe.report.alike import grouped, listed
-from qpipe.report.columns import NONE_SEEN
+from qpipe.report.columns import NONE_SEEN, UNSTEADY
 from qpipe.results.comparison import ModelRow
 from qpipe.results.measurement import Evaluation
 
 if TYPE_CHECKING:
     from qpipe.results.sampling import Rival
 
-_MARKS = {NONE_SEEN: "not distinguishable from no difference, with 95 % confidence"}
+_MARKS = {
+    NONE_SEEN: "not distinguishable from no difference, with 95 % confidence",
+    UNSTEADY: (
+        "the middle half of the rounds is spread over more than 30 % of the median; look at the "
+        "ratio to the reference, or measure again while nothing else runs"
+    ),
+}
 
 
 def ways(rows: Sequence[ModelRow]) -> Iterator[str]:

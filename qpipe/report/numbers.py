@@ -17,15 +17,17 @@ def named(unit: str) -> str:
 def figure(value: float, *, unit: str = "", digits: int | None = None) -> str:
     """A score in ``digits`` decimals; bytes are written as a size.
 
-    Without ``digits``, rates and times have one decimal, below 10 three; whole numbers have none;
-    all else has four, below 0.1 three figures.
+    Without ``digits``, rates and times have one decimal, from 1,000 on none, below 10 three; whole
+    numbers have none; all else has four, below 0.1 three figures.
     """
     if unit == _BYTES:
         return size(value)
     if digits is not None:
         return f"{value:,.{digits}f}"
     if unit in _RATES:
-        return f"{value:,.1f}" if value >= 10 else f"{value:.3f}"
+        if value >= 10:
+            return f"{value:,.{0 if value >= 999.95 else 1}f}"
+        return f"{value:.3f}"
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.1 else f"{value:#.3g}"

@@ -66,6 +66,11 @@ class ModelRow:
         return self.file or self.artifact
 
     @property
+    def unsteady(self) -> tuple[str, ...]:
+        """The scores whose rounds are spread too far to be trusted."""
+        return tuple(name for name, score in self.scores.items() if score.unsteady)
+
+    @property
     def protocol(self) -> str | None:
         """All protocols under which it was measured."""
         measured = (each.measurement.protocol for each in self.measurements)

@@ -11,9 +11,9 @@ from typing import Any
 
 from qpipe.results.scores import Declaration, Difference, Score, score
 
-# What stands beside a score: its standard error, its interval, its interquartile range over rounds
-# and its ratio to the reference.
-_BESIDE = ("_stderr", "_low", "_high", "_iqr", "_ratio")
+# What stands beside a score: its standard error, its interval, its interquartile range over rounds,
+# its ratio to the reference, and the reference's own in the same rounds.
+_BESIDE = ("_stderr", "_low", "_high", "_iqr", "_ratio", "_base")
 # Its difference to the reference, and of that the standard error, the interval and the probability
 # under no difference.
 _DELTA = {
@@ -111,7 +111,7 @@ def _where(each: Score, labels: Mapping[str, str] | None) -> str:
 def _beside(each: Score) -> dict[str, float]:
     """A score's own figures by the endings of their names; those that it lacks are left out."""
     low, high = each.interval or (None, None)
-    values = (each.value, each.stderr, low, high, each.iqr, each.ratio)
+    values = (each.value, each.stderr, low, high, each.iqr, each.ratio, each.base)
     return {p: v for p, v in zip(("", *_BESIDE), values, strict=True) if v is not None}
 
 
@@ -149,5 +149,6 @@ def merged(key: str, flat: Mapping[str, Any], declared: Mapping[str, Declaration
         interval=None if low is None or high is None else (low, high),
         iqr=beside("_iqr"),
         ratio=beside("_ratio"),
+        base=beside("_base"),
         delta=delta,
     )

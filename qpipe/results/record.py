@@ -33,6 +33,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
         **row.figures,
         "dominated_by": row.dominated_by,
         "cut_short": [*row.cut_short],
+        "unsteady": [*row.unsteady],
         "protocol": row.protocol,
         "seconds": row.seconds,
         "evaluate_seconds": row.evaluate_seconds,

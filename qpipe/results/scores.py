@@ -12,13 +12,17 @@ from typing import Any, Literal
 
 Better = Literal["lower", "higher"]
 
+# The interquartile range, of the value, up to which rounds agree.
+_STEADY = 0.3
+
 BYTES = "bytes"
 """The unit of what is shown as a size."""
 
 # Fields of a row that are no scores: no score may be called so.
 RESERVED = frozenset(
     {"name", "model", "format", "reference", "size_bytes", "bits_per_weight", "weights",
-     "dominated_by", "cut_short", "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
+     "dominated_by", "cut_short", "unsteady",
+     "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
      "artifact", "file", "link", "path", "overrides", "notes", "error", "measurements", "scores",
      "score_types", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend",
      "sampling", "interval", "tokens_per_second", "distribution"}
@@ -67,7 +71,8 @@ class Score(Declaration):
     """A figure under its name; ``where`` is the task of a metric that several tasks have.
 
     ``stderr`` is its standard error, ``interval`` its 95 % interval, ``iqr`` its interquartile
-    range over rounds; ``delta`` and ``ratio`` say where it is beside the reference's.
+    range over rounds; ``delta`` and ``ratio`` say where it is beside the reference's, ``base`` is
+    the reference's in the same rounds.
     Raises ValueError for a name that a table cannot have, and for what is no number.
     """
 
@@ -78,6 +83,7 @@ class Score(Declaration):
     iqr: float | None = None
     delta: Difference | None = None
     ratio: float | None = None
+    base: float | None = None
     where: str = ""
 
     def __post_init__(self) -> None:
@@ -92,6 +98,11 @@ class Score(Declaration):
         for value in (self.value, self.stderr or 0.0, low, high):
             if isinstance(value, bool) or not math.isfinite(value):
                 raise ValueError(f"score {self.name}: {value!r} is no finite number")
+
+    @property
+    def unsteady(self) -> bool:
+        """True if the middle half of the rounds is spread over more than 30 % of the value."""
+        return self.iqr is not None and self.iqr > _STEADY * abs(self.value)
 
     @property
     def key(self) -> str:
@@ -119,6 +130,9 @@ _STANDARD: Mapping[str, Declaration] = {
     "ttft": Declaration(unit="s", better="lower"),
     "peak_rss": Declaration(unit=BYTES, better="lower"),
     "peak_vram": Declaration(unit=BYTES, better="lower"),
+    "load_start": Declaration(detail=True),
+    "load_end": Declaration(detail=True),
+    "others_cpu_pct": Declaration(unit="%", digits=0, heading="others' CPU %"),
     # Of lm-evaluation-harness.
     **dict.fromkeys(
         ("acc", "acc_norm", "acc_mutual_info", "exact_match", "f1", "mcc", "bleu", "chrf"), _UP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import sys
 from collections.abc import Callable
@@ -126,11 +127,19 @@ def test_a_model_beside_its_reference(gguf_of: Gguf, tmp_path: Path) -> None:
         assert score.value > 0
         assert score.iqr is not None and score.iqr >= 0
         assert score.ratio is not None and 0.02 < score.ratio < 50
+        assert score.base is not None and score.base > 0
     memory = scores["peak_rss"]
     assert memory.value > 5e6
     assert memory.ratio is not None and 0.5 < memory.ratio < 2
     assert measured.protocol == "llama.cpp pp24 tg4 threads=1 type_v=q8_0"
-    assert (given.out / "result.json").exists()
+    result = json.loads((given.out / "result.json").read_bytes())
+    # All are of the same rounds.
+    theirs = [one["pp"] for one in result["rounds"]["reference"]]
+    assert scores["pp"].base == pytest.approx(sum(theirs) / 2)
+    assert {"start", "end", "others"} == result["load"].keys()
+    told = {name for name, value in result["load"].items() if value is not None}
+    named = {"start": "load_start", "end": "load_end", "others": "others_cpu_pct"}
+    assert {named[name] for name in told} == scores.keys() & {*named.values()}
 
 
 def test_the_machine_and_the_threads_are_in_the_key() -> None:

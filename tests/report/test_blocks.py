@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,6 +139,41 @@ def test_a_divergence_within_the_noise_is_marked(value: float, stderr: float, ma
     assert text[2].split()[4] == "—", "the reference has no divergence from itself"
     assert ("n.s." in text[3]) == marked
     assert any(line.startswith("n.s.: not distinguishable") for line in text) == marked
+
+
+def speed(name: str, pp: float, iqr: float, *, load: float, **beside: Any) -> ModelRow:
+    scores = (
+        score("pp", pp, iqr=iqr, **beside),
+        score("tg", 100.0, iqr=1.0, **beside),
+        score("load_start", load),
+        score("load_end", load + 1),
+        score("others_cpu_pct", 12.3),
+    )
+    measured = Measurement("llama.cpp pp64 tg8 threads=2", scores, by="llama.cpp 1")
+    return row(name, Evaluation("speed", "speed", "ran", measured), reference=not beside)
+
+
+def test_speed_says_what_else_ran_and_which_figures_are_unsteady() -> None:
+    """The figure, the reference's in the same rounds, and their ratio stand beside each other."""
+    rows = [
+        speed("F16", 4000.0, 1201.0, load=0.5),
+        speed("Q8_0", 8000.0, 2400.0, load=2.5, ratio=1.5, base=5300.0),
+    ]
+    compared = Comparison.of(rows)
+    first, second = blocks(compared, width=80)
+    assert first.caption == "speed: llama.cpp pp64 tg8 threads=2; load average 0.5 to 3.5"
+    assert first.head[2:5] == ["pp t/s (IQR)", "pp ref", "pp/ref"]
+    assert [line[2:5] for line in first.body] == [
+        ["4,000 (30%) !", "—", "—"],
+        ["8,000 (30%)", "5,300", "1.50 ×"],
+    ]
+    assert second.head == ["format", "bpw", "others' CPU %"]
+    assert [line[-1] for line in second.body] == ["12", "12"]
+    assert [made.unsteady for made in compared.rows] == [("pp",), ()]
+    assert json.loads(render(compared, "json"))["rows"][0]["unsteady"] == ["pp"]
+    out = io.StringIO()
+    to_terminal(compared, out)
+    assert "!: the middle half of the rounds is spread over more than 30 %" in out.getvalue()
 
 
 def test_answers_that_are_all_alike_differ_by_nothing() -> None:

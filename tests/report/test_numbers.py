@@ -65,7 +65,8 @@ def test_scores() -> None:
     assert numbers.figure(0.0) == "0.0000"
     assert numbers.figure(1234567) == "1,234,567"
     assert numbers.figure(1234.567, unit="%", digits=1) == "1,234.6"
-    assert numbers.figure(3282.94, unit="t/s") == "3,282.9"
+    assert numbers.figure(3282.94, unit="t/s") == "3,283"
+    assert [numbers.figure(v, unit="t/s") for v in (999.94, 999.96)] == ["999.9", "1,000"]
     assert numbers.figure(0.0187, unit="s") == "0.019"
     assert numbers.figure(58.5 * 2**20, unit="bytes") == "58.5 MiB"
     assert numbers.signed(0.0930) == "+0.0930"

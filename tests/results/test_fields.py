@@ -28,6 +28,7 @@ scores = st.builds(
     iqr=maybe,
     delta=st.none() | deltas,
     ratio=maybe,
+    base=maybe,
     where=st.sampled_from(("", "mmlu", "gsm8k strict-match")),
     unit=st.sampled_from(("", "%", "t/s")),
     better=st.sampled_from((None, "lower", "higher")),
