@@ -53,7 +53,7 @@ def test_shares_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
         "own": iter((2.0, 8.0)),
         "busy": iter((50.0, 66.0)),
     }
-    monkeypatch.setattr(load.time, "monotonic", lambda: next(values["monotonic"]))
+    monkeypatch.setattr("time.monotonic", lambda: next(values["monotonic"]))
     monkeypatch.setattr(load, "cpu_seconds", lambda: next(values["own"]))
     monkeypatch.setattr(load, "busy_seconds", lambda: next(values["busy"]))
     found = LoadMeter().read()
