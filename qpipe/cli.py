@@ -160,10 +160,10 @@ class _signals:  # noqa: N801  contextlib costs as much as this verb may
 
 def _fail(error: QpipeError, as_json: bool) -> int:
     if as_json:
-        import json
+        from qpipe.commands.output import print_json
 
-        record = {"error": {"type": type(error).__name__, "message": str(error)}}
-        print(json.dumps(record, indent=1), flush=True)
+        print_json("error/1", {"error": {"type": type(error).__name__, "message": str(error)}})
+        sys.stdout.flush()
     from qpipe.report import text
 
     print(f"qpipe: {text.message(str(error))}", file=sys.stderr)

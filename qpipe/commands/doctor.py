@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     broken = [check for check in checks if check.state == "broken"]
     if args.json:
-        print_json({"works": not broken, "checks": [asdict(check) for check in checks]})
+        print_json("doctor/1", {"works": not broken, "checks": [asdict(check) for check in checks]})
     else:
         print(_lines(checks))
         names = ", ".join(check.name for check in broken)

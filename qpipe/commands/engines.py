@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.do is None:
         inventory = engines.inventory()
         if args.json:
-            print_json(document(inventory))
+            print_json("engines/1", document(inventory))
         else:
             print(listing(inventory))
         return 0
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"qpipe engines {args.do} NAME: {names}")
     records = engines.change(args.do, args.names, python=args.python, say=_say)
     if args.json:
-        print_json({"environments": records})
+        print_json("environments/1", {"environments": records})
     else:
         for line in changed_lines(records):
             print(line)

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     nodes, reasons = explanations(context)
     if args.json:
-        print_json({"nodes": [explanation_document(reason) for reason in reasons]})
+        print_json("explain/1", {"nodes": [explanation_document(reason) for reason in reasons]})
     elif not reasons:
         print(f"all {nodes} nodes are cached")
     else:

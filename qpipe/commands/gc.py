@@ -45,13 +45,13 @@ def run(args: argparse.Namespace) -> int:
     store = ArtifactStore(Path(args.store))
     models = listing.models(args.store) if is_folder(store.paths.root) else None
     if models is None:
-        print(f"there is no store {args.store} yet", file=sys.stderr)
+        say(f"there is no store {args.store} yet", file=sys.stderr)
     only = Selection(args.model, args.stage, args.run).keys(store, Path(args.runs))
     collection = collect(
         store, max_size=size, max_age=age, last=MEASUREMENTS, only=only, dry_run=args.dry_run
     )
     if args.json:
-        print_json(document(collection, models or {}, store=store.paths.root, dry_run=args.dry_run))
+        print_json("gc/1", document(collection, models or {}, store.paths.root, args.dry_run))
         return 0
     for line in lines(collection, models or {}, dry_run=args.dry_run, width=width()):
         say(line)

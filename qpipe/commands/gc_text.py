@@ -19,16 +19,12 @@ _HEAD = ("KEY", "MODEL", "NAME", "FREES", "UNUSED", "TO REBUILD", "WHY")
 # Columns that go where the terminal is too narrow, the first first.
 _DISPENSABLE = ("UNUSED", "TO REBUILD")
 
-SCHEMA = 1
-"""The number of the form of ``--json``, which docs/store.md describes."""
-
 
 def document(
-    collection: Collection, models: Mapping[str, str | None], *, store: Path, dry_run: bool
+    collection: Collection, models: Mapping[str, str | None], store: Path, dry_run: bool
 ) -> dict[str, Any]:
     """Return a collection as ``--json`` gives it; ``models`` as for `lines`."""
     return {
-        "schema": SCHEMA,
         "store": str(store.absolute()),
         "dry_run": dry_run,
         "freed_bytes": collection.freed,
@@ -74,7 +70,6 @@ def removal_document(
 ) -> dict[str, Any]:
     """Return what `qpipe rm` removes as ``--json`` gives it."""
     return {
-        "schema": SCHEMA,
         "dry_run": dry_run,
         "freed_bytes": removal.freed,
         "artifacts": [_record(candidate, models) for candidate in removal.artifacts],

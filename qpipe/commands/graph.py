@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         names = ("id", "name", "stage", "params", "engine", "inputs")
         nodes = [{name: getattr(node, name) for name in names} for node in graph.values()]
-        print_json({"nodes": nodes})
+        print_json("graph/1", {"nodes": nodes})
     else:
         say("\n".join(FORMATS[args.format](graph)))
     return 0

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     description = inspect(args.path, store=args.store)
     if args.json:
-        print_json(description)
+        print_json("inspect/1", description)
         return 0
     print(text.pairs(summary(description)))
     print()

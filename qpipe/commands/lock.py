@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     pinned = pin_sources(context)
     if args.json:
         path = None if pinned.lock_file is None else str(pinned.lock_file)
-        print_json({"lock": path, "sources": dict(pinned.commits)})
+        print_json("lock/1", {"lock": path, "sources": dict(pinned.commits)})
     elif pinned.lock_file is None:
         print("nothing to lock: every source is local or names its commit")
     else:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     ]
     entries.sort(key=lambda entry: (-(entry["created"] or entry["last_used"]), entry["key"]))
     if args.json:
-        print_json({"store": _absolute(args.store), "artifacts": entries})
+        print_json("ls/1", {"store": _absolute(args.store), "artifacts": entries})
         return 0
     if not entries:
         print(f"no artifacts in {args.store}{_why_none(args)}", file=sys.stderr)

@@ -10,14 +10,18 @@ from qpipe.report import text
 
 TYPE_CHECKING = False  # typing's own would cost `qpipe ls` the import of typing
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import IO, Any
 
 
-def print_json(document: object) -> None:
-    """Print the one JSON document of an answer.
+def print_json(schema: str, fields: Mapping[str, Any]) -> None:
+    """Print the one JSON document of an answer: its ``schema`` ("plan/1"), and its fields.
 
-    JSON has no NaN and no infinity: what a file has of them is told as a string.
+    answers.schema.json beside this file describes each. A form whose fields are removed or mean
+    something else gets the next number; new fields leave it as it is. JSON has no NaN and no
+    infinity: what a file has of them is told as a string.
     """
+    document = {"schema": f"qpipe.{schema}", **{k: v for k, v in fields.items() if k != "schema"}}
     try:
         print(json.dumps(document, indent=1, allow_nan=False))
     except ValueError:

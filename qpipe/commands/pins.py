@@ -27,13 +27,13 @@ def run(args: argparse.Namespace) -> int:
     if args.verb == "unpin":
         name = runs.unpin(args.run, **places)
         if args.json:
-            print_json({"run": name, "unpinned": True})
+            print_json("unpin/1", {"run": name, "unpinned": True})
         else:
             say(f"unpinned run {name}")
         return 0
     pinned = runs.pin(args.run, **places)
     if args.json:
-        print_json({"run": pinned.name, "pinned": pinned.keys, "missing": pinned.missing})
+        print_json("pin/1", {"run": pinned.name, "pinned": pinned.keys, "missing": pinned.missing})
     else:
         say(f"pinned {len(pinned.keys) - len(pinned.missing)} artifact(s) of run {pinned.name}")
     if pinned.missing:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     plan = run_plan(context)
     if args.json:
-        print_json(plan_text.document(plan))
+        print_json("plan/1", plan_text.document(plan))
     else:
         for line in (plan_text if args.all else plan_fold).lines(plan):
             say(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.report import render
     from qpipe.session.runs import merged_runs, write_report
 
-    form = _form(args)
+    form = args.format or _form(args)
     merged = merged_runs(args.names, Path(args.runs))
     for note in merged.unfinished:
         say(note, file=sys.stderr)
@@ -37,20 +38,19 @@ def run(args: argparse.Namespace) -> int:
         render.to_terminal(merged.comparison, sys.stdout)
         return 0
     text = render.render(merged.comparison, form, title=merged.title, runs=merged.runs)
-    if args.output is None:
-        sys.stdout.write(text)
-        return 0
-    write_report(Path(args.output), text)
-    if args.json:
-        print_json({"report": args.output, "format": form})
-    else:
+    if args.output is not None:
+        write_report(Path(args.output), text)
         print(f"written to {args.output}", file=sys.stderr)
+        if args.json:
+            print_json("report/1", {"report": args.output, "format": form})
+    elif args.json and form == "json":
+        print_json(f"comparison/{merged.comparison.schema}", json.loads(text))
+    else:
+        sys.stdout.write(text)
     return 0
 
 
 def _form(args: argparse.Namespace) -> str | None:
-    if args.format:
-        return str(args.format)
     if args.output is not None:
         suffix = Path(args.output).suffix.removeprefix(".")
         if suffix in FORMATS:

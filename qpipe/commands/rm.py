@@ -47,5 +47,5 @@ def run(args: argparse.Namespace) -> int:
     if not args.dry_run:
         removal.remove(chosen, store=store)
     if args.json:
-        print_json(removal_document(chosen, models, args.dry_run))
+        print_json("rm/1", removal_document(chosen, models, args.dry_run))
     return 0

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         from qpipe.commands.output import print_json
 
-        print_json(finished.document)
+        print_json(f"run/{finished.comparison.schema}", finished.document)
     else:
         from qpipe.report import render
 

@@ -23,7 +23,7 @@ def run(args: argparse.Namespace) -> int:
     """List the runs."""
     records = run_states.states(args.runs)
     if args.json:
-        print_json({"runs": os.path.abspath(args.runs), "entries": records, "schema": 1})  # noqa: PTH100
+        print_json("runs/1", {"runs": os.path.abspath(args.runs), "entries": records})  # noqa: PTH100
         return 0
     if not records:
         print(f"no runs in {args.runs}", file=sys.stderr)

@@ -30,16 +30,17 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print settings, or write their pages. Raises UsageError for a group that is not there,
     StoreError for a folder that cannot be written."""
+    from qpipe.commands import answers_text
     from qpipe.commands.settings_text import described, overview, pages
     from qpipe.recipe.settings import groups, groups_named
 
     every = groups()
     if args.output is not None:
-        _write(Path(args.output), dict(pages(every)))
+        _write(Path(args.output), {**dict(pages(every)), "json.md": answers_text.page()})
         return 0
     shown = every if args.group is None else groups_named(args.group, every)
     if args.json:
-        print_json({"schema": 1, "groups": [dataclasses.asdict(group) for group in shown]})
+        print_json("settings/1", {"groups": [dataclasses.asdict(group) for group in shown]})
     elif args.group is None:
         print(overview(every))
     else:

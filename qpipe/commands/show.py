@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         document = json.loads(artifact.manifest.dump())
         used = artifact.path.stat().st_mtime
-        print_json({**document, "path": str(artifact.path), "last_used": used})
+        print_json("show/1", {**document, "path": str(artifact.path), "last_used": used})
     else:
         print(described(artifact.manifest, artifact.path))
     return 0

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the state of a run, whether it goes on or has ended."""
     state = run_states.state(args.name, args.runs)
     if args.json:
-        print_json({**state, "schema": 1})
+        print_json("status/1", state)
     else:
         say("\n".join(lines(state, time.time())))
     return 0

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         records = [dict(zip(("key", "problem", "moved_to"), one, strict=True)) for one in moved]
         store = str(Path(args.store).absolute())
-        print_json({"store": store, "verified": len(read), "damaged": records})
+        print_json("verify/1", {"store": store, "verified": len(read), "damaged": records})
         return 1 if damaged else 0
     for key, problem, place in moved:
         say(f"{key[:12]}  {problem}")

@@ -229,7 +229,7 @@ def summary(document: Any, file: Path) -> Summary:
     """
     reader = _RunReader(file)
     if isinstance(document, dict) and "schema" in document:
-        reader.schema(document["schema"])
+        reader.schema(_number(document["schema"]))
     top = reader.fields(document, _RUN, "")
     rows = [reader.row(row, f"rows[{n}]") for n, row in enumerate(top["rows"])]
     scores = {score for row in rows for m in row["measurements"] for score in m["scores"]}
@@ -240,6 +240,12 @@ def summary(document: Any, file: Path) -> Summary:
         return Summary(top.pop("run"), nodes, [record.row(row) for row in rows], top)
     except ValueError as error:
         raise UsageError(f"{file}: {error}; run its command again") from None
+
+
+def _number(schema: Any) -> Any:
+    """The number of a form: 1 of run.json, and of ``qpipe.run/1``, the answer of `qpipe run`."""
+    name = re.fullmatch(r"qpipe\.run/(\d{1,9})", schema) if isinstance(schema, str) else None
+    return schema if name is None else int(name[1])
 
 
 class _RunReader:

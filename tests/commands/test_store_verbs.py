@@ -368,7 +368,7 @@ def test_gc_by_size_takes_what_is_cheap_and_says_what_it_costs(tmp_path: Path) -
     answer = ask(tmp_path, "gc", "--max-size", "100k")
     assert answer.stdout.splitlines()[1].split()[0] == cheap[:12]
     assert answer.stdout.splitlines()[1].endswith("size, 1.00 s per MB")
-    assert dry["schema"] == 1
+    assert dry["schema"] == "qpipe.gc/1"
     assert [(c["key"], c["stage"], c["why"]) for c in dry["removed"]] == [
         (cheap, "quantize", "size")
     ]

@@ -51,7 +51,7 @@ def test_an_artifact_by_the_beginning_of_its_key(store: ArtifactStore, tmp_path:
     assert dry.stdout.startswith(f"would remove {key[:12]}  quantize[model], ")
     assert len([*store.all_keys()]) == 2
     document = json.loads(rm(tmp_path, key[:8], "--json").stdout)
-    assert (document["schema"], [a["key"] for a in document["artifacts"]]) == (1, [key])
+    assert (document["schema"], [a["key"] for a in document["artifacts"]]) == ("qpipe.rm/1", [key])
     assert [*store.all_keys()] == [other]
 
 
