@@ -148,9 +148,24 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
         "tools": _tools(stage),
         "usable": problem is None,
         "problem": problem,
+        "lacks": None if problem is None else _lacks(problem),
         "class": f"{stage.__module__}:{stage.__qualname__}",
         "environment": None if own is None else _about(own),
     }
+
+
+def _lacks(problem: str) -> str:
+    """The kind of what is missing: gpu, environment, program, package or other."""
+    from qpipe.machine import gpus
+
+    no_gpu = gpus.problem()
+    if no_gpu is not None and no_gpu in problem:
+        return "gpu"
+    if "qpipe engines install" in problem:
+        return "environment"
+    if "not on PATH" in problem:
+        return "program"
+    return "package" if "pip install" in problem else "other"
 
 
 def _about(environment: Environment) -> dict[str, Any]:

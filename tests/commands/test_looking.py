@@ -52,7 +52,7 @@ def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
         assert document["made_by"]["params"]["type"] == "Q8_0"
     said = called("inspect", row["key"][:10], cwd=tmp_path).stdout
     assert f"artifact {row['key'][:12]} (stage quantize)" in said
-    assert "model: download " in said
+    assert "model: download[" in said
     _, _, errors = said.partition("ERROR ‖q − x‖ ÷ ‖x‖ OF")
     kinds, worst = zip(*[line.split()[0::4] for line in errors.splitlines()[1:]], strict=True)
     assert {"blk.*.attn_q.weight", "token_embd.weight"} <= {*kinds}
@@ -116,7 +116,7 @@ def test_inspect_of_what_can_be_no_file(tmp_path: Path, name: str) -> None:
 def test_engines(tmp_path: Path) -> None:
     answer = called("engines", cwd=tmp_path)
     assert answer.code == 0, answer.stderr
-    assert answer.stdout.splitlines()[0].split() == ["STAGE", "CHOSEN", "BY", "TOOLS", "HERE"]
+    assert answer.stdout.splitlines()[0] == "works here"
     records = json.loads(called("engines", "--json", cwd=tmp_path).stdout)["engines"]
     found = {
         (r["stage"], r["chosen_by"].get("method"), r["chosen_by"].get("metric")) for r in records
