@@ -7,30 +7,32 @@ import json
 import sys
 from pathlib import Path
 
+from qpipe.commands import report_watch
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs
-from qpipe.errors import UsageError, nearest
-
-FORMATS = ("md", "csv", "json", "html")
+from qpipe.commands.report_form import FORMATS, report_form
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``RUN…``, ``--format``, ``-o``, ``--json`` and ``--runs``."""
+    """Add ``RUN…``, ``--format``, ``-o``, ``--watch``, ``--port``, ``--json`` and ``--runs``."""
     parser.add_argument(
         "names", metavar="RUN", nargs="+", help="a name under runs/, a run's folder, or latest"
     )
     parser.add_argument("--format", choices=FORMATS, help="default: by -o's name, else a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
+    report_watch.configure(parser)
     add_json(parser)
     add_runs(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print or write the report. Raises UsageError for an unknown or damaged run."""
+    """Print, write or serve the report. Raises UsageError for an unknown or damaged run."""
+    if args.watch or args.port is not None:
+        return report_watch.run(args)
     from qpipe.report import render
     from qpipe.session.runs import merged_runs, write_report
 
-    form = args.format or _form(args)
+    form = args.format or report_form(args.output, json=args.json)
     merged = merged_runs(args.names, Path(args.runs))
     for note in merged.unfinished:
         say(note, file=sys.stderr)
@@ -48,13 +50,3 @@ def run(args: argparse.Namespace) -> int:
     else:
         sys.stdout.write(text)
     return 0
-
-
-def _form(args: argparse.Namespace) -> str | None:
-    if args.output is not None:
-        suffix = Path(args.output).suffix.removeprefix(".")
-        if suffix in FORMATS:
-            return suffix
-        hint = f"add --format {'|'.join(FORMATS)} ({nearest(suffix, FORMATS)})"
-        raise UsageError(f"-o {args.output}: its name does not say which format; {hint}")
-    return "json" if args.json else None

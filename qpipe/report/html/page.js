@@ -21,3 +21,4 @@ $("theme").onclick = () => { state.theme = state.theme === "dark" ? "light" : "d
 load();
 openTables();
 draw();
+if (document.body.dataset.version) watch();

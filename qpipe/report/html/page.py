@@ -18,13 +18,27 @@ from qpipe.results.comparison import Comparison, ModelRow
 if TYPE_CHECKING:
     from qpipe.report.runs import Summary
 
-_SCRIPTS = ("base.js", "table.js", "pick.js", "charts.js", "tensors.js", "graph.js", "page.js")
+_SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("base", "table", "pick", "charts", "tensors", "graph", "watch", "page")
+)
 
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
-def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
-    """Return the whole file; ``runs`` are those that the rows are of."""
+def page(
+    table: Table,
+    title: str,
+    runs: Sequence[Summary] = (),
+    *,
+    version: str | None = None,
+    part: bool = False,
+) -> str:
+    """Return the whole file; ``runs`` are those that the rows are of.
+
+    One with a ``version`` asks its server for later ones (watch.js), of which only the ``part``
+    without scripts and style is needed.
+    """
     words = json.loads(_asset("words.json"))
     script = library.script()
     models = by_model(table.comparison)
@@ -33,14 +47,16 @@ def page(table: Table, title: str, runs: Sequence[Summary] = ()) -> str:
     parts = {
         "title": escape(title),
         "subtitle": escape(printable(_subtitle(table, document["models"]))),
-        "style": _asset("page.css"),
+        "connect": "" if version is None else "; connect-src 'self'",
+        "watch": "" if version is None else f' data-version="{escape(version)}"',
+        "style": "" if part else _asset("page.css"),
         "tables": "\n".join(_tables(models)),
         "notes": "\n".join(f"<li>{escape(line)}</li>" for line in table.footnotes),
         "runs": "\n".join(map(provenance.section, runs)),
         "version": escape(__version__),
         "library": escape(library.credit(script)),
         "data": _json(document),
-        "script": f"{script}\n</script>\n<script>\n{_own_script()}",
+        "script": "" if part else f"{script}\n</script>\n<script>\n{_own_script()}",
     }
     return _BLANK.sub(lambda blank: parts[blank[1]], _asset("page.html"))
 

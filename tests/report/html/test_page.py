@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,33 +12,12 @@ import pytest
 
 from qpipe.report.render import render
 from qpipe.results.comparison import Comparison
+from tests.report.html.browsing import IN_A_BROWSER, Opened
 from tests.report.html.sweeps import LEVELS, run_of, sweep
-
-CHROMIUM = (
-    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-)
-PATIENCE = 60_000.0
-"""Milliseconds that anything in a browser may take before it is an error."""
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>{{title}}"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH"),
-    pytest.mark.xdist_group("page"),
-]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
-        flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=flags, timeout=PATIENCE)
-        try:
-            yield chromium
-        finally:
-            chromium.close()
+pytestmark = IN_A_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -50,46 +27,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = render(made, "html", title=f"a & b {HOSTILE}", runs=[run_of(made)])
     path.write_text(text, encoding="utf-8")
     return path
-
-
-class Opened:
-    """A page in a browser, with what it asked of the network and what it complained about."""
-
-    def __init__(
-        self, browser: Any, path: Path | str, *, width: int = 1200, **context: Any
-    ) -> None:
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, **{"locale": "en-US", **context}
-        )
-        self.context.set_default_timeout(PATIENCE)
-        self.context.set_default_navigation_timeout(PATIENCE)
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        try:
-            self.page = self.context.new_page()
-            self.page.on("request", lambda request: self.requests.append(request.url))
-            self.page.on("console", lambda message: self.complaints.append(message.text))
-            self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-            self.page.on("dialog", self._dismiss)
-            self.page.goto(path if isinstance(path, str) else path.as_uri())
-            self.page.wait_for_selector("body[data-drawn]")
-        except BaseException:
-            self.context.close()
-            raise
-
-    def _dismiss(self, dialog: Any) -> None:
-        """One that nobody answers would hold the page, and whoever waits for it, for ever."""
-        self.complaints.append(dialog.message)
-        dialog.dismiss()
-
-    def __enter__(self) -> Any:
-        return self.page
-
-    def __exit__(self, *error: object) -> None:
-        self.context.close()
-
-    def texts(self, selector: str) -> list[str]:
-        return [re.sub(r"\s+", " ", text) for text in self.page.locator(selector).all_inner_texts()]
 
 
 @pytest.mark.parametrize(
