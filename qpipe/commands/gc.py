@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from qpipe.commands.output import print_json, say, width
-from qpipe.commands.parser import add_json, add_runs, add_store
+from qpipe.commands.parser import add_json, add_runs, add_store, places
 from qpipe.errors import UsageError
 from qpipe.support.files import is_folder
 from qpipe.support.quantities import parse_age, parse_size
@@ -36,25 +36,20 @@ def run(args: argparse.Namespace) -> int:
     size = None if args.max_size is None else parse_size(args.max_size, option="--max-size")
     age = None if args.max_age is None else parse_age(args.max_age, option="--max-age")
     from qpipe.commands.gc_text import document, lines, still_above
-    from qpipe.core.gc import collect
     from qpipe.core.store import ArtifactStore
-    from qpipe.session import listing
+    from qpipe.session.collecting import collected
     from qpipe.session.selection import Selection
-    from qpipe.session.store import MEASUREMENTS
 
-    store = ArtifactStore(Path(args.store))
-    models = listing.models(args.store) if is_folder(store.paths.root) else None
-    if models is None:
+    store, only = ArtifactStore(Path(args.store)), Selection(args.model, args.stage, args.run)
+    if not is_folder(store.paths.root):
         say(f"there is no store {args.store} yet", file=sys.stderr)
-    only = Selection(args.model, args.stage, args.run).keys(store, Path(args.runs))
-    collection = collect(
-        store, max_size=size, max_age=age, last=MEASUREMENTS, only=only, dry_run=args.dry_run
-    )
+    runs, dry_run = Path(args.runs), args.dry_run
+    done = collected(store, runs, max_size=size, max_age=age, only=only, dry_run=dry_run)
     if args.json:
-        print_json("gc/1", document(collection, models or {}, store.paths.root, args.dry_run))
+        print_json("gc/1", document(done, store=store.paths.root, dry_run=dry_run))
         return 0
-    for line in lines(collection, models or {}, dry_run=args.dry_run, width=width()):
+    for line in lines(done, places(args), dry_run=dry_run, width=width()):
         say(line)
-    if size is not None and (words := still_above(collection, size)):
+    if size is not None and (words := still_above(done.collection, size)):
         print(words, file=sys.stderr)
     return 0

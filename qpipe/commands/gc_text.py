@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,18 +13,22 @@ from qpipe.report import numbers, text
 
 if TYPE_CHECKING:
     from qpipe.core.worth import Candidate, Collection
+    from qpipe.session.collecting import Collected
     from qpipe.session.removal import Removal
+    from qpipe.session.run_links import Held
 
 _HEAD = ("KEY", "MODEL", "NAME", "FREES", "UNUSED", "TO REBUILD", "WHY")
 
 # Columns that go where the terminal is too narrow, the first first.
 _DISPENSABLE = ("UNUSED", "TO REBUILD")
 
+# Runs that a command names; of more, it says their age.
+_NAMED = 3
 
-def document(
-    collection: Collection, models: Mapping[str, str | None], store: Path, dry_run: bool
-) -> dict[str, Any]:
-    """Return a collection as ``--json`` gives it; ``models`` as for `lines`."""
+
+def document(done: Collected, *, store: Path, dry_run: bool) -> dict[str, Any]:
+    """Return a collection as ``--json`` gives it."""
+    collection, models = done.collection, done.models
     return {
         "store": str(store.absolute()),
         "dry_run": dry_run,
@@ -31,14 +36,19 @@ def document(
         "rebuild_seconds": collection.rebuild_seconds,
         "removed": [_record(candidate, models) for candidate in collection.removed],
         "kept": [_record(candidate, models) for candidate in collection.kept],
+        "removed_held_by_runs": _holding(done.held_removed),
+        "kept_held_by_runs": _holding(done.held_kept),
     }
 
 
-def lines(
-    collection: Collection, models: Mapping[str, str | None], *, dry_run: bool, width: int | None
-) -> Iterator[str]:
-    """Yield a table of the artifacts that go, for lines of ``width`` characters, the sums, and why
-    the rest was spared. ``models`` are the names of artifacts' models by key."""
+def _holding(held: Held | None) -> dict[str, Any] | None:
+    return None if held is None else {"bytes": held.bytes, "runs": list(held.runs)}
+
+
+def lines(done: Collected, places: str, *, dry_run: bool, width: int | None) -> Iterator[str]:
+    """Yield a table of the artifacts that go, for lines of ``width`` characters, the sums, why the
+    rest was spared, and how to free what runs hold. ``places`` are options for that command."""
+    collection, models = done.collection, done.models
     if collection.removed:
         now = time.time()
         rows = [
@@ -57,12 +67,35 @@ def lines(
     )
     reasons = Counter(c.spared for c in collection.kept if c.spared)
     yield from (f"spared {count}: {reason}" for reason, count in sorted(reasons.items()))
-    if linked := [c.linked for c in collection.kept if c.linked]:
-        yield (
-            f"{numbers.size(sum(linked))} of {len(linked)} kept artifact(s) are linked from "
-            "elsewhere, as from runs' folders, and come free only there: "
-            "`qpipe rm --runs-older-than AGE`"
-        )
+    yield from _still_held(done, places)
+
+
+def _still_held(done: Collected, places: str) -> Iterator[str]:
+    """The bytes that links elsewhere hold, and the command that frees them."""
+    gone, kept = done.held_removed, done.held_kept
+    if gone is not None:
+        yield f"{_folders(gone)} {numbers.size(gone.bytes)} of what goes; to free it:"
+        yield f"  qpipe rm --models {_older(gone)}{places}"
+    if kept is not None:
+        held = numbers.size(kept.bytes)
+        yield f"{_folders(kept)} {held} of what is kept; to free it, this and then gc again:"
+        yield f"  qpipe rm --models {_older(kept)}{places}"
+    others = sum(c.linked for c in done.collection.kept if not c.spared)
+    if (more := others - (kept.bytes if kept else 0)) > 0:
+        yield f"{numbers.size(more)} of what is kept are links to files elsewhere, which stay there"
+
+
+def _folders(held: Held) -> str:
+    one = len(held.runs) == 1
+    return "1 run's folder holds" if one else f"{len(held.runs)} runs' folders hold"
+
+
+def _older(held: Held) -> str:
+    """The words that name runs to `qpipe rm`: themselves, or of many the age of the youngest."""
+    if len(held.runs) <= _NAMED:
+        return " ".join(map(shlex.quote, held.runs))
+    age = numbers.age(held.age)
+    return f"--runs-older-than {age if age[0].isdecimal() else '0s'}"
 
 
 def removal_document(
@@ -74,7 +107,13 @@ def removal_document(
         "freed_bytes": removal.freed,
         "artifacts": [_record(candidate, models) for candidate in removal.artifacts],
         "runs": [
-            {"run": r.name, "path": str(r.path), "status": r.status, "freed_bytes": r.freed}
+            {
+                "run": r.name,
+                "path": str(r.path),
+                "status": r.status,
+                "freed_bytes": r.freed,
+                "held_bytes": r.held,
+            }
             for r in removal.runs
         ],
     }
@@ -87,7 +126,8 @@ def removal_lines(removal: Removal, *, dry_run: bool) -> Iterator[str]:
         again = numbers.duration(one.rebuild_seconds)
         yield f"{verb} {one.key[:12]}  {one.name}, {numbers.size(one.size)} ({again} to make again)"
     for run in removal.runs:
-        yield f"{verb} {run.path}  ({run.status}), {numbers.size(run.freed)}"
+        held = f"; {numbers.size(run.held)} of links: `qpipe gc` frees them" if run.held else ""
+        yield f"{verb} {run.path}  ({run.status}), {numbers.size(run.freed)}{held}"
     if not (removal.artifacts or removal.runs):
         yield "nothing to remove"
 

@@ -66,6 +66,25 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def places(args: argparse.Namespace) -> str:
+    """Return the options that name a store and a folder of runs to another command, as far as it
+    would not take these by itself."""
+    usual = {
+        "store": os.environ.get("QPIPE_STORE") or DEFAULT_STORE,
+        "runs": os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS,
+    }
+    given = {name: str(getattr(args, name)) for name in usual}
+    return "".join(
+        f" --{name} {_quoted(value)}" for name, value in given.items() if value != usual[name]
+    )
+
+
+def _quoted(value: str) -> str:
+    import shlex
+
+    return shlex.quote(value)
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="answer with one JSON document")

@@ -19,6 +19,9 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "--runs-older-than", metavar="AGE", help="folders of runs that ended before, e.g. 30d"
     )
+    parser.add_argument(
+        "--models", action="store_true", help="of runs only the links to models; records stay"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     add_json(parser)
     add_store(parser)
@@ -37,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     store, runs = ArtifactStore(Path(args.store)), Path(args.runs)
     models = listing.models(args.store)
     if args.names:
-        chosen = removal.named(args.names, store=store, runs=runs)
+        chosen = removal.named(args.names, store=store, runs=runs, models=args.models)
     else:
         age = parse_age(args.runs_older_than, option="--runs-older-than")
-        chosen = removal.old_runs(age, store=store, runs=runs)
+        chosen = removal.old_runs(age, store=store, runs=runs, models=args.models)
     if not args.json:
         for line in removal_lines(chosen, dry_run=args.dry_run):
             say(line)

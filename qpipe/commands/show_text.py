@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from qpipe.report import numbers, text
 
 if TYPE_CHECKING:
     from qpipe.core.manifest import Manifest
+    from qpipe.session.places import Places
 
 
-def described(manifest: Manifest, folder: Path) -> str:
-    """Return the manifest as names and values, a line or a few each."""
+def described(manifest: Manifest, places: Places) -> str:
+    """Return the manifest as names and values, a line or a few each, with the paths of its files
+    in front."""
     usage = manifest.usage
     date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(manifest.created))
     return text.pairs(
@@ -23,7 +24,7 @@ def described(manifest: Manifest, folder: Path) -> str:
             ("key", manifest.key),
             ("stage", f"{manifest.stage} (version {manifest.version})"),
             ("name", manifest.name),
-            ("path", str(folder)),
+            *_places(places),
             ("made", date),
             (
                 "took",
@@ -42,6 +43,15 @@ def described(manifest: Manifest, folder: Path) -> str:
             ("node id", manifest.id),
         ]
     )
+
+
+def _places(places: Places) -> Iterator[tuple[str, str]]:
+    """The paths of the files, of links to them, and of what they came from."""
+    yield ("path", str(places.folder)) if places.file is None else ("file", str(places.file))
+    if places.links:
+        yield "links", "\n".join(map(str, places.links))
+    if places.source is not None:
+        yield "source", places.source
 
 
 def _lines(values: Mapping[str, Any]) -> str:

@@ -16,18 +16,21 @@ from qpipe.core.worth import Candidate
 from qpipe.errors import StoreError, UsageError
 from qpipe.machine.filesystem import remove_tree
 from qpipe.session import run_states
+from qpipe.session.run_models import MODELS
 
 LATEST = run_states.LATEST
 _ENDED = ("done", "failed", "interrupted")
 
 
 class EndedRun(NamedTuple):
-    """A run's folder that may go: its name, how it ended, and the bytes that removing it frees."""
+    """A run's folder that may go, or its models: its name, how it ended, the bytes that removing it
+    frees, and those that stay, since the store or other runs have these files too."""
 
     name: str
     path: Path
     status: str
     freed: int
+    held: int = 0
 
 
 class Removal(NamedTuple):
@@ -42,8 +45,11 @@ class Removal(NamedTuple):
         return sum(c.size for c in self.artifacts) + sum(run.freed for run in self.runs)
 
 
-def named(names: Iterable[str], *, store: ArtifactStore, runs: Path) -> Removal:
-    """Find what is meant by names of runs and beginnings of keys; nothing is removed yet.
+def named(
+    names: Iterable[str], *, store: ArtifactStore, runs: Path, models: bool = False
+) -> Removal:
+    """Find what is meant by names of runs and beginnings of keys; nothing is removed yet. Of runs
+    only the links to ``models``, if that is asked for.
 
     Raises UsageError for a name that is neither, StoreError for what a living run uses or a pin
     keeps.
@@ -54,23 +60,27 @@ def named(names: Iterable[str], *, store: ArtifactStore, runs: Path) -> Removal:
     for name in names:
         run = next(iter(states), name) if name == LATEST else name
         if run in states:
-            ended[run] = _checked(states[run], store)
+            ended[run] = _checked(states[run], store, models=models)
+        elif models:
+            raise UsageError(f"{name!r} is no run in {runs}; --models takes the links of runs")
         else:
             keys[_key(name, store, runs)] = None
     return Removal(_artifacts(store, keys), [*ended.values()])
 
 
-def old_runs(age: float, *, store: ArtifactStore, runs: Path) -> Removal:
-    """Find the runs that ended more than ``age`` seconds ago and are not pinned."""
+def old_runs(age: float, *, store: ArtifactStore, runs: Path, models: bool = False) -> Removal:
+    """Find the runs that ended more than ``age`` seconds ago and are not pinned; of these only the
+    links to ``models``, if that is asked for."""
     before = time.time() - age
     return Removal(
         [],
         [
-            _ended(record)
+            _ended(record, models=models)
             for record in run_states.states(str(runs))
             if record["status"] in _ENDED
             and record["started"] + record["seconds"] < before
             and not (store.paths.pins / record["name"]).exists()
+            and (not models or Path(record["path"], MODELS).is_dir())
         ],
     )
 
@@ -112,20 +122,21 @@ def _refuse(kept: Sequence[Candidate]) -> None:
         )
 
 
-def _checked(record: run_states.Record, store: ArtifactStore) -> EndedRun:
+def _checked(record: run_states.Record, store: ArtifactStore, *, models: bool) -> EndedRun:
     name = record["name"]
     if record["status"] == "running":
         raise StoreError(f"run {name} is still running; end it with Ctrl-C, or wait until it ends")
     if (store.paths.pins / name).exists():
         raise StoreError(f"run {name} is pinned; `qpipe unpin {name}` lets go of it")
-    return _ended(record)
+    return _ended(record, models=models)
 
 
-def _ended(record: run_states.Record) -> EndedRun:
-    path = Path(record["path"])
+def _ended(record: run_states.Record, *, models: bool) -> EndedRun:
+    path = Path(record["path"], MODELS if models else "")
     stats = [p.lstat() for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
     freed = sum(stat.st_size for stat in stats if stat.st_nlink == 1)
-    return EndedRun(record["name"], path, record["status"], freed)
+    held = sum(stat.st_size for stat in stats if stat.st_nlink > 1)
+    return EndedRun(record["name"], path, record["status"], freed, held)
 
 
 def _remove_run(folder: Path, digests: Digests) -> None:

@@ -7,17 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from qpipe.core import descendants
-from qpipe.core.gc import collect
 from qpipe.core.layout import DEFAULT_RUNS, DEFAULT_STORE
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import Artifact, ArtifactStore, Damage
 from qpipe.core.worth import Collection
 from qpipe.errors import StoreError, UsageError
+from qpipe.session.collecting import collected
 from qpipe.session.selection import Selection
 from qpipe.support.quantities import parse_age, parse_size
-
-# Stages whose artifacts are small and dear: gc takes them last.
-MEASUREMENTS = ("evaluate",)
 
 
 class Store:
@@ -103,11 +100,11 @@ class Store:
         """
         if max_size is None and max_age is None:
             raise UsageError("collect needs a limit: max_size='50GB', max_age='30d', or both")
-        return collect(
+        return collected(
             self._store,
+            Path(runs),
             max_size=None if max_size is None else parse_size(max_size, option="max_size"),
             max_age=None if max_age is None else parse_age(max_age, option="max_age"),
-            last=MEASUREMENTS,
-            only=Selection(model, stage, run).keys(self._store, Path(runs)),
+            only=Selection(model, stage, run),
             dry_run=dry_run,
-        )
+        ).collection

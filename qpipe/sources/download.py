@@ -88,6 +88,7 @@ class Download(base.Stage):
             "size_bytes": total,
             "files": len(files),
             "name": work.where["name"],
+            **({"fetched_from": work.where["path"]} if "path" in work.where else {}),
             "notes": [*notes],
         }
 

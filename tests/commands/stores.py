@@ -74,6 +74,19 @@ def flip(path: Path) -> None:
     overwrite(path, bytes(data))
 
 
+def ended(folder: Path, name: str, *, days: float) -> RunPaths:
+    """A run of a second that ended ``days`` ago."""
+    paths = RunPaths(folder / "runs" / name)
+    paths.root.mkdir(parents=True)
+    at = time.time() - days * 86400
+    events = [
+        {"event": "RunStarted", "at": at - 1, "nodes": {}},
+        {"event": "RunFinished", "at": at, "status": "done", "counts": {}},
+    ]
+    paths.events.write_text("".join(json.dumps(event) + "\n" for event in events))
+    return paths
+
+
 def finished_run(folder: Path, name: str = "first") -> RunPaths:
     """Carry the toy demo out below ``folder`` (store/ and runs/), as `qpipe run` leaves it."""
     planned = demo()

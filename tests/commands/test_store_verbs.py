@@ -1,4 +1,4 @@
-"""ls, show, verify and gc on small real stores, through the real command line."""
+"""ls, show and verify on small real stores, through the real command line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,43 @@ def test_show_says_everything(tmp_path: Path) -> None:
     assert document["path"] == str(path_of(tmp_path / "store", key))
 
 
+def test_show_says_where_the_files_are(tmp_path: Path) -> None:
+    """Of one file that file, of several their folder; links in runs' folders; a source's place."""
+    key, other = (make(tmp_path / "store", name) for name in ("model", "other"))
+    own, links = path_of(tmp_path / "store", key) / "model.gguf", []
+    for run in ("2026-01-01_a", "2026-02-01_a"):
+        (models := tmp_path / "runs" / run / "models").mkdir(parents=True)
+        links.append(models / "tiny-Q4_0.gguf")
+        os.link(own, links[-1])
+    asked = (f"--runs={tmp_path / 'runs'}",)
+    lines = ask(tmp_path, "show", key[:8], *asked).stdout.splitlines()
+    assert f"file        {own}" in lines
+    assert [line.split()[-1] for line in lines if "tiny" in line] == [*map(str, reversed(links))]
+    document = ask_json(tmp_path, "show", key, *asked)
+    assert (document["file"], document["source"]) == (str(own), None)
+    assert document["links"] == [*map(str, reversed(links))]
+    assert ask_json(tmp_path, "show", other, *asked)["links"] == []
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_show_says_where_a_download_is_from(recorded: bool, tmp_path: Path) -> None:
+    """As recorded; what was fetched before that was done says where its links lead."""
+    model = tmp_path / "my model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (model / name).write_text(name)
+    claim = ArtifactStore(tmp_path / "store").claim("ab" * 32)
+    assert claim is not None
+    for file in model.iterdir():
+        (claim.folder / file.name).symlink_to(file)
+    facts = {"fetched_from": "/home/me/my model"} if recorded else {}
+    made = replace(manifest(claim.key, scan(claim.folder)), stage="download", facts=facts)
+    ArtifactStore(tmp_path / "store").commit(claim, made)
+    said = ask(tmp_path, "show", claim.key[:8]).stdout.splitlines()
+    assert f"source      {'/home/me/my model' if recorded else model}" in said
+    assert f"path        {path_of(tmp_path / 'store', claim.key)}" in said
+
+
 def test_show_takes_a_path(tmp_path: Path) -> None:
     key = make(tmp_path / "store", "a")
     assert ask_json(tmp_path, "show", str(path_of(tmp_path / "store", key)))["key"] == key
@@ -327,75 +365,6 @@ def test_verify_finds_a_folder_that_links_to_itself(tmp_path: Path) -> None:
     assert answer.code == 1
     assert "leads back to itself" in answer.stdout
     assert ask(tmp_path, "verify").stdout == "0 of 0 artifact(s) are whole\n"
-
-
-# -- gc -------------------------------------------------------------------------------------------
-
-
-def test_a_dry_run_says_what_gc_then_does(tmp_path: Path) -> None:
-    keys = [make(tmp_path / "store", str(n), size=1000, age=100.0 * n) for n in range(4)]
-    dry = ask_json(tmp_path, "gc", "--max-size", "2500", "--dry-run")
-    assert len(ask_json(tmp_path, "ls")["artifacts"]) == 4
-    wet = ask_json(tmp_path, "gc", "--max-size", "2500")
-
-    assert dry["dry_run"] is True
-    assert wet["dry_run"] is False
-    assert [c["key"] for c in dry["removed"]] == [c["key"] for c in wet["removed"]]
-    assert dry["freed_bytes"] == wet["freed_bytes"] >= 2000
-    assert dry["rebuild_seconds"] == wet["rebuild_seconds"] == 7.0 * len(wet["removed"])
-    left = {e["key"] for e in ask_json(tmp_path, "ls")["artifacts"]}
-    assert left == set(keys) - {c["key"] for c in wet["removed"]}
-    assert keys[0] in left, "the last used stays"
-    assert keys[3] not in left
-
-
-def test_gc_by_age_says_it_in_words(tmp_path: Path) -> None:
-    make(tmp_path / "store", "new")
-    old = make(tmp_path / "store", "old", age=3 * 86400)
-    answer = ask(tmp_path, "gc", "--max-age", "2d", "--dry-run")
-    head, line, last = answer.stdout.splitlines()
-    assert head.split() == ["KEY", "MODEL", "NAME", "FREES", "UNUSED", "TO", "REBUILD", "WHY"]
-    assert line.split()[:2] == [old[:12], "quantize[old]"]
-    assert line.split()[-4:] == ["3d", "7.00", "s", "age"]
-    assert last.startswith("would remove 1 artifact(s), ")
-    assert "(7.00 s to make again); would keep 1, " in last
-
-
-def test_gc_by_size_takes_what_is_cheap_and_says_what_it_costs(tmp_path: Path) -> None:
-    make(tmp_path / "store", "ppl", stage="evaluate", age=9 * 86400)
-    cheap = make(tmp_path / "store", "cheap", size=7_000_000)
-    dry = ask_json(tmp_path, "gc", "--max-size", "100k", "--dry-run")
-    answer = ask(tmp_path, "gc", "--max-size", "100k")
-    assert answer.stdout.splitlines()[1].split()[0] == cheap[:12]
-    assert answer.stdout.splitlines()[1].endswith("size, 1.00 s per MB")
-    assert dry["schema"] == "qpipe.gc/1"
-    assert [(c["key"], c["stage"], c["why"]) for c in dry["removed"]] == [
-        (cheap, "quantize", "size")
-    ]
-    assert [e["stage"] for e in ask_json(tmp_path, "ls")["artifacts"]] == ["evaluate"]
-
-
-def test_gc_says_what_runs_folders_hold(tmp_path: Path) -> None:
-    key = make(tmp_path / "store", "model", size=5_000_000)
-    os.link(path_of(tmp_path / "store", key) / "model.gguf", tmp_path / "model.gguf")
-    answer = ask(tmp_path, "gc", "--max-size", "1MB")
-    assert "4.77 MiB of 1 kept artifact(s) are linked from elsewhere" in answer.stdout
-    assert ask_json(tmp_path, "gc", "--max-age", "9d")["kept"][0]["linked_bytes"] == 5_000_000
-
-
-def test_a_store_that_was_copied_without_times_is_whole(tmp_path: Path) -> None:
-    store, file = tmp_path / "first", tmp_path / "source.gguf"
-    file.write_bytes(b"x" * 1000)
-    claim = ArtifactStore(store).claim("ab" * 32)
-    assert claim is not None
-    os.link(file, claim.folder / file.name)
-    linked = manifest(claim.key, scan(claim.folder))
-    ArtifactStore(store).commit(claim, linked)
-    make(store, "own")
-    shutil.copytree(store, tmp_path / "store", copy_function=shutil.copyfile)
-    file.write_bytes(b"y")
-    assert ask(tmp_path, "verify").stdout == "2 of 2 artifact(s) are whole\n"
-    assert ArtifactStore(tmp_path / "store").lookup(claim.key)[1] is None
 
 
 # -- a store of somebody else's -------------------------------------------------------------------

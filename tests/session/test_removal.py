@@ -12,31 +12,17 @@ import pytest
 
 from qpipe.core import gc
 from qpipe.core.digests import stamp
-from qpipe.core.layout import RunPaths
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import StoreError, UsageError
 from qpipe.session import removal
 from tests.cli import Answer, qpipe
-from tests.commands.stores import make, path_of
+from tests.commands.stores import ended, make, path_of
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> ArtifactStore:
     make(tmp_path / "store", "model")
     return ArtifactStore(tmp_path / "store")
-
-
-def ended(folder: Path, name: str, *, days: float) -> RunPaths:
-    """A run of a second that ended ``days`` ago."""
-    paths = RunPaths(folder / "runs" / name)
-    paths.root.mkdir(parents=True)
-    at = time.time() - days * 86400
-    events = [
-        {"event": "RunStarted", "at": at - 1, "nodes": {}},
-        {"event": "RunFinished", "at": at, "status": "done", "counts": {}},
-    ]
-    paths.events.write_text("".join(json.dumps(event) + "\n" for event in events))
-    return paths
 
 
 def rm(folder: Path, *words: str) -> Answer:
