@@ -64,7 +64,10 @@ def test_a_reference_may_be_null(tmp_path: Path) -> None:
 def test_it_reads_well(tmp_path: Path) -> None:
     words = ("plan", "local", f"model.source={MODEL}", "quantize.type=Q4_K_M", "--all")
     said = called(*words, cwd=tmp_path)
-    assert "\nquantize: Q4_K_M, 2,137,472 bytes, 4.955 bits per weight\n" in said.stdout
+    assert (
+        "\nquantize[tinystories-d256 Q4_K_M]: Q4_K_M, 2,137,472 bytes, 4.955 bits per weight\n"
+        in said.stdout
+    )
     assert "\n  Q6_K  token_embd.weight  blk.{2-3}.attn_v.weight  blk" in said.stdout
 
 
@@ -77,7 +80,7 @@ def test_what_would_fail_is_said_before_anything_runs(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     answer = called("plan", "local", f"model.source={folder}", cwd=tmp_path)
     assert answer.code == 1
-    assert "quantize would fail: " in answer.stdout
+    assert "quantize[damaged Q8_0] would fail: " in answer.stdout
     assert "'Unheard'" in answer.stdout
 
 
@@ -90,7 +93,7 @@ def test_what_a_file_leaves_out_of_config_json_is_noted(tmp_path: Path) -> None:
     source = f"model.source={folder}"
     note = "config.json: sliding_window 64 has no effect in llama.cpp, which attends to the whole "
     planned_ = called("plan", "local", source, "evaluate=none", "--all", cwd=tmp_path)
-    assert f"note: quantize: {note}" in planned_.stdout
+    assert f"note: quantize[edited Q8_0]: {note}" in planned_.stdout
     made = called("run", "local", source, "evaluate=none", "--json", cwd=tmp_path)
     (row,) = json.loads(made.stdout)["rows"]
     assert [text for text in row["notes"] if text.startswith(note)]

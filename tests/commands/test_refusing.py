@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.gguf.convert import convert
-from tests.cli import called, environment, qpipe
+from tests.cli import by_stage, called, environment, qpipe
 from tests.hub_server import serve
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_nothing_runs_for_a_model_that_the_settings_do_not_fit(
     assert told in planned.stdout
     ran = called("run", *RECIPE, wrong, "--json", cwd=tmp_path)
     assert ran.code == 2
-    nodes = {node["name"]: node for node in json.loads(ran.stdout)["nodes"]}
+    nodes = by_stage(json.loads(ran.stdout)["nodes"])
     assert nodes["quantize"]["error"]["type"] == "RecipeError"
     assert told in nodes["quantize"]["error"]["message"]
     assert nodes["download"]["status"] == "skipped"

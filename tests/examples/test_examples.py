@@ -96,7 +96,7 @@ def test_an_engine_of_ones_own(tmp_path: Path, packages: Path) -> None:
     assert answer.code == 0, answer.stderr
     rows = [line.split() for line in answer.stdout.splitlines()]
     assert [row[:2] for row in rows] == [
-        *(["F16", "F16"], ["Q4_0", "Q8_0/Q4_0"], ["Q2_K", "Q8_0/Q2_K"]),
+        *(["F16", "F16"], ["inner=Q4_0", "Q8_0/Q4_0"], ["inner=Q2_K", "Q8_0/Q2_K"]),
     ]
     assert rows[0][2] > rows[1][2] > rows[2][2]  # bytes
     assert float(rows[0][-1]) < float(rows[2][-1])
