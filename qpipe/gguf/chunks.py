@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,14 @@ class Rows(Protocol):
 
     def raw(self, start: int, stop: int) -> Bytes:
         """Rows as they are stored [stop - start, bytes per row]."""
+
+
+@runtime_checkable
+class OnceRead(Protocol):
+    """Rows that come once, from first to last, wherever they come from."""
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Rows that stay, the next that come."""
 
 
 @dataclass(frozen=True)
@@ -88,17 +96,17 @@ def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Chunk]
     finite number, or too large for a type.
     """
     one = outputs[0]
-    rows, matrix = math.prod(one.shape[:-1]), min(output.matrix_rows for output in outputs)
+    n_rows, matrix = math.prod(one.shape[:-1]), min(output.matrix_rows for output in outputs)
     step = max(1, WEIGHTS // one.shape[-1])
-    for first in range(0, rows, matrix):
+    for first in range(0, n_rows, matrix):
         for start in range(first, first + matrix, step):
             stop = min(start + step, first + matrix)
-            yield functools.partial(_encode, outputs, start, stop)
+            rows = one.rows.read(start, stop) if isinstance(one.rows, OnceRead) else one.rows
+            yield functools.partial(_encode, outputs, rows, start, stop)
 
 
-def _encode(outputs: Sequence[OutputTensor], start: int, stop: int) -> list[Chunk]:
+def _encode(outputs: Sequence[OutputTensor], rows: Rows, start: int, stop: int) -> list[Chunk]:
     """Rows of one tensor in every type; what types have in common is computed once."""
-    rows = outputs[0].rows
 
     @functools.cache
     def exact() -> Floats:

@@ -21,6 +21,16 @@ def bf16_to_f32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
     return wide.view(np.float32)
 
 
+def single(raw: npt.NDArray[np.uint8], stored: GGMLType) -> npt.NDArray[np.float32]:
+    """Rows [n, bytes per row] of F32, F16 or BF16 as float32, exactly."""
+    if stored == GGMLType.F16:
+        return raw.view("<f2").astype(np.float32)
+    if stored == GGMLType.BF16:
+        return bf16_to_f32(raw.view("<u2"))
+    assert stored == GGMLType.F32, stored
+    return raw.view("<f4")
+
+
 @dataclass(frozen=True)
 class GGUFRows:
     """One tensor of ``file``, whose floats can be read if it is F32, F16 or BF16."""
@@ -44,13 +54,26 @@ class GGUFRows:
 
     def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows as float32."""
-        raw = self.raw(start, stop)
-        if self.tensor.type == GGMLType.F16:
-            return raw.view("<f2").astype(np.float32)
-        if self.tensor.type == GGMLType.BF16:
-            return bf16_to_f32(raw.view("<u2"))
-        assert self.tensor.type == GGMLType.F32, self.tensor
-        return raw.view("<f4")
+        return single(self.raw(start, stop), self.tensor.type)
+
+
+@dataclass(frozen=True)
+class BufferRows:
+    """Some rows of a tensor in memory, the first of which is its row ``first``: ``stored`` [rows,
+    bytes per row] of the type ``type``."""
+
+    origin: str
+    type: GGMLType
+    stored: npt.NDArray[np.uint8]
+    first: int
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Rows as they are stored."""
+        return self.stored[start - self.first : stop - self.first]
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Rows as float32."""
+        return single(self.raw(start, stop), self.type)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,12 @@ import contextlib
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
 from qpipe.machine.filesystem import FULL_IN_WORDS
@@ -67,6 +70,62 @@ def run(
                 on_line(line)
     _check(name, process.returncode, list(lines))
     return list(lines)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path | int],
+    *,
+    name: str,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    inherit: Sequence[IO[bytes]] = (),
+) -> Iterator[None]:
+    """Run ``command`` beside the block, which talks to it through other ends of the pipes
+    ``inherit``; these go to it, by their file descriptors, and are closed here.
+
+    What it prints is dealt with as by `run`. A block that meets the end of a pipe too early raises
+    EOFError; then, as at the end of the block, the program's own end is awaited, and what `run`
+    raises of it is raised. After any other exception it is terminated.
+    """
+    lines: deque[str] = deque(maxlen=_MOST_LINES)
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        errors="replace",
+        pass_fds=[pipe.fileno() for pipe in inherit],
+    )
+    for pipe in inherit:
+        pipe.close()
+    reader = threading.Thread(target=_drain, args=(process.stdout, lines, on_line), daemon=True)
+    reader.start()
+    early = False
+    try:
+        yield
+    except EOFError:
+        early = True
+    except BaseException:
+        process.terminate()
+        raise
+    finally:
+        process.wait()
+        reader.join()
+    _check(name, process.returncode, list(lines))
+    if early:
+        raise ProgramError(f"{name} ended before it had said all")
+
+
+def _drain(printed: IO[str], lines: deque[str], on_line: Callable[[str], None] | None) -> None:
+    with printed:
+        for line in printed:
+            sys.stderr.write(line)
+            lines.append(line)
+            if on_line:
+                on_line(line)
 
 
 def _check(name: str, code: int, lines: Sequence[str]) -> None:

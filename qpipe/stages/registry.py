@@ -19,7 +19,7 @@ from qpipe.stages.plugins import plugins
 
 _ROOMS = ("sources", "calibration", "engines", "evaluators")
 # The parameters that choose among the stages of one kind, most telling first.
-_CHOOSERS = ("method", "metric", "engine", "backend")
+_CHOOSERS = ("method", "metric", "engine", "backend", "converter")
 # Broken plugins that an error lists.
 _MOST = 3
 # Leaves a choice to what the inputs are.
@@ -62,8 +62,9 @@ def find(
 ) -> type[Stage]:
     """The stage class for ``uses`` with these raw parameters.
 
-    Among several of one kind, the one whose own ``method``, ``metric``, ``engine`` or ``backend``
-    (the defaults of its params model) agree with the parameters. One that is left out or ``auto``
+    Among several of one kind, the one whose own ``method``, ``metric``, ``engine``, ``backend`` or
+    ``converter`` (the defaults of its params model) agree with the parameters. One that is left out
+    or ``auto``
     becomes that of the first class which accepts inputs of these ``formats``, by role: what is
     installed has no say, so that a plan is the same everywhere. Raises RecipeError, naming
     ``field``, for an unknown kind or choice.

@@ -15,6 +15,7 @@ from qpipe import errors
 from qpipe.gguf import arch, pydist
 from qpipe.gguf.config import Config
 from qpipe.gguf.convert import prepare
+from qpipe.gguf.pydist import streaming
 from tests.gguf import samples
 from tests.gguf.config_edits import EDITS, SHAPING
 from tests.gguf.logits import (
@@ -130,7 +131,7 @@ def test_what_the_other_converter_is_named_for_it_does(tmp_path: Path) -> None:
     with pytest.raises(errors.CheckpointError, match=r"'longrope', which qpipe does not"):
         prepare(folder, outtype="F32")
     assert arch.limits(Config.read(folder)) == ()
-    pydist.convert(folder, tmp_path / "out.gguf", outtype="F32")
+    streaming.convert(folder, tmp_path / "out.gguf", outtype="F32")
     tokens = np.random.RandomState(0).randint(3, 900, TOKENS).astype(np.int32)
     theirs = transformers_logits(folder, tokens)
     ours = llama_cpp_logits(tmp_path / "out.gguf", tokens)

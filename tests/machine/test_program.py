@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -64,3 +65,38 @@ def test_the_last_line_is_at_hand() -> None:
     with pytest.raises(ProgramError) as caught:
         python("print('first'); exit('ModuleNotFoundError: no torch')")
     assert caught.value.last == "ModuleNotFoundError: no torch"
+
+
+def talk(code: str) -> bytes:
+    """What a program that has the number of a pipe says into it, three bytes at most."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as answer, os.fdopen(writing, "wb") as sink:
+        command = [sys.executable, "-c", f"import os, sys; {code}", sink.fileno()]
+        with program.running(command, name="it", inherit=[sink]):
+            said = answer.read(3)
+            if len(said) < 3:
+                raise EOFError
+    return said
+
+
+def test_beside_the_block() -> None:
+    assert talk("os.write(int(sys.argv[1]), b'abc')") == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "words"),
+    [
+        ("print('no'); sys.exit(3)", ProgramError, "it ended with code 3: no"),
+        ("os.write(int(sys.argv[1]), b'a')", ProgramError, "it ended before it had said"),
+        ("os.kill(os.getpid(), 9)", WorkerCrashError, "it was ended by SIGKILL"),
+    ],
+)
+def test_it_ends_before_it_has_said_all(code: str, kind: type[Exception], words: str) -> None:
+    with pytest.raises(kind, match=words):
+        talk(code)
+
+
+def test_a_block_that_fails_ends_it() -> None:
+    command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with pytest.raises(KeyError), program.running(command, name="it"):
+        raise KeyError

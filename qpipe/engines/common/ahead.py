@@ -79,6 +79,28 @@ def of_checkpoint(params: EngineParams, order: Order) -> Preview | None:
     return _preview(params.method, size, sum(counts.values()), plan)
 
 
+def of_stream(params: GgufParams, order: Order) -> Preview | None:
+    """The file that quantizing a checkpoint by llama.cpp's converter would write: by its tensors
+    where qpipe knows the architecture too, else by the number of its weights, where it is here."""
+    from qpipe.errors import CheckpointError
+    from qpipe.gguf import checkpoint, quantize
+    from qpipe.gguf.convert import foresee
+
+    config = _config("model", order)
+    with_matrix = params.imatrix is not None or "imatrix" in {*order.inputs, *order.coming}
+    try:
+        if config is not None:
+            plan = foresee(config)
+            request = params.type_request()
+            return _about(quantize.plan_ahead(plan, request, has_imatrix=with_matrix))
+    except CheckpointError:  # the converter may well know it
+        if "model" in order.inputs:
+            tensors = checkpoint.open_checkpoint(order.inputs["model"]).tensors
+            weights = sum(math.prod(tensor.shape) for tensor in tensors.values())
+            return _of_weights(params, weights)
+    return None
+
+
 def _config(role: str, order: Order) -> Path | None:
     """config.json of the checkpoint in a role, which is here or a repository's."""
     from qpipe.hf.quantized import CONFIG
@@ -109,9 +131,15 @@ def _by_bits(params: EngineParams, order: Order) -> Preview | None:
     weights: Any = None if model is None else model.facts.get("weights")
     if model is None or bits is None or not isinstance(weights, int):
         return None
+    return _of_weights(params, weights, n_vocab=model.n_vocab)
+
+
+def _of_weights(params: EngineParams, weights: int, *, n_vocab: int | None = None) -> Preview:
+    bits = params.bits_per_weight()
+    assert bits is not None, params
     facts = {"format": getattr(params, "type", params.method), "weights": weights}
     facts |= {"size_bytes": round(weights * bits / 8), "bits_per_weight": bits}
-    return Preview(facts, {}, n_vocab=model.n_vocab, about=True)
+    return Preview(facts, {}, n_vocab=n_vocab, about=True)
 
 
 def _about(plan: FilePlan) -> Preview:

