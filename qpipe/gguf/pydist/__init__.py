@@ -145,7 +145,7 @@ def shown(source: Path, name: str | None) -> Iterator[Path]:
 
 
 def tool() -> str:
-    """What the converter is called in messages, with its version."""
+    """Name the converter for messages, with its version."""
     return f"llama.cpp's converter ({DISTRIBUTION} {_version(DISTRIBUTION)})"
 
 

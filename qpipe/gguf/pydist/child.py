@@ -42,7 +42,7 @@ def quantize(data: Any, kind: Any) -> Any:
 
 
 def single(tensor: Any) -> Any:
-    """What `quantize` kept for an array, or None."""
+    """Return the array that `quantize` kept for one, or None."""
     return vars(tensor).get("single") if isinstance(tensor, gguf.LazyNumpyTensor) else None
 
 

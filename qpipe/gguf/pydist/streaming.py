@@ -140,7 +140,7 @@ def script() -> str:
 
 
 def _plan(source: Path, data: BinaryIO) -> FilePlan:
-    """What the converter says before any weight."""
+    """Read all that the converter says before any weight."""
     line = data.readline()
     if not line.endswith(b"\n"):
         raise EOFError
