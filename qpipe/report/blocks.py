@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from qpipe.report import numbers
 from qpipe.report.columns import NAMES, Column, columns
@@ -57,11 +58,35 @@ def blocks(comparison: Comparison, *, width: int | None = None) -> list[Block]:
     no bound."""
     made: list[Block] = []
     for caption, part in _ways(comparison):
-        rows, drawn = with_means(part.rows, [*columns(part)])
-        strong = frozenset(number for number, row in enumerate(rows) if row and row.reference)
+        rows, drawn = with_means(part.rows, _without_equals(part.rows, [*columns(part)]))
+        strong = [bool(row and row.reference) for row in rows]
         for number, beside in enumerate(_beside([*map(_printable, drawn)], width)):
-            made.append(Block("" if number else printable(caption), beside, strong))
+            # What has no figure in the first says there why.
+            keep = [not number or _has_figures(beside, line) for line in range(len(rows))]
+            kept = [c._replace(cells=[*compress(c.cells, keep)]) for c in beside]
+            lines = frozenset(n for n, is_strong in enumerate(compress(strong, keep)) if is_strong)
+            made.append(Block("" if number else printable(caption), kept, lines))
     return made
+
+
+def _has_figures(beside: Sequence[Column], line: int) -> bool:
+    return any(column.cells[line] for column in beside if column.rank != NAMES)
+
+
+def _without_equals(rows: Sequence[ModelRow], every: Sequence[Column]) -> list[Column]:
+    """The columns, with ``= NAME`` in place of the figures of a row that is the same as another."""
+    shown = {row.name for row in rows}
+    same = {n: row.same_as for n, row in enumerate(rows) if row.same_as in shown and not row.error}
+    if not same:
+        return [*every]
+    first = next(place for place, column in enumerate(every) if column.rank != NAMES)
+    drawn = []
+    for place, column in enumerate(every):
+        cells, values = [*column.cells], [*column.values]
+        for number, name in same.items() if column.rank != NAMES else ():
+            cells[number], values[number] = f"= {name}" if place == first else "", None
+        drawn.append(column._replace(cells=cells, values=values))
+    return drawn
 
 
 def _printable(column: Column) -> Column:

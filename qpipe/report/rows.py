@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
+from qpipe.report.equals import with_equals
 from qpipe.report.reference_difference import compared_with
 from qpipe.results import facts
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation
-from qpipe.results.same_tensors import groups, note, signature
+from qpipe.results.same_tensors import signature
 
 QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
 # The roles of what a model is measured on.
@@ -46,7 +47,7 @@ def comparison(plan: Plan, result: RunResult) -> Comparison:
     rows = [_row(model, result, evaluations, stages, plan.graph) for model in models]
     rows = _with_names(rows, models, stages)
     rows = _with_rivals(rows, models, result)
-    rows = _with_equals(rows, models, result)
+    rows = with_equals(rows, [_signature(model, result) for model in models])
     return Comparison.of(_compared(rows, models, by_node))
 
 
@@ -329,29 +330,11 @@ def _with_rivals(
     return [replace(row, measurements=tuple(map(named, row.measurements))) for row in rows]
 
 
-def _with_equals(
-    rows: Sequence[ModelRow], models: Sequence[_Model], result: RunResult
-) -> list[ModelRow]:
-    """Note on each row which others have the same tensors, byte for byte."""
-    signatures = []
-    for row, model in zip(rows, models, strict=True):
-        outcome = result.outcomes[model.nodes[0]]
-        node = outcome.node
-        own = outcome.artifact.manifest.facts if outcome.artifact else {}
-        same = signature(node.params, node.engine, node.inputs, own)
-        signatures.append(((row.model, row.name), same))
-    formats = {(row.model, row.name): row.format or row.name for row in rows}
-    notes: dict[tuple[str | None, str], str] = {}
-    for equal in groups(signatures):
-        short = list(dict.fromkeys(formats[each] for each in equal))
-        words = note(short if len(short) == len(equal) else [name for _, name in equal])
-        notes |= dict.fromkeys(equal, words)
-    return [
-        replace(row, notes=(*row.notes, notes[row.model, row.name]))
-        if (row.model, row.name) in notes
-        else row
-        for row in rows
-    ]
+def _signature(model: _Model, result: RunResult) -> str | None:
+    """Text that is equal for models with the same tensors; None where nothing tells."""
+    outcome = result.outcomes[model.nodes[0]]
+    own = outcome.artifact.manifest.facts if outcome.artifact else {}
+    return signature(outcome.node.params, outcome.node.engine, outcome.node.inputs, own)
 
 
 def _common(labels: Sequence[str]) -> str:

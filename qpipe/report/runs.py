@@ -186,6 +186,7 @@ _ROW = {
     "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "link": _TEXT | _NULL,
     "overrides": _TEXTS | _NULL,
     "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST, "model": _NAME | _NULL,
+    "same_as": _NAME | _NULL,
 }  # fmt: skip
 _MEASUREMENT = {
     "stage": _NAME, "metric": _NAME | _NULL, "status": _STATUS, "key": _KEY | _NULL,
@@ -332,8 +333,12 @@ def merge(summaries: Sequence[Summary]) -> Comparison:
             identity = row.key or (run.run, number)
             merged[identity] = _joined(merged.get(identity), replace(row, run=run.run))
     names = Counter((row.model, row.name) for row in merged.values())
+
+    def called(row: ModelRow, name: str) -> str:
+        return f"{name} {row.run}" if names[row.model, name] > 1 else name
+
     rows = [
-        replace(row, name=f"{row.name} {row.run}") if names[row.model, row.name] > 1 else row
+        replace(row, name=called(row, row.name), same_as=row.same_as and called(row, row.same_as))
         for row in merged.values()
     ]
     return Comparison.of(sorted(rows, key=lambda row: not row.reference))

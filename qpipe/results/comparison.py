@@ -33,8 +33,9 @@ class ModelRow:
 
     ``scores`` are all its scores by name; one that was measured in two ways has two names. Of what
     is in ``cut_short`` (names of `figures`) the measurement ended early, for the sake of the row
-    ``dominated_by``. ``model`` is what it was made from; ``file`` is set where it is one
-    file, and ``link`` is the same in the run's folder, under a name that says what it is.
+    ``dominated_by``. ``same_as`` is the name of the row whose file has the same tensors. ``model``
+    is what it was made from; ``file`` is set where it is one file, and ``link`` is the same in the
+    run's folder, under a name that says what it is.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelRow:
     overrides: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: str | None = None
+    same_as: str | None = None
     measurements: tuple[Evaluation, ...] = ()
     figures: Mapping[str, float | None] = field(default_factory=dict)
     scores: Mapping[str, Score] = field(default_factory=dict)

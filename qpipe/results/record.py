@@ -34,6 +34,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
         "dominated_by": row.dominated_by,
         "cut_short": [*row.cut_short],
         "unsteady": [*row.unsteady],
+        "same_as": row.same_as,
         "protocol": row.protocol,
         "seconds": row.seconds,
         "evaluate_seconds": row.evaluate_seconds,
@@ -88,6 +89,7 @@ def row(record: Mapping[str, Any], *, run: str | None = None) -> ModelRow:
     same = (
         *("name", "format", "status", "reference", "model", "size_bytes", "bits_per_weight"),
         *("weights", "seconds", "evaluate_seconds", "key", "artifact", "file", "link", "error"),
+        "same_as",
     )
     return ModelRow(
         **{name: record[name] for name in same},

@@ -21,7 +21,7 @@ BYTES = "bytes"
 # Fields of a row that are no scores: no score may be called so.
 RESERVED = frozenset(
     {"name", "model", "format", "reference", "size_bytes", "bits_per_weight", "weights",
-     "dominated_by", "cut_short", "unsteady",
+     "dominated_by", "cut_short", "unsteady", "same_as",
      "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
      "artifact", "file", "link", "path", "overrides", "notes", "error", "measurements", "scores",
      "score_types", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend",
