@@ -57,20 +57,20 @@ def blocks(comparison: Comparison, *, width: int | None = None) -> list[Block]:
     """The blocks of the rows of one model, quality before speed; ``width`` in characters, None for
     no bound."""
     made: list[Block] = []
-    for caption, part in _ways(comparison):
-        rows, drawn = with_means(part.rows, _without_equals(part.rows, [*columns(part)]))
+    for caption, of_way in _ways(comparison):
+        rows, drawn = with_means(of_way.rows, _without_equals(of_way.rows, [*columns(of_way)]))
         strong = [bool(row and row.reference) for row in rows]
-        for number, beside in enumerate(_beside([*map(_printable, drawn)], width)):
+        for number, part in enumerate(beside([*map(_printable, drawn)], width)):
             # What has no figure in the first says there why.
-            keep = [not number or _has_figures(beside, line) for line in range(len(rows))]
-            kept = [c._replace(cells=[*compress(c.cells, keep)]) for c in beside]
+            keep = [not number or _has_figures(part, line) for line in range(len(rows))]
+            kept = [c._replace(cells=[*compress(c.cells, keep)]) for c in part]
             lines = frozenset(n for n, is_strong in enumerate(compress(strong, keep)) if is_strong)
             made.append(Block("" if number else printable(caption), kept, lines))
     return made
 
 
-def _has_figures(beside: Sequence[Column], line: int) -> bool:
-    return any(column.cells[line] for column in beside if column.rank != NAMES)
+def _has_figures(every: Sequence[Column], line: int) -> bool:
+    return any(column.cells[line] for column in every if column.rank != NAMES)
 
 
 def _without_equals(rows: Sequence[ModelRow], every: Sequence[Column]) -> list[Column]:
@@ -180,8 +180,8 @@ def _extent(every: Sequence[Evaluation]) -> Iterator[str]:
 # -- columns that fit -----------------------------------------------------------------------------
 
 
-def _beside(every: Sequence[Column], width: int | None) -> Iterator[list[Column]]:
-    """The columns in groups that are no wider than that, each with the names of the rows.
+def beside(every: Sequence[Column], width: int | None) -> Iterator[list[Column]]:
+    """Return the columns in groups that are no wider than that, each with the names of the rows.
 
     What only says more of the files has no group for itself: other formats have it.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ _FINE = ("ran", "cached")
 
 # Of a normal distribution, how many standard errors 95 % are to each side.
 _STDERRS = 1.96
+# Widths of intervals that four decimals do not show.
+_SMALL = 0.001
 NONE_SEEN = "n.s."
 UNSTEADY = "!"
 _NONE = "—"
@@ -113,7 +116,7 @@ def _of_score(key: str, rows: Sequence[ModelRow], *, first: bool) -> Iterator[Co
     if named.detail:
         return
     where = f" [{named.where}]" if named.where else ""
-    noise = _noise(named, rows)
+    noise = noise_of(named, rows)
 
     def column(
         heading: str,
@@ -165,7 +168,7 @@ def _of_score(key: str, rows: Sequence[ModelRow], *, first: bool) -> Iterator[Co
         yield column(heading, _ratio, lambda of: of.ratio, _times, beside, of_reference=_NONE)
 
 
-def _noise(score: Score, rows: Sequence[ModelRow]) -> float | None:
+def noise_of(score: Score, rows: Sequence[ModelRow]) -> float | None:
     """The noise of a divergence; None of any other score."""
     if score.name != "kld":
         return None
@@ -188,8 +191,13 @@ def _number(score: Score) -> Callable[[float], str]:
     return lambda value: numbers.figure(value, unit=score.unit, digits=score.digits)
 
 
-def _signed(score: Score) -> Callable[[float], str]:
-    return lambda value: numbers.signed(value, unit=score.unit, digits=score.digits)
+def _signed(score: Score, *, error: float = 1.0) -> Callable[[float], str]:
+    """Differences with their sign; where the score declares no digits, in four decimals, or as many
+    as show two figures of the error."""
+    digits = score.digits
+    if digits is None and 0 < error < _SMALL:
+        digits = min(9, 1 - math.floor(math.log10(error)))
+    return lambda value: numbers.signed(value, unit=score.unit, digits=digits)
 
 
 def _value(row: ModelRow, score: Score, noise: float | None) -> str:
@@ -204,9 +212,16 @@ def _value(row: ModelRow, score: Score, noise: float | None) -> str:
     elif score.iqr is not None:
         share = f"{score.iqr / score.value:.0%}" if score.value else number(score.iqr)
         shown = f"{shown} ({share}){f' {UNSTEADY}' if score.unsteady else ''}"
-    if noise is None or score.value > max(noise, _STDERRS * (score.stderr or 0.0)):
-        return shown
-    return f"{shown} {NONE_SEEN}"
+    return shown if noise is None or is_seen(score, noise) else f"{shown} {NONE_SEEN}"
+
+
+def is_seen(score: Score, noise: float | None) -> bool:
+    """Return whether a divergence is more than ``noise``, or a difference to the reference can be
+    told from none, with 95 % confidence; True where nothing says how exact it is."""
+    if noise is not None:
+        return score.value > max(noise, _STDERRS * (score.stderr or 0.0))
+    interval = interval_of(score.delta) if score.delta else None
+    return interval is None or not interval[0] <= 0 <= interval[1]
 
 
 def _error(error: float, figure: str) -> str | None:
@@ -231,7 +246,8 @@ def _delta(row: ModelRow, score: Score) -> str:
     low, high = interval
     if low == high == 0:
         return f"0 (all alike) {NONE_SEEN}"
-    seen = f" {NONE_SEEN}" if low <= 0 <= high else ""
+    signed = _signed(score, error=high - low)
+    seen = "" if is_seen(score, None) else f" {NONE_SEEN}"
     return f"{about}{signed(delta.value)} [{signed(low)}, {signed(high)}]{seen}"
 
 

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from qpipe.report import text
 from qpipe.report.blocks import NARROW, Block
+from qpipe.report.matrix import matrix
 from qpipe.report.repeats import means
 from qpipe.report.table import RIGHT, Table, by_model
 from qpipe.results.comparison import Comparison
@@ -54,18 +55,14 @@ def to_terminal(comparison: Comparison, stream: IO[str]) -> None:
     draw = _rich if stream.isatty() and os.environ.get("TERM") != "dumb" else _text
     terminal = draw is _rich
     width = max(NARROW, shutil.get_terminal_size().columns) if terminal else NARROW
-    for number, (model, of_model) in enumerate(by_model(comparison).items()):
-        if number:
-            print(file=stream)
+    models = by_model(comparison)
+    for model, of_model in models.items():
         if model:
             print(model, file=stream)
-        for place, block in enumerate(Table(of_model).blocks(width=width)):
-            if place:
-                print(file=stream)
-            if block.caption:
-                print(_wrapped(block.caption, width if terminal else None), file=stream)
-            draw(block, stream)
-    print(file=stream)
+        for block in Table(of_model).blocks(width=width):
+            draw(block, stream, width)
+    for block in matrix(models, width=width):
+        draw(block, stream, width)
     for line in Table(comparison).remarks:
         print(_wrapped(line, width if terminal else None), file=stream)
 
@@ -79,11 +76,15 @@ def _wrapped(line: str, width: int | None) -> str:
     return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _text(block: Block, stream: IO[str]) -> None:
-    print(text.table(block.head, block.body, right=block.sides), file=stream)
+def _text(block: Block, stream: IO[str], width: int) -> None:
+    if block.caption:
+        print(block.caption, file=stream)
+    print(text.table(block.head, block.body, right=block.sides), end="\n\n", file=stream)
 
 
-def _rich(block: Block, stream: IO[str]) -> None:
+def _rich(block: Block, stream: IO[str], width: int) -> None:
+    if block.caption:
+        print(_wrapped(block.caption, width), file=stream)
     from rich import table as drawn
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
@@ -100,19 +101,29 @@ def _rich(block: Block, stream: IO[str]) -> None:
         lines.add_row(*(Text(cell, style=colours.get(cell, "") or style) for cell in line))
     # rich 15.0 cuts columns off on a narrow terminal; whole lines that wrap say more.
     Console(file=stream, width=_WIDE).print(lines)
+    print(file=stream)
 
 
 def _markdown(table: Table, title: str) -> str:
     lines = [f"# {_plain(title)}", ""]
-    for model, comparison in by_model(table.comparison).items():
+    models = by_model(table.comparison)
+    for block in matrix(models):
+        lines += _marked_down(block)
+    for model, comparison in models.items():
         lines += [f"## {_plain(model)}", ""] if model else []
         for block in Table(comparison).blocks():
-            rules = ["---:" if side == RIGHT else "---" for side in block.sides]
-            lines += [_escaped(block.caption), ""] if block.caption else []
-            lines += [_piped(map(_plain, block.head)), _piped(rules)]
-            lines += [*(_piped(map(_plain, line)) for line in block.body), ""]
+            lines += _marked_down(block)
     lines += [*(f"- {_escaped(line)}" for line in table.remarks)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _marked_down(block: Block) -> Iterator[str]:
+    if block.caption:
+        yield from (_escaped(block.caption), "")
+    yield _piped(map(_plain, block.head))
+    yield _piped("---:" if side == RIGHT else "---" for side in block.sides)
+    yield from (_piped(map(_plain, line)) for line in block.body)
+    yield ""
 
 
 def _escaped(line: str) -> str:
