@@ -186,7 +186,8 @@ def _headings(names: Sequence[str], width: int) -> list[str]:
 
 
 def _list(models: Sequence[PlannedNode]) -> Iterator[str]:
-    rows = [[cut(_parts(node.name)[1] or node.name, 30), *_of_model(node)] for node in models]
+    names = _without_common([_parts(node.name)[1] or node.name for node in models])
+    rows = [[cut(name, 30), *_of_model(node)] for name, node in zip(names, models, strict=True)]
     yield from (
         cut(line, WIDTH)
         for line in text.table(("", "SIZE", "BITS", "TENSORS"), rows[:_ROWS], right="lrrl").split(
@@ -194,6 +195,14 @@ def _list(models: Sequence[PlannedNode]) -> Iterator[str]:
         )
     )
     yield from _more(len(rows))
+
+
+def _without_common(labels: Sequence[str]) -> list[str]:
+    """Labels without the words in front that all of them have."""
+    split = [label.split(" ") for label in labels]
+    while len(split) > 1 and len({words[0] for words in split}) == 1 and min(map(len, split)) > 1:
+        split = [words[1:] for words in split]
+    return [" ".join(words) for words in split]
 
 
 def _more(rows: int) -> Iterator[str]:
@@ -236,4 +245,8 @@ def amount(total: Amount, noun: str = "") -> str:
 
 def cut(words: str, width: int) -> str:
     """The words in at most ``width`` columns."""
-    return words if len(words) <= width else words[: width - 1] + "…"
+    if text.width_of(words) <= width:
+        return words
+    while text.width_of(words) > width - 1:
+        words = words[:-1]
+    return f"{words}…"

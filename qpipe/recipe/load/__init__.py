@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from qpipe.recipe import draft_cache
 from qpipe.recipe.load.compose import Composer
+from qpipe.recipe.load.quoting import quoted
 from qpipe.recipe.load.sweep import JobsHandler, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
 from qpipe.stages.plugins import source_files
@@ -31,8 +33,10 @@ def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) 
     override, and whatever ``handle`` raises.
     """
     register()
-    with _hydra_as_it_was():
-        composer = Composer(find_recipe(request.recipe), request.overrides)
+    own = quoted(request.overrides)
+    request = replace(request, overrides=own.texts)
+    with _hydra_as_it_was(), own.in_users_words():
+        composer = Composer(find_recipe(request.recipe), request.overrides, own)
         if request.flags:
             from qpipe.recipe.load.flags import show
 

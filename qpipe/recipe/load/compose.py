@@ -31,6 +31,7 @@ from qpipe.recipe import messages
 from qpipe.recipe.bounds import check_expansion
 from qpipe.recipe.load.base import Base, ask, plain, with_scalars
 from qpipe.recipe.load.errors import our_errors
+from qpipe.recipe.load.quoting import UNQUOTED, QuotedOverrides
 from qpipe.recipe.load.repository import RecipeLoader
 from qpipe.recipe.origins import Origins, shown
 from qpipe.recipe.references import from_environment, references, resolve
@@ -43,9 +44,15 @@ class Composer:
     ``hydra`` are the overrides of Hydra's own fields, ``task`` all others.
     """
 
-    def __init__(self, file: Path, overrides: Sequence[str]) -> None:
-        """Raises RecipeError for overrides and a recipe file that cannot be read."""
+    def __init__(
+        self, file: Path, overrides: Sequence[str], own: QuotedOverrides = UNQUOTED
+    ) -> None:
+        """Raises RecipeError for overrides and a recipe file that cannot be read.
+
+        ``own`` are the overrides as they were given.
+        """
         self.file = file
+        self.own = own
         self._parsed: dict[str, Override] = {}
         self._groups: dict[str, bool] = {}
         self._bases: dict[tuple[str, ...], Base] = {}
@@ -177,7 +184,8 @@ class Composer:
             check_expansion(raw, shown(str(self.file)))
             links = references(raw)
         whole = functools.cache(lambda: self._whole(number, parsed, ask_hydra=links.ask_hydra))
-        origins = Origins(str(self.file), base.layers, tuple(str(o.input_line) for o in values))
+        given = tuple(self.own.as_given(str(override.input_line)) for override in values)
+        origins = Origins(str(self.file), base.layers, given)
         return Job(
             number=number,
             varying=varying,

@@ -35,6 +35,7 @@ from qpipe.recipe import messages
 from qpipe.recipe.load.base import Base
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.errors import our_errors
+from qpipe.recipe.load.quoting import quoted
 from qpipe.recipe.overrides import varying
 from qpipe.recipe.references import targets
 from qpipe.recipe.request import InvalidJob, Job
@@ -103,11 +104,11 @@ class QpipeSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Launch all jobs, in one batch unless ``max_batch_size`` says less."""
         assert self.launcher is not None
-        params = [f"{name}={value}" for name, value in self.params.items()]
+        params = quoted(f"{name}={value}" for name, value in self.params.items()).texts
         overrides = self.parser.parse_overrides(arguments)
         _refuse_two_sweeps_of_a_key(overrides)
         choices: dict[str, list[str]] = {}
-        for override in [*self.parser.parse_overrides(params), *overrides]:
+        for override in [*self.parser.parse_overrides([*params]), *overrides]:
             choices[override.get_key_element()] = _choices(override, self.max_jobs)
         if math.prod(map(len, choices.values())) > self.max_jobs:
             raise RecipeError(messages.too_many_jobs(self.max_jobs))
