@@ -22,10 +22,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from qpipe import __version__
 from qpipe.core import file_lock
@@ -49,10 +49,15 @@ if TYPE_CHECKING:
 JobRecord = Mapping[str, Any]
 """The content of job.json (qpipe/executors/record.py)."""
 
-Report = Callable[[int, int, str], None]
-"""Called with (done, total, unit)."""
-
 JOB, PROGRESS, RESULT = "job.json", "progress.jsonl", "result.json"
+
+
+class Report(Protocol):
+    """Takes (done, total, unit), and without a total a note on what goes on."""
+
+    def __call__(self, done: int, total: int, unit: str, note: str = "", /) -> None:
+        """Pass it on."""
+
 
 # The exit code of a worker that has no room even for its result.
 NO_ROOM = 73
@@ -164,6 +169,7 @@ def _work(job: JobRecord, report: Report) -> Work:
         partial=Path(job["partial"]),
         threads=job["threads"],
         progress=report,
+        note=lambda words: report(0, 0, "", words),
         where=job["where"],
         key=job["key"],
         origins=job["origins"],
@@ -223,15 +229,15 @@ def _reporter(path: Path) -> Report:
     fd = -1
     last = 0.0
 
-    def progress(done: int, total: int, unit: str) -> None:
+    def progress(done: int, total: int, unit: str, note: str = "", /) -> None:
         nonlocal fd, last
         now = time.monotonic()
-        if last < math.inf and (now - last >= _PROGRESS_EVERY or done == total):
+        if last < math.inf and (now - last >= _PROGRESS_EVERY or done == total or note):
             last = now
             try:
                 if fd < 0:
                     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-                os.write(fd, json.dumps([done, total, unit]).encode() + b"\n")
+                os.write(fd, json.dumps([done, total, unit, note]).encode() + b"\n")
             except OSError:
                 # A full disk below the run folder: the work matters more, and half a line must
                 # not get a second half.

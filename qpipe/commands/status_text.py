@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qpipe.report import numbers
+from qpipe.report.node_states import run_seconds_left, seconds_left
 
 TYPE_CHECKING = False  # typing's own would cost `qpipe status` the import of typing
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def lines(state: Record, now: float) -> Iterator[str]:
     took = now - state["started"] if state["status"] == "running" else state["seconds"]
     yield f"{state['name']}  {state['status']}, {len(ended)} of {len(nodes)} nodes"
     yield f"  began {numbers.age(now - state['started'])} ago, took {numbers.duration(took)}"
-    if state["status"] == "running" and (left := _left(nodes, now)) is not None:
-        yield f"  about {numbers.duration(left)} to go, by what such nodes have taken so far"
+    if state["status"] == "running" and (left := run_seconds_left(nodes, now)) is not None:
+        yield f"  about {numbers.duration(left)} to go, by what such nodes take"
     for status in _STATUSES:
         yield from _of_status(status, by[status], now)
     if state["status"] == "interrupted":
@@ -60,48 +61,5 @@ def _progress(node: dict[str, Any], now: float) -> Iterator[str]:
     yield f"{numbers.duration(now - node['since'])} so far"
     if node.get("total"):
         yield f"{node['done'] / node['total']:.0%} of {node['total']:,} {node['unit']}"
-    if (left := _left_of(node, now)) is not None:
+    if (left := seconds_left(node, now)) is not None:
         yield f"about {numbers.duration(left)} to go"
-
-
-def _left_of(node: dict[str, Any], now: float) -> float | None:
-    """Seconds to go of a running node by its own rate, once a tenth of it is done."""
-    done, total = node.get("done", 0), node.get("total", 0)
-    if not total or done < total / 10:
-        return None
-    rate = done / max(node["at"] - node["since"], 1e-9)
-    return float(max((total - done) / rate - (now - node["at"]), 0.0))
-
-
-def _left(nodes: Sequence[dict[str, Any]], now: float) -> float | None:
-    """Seconds to go of a run: those of its running nodes, and for each that waits the mean of what
-    nodes of its kind have taken, shared among as many workers as there are nodes running now.
-
-    None until each kind that is left has a node that has run.
-    """
-    taken: dict[str, list[float]] = {}
-    for node in nodes:
-        if node["status"] == "ran":
-            taken.setdefault(_kind(node), []).append(node["seconds"])
-    left, longest, workers = 0.0, 0.0, 0
-    for node in nodes:
-        own = taken.get(_kind(node))
-        mean = sum(own) / len(own) if own else None
-        if node["status"] == "running":
-            workers += 1
-            seconds = _left_of(node, now)
-            if seconds is None and mean is not None:
-                seconds = max(mean - (now - node["since"]), 0.0)
-        elif node["status"] == "waiting":
-            seconds = mean
-        else:
-            continue
-        if seconds is None:
-            return None
-        left, longest = left + seconds, max(longest, seconds)
-    return max(left / max(workers, 1), longest)
-
-
-def _kind(node: dict[str, Any]) -> str:
-    """The stage of a node by its name, as ``perplexity`` of ``perplexity[Q4_0]``."""
-    return str(node["name"]).partition("[")[0]

@@ -46,17 +46,31 @@ class NodeWaiting(Event):
 
 @dataclass(frozen=True)
 class NodeStarted(Event):
-    """A worker begins; ``log`` is the file that takes its output, if it has one."""
+    """A worker begins; ``log`` is the file that takes its output, if it has one.
+
+    Of nodes that one worker makes in one pass, ``first`` is the first.
+    """
 
     node: str
     name: str
     key: str
     log: str | None = None
+    first: str | None = None
+
+
+@dataclass(frozen=True)
+class Estimated(Event):
+    """About how many ``seconds`` nodes will take, by id, by what such nodes took before."""
+
+    seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class NodeProgress(Event):
-    """A node's progress: ``done`` of ``total`` (0: unknown) in ``unit`` (bytes, tokens, …)."""
+    """A node's progress: ``done`` of ``total`` (0: unknown) in ``unit`` (bytes, tokens, …).
+
+    A ``note`` without a total says what it does meanwhile, and nothing of how far it is.
+    """
 
     node: str
     name: str

@@ -25,8 +25,8 @@ _NOTHING = Resources(cpus=0)
 
 
 @dataclass
+class Lookahead:
     """Counts, by era, of what the models of a run have to begin yet, and of what runs."""
-    """What the models of a run, by the era of their nodes, still have to begin, and what runs."""
 
     priorities: Mapping[str, Priority]
     fits: Fits

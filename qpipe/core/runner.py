@@ -250,7 +250,7 @@ class _Run:
                 self.emit(
                     Warned(f"{name}: made again by itself, as its pass with others ended: {cause}")
                 )
-            self.emit(NodeStarted(item.node.id, name, item.key, log))
+            self.emit(NodeStarted(item.node.id, name, item.key, log, items[0].node.id))
 
     def _claimed(self, miss: Miss) -> WorkItem | None:
         """The work item of a node; None if another process is making it or has just made it."""

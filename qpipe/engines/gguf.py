@@ -199,7 +199,7 @@ class _Source:
 
 
 def _one_pass(tasks: Sequence[LevelWork], model: _Source) -> list[ModelFacts]:
-    from qpipe.gguf import split, stream
+    from qpipe.gguf import compiling, split, stream
     from qpipe.gguf.quantize import read
 
     source = model.model
@@ -220,9 +220,11 @@ def _one_pass(tasks: Sequence[LevelWork], model: _Source) -> list[ModelFacts]:
         notes += prepared.notes
         files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
         results.append((prepared, notes))
+    works = [work for _, work in tasks]
     if files:
         model.begin(output.name for output in files[0].outputs)
-    errors = iter(stream.write(files, threads=tasks[0][1].threads) if files else ())
+    with compiling.listening(lambda: _report_compiling(works)):
+        errors = iter(stream.write(files, threads=works[0].threads) if files else ())
     return [_facts(made, errors).adding(notes=notes) for made, notes in results]
 
 
@@ -231,6 +233,11 @@ def _facts(made: ModelFacts | FilePlan, errors: Iterator[Mapping[str, float]]) -
     if isinstance(made, ModelFacts):
         return made
     return gguf_engine.with_tensors(gguf_engine.planned_facts(made), made, next(errors))
+
+
+def _report_compiling(works: Sequence[base.Work]) -> None:
+    for work in works:
+        work.note("compiling kernels")
 
 
 def _report(work: base.Work, done: int, total: int) -> None:

@@ -50,7 +50,7 @@ class InlineExecutor:
         items = self._passes.popleft()
         events: list[WorkEnd | WorkProgress] = []
 
-        def reporter(item: WorkItem) -> Callable[[int, int, str], None]:
+        def reporter(item: WorkItem) -> Callable[..., None]:
             return lambda *progress: events.append(WorkProgress(item, *progress))
 
         results = perform_all(list(map(to_record, items)), list(map(reporter, items)))

@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -25,9 +26,10 @@ from qpipe.core.events import (
     Warned,
 )
 from qpipe.report import numbers
-from qpipe.report.run_state import Active, Tally, amount, closing
+from qpipe.report.progress_rows import Region
+from qpipe.report.run_state import Tally, closing
 from qpipe.report.skipped import EndedUnstarted
-from qpipe.report.text import message, printable
+from qpipe.report.text import message
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -165,8 +167,13 @@ _SILENT = frozenset({"started", "cached"})
 _INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 _REFRESHES_PER_SECOND = 8
-_BAR = 24
 _MOST_ROWS = 12
+
+# Seconds between looks at how long the whole will take.
+_ESTIMATE_EVERY = 1.0
+
+# The column in which what follows the first word of a line begins.
+_INDENT = 9
 
 
 class Terminal:
@@ -183,24 +190,33 @@ class Terminal:
         self._console: Console | None = None
         self._live: RichLive | None = None
         self._lock = threading.Lock()
-        self._active: list[Active] = []
-        self._ended = 0
+        self._region = Region([], 0, 0, 0.0, 0.0)
+        self._left: float | None = None
+        self._left_at = 0.0
 
     def line(self, text: str, kind: str) -> None:
         """Print a line above the region that is drawn anew."""
         if kind not in _SILENT:
             from rich.text import Text
 
+            console = self._get_console()
             first, newline, rest = text.partition("\n")
-            styled = Text.assemble((first, _STYLES.get(kind, "")), newline, rest)
-            self._get_console().print(styled, soft_wrap=True)
+            wrapped = "\n".join(_wrapped(first, console.width))
+            styled = Text.assemble((wrapped, _STYLES.get(kind, "")), newline, rest)
+            console.print(styled, soft_wrap=True)
 
     def update(self) -> None:
         """Take over the nodes in progress; the first time, begin to draw."""
+        now = time.time()
+        if now - self._left_at >= _ESTIMATE_EVERY:
+            self._left, self._left_at = self._tally.left(now), now
+        active = self._tally.active(now)
+        region = Region(
+            active, self._tally.nodes, self._tally.ended, self._tally.since, now, self._left
+        )
         with self._lock:
-            self._active = list(self._tally.active.values())
-            self._ended = self._tally.ended
-        if self._active and self._live is None:
+            self._region = region
+        if active and self._live is None:
             from rich.live import Live
 
             self._live = Live(
@@ -229,26 +245,29 @@ class Terminal:
         return self._console
 
     def _render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.table import Table
         from rich.text import Text
 
         with self._lock:
-            active, ended = list(self._active), self._ended
-        now = time.time()
-        most = max(1, min(_MOST_ROWS, self._get_console().height - 3))
-        table = Table.grid(padding=(0, 2, 0, 0))
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1, min_width=12)
-        for _ in range(4):
-            table.add_column(no_wrap=True)
-        for node in active[:most]:
-            table.add_row(*_row(node, now))
-        rest = [f"… and {len(active) - most} more"] if len(active) > most else []
-        waiting = sum(node.waiting for node in active)
-        words = [f"{ended} of {self._tally.nodes} nodes", f"{len(active) - waiting} running"]
-        words += [f"{waiting} waiting for another process"] if waiting else []
-        words.append(numbers.duration(max(0.0, now - self._tally.since)))
-        return Group(table, Text("\n".join([*rest, " · ".join(words)]), style="dim"))
+            region = self._region
+        console = self._get_console()
+        most = max(1, min(_MOST_ROWS, console.height - 3))
+        rows = region.later(time.time()).rows(
+            console.width, most, ascii_only=console.options.ascii_only
+        )
+        return Text("\n", no_wrap=True, overflow="crop").join(rows)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """A line as several of a terminal's, at blanks alone: a path stays whole, to be copied."""
+    return textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * _INDENT,
+        drop_whitespace=True,
+        replace_whitespace=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [line]
 
 
 @contextlib.contextmanager
@@ -273,26 +292,3 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
         for came in held:
             signal.raise_signal(came)
-
-
-def _row(node: Active, now: float) -> list[RenderableType]:
-    """The cells of a node's line: name, bar, amount, time to go, time gone."""
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
-    elapsed = numbers.duration(max(0.0, now - node.since))
-    if node.waiting:
-        return [
-            Text(printable(node.name)),
-            Text("another process is making it", "cyan"),
-            "",
-            "",
-            elapsed,
-        ]
-    bar = ProgressBar(
-        total=node.total or None, completed=node.done, width=_BAR, pulse=not node.total
-    )
-    eta = node.eta(now)
-    to_go = "" if eta is None else f"{numbers.duration(eta)} to go"
-    note = Text(printable(amount(node) or node.note))
-    return [Text(printable(node.name)), bar, note, to_go, elapsed]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qpipe.core.events import (
     Event,
     NodeFinished,
-    NodeProgress,
     NodeStarted,
     NodeWaiting,
     RunFinished,
@@ -18,27 +17,25 @@ from qpipe.core.events import (
 )
 from qpipe.report import numbers
 from qpipe.report.alike import grouped, nodes
+from qpipe.report.node_states import follow, run_seconds_left, seconds_left
 from qpipe.report.skipped import by_cause, phrase, remedy
 
 
-@dataclass
+@dataclass(frozen=True)
 class Active:
-    """A node that a worker makes, or another process. Times in seconds since the epoch."""
+    """What a worker makes, one node or several in one pass, or another process (``waiting``).
+
+    ``since`` is in seconds since the epoch, ``left`` seconds to go, if that can be said.
+    """
 
     name: str
     since: float
     waiting: bool = False
-    log: str | None = None
     done: int = 0
     total: int = 0
     unit: str = ""
     note: str = ""
-
-    def eta(self, now: float) -> float | None:
-        """Seconds to go at the mean speed so far, if that can be said."""
-        if not 0 < self.done < self.total:
-            return None
-        return (now - self.since) / self.done * (self.total - self.done)
+    left: float | None = None
 
 
 class FailedNode(NamedTuple):
@@ -58,7 +55,11 @@ class Tally:
 
     nodes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    active: dict[str, Active] = field(default_factory=dict)
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """How far each node is, by id (qpipe/report/node_states.py)."""
+    running: dict[str, None] = field(default_factory=dict)
+    waiting: dict[str, float] = field(default_factory=dict)
+    """Nodes that another process makes, and since when."""
     failed: list[FailedNode] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     """Number of skipped nodes by cause."""
@@ -67,29 +68,29 @@ class Tally:
 
     def add(self, event: Event) -> None:
         """Take note of an event."""
+        follow(self.states, event.record())
         if isinstance(event, RunStarted):
             self.nodes += len(event.nodes)
             self.since = self.since or event.at
         elif isinstance(event, NodeWaiting):
-            self.active[event.node] = Active(event.name, event.at, waiting=True)
+            self.waiting[event.node] = event.at
         elif isinstance(event, NodeStarted):
-            self.active[event.node] = Active(event.name, event.at, log=event.log)
-        elif isinstance(event, NodeProgress) and event.node in self.active:
-            node = self.active[event.node]
-            node.done, node.total, node.unit = event.done, event.total, event.unit
-            node.note = event.note
+            self.running[event.node] = None
+            self.waiting.pop(event.node, None)
         elif isinstance(event, NodeFinished):
             self._end(event)
         elif isinstance(event, RunFinished):
-            self.active.clear()
+            self.running.clear()
+            self.waiting.clear()
             # A later batch that went well does not undo a failure.
             self.status = self.status if self.status in ("failed", "interrupted") else event.status
 
     def _end(self, event: NodeFinished) -> None:
-        node = self.active.pop(event.node, None)
+        self.running.pop(event.node, None)
+        self.waiting.pop(event.node, None)
         self.counts[event.status] += 1
         if event.status == "failed":
-            log = node.log if node else None
+            log = self.states.get(event.node, {}).get("log")
             self.failed.append(FailedNode(event.name, event.error or "", log))
         elif event.status == "skipped":
             self.skipped[event.error or ""] += 1
@@ -98,6 +99,42 @@ class Tally:
     def ended(self) -> int:
         """Nodes that have come to an end of any kind."""
         return self.counts.total()
+
+    def active(self, now: float) -> list[Active]:
+        """What goes on, one entry a pass."""
+        passes: dict[str, list[dict[str, Any]]] = {}
+        for node in self.running:
+            state = self.states[node]
+            passes.setdefault(state["first"], []).append(state)
+        return [
+            *(_pass(together, now) for together in passes.values()),
+            *(
+                Active(self.states[node]["name"], since, waiting=True)
+                for node, since in self.waiting.items()
+            ),
+        ]
+
+    def left(self, now: float) -> float | None:
+        """About how many seconds the run has to go, if that can be said."""
+        return run_seconds_left([*self.states.values()], now)
+
+
+def _pass(together: Sequence[dict[str, Any]], now: float) -> Active:
+    """What is shown of nodes that a worker makes in one pass: all of it as one."""
+    lefts = [left for state in together if (left := seconds_left(state, now)) is not None]
+    return Active(
+        name=nodes([state["name"] for state in together]),
+        since=min(state["since"] for state in together),
+        done=_sum(together, "done"),
+        total=_sum(together, "total") if all(state.get("total") for state in together) else 0,
+        unit=next((state["unit"] for state in together if state.get("unit")), ""),
+        note=next((state["note"] for state in together if state.get("note")), ""),
+        left=max(lefts, default=None),
+    )
+
+
+def _sum(states: Iterable[dict[str, Any]], name: str) -> int:
+    return sum(state.get(name, 0) for state in states)
 
 
 def amount(node: Active) -> str:

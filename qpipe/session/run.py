@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.core import runner
-from qpipe.core.events import Emit, Event, NodeStarted, fan_out
+from qpipe.core.events import Emit, Estimated, Event, NodeFinished, NodeStarted, fan_out
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
 from qpipe.core.run_settings import Refuses, RunSettings, Shortage
 from qpipe.core.store import ArtifactStore
-from qpipe.errors import InterruptedRunError, QpipeError, StageError, UsageError
+from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.results.tensors import DETAILS
@@ -93,6 +93,8 @@ class _Execution:
     """Whether it was asked for."""
     started: bool = False
     """Whether any node was."""
+    new_sources: bool = True
+    """Whether more can be said of how long the rest will take than was."""
     plans: list[Plan] = field(default_factory=list)
     invalid: list[InvalidJobDraft] = field(default_factory=list)
     """Jobs that were left out."""
@@ -182,9 +184,27 @@ class _Execution:
 
     def _note(self, event: Event) -> None:
         """Take note of what is started; have run.json say, now and then, what is finished."""
-        self.started |= isinstance(event, NodeStarted)
+        if isinstance(event, NodeStarted):
+            self.started = True
+            if self.new_sources:
+                self._estimate()
+        elif isinstance(event, NodeFinished) and not self.plans[-1].graph[event.node].inputs:
+            self.new_sources = True
         if self.pace.due(event):
             self._write()
+
+    def _estimate(self) -> None:
+        """Tell how long what is left will take, as far as the sources that are there let it."""
+        from qpipe.session.estimates import estimates
+
+        self.new_sources = False
+        graph = self.plans[-1].graph
+        try:
+            seconds = estimates(graph, self.outcomes, str(self.store.paths.root))
+        except StoreError:  # it says so where it is needed
+            return
+        if seconds:
+            fan_out(self.listeners)(Estimated(seconds))
 
     def _write(self) -> None:
         """Write run.json as the run stands."""

@@ -10,6 +10,7 @@ import json
 import os
 
 from qpipe.errors import UsageError, nearest
+from qpipe.report.node_states import follow
 from qpipe.support.files import is_folder, open_regular, up_to
 
 TYPE_CHECKING = False  # typing's own would cost `qpipe runs` the import of typing
@@ -118,19 +119,7 @@ def _events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
 def _nodes(events: Iterable[dict[str, Any]], *, running: bool) -> list[dict[str, Any]]:
     nodes: dict[str, dict[str, Any]] = {}
     for event in events:
-        kind = event["event"]
-        if kind == "RunStarted":
-            for node, name in event["nodes"].items():
-                nodes.setdefault(node, {"name": name, "status": "waiting"})
-        elif (node := nodes.get(event.get("node", ""))) is None:
-            continue
-        elif kind == "NodeStarted":
-            node.update(status="running", since=event["at"], log=event.get("log"))
-        elif kind == "NodeProgress":
-            node.update({name: event[name] for name in ("done", "total", "unit", "note")})
-            node["at"] = event["at"]
-        elif kind == "NodeFinished":
-            node.update(status=event["status"], seconds=event["seconds"], error=event.get("error"))
+        follow(nodes, event)
     for node in nodes.values():
         if node["status"] == "running" and not running:
             node["status"] = "interrupted"

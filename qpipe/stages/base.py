@@ -87,7 +87,8 @@ class Work(Order):
     ``partial`` is a folder, not made yet, for what a later call with the same key can go on from
     if this one is killed or fails: whole files, or lines of which the last may be cut. It goes
     once the artifact is finished. None: nothing is kept.
-    ``progress`` takes (done, total, unit); ``where`` locates pinned sources on this machine.
+    ``progress`` takes (done, total, unit), ``note`` what goes on meanwhile, in a few words;
+    ``where`` locates pinned sources on this machine.
     ``passing``: ``out`` is looked at and goes away again, and links to it leave no trace elsewhere.
     ``hashed`` takes the SHA-256 of files in ``out`` that the stage has read anyway, by stamp.
     """
@@ -97,6 +98,7 @@ class Work(Order):
     progress: Callable[[int, int, str], None]
     where: Mapping[str, Json]
     partial: Path | None = field(default=None, kw_only=True)
+    note: Callable[[str], None] = field(default=lambda words: None, kw_only=True)
     passing: bool = field(default=False, kw_only=True)
     hashed: dict[Stamp, str] = field(default_factory=dict, kw_only=True)
 

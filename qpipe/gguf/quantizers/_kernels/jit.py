@@ -18,6 +18,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.registry import cpu_target
 
 from qpipe import errors
+from qpipe.gguf.compiling import compiling
 
 LANES = 64
 """Sub-blocks side by side: eight AVX registers of float32."""
@@ -85,9 +86,10 @@ def _number_anew() -> None:
 def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
     _number_anew()
     try:
-        compiled: Kernel = numba.njit(_SIGNATURE, nogil=True, error_model="numpy", cache=True)(
-            _apart(build(_sources(), weighted), weighted)
-        )
+        with compiling():
+            compiled: Kernel = numba.njit(_SIGNATURE, nogil=True, error_model="numpy", cache=True)(
+                _apart(build(_sources(), weighted), weighted)
+            )
     except RuntimeError as error:
         # numba 0.68.1 has no class of its own for this.
         if "no locator available" not in str(error):
