@@ -104,7 +104,7 @@ def _pass_left(
 
 
 def _ended(states: Iterable[Mapping[str, Any]]) -> dict[str, Sequence[float]]:
-    """Of each kind the number of nodes that ran, their seconds, and of those of which seconds were
+    """Sums by kind: the number of nodes that ran, their seconds, and of those of which seconds were
     expected, the seconds and the expected ones."""
     sums: dict[str, list[float]] = {}
     for state in states:

@@ -23,7 +23,7 @@ from qpipe.report.skipped import by_cause, phrase, remedy
 
 @dataclass(frozen=True)
 class Active:
-    """What a worker makes, one node or several in one pass, or another process (``waiting``).
+    """Nodes that a worker makes, one or several in one pass, or another process (``waiting``).
 
     ``since`` is in seconds since the epoch, ``left`` seconds to go, if that can be said.
     """
@@ -101,7 +101,7 @@ class Tally:
         return self.counts.total()
 
     def active(self, now: float) -> list[Active]:
-        """What goes on, one entry a pass."""
+        """Return what goes on, one entry a pass."""
         passes: dict[str, list[dict[str, Any]]] = {}
         for node in self.running:
             state = self.states[node]
@@ -120,7 +120,7 @@ class Tally:
 
 
 def _pass(together: Sequence[dict[str, Any]], now: float) -> Active:
-    """What is shown of nodes that a worker makes in one pass: all of it as one."""
+    """Nodes that a worker makes in one pass, as one."""
     lefts = [left for state in together if (left := seconds_left(state, now)) is not None]
     return Active(
         name=nodes([state["name"] for state in together]),
