@@ -7,9 +7,9 @@ import os
 import sys
 import time
 
-from qpipe.commands.output import print_json
+from qpipe.commands import runs_text
+from qpipe.commands.output import print_json, width
 from qpipe.commands.parser import add_json, add_runs
-from qpipe.report import numbers, text
 from qpipe.session import run_states
 
 
@@ -28,19 +28,5 @@ def run(args: argparse.Namespace) -> int:
     if not records:
         print(f"no runs in {args.runs}", file=sys.stderr)
         return 0
-    now = time.time()
-    lines = [_line(record, now) for record in records]
-    print(text.table(("RUN", "STATUS", "NODES", "TOOK", "BEGAN"), lines, right="lllrr"))
+    print(runs_text.table(records, time.time(), width()))
     return 0
-
-
-def _line(record: run_states.Record, now: float) -> list[str]:
-    order = ("ran", "cached", "failed", "skipped")
-    counts = record["counts"]
-    return [
-        record["name"],
-        record["status"],
-        ", ".join(f"{counts[status]} {status}" for status in order if counts.get(status)),
-        numbers.duration(record["seconds"]),
-        numbers.age(now - record["started"]),
-    ]

@@ -23,6 +23,8 @@ def lines(state: Record, now: float) -> Iterator[str]:
     ended = [node for status in ("ran", "cached", "failed", "skipped") for node in by[status]]
     took = now - state["started"] if state["status"] == "running" else state["seconds"]
     yield f"{state['name']}  {state['status']}, {len(ended)} of {len(nodes)} nodes"
+    if state["models"]:
+        yield f"  models: {', '.join(state['models'])}"
     yield f"  began {numbers.age(now - state['started'])} ago, took {numbers.duration(took)}"
     if state["status"] == "running" and (left := run_seconds_left(nodes, now)) is not None:
         yield f"  about {numbers.duration(left)} to go, by what such nodes take"

@@ -30,9 +30,11 @@ class Event:
 
 @dataclass(frozen=True)
 class RunStarted(Event):
-    """A run begins; ``nodes`` maps each node's id to its display name, in graph order."""
+    """A run begins; ``nodes`` maps each node's id to its display name, in graph order, and
+    ``made_for`` names the things that nodes are about."""
 
     nodes: Mapping[str, str]
+    made_for: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

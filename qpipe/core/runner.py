@@ -111,7 +111,9 @@ class _Run:
 
     def run(self) -> RunResult:
         started = time.monotonic()
-        self.emit(RunStarted({node.id: node.name for node in self.graph.values()}))
+        nodes = self.graph.values()
+        subjects = dict.fromkeys(node.made_for for node in nodes if node.made_for)
+        self.emit(RunStarted({node.id: node.name for node in nodes}, [*subjects]))
         try:
             self._loop()
         except KeyboardInterrupt:

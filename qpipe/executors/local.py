@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import select
 import signal
 import subprocess
@@ -39,6 +38,7 @@ from qpipe.executors.record import to_outcome, to_record
 from qpipe.machine.filesystem import is_full
 from qpipe.machine.gpus import problem as gpu_problem
 from qpipe.machine.program import oom_kills, signal_name
+from qpipe.support.files import plain_name
 from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
 
 # Seconds between two looks at what workers tell, and where the system does not say that one ended.
@@ -46,7 +46,7 @@ _LOOK = 0.1
 _TICK = 0.02
 _GRACE = 3.0
 
-# Characters of a node's name that its job folder and log bear.
+# Bytes of a node's name that its job folder and log bear.
 _SLUG = 120
 
 # Workers that may run at a time on any machine, however little they book.
@@ -182,8 +182,7 @@ class LocalExecutor:
         return _Worker(tasks, process, log, gpus, time.monotonic(), kills, _end_of(process.pid))
 
     def _task(self, item: WorkItem) -> _WorkerItem:
-        slug = re.sub(r"[^A-Za-z0-9._=+-]+", "_", item.node.name)[:_SLUG] + "-" + item.key[:8]
-        folder = self.paths.jobs / slug
+        folder = self.paths.jobs / f"{plain_name(item.node.name, _SLUG)}-{item.key[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
         for name in (PROGRESS, RESULT):
             (folder / name).unlink(missing_ok=True)

@@ -140,7 +140,7 @@ def _piped(cells: Iterable[str]) -> str:
 
 
 # What CSV leaves out: what is no single value, and what it has under other names.
-_NOT_IN_CSV = ("link", "measurements", "model", "path")
+_NOT_IN_CSV = ("link", "measurements", "path")
 
 
 def _csv(table: Table, title: str) -> str:
@@ -149,7 +149,8 @@ def _csv(table: Table, title: str) -> str:
 
     out = io.StringIO()
     records = table.records
-    names = [n for n in (records[0] if records else {"name": ""}) if n not in _NOT_IN_CSV]
+    every = [n for n in (records[0] if records else {"name": ""}) if n not in _NOT_IN_CSV]
+    names = list(dict.fromkeys(["model", "name", *every] if records else every))
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(map(_cell, names))
     for row in records:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from qpipe.core.digests import Digests
 from qpipe.core.layout import MANIFEST
 from qpipe.core.outcome import Outcome
 from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.support.files import plain_name
 
 MODELS = "models"
 _NAME_BYTES = 180
@@ -53,18 +55,13 @@ def _is_model(outcome: Outcome) -> bool:
 
 def _unique(row: ModelRow, names: set[str]) -> str:
     """A name that no other row of the run has, such as ``tinystories-d256-Q4_K_M``."""
-    words = [row.model or "model", *([row.format] if row.format else []), row.name]
-    name = _plain("-".join(dict.fromkeys(words)))
+    kind = [row.format] if row.format and row.format not in row.name.split(" ") else []
+    words = [row.model or "model", *kind, row.name]
+    name = plain_name("-".join(dict.fromkeys(words)), _NAME_BYTES) or "model"
     if name in names:
         name = f"{name}-{(row.key or '')[:8]}"
     names.add(name)
     return name
-
-
-def _plain(words: str) -> str:
-    """Words as a file's name: letters of any script, digits and ``.+-_`` stay."""
-    name = re.sub(r"[^\w.+-]+", "_", words).strip("._") or "model"
-    return name.encode(errors="replace")[:_NAME_BYTES].decode(errors="ignore")
 
 
 def _link(source: Path, folder: Path, name: str, digests: Digests) -> Path:
@@ -93,12 +90,15 @@ def _link_file(source: Path, target: Path, digests: Digests) -> None:
 
 
 def _link_matrices(outcomes: Iterable[Outcome], folder: Path, digests: Digests) -> None:
-    matrices: Sequence[Path] = [
-        file
+    files = [
+        (outcome.node.made_for or "", file)
         for outcome in outcomes
         if outcome.node.stage == _IMATRIX and outcome.artifact
         for file in sorted(outcome.artifact.path.glob("*.gguf"))
     ]
-    for number, file in enumerate(matrices, start=1):
-        last = f"-{number}" if len(matrices) > 1 else ""
-        _link_file(file, folder / f"{_IMATRIX}{last}{file.suffix}", digests)
+    several = Counter(model for model, _ in files)
+    numbers = {model: itertools.count(1) for model in several}
+    for model, file in files:
+        last = [str(next(numbers[model]))] if several[model] > 1 else []
+        name = plain_name("-".join(filter(None, [model, _IMATRIX, *last])), _NAME_BYTES)
+        _link_file(file, folder / f"{name}{file.suffix}", digests)

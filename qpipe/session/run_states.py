@@ -29,7 +29,7 @@ _END = 1 << 14
 
 
 def states(runs: str) -> list[Record]:
-    """Return a record of each run below the folder ``runs``, the newest first: name, status
+    """Return a record of each run below the folder ``runs``, the newest first: name, models, status
     (running, done, failed, interrupted or damaged), counts of ended nodes by status, and times in
     seconds. Raises UsageError for a folder that cannot be read.
     """
@@ -52,13 +52,15 @@ def state(run: str, runs: str) -> Record:
             events = [*_events(up_to(file, _MOST).splitlines())]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    return {**record, "nodes": _nodes(events, running=record["status"] == "running")}
+    nodes = _nodes(events, running=record["status"] == "running")
+    return {**record, "models": _models(events), "nodes": nodes}
 
 
 def summary(folder: str, name: str) -> Record:
     """Return the record of one run, as in `states`, from the beginning and the end of its log."""
     record: Record = {
         "name": name,
+        "models": [],
         "status": "",
         "started": 0.0,
         "seconds": 0.0,
@@ -72,6 +74,7 @@ def summary(folder: str, name: str) -> Record:
             file.seek(-min(_END, os.fstat(file.fileno()).st_size), os.SEEK_END)
             last = [first, *_events(file.read(_END).splitlines())][-1]
             record["started"] = float(first["at"])
+            record["models"] = _models([first])
             record["seconds"] = max(0.0, float(last["at"]) - record["started"])
             if last["event"] == "RunFinished" and not held:
                 record["status"], record["counts"] = str(last["status"]), dict(last["counts"])
@@ -82,6 +85,13 @@ def summary(folder: str, name: str) -> Record:
     except (OSError, StopIteration, KeyError, TypeError, ValueError):
         record["status"] = "damaged"
     return record
+
+
+def _models(events: Iterable[dict[str, Any]]) -> list[str]:
+    """The models of a run: of each batch of jobs, as it begins; none of an older run."""
+    batches = [event.get("made_for") for event in events if event["event"] == "RunStarted"]
+    names = [name for batch in batches if isinstance(batch, list) for name in batch]
+    return [*dict.fromkeys(name for name in names if isinstance(name, str))]
 
 
 def _counts(events: Iterable[dict[str, Any]]) -> dict[str, int]:

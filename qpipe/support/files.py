@@ -91,3 +91,12 @@ def expanded(path: str) -> Path:
 def _kind(mode: int) -> str:
     kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
     return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def plain_name(words: str, most: int) -> str:
+    """Words as a file's name of at most ``most`` bytes, without a suffix: letters of any script,
+    digits and ``.+=-_`` stay."""
+    import re
+
+    name = re.sub(r"[^\w.+=-]+", "_", words).strip("._")
+    return name.encode(errors="replace")[:most].decode(errors="ignore")

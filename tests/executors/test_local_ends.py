@@ -189,7 +189,7 @@ def test_a_log_for_each_node_and_only_its_end_is_shown(local: MakeBench) -> None
         bench.outcome(toy("Write", {"text": "one"}, name="quantize[Q4_K]")), WorkOutput
     )
     assert bench.log is not None
-    assert Path(bench.log).name.startswith("quantize_Q4_K_-")
+    assert Path(bench.log).name.startswith("quantize_Q4_K-")
     assert Path(bench.log).read_text() == "wrote 'one'\n"
     log = Path(bench.log)
     log.write_text("".join(f"line {index}\n" for index in range(100_000)))

@@ -106,6 +106,9 @@ def test_csv_reads_back(made: Comparison) -> None:
     assert read[0]["ppl_delta"] == ""
     assert read[1]["overrides"] == "quantize.type=Q8_0"
     assert "measurements" not in read[0]
+    named = Comparison.of([replace(row, model="tiny") for row in made.rows])
+    lines = render(named, "csv").splitlines()
+    assert [line.split(",")[:2] for line in lines[:2]] == [["model", "name"], ["tiny", "F16"]]
 
 
 def test_json_reads_back(made: Comparison) -> None:

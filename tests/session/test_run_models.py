@@ -6,7 +6,7 @@ from pathlib import Path
 from qpipe.core.digests import Digests, stamp
 from qpipe.report.rows import comparison
 from qpipe.session.run_models import linked
-from tests.report.plans import carry_out, demo
+from tests.report.plans import carry_out, demo, gguf, job, node, plan
 
 
 def test_each_model_has_a_name_that_says_what_it_is(tmp_path: Path) -> None:
@@ -32,6 +32,30 @@ def one(folder: str | None) -> Path:
     """The only file of an artifact, besides its manifest."""
     (file,) = (path for path in Path(folder or "").iterdir() if path.name != "manifest.json")
     return file
+
+
+def test_names_say_a_format_once_and_whose_an_importance_matrix_is(tmp_path: Path) -> None:
+    reference = gguf("F16", size=2, bpw=16.0)
+    level = gguf("Q4_0", size=1, bpw=4.5, source=reference)
+    matrices = [
+        replace(node(f"imatrix {n}", "imatrix", {}, inputs={"model": reference}), made_for=model)
+        for n, model in enumerate(("a", "b", "b"))
+    ]
+    stages = {f"imatrix{n}": matrix for n, matrix in enumerate(matrices)}
+    planned = plan(job("Q4_0 seed=0", {"convert": reference, "quantize": level, **stages}))
+    result = carry_out(planned, tmp_path / "store")
+    made, _ = linked(
+        comparison(planned, result),
+        result.outcomes,
+        tmp_path / "run",
+        Digests(tmp_path / "store" / "hashes"),
+    )
+    names = {path.name for path in (tmp_path / "run" / "models").iterdir()}
+    assert names == {
+        "model-Q4_0_seed=0.gguf",
+        *("a-imatrix.gguf", "b-imatrix-1.gguf", "b-imatrix-2.gguf"),
+    }
+    assert [Path(row.link or "").name for row in made.rows] == ["model-Q4_0_seed=0.gguf"]
 
 
 def test_two_models_of_one_name(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from qpipe.commands import runs_text
 from qpipe.commands.status_text import lines
 from qpipe.core.events import (
     Event,
@@ -61,7 +62,7 @@ def test_a_run_that_was_cut_off(tmp_path: Path) -> None:
 
 def test_runs_of_every_kind(tmp_path: Path) -> None:
     ended = RunFinished("failed", {"ran": 1, "failed": 1}, 30.0, at=230.0)
-    write(tmp_path, "b failed", [RunStarted({"a": "x"}, at=200.0), ended]).close()
+    write(tmp_path, "b failed", [RunStarted({"a": "x"}, ["m", "n"], at=200.0), ended]).close()
     write(tmp_path, "a cut", BEGUN).close()
     (tmp_path / "c damaged").mkdir()
     (tmp_path / "c damaged" / "events.jsonl").write_text("[1]\n")
@@ -73,6 +74,8 @@ def test_runs_of_every_kind(tmp_path: Path) -> None:
         ("c damaged", "damaged"),
     ]
     assert records[0]["counts"] == {"ran": 1, "failed": 1}
+    assert [record["models"] for record in records] == [["m", "n"], [], []]
+    assert "  models: m, n" in lines(run_states.state("b failed", str(tmp_path)), 300.0)
     assert records[0]["seconds"] == 30.0
     json.dumps(records)
 
@@ -92,3 +95,21 @@ def test_it_reads_what_older_versions_wrote(tmp_path: Path) -> None:
     written = [{"event": "RunStarted", "at": 1.0, "nodes": {"a": "x"}}, {"event": "Odd"}, 5]
     (folder / "events.jsonl").write_text("\n".join(map(json.dumps, written)))
     assert run_states.state("old", str(tmp_path))["nodes"] == [{"name": "x", "status": "waiting"}]
+
+
+def test_a_table_of_runs_fits_the_terminal() -> None:
+    record = {
+        "name": "2026-11-28_06-23-44_local",
+        "status": "failed",
+        "seconds": 9.0,
+        "models": ["tinystories-d256", "stories260K", "qwen2"],
+        "started": 1.0,
+        "counts": {"ran": 27, "failed": 2, "skipped": 2},
+    }
+    wide = runs_text.table([record], 10.0, None).splitlines()
+    assert wide[0].split() == ["RUN", "MODELS", "STATUS", "NODES", "TOOK", "BEGAN"]
+    assert "  tinystories-d256 +2  failed  27 ran, 2 failed, 2 skipped  9.00 s" in wide[1]
+    narrow = runs_text.table([record], 10.0, 80)
+    assert max(map(len, narrow.splitlines())) <= 80
+    short = {**record, "models": ["a", "b"]}
+    assert "  a, b  " in runs_text.table([short], 10.0, None)

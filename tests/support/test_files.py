@@ -54,3 +54,17 @@ def test_asking_never_raises(tmp_path: Path) -> None:
     for name in ("y" * 300, "a\0b", "none"):
         path = tmp_path / name
         assert not (files.exists(path) or files.is_file(path) or files.is_folder(path))
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("quantize[故事 7B Q4_0 seed=0]", "quantize_故事_7B_Q4_0_seed=0"),
+        ("../../etc/passwd", "etc_passwd"),
+        ("é" * 9, "é" * 5),
+        ("\udcff", ""),
+        (" .. ", ""),
+    ],
+)
+def test_words_as_the_name_of_a_file(words: str, name: str) -> None:
+    assert files.plain_name(words, 10 if words[:1] == "é" else 99) == name
