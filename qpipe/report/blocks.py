@@ -170,7 +170,8 @@ def _extent(every: Sequence[Evaluation]) -> Iterator[str]:
         if score.name in ("load_start", "load_end")
     ]
     if loads:
-        yield f"load average {min(loads):.1f} to {max(loads):.1f}"
+        low, high = f"{min(loads):.1f}", f"{max(loads):.1f}"
+        yield f"load average {low}" + (f" to {high}" if high != low else "")
     for each in every:
         for score in each.measurement.scores:
             if score.name == "kld_noise":

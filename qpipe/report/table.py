@@ -33,10 +33,14 @@ class Table:
 
     @cached_property
     def columns(self) -> Sequence[Column]:
-        """The columns as people read them."""
+        """The columns as people read them; a row that is the same as another says so in the
+        first."""
+        first, *others = columns(self.comparison)
+        same = [f" = {row.same_as}" if row.same_as else "" for row in self.rows]
+        named = [cell + more for cell, more in zip(first.cells, same, strict=True)]
         return [
             each._replace(heading=printable(each.heading), cells=[*map(printable, each.cells)])
-            for each in columns(self.comparison)
+            for each in (first._replace(cells=named), *others)
         ]
 
     @property

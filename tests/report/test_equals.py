@@ -48,6 +48,7 @@ def test_later_ones_say_which_they_are() -> None:
     ]
     assert [line[0] for line in second.body] == ["F16", "IQ2_M", "Q4_0"]
     assert "| IQ4_XS | = IQ2_M |  |" in render(Comparison.of(MARKED), "md")
+    assert ">IQ4_XS = IQ2_M</th>" in render(Comparison.of(MARKED), "html")
 
 
 def test_json_keeps_their_figures_and_says_it_too() -> None:
