@@ -12,10 +12,12 @@ const palette = {
 
 function settings() {
   const colour = colours();
+  const room = document.querySelector("main").clientWidth - 60;
+  const columns = Math.max(1, Math.min(5, Math.floor(room / 170)));
   const axis = { labelFontSize: 12, titleFontSize: 12, labelColor: colour.soft, titleColor: colour.soft, gridColor: colour.rule, domainColor: colour.soft, tickColor: colour.soft, titleFontWeight: 500 };
   return {
     background: "transparent", font: "system-ui, sans-serif", axis,
-    legend: { labelFontSize: 12, titleFontSize: 12, labelColor: colour.ink, titleColor: colour.soft, orient: "bottom", columns: innerWidth < 600 ? 2 : 5, labelLimit: 200 },
+    legend: { labelFontSize: 12, titleFontSize: 12, labelColor: colour.ink, titleColor: colour.soft, orient: "bottom", columns, labelLimit: room / columns - 40 },
     view: { stroke: null }, range: { category: palette[state.theme] },
     title: { color: colour.ink, fontSize: 14, anchor: "start" },
   };
@@ -30,6 +32,7 @@ function label(rows, log, wide) {
   const [low, height] = span(rows.flatMap((row) => [row.low ?? row.y, row.y, row.high ?? row.y]).filter((y) => !log || y > 0).map(scaled));
   const room = Math.max(document.querySelector("main").clientWidth - 100, 200);
   const taken = [];
+  if (rows.length > 60) return;
   for (const row of [...rows].sort((a, b) => b.front - a.front || a.x - b.x)) {
     const [x, y] = [(across(row.x) - left) / width * room, (scaled(row.y) - low) / height * 300];
     const end = x + 10 + 7 * Math.min(row.name.length, 20);
@@ -56,13 +59,15 @@ function qualityChart(score) {
   const group = data.models.length > 1 ? "model" : "kind";
   const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: wide ? { type: "log" } : { zero: false } };
   const y = { field: "y", type: "quantitative", title: `${score.label} (${words(score.better)})`, scale: score.log ? { type: "log" } : { zero: false } };
-  const grouped = { field: group, type: "nominal", title: words(group) };
+  // A legend of many models would be longer than the chart: it names the first, and tooltips all.
+  const values = [...new Set(rows.map((row) => row[group]))].slice(0, 12);
+  const grouped = { field: group, type: "nominal", title: words(group), legend: { values } };
   const faded = { condition: { test: "chosen === null || chosen === datum.id", value: 1 }, value: 0.2 };
   const bars = rows.some((row) => row.low !== null);
   const layers = [
     { transform: [{ filter: "datum.front" }], mark: { type: "line", color: colour.front, strokeDash: [4, 3], opacity: 0.8, aria: false }, encoding: { x, y, ...(group === "model" && { detail: { field: "model" } }) } },
     ...(bars ? [{ transform: [{ filter: "datum.low !== null" }], mark: { type: "rule", aria: false, color: colour.soft }, encoding: { x, y: { ...y, field: "low" }, y2: { field: "high" }, opacity: faded } }] : []),
-    { mark: { type: "text", align: "left", dx: 7, dy: -7, fontSize: 11, limit: 130, color: colour.soft, aria: false }, transform: [{ filter: "datum.labelled" }], encoding: { x, y, text: { field: "name" }, opacity: faded } },
+    ...(rows.some((row) => row.labelled) ? [{ mark: { type: "text", align: "left", dx: 7, dy: -7, fontSize: 11, limit: 130, color: colour.soft, aria: false }, transform: [{ filter: "datum.labelled" }], encoding: { x, y, text: { field: "name" }, opacity: faded } }] : []),
     {
       name: "points", mark: { type: "point", filled: true, size: 90, cursor: "pointer", stroke: colour.card, strokeWidth: 1 },
       encoding: {
@@ -74,18 +79,18 @@ function qualityChart(score) {
       transform: [{ calculate: `datum.full + ', ' + datum.size + ', ' + datum.text`, as: "description" }],
     },
   ];
-  return { data: { values: rows }, width: "container", height: innerWidth < 600 ? 280 : 380, layer: layers, params: [{ name: "chosen", value: state.chosen }] };
+  return { data: { values: rows }, width: "container", height: innerWidth < 600 ? 240 : 320, layer: layers, params: [{ name: "chosen", value: state.chosen }] };
 }
 
 function speedChart(unit, scores) {
-  const rows = scores.flatMap((score) => data.rows.filter((row) => row.values[score.key]).map((row) => ({
-    id: row.id, name: named(row), score: score.label, x: row.values[score.key].value, text: row.values[score.key].text,
+  const rows = scores.flatMap((score) => charted().filter((row) => row.values[score.key]).map((row) => ({
+    id: row.id, name: lineName(row), score: score.label, x: row.values[score.key].value, text: row.values[score.key].text,
   })));
   return {
-    data: { values: rows }, width: "container", height: 60 + new Set(rows.map((row) => row.name)).size * (data.rows.length > 40 ? 12 : 12 + 10 * scores.length),
+    data: { values: rows }, width: "container", height: 60 + new Set(rows.map((row) => row.name)).size * (charted().length > 40 ? 12 : 12 + 10 * scores.length),
     mark: { type: "bar", cornerRadiusEnd: 2, cursor: "pointer" },
     encoding: {
-      y: { field: "name", type: "nominal", sort: data.rows.map(named), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } },
+      y: { field: "name", type: "nominal", sort: charted().map(lineName), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } },
       ...(scores.length > 1 && { yOffset: { field: "score" } }),
       x: { field: "x", type: "quantitative", title: unit },
       color: { field: "score", type: "nominal", title: null, ...(scores.length === 1 && { legend: null }) },
@@ -99,9 +104,9 @@ const quantile = new Map([["median", "circle"], ["99 %", "square"], ["99.9 %", "
 // A line for each model, from the median of its tokens to the worst.
 function quantileChart(rows) {
   const names = [...quantile.keys()];
-  const values = rows.flatMap((row) => names.filter((name) => row.spread.marks[name] > 0).map((name) => ({ id: row.id, name: named(row), mark: name, x: row.spread.marks[name], text: row.spread.marks[name].toPrecision(3) })));
-  const y = { field: "name", type: "nominal", sort: rows.map(named), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } };
-  const x = { field: "x", type: "quantitative", scale: { type: "log" }, title: words("divergence") };
+  const values = rows.flatMap((row) => names.filter((name) => row.spread.marks[name] > 0).map((name) => ({ id: row.id, name: lineName(row), mark: name, x: row.spread.marks[name], text: row.spread.marks[name].toPrecision(3) })));
+  const y = { field: "name", type: "nominal", sort: rows.map(lineName), title: null, axis: { labelLimit: innerWidth < 600 ? 110 : 220 } };
+  const x = { field: "x", type: "quantitative", scale: { type: "log" }, axis: { tickCount: 6 }, title: words("divergence") };
   return {
     data: { values }, width: "container", height: 80 + rows.length * (rows.length > 40 ? 12 : 22),
     layer: [
@@ -124,7 +129,7 @@ function histogram(row) {
     data: { values }, width: "container", height: 220,
     mark: { type: "rect", stroke: colours().card },
     encoding: {
-      x: { field: "low", type: "quantitative", scale: { type: "log" }, title: words("divergence") }, x2: { field: "high" },
+      x: { field: "low", type: "quantitative", scale: { type: "log" }, axis: { tickCount: 6 }, title: words("divergence") }, x2: { field: "high" },
       y: { field: "share", type: "quantitative", title: words("share"), axis: { format: "%" } }, y2: { datum: 0 },
       tooltip: [{ field: "range", title: words("divergence") }, { field: "shown", title: words("share") }],
     },
@@ -144,15 +149,21 @@ function confidenceChart(row) {
   };
 }
 
+// Of many models, charts with a line a level show those of the one that is picked from.
+const many = () => data.models.length > 1 && data.rows.length > 40;
+const charted = () => (many() ? data.rows.filter((row) => row.model === state.model) : data.rows);
+const lineName = (row) => (many() ? row.name : named(row));
+const whose = (title) => (many() ? `${title}: ${state.model}` : title);
+
 async function drawSpread(place) {
   const turn = state.turn;
-  const rows = data.rows.filter((row) => row.spread && !row.reference);
+  const rows = charted().filter((row) => row.spread && !row.reference);
   if (!rows.length) return;
   const marks = [...quantile.keys()].filter((name) => rows.some((row) => row.spread.marks[name] > 0));
-  await chart(place, words("quantiles", { names: marks.join(", ") }), quantileChart(rows), true);
+  await chart(place, whose(words("quantiles", { names: marks.join(", ") })), quantileChart(rows), true);
   if (turn !== state.turn) return;
   const front = state.score ? rows.filter((row) => data.front[state.score.key].includes(row.id)) : rows;
-  const row = by.get(state.spread) ?? front[Math.floor(front.length / 2)] ?? rows[0];
+  const row = rows.find((each) => each.id === state.spread) ?? front[Math.floor(front.length / 2)] ?? rows[0];
   const selector = options("spread", rows.map((each) => [each.id, named(each)]), row.id,
     (value) => { state.spread = value; drawCharts().then(() => $("spread").focus()); });
   await chart(place, words("spread"), { ...histogram(row), tools: [make("p", {}, make("label", {}, `${words("of_level")} `, selector))] }, false);
@@ -166,7 +177,7 @@ async function chart(holder, title, spec, wide) {
   const note = spec.params ? make("p", { class: "soft" }, words("click"), make("br"), words("front")) : "";
   holder.append(make("section", { class: wide ? "card wide" : "card" }, make("h2", {}, title), ...(spec.tools ?? []), box, note));
   const { tools, ...rest } = spec;
-  const made = await vegaEmbed(box, { ...rest, autosize: { type: "fit", contains: "padding" }, description: title },
+  const made = await vegaEmbed(box, { ...rest, autosize: { type: "fit-x", contains: "padding" }, description: title },
     { actions: false, renderer: "svg", config: settings(), mode: "vega-lite", tooltip: { theme: state.theme } });
   if (turn !== state.turn) return made.view.finalize();
   views.push(made.view);
@@ -188,7 +199,7 @@ async function drawSpeeds(place) {
   const turn = state.turn;
   const units = new Set(speeds.map((score) => score.unit));
   for (const each of units) {
-    await chart(place, words("speed", { unit: each }), speedChart(each, speeds.filter((score) => score.unit === each)), units.size === 1);
+    await chart(place, whose(words("speed", { unit: each })), speedChart(each, speeds.filter((score) => score.unit === each)), units.size === 1);
     if (turn !== state.turn) return;
   }
 }
@@ -203,6 +214,8 @@ async function drawCharts() {
   place.hidden = !data.scores.length;
   const steps = data.scores.length ? [drawSize, drawSpread, drawSpeeds] : [];
   for (const step of steps) {
+    await new Promise((resolve) => setTimeout(resolve)); // what is drawn already is shown first
+    if (turn !== state.turn) return;
     await step(place);
     if (turn !== state.turn) return;
   }

@@ -23,6 +23,9 @@ _SCRIPTS = tuple(
     for name in ("base", "table", "pick", "charts", "tensors", "graph", "watch", "page")
 )
 
+# Models that are named below the title.
+_NAMES = 4
+
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -73,13 +76,16 @@ def _asset(name: str) -> str:
 
 def _json(document: object) -> str:
     """JSON that ends no script element and begins no comment."""
-    return json.dumps(document, allow_nan=False).replace("<", "\\u003c")
+    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
 
 
 def _subtitle(table: Table, models: Sequence[str]) -> str:
     texts = [m.measurement.on.text for row in table.rows for m in row.measurements]
     count = f"{len(table.rows)} models" if len(table.rows) != 1 else "1 model"
-    parts = [", ".join(filter(None, models)), count, ", ".join(dict.fromkeys(filter(None, texts)))]
+    names = [*filter(None, models)]
+    more = [f"{len(names) - _NAMES} more"] if len(names) > _NAMES else []
+    parts = [", ".join(names[:_NAMES] + more), count, ", ".join(dict.fromkeys(filter(None, texts)))]
     return " · ".join(filter(None, parts))
 
 

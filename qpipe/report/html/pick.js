@@ -54,7 +54,7 @@ function drawPick() {
   if (!quality.length) return;
   panel.hidden = false;
   const models = options("model", data.models.map((each) => [each, each]), state.model,
-    (value) => { state.model = value; drawPick(); $("model").focus(); });
+    (value) => { state.model = value; drawPick(); if (many()) drawCharts(); $("model").focus(); });
   const chosen = data.models.length > 1 ? make("label", {}, `${words("model")} `, models, " ") : "";
   const selector = options("score", quality.map((each) => [each.key, each.label]), score.key,
     (value) => { state.score = quality.find((each) => each.key === value); state.up = undefined; draw(); $("score").focus(); });

@@ -33,7 +33,7 @@ function picture(level, upright) {
     return make("table", { class: "tensors upright" }, make("thead", {}, make("tr", {}, head(words("layer"), "col"), ...level.kinds.map((kind) => head(kind.name, "col")))), make("tbody", {}, ...(known ? [means] : []), ...rows));
   }
   const rows = level.kinds.map((kind) => make("tr", {}, head(kind.name, "row"), ...level.layers.map((_, at) => cellOf(level, kind, at)), ...(known ? [make("td", { class: "means" }, meanError(kind))] : [])));
-  return make("table", { class: "tensors" }, make("thead", {}, make("tr", {}, head(words("kind_and_layer"), "col"), ...heads.map((layer) => head(layer, "col")), ...(known ? [head(words("mean_error"), "col")] : []))), make("tbody", {}, ...rows));
+  return make("table", { class: level.layers.length > 45 ? "tensors dense" : "tensors" }, make("thead", {}, make("tr", {}, head(words("kind_and_layer"), "col"), ...heads.map((layer) => head(layer, "col")), ...(known ? [head(words("mean_error"), "col")] : []))), make("tbody", {}, ...rows));
 }
 
 // Letters by bits, so that one file's are in the order of what they keep.

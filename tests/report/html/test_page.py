@@ -171,12 +171,21 @@ def test_both_languages_have_all_words() -> None:
 
 
 def test_two_hundred_rows(browser: Any, tmp_path: Path) -> None:
-    made = sweep({f"model {number}": 10**9 * number for number in range(1, 24)})
+    """Of models of eighty layers, whose names are as bad as can be."""
+    names = (f"\u202eevil<b>{HOSTILE}</b>", '模型🦙 & "quote"', "x" * 120)
+    made = sweep({f"{names[n % 3]} {n}": 10**9 * (n + 1) for n in range(23)})
     rows = [replace(row, notes=("a note " * 20,)) for row in made.rows]
     path = tmp_path / "many.html"
-    path.write_text(render(Comparison.of(rows), "html"), encoding="utf-8")
+    made = Comparison.of(rows)
+    text = render(made, "html", runs=[run_of(made, layers=80)])
+    path.write_text(text, encoding="utf-8")
     assert path.stat().st_size < 5_000_000
-    opened = Opened(browser, path)
-    with opened as page:
-        assert page.locator("#table tbody tr").count() == len(rows) > 200
-        assert not opened.complaints
+    assert "\u202e" not in text, "nothing turns the text around"
+    for width in (1200, 375):
+        opened = Opened(browser, path, width=width)
+        with opened as page:
+            assert page.locator("#table tbody tr").count() == len(rows) > 200
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.locator("#tensors tbody tr").count() >= (8 if width > 600 else 81)
+            assert not opened.complaints
+            assert opened.requests == [path.as_uri()]
