@@ -24,6 +24,7 @@ def described(manifest: Manifest, places: Places) -> str:
             ("key", manifest.key),
             ("stage", f"{manifest.stage} (version {manifest.version})"),
             ("name", manifest.name),
+            *([("model", str(model))] if (model := manifest.facts.get("made_for")) else []),
             *_places(places),
             ("made", date),
             (

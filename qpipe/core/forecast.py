@@ -81,11 +81,13 @@ class FieldDifference:
 def nearest_cached(
     node: Node, inputs: Mapping[str, str], store: ArtifactStore
 ) -> tuple[Manifest, list[FieldDifference]] | None:
-    """The cached artifact of the same stage that differs from ``node`` in the fewest fields.
+    """The cached artifact of the same stage that differs from ``node`` in the fewest fields; of
+    several the one that was made for the same, and is called the same.
 
     ``inputs`` are the content digests of the node's inputs, as far as they are known.
     """
     best: tuple[Manifest, list[FieldDifference]] | None = None
+    least: tuple[int, bool, bool] | None = None
     for key in store.all_keys():
         try:
             manifest = Manifest.load(store.paths.artifact(key))
@@ -94,8 +96,10 @@ def nearest_cached(
         if manifest.stage != node.stage:
             continue
         differences = list(_differences(node, inputs, manifest))
-        if best is None or len(differences) < len(best[1]):
-            best = manifest, differences
+        other = manifest.facts.get("made_for") != node.made_for
+        distance = len(differences), other, manifest.name != node.name
+        if least is None or distance < least:
+            best, least = (manifest, differences), distance
     return best
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from qpipe.core.layout import RunPaths
 from qpipe.errors import UsageError, nearest, quoted
+from qpipe.report.told_apart import told_apart
 from qpipe.results import fields, record
 from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
 from qpipe.results.scores import RESERVED
@@ -323,12 +324,13 @@ def merge(summaries: Sequence[Summary]) -> Comparison:
     """The comparison of several runs: each model once with all that was measured of it, references
     first.
 
-    Of a model that several runs made, the last run's row counts. Two models of one name are called
-    by their runs too.
+    Of a model that several runs made, the last run's row counts. Two models, and two rows, of one
+    name are called by their runs too.
     """
     merged: dict[object, ModelRow] = {}
-    for run in summaries:
-        for number, row in enumerate(run.rows):
+    own = told_apart([(run.run, run.nodes, run.rows) for run in summaries])
+    for run, own_rows in zip(summaries, own, strict=True):
+        for number, row in enumerate(own_rows):
             # A row without a key is a model that could not be made: nothing to be merged with.
             identity = row.key or (run.run, number)
             merged[identity] = _joined(merged.get(identity), replace(row, run=run.run))

@@ -62,6 +62,15 @@ def test_what_was_made_before_may_be_cached_once_its_inputs_are(store: ArtifactS
     assert found[1].why == "unknown until a has run; cached if that comes out as it did before"
 
 
+def test_of_equally_near_ones_that_which_was_made_for_the_same(store: ArtifactStore) -> None:
+    made = [replace(node(f"level[{m}]"), made_for=m) for m in "abcd"]
+    run(Graph(made), store)
+    for name in "abcd":
+        changed = replace(node("level"), made_for=name)
+        found = nearest_cached(changed, {}, store)
+        assert found is not None and found[0].facts["made_for"] == name
+
+
 def test_the_nearest_cached_and_what_differs(store: ArtifactStore) -> None:
     assert nearest_cached(chain()[1], {}, store) is None
     result, _ = run(Graph([*chain(), chain(text="far")[1]]), store)
