@@ -78,6 +78,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         timeout=None,
         resources=asdict(Resources()),
         asides={},
+        stand_in=None,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -62,6 +62,13 @@ class Convert(base.Stage):
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     foresees = True
     Params = ConvertParams
+
+    @classmethod
+    def reads(cls) -> Collection[str]:
+        """The architectures in qpipe/gguf/arch/."""
+        from qpipe.gguf import arch
+
+        return arch.supported()
 
     @classmethod
     def makes(cls, params: ConvertParams) -> str:
@@ -197,6 +204,9 @@ class PydistConvert(base.Stage):
         )
         made = replace(model_facts(**facts), source=gguf_engine.origin(record))
         return made.adding(notes=[*pydist_converter.notes(work.inputs["checkpoint"]), *notes])
+
+
+Convert.stand_in = PydistConvert
 
 
 def _prepared(params: ConvertParams, order: base.Order) -> FilePlan:

@@ -5,7 +5,7 @@ Levels of one model that are to be made at the same time are made in one pass ov
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -54,6 +54,13 @@ class NativeGguf(Engine):
     reads_once = "model"
     foresees = True
     Params: ClassVar[type[base.Params]] = NativeParams
+
+    @classmethod
+    def reads(cls) -> Collection[str]:
+        """The architectures in qpipe/gguf/arch/."""
+        from qpipe.gguf import arch
+
+        return arch.supported()
 
     @classmethod
     def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
@@ -177,6 +184,9 @@ class StreamedGguf(NativeGguf):
         with streaming.opened(folder, outtype=outtype, name=name) as conversion:
             notes = tuple(pydist_converter.notes(folder))
             yield _Source(replace(conversion.plan, notes=notes), conversion.begin)
+
+
+NativeGguf.stand_in = StreamedGguf
 
 
 def _is_file(order: base.Order) -> bool:

@@ -34,6 +34,16 @@ class StageDraft(TypedDict):
     timeout: float | None
     resources: dict[str, Any]
     asides: dict[str, Json]
+    stand_in: StandInDraft | None
+
+
+class StandInDraft(TypedDict):
+    """A stage in the place of another, where the model in the role ``role`` is a checkpoint of a
+    class that is not among ``known``. One that is quantized is not: that is for its user to say."""
+
+    role: str
+    known: list[str]
+    stage: StageDraft
 
 
 class ChainRoles(TypedDict):

@@ -21,14 +21,15 @@ from qpipe.recipe.draft import (
     LevelDraft,
     RunDraft,
     StageDraft,
+    StandInDraft,
     describe,
 )
 from qpipe.recipe.overrides import distinct, idle_notes, label
 from qpipe.recipe.references import variables
 from qpipe.recipe.request import InvalidJob, Job
 from qpipe.recipe.schema import Recipe, ResourcesSpec, StageSpec, checked, resolve_alias, validate
-from qpipe.stages.base import InputFile, Params, Stage
-from qpipe.stages.registry import all_stages, chosen, entry, find, refused, settled
+from qpipe.stages.base import GGUF, InputFile, Params, Stage
+from qpipe.stages.registry import AUTO, all_stages, chosen, entry, find, refused, settled
 
 # What stands in a node's parameters for a file that has become an input.
 FILE_INPUT = "(input)"
@@ -250,6 +251,23 @@ def _stage(
     chosen_stages[name] = _ChosenStage(stage, params)
     _check_roles(field, stage, needs, job)
     _check_formats(field, stage, needs, formats, job)
+    sources, values = _sources(field, params, needs, job)
+    made = _drafted(name, spec, job, bounds, _ChosenStage(stage, params), values)
+    made["needs"] = needs
+    if (other := _stand_in(stage, raw, formats, job, field)) is not None:
+        others = _sources(field, other.params, {}, job)[1]
+        stand_in = _drafted(name, spec, job, bounds, other, others)
+        stand_in["needs"] = needs
+        known = sorted(stage.reads())
+        made["stand_in"] = StandInDraft(role=stage.roles[0], known=known, stage=stand_in)
+    return [*sources, made]
+
+
+def _sources(
+    field: str, params: Params, needs: dict[str, str], job: Job
+) -> tuple[list[StageDraft], dict[str, Json]]:
+    """The stages of files that parameters name, which are added to ``needs``, and the values of all
+    parameters as a node has them."""
     values = params.model_dump(mode="json")
     sources = []
     for parameter in _file_parameters(params):
@@ -264,31 +282,66 @@ def _stage(
             sources.append(source)
             needs[parameter] = source["name"]
             values[parameter] = FILE_INPUT
-    if stage.recipe_params() is stage.Params:
+    return sources, values
+
+
+def _drafted(
+    name: str,
+    spec: StageSpec,
+    job: Job,
+    bounds: _Bounds,
+    choice: _ChosenStage,
+    values: dict[str, Json],
+) -> StageDraft:
+    """A stage whose parameters are known, not wired yet."""
+    stage, params = choice
+    fetches = stage.recipe_params() is not stage.Params
+    if not fetches:
         # All but a source, which is what is looked at: it is shown for what it is.
-        values = {n: _hidden(value, job, f"{field}.with.{n}") for n, value in values.items()}
+        values = {n: _hidden(v, job, f"stages.{name}.with.{n}") for n, v in values.items()}
     needed = stage.resources(params, cores=bounds.cores)
     if spec.stop_dominated:  # one level after another: there is nobody to leave cores for
         needed = replace(needed, cpus=bounds.cores)
-    return [
-        *sources,
-        StageDraft(
-            name=name,
-            stage=stage.kind,
-            version=stage.version,
-            params=values,
-            engine=dict(stage.fingerprint(params)),
-            needs=needs,
-            source=stage.recipe_params() is not stage.Params,
-            entry=entry(stage),
-            python=stage.python(params),
-            reads_once=stage.reads_once,
-            unread={role: list(patterns) for role, patterns in stage.unread.items()},
-            timeout=spec.timeout or bounds.timeout,
-            resources=asdict(_resources(needed, spec.resources)),
-            asides=_asides(params),
-        ),
-    ]
+    return StageDraft(
+        name=name,
+        stage=stage.kind,
+        version=stage.version,
+        params=values,
+        engine=dict(stage.fingerprint(params)),
+        needs={},
+        source=fetches,
+        entry=entry(stage),
+        python=stage.python(params),
+        reads_once=stage.reads_once,
+        unread={role: list(patterns) for role, patterns in stage.unread.items()},
+        timeout=spec.timeout or bounds.timeout,
+        resources=asdict(_resources(needed, spec.resources)),
+        asides=_asides(params),
+        stand_in=None,
+    )
+
+
+def _stand_in(
+    stage: type[Stage],
+    raw: Mapping[str, Any],
+    formats: Mapping[str, str | None],
+    job: Job,
+    field: str,
+) -> _ChosenStage | None:
+    """The stage that may take the place of ``stage``, if the recipe leaves that open and all its
+    settings are such that it can."""
+    other = stage.stand_in
+    if other is None or formats.get(stage.roles[0]) == GGUF:
+        return None
+    mine, others = chosen(stage), chosen(other)
+    if any(raw.get(name, AUTO) != AUTO for name in mine if mine[name] != others[name]):
+        return None
+    try:
+        return _ChosenStage(
+            other, checked(other.Params, settled(other, raw), job, at=f"{field}.with")
+        )
+    except RecipeError:
+        return None
 
 
 def _asides(params: Params) -> dict[str, Json]:
@@ -385,4 +438,5 @@ def _plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft
         timeout=None,
         resources=asdict(Resources()),
         asides={},
+        stand_in=None,
     )

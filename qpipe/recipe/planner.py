@@ -9,7 +9,7 @@ level is measured, so an order that turns out wrong costs time alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Resources, Runtime, order
@@ -17,13 +17,19 @@ from qpipe.core.key import Json
 from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.model_names import SourceName
 from qpipe.recipe.node_names import JobWords, Names
-from qpipe.sources.pinning import Pinner
+from qpipe.sources.model_class import ModelClass
+from qpipe.sources.pinning import PinnedSource, Pinner
 
 
-def plan(draft: RunDraft, pinner: Pinner) -> Plan:
-    """Pin the sources and build the merged graph. Raises SourceError for a missing source."""
+def plan(
+    draft: RunDraft, pinner: Pinner, notify: Callable[[str], None] = lambda note: None
+) -> Plan:
+    """Pin the sources and build the merged graph; ``notify`` is told what the models' classes
+    decide. Raises SourceError for a missing source."""
     builder = _Builder(pinner)
     jobs = [builder.job(job) for job in draft["jobs"]]
+    for note in builder.notes:
+        notify(note)
     nodes, jobs = chain_levels(builder.nodes, jobs, builder.levels)
     graph = Graph(nodes)
     words = [
@@ -60,6 +66,10 @@ class _Builder:
         self.levels: list[ChainedMeasurement] = []
         self.sources: list[dict[str, SourceName]] = []
         """The sources of each job, by node id."""
+        self.notes: dict[str, None] = {}
+        """What is to be said of choices that the models made."""
+        self._pinned: dict[str, PinnedSource] = {}
+        self._classes: dict[str, ModelClass | None] = {}
         self._nodes_by_draft: dict[str, Node] = {}
         self._pins: dict[str, tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
 
@@ -76,6 +86,7 @@ class _Builder:
             ids[stage["name"]] = node.id
             if stage["source"]:
                 names[node.id] = _source_name(node)
+                self._pinned[node.id] = PinnedSource(node.params, node.runtime.where)
         self.sources.append(names)
         for name, level in job["levels"].items():
             frontier = self._node(level["frontier"], {}, frozenset())
@@ -89,8 +100,28 @@ class _Builder:
         """A stage as a node; ``sources`` are the roles that a source fills as it is."""
         same = json.dumps([stage, inputs], sort_keys=True)
         if same not in self._nodes_by_draft:
-            self._nodes_by_draft[same] = self._build(stage, inputs, sources)
+            suited = self._suited(stage, inputs)
+            self._nodes_by_draft[same] = self._build(suited, inputs, sources)
         return self._nodes_by_draft[same]
+
+    def _suited(self, stage: StageDraft, inputs: dict[str, str]) -> StageDraft:
+        """The stage itself, or the one in its place, by the class of its model."""
+        other = stage["stand_in"]
+        found = None if other is None else self._class(inputs[other["role"]])
+        if other is None or found is None or found.quantized or found.name in other["known"]:
+            return stage
+        self.notes.setdefault(
+            f"model.converter=auto: llama.cpp's converter takes {found.name}, which qpipe does not "
+            "know itself"
+        )
+        return other["stage"]
+
+    def _class(self, node_id: str) -> ModelClass | None:
+        """The class of the model that a node fetches; None for any other node."""
+        if node_id not in self._classes:
+            source = self._pinned.get(node_id)
+            self._classes[node_id] = None if source is None else self.pinner.model_class(source)
+        return self._classes[node_id]
 
     def _build(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
         params: Mapping[str, Json] = stage["params"]

