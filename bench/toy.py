@@ -43,6 +43,7 @@ def _drafts(count: int) -> RunDraft:
         skip_invalid=False,
         executor=ExecutorDraft(name="inline", cpus=None, memory=None, enforce_memory=False),
         keep_going=None,
+        results_only=False,
         objective=["ppl"],
     )
 

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from qpipe.core import file_lock
 from qpipe.core.layout import StorePaths
@@ -23,6 +24,8 @@ class Use:
     def __init__(self, paths: StorePaths) -> None:
         self._paths = paths
         self._fd: int | None = None
+        self.note: Path | None = None
+        """The file of this process, once there is one."""
         self._gc_lock = -1
         self._noted: set[str] = set()
 
@@ -63,7 +66,8 @@ class Use:
         """The note's descriptor, locked; -1 if the store cannot be written."""
         try:
             self._gc_lock = file_lock.open_file(self._paths.gc_lock)
-            fd = file_lock.acquire(self._paths.active / file_lock.unique())
+            self.note = self._paths.active / file_lock.unique()
+            fd = file_lock.acquire(self.note)
         except OSError as error:
             self._close_gc_lock()
             if error.errno in FORBIDDEN:

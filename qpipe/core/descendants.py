@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from qpipe.core.key import content_digest, file_sha256
@@ -35,6 +35,17 @@ def set_aside(store: ArtifactStore, damage: Damage, *, since: float = -math.inf)
             reasons[manifest.key] = f"it was made from {cause[:12]}, which is damaged"
             front += [(user, manifest.key) for user in users[manifest.key]]
     return [store.set_aside(key, reason) for key, reason in reasons.items()]
+
+
+def warnings(store: ArtifactStore, name: str, damage: Damage) -> Iterator[str]:
+    """Yield what is to be said of a damaged artifact that was moved to quarantine; what was made
+    from wrong bytes is moved along. Raises StoreError if the store cannot be written."""
+    yield f"{name}: {damage.problem}; moved to {damage.moved_to}, made again"
+    if damage.since is None:
+        return
+    for other in set_aside(store, damage, since=damage.since):
+        if other.moved_to is not None:
+            yield f"{other.key[:12]}: {other.problem}; moved to {other.moved_to}"
 
 
 def _users(store: ArtifactStore) -> Mapping[str, list[Manifest]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from qpipe.core import dropped
 from qpipe.core.graph import Graph, Node
 from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
@@ -30,16 +31,49 @@ class Forecast:
     made_before: bool = False
 
 
-def forecast(graph: Graph, store: ArtifactStore, *, again: Collection[str] = ()) -> list[Forecast]:
+def forecast(
+    graph: Graph,
+    store: ArtifactStore,
+    *,
+    again: Collection[str] = (),
+    results_only: bool = False,
+) -> list[Forecast]:
     """One forecast a node, in graph order; the store is only read.
 
-    Nodes whose ids are in ``again`` are made though they are there.
+    Nodes whose ids are in ``again`` are made though they are there. With ``results_only`` those
+    whose bytes went (`qpipe.core.dropped`) are cached, as far as nothing needs them.
     """
     forecasts: dict[str, Forecast] = {}
     for node in graph.values():
         item = _look(node, forecasts, store)
+        if results_only and item.state == "run" and graph.users[node.id]:
+            item = _recalled(item, store)
         forecasts[node.id] = _again(item) if node.id in again else item
+    if results_only:
+        _need_again(forecasts)
     return list(forecasts.values())
+
+
+def _recalled(item: Forecast, store: ArtifactStore) -> Forecast:
+    """The forecast of a node whose bytes went, if they did."""
+    artifact = dropped.recall(store, item.key or "")
+    if artifact is None:
+        return item
+    why = "made and measured; its bytes went (run.keep=results)"
+    return replace(item, state="cached", why=why, artifact=artifact)
+
+
+def _need_again(forecasts: dict[str, Forecast]) -> None:
+    """Have those be made again whose bytes went and which something needs that is to be made."""
+    for user in reversed([*forecasts]):
+        item = forecasts[user]
+        if item.state == "cached" or item.made_before:
+            continue
+        for node in item.node.inputs.values():
+            source = forecasts[node]
+            if source.artifact is not None and not source.artifact.path.is_dir():
+                why = f"its bytes went (run.keep=results), and are needed again by {item.node.name}"
+                forecasts[node] = Forecast(source.node, "run", why, source.key)
 
 
 def _again(item: Forecast) -> Forecast:

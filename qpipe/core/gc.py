@@ -56,9 +56,9 @@ def _collect(
     weighed = [w for key in keys if (w := _weigh(store, key)) is not None]
     foreign = _foreign(store, keys)
     if dry_run:
-        return choose(weighed, foreign | _spared(store), limits)
+        return choose(weighed, foreign | spared(store), limits)
     with file_lock.held(store.paths.gc_lock):
-        choice = choose(weighed, foreign | _spared(store), limits)
+        choice = choose(weighed, foreign | spared(store), limits)
         taken = {c.key: _take_out(store, c.key) for c in choice.removed}
         _forget_the_dead(store)
     for folder in taken.values():
@@ -85,18 +85,19 @@ def unpin(store: ArtifactStore, run: str) -> None:
         raise StoreError(f"run {run} is not pinned in {store.paths.root}") from None
 
 
-def _spared(store: ArtifactStore) -> dict[str, str]:
-    """Why each protected key is protected."""
-    spared: dict[str, str] = {}
+def spared(store: ArtifactStore, *, but_for: Path | None = None) -> dict[str, str]:
+    """Why each protected key is protected; ``but_for`` is a note of a process that does not
+    count."""
+    reasons: dict[str, str] = {}
     for path in _files(store.paths.pins):
-        spared.update(
+        reasons.update(
             dict.fromkeys(path.read_text(errors="replace").split(), f"pinned by run {path.name}")
         )
     for path in _files(store.paths.active):
-        if file_lock.is_held(path):
+        if path != but_for and file_lock.is_held(path):
             reason = f"in use by process {path.name.split('-')[0]}"
-            spared.update(dict.fromkeys(path.read_text(errors="replace").split(), reason))
-    return spared
+            reasons.update(dict.fromkeys(path.read_text(errors="replace").split(), reason))
+    return reasons
 
 
 def _foreign(store: ArtifactStore, keys: Iterable[str]) -> dict[str, str]:
@@ -163,6 +164,10 @@ def _clear(store: ArtifactStore, *, keep: float = 86400.0) -> None:
     for note in _files(store.paths.hashes):
         if _changed(note) < time.time() - _NOTES_KEPT:
             note.unlink(missing_ok=True)
+    for shard in _entries(store.paths.dropped_manifests):
+        for folder in _entries(shard):
+            if _changed(folder) < time.time() - _NOTES_KEPT:
+                remove_tree(folder)
     for folder in _entries(store.paths.quarantine):
         if _changed(folder) < time.time() - keep:
             remove_tree(folder)

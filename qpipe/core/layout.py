@@ -11,6 +11,7 @@
       active/PID-N               the keys a living run uses (flock held while it lives)
       pins/RUN                   the keys of a pinned run, kept from gc
       quarantine/abcd….N/        damaged artifacts, moved away and never used
+      dropped/ab/abcd…/          the manifest of an artifact whose bytes went (run.keep=results)
       hashes/1a2b-3c             SHA-256 of the file with this inode and size, by mtime and ctime
       plans/abcd…                composed plans, with the files that they were made from
       outlooks/abcd…             what stages said of a plan's nodes, by all that it hangs on
@@ -97,6 +98,15 @@ class StorePaths(_Below):
     def quarantine(self) -> Path:
         """Damaged artifacts."""
         return self.root / "quarantine"
+
+    def dropped(self, key: str) -> Path:
+        """The folder of the manifest that stays of an artifact whose bytes went."""
+        return self.root.joinpath("dropped", key[:2], key)
+
+    @property
+    def dropped_manifests(self) -> Path:
+        """The manifests of artifacts whose bytes went, in folders by key."""
+        return self.root / "dropped"
 
     @property
     def hashes(self) -> Path:

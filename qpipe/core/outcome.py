@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from qpipe.core.events import NodeFinished
 from qpipe.core.graph import Node
 from qpipe.core.store import Artifact
 from qpipe.errors import QpipeError
@@ -46,3 +47,17 @@ class RunResult:
     def counts(self) -> dict[str, int]:
         """Number of nodes by status."""
         return dict(Counter(o.status for o in self.outcomes.values()))
+
+
+def finished(outcome: Outcome) -> NodeFinished:
+    """The event of a node's end."""
+    node, artifact = outcome.node, outcome.artifact
+    return NodeFinished(
+        node.id,
+        node.name,
+        outcome.status,
+        key=artifact.key if artifact else None,
+        seconds=outcome.seconds,
+        artifact=str(artifact.path) if artifact else None,
+        error=str(outcome.error) if outcome.error else outcome.blocked_by,
+    )

@@ -37,6 +37,8 @@ class RunSettings:
     Nodes whose ids are in ``again`` are made though they are in the store; ``compares`` says which
     figures came out otherwise. Where the disk is full the run ends, whatever else it is asked for:
     all that is left would fail likewise. ``shortage`` says what that takes.
+
+    With ``results_only`` what nothing of the run needs any more goes (`qpipe.core.dropping`).
     """
 
     keep_going: bool = False
@@ -47,6 +49,7 @@ class RunSettings:
     again: Collection[str] = ()
     compares: Compares = lambda before, after: ""
     shortage: Shortage = lambda nodes: ""
+    results_only: bool = False
 
     @property
     def leaves_out(self) -> bool:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from qpipe.core import descendants
 from qpipe.core.again import Again
 from qpipe.core.claim import Claim, barred
+from qpipe.core.dropping import Dropping
 from qpipe.core.events import (
     AFTER_FAILURE,
     DISK_FULL,
     FORESEEN,
     Emit,
-    NodeFinished,
     NodeProgress,
     NodeStarted,
     NodeWaiting,
@@ -34,11 +34,11 @@ from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkPro
 from qpipe.core.graph import Graph, Node
 from qpipe.core.lookahead import Lookahead
 from qpipe.core.manifest import Manifest
-from qpipe.core.outcome import Outcome, RunResult
+from qpipe.core.outcome import Outcome, RunResult, finished
 from qpipe.core.priority import priorities
 from qpipe.core.refusing import Refusing
 from qpipe.core.run_settings import RunSettings
-from qpipe.core.store import Artifact, ArtifactStore, Damage
+from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.core.work import Miss, Pending, changed_input, manifest, work_item
 from qpipe.errors import (
     InterruptedRunError,
@@ -81,7 +81,10 @@ def run(
     ranks = priorities(graph, settings.jobs)
     pending, lookahead = Pending(ranks), Lookahead(ranks, executor.fits)
     again = Again(settings.again, settings.compares)
-    return _Run(graph, store, executor, emit, settings, ended, pending, lookahead, again).run()
+    dropping = Dropping(graph, store, settings, ended, emit)
+    return _Run(
+        graph, store, executor, emit, settings, ended, pending, lookahead, again, dropping
+    ).run()
 
 
 @dataclass
@@ -96,6 +99,7 @@ class _Run:
     """Nodes to be made, once there is room."""
     lookahead: Lookahead
     again: Again
+    dropping: Dropping
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
     """Nodes whose inputs are there, not yet looked up."""
@@ -139,6 +143,9 @@ class _Run:
 
     def _finish(self, status: str, started: float) -> None:
         self.store.sync()
+        for outcome in self.outcomes.values():
+            if self.dropping.is_untold(outcome.node):
+                self.emit(finished(outcome))
         counts = Counter(str(self.outcomes[n].status) for n in self.graph if n in self.outcomes)
         self.emit(RunFinished(status, dict(counts), time.monotonic() - started))
 
@@ -161,6 +168,8 @@ class _Run:
     # -- starting -------------------------------------------------------------------------------
 
     def _look_up(self, node: Node) -> None:
+        if self.missing_inputs[node.id]:
+            return  # one whose bytes went is being made again
         inputs = self._inputs(node)
         key = node.key(_digests(node, inputs))
         try:
@@ -169,7 +178,8 @@ class _Run:
             self._fail(node, error)
             return
         if damage is not None and damage.moved_to is not None:
-            self._warn_of(node, damage)
+            for text in descendants.warnings(self.store, node.name, damage):
+                self.emit(Warned(text))
         if artifact is not None and self.again.wants(node, key):
             if problem := barred(artifact.path):
                 self._fail(node, StoreError(f"{node.name}: it cannot be made again: {problem}"))
@@ -182,6 +192,12 @@ class _Run:
             self.store.remember(node.id, key)
             self._end(Outcome(node, "cached", artifact))
             return
+        if kept := self.dropping.recall(node, key):
+            self._end(Outcome(node, "cached", kept))
+            return
+        if went := self.dropping.needed(node):
+            self._make_anew(went)
+            return
         sizes = {role: each.manifest.size for role, each in inputs.items()}
         miss = Miss(node, key, inputs, node.runtime.resources.with_inputs(sizes))
         if node.id not in self.contended:
@@ -189,14 +205,13 @@ class _Run:
         elif self.executor.has_room(miss.needs):
             self._start(miss)
 
-    def _warn_of(self, node: Node, damage: Damage) -> None:
-        """Tell of what was moved to quarantine, and move what was made from wrong bytes along."""
-        self.emit(Warned(f"{node.name}: {damage.problem}; moved to {damage.moved_to}, made again"))
-        if damage.since is None:
-            return
-        for other in descendants.set_aside(self.store, damage, since=damage.since):
-            if other.moved_to is not None:
-                self.emit(Warned(f"{other.key[:12]}: {other.problem}; moved to {other.moved_to}"))
+    def _make_anew(self, nodes: Sequence[str]) -> None:
+        """Take back the ends of nodes whose bytes went, so that they are made first."""
+        for node in nodes:
+            del self.outcomes[node]
+            for user in self.graph.users[node]:
+                self.missing_inputs[user] += 1
+            self.ready.append(self.graph[node])
 
     def _end_refused(self, node: Node, error: QpipeError) -> None:
         self._end(Outcome(node, "failed", error=error))
@@ -366,23 +381,15 @@ class _Run:
         self.outcomes[node.id] = outcome
         self.lookahead.ended(node, artifact)
         self.contended.pop(node.id, None)
-        self.emit(
-            NodeFinished(
-                node.id,
-                node.name,
-                outcome.status,
-                key=artifact.key if artifact else None,
-                seconds=outcome.seconds,
-                artifact=str(artifact.path) if artifact else None,
-                error=str(outcome.error) if outcome.error else outcome.blocked_by,
-            )
-        )
+        if not self.dropping.is_untold(node):
+            self.emit(finished(outcome))
         for user in self.graph.users[node.id]:
             if artifact is None and self.graph[user].needs(node.id):
                 continue
             self.missing_inputs[user] -= 1
             if self.missing_inputs[user] == 0 and user not in self.outcomes:
                 self.ready.append(self.graph[user])
+        self.dropping.ended(outcome)
 
 
 def _digests(node: Node, inputs: Mapping[str, Artifact]) -> Mapping[str, str]:

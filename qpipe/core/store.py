@@ -82,6 +82,11 @@ class ArtifactStore:
         self._unsynced: set[Path] = set()
         self._synced = 0.0
 
+    @property
+    def note(self) -> Path | None:
+        """The file in which this process says what it uses, once there is one."""
+        return self._use.note
+
     # -- asking ---------------------------------------------------------------------------------
 
     def peek(self, key: str) -> Artifact | None:

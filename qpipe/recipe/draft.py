@@ -100,7 +100,8 @@ class RunDraft(TypedDict):
     """All jobs of a command, and the settings of the run that they share.
 
     ``notes`` are to be told. ``invalid`` are jobs that cannot be run; ``skip_invalid`` says that
-    the others may be run without them. ``keep_going`` is None where the recipe leaves it open.
+    the others may be run without them. ``keep_going`` is None where the recipe leaves it open; with
+    ``results_only`` what nothing needs any more goes at once.
     """
 
     jobs: list[JobDraft]
@@ -109,6 +110,7 @@ class RunDraft(TypedDict):
     skip_invalid: bool
     executor: ExecutorDraft
     keep_going: bool | None
+    results_only: bool
     objective: list[str]
 
 

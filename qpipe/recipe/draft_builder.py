@@ -98,6 +98,7 @@ def draft(jobs: Sequence[Job | InvalidJob]) -> RunDraft:
         skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
         executor=_executor(first),
         keep_going=_keep_going([one.recipe for one in valid]),
+        results_only=all(one.recipe.run.keep == "results" for one in valid),
         objective=[objective] if isinstance(objective, str) else list(objective),
     )
 

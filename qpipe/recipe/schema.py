@@ -128,6 +128,14 @@ class RunSpec(Params):
             "known beforehand stops both before they start."
         ),
     )
+    keep: Literal["all", "results"] = Field(
+        "all",
+        description=(
+            "all: everything that is made stays in the store. results: what this run made goes as "
+            "soon as nothing of it needs it any more, as each level once it is measured; figures, "
+            "small files and sources stay."
+        ),
+    )
     skip_invalid: bool = Field(
         False,
         description=(

@@ -81,7 +81,9 @@ class Live:
         self._view.close()
         if self._tally.status == "failed" or (self._tally.status and not self._quiet):
             kind = "failed" if self._tally.status == "failed" else "info"
-            self._view.line(message("\n".join(closing(self._tally, time.time()))), kind)
+            for line in closing(self._tally, time.time()):
+                self._view.line(message(line), kind)
+                kind = "info"
         self._tally.status = ""
 
     def _lines(self, event: Event) -> Iterator[tuple[str, str]]:
@@ -100,7 +102,7 @@ class Live:
         tenths = 10 * self._tally.ended // self._tally.nodes
         if tenths > self._tenths:
             self._tenths = tenths
-            yield "info", f"{self._tally.ended} of {self._tally.nodes} nodes have ended"
+            yield "counted", f"{self._tally.ended} of {self._tally.nodes} nodes have ended"
 
 
 def _view(tally: Tally, stream: IO[str], *, quiet: bool) -> View:
@@ -162,7 +164,7 @@ _STYLES = {
     "skipped": "yellow",
 }
 # Kinds that the region below, or the closing line, shows well enough.
-_SILENT = frozenset({"started", "cached"})
+_SILENT = frozenset({"started", "cached", "counted"})
 
 _INTERRUPTING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
@@ -262,7 +264,7 @@ def _wrapped(line: str, width: int) -> list[str]:
     return textwrap.wrap(
         line,
         width,
-        subsequent_indent=" " * _INDENT,
+        subsequent_indent=" " * (4 if line.startswith(" ") else _INDENT),
         drop_whitespace=True,
         replace_whitespace=False,
         break_long_words=False,

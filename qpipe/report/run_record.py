@@ -68,7 +68,7 @@ def _node(outcome: Outcome, graph: Graph) -> dict[str, Any]:
         "key": artifact.key if artifact else None,
         "status": outcome.status,
         "seconds": outcome.seconds,
-        "artifact": str(artifact.path) if artifact else None,
+        "artifact": str(artifact.path) if artifact and artifact.path.is_dir() else None,
         "params": node.params,
         "engine": node.engine,
         "inputs": {role: graph[source].name for role, source in node.inputs.items()},

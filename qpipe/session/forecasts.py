@@ -71,12 +71,18 @@ def run_plan(context: Context) -> RunPlan:
     """
     plan = merged_plan(context)
     again = named_nodes(context.again, plan.jobs, plan.graph)
-    forecasts = forecast(plan.graph, ArtifactStore(context.store), again=again)
+    results_only = all(draft["results_only"] for draft in plan.drafts)
+    forecasts = forecast(
+        plan.graph,
+        ArtifactStore(context.store),
+        again=again,
+        results_only=results_only,
+    )
     coming = outlook(context, forecasts, plan.drafts[0]["executor"])
     nodes = [_planned(item, coming) for item in forecasts]
     return RunPlan(
         nodes,
-        totals(nodes, context.store),
+        totals(nodes, context.store, results_only=results_only),
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
         same_tensors=groups(_signatures(forecasts, coming)),
     )
@@ -119,6 +125,7 @@ def _planned(item: Forecast, coming: Outlook) -> PlannedNode:
     error = outlook if isinstance(outlook, QpipeError) else None
     preview = outlook if isinstance(outlook, Preview) else None
     manifest = item.artifact.manifest if item.artifact else None
+    there = item.artifact if item.artifact and item.artifact.path.is_dir() else None
     return PlannedNode(
         name=item.node.name,
         stage=item.node.stage,
@@ -126,12 +133,12 @@ def _planned(item: Forecast, coming: Outlook) -> PlannedNode:
         state=item.state,
         why=item.why,
         key=item.key,
-        artifact=item.artifact.path if item.artifact else None,
+        artifact=there.path if there else None,
         preview=preview,
         error=error,
         made_before=item.made_before,
         facts=preview.facts if preview else manifest.facts if manifest else {},
-        artifact_bytes=manifest.size if manifest else None,
+        artifact_bytes=there.manifest.size if there else None,
         source_kind=_source_kind(item.node.params.get("kind")),
     )
 

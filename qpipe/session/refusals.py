@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 
 
 def refusals(
-    graph: Graph, store: ArtifactStore, *, again: Collection[str] = ()
+    graph: Graph,
+    store: ArtifactStore,
+    *,
+    again: Collection[str] = (),
+    results_only: bool = False,
 ) -> dict[str, QpipeError]:
     """Map the ids of nodes that are not in the store, have asides, or are made ``again``, to the
     errors of those that would fail (`Stage.refuse`)."""
     if not any(refuses(node) for node in graph.values()):
         return {}
     errors: dict[str, QpipeError] = {}
-    forecasts = forecast(graph, store, again=again)
+    forecasts = forecast(graph, store, again=again, results_only=results_only)
     with TemporaryDirectory(prefix="qpipe-run-") as temporary:
         inputs = AvailableInputs(forecasts, Path(temporary))
         for item in forecasts:

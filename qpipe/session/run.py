@@ -132,11 +132,12 @@ class _Execution:
                 keep_going=keep_going,
                 leave_out=self.keep_going or draft["skip_invalid"],
                 lacks=lacks,
-                refuses=self._refuses(plan.graph, again),
+                refuses=self._refuses(plan.graph, again, results_only=draft["results_only"]),
                 jobs=[list(job.nodes.values()) for job in plan.jobs],
                 again=again,
                 compares=_changed_figures,
                 shortage=self._shortage(plan.graph),
+                results_only=draft["results_only"],
             ),
             outcomes=self.outcomes,
         )
@@ -167,7 +168,7 @@ class _Execution:
         chosen = named_nodes(self.context.again, plan.jobs, plan.graph, strict=self.folder is None)
         return chosen - {node for node, end in self.outcomes.items() if end.status == "ran"}
 
-    def _refuses(self, graph: Graph, again: frozenset[str]) -> Refuses:
+    def _refuses(self, graph: Graph, again: frozenset[str], *, results_only: bool) -> Refuses:
         """Return a function that gives the error with which a node would fail, if any.
 
         It asks the stages at the first node that is to be made: a run whose nodes are all cached
@@ -178,7 +179,7 @@ class _Execution:
         def errors() -> Mapping[str, QpipeError]:
             from qpipe.session.refusals import refusals
 
-            return refusals(graph, self.store, again=again)
+            return refusals(graph, self.store, again=again, results_only=results_only)
 
         return lambda node: errors().get(node.id)
 
@@ -217,6 +218,7 @@ class _Execution:
         """The record of the run as far as it has come, and the comparison in it; ``link`` has the
         models linked in the run's folder."""
         from qpipe.report import rows, run_record
+        from qpipe.session.run_models import without_lost_files
 
         assert self.folder is not None
         plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
@@ -224,7 +226,7 @@ class _Execution:
             node.id: self.outcomes.get(node.id) or Outcome(node, "waiting")
             for node in plan.graph.values()
         }
-        comparison = rows.comparison(plan, RunResult(outcomes))
+        comparison = without_lost_files(rows.comparison(plan, RunResult(outcomes)))
         if link:
             from qpipe.session.run_models import linked
 

@@ -14,11 +14,24 @@ from qpipe.core.digests import Digests
 from qpipe.core.layout import MANIFEST
 from qpipe.core.outcome import Outcome
 from qpipe.results.comparison import Comparison, ModelRow
-from qpipe.support.files import plain_name
+from qpipe.support.files import is_folder, plain_name
 
 MODELS = "models"
 _NAME_BYTES = 180
 _IMATRIX = "imatrix"
+
+
+def without_lost_files(comparison: Comparison) -> Comparison:
+    """Return the comparison without the paths of models whose bytes went (run.keep=results)."""
+    return replace(
+        comparison,
+        rows=tuple(
+            row
+            if row.artifact is None or is_folder(Path(row.artifact))
+            else replace(row, artifact=None, file=None)
+            for row in comparison.rows
+        ),
+    )
 
 
 def linked(

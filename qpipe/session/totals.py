@@ -33,23 +33,26 @@ class Totals:
     ``download``: what the hub's cache does not have yet. ``results``: quantized models, those in
     the store too. ``disk``: what would be written on the store's file system if nothing of it is
     removed meanwhile, of which ``free`` bytes are left there. A local source is linked and counts
-    as nothing.
+    as nothing. With ``results_only`` (run.keep=results) what is measured is removed meanwhile.
     """
 
     download: Amount
     results: Amount
     disk: Amount
     free: int
+    results_only: bool = False
 
     @property
     def problem(self) -> OutOfSpaceError | None:
         """Return an error where the disk has no room for what is known to be written."""
         if self.disk.bytes <= self.free or self.disk.precision == "at most":
             return None
+        if self.results_only:
+            return None  # how much there is at a time is not foreseen
         return OutOfSpaceError(
             f"the run would write {_words(self.disk)}, and the file system of the store has "
             f"{numbers.size(self.free)} free: make room (`qpipe gc`), name another disk with "
-            "--store, or leave some levels out"
+            "--store, have what is measured go at once (run.keep=results), or leave some levels out"
         )
 
 
@@ -58,7 +61,7 @@ def _words(amount: Amount) -> str:
     return words + numbers.size(amount.bytes)
 
 
-def totals(nodes: Sequence[PlannedNode], store: Path) -> Totals:
+def totals(nodes: Sequence[PlannedNode], store: Path, *, results_only: bool = False) -> Totals:
     """Add up what the nodes of a plan say of themselves."""
     sound = [node for node in nodes if node.error is None]
     new = [node for node in sound if node.state != "cached"]
@@ -71,6 +74,7 @@ def totals(nodes: Sequence[PlannedNode], store: Path) -> Totals:
         results=_sum([node for node in sound if node.stage == "quantize"]),
         disk=_sum([node for node in made if node.size is not None or node.stage in _LARGE]),
         free=free_bytes(store),
+        results_only=results_only,
     )
 
 
