@@ -16,8 +16,8 @@ from qpipe.errors import QpipeError
 
 @dataclass
 class Dropping:
-    """Where a run keeps its results alone: what it made itself goes once all that takes it has
-    ended well, unless it is small, a source, or what the run is for (nothing takes it)."""
+    """The work of a run that keeps its results alone: what it made itself goes once all that takes
+    it has ended well, unless it is small, a source, or what the run is for (nothing takes it)."""
 
     graph: Graph
     store: ArtifactStore

@@ -163,7 +163,7 @@ def closing(tally: Tally, now: float) -> list[str]:
     if tally.status == "failed":
         again = "Put right what failed and give the same command again"
         if tally.counts["ran"]:
-            lines.append(f"  Finished work is kept. {again}: it goes on from there.")
+            lines.append(f"  Finished work is kept. {again}.")
         else:
             lines.append(f"  Nothing was made. {again}.")
         if flag := remedy(tally.skipped):
