@@ -45,7 +45,7 @@ def drop(store: ArtifactStore, artifact: Artifact) -> bool:
 
 
 def _taken_out(store: ArtifactStore, artifact: Artifact) -> Path | None:
-    """Where the artifact was moved to; None if it stays."""
+    """Move the artifact aside; return where it is then, None if it stays."""
     key = artifact.key
     with file_lock.held(store.paths.gc_lock):
         if barred(artifact.path) or key in gc.spared(store, but_for=store.note):
