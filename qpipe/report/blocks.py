@@ -7,6 +7,7 @@ is empty for the rows that were measured otherwise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
@@ -103,7 +104,8 @@ def _ways(comparison: Comparison) -> Iterator[tuple[str, Comparison]]:
     """
     rows = comparison.rows
     by_way = _by_way(rows)
-    captions = {key: _caption(key, parts) for key, parts in by_way.items()}
+    tasks = Counter(key[:-1] for key in by_way)
+    captions = {key: _caption(key, parts, tasks[key[:-1]]) for key, parts in by_way.items()}
     shown = [*captions.values()]
     measured = {number for parts in by_way.values() for number in parts}
     for first, (key, parts) in enumerate(by_way.items()):
@@ -140,13 +142,13 @@ def _tasks(each: Evaluation) -> Iterator[tuple[str, Evaluation]]:
         yield where, replace(each, measurement=replace(each.measurement, scores=own))
 
 
-def _caption(key: _Way, parts: Mapping[int, Sequence[Evaluation]]) -> str:
+def _caption(key: _Way, parts: Mapping[int, Sequence[Evaluation]], tasks: int) -> str:
     """The metrics, the protocol, and the text or the task, in words."""
     every = [each for several in parts.values() for each in several]
     protocol, _, backend, where = key
     text = next((e.measurement.on.text for e in every if e.measurement.on.text), None)
     on = " ".join(filter(None, [str(protocol or ""), text and f"on {text}"]))
-    words = [f"{metrics(every)}: {on}", str(where), *_extent(every), str(backend or "")]
+    words = [f"{metrics(every)}: {on}", str(where), *_extent(every, tasks), str(backend or "")]
     return "; ".join(filter(None, words))
 
 
@@ -156,13 +158,13 @@ def metrics(every: Sequence[Evaluation]) -> str:
     return ", ".join(name for name in names if name != "logprobs" or len(names) == 1)
 
 
-def _extent(every: Sequence[Evaluation]) -> Iterator[str]:
-    """The extent of what was measured, and the noise of the reference."""
+def _extent(every: Sequence[Evaluation], tasks: int) -> Iterator[str]:
+    """The extent of what was measured, the load of the machine, and the noise of the reference."""
     whole = [each.measurement for each in every if each.measurement.sampling is None]
     if tokens := max((m.on.tokens_scored or 0 for m in whole), default=0):
         yield f"{tokens:,} tokens scored"
     if items := max((m.on.items or 0 for m in whole), default=0):
-        yield f"{items:,} items"
+        yield f"{items:,} items" + (f" of {tasks} tasks" if tasks > 1 else "")
     loads = [
         score.value
         for each in every

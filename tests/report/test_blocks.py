@@ -49,8 +49,8 @@ def test_a_block_for_each_way_under_what_was_done() -> None:
     of = [block.caption for block in blocks(real("all", "dominated"))]
     on = "on tinystories_lower_heldout.txt"
     assert of == [
-        "tasks: lm-eval 0.4.13 limit=20; stories; 40 items",
-        "tasks: lm-eval 0.4.13 limit=20; stories_whole; 40 items",
+        "tasks: lm-eval 0.4.13 limit=20; stories; 40 items of 2 tasks",
+        "tasks: lm-eval 0.4.13 limit=20; stories_whole; 40 items of 2 tasks",
         f"perplexity, kld: llamacpp-512 n_ctx=256 chunks=100 {on}; 12,700 tokens scored; "
         "noise of kld 4.19e-07",
         f"kld: llamacpp-512 n_ctx=256 chunks=300 {on}; 38,100 tokens scored; noise of kld 2.57e-08",
