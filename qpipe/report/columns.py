@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ UNSTEADY = "!"
 _NONE = "—"
 
 # Ranks of columns: what a narrow table has first.
-NAMES, STATUS, SIZE, FIRST, DIFFERENCE, BITS, MORE = range(7)
+NAMES, STATUS, SIZE, FIRST, DIFFERENCE, BITS, FORMAT, MORE = range(8)
 
 
 class Column(NamedTuple):
@@ -48,7 +49,7 @@ class Column(NamedTuple):
     @property
     def of_file(self) -> bool:
         """True of what is known without any measurement."""
-        return self.rank in (SIZE, BITS)
+        return self.rank in (SIZE, BITS, FORMAT)
 
 
 def columns(comparison: Comparison) -> Iterator[Column]:
@@ -73,7 +74,9 @@ def _names(rows: Sequence[ModelRow]) -> Iterator[Column]:
     if names != formats:
         yield _words("name", names, NAMES)
     if names == formats or not all(map(_says, names, formats)):
-        yield _words("format", formats, NAMES)
+        # Names that tell rows apart leave the format to where there is room.
+        told = names != formats and len(set(names)) == len(names)
+        yield _words("format", formats, FORMAT if told else NAMES)
 
 
 def _says(name: str, form: str) -> bool:
@@ -206,7 +209,7 @@ def _value(row: ModelRow, score: Score, noise: float | None) -> str:
     figure = number(score.value)
     shown = _about(row, score, "") + figure
     if score.stderr is not None:
-        shown = f"{shown} ± {_error(score.stderr, figure) or number(score.stderr)}"
+        shown = f"{shown} ± {error_beside(figure, score.stderr) or number(score.stderr)}"
     elif score.interval is not None:
         shown = f"{shown} [{number(score.interval[0])}, {number(score.interval[1])}]"
     elif score.iqr is not None:
@@ -224,11 +227,16 @@ def is_seen(score: Score, noise: float | None) -> bool:
     return interval is None or not interval[0] <= 0 <= interval[1]
 
 
-def _error(error: float, figure: str) -> str | None:
-    """An error in as many decimals as the figure it is of has; None where it would be zero."""
-    decimals = len(figure.partition(".")[2])
-    shown = f"{error:.{decimals}f}"
-    return shown if "e" not in figure and decimals and (not error or float(shown)) else None
+def error_beside(figure: str, error: float) -> str | None:
+    """Write an error in as many decimals as the figure it is of has.
+
+    Returns None where it would be zero, or the figure is none of decimals alone.
+    """
+    decimals = re.fullmatch(r"[-+]?[\d,]+\.(\d+)", figure)
+    if decimals is None:
+        return None
+    shown = f"{error:.{len(decimals[1])}f}"
+    return shown if not error or float(shown) else None
 
 
 def _delta(row: ModelRow, score: Score) -> str:

@@ -34,9 +34,10 @@ def tools(rows: Sequence[ModelRow]) -> Iterator[str]:
     for _, each in _measured(rows):
         words = "; ".join(filter(None, (each.measurement.by, each.machine)))
         by.setdefault(words, {})[each.metric or each.stage] = None
+    alike = len({tuple(of) for of in by.values()}) == 1
     for words, of in by.items():
         if words:
-            yield f"by {words}" if len(by) == 1 else f"{', '.join(of)}: by {words}"
+            yield f"by {words}" if alike else f"{', '.join(of)}: by {words}"
 
 
 def extents(rows: Sequence[ModelRow]) -> Iterator[str]:

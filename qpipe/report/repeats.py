@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from qpipe.report.columns import NAMES, Column
+from qpipe.report.columns import FORMAT, NAMES, Column, error_beside
 from qpipe.results.comparison import ModelRow
 
 _SEED = "seed"
@@ -121,8 +121,8 @@ def _mean(column: Column, repeat: Repeat) -> str:
     values = [v for number in repeat.members if (v := column.values[number]) is not None]
     if column.show is None or not values:
         cells = {column.cells[number] for number in repeat.members}
-        return cells.pop() if column.rank == NAMES and len(cells) == 1 else ""
+        return cells.pop() if column.rank in (NAMES, FORMAT) and len(cells) == 1 else ""
     if len(values) == 1 or (column.of_file and len(set(values)) == 1):
         return column.show(values[0])
-    sd = column.show(statistics.stdev(values)).lstrip("+")
-    return f"{column.show(statistics.fmean(values))} ± {sd} sd"
+    mean, sd = column.show(statistics.fmean(values)), statistics.stdev(values)
+    return f"{mean} ± {error_beside(mean, sd) or column.show(sd).lstrip('+')} sd"

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 from qpipe.report.blocks import blocks
 from qpipe.report.render import render
@@ -60,6 +61,17 @@ def test_one_line_each_with_the_single_ones_below() -> None:
     assert (mean["format"], mean["size"]) == ("GPTQ", "977 KiB"), "what is equal is said once"
     assert by_name["bits=3 ×2"]["ppl ± stderr"] == "11.0000 ± 0.0000 sd"
     assert by_name["  seed=2"]["ppl ± stderr"] == "10.0000 ± 0.1000"
+
+
+def test_sizes_that_differ_and_long_names() -> None:
+    """Figures come before what formats are called, once names tell the rows apart."""
+    rows = [
+        replace(each, size_bytes=1_000_000 + 20_000 * n, format="GPTQ-4bit-g64" * 2)
+        for n, each in enumerate(SWEEP.rows[1:4:2])
+    ]
+    first, *others = blocks(Comparison.of(rows), width=80)
+    assert not others and first.head == ["name", "size", "ppl ± stderr", "Δ ppl"]
+    assert first.body[0][1] == "986 KiB ± 13.8 KiB sd"
 
 
 def test_only_rows_that_differ_in_a_seed_alone_are_repeats() -> None:
