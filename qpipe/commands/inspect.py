@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if description["made_by"] is not None:
         print()
         print(text.pairs([("made by", origin(description["made_by"]))]))
-    if of_kinds := errors(description["tensors"]):
+    if of_kinds := errors(description["tensors"], description["made_by"]):
         print()
         print(of_kinds)
     if args.tensors:

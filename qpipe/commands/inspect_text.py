@@ -107,9 +107,14 @@ def tensors(tensors: list[dict[str, Any]]) -> str:
     return text.table(head, rows, right="lllr" + "r" * known)
 
 
-def errors(tensors: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of the tensors' relative errors, a line for each kind, the worst first; empty
-    where none is known."""
+_UNKNOWN_ERRORS = (
+    "The errors of its tensors are not noted: an older qpipe made it, or a tool that does not tell."
+)
+
+
+def errors(tensors: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any] | None) -> str:
+    """Return a table of the tensors' relative errors, a line for each kind, the worst first; where
+    none is known a sentence on it, or nothing for what is no quantized GGUF artifact."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for tensor in tensors:
         if tensor.get("error") is not None:
@@ -124,7 +129,10 @@ def errors(tensors: Sequence[Mapping[str, Any]]) -> str:
         for kind, of in sorted(kinds.items(), key=lambda item: -worst[item[0]]["error"])
     ]
     head = ("ERROR ‖q − x‖ ÷ ‖x‖ OF", "TYPES", "TENSORS", "RMS", "WORST", "WHICH IS")
-    return text.table(head, rows, right="llrrrl") if rows else ""
+    if rows:
+        return text.table(head, rows, right="llrrrl")
+    quantized = made_by is not None and made_by.get("params", {}).get("method") == "gguf"
+    return _UNKNOWN_ERRORS if quantized else ""
 
 
 def _error(value: float | None) -> str:

@@ -212,3 +212,13 @@ def test_doctor_checks_versions_and_extras(tmp_path: Path) -> None:
     again = json.loads(qpipe("doctor", "--json", cwd=tmp_path, env=env).stdout)["checks"]
     (fix,) = (check["fix"] for check in again if check["name"] == "extra hard")
     assert fix == f"pip install -e '{tmp_path}[hard]' -c {tmp_path}/constraints.txt"
+
+
+def test_inspect_where_errors_are_not_noted() -> None:
+    from qpipe.commands.inspect_text import errors
+
+    tensors = [{"name": "x", "type": "Q4_K", "error": None}]
+    assert errors(tensors, {"params": {"method": "gguf"}}).endswith("does not tell.")
+    assert errors(tensors, {"params": {"to": "gguf"}}) == ""
+    assert errors(tensors, {"problem": "damaged"}) == ""
+    assert errors(tensors, None) == ""

@@ -27,7 +27,7 @@ function load() {
   speeds = data.scores.filter((score) => score.role === "speed");
   const sizes = data.rows.map((row) => row.size).filter((size) => size !== null);
   [unit, scale] = Math.max(...sizes, 0) < 1000 * 2 ** 20 ? ["MiB", 2 ** 20] : ["GiB", 2 ** 30];
-  state.score = again(state.score, quality) ?? quality.find((score) => score.log) ?? quality[0];
+  state.score = again(state.judged, quality) ?? quality.find((score) => score.log) ?? quality[0];
   state.up = again(state.up, data.scores);
   if (!data.models.includes(state.model)) state.model = data.models[0];
   state.chosen = chosen ? data.rows.find((row) => row.model === chosen.model && row.name === chosen.name)?.id ?? null : null;

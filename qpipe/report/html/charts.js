@@ -57,7 +57,7 @@ function qualityChart(score) {
   const wide = Math.max(...rows.map((row) => row.x)) > 10 * Math.min(...rows.map((row) => row.x));
   label(rows, score.log, wide);
   const group = data.models.length > 1 ? "model" : "kind";
-  const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: wide ? { type: "log" } : { zero: false } };
+  const x = { field: "x", type: "quantitative", title: state.across === "size" ? words("size", { unit }) : words("bpw"), scale: wide ? { type: "log" } : { zero: false }, axis: { tickCount: innerWidth < 600 ? 4 : 10 } };
   const y = { field: "y", type: "quantitative", title: `${score.label} (${words(score.better)})`, scale: score.log ? { type: "log" } : { zero: false } };
   // A legend of many models would be longer than the chart: it names the first, and tooltips all.
   const values = [...new Set(rows.map((row) => row[group]))].slice(0, 12);

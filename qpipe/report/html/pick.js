@@ -57,7 +57,7 @@ function drawPick() {
     (value) => { state.model = value; drawPick(); if (many()) drawCharts(); $("model").focus(); });
   const chosen = data.models.length > 1 ? make("label", {}, `${words("model")} `, models, " ") : "";
   const selector = options("score", quality.map((each) => [each.key, each.label]), score.key,
-    (value) => { state.score = quality.find((each) => each.key === value); state.up = undefined; draw(); $("score").focus(); });
+    (value) => { state.score = state.judged = quality.find((each) => each.key === value); state.up = undefined; draw(); $("score").focus(); });
   const question = (label, field, suffix, answer) => {
     const input = make("input", { type: "number", step: "any", min: "0", value: limit[field], id: `bound-${field}` });
     const output = make("output", { "aria-live": "polite", for: `bound-${field}` });

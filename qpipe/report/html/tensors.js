@@ -52,7 +52,8 @@ function drawTensors() {
   const rows = data.rows.filter((row) => row.tensors);
   place.hidden = !rows.length;
   if (!rows.length) return;
-  const row = rows.find((each) => named(each) === state.level) ?? rows.find((each) => each.id === state.chosen) ?? rows.find((each) => each.tensors.kinds.some((kind) => meanError(kind))) ?? rows[0];
+  const mixed = rows.reduce((a, b) => (b.tensors.types.length > a.tensors.types.length ? b : a));
+  const row = rows.find((each) => named(each) === state.level) ?? rows.find((each) => each.id === state.chosen) ?? mixed;
   const level = lettered(row.tensors);
   const selector = options("level", rows.map((each) => [named(each), named(each)]), named(row),
     (value) => { state.level = value; drawTensors(); $("level").focus(); });
