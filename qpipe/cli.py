@@ -51,6 +51,8 @@ Quantize language models as recipes say, and compare what comes out.
 The store is ./outputs/store unless --store or QPIPE_STORE names another; runs go to
 ./outputs/runs unless --runs or QPIPE_RUNS does. Exit codes: 0 done, 1 a stage failed, 2 bad usage
 or recipe, 3 an engine or tool is missing, 130 interrupted.
+
+Tab completion: eval "$(qpipe -sc install=bash)" (or zsh); qpipe -sc install=fish | source
 """
 
 # What a shell reports for a program that SIGPIPE ended, as `qpipe ls | head` may.
@@ -91,10 +93,10 @@ def _dispatch(arguments: list[str]) -> int:
         sys.stdout.write(f"qpipe {__version__}\n")
         return 0
     if verb in ("-sc", "--shell-completion"):
-        from qpipe.commands.completion import arguments_for
+        from qpipe.commands.completion import complete
 
-        completed = arguments_for(arguments[1:], VERBS)
-        return _dispatch(completed) if completed else 0
+        complete(arguments[1:], VERBS)
+        return 0
     if verb.startswith("-"):
         raise UsageError(f"{verb}: options come after the verb, as in `qpipe ls --json`")
     if verb not in VERBS:

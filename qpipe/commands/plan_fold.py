@@ -232,6 +232,10 @@ def sums(plan: RunPlan) -> Iterator[str]:
     if totals.results.nodes:
         yield f"results:  {amount(totals.results, 'model')}"
     yield f"disk:     {amount(totals.disk)} of {numbers.size(totals.free)} free"
+    if plan.seconds:
+        span = numbers.duration(sum(plan.seconds.values()))
+        left = counts["run"] + counts["unknown"]
+        yield f"time:     about {span} for {len(plan.seconds)} of {left} nodes, one after another"
 
 
 def amount(total: Amount, noun: str = "") -> str:

@@ -25,6 +25,7 @@ def document(plan: RunPlan) -> dict[str, Json]:
     left_out: list[Json] = [{"name": job.name, "error": job.error} for job in plan.left_out]
     totals: Json = {**asdict(plan.totals)}
     answer: dict[str, Json] = {"nodes": nodes, "counts": dict(plan.counts), "totals": totals}
+    answer["seconds"] = dict(plan.seconds)
     same: list[Json] = [list(names) for names in plan.same_tensors]
     answer |= {"same_tensors": same} if same else {}
     return answer | ({"invalid": left_out} if left_out else {})

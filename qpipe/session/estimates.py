@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from statistics import median
+from collections.abc import Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from qpipe.core.graph import Graph, Node
-from qpipe.core.outcome import Outcome
+from qpipe.core.graph import Graph
 from qpipe.session import listing
 
 # The newest of each kind that count.
@@ -26,33 +24,41 @@ class _Took(NamedTuple):
     source_bytes: int | None
 
 
-def estimates(graph: Graph, outcomes: Mapping[str, Outcome], store: str) -> dict[str, float]:
-    """Return seconds by the ids of nodes that have not ended, as far as the store has such nodes.
+def estimates(
+    graph: Graph, *, ended: Container[str], sizes: Mapping[str, int], store: str
+) -> dict[str, float]:
+    """Return seconds by the ids of nodes that have not ``ended``, as far as the store has such
+    nodes.
 
-    Scaled by the bytes of the source that the model was made from, once that is there: without it
-    nothing is said of what leads from it. Raises StoreError.
+    Scaled by the bytes of the source that the model was made from, where ``sizes`` has them by id:
+    without it nothing is said of what leads from it. Raises StoreError.
     """
     history = _history(store)
-    sources: dict[str, Node] = {}
+    sources: dict[str, str] = {}
     seconds: dict[str, float] = {}
     for node in graph.values():
         inputs = [node.inputs[role] for role in _FROM if role in node.inputs]
-        sources[node.id] = sources[inputs[0]] if inputs else node
+        sources[node.id] = sources[inputs[0]] if inputs else node.id
         took = history.get((node.stage, _stage(node.name)))
-        if node.id in outcomes or not took:
+        if node.id in ended or not took:
             continue
-        source = outcomes.get(sources[node.id].id) if inputs else None
         if not inputs:
-            seconds[node.id] = median(each.seconds for each in took)
-        elif source is not None and source.artifact is not None:
-            seconds[node.id] = _scaled(took, source.artifact.manifest.size)
+            seconds[node.id] = _median(each.seconds for each in took)
+        elif (size := sizes.get(sources[node.id])) is not None:
+            seconds[node.id] = _scaled(took, size)
     return seconds
 
 
 def _scaled(took: list[_Took], size: int) -> float:
-    return median(
+    return _median(
         each.seconds * (size / each.source_bytes if each.source_bytes else 1.0) for each in took
     )
+
+
+def _median(values: Iterable[float]) -> float:
+    """The median; importing statistics would take longer than a remembered plan may."""
+    ordered = sorted(values)
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _history(store: str) -> dict[tuple[str, str], list[_Took]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qpipe.core.forecast import FieldDifference, Forecast, forecast, nearest_cached
+from qpipe.core.graph import Graph
 from qpipe.core.key import Json
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
@@ -22,12 +23,14 @@ from qpipe.session.totals import Totals, totals
 
 @dataclass(frozen=True)
 class RunPlan:
-    """The plan of a run: its nodes in the order of the graph, the sums over them, the jobs that it
-    leaves out, what a user should know of the recipe (``notes``), and the names of nodes whose
+    """The plan of a run: its nodes in the order of the graph, the sums over them, ``seconds`` that
+    nodes would take by their names, by what such nodes in the store took, the jobs that it leaves
+    out, what a user should know of the recipe (``notes``), and the names of nodes whose
     files have the same tensors, byte for byte (``same_tensors``)."""
 
     nodes: Sequence[PlannedNode]
     totals: Totals
+    seconds: Mapping[str, float] = field(default_factory=dict)
     left_out: Sequence[LeftOut] = ()
     notes: Sequence[str] = ()
     same_tensors: Sequence[Sequence[str]] = ()
@@ -83,9 +86,25 @@ def run_plan(context: Context) -> RunPlan:
     return RunPlan(
         nodes,
         totals(nodes, context.store, results_only=results_only),
+        _seconds(plan.graph, forecasts, nodes, context),
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
         same_tensors=groups(_signatures(forecasts, coming)),
     )
+
+
+def _seconds(
+    graph: Graph, forecasts: Sequence[Forecast], nodes: Sequence[PlannedNode], context: Context
+) -> dict[str, float]:
+    """Seconds of the nodes that would run, by name, as far as the store has such nodes."""
+    from qpipe.session.estimates import estimates
+
+    ended = {node.id for node in nodes if node.state == "cached" or node.error is not None}
+    local = {item.node.id: item.node.runtime.where.get("bytes") for item in forecasts}
+    sizes = {node.id: size for node in nodes if (size := node.size) is not None}
+    sizes |= {node: size for node, size in local.items() if isinstance(size, int)}
+    store = str(context.store)
+    seconds = estimates(graph, ended=ended, sizes=sizes, store=store)
+    return {graph[node].name: each for node, each in seconds.items()}
 
 
 def _signatures(forecasts: Sequence[Forecast], coming: Outlook) -> Iterator[tuple[str, str | None]]:

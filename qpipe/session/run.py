@@ -201,7 +201,10 @@ class _Execution:
         self.new_sources = False
         graph = self.plans[-1].graph
         try:
-            seconds = estimates(graph, self.outcomes, str(self.store.paths.root))
+            made = {n: o.artifact for n, o in self.outcomes.items() if o.artifact is not None}
+            sizes = {node: artifact.manifest.size for node, artifact in made.items()}
+            store = str(self.store.paths.root)
+            seconds = estimates(graph, ended=self.outcomes, sizes=sizes, store=store)
         except StoreError:  # it says so where it is needed
             return
         if seconds:
