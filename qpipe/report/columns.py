@@ -25,6 +25,7 @@ _STDERRS = 1.96
 _SMALL = 0.001
 NONE_SEEN = "n.s."
 UNSTEADY = "!"
+REF = "ref"
 _NONE = "—"
 
 # Ranks of columns: what a narrow table has first.
@@ -159,7 +160,7 @@ def _of_score(key: str, rows: Sequence[ModelRow], *, first: bool) -> Iterator[Co
         )
     if first and any(score.base is not None for score in scores):
         yield column(
-            f"{named.name} ref",
+            f"{named.name} {REF}",
             lambda row, of: "" if of.base is None else _number(of)(of.base),
             lambda of: of.base,
             _number(named),
@@ -167,7 +168,7 @@ def _of_score(key: str, rows: Sequence[ModelRow], *, first: bool) -> Iterator[Co
             of_reference=_NONE,
         )
     if any(score.ratio is not None for score in scores):
-        heading = f"{named.name}/ref"
+        heading = f"{named.name}/{REF}"
         yield column(heading, _ratio, lambda of: of.ratio, _times, beside, of_reference=_NONE)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from qpipe.report import numbers
 from qpipe.report.alike import grouped, listed
-from qpipe.report.columns import NONE_SEEN, UNSTEADY
+from qpipe.report.columns import NONE_SEEN, REF, UNSTEADY
+from qpipe.report.repeats import SD
 from qpipe.results.comparison import ModelRow
 from qpipe.results.measurement import Evaluation
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from qpipe.results.sampling import Rival
 
 _MARKS = {
+    REF: "the reference's median in the same rounds, and the median of the ratio to it in each",
+    SD: "mean and standard deviation over the seeds below",
     NONE_SEEN: "not distinguishable from no difference, with 95 % confidence",
     UNSTEADY: (
         "the middle half of the rounds is spread over more than 30 % of the median; look at the "

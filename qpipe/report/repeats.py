@@ -10,6 +10,7 @@ from qpipe.report.columns import FORMAT, NAMES, Column, error_beside
 from qpipe.results.comparison import ModelRow
 
 _SEED = "seed"
+SD = "sd"
 
 
 class Repeat(NamedTuple):
@@ -125,4 +126,4 @@ def _mean(column: Column, repeat: Repeat) -> str:
     if len(values) == 1 or (column.of_file and len(set(values)) == 1):
         return column.show(values[0])
     mean, sd = column.show(statistics.fmean(values)), statistics.stdev(values)
-    return f"{mean} ± {error_beside(mean, sd) or column.show(sd).lstrip('+')} sd"
+    return f"{mean} ± {error_beside(mean, sd) or column.show(sd).lstrip('+')} {SD}"

@@ -13,6 +13,7 @@ from typing import Any
 from qpipe.report import footnotes
 from qpipe.report.blocks import Block, blocks
 from qpipe.report.columns import RATES, RIGHT, Column, columns
+from qpipe.report.repeats import SD, repeats
 from qpipe.report.text import printable
 from qpipe.results import record
 from qpipe.results.comparison import Comparison, ModelRow
@@ -72,15 +73,17 @@ class Table:
 
     @cached_property
     def _marks(self) -> set[str]:
-        """The words of all cells."""
-        return {word for column in self.columns for cell in column.cells for word in cell.split()}
+        """The words of all headings and cells."""
+        every = (cell for column in self.columns for cell in (column.heading, *column.cells))
+        return {word for cell in every for word in cell.split()}
 
     @cached_property
     def remarks(self) -> Sequence[str]:
         """The lines below blocks, whose captions say how rows were measured: by what, and what is
         to be known of them."""
         lines = (*footnotes.tools(self.rows), *footnotes.extents(self.rows))
-        return [*map(printable, (*lines, *footnotes.remarks(self.rows, self._marks)))]
+        marks = self._marks | ({SD} if repeats(self.rows) else set())
+        return [*map(printable, (*lines, *footnotes.remarks(self.rows, marks)))]
 
     @cached_property
     def records(self) -> Sequence[Mapping[str, Any]]:

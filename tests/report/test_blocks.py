@@ -173,6 +173,7 @@ def test_speed_says_what_else_ran_and_which_figures_are_unsteady() -> None:
     assert json.loads(render(compared, "json"))["rows"][0]["unsteady"] == ["pp"]
     out = io.StringIO()
     to_terminal(compared, out)
+    assert "ref: the reference's median in the same rounds" in out.getvalue()
     assert "!: the middle half of the rounds is spread over more than 30 %" in out.getvalue()
 
 

@@ -91,6 +91,12 @@ def test_only_rows_that_differ_in_a_seed_alone_are_repeats() -> None:
     assert (group.name, group.members) == ("GPTQ", [0, 1])
 
 
+def test_a_line_says_what_sd_is() -> None:
+    page = render(SWEEP, "md").splitlines()
+    assert "- sd: mean and standard deviation over the seeds below" in page
+    assert "- sd: " not in render(Comparison.of(SWEEP.rows[:3]), "md")
+
+
 def test_json_has_them_and_csv_keeps_the_single_rows() -> None:
     document = json.loads(render(SWEEP, "json"))
     assert len(document["rows"]) == 6
