@@ -55,6 +55,7 @@ def test_names_and_papers_make_nothing_anew(tmp_path: Path) -> None:
     )
     assert made(states(tmp_path, "second", "b.txt")) == []
 
+    assert made(states(tmp_path, "second", "b.txt", "name=Third")) == [], "it is in no key"
     assert "convert" in made(states(tmp_path, "second", "b.txt", "model.name=Third"))
     (tmp_path / "second" / "README.md").write_text("---\nlicense: mit\n---\n# Notes\n")
     assert "download" in made(states(tmp_path, "second", "b.txt")), "general.license is written"
