@@ -29,7 +29,8 @@ def folder(tmp_path: Path) -> Path:
 def test_report_as_a_table(folder: Path) -> None:
     answer = ask(folder, "report", "first")
     assert answer.code == 0
-    assert [line.split()[0] for line in answer.stdout.splitlines()[:4]] == [
+    assert [line.split()[0] for line in answer.stdout.splitlines()[:5]] == [
+        "perplexity:",
         "format",
         "F16",
         "Q8_0",

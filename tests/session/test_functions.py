@@ -115,7 +115,7 @@ def test_an_artifact_is_inspected_by_its_key(swept: Swept) -> None:
     (noted,) = swept.session.runs.glob("*/tensors.json")
     models = json.loads(noted.read_bytes())["models"]
     assert models[artifact.key] == artifact.manifest.facts["tensor_details"]
-    assert '"name": "ffn_down"' in noted.with_name("report.html").read_text("utf-8")
+    assert '"name":"ffn_down"' in noted.with_name("report.html").read_text("utf-8")
     (link,) = swept.session.runs.glob("*/models/*Q4_0.gguf")
     assert qpipe.inspect(link, store=swept.session.store)["tensors"] == description["tensors"]
     assert not any(each["error"] for each in qpipe.inspect(link)["tensors"])
