@@ -54,11 +54,12 @@ def _several(notes: Sequence[str], *, whole: bool) -> Iterator[str]:
     if whole:
         yield from (f"note: {note}" for note in notes)
         return
-    shown = notes if len(notes) <= _NOTES else notes[: _NOTES - 1]
-    for note in shown:
+    if len(notes) > _NOTES:
+        more = f" and {len(notes) - 1} more: --all"
+        yield cut(f"note: {notes[0]}", WIDTH - len(more)) + more
+        return
+    for note in notes:
         yield from textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="  ")
-    if len(shown) < len(notes):
-        yield f"note: and {len(notes) - len(shown)} more: --all"
 
 
 def _noted(nodes: Iterable[PlannedNode]) -> dict[str, list[str]]:
@@ -227,15 +228,15 @@ def sums(plan: RunPlan) -> Iterator[str]:
         f"{len(plan.nodes)} nodes: {counts['cached']} cached, {counts['run']} to run, "
         f"{counts['unknown']} unknown until their inputs are made"
     )
+    if plan.seconds:
+        span = numbers.duration(sum(plan.seconds.values()))
+        left = counts["run"] + counts["unknown"]
+        yield f"time:     about {span} for {len(plan.seconds)} of {left} nodes, one after another"
     if totals.download.nodes:
         yield f"download: {amount(totals.download, 'source')}"
     if totals.results.nodes:
         yield f"results:  {amount(totals.results, 'model')}"
     yield f"disk:     {amount(totals.disk)} of {numbers.size(totals.free)} free"
-    if plan.seconds:
-        span = numbers.duration(sum(plan.seconds.values()))
-        left = counts["run"] + counts["unknown"]
-        yield f"time:     about {span} for {len(plan.seconds)} of {left} nodes, one after another"
 
 
 def amount(total: Amount, noun: str = "") -> str:
