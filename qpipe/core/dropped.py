@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qpipe.core import file_lock, gc
+from qpipe.core import file_lock
 from qpipe.core.claim import barred
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import DamagedError, Manifest
@@ -46,6 +46,8 @@ def drop(store: ArtifactStore, artifact: Artifact) -> bool:
 
 def _taken_out(store: ArtifactStore, artifact: Artifact) -> Path | None:
     """Move the artifact aside; return where it is then, None if it stays."""
+    from qpipe.core import gc  # what keeps everything needs none of it
+
     key = artifact.key
     with file_lock.held(store.paths.gc_lock):
         if barred(artifact.path) or key in gc.spared(store, but_for=store.note):

@@ -17,7 +17,7 @@ from qpipe.errors import QpipeError
 @dataclass
 class Dropping:
     """The work of a run that keeps its results alone: what it made itself goes once all that takes
-    it has ended well, unless it is small, a source, or what the run is for (nothing takes it)."""
+    it has ended well, unless it is small, a source, a result, or taken by nothing."""
 
     graph: Graph
     store: ArtifactStore
@@ -89,6 +89,8 @@ class Dropping:
 
     def _is_done_with(self, node: Node) -> bool:
         if not node.inputs or node.id in self.settings.again:
+            return False
+        if node.stage in self.settings.results:
             return False
         users = [self.outcomes.get(user) for user in self.graph.users[node.id]]
         ended = all(user is not None and user.status in ("ran", "cached") for user in users)

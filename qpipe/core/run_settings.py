@@ -38,7 +38,8 @@ class RunSettings:
     figures came out otherwise. Where the disk is full the run ends, whatever else it is asked for:
     all that is left would fail likewise. ``shortage`` says what that takes.
 
-    With ``results_only`` what nothing of the run needs any more goes (`qpipe.core.dropping`).
+    With ``results_only`` what nothing of the run needs any more goes (`qpipe.core.dropping`), but
+    for what the stages ``results`` made.
     """
 
     keep_going: bool = False
@@ -50,6 +51,7 @@ class RunSettings:
     compares: Compares = lambda before, after: ""
     shortage: Shortage = lambda nodes: ""
     results_only: bool = False
+    results: Collection[str] = ()
 
     @property
     def leaves_out(self) -> bool:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from qpipe.results.comparison import Comparison
 
 
+# Stages whose artifacts a run is for, whatever else takes them.
+_RESULTS = ("evaluate",)
+
+
 @dataclass(frozen=True)
 class FinishedRun:
     """The results of a run that has ended.
@@ -138,6 +142,7 @@ class _Execution:
                 compares=_changed_figures,
                 shortage=self._shortage(plan.graph),
                 results_only=draft["results_only"],
+                results=_RESULTS,
             ),
             outcomes=self.outcomes,
         )

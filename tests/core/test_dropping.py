@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -192,6 +193,18 @@ def test_a_pinned_artifact_stays(store: ArtifactStore) -> None:
     run(graph, store, InstantExecutor(pinning, room=1), jobs=jobs, results_only=True)
     left = {f.read_bytes().rstrip(b"x").decode() for f in store.paths.artifacts.rglob("model.bin")}
     assert left == {"fetch0", "Q4-0"}
+
+
+def test_a_result_that_something_takes_stays(store: ArtifactStore) -> None:
+    """As a measurement with sums for each token, which a chain hands on."""
+    source = node("source")
+    measured = replace(node("measured", inputs={"x": source}), stage="evaluate")
+    best = node("score", inputs={"x": measured})
+    run(
+        Graph([source, measured, best]), store, InstantExecutor(large), results_only=True,
+        results=("evaluate",),
+    )  # fmt: skip
+    assert len(list(store.paths.artifacts.rglob("model.bin"))) == 2
 
 
 def test_two_ways_to_one_artifact(store: ArtifactStore) -> None:
