@@ -49,7 +49,7 @@ def render(
 
 def to_terminal(comparison: Comparison, stream: IO[str]) -> None:
     """Draw the table: with rich on a terminal, else as plain text."""
-    if not any(row.artifact for row in comparison.rows):
+    if not any(row.artifact or row.measurements for row in comparison.rows):
         print("no model was made: there is nothing to compare", file=stream)
         return
     draw = _rich if stream.isatty() and os.environ.get("TERM") != "dumb" else _text

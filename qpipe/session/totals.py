@@ -63,7 +63,8 @@ def _words(amount: Amount) -> str:
 
 def totals(nodes: Sequence[PlannedNode], store: Path, *, results_only: bool = False) -> Totals:
     """Add up what the nodes of a plan say of themselves."""
-    sound = [node for node in nodes if node.error is None]
+    went = [node for node in nodes if node.state == "cached" and node.artifact is None]
+    sound = [node for node in nodes if node.error is None and node not in went]
     new = [node for node in sound if node.state != "cached"]
     fetched = [node for node in new if _is_hub(node)]
     made = [node for node in new if not _is_linked(node)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import qpipe
 from qpipe.core.events import Event, NodeStarted
 from qpipe.core.store import ArtifactStore
+from qpipe.report import render
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,10 @@ def test_a_sweep_leaves_its_figures(folder: Path) -> None:
         assert row.scores["ppl"].value > 1
         assert row.size_bytes
         assert (row.path, row.link) == (None, None)
+    table = io.StringIO()
+    render.to_terminal(comparison, table)
+    for text in (table.getvalue(), (max((folder / "runs").iterdir()) / "report.md").read_text()):
+        assert all(level in text for level in ("F16", "Q8_0", "Q4_0")), text
     run = json.loads((max((folder / "runs").iterdir()) / "run.json").read_text())
     for node in run["nodes"]:
         assert node["artifact"] is None or Path(node["artifact"]).is_dir()
