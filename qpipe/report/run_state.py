@@ -161,11 +161,14 @@ def closing(tally: Tally, now: float) -> list[str]:
     lines += [f"  failed: {nodes(names)}{_logs(tally, names)}" for names in groups]
     lines += [f"  skipped: {phrase(*skipped)}" for skipped in by_cause(tally.skipped, groups)]
     if tally.status == "failed":
-        again = "Put right what failed and give the same command again"
         if tally.counts["ran"]:
-            lines.append(f"  Finished work is kept. {again}.")
+            lines.append(
+                "  Finished work is kept. Put it right, and the same command goes on from there."
+            )
         else:
-            lines.append(f"  Nothing was made. {again}.")
+            lines.append(
+                "  Nothing was made. Put right what failed and give the same command again."
+            )
         if flag := remedy(tally.skipped):
             lines.append(f"  {flag}")
     return lines
