@@ -28,13 +28,19 @@ def run(args: argparse.Namespace) -> int:
     context = recipe_arguments.context(args)
     if recipe_arguments.shown_by_hydra(context):
         return 0
-    from qpipe.commands import plan_fold, plan_text
     from qpipe.session.forecasts import run_plan
 
     plan = run_plan(context)
     if args.json:
-        print_json("plan/1", plan_text.document(plan))
+        from qpipe.commands.plan_text import document
+
+        print_json("plan/1", document(plan))
+    elif args.all:
+        from qpipe.commands import plan_text
+
+        say("\n".join(plan_text.lines(plan)))
     else:
-        for line in (plan_text if args.all else plan_fold).lines(plan):
-            say(line)
+        from qpipe.commands import plan_fold
+
+        say("\n".join(plan_fold.lines(plan)))
     return plan.errors[0].exit_code if plan.errors else 0
