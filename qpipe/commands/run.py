@@ -40,11 +40,13 @@ def run(args: argparse.Namespace) -> int:
 
         print_json(f"run/{finished.comparison.schema}", finished.document)
     else:
+        from qpipe.recipe import messages
         from qpipe.report import render
 
         render.to_terminal(finished.comparison, sys.stdout)
-        for job in finished.document.get("invalid", []):
-            print(f"left out: {job['name']}: {job['error']}")
+        invalid = finished.document.get("invalid", [])
+        for line in messages.alike([(job["name"], job["error"]) for job in invalid]):
+            print(f"left out: {line}")
         if finished.written:
             for link in _shown(finished.links):
                 say(f"model: {link}", file=sys.stderr)

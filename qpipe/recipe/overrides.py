@@ -55,7 +55,13 @@ def names_format(varying: Mapping[str, str]) -> bool:
 def distinct(jobs: Sequence[Sequence[str]]) -> list[str]:
     """For each job its overrides, whole, without those that all jobs have."""
     common = set(jobs[0]).intersection(*jobs[1:]) if len(jobs) > 1 else set()
-    return [" ".join(text for text in job if text not in common) for job in jobs]
+    return [" ".join(_plain(text) for text in job if text not in common) for job in jobs]
+
+
+def _plain(override: str) -> str:
+    """An override as its user would write it, without what Hydra's sweeper escapes."""
+    key, equals, value = override.partition("=")
+    return f"{key}{equals}{_unquoted(value)}"
 
 
 def _short(values: Sequence[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from tests.cli import Answer, called
 pytestmark = pytest.mark.slow
 
 MODEL = "model.source=builtin:tinystories-d256"
+SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"
 
 
 def swept(tmp_path: Path, verb: str, *arguments: str) -> Answer:
@@ -84,3 +85,12 @@ def test_a_stage_that_finds_its_settings_wrong_has_failed(tmp_path: Path) -> Non
     again = swept(tmp_path, "run", "quantize.type=Q8_0,Q99", "run.skip_invalid=true")
     assert again.code == 0
     assert "left out: quantize.type=Q99: quantize.type" in again.stdout
+
+
+def test_one_reason_has_one_line(tmp_path: Path) -> None:
+    """However many models a wrong level is swept over; names as their user wrote them."""
+    sweep = ("-m", "quantize.type=Q99,Q8_0", f"model.source=builtin:tinystories-d256,{SMALL}")
+    answer = called("plan", "local", *sweep, cwd=tmp_path)
+    (line,) = [line for line in answer.stderr.splitlines() if "no quantization" in line]
+    first = "quantize.type=Q99 model.source=builtin:tinystories-d256"
+    assert line.startswith(f"{first} and 1 other: quantize.type (the override")
