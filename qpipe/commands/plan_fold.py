@@ -47,7 +47,7 @@ def remarks(plan: RunPlan, *, whole: bool) -> Iterator[str]:
         yield f"would fail: {plan.totals.problem}"
     notes = [f"{alike.nodes(names)}: {note}" for note, names in _noted(plan.nodes).items()]
     yield from _several([*notes, *plan.remarks], whole=whole)
-    for line in messages.alike([(job.name, job.error) for job in plan.left_out]):
+    for line in messages.by_reason((job.name, job.error) for job in plan.left_out):
         yield f"left out: {line}"
 
 

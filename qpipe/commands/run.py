@@ -44,8 +44,7 @@ def run(args: argparse.Namespace) -> int:
         from qpipe.report import render
 
         render.to_terminal(finished.comparison, sys.stdout)
-        invalid = finished.document.get("invalid", [])
-        for line in messages.alike([(job["name"], job["error"]) for job in invalid]):
+        for line in messages.alike(finished.document.get("invalid", [])):
             print(f"left out: {line}")
         if finished.written:
             for link in _shown(finished.links):

@@ -220,7 +220,7 @@ def sweep_without_multirun(override: str) -> str:
 
 def invalid_jobs(jobs: Sequence[InvalidJobDraft], total: int) -> str:
     """Jobs of a sweep that cannot be run, a line for each of the first reasons."""
-    lines = alike([(job["name"], job["error"]) for job in jobs])
+    lines = alike(jobs)
     if len(lines) > _MOST_JOBS:
         lines[_MOST_JOBS:] = [f"and for {len(lines) - _MOST_JOBS} more reasons"]
     head = f"{len(jobs)} of the {total} jobs of the sweep cannot be run"
@@ -232,7 +232,12 @@ def invalid_jobs(jobs: Sequence[InvalidJobDraft], total: int) -> str:
     return "\n".join([head, *lines, *tail])
 
 
-def alike(jobs: Sequence[tuple[str, str]]) -> list[str]:
+def alike(jobs: Iterable[InvalidJobDraft]) -> list[str]:
+    """A line for each reason why jobs cannot be run, with the first that has it."""
+    return by_reason((job["name"], job["error"]) for job in jobs)
+
+
+def by_reason(jobs: Iterable[tuple[str, str]]) -> list[str]:
     """A line for each reason of jobs, given as (name, reason), with the first that has it."""
     names: dict[str, list[str]] = {}
     for name, reason in jobs:
