@@ -95,14 +95,3 @@ def test_old_runs_but_for_pinned_and_running_ones(store: ArtifactStore, tmp_path
         document = json.loads(rm(tmp_path, "--runs-older-than", "30d", "--json").stdout)
     assert [run["run"] for run in document["runs"]] == ["old"]
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"pinned", "living", "new"}
-
-
-def test_the_shell_completes_keys_and_runs(store: ArtifactStore, tmp_path: Path) -> None:
-    ended(tmp_path, "one", days=1)
-    (key,) = store.all_keys()
-    places = {"QPIPE_STORE": str(tmp_path / "store"), "QPIPE_RUNS": str(tmp_path / "runs")}
-    for line, words in (("rm ", f"one {key[:12]}"), ("status ", "one"), ("show ", key[:12])):
-        answer = qpipe(
-            "-sc", "query=bash", cwd=tmp_path, env={**places, "COMP_LINE": f"qpipe {line}"}
-        )
-        assert answer.stdout == f"{words}\n"
