@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qpipe.commands import recipe_arguments
-from qpipe.commands.output import say
+from qpipe.commands.output import print_json, say
 
 # Paths of models that are listed; of more, their folder is.
 _MOST = 20
@@ -36,8 +36,6 @@ def run(args: argparse.Namespace) -> int:
     finally:
         live.close()
     if args.json:
-        from qpipe.commands.output import print_json
-
         print_json(f"run/{finished.comparison.schema}", finished.document)
     else:
         from qpipe.recipe import messages
