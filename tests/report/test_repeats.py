@@ -108,3 +108,14 @@ def test_json_has_them_and_csv_keeps_the_single_rows() -> None:
     assert document["repeats"][1]["scores"]["ppl"]["sd"] == 0
     assert len(list(csv.DictReader(io.StringIO(render(SWEEP, "csv"))))) == 6
     assert "bits=4 ×3" in render(SWEEP, "md")
+
+
+def test_the_page_has_means_in_the_foot_of_its_table() -> None:
+    """Where they are neither sorted nor filtered; every single row is a row of its own above."""
+    page = render(SWEEP, "html", title="t")
+    body, foot = page.partition("<tbody>")[2].partition("</tbody>")[::2]
+    assert body.count("<tr") == len(SWEEP.rows) and "seed=1" in body
+    foot = foot.partition("<tfoot>")[2].partition("</tfoot>")[0]
+    assert foot.count("<tr>") == 2
+    assert '<th scope="row">bits=4 ×3</th>' in foot and "9.5000 ± 0.5000 sd" in foot
+    assert "<tfoot>" not in render(Comparison.of([SWEEP.rows[0]]), "html", title="t")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qpipe import __version__
 from qpipe.report.html import data, library, provenance
+from qpipe.report.repeats import with_means
 from qpipe.report.table import RIGHT, Column, Table, by_model
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
@@ -111,21 +112,38 @@ def _table(table: Table, name: str, first: int) -> str:
     )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table>{caption}\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n</table>\n</div>"
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>{_means(table)}\n</table>\n</div>"
     )
 
 
+def _means(table: Table) -> str:
+    """The foot of a table with repeats: their means, which are neither sorted nor filtered."""
+    rows, columns = with_means(table.rows, table.columns)
+    lines = "\n".join(
+        "<tr>"
+        + "".join(_cell(column, number, place) for place, column in enumerate(columns))
+        + "</tr>"
+        for number, row in enumerate(rows)
+        if row is None
+    )
+    return f"\n<tfoot>\n{lines}\n</tfoot>" if lines else ""
+
+
 def _line(row: ModelRow, number: int, columns: Sequence[Column], row_id: str, model: str) -> str:
-    cells = []
-    for place, column in enumerate(columns):
-        cell, value = column.cells[number], column.values[number]
-        status = f' class="{cell}"' if cell == row.status else _side(column.side)
-        sort = f' data-value="{value}"' if isinstance(value, (int, float)) else ""
-        tag, scope = ("td", "") if place else ("th", ' scope="row"')
-        cells.append(f"<{tag}{scope}{status}{sort}>{escape(cell)}</{tag}>")
+    cells = [
+        _cell(column, number, place, status=row.status) for place, column in enumerate(columns)
+    ]
     kind = ' class="reference"' if row.reference else ""
     about = f' data-id="{row_id}" data-model="{escape(model)}"'
     return f"<tr{kind}{about}>{''.join(cells)}</tr>"
+
+
+def _cell(column: Column, number: int, place: int, *, status: str | None = None) -> str:
+    cell, value = column.cells[number], column.values[number]
+    kind = f' class="{cell}"' if cell and cell == status else _side(column.side)
+    sort = f' data-value="{value}"' if isinstance(value, (int, float)) else ""
+    tag, scope = ("td", "") if place else ("th", ' scope="row"')
+    return f"<{tag}{scope}{kind}{sort}>{escape(cell)}</{tag}>"
 
 
 def _side(side: str) -> str:
