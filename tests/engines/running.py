@@ -99,7 +99,7 @@ class Bench:
     def distributions(self, *overrides: str) -> set[str]:
         """Those of which the engine's process imported something."""
         self.run(*overrides)
-        (told,) = self._loaded(*overrides).glob("quantize-*.json")
+        (told,) = self._loaded(*overrides).glob("quantize*.json")
         of = metadata.packages_distributions()
         return {name for module in json.loads(told.read_text()) for name in of.get(module, ())}
 
