@@ -43,18 +43,21 @@ class Target:
         return name, random.choice(self.files[name])(whole[name], random)
 
 
-def command(module: str, **arguments: object) -> int:
+def command(module: str, *words: str, verb: str | None = None, as_json: bool = False) -> int:
     """A verb of the command line, in this process, its words caught."""
     import importlib
 
-    verb = importlib.import_module(f"qpipe.commands.{module}")
+    room = importlib.import_module(f"qpipe.commands.{module}")
+    parser = argparse.ArgumentParser()
+    room.configure(parser, verb or module)
+    arguments = parser.parse_args([*words, *(["--json"] if as_json else [])])
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code: int = verb.run(argparse.Namespace(**arguments))
+        code: int = room.run(arguments)
     shown = out.getvalue() + err.getvalue()
     assert "\x1b" not in shown, "a control sequence was sent to the terminal"
     shown.encode()
-    if arguments.get("json"):
+    if as_json:
         json.loads(out.getvalue(), parse_constant=_no_constant)
     return code
 
@@ -66,7 +69,7 @@ def _no_constant(name: str) -> None:
 def _inspect(path: Path) -> None:
     for as_json in (False, True):
         store = str(path.parent / "store")
-        command("inspect", path=str(path), tensors=True, json=as_json, store=store)
+        command("inspect", str(path), "--tensors", "--store", store, as_json=as_json)
 
 
 # -- GGUF -----------------------------------------------------------------------------------------
@@ -245,11 +248,10 @@ def _report(folder: Path) -> None:
     from qpipe.report import render
 
     for form in (None, *render.FORMS):
-        command(
-            "report", names=["r"], runs=str(folder / "runs"), format=form, output=None, json=False
-        )  # fmt: skip
+        wanted = [] if form is None else ["--format", form]
+        command("report", "r", "--runs", str(folder / "runs"), *wanted)
     runs, store = str(folder / "runs"), str(folder / "store")
-    command("pins", verb="pin", run="r", runs=runs, store=store, json=True)
+    command("pins", "r", "--runs", runs, "--store", store, verb="pin", as_json=True)
 
 
 def _make_store(folder: Path) -> None:
@@ -265,9 +267,9 @@ def _make_store(folder: Path) -> None:
 def _ls(folder: Path) -> None:
     store = str(folder / "store")
     for as_json in (False, True):
-        command("ls", store=store, stage=None, json=as_json)
+        command("ls", "--store", store, as_json=as_json)
         (artifact,) = (folder / "store" / "artifacts").glob("*/*")
-        command("show", key=artifact.name, store=store, json=as_json)
+        command("show", artifact.name, "--store", store, as_json=as_json)
 
 
 def _make_texts(folder: Path) -> None:
