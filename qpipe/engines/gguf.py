@@ -264,11 +264,12 @@ def _finished(params: NativeParams, file: Path) -> bool:
 def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
+    engine = StreamedGguf if isinstance(params, StreamedParams) else NativeGguf
     prepared = prepare(
         source,
         params.type_request(),
         imatrix=gguf_engine.imatrix(order),
-        provenance=gguf_engine.provenance(params, order, NativeGguf.fingerprint(params)),
+        provenance=gguf_engine.provenance(params, order, engine.fingerprint(params)),
     )
     gguf_engine.require_own_types(params, prepared.shortfall)
     return prepared

