@@ -135,6 +135,17 @@ def nearest(name: str, known: Iterable[str], *, most: int = 12) -> str:
     return f"known: {shown}" if names else "none are known"
 
 
+def by_reason(jobs: Iterable[tuple[str, str]]) -> list[str]:
+    """A line for each reason of jobs, given as (name, reason), with the first that has it."""
+    names: dict[str, list[str]] = {}
+    for name, why in jobs:
+        names.setdefault(why, []).append(name)
+    return [
+        f"{first}{f' and {len(more)} other' + 's' * (len(more) > 1) if more else ''}: {why}"
+        for why, (first, *more) in names.items()
+    ]
+
+
 def reason(error: BaseException) -> str:
     """The words of another library's exception in one line.
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from qpipe.recipe import messages
+from qpipe.errors import by_reason
 from qpipe.report import alike, numbers, text
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def remarks(plan: RunPlan, *, whole: bool) -> Iterator[str]:
         yield f"would fail: {plan.totals.problem}"
     notes = [f"{alike.nodes(names)}: {note}" for note, names in _noted(plan.nodes).items()]
     yield from _several([*notes, *plan.remarks], whole=whole)
-    for line in messages.by_reason((job.name, job.error) for job in plan.left_out):
+    for line in by_reason((job.name, job.error) for job in plan.left_out):
         yield f"left out: {line}"
 
 

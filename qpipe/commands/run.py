@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qpipe.commands import recipe_arguments
 from qpipe.commands.output import print_json, say
+from qpipe.errors import by_reason
 
 # Paths of models that are listed; of more, their folder is.
 _MOST = 20
@@ -38,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(f"run/{finished.comparison.schema}", finished.document)
     else:
-        from qpipe.recipe import messages
         from qpipe.report import render
 
         render.to_terminal(finished.comparison, sys.stdout)
-        for line in messages.alike(finished.document.get("invalid", [])):
+        invalid = finished.document.get("invalid", [])
+        for line in by_reason((job["name"], job["error"]) for job in invalid):
             print(f"left out: {line}")
         if finished.written:
             for link in _shown(finished.links):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qpipe.errors import nearest
+from qpipe.errors import by_reason, nearest
 from qpipe.recipe.draft import InvalidJobDraft
 from qpipe.recipe.origins import Origins, shown
 
@@ -220,7 +220,7 @@ def sweep_without_multirun(override: str) -> str:
 
 def invalid_jobs(jobs: Sequence[InvalidJobDraft], total: int) -> str:
     """Jobs of a sweep that cannot be run, a line for each of the first reasons."""
-    lines = alike(jobs)
+    lines = by_reason((job["name"], job["error"]) for job in jobs)
     if len(lines) > _MOST_JOBS:
         lines[_MOST_JOBS:] = [f"and for {len(lines) - _MOST_JOBS} more reasons"]
     head = f"{len(jobs)} of the {total} jobs of the sweep cannot be run"
@@ -230,22 +230,6 @@ def invalid_jobs(jobs: Sequence[InvalidJobDraft], total: int) -> str:
         else ["--keep-going, or run.skip_invalid=true, leaves such jobs out and runs the others"]
     )
     return "\n".join([head, *lines, *tail])
-
-
-def alike(jobs: Iterable[InvalidJobDraft]) -> list[str]:
-    """A line for each reason why jobs cannot be run, with the first that has it."""
-    return by_reason((job["name"], job["error"]) for job in jobs)
-
-
-def by_reason(jobs: Iterable[tuple[str, str]]) -> list[str]:
-    """A line for each reason of jobs, given as (name, reason), with the first that has it."""
-    names: dict[str, list[str]] = {}
-    for name, reason in jobs:
-        names.setdefault(reason, []).append(name)
-    return [
-        f"{first}{f' and {len(more)} other' + 's' * (len(more) > 1) if more else ''}: {reason}"
-        for reason, (first, *more) in names.items()
-    ]
 
 
 def too_many_jobs(most: int) -> str:

@@ -103,8 +103,11 @@ class Pinner:
         cannot be had."""
         if "path" in pinned.where:
             folder = Path(str(pinned.where["path"]))
-            weights = folder.is_dir() and any(f.suffix == ".safetensors" for f in files_of(folder))
-            return model_class.read(folder / model_class.CONFIG) if weights else None
+            if not any(folder.glob("*.safetensors")):
+                return None
+            if any(folder.glob("*.gguf")) and files_of(folder)[0].suffix == ".gguf":
+                return None
+            return model_class.read(folder / model_class.CONFIG)
         params = pinned.params
         if params["kind"] != "model" or params["file"] is not None:
             return None
