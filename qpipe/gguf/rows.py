@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from qpipe.gguf.computed import ComputedTensor
 from qpipe.gguf.reader import GGUFFile, Tensor
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.types import GGMLType
@@ -97,31 +99,50 @@ class SafetensorsRows:
 
     @property
     def type(self) -> GGMLType | None:
-        """None: rows are only delivered as floats."""
-        return None
+        """The type that a tensor is kept in; None if its rows are only delivered as floats."""
+        return self.tensor.kept if isinstance(self.tensor, ComputedTensor) else None
 
     def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """Never asked for, since `type` is None."""
-        raise NotImplementedError
+        """Rows in `type`, asked for where that is not None."""
+        assert isinstance(self.tensor, ComputedTensor), self.tensor
+        if self.order is None:
+            return self.tensor.raw(start, stop)
+        places = self.order[start:stop]
+        first = int(places.min())
+        return self.tensor.raw(first, int(places.max()) + 1)[places - first]
 
     def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows as float32."""
-        stored = np.memmap(
-            self.tensor.path,
-            self.DTYPES[self.tensor.dtype],
-            "r",
-            self.tensor.offset,
-            self.tensor.shape,
-        )
-        if stored.ndim == 1:
-            picked = (stored if self.order is None else stored[self.order])[None, :]
+        if len(self.tensor.shape) == 1:
+            picked = matrix_rows(self.tensor, 0, 1)
+            picked = picked if self.order is None else picked[:, self.order]
+        elif self.order is None:
+            picked = matrix_rows(self.tensor, start, stop)
         else:
-            picked = stored[start:stop] if self.order is None else stored[self.order[start:stop]]
-        if self.tensor.dtype == "BF16":
-            picked = bf16_to_f32(picked)
+            places = self.order[start:stop]
+            first = int(places.min())
+            picked = matrix_rows(self.tensor, first, int(places.max()) + 1)[places - first]
         if self.shift:
-            picked = picked + picked.dtype.type(self.shift)
+            picked = _shifted(picked, self.shift, half=self.tensor.dtype == "F16")
         return np.ascontiguousarray(picked, np.float32)
+
+
+def matrix_rows(tensor: StoredTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
+    """Rows of a checkpoint's tensor as float32, exactly: of the matrix [product of all dimensions
+    but the last, last], a vector being one row. Whatever reads a checkpoint's floats does so here.
+    """
+    if isinstance(tensor, ComputedTensor):
+        return tensor.floats(start, stop)
+    shape = (math.prod(tensor.shape[:-1]), tensor.shape[-1])
+    dtype = SafetensorsRows.DTYPES[tensor.dtype]
+    stored = np.memmap(tensor.path, dtype, "r", tensor.offset, shape)[start:stop]
+    return bf16_to_f32(stored) if tensor.dtype == "BF16" else stored.astype(np.float32, copy=False)
+
+
+def _shifted(rows: npt.NDArray[np.float32], shift: float, *, half: bool) -> npt.NDArray[np.float32]:
+    if half:
+        return (rows.astype(np.float16) + np.float16(shift)).astype(np.float32)
+    return rows + np.float32(shift)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""Rows of tensors that are computed, as those of tensors that are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.gguf.computed import ComputedTensor
+from qpipe.gguf.rows import SafetensorsRows, interleaved, matrix_rows
+from qpipe.gguf.safetensors import StoredTensor
+from qpipe.gguf.types import GGMLType
+
+
+@dataclass(frozen=True)
+class Counted(ComputedTensor):
+    """Row n holds n, and is kept as Q8_0 blocks full of n."""
+
+    @property
+    def kept(self) -> GGMLType:
+        return GGMLType.Q8_0
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        rows = np.arange(start, stop, dtype=np.float32)
+        return np.repeat(rows[:, None], self.shape[-1], axis=1)
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        return np.repeat(np.arange(start, stop, dtype=np.uint8)[:, None], 34, axis=1)
+
+
+def counted(*shape: int, dtype: str = "BF16") -> Counted:
+    return Counted(Path("model.safetensors"), "a.weight", dtype, shape, 0, 0)
+
+
+def test_computed_rows_are_reordered_as_stored_ones() -> None:
+    order = interleaved(32, 2)
+    rows = SafetensorsRows(counted(32, 32), order)
+
+    assert rows.floats(5, 21)[:, 0].tolist() == order[5:21].tolist()
+    assert rows.raw(5, 21)[:, 0].tolist() == order[5:21].tolist()
+    assert rows.type is GGMLType.Q8_0
+
+
+def test_a_shift_is_added_in_the_precision_of_the_tensor() -> None:
+    rows = SafetensorsRows(counted(2100, 1, dtype="F16"), shift=0.6)
+
+    # In half precision there is nothing between 2048 and 2050.
+    assert rows.floats(2048, 2049)[0, 0] == 2048
+    assert SafetensorsRows(counted(2100, 1), shift=0.5).floats(2048, 2049)[0, 0] == 2048.5
+
+
+def test_a_tensor_of_three_dimensions_is_read_as_one_matrix(tmp_path: Path) -> None:
+    numbers = np.arange(24, dtype="<f4").reshape(2, 3, 4)
+    (tmp_path / "data").write_bytes(bytes(8) + numbers.tobytes())
+    tensor = StoredTensor(tmp_path / "data", "a", "F32", (2, 3, 4), 8, 96)
+
+    assert (matrix_rows(tensor, 2, 5) == numbers.reshape(6, 4)[2:5]).all()
