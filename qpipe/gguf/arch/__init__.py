@@ -16,13 +16,15 @@ from qpipe.gguf.arch.base import Architecture
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import ConvertedElsewhereError
 
+_PARTS = ("base", "views")  # what architectures are declared with
+
 
 @functools.cache
 def _registered() -> Mapping[str, Architecture]:
     """Architectures by the name in config.json's ``architectures``."""
     architectures: dict[str, Architecture] = {}
     for module in pkgutil.iter_modules(__path__):
-        if module.name != "base":
+        if module.name not in _PARTS:
             architecture = importlib.import_module(f"{__name__}.{module.name}").ARCHITECTURE
             architectures |= dict.fromkeys(architecture.hf_names, architecture)
     return architectures

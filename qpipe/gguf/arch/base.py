@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from qpipe.gguf import config_fields, scalings, values
+import numpy as np
+import numpy.typing as npt
+
+from qpipe.gguf import config_fields, rope, scalings, values
+from qpipe.gguf.arch import views
+from qpipe.gguf.arch.views import Compute, View
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import INERT, Field, Fields, Flag, Only, Positive, Whole
+from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.scalings import Scalings
 
 # llama.cpp, src/llama-hparams.h; the second is LLAMA_MAX_EXPERTS of older versions too.
 MAX_LAYERS, MAX_EXPERTS = 512, 512
+
+Vector = npt.NDArray[np.float32]
 
 ALIKE = "llama.cpp computes all layers alike"
 
@@ -39,7 +49,7 @@ BASE: Fields = {
 
 @dataclass(frozen=True)
 class Dims:
-    """The sizes in config.json that shapes are made of."""
+    """The sizes in config.json that shapes are made of; ``own`` those of one architecture alone."""
 
     hidden: int
     ffn: int
@@ -52,6 +62,15 @@ class Dims:
     expert_ffn: int = 0
     shared_ffn: int = 0
     one: int = 1
+    own: Mapping[str, int] = field(default_factory=dict)
+
+    def size(self, name: str) -> int:
+        """A size by its name, the architecture's own first."""
+        return int(self.own[name] if name in self.own else getattr(self, name))
+
+    def shape(self, names: Iterable[str]) -> tuple[int, ...]:
+        """The sizes with these ``names``."""
+        return tuple(self.size(name) for name in names)
 
     @property
     def qkv(self) -> int:
@@ -119,34 +138,56 @@ def _optional(config: Config, *fields: str) -> int:
 
 
 @dataclass(frozen=True)
+class Part:
+    """One tensor of GGUF out of a tensor of the checkpoint: its name below ``blk.N.`` there, its
+    shape as names of sizes, and what of the checkpoint's tensor it is."""
+
+    name: str
+    shape: tuple[str, ...]
+    view: View = views.whole
+
+
+@dataclass(frozen=True)
 class Spec:
     """One tensor of the checkpoint: its shape as names of `Dims` fields.
 
-    ``rotary`` names the head count by which rotary halves are interleaved: llama.cpp's "norm"
-    RoPE turns neighbouring rows, Hugging Face's the two halves of a head. ``shift`` is added to
-    every weight. ``f32`` keeps a matrix in F32 whatever the file's type. ``when`` names the field
-    of config.json that says whether it is there at all.
+    ``when`` names the field of config.json that says whether it is there at all, ``layers`` says
+    in which layers. ``view`` is what GGUF has of it in another order, or (``parts``) what it has
+    in several tensors; ``compute`` what it has in place of each weight. ``name`` is its name in
+    GGUF (below ``blk.N.`` in a layer) where the gguf package has none for it.
     """
 
     shape: tuple[str, ...]
     optional: bool = False
-    rotary: str | None = None
-    shift: float = 0.0
-    f32: bool = False
     when: str | None = None
+    layers: Callable[[Config, int], bool] | None = None
+    view: View = views.whole
+    compute: Compute | None = None
+    name: str | None = None
+    parts: tuple[Part, ...] = ()
 
-    def sizes(self, dims: Dims) -> tuple[int, ...]:
+
+@dataclass(frozen=True)
+class Entry:
+    """A tensor of the checkpoint and the sizes of its layer, which is None outside of layers."""
+
+    spec: Spec
+    dims: Dims
+    layer: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
         """The shape in numbers."""
-        return tuple(int(getattr(dims, size)) for size in self.shape)
+        return self.dims.shape(self.spec.shape)
 
 
 @dataclass(frozen=True)
 class Stack:
-    """Matrices of all experts, by their names, that become one tensor ``merged``."""
+    """Tensors of one shape, by their names, that become one tensor ``merged``."""
 
     merged: str
     names: tuple[str, ...]
-    spec: Spec
+    entry: Entry
 
 
 def _nothing(config: Config, dims: Dims) -> values.Metadata:
@@ -155,6 +196,26 @@ def _nothing(config: Config, dims: Dims) -> values.Metadata:
 
 def _complete(config: Config) -> Iterable[str]:
     return ()
+
+
+def _alike(config: Config, dims: Dims, layer: int) -> Dims:
+    return dims
+
+
+def _no_sizes(config: Config) -> Mapping[str, int]:
+    return {}
+
+
+def _all_kept(config: Config) -> Mapping[str, str]:
+    return {}
+
+
+def _llama3_factors(config: Config, dims: Dims) -> Mapping[str, Vector]:
+    return rope.tensors(config, dims.head_dim)
+
+
+def _as_stored(name: str, config: Config) -> str:
+    return name
 
 
 @dataclass(frozen=True)
@@ -170,12 +231,21 @@ class Architecture:
     ``added_tokens`` that tokenizer.json's added tokens go over a SentencePiece vocabulary;
     ``experts`` lists the matrices of one expert, ``{}`` in their names being its number, in the
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
+    ``fused`` the matrices of all experts of a layer, in checkpoints that have them in one tensor;
+    ``stacks`` matrices outside of layers of which several become one tensor, as of experts, by the
+    name of the size that says how many;
     ``expert_counts`` are the fields with their number, the first that is there counts;
     ``skipped`` names tensors that are passed over; ``own_head`` says that llama.cpp loads no model
     without a head of its own, so that a tied one is written as a copy of the embeddings;
+    ``own_sizes`` gives sizes beside those of `Dims`, ``layer_dims`` those of one layer;
+    ``renamed`` gives a tensor of the checkpoint the name that it has here, ``left_out`` patterns
+    of those (by that name) that GGUF has no place for, each with the words for them;
+    ``extra_layers`` says that layers beyond ``num_hidden_layers`` are kept, those that predict
+    further tokens;
     ``sizes`` replaces the usual hyperparameters;
     ``after_file_type`` gives the keys that follow ``general.file_type``,
-    ``after_vocabulary`` those that close the metadata.
+    ``after_vocabulary`` those that close the metadata; ``tensors`` vectors that are in no
+    checkpoint.
     """
 
     name: str
@@ -186,15 +256,23 @@ class Architecture:
     rope: Scalings = field(default=Scalings())
     check: Callable[[Config], Iterable[str]] = field(default=_complete)
     experts: Mapping[str, Spec] = field(default_factory=dict)
+    fused: Mapping[str, Spec] = field(default_factory=dict)
+    stacks: Mapping[str, tuple[str, Spec]] = field(default_factory=dict)
     expert_counts: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     own_head: bool = False
+    own_sizes: Callable[[Config], Mapping[str, int]] = field(default=_no_sizes)
+    layer_dims: Callable[[Config, Dims, int], Dims] = field(default=_alike)
+    renamed: Callable[[str, Config], str] = field(default=_as_stored)
+    left_out: Callable[[Config], Mapping[str, str]] = field(default=_all_kept)
+    extra_layers: bool = False
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
     head_dim_default: bool = False
     space_prefix: bool = False
     added_tokens: bool = False
     after_file_type: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     after_vocabulary: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
+    tensors: Callable[[Config, Dims], Mapping[str, Vector]] = field(default=_llama3_factors)
 
     def completed(self, config: Config) -> tuple[Config, tuple[str, ...]]:
         """``config`` as transformers completes it, and what there is to note of it.
@@ -205,25 +283,86 @@ class Architecture:
         notes += [*self.check(full), *config_fields.unknown(config, self.fields)]
         return full, tuple(notes)
 
-    def expected(self, dims: Dims, config: Config) -> Iterator[tuple[str, Spec]]:
+    def dims(self, config: Config, names: Iterable[str] = ()) -> Dims:
+        """The sizes in a completed ``config`` of a checkpoint with tensors of these ``names``.
+
+        Raises `CheckpointError` where they contradict each other.
+        """
+        dims = Dims.read(config, *self.expert_counts)
+        dims = replace(dims, own=self.own_sizes(config))
+        if not self.extra_layers:
+            return dims
+        numbered = (re.match(r"model\.layers\.(\d+)\.", name) for name in names)
+        layers = max((int(found[1]) + 1 for found in numbered if found), default=0)
+        return replace(dims, layers=max(dims.layers, layers))
+
+    def named(
+        self, tensors: Mapping[str, StoredTensor], config: Config
+    ) -> tuple[dict[str, StoredTensor], tuple[str, ...]]:
+        """A checkpoint's tensors by the names that they have here, without those that are left
+        out, and a note on these."""
+        patterns = {re.compile(p): words for p, words in self.left_out(config).items()}
+        kept, beside = {}, Counter[str]()
+        for stored, tensor in tensors.items():
+            name = self.renamed(stored, config)
+            words = next((w for p, w in patterns.items() if p.match(name)), None)
+            if words is None:
+                kept[name] = tensor
+            else:
+                beside[words] += 1
+        counted = (f"{words} ({n} tensors)" for words, n in beside.items())
+        return kept, tuple(f"left out, for GGUF has no place for it here: {c}" for c in counted)
+
+    def laid_out(self, names: Container[str]) -> Architecture:
+        """The same for a checkpoint whose tensors have these ``names``: with experts in one tensor,
+        or each in its own."""
+        layers = range(MAX_LAYERS)
+        if any(f"model.layers.{i}.{name}" in names for name in self.fused for i in layers):
+            return replace(self, experts={}, layer={**self.layer, **self.fused}, fused={})
+        return replace(self, fused={})
+
+    def expected(self, dims: Dims, config: Config) -> Iterator[tuple[str, Entry]]:
         """Every tensor that such a checkpoint may or must have, by name."""
         tied = config.flag("tie_word_embeddings")
         for name, spec in self.model.items():
-            yield name, replace(spec, optional=tied) if name == "lm_head.weight" else spec
-        layer = {k: s for k, s in self.layer.items() if s.when is None or config.flag(s.when)}
+            of_head = replace(spec, optional=tied) if name == "lm_head.weight" else spec
+            yield name, Entry(of_head, dims)
+        for group in self.groups(dims, config):
+            for stack in group:
+                yield from dict.fromkeys(stack.names, stack.entry).items()
         for i in range(dims.layers):
-            for name, spec in layer.items():
-                yield f"model.layers.{i}.{name}", spec
-            for merged in self.stacks(i, dims):
-                yield from dict.fromkeys(merged.names, merged.spec).items()
+            sizes = self.layer_dims(config, dims, i)
+            for name, spec in self.layer.items():
+                if _there(spec, config, i):
+                    yield f"model.layers.{i}.{name}", Entry(spec, sizes, i)
 
-    def stacks(self, layer: int, dims: Dims) -> list[Stack]:
-        """The tensors that the experts of ``layer`` are merged into."""
-        return [
-            Stack(
-                f"model.layers.{layer}.{name.replace('{}.', '')}",
-                tuple(f"model.layers.{layer}.{name.format(i)}" for i in range(dims.experts)),
-                spec,
-            )
-            for name, spec in self.experts.items()
+    def groups(self, dims: Dims, config: Config) -> list[list[Stack]]:
+        """The tensors that several become, those together that are written together: the experts
+        of a layer."""
+        outside = [
+            [Stack(name.replace(".{}", ""), _numbered(name, dims.size(count)), Entry(spec, dims))]
+            for name, (count, spec) in self.stacks.items()
         ]
+        return outside + [
+            [
+                Stack(
+                    f"model.layers.{i}.{name.replace('{}.', '')}",
+                    _numbered(f"model.layers.{i}.{name}", dims.experts),
+                    Entry(spec, self.layer_dims(config, dims, i), i),
+                )
+                for name, spec in self.experts.items()
+                if _there(spec, config, i)
+            ]
+            for i in range(dims.layers)
+        ]
+
+
+def _there(spec: Spec, config: Config, layer: int) -> bool:
+    """True if a layer has such a tensor."""
+    if spec.when is not None and not config.flag(spec.when):
+        return False
+    return spec.layers is None or spec.layers(config, layer)
+
+
+def _numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(name.format(i) for i in range(count))

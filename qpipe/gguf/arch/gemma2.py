@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpipe.gguf import scalings, values, windows
+from qpipe.gguf.arch import views
 from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Fields, Only, Positive, Whole
 from qpipe.gguf.scalings import Scalings
 
-NORM = Spec(("hidden",), shift=1.0)
+NORM = Spec(("hidden",), compute=views.plus_one)
 
 MODEL = {
     "model.embed_tokens.weight": Spec(("vocab", "hidden")),

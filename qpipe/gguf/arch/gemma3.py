@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpipe.gguf import values, windows
-from qpipe.gguf.arch import gemma2
+from qpipe.gguf.arch import gemma2, views
 from qpipe.gguf.arch.base import Architecture, Dims, Spec
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Flag, Only, Positive, Whole
@@ -70,7 +70,7 @@ ARCHITECTURE = Architecture(
     model=gemma2.MODEL,
     layer=gemma2.LAYER
     | {
-        "self_attn.q_norm.weight": Spec(("head_dim",), shift=1.0),
-        "self_attn.k_norm.weight": Spec(("head_dim",), shift=1.0),
+        "self_attn.q_norm.weight": Spec(("head_dim",), compute=views.plus_one),
+        "self_attn.k_norm.weight": Spec(("head_dim",), compute=views.plus_one),
     },
 )

@@ -7,6 +7,7 @@ Source: llama.cpp, conversion/llama.py (LlamaModel). q and k rows are interleave
 from __future__ import annotations
 
 from qpipe.gguf import values, windows
+from qpipe.gguf.arch import views
 from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import Constant, Flag
@@ -22,8 +23,8 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
 
 ATTENTION = {
     "input_layernorm.weight": Spec(("hidden",)),
-    "self_attn.q_proj.weight": Spec(("q", "hidden"), rotary="heads"),
-    "self_attn.k_proj.weight": Spec(("kv", "hidden"), rotary="kv_heads"),
+    "self_attn.q_proj.weight": Spec(("q", "hidden"), view=views.rotary("heads")),
+    "self_attn.k_proj.weight": Spec(("kv", "hidden"), view=views.rotary("kv_heads")),
     "self_attn.v_proj.weight": Spec(("kv", "hidden")),
     "self_attn.o_proj.weight": Spec(("hidden", "q")),
     "post_attention_layernorm.weight": Spec(("hidden",)),
@@ -55,8 +56,10 @@ ARCHITECTURE = Architecture(
     },
     layer={
         **ATTENTION,
-        "self_attn.q_proj.bias": Spec(("q",), rotary="heads", when="attention_bias"),
-        "self_attn.k_proj.bias": Spec(("kv",), rotary="kv_heads", when="attention_bias"),
+        "self_attn.q_proj.bias": Spec(("q",), view=views.rotary("heads"), when="attention_bias"),
+        "self_attn.k_proj.bias": Spec(
+            ("kv",), view=views.rotary("kv_heads"), when="attention_bias"
+        ),
         "self_attn.v_proj.bias": Spec(("kv",), when="attention_bias"),
         "self_attn.o_proj.bias": Spec(("hidden",), when="attention_bias"),
         **FEED_FORWARD,

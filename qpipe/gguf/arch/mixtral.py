@@ -30,7 +30,7 @@ ARCHITECTURE = replace(
     head_dim_default=False,
     layer={
         **llama.ATTENTION,
-        "block_sparse_moe.gate.weight": Spec(("experts", "hidden"), f32=True),
+        "block_sparse_moe.gate.weight": Spec(("experts", "hidden")),
     },
     experts={
         "block_sparse_moe.experts.{}.w1.weight": Spec(("ffn", "hidden")),

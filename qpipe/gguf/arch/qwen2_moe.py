@@ -20,7 +20,7 @@ EXPERTS = {
     "mlp.experts.{}.gate_proj.weight": Spec(("expert_ffn", "hidden")),
     "mlp.experts.{}.up_proj.weight": Spec(("expert_ffn", "hidden")),
 }
-ROUTER = {"mlp.gate.weight": Spec(("experts", "hidden"), f32=True)}
+ROUTER = {"mlp.gate.weight": Spec(("experts", "hidden"))}
 
 EVERY_LAYER: Fields = {
     "mlp_only_layers": Only(None, [], why=f"{ALIKE}, with experts"),
@@ -75,7 +75,7 @@ ARCHITECTURE = Architecture(
         "mlp.shared_expert.gate_proj.weight": Spec(("shared_ffn", "hidden")),
         "mlp.shared_expert.up_proj.weight": Spec(("shared_ffn", "hidden")),
         "mlp.shared_expert.down_proj.weight": Spec(("hidden", "shared_ffn")),
-        "mlp.shared_expert_gate.weight": Spec(("one", "hidden"), f32=True),
+        "mlp.shared_expert_gate.weight": Spec(("one", "hidden")),
     },
     experts=EXPERTS,
 )
