@@ -20,7 +20,8 @@ from qpipe.gguf import (
     vocab,
 )
 from qpipe.gguf.arch import views
-from qpipe.gguf.arch.base import Architecture, Dims, Entry, Part, Stack
+from qpipe.gguf.arch.base import Architecture, Entry, Part, Stack
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config

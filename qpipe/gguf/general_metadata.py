@@ -14,7 +14,8 @@ import gguf
 from gguf.gguf_writer import GGUFValue
 
 from qpipe.gguf import card, jsonfile, rope, values
-from qpipe.gguf.arch.base import Architecture, Dims
+from qpipe.gguf.arch.base import Architecture
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config

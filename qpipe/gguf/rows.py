@@ -84,7 +84,7 @@ class BufferRows:
 
 @dataclass(frozen=True)
 class SafetensorsRows:
-    """What one tensor of GGUF has of one tensor of a checkpoint, rows of ``columns`` weights.
+    """Rows of ``columns`` weights that one tensor of GGUF has of one tensor of a checkpoint.
 
     ``view`` shows it of the stored tensor, as arrays whose rows follow each other (arch/views.py);
     None: as it is. ``compute`` is applied in the precision of the converter: half for F16, single
@@ -129,8 +129,8 @@ class SafetensorsRows:
         elif isinstance(self.tensor, ComputedTensor):
             picked = self._computed(self.tensor, start, stop)
         else:
-            picked = self._viewed(mapped(self.tensor), start, stop)
-            picked = bf16_to_f32(picked) if self.tensor.dtype == "BF16" else picked
+            viewed = self._viewed(mapped(self.tensor), start, stop)
+            picked = bf16_to_f32(viewed) if self.tensor.dtype == "BF16" else viewed
         if self.compute is not None:
             half = self.tensor.dtype == "F16"
             picked = self.compute(picked.astype(np.float16) if half else picked)
@@ -163,8 +163,9 @@ class SafetensorsRows:
         if (rows == rows[:, :1]).all():
             picked = _picked(tensor.floats, rows[:, 0])
             return np.take_along_axis(picked, columns, axis=1)
-        first = int(rows.min())
-        return tensor.floats(first, int(rows.max()) + 1)[rows - first, columns]
+        first = int(rows.min())  # of whole matrices, where rows become columns
+        numbers = tensor.floats(first, int(rows.max()) + 1)
+        return numbers[rows - first, columns]  # type: ignore[no-any-return]
 
 
 def _picked(read: Callable[[int, int], Array], places: Array) -> Array:

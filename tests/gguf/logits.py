@@ -17,7 +17,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from qpipe import errors
 from qpipe.gguf import arch
-from qpipe.gguf.arch.base import Dims, Spec
+from qpipe.gguf.arch.base import Spec
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.convert import prepare
 from qpipe.llamacpp.batch import Batch

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe.gguf.arch import views
-from qpipe.gguf.arch.base import Dims
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.computed import ComputedTensor
 from qpipe.gguf.rows import SafetensorsRows, matrix_rows
 from qpipe.gguf.safetensors import StoredTensor

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from qpipe.gguf import scalings, values, windows
 from qpipe.gguf.arch import views
-from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
+from qpipe.gguf.arch.base import BASE, Architecture, Spec
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Fields, Only, Positive, Whole
 from qpipe.gguf.scalings import Scalings

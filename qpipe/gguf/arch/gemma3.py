@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from qpipe.gguf import values, windows
 from qpipe.gguf.arch import gemma2, views
-from qpipe.gguf.arch.base import Architecture, Dims, Spec
+from qpipe.gguf.arch.base import Architecture, Spec
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Flag, Only, Positive, Whole
 from qpipe.gguf.scalings import Scalings

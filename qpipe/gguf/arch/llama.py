@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from qpipe.gguf import values, windows
 from qpipe.gguf.arch import views
-from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec
+from qpipe.gguf.arch.base import BASE, Architecture, Spec
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import Constant, Flag
 from qpipe.gguf.scalings import Scalings

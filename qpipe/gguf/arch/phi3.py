@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpipe.gguf import rope, values, windows
-from qpipe.gguf.arch.base import BASE, Architecture, Dims, Spec, plain_heads
+from qpipe.gguf.arch.base import BASE, Architecture, Spec, plain_heads
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import Constant, Positive, Whole
 from qpipe.gguf.scalings import Scalings

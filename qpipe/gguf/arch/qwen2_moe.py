@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from qpipe.gguf import values, windows
 from qpipe.gguf.arch import qwen2
-from qpipe.gguf.arch.base import ALIKE, BASE, MAX_EXPERTS, Architecture, Dims, Spec, plain_heads
+from qpipe.gguf.arch.base import ALIKE, BASE, MAX_EXPERTS, Architecture, Spec, plain_heads
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import Constant, Fields, Flag, Only, Whole
 

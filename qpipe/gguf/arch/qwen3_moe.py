@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from qpipe.gguf import values, windows
 from qpipe.gguf.arch import qwen2, qwen2_moe, qwen3
-from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Architecture, Dims
+from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Architecture
+from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import Constant, Only, Whole
 

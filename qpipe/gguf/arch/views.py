@@ -9,16 +9,15 @@ that llama.cpp's converter has it in: half for F16, single for all else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from qpipe.gguf.arch.base import Dims
+from qpipe.gguf.arch.dims import Dims
 
 Array = npt.NDArray[Any]
-View = Callable[[Array, "Dims"], "Array | Sequence[Array]"]
+View = Callable[[Array, Dims], Array | Sequence[Array]]
 Compute = Callable[[Array], Array]
 
 
@@ -58,7 +57,7 @@ def half(which: int, *, axis: int = -2) -> View:
 
 
 def every_other(first: int, *, axis: int = -2) -> View:
-    """Those at even (0) or odd (1) places along an axis: gate and up projection interleaved."""
+    """The even (0) or odd (1) places along an axis: gate and up projection interleaved."""
 
     def of_two(stored: Array, dims: Dims) -> Array:
         return np.moveaxis(np.moveaxis(stored, axis, 0)[first::2], 0, axis)
