@@ -17,8 +17,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from qpipe import errors
 from qpipe.gguf import arch
-from qpipe.gguf.arch.base import Spec
-from qpipe.gguf.arch.dims import Dims
+from qpipe.gguf.arch import views
+from qpipe.gguf.arch.base import Entry
 from qpipe.gguf.config import Config
 from qpipe.gguf.convert import prepare
 from qpipe.llamacpp.batch import Batch
@@ -80,26 +80,27 @@ def fields_of(model: str) -> dict[str, Any]:
 def checkpoint(folder: Path, fields: Mapping[str, Any], *, shaped: Mapping[str, Any]) -> Path:
     """A checkpoint with ``fields`` as its config and random weights, of the shapes and names that
     ``shaped``, another config, asks for."""
-    specs, dims = specs_of(shaped)
-    shapes = {k: tuple(int(getattr(dims, d)) for d in s.shape) for k, s in specs.items()}
+    entries = entries_of(shaped)
     write(folder, shaped, {}, dtype="F32")
     random = np.random.RandomState(5)
     tensors = {}
-    for name, shape in shapes.items():
-        weights = _weights(random, name, shape, centre=1.0 - specs[name].shift)
-        tensors[name] = ("F32", shape, weights.astype("<f4").tobytes())
+    for name, entry in entries.items():
+        centre = 0.0 if entry.spec.compute is views.plus_one else 1.0
+        weights = _weights(random, name, entry.shape, centre=centre)
+        tensors[name] = ("F32", entry.shape, weights.astype("<f4").tobytes())
     samples.write_safetensors(folder / "model.safetensors", tensors)
     (folder / "config.json").write_text(json.dumps(fields))
     return folder
 
 
-def specs_of(fields: Mapping[str, Any]) -> tuple[dict[str, Spec], Dims]:
-    """The tensors that a checkpoint must have, and their sizes; raises `CheckpointError`."""
+def entries_of(fields: Mapping[str, Any]) -> dict[str, Entry]:
+    """The tensors that a checkpoint must have; raises `CheckpointError`."""
     given = Config(Path("config.json"), fields)
     architecture = arch.of(given)
     config, _ = architecture.completed(given)
-    dims = Dims.read(config, *architecture.expert_counts)
-    return {k: s for k, s in architecture.expected(dims, config) if not s.optional}, dims
+    dims = architecture.dims(config)
+    expected = architecture.laid_out(()).expected(dims, config)
+    return {name: entry for name, entry in expected if not entry.spec.optional}
 
 
 def _weights(
@@ -150,7 +151,7 @@ class Bench:
         fields = edited(fields_of(model), edits)
         weights = edited(fields_of(model), shaped or {})
         try:
-            specs_of(weights)
+            entries_of(weights)
         except errors.CheckpointError:
             weights = fields_of(model)
         folder = checkpoint(self.folder / f"{self.count}", fields, shaped=weights)
