@@ -29,6 +29,10 @@ class Config:
         path = folder / "config.json"
         return cls(path, jsonfile.load(path))
 
+    def text(self) -> Config:
+        """The config of the text model where that stands in ``text_config``, else this one."""
+        return Config(self.path, {**self.fields, **self.section("text_config").fields})
+
     def integer(self, field: str, default: int | None = None, *, most: int = MOST) -> int:
         """A positive integer, at most ``most``."""
         value = self._get(field, default)

@@ -55,10 +55,11 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
         f"{arch}.block_count": values.u32(dims.layers),
         f"{arch}.context_length": values.u32(config.integer("max_position_embeddings")),
         f"{arch}.embedding_length": values.u32(dims.hidden),
-        f"{arch}.feed_forward_length": values.u32(dims.ffn),
-        f"{arch}.attention.head_count": values.u32(dims.heads),
-        f"{arch}.attention.head_count_kv": values.u32(dims.kv_heads),
     }
+    if dims.ffn:
+        fields[f"{arch}.feed_forward_length"] = values.u32(dims.ffn)
+    fields[f"{arch}.attention.head_count"] = values.u32(dims.heads)
+    fields[f"{arch}.attention.head_count_kv"] = values.u32(dims.kv_heads)
     fields |= rope.parameters(arch, config)
     epsilon = values.f32(config.positive("rms_norm_eps"))
     fields[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon

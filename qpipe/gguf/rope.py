@@ -29,6 +29,9 @@ def parameters(arch: str, config: Config) -> values.Metadata:
     fields: values.Metadata = {}
     if kind in ("linear", "yarn"):
         fields |= _scaling(f"{arch}.rope.scaling", str(kind), rope)
+    if rope.has("mrope_section"):
+        sections = [*rope.fields["mrope_section"], 0, 0, 0][:4]  # of time, height, width, more
+        fields[f"{arch}.rope.dimension_sections"] = values.i32s(sections)
     fields[f"{arch}.rope.freq_base"] = values.f32(rope.positive("rope_theta"))
     local = config.section("rope_parameters").section("sliding_attention")
     if local.fields:

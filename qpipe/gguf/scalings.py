@@ -55,13 +55,17 @@ class Scalings:
 
     ``theta`` is transformers' default base frequency, ``kinds`` the scalings that are converted,
     ``elsewhere`` those that only llama.cpp's own converter writes. ``local`` is the default base
-    frequency of layers with a window where these have their own.
+    frequency of layers with a window where these have their own. ``partial`` is the default of
+    partial_rotary_factor where others than 1 are written; ``options`` are further ones that are
+    handed on.
     """
 
     theta: float = 10000.0
     kinds: tuple[str, ...] = ("default", "linear", "dynamic", "yarn")
     elsewhere: tuple[str, ...] = ()
     local: float | None = None
+    partial: float | None = None
+    options: tuple[str, ...] = ()
 
 
 def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
@@ -97,10 +101,10 @@ def _effective(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
     for name in _LAYERED:
         if name in section.fields:
             raise section.bad(name, "absent: this architecture has one RoPE for all layers")
-    effective = _completed(section, config, rules.theta)
+    effective = _completed(section, config, rules)
     if not (scaling.fields and parameters.fields):
         return effective, []
-    other = _completed(parameters, config, rules.theta)
+    other = _completed(parameters, config, rules)
     if effective.fields == other.fields:
         return effective, []
     has_theta = scaling.has("rope_theta") or config.has("rope_theta")
@@ -116,10 +120,11 @@ def _effective(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
     ]
 
 
-def _completed(section: Config, config: Config, theta: float) -> Config:
+def _completed(section: Config, config: Config, rules: Scalings) -> Config:
     """``section`` with its kind, theta and original context filled in."""
     fields = dict(section.fields)
-    for name, default in (("rope_theta", theta), ("partial_rotary_factor", 1.0)):
+    partial = 1.0 if rules.partial is None else rules.partial
+    for name, default in (("rope_theta", rules.theta), ("partial_rotary_factor", partial)):
         if name not in fields:
             fields[name] = config.fields[name] if config.has(name) else default
     fields["rope_type"] = fields.get("rope_type", fields.get("type", "default"))
@@ -143,8 +148,8 @@ def _layered(config: Config, rules: Scalings) -> tuple[Config, Config]:
     shared = ("rope_theta", "partial_rotary_factor")
     top = Config(config.path, {name: config.fields.get(name) for name in shared})
     return (
-        _completed(Config(config.path, full), top, rules.theta),
-        _completed(Config(config.path, local), top, rules.theta),
+        _completed(Config(config.path, full), top, rules),
+        _completed(Config(config.path, local), top, rules),
     )
 
 
@@ -154,9 +159,10 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
     if kind not in rules.kinds:
         raise _unsupported(rope, config, rules)
     rope.positive("rope_theta")
-    if rope.positive("partial_rotary_factor") != 1.0:
+    if rope.positive("partial_rotary_factor") != 1.0 and rules.partial is None:
         raise _partial(rope, rules)
-    notes += unknown(rope, _OPTIONS[kind], f"transformers' RoPE {kind!r}")
+    options = _OPTIONS[kind] | set(rules.options)
+    notes += unknown(rope, options, f"transformers' RoPE {kind!r}")
     if kind == "yarn":
         _check_yarn(rope)
     elif kind == "llama3":
@@ -169,8 +175,9 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
             f"{config.path.name}: the RoPE scaling 'dynamic' begins beyond "
             f"max_position_embeddings; llama.cpp has none, the same up to {context} tokens"
         )
-        return {"rope_type": "default", "rope_theta": rope.fields["rope_theta"]}
-    return {name: value for name, value in rope.fields.items() if name in _OPTIONS[kind]}
+        kind, options = "default", options - {"factor"}
+    kept = {name: value for name, value in rope.fields.items() if name in options}
+    return {**kept, "rope_type": kind}
 
 
 def _check_yarn(rope: Config) -> None:

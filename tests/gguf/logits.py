@@ -45,6 +45,17 @@ _COMMON: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+REMOVED = object()
+_DELTA_NET = {
+    "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16, "num_hidden_layers": 4,
+}  # fmt: skip
+_MROPE = {
+    "rope_parameters": {
+        "rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5,
+        "mrope_section": [3, 3, 2], "mrope_interleaved": True,
+    }
+}  # fmt: skip
 _QWEN_MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": WINDOW}
 
@@ -63,6 +74,18 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3_moe": ("Qwen3MoeForCausalLM", _QWEN_MOE | {"head_dim": 32, "norm_topk_prob": True}),
     "gemma2": ("Gemma2ForCausalLM", _GEMMA | {"num_hidden_layers": 4}),
     "gemma3_text": ("Gemma3ForCausalLM", _GEMMA | {"num_hidden_layers": 7}),
+    "qwen3_next": (
+        "Qwen3NextForCausalLM",
+        _QWEN_MOE | _DELTA_NET | {"shared_expert_intermediate_size": 48, "head_dim": 32},
+    ),
+    "qwen3_5_text": ("Qwen3_5ForCausalLM", _DELTA_NET | {"head_dim": 32} | _MROPE),
+    "qwen3_5_moe_text": (
+        "Qwen3_5MoeForCausalLM",
+        _QWEN_MOE
+        | _DELTA_NET
+        | _MROPE
+        | {"shared_expert_intermediate_size": 48, "head_dim": 32, "intermediate_size": REMOVED},
+    ),
     "phi3": ("Phi3ForCausalLM", {"original_max_position_embeddings": CONTEXT, "pad_token_id": 0}),
 }  # fmt: skip
 
@@ -74,7 +97,8 @@ TOLERANCE = {"gemma2": 3e-4, "gemma3_text": 3e-4}
 def fields_of(model: str) -> dict[str, Any]:
     """config.json of the unedited model."""
     name, own = MODELS[model]
-    return {"architectures": [name], "model_type": model} | _COMMON | own
+    fields = {"architectures": [name], "model_type": model} | _COMMON | own
+    return {key: value for key, value in fields.items() if value is not REMOVED}
 
 
 def checkpoint(folder: Path, fields: Mapping[str, Any], *, shaped: Mapping[str, Any]) -> Path:
@@ -159,9 +183,6 @@ class Bench:
             return _compared(folder, model, fields)
         finally:
             shutil.rmtree(folder)
-
-
-REMOVED = object()
 
 
 def edited(fields: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from qpipe.gguf.arch.base import Architecture
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import ConvertedElsewhereError
 
-_PARTS = ("base", "dims", "views")  # what architectures are declared with
+_PARTS = ("base", "dims", "multimodal", "views")  # what architectures are declared with
 
 
 @functools.cache

@@ -198,6 +198,7 @@ class Architecture:
 
         Raises `CheckpointError` for a field whose value GGUF or qpipe cannot express.
         """
+        config = config.text()
         full, notes = scalings.standardized(config_fields.completed(config, self.fields), self.rope)
         notes += [*self.check(full), *config_fields.unknown(config, self.fields)]
         return full, tuple(notes)

@@ -44,6 +44,21 @@ class Dims:
         return 2 * self.ffn
 
     @property
+    def expert_ffn2(self) -> int:
+        """Rows of gate and up projection of an expert in one."""
+        return 2 * self.expert_ffn
+
+    @property
+    def hidden2(self) -> int:
+        """Two hidden states side by side."""
+        return 2 * self.hidden
+
+    @property
+    def q2(self) -> int:
+        """Rows of the query projection and of a gate as large."""
+        return 2 * self.q
+
+    @property
     def q(self) -> int:
         """Rows of the query projection."""
         return self.heads * self.head_dim
@@ -73,7 +88,7 @@ class Dims:
             config.integer("num_experts_per_tok", most=n_experts)
         return cls(
             hidden=hidden,
-            ffn=config.integer("intermediate_size"),
+            ffn=_optional(config, "intermediate_size"),
             layers=config.integer("num_hidden_layers"),
             heads=heads,
             kv_heads=kv_heads,

@@ -23,6 +23,13 @@ EXPERTS = {
 }
 ROUTER = {"mlp.gate.weight": Spec(("experts", "hidden"))}
 
+SHARED = {
+    "mlp.shared_expert.gate_proj.weight": Spec(("shared_ffn", "hidden")),
+    "mlp.shared_expert.up_proj.weight": Spec(("shared_ffn", "hidden")),
+    "mlp.shared_expert.down_proj.weight": Spec(("hidden", "shared_ffn")),
+    "mlp.shared_expert_gate.weight": Spec(("one", "hidden")),
+}
+
 EVERY_LAYER: Fields = {
     "mlp_only_layers": Only(None, [], why=f"{ALIKE}, with experts"),
     "decoder_sparse_step": Only(1, why=f"{ALIKE}, with experts"),
@@ -72,11 +79,6 @@ ARCHITECTURE = Architecture(
         if not name.startswith("mlp.")
     }
     | ROUTER
-    | {
-        "mlp.shared_expert.gate_proj.weight": Spec(("shared_ffn", "hidden")),
-        "mlp.shared_expert.up_proj.weight": Spec(("shared_ffn", "hidden")),
-        "mlp.shared_expert.down_proj.weight": Spec(("hidden", "shared_ffn")),
-        "mlp.shared_expert_gate.weight": Spec(("one", "hidden")),
-    },
+    | SHARED,
     experts=EXPERTS,
 )
