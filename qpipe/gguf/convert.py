@@ -158,7 +158,9 @@ def plan(
     _check_unread(opened, architecture)
     stored = list(_stored(opened, architecture, dims, entries, ftype))
     implied = _implied(config, architecture, dims)
-    return implied + stored + _own_head(opened, architecture, stored)
+    stored += _own_head(opened, architecture, stored)
+    kept = [output for output in stored if output.rows.type is not None]  # the converter's order
+    return kept + implied + [output for output in stored if output.rows.type is None]
 
 
 def _check_unread(opened: Checkpoint, architecture: Architecture) -> None:

@@ -59,23 +59,41 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     if dims.ffn:
         fields[f"{arch}.feed_forward_length"] = values.u32(dims.ffn)
     fields[f"{arch}.attention.head_count"] = values.u32(dims.heads)
-    fields[f"{arch}.attention.head_count_kv"] = values.u32(dims.kv_heads)
+    kv_heads = values.u32(dims.kv_heads)
+    if architecture.kv_heads is not None:
+        kv_heads = values.i32s(architecture.kv_heads(config, dims))
+    fields[f"{arch}.attention.head_count_kv"] = kv_heads
     fields |= rope.parameters(arch, config)
-    epsilon = values.f32(config.positive("rms_norm_eps"))
-    fields[f"{arch}.attention.layer_norm_rms_epsilon"] = epsilon
+    epsilon = next(name for name in ("rms_norm_eps", "norm_eps") if config.has(name))
+    rms_epsilon = values.f32(config.positive(epsilon))
+    fields[f"{arch}.attention.layer_norm_rms_epsilon"] = rms_epsilon
     if dims.experts:
-        fields[f"{arch}.expert_count"] = values.u32(dims.experts)
-        fields[f"{arch}.expert_used_count"] = values.u32(config.integer("num_experts_per_tok"))
+        fields |= _experts(arch, config, dims)
     if architecture.head_dim_default or config.has("head_dim"):
         fields[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
         fields[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
     return fields
 
 
+def _experts(arch: str, config: Config, dims: Dims) -> values.Metadata:
+    """How many experts there are, how many are used, and how they are chosen."""
+    fields = {
+        f"{arch}.expert_count": values.u32(dims.experts),
+        f"{arch}.expert_used_count": values.u32(config.integer("num_experts_per_tok")),
+    }
+    for name, key in (("n_group", "group_count"), ("topk_group", "group_used_count")):
+        if config.has(name):
+            fields[f"{arch}.expert_{key}"] = values.u32(config.integer(name))
+    if config.has("scoring_func"):
+        kind = gguf.ExpertGatingFuncType[str(config.fields["scoring_func"]).upper()]
+        fields[f"{arch}.expert_gating_func"] = values.u32(kind)
+    return fields
+
+
 def _weights(outputs: Sequence[OutputTensor]) -> tuple[int, int, int, int]:
     """(all weights, those outside the experts, those of one expert in each layer, experts);
     source: gguf_writer.py, get_total_parameter_count."""
-    stacks = [output.shape for output in outputs if "_exps." in output.name]
+    stacks = [o.shape for o in outputs if "_exps." in o.name and len(o.shape) > 2]
     stacked = sum(math.prod(shape) for shape in stacks)
     total = sum(math.prod(output.shape) for output in outputs)
     expert = sum(math.prod(shape[1:]) for shape in stacks)

@@ -57,7 +57,7 @@ class Scalings:
     ``elsewhere`` those that only llama.cpp's own converter writes. ``local`` is the default base
     frequency of layers with a window where these have their own. ``partial`` is the default of
     partial_rotary_factor where others than 1 are written; ``options`` are further ones that are
-    handed on.
+    handed on; ``untruncated`` says that YaRN's ends may be said not to be rounded, which is noted.
     """
 
     theta: float = 10000.0
@@ -66,6 +66,7 @@ class Scalings:
     local: float | None = None
     partial: float | None = None
     options: tuple[str, ...] = ()
+    untruncated: bool = False
 
 
 def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
@@ -164,7 +165,7 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
     options = _OPTIONS[kind] | set(rules.options)
     notes += unknown(rope, options, f"transformers' RoPE {kind!r}")
     if kind == "yarn":
-        _check_yarn(rope)
+        notes += _check_yarn(rope, rules)
     elif kind == "llama3":
         _check_llama3(rope)
     elif kind != "default":
@@ -180,13 +181,15 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
     return {**kept, "rope_type": kind}
 
 
-def _check_yarn(rope: Config) -> None:
+def _check_yarn(rope: Config, rules: Scalings) -> list[str]:
+    """What there is to note; `CheckpointError` for what would be computed otherwise."""
     factor = rope.positive("factor")
     rope.integer(_ORIGINAL)
     for name, default in _YARN_DEFAULTS.items():
         if rope.fields.get(name) and rope.positive(name) != default:
             raise rope.unfit(name, _always(f"{default:g}"))
-    if rope.fields.get("truncate", True) is not True:
+    truncate = rope.fields.get("truncate", True)
+    if truncate is not True and not (rules.untruncated and truncate is False):
         raise rope.unfit("truncate", _always("true"))
     implied = _attention(factor, 1.0)
     attention, name = implied, "attention_factor"
@@ -200,6 +203,9 @@ def _check_yarn(rope: Config) -> None:
         raise rope.unfit(
             name, _always(f"the attention factor {implied:.6g}, which follows from the factor")
         )
+    if truncate:
+        return []
+    return [f"{rope.path.name}: llama.cpp rounds the ends of YaRN's ramp, whatever truncate says"]
 
 
 def _attention(factor: float, mscale: float) -> float:

@@ -18,7 +18,11 @@ Shapes = dict[str, tuple[int, ...]]
 HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, VOCAB = 256, 512, 2, 4, 2, 1024
 EXPERTS, EXPERT_FFN = 12, 64  # twelve: their names sort 0, 1, 10, 11, 2, …
 
-BPE_ONLY = ("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text")  # llama.cpp's converter looks for no SentencePiece there
+# llama.cpp's converter looks for no SentencePiece there.
+BPE_ONLY = (
+    *("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "gpt_oss"),
+    *("lfm2", "lfm2_moe"),
+)
 
 BASE = {
     "hidden_size": HIDDEN,

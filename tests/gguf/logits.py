@@ -86,6 +86,32 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         | _MROPE
         | {"shared_expert_intermediate_size": 48, "head_dim": 32, "intermediate_size": REMOVED},
     ),
+    "gpt_oss": (
+        "GptOssForCausalLM",
+        {
+            "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2,
+            "sliding_window": WINDOW, "num_hidden_layers": 4,
+            "rope_parameters": {
+                "rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4,
+                "original_max_position_embeddings": 32, "truncate": True,
+            },
+        },
+    ),
+    "lfm2": (
+        "Lfm2ForCausalLM",
+        {
+            "layer_types": ["conv", "full_attention", "conv"], "rms_norm_eps": REMOVED,
+            "block_multiple_of": 32, "block_ffn_dim_multiplier": 1.3,
+        },
+    ),
+    "lfm2_moe": (
+        "Lfm2MoeForCausalLM",
+        _QWEN_MOE
+        | {
+            "layer_types": ["conv", "full_attention", "conv"], "rms_norm_eps": REMOVED,
+            "num_dense_layers": 1,
+        },
+    ),
     "phi3": ("Phi3ForCausalLM", {"original_max_position_embeddings": CONTEXT, "pad_token_id": 0}),
 }  # fmt: skip
 

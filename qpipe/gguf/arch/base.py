@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -150,7 +150,7 @@ class Architecture:
     ``added_tokens`` that tokenizer.json's added tokens go over a SentencePiece vocabulary;
     ``experts`` lists the matrices of one expert, ``{}`` in their names being its number, in the
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
-    ``fused`` the matrices of all experts of a layer, in checkpoints that have them in one tensor;
+    ``layouts`` other ways in which checkpoints have the experts of a layer, in tensors of all;
     ``stacks`` matrices outside of layers of which several become one tensor, as of experts, by the
     name of the size that says how many;
     ``expert_counts`` are the fields with their number, the first that is there counts;
@@ -161,7 +161,8 @@ class Architecture:
     of those (by that name) that GGUF has no place for, each with the words for them;
     ``extra_layers`` says that layers beyond ``num_hidden_layers`` are kept, those that predict
     further tokens;
-    ``sizes`` replaces the usual hyperparameters;
+    ``sizes`` replaces the usual hyperparameters, ``kv_heads`` their number of key and value heads
+    where layers differ;
     ``after_file_type`` gives the keys that follow ``general.file_type``,
     ``after_vocabulary`` those that close the metadata; ``tensors`` vectors that are in no
     checkpoint.
@@ -175,7 +176,7 @@ class Architecture:
     rope: Scalings = field(default=Scalings())
     check: Callable[[Config], Iterable[str]] = field(default=_complete)
     experts: Mapping[str, Spec] = field(default_factory=dict)
-    fused: Mapping[str, Spec] = field(default_factory=dict)
+    layouts: tuple[Mapping[str, Spec], ...] = ()
     stacks: Mapping[str, tuple[str, Spec]] = field(default_factory=dict)
     expert_counts: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -186,6 +187,7 @@ class Architecture:
     left_out: Callable[[Config], Mapping[str, str]] = field(default=_all_kept)
     extra_layers: bool = False
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
+    kv_heads: Callable[[Config, Dims], Sequence[int]] | None = None
     head_dim_default: bool = False
     space_prefix: bool = False
     added_tokens: bool = False
@@ -233,13 +235,16 @@ class Architecture:
         counted = (f"{words} ({n} tensors)" for words, n in beside.items())
         return kept, tuple(f"left out, for GGUF has no place for it here: {c}" for c in counted)
 
-    def laid_out(self, names: Container[str]) -> Architecture:
-        """The same for a checkpoint whose tensors have these ``names``: with experts in one tensor,
-        or each in its own."""
-        layers = range(MAX_LAYERS)
-        if any(f"model.layers.{i}.{name}" in names for name in self.fused for i in layers):
-            return replace(self, experts={}, layer={**self.layer, **self.fused}, fused={})
-        return replace(self, fused={})
+    def laid_out(self, names: Iterable[str]) -> Architecture:
+        """The same for a checkpoint whose tensors have these ``names``: with its experts as they
+        lie there."""
+        there = {name.partition("model.layers.")[2].partition(".")[2] for name in names}
+        used = [layout for layout in self.layouts if not there.isdisjoint(layout)]
+        if not used and not self.experts:
+            used = list(self.layouts[:1])
+        if not used:
+            return replace(self, layouts=())
+        return replace(self, layouts=(), experts={}, layer={**self.layer, **used[0]})
 
     def expected(self, dims: Dims, config: Config) -> Iterator[tuple[str, Entry]]:
         """Every tensor that such a checkpoint may or must have, by name."""

@@ -32,5 +32,5 @@ ARCHITECTURE = replace(
     | qwen2_moe.ROUTER
     | qwen2_moe.SHARED,
     experts=qwen2_moe.EXPERTS,
-    fused=qwen3_next.EXPERTS_IN_ONE,
+    layouts=(qwen3_next.EXPERTS_IN_ONE,),
 )

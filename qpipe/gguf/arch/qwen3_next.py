@@ -264,5 +264,5 @@ ARCHITECTURE = Architecture(
     | qwen2_moe.ROUTER
     | qwen2_moe.SHARED,
     experts=qwen2_moe.EXPERTS,
-    fused=EXPERTS_IN_ONE,
+    layouts=(EXPERTS_IN_ONE,),
 )
