@@ -56,8 +56,8 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
         f"{arch}.context_length": values.u32(config.integer("max_position_embeddings")),
         f"{arch}.embedding_length": values.u32(dims.hidden),
     }
-    if dims.ffn:
-        fields[f"{arch}.feed_forward_length"] = values.u32(dims.ffn)
+    if width := dims.size(architecture.feed_forward):
+        fields[f"{arch}.feed_forward_length"] = values.u32(width)
     fields[f"{arch}.attention.head_count"] = values.u32(dims.heads)
     kv_heads = values.u32(dims.kv_heads)
     if architecture.kv_heads is not None:

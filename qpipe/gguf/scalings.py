@@ -57,7 +57,9 @@ class Scalings:
     ``elsewhere`` those that only llama.cpp's own converter writes. ``local`` is the default base
     frequency of layers with a window where these have their own. ``partial`` is the default of
     partial_rotary_factor where others than 1 are written; ``options`` are further ones that are
-    handed on; ``untruncated`` says that YaRN's ends may be said not to be rounded, which is noted.
+    handed on; ``untruncated`` says that YaRN's ends may be said not to be rounded, which is noted;
+    ``read`` are options of YaRN that llama.cpp takes from a file; ``log_multiplier`` says that it
+    has the attention factor from mscale_all_dim, whose mscale is 1.
     """
 
     theta: float = 10000.0
@@ -67,6 +69,8 @@ class Scalings:
     partial: float | None = None
     options: tuple[str, ...] = ()
     untruncated: bool = False
+    read: tuple[str, ...] = ()
+    log_multiplier: bool = False
 
 
 def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
@@ -186,13 +190,15 @@ def _check_yarn(rope: Config, rules: Scalings) -> list[str]:
     factor = rope.positive("factor")
     rope.integer(_ORIGINAL)
     for name, default in _YARN_DEFAULTS.items():
-        if rope.fields.get(name) and rope.positive(name) != default:
+        if rope.fields.get(name) and rope.positive(name) != default and name not in rules.read:
             raise rope.unfit(name, _always(f"{default:g}"))
     truncate = rope.fields.get("truncate", True)
     if truncate is not True and not (rules.untruncated and truncate is False):
         raise rope.unfit("truncate", _always("true"))
-    implied = _attention(factor, 1.0)
-    attention, name = implied, "attention_factor"
+    implied = attention = _attention(factor, 1.0)
+    if rules.log_multiplier and rope.has("mscale_all_dim"):
+        implied /= _attention(factor, rope.positive("mscale_all_dim"))
+    name = "attention_factor"
     if rope.has(name):
         attention = rope.positive(name)
     elif rope.fields.get("mscale") and rope.fields.get("mscale_all_dim"):

@@ -112,6 +112,36 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "num_dense_layers": 1,
         },
     ),
+    "mistral3": (
+        "Mistral3ForConditionalGeneration",
+        {"model_type": "mistral", "head_dim": 32, "sliding_window": None},
+    ),
+    "ministral3": (
+        "Ministral3ForCausalLM",
+        {
+            "head_dim": 32,
+            "rope_parameters": {
+                "rope_type": "yarn", "factor": 4.0, "rope_theta": 1e6,
+                "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0,
+                "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.1,
+            },
+        },
+    ),
+    "minimax_m2": (
+        "MiniMaxM2ForCausalLM",
+        {
+            "head_dim": 32, "num_local_experts": 6, "num_experts_per_tok": 2, "rotary_dim": 16,
+            "partial_rotary_factor": 0.5, "scoring_func": "sigmoid",
+        },
+    ),
+    "llama4_text": (
+        "Llama4ForCausalLM",
+        {
+            "head_dim": 32, "num_local_experts": 6, "interleave_moe_layer_step": 2,
+            "intermediate_size_mlp": 128, "intermediate_size": 64, "num_hidden_layers": 4,
+            "num_experts_per_tok": 1, "rope_theta": 5e5,
+        },
+    ),
     "phi3": ("Phi3ForCausalLM", {"original_max_position_embeddings": CONTEXT, "pad_token_id": 0}),
 }  # fmt: skip
 

@@ -162,7 +162,7 @@ class Architecture:
     ``extra_layers`` says that layers beyond ``num_hidden_layers`` are kept, those that predict
     further tokens;
     ``sizes`` replaces the usual hyperparameters, ``kv_heads`` their number of key and value heads
-    where layers differ;
+    where layers differ, ``feed_forward`` the size that is feed_forward_length;
     ``after_file_type`` gives the keys that follow ``general.file_type``,
     ``after_vocabulary`` those that close the metadata; ``tensors`` vectors that are in no
     checkpoint.
@@ -187,6 +187,7 @@ class Architecture:
     left_out: Callable[[Config], Mapping[str, str]] = field(default=_all_kept)
     extra_layers: bool = False
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
+    feed_forward: str = "ffn"
     kv_heads: Callable[[Config, Dims], Sequence[int]] | None = None
     head_dim_default: bool = False
     space_prefix: bool = False
