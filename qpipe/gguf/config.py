@@ -33,12 +33,14 @@ class Config:
         """The config of the text model where that stands in ``text_config``, else this one."""
         return Config(self.path, {**self.fields, **self.section("text_config").fields})
 
-    def integer(self, field: str, default: int | None = None, *, most: int = MOST) -> int:
-        """A positive integer, at most ``most``."""
+    def integer(
+        self, field: str, default: int | None = None, *, least: int = 1, most: int = MOST
+    ) -> int:
+        """An integer of at least ``least``, a positive one, at most ``most``."""
         value = self._get(field, default)
-        if type(value) is not int or not 1 <= value <= most:
-            limit = "" if type(value) is not int or value < 1 else f" of at most {most}"
-            raise self.bad(field, f"a positive integer{limit}")
+        if type(value) is not int or not least <= value <= most:
+            limit = "" if type(value) is not int or value < least else f" of at most {most}"
+            raise self.bad(field, f"{'a positive' if least else 'a whole'} integer{limit}")
         return value
 
     def positive(self, field: str, default: float | None = None) -> float:

@@ -40,15 +40,16 @@ class Field:
 
 @dataclass(frozen=True)
 class Whole(Field):
-    """A positive integer, at most ``most``."""
+    """An integer from ``least``, a positive one, to ``most``."""
 
     most: int = MOST
+    least: int = 1
 
     def check(self, config: Config, name: str) -> None:
-        """Raise `CheckpointError` naming the field unless it is a positive integer, at most
+        """Raise `CheckpointError` naming the field unless it is an integer from ``least`` to
         ``most``, or null where ``null`` allows that."""
         if not self.null or config.has(name):
-            config.integer(name, most=self.most)
+            config.integer(name, least=self.least, most=self.most)
 
 
 @dataclass(frozen=True)

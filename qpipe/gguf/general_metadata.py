@@ -59,7 +59,7 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     if width := dims.size(architecture.feed_forward):
         fields[f"{arch}.feed_forward_length"] = values.u32(width)
     fields[f"{arch}.attention.head_count"] = values.u32(dims.heads)
-    kv_heads = values.u32(dims.kv_heads)
+    kv_heads = values.u32(dims.size("kv_heads"))
     if architecture.kv_heads is not None:
         kv_heads = values.i32s(architecture.kv_heads(config, dims))
     fields[f"{arch}.attention.head_count_kv"] = kv_heads

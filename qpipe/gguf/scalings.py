@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from qpipe import errors
 from qpipe.gguf.config import Config
@@ -70,7 +70,7 @@ class Scalings:
     options: tuple[str, ...] = ()
     untruncated: bool = False
     read: tuple[str, ...] = ()
-    log_multiplier: bool = False
+    log_multiplier: Literal["", "one", "equal"] = ""
 
 
 def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
@@ -198,6 +198,7 @@ def _check_yarn(rope: Config, rules: Scalings) -> list[str]:
     implied = attention = _attention(factor, 1.0)
     if rules.log_multiplier and rope.has("mscale_all_dim"):
         implied /= _attention(factor, rope.positive("mscale_all_dim"))
+        implied = 1.0 if rules.log_multiplier == "equal" else implied
     name = "attention_factor"
     if rope.has(name):
         attention = rope.positive(name)

@@ -21,7 +21,7 @@ EXPERTS, EXPERT_FFN = 12, 64  # twelve: their names sort 0, 1, 10, 11, 2, …
 # llama.cpp's converter looks for no SentencePiece there.
 BPE_ONLY = (
     *("qwen2_moe", "qwen3_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "gpt_oss"),
-    *("lfm2", "lfm2_moe", "minimax_m2", "llama4_text"),
+    *("lfm2", "lfm2_moe", "minimax_m2", "llama4_text", "deepseek_v2", "deepseek_v3"),
 )
 
 BASE = {

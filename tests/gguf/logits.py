@@ -56,6 +56,11 @@ _MROPE = {
         "mrope_section": [3, 3, 2], "mrope_interleaved": True,
     }
 }  # fmt: skip
+_MLA = {
+    "num_key_value_heads": 4, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16,
+    "v_head_dim": 16, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+}  # fmt: skip
 _QWEN_MOE = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 _GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": WINDOW}
 
@@ -140,6 +145,20 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "head_dim": 32, "num_local_experts": 6, "interleave_moe_layer_step": 2,
             "intermediate_size_mlp": 128, "intermediate_size": 64, "num_hidden_layers": 4,
             "num_experts_per_tok": 1, "rope_theta": 5e5,
+        },
+    ),
+    "deepseek_v2": (
+        "DeepseekV2ForCausalLM",
+        _MLA | {"num_hidden_layers": 27, "first_k_dense_replace": 25, "q_lora_rank": None},
+    ),
+    "deepseek_v3": (
+        "DeepseekV3ForCausalLM",
+        _MLA | {"first_k_dense_replace": 1, "q_lora_rank": 24, "n_group": 2, "topk_group": 1}
+        | {
+            "rope_parameters": {
+                "rope_type": "yarn", "factor": 4.0, "rope_theta": 1e4, "mscale": 1.0,
+                "mscale_all_dim": 1.0, "original_max_position_embeddings": 32,
+            },
         },
     ),
     "phi3": ("Phi3ForCausalLM", {"original_max_position_embeddings": CONTEXT, "pad_token_id": 0}),

@@ -63,7 +63,7 @@ ARCHITECTURE = replace(
         kinds=("default", "yarn"),
         options=("llama_4_scaling_beta", "max_position_embeddings"),
         read=("beta_fast", "beta_slow"),
-        log_multiplier=True,
+        log_multiplier="one",
     ),
     check=_check,
     renamed=multimodal.renamed,
