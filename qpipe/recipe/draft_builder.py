@@ -21,7 +21,7 @@ from qpipe.recipe.draft import (
 )
 from qpipe.recipe.overrides import distinct, idle_notes, label
 from qpipe.recipe.request import InvalidJob, Job
-from qpipe.recipe.schema import Recipe, StageSpec, validate
+from qpipe.recipe.schema import Recipe, StageSpec
 from qpipe.recipe.stage_drafts import (
     ChosenStage,
     StageBounds,
@@ -30,6 +30,7 @@ from qpipe.recipe.stage_drafts import (
     plain,
     stage_drafts,
 )
+from qpipe.recipe.validation import validate
 from qpipe.stages.registry import all_stages, chosen
 
 

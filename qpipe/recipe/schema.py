@@ -1,9 +1,8 @@
-"""The shape of a recipe, and the validation of a composed one with errors that users can act on."""
+"""The shape of a recipe, and errors that users can act on for data that do not have it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -252,21 +251,6 @@ class Composed(Protocol):
     def origins(self) -> FieldSource: ...  # noqa: D102
 
 
-def validate(job: Composed) -> Recipe:
-    """The recipe of a composed job. Raises RecipeError listing every wrong field."""
-    recipe = checked(Recipe, job.config, job)
-    _refuse_unused(job)
-    if recipe.model.trust_remote_code and not re.fullmatch(
-        r"[0-9a-f]{40}", recipe.model.revision or ""
-    ):
-        raise RecipeError(
-            f"model.trust_remote_code ({job.origins.origin('model.trust_remote_code')}): true lets "
-            "the model's repository run code here, so it needs the exact commit that you trust: "
-            "set model.revision to its 40-digit SHA, or trust_remote_code to false"
-        )
-    return recipe
-
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -289,8 +273,7 @@ def _line(model: type[BaseModel], problem: Any, job: Composed, at: str) -> str:
     field = resolve_alias(dotted, job.aliases)
     where = job.origins.origin(field)
     if problem["type"] == "extra_forbidden":
-        fields = _known_fields(model, location[:-1])
-        return f"{field} ({where}): unknown field; {nearest(location[-1], fields)}"
+        return _unknown(model, location, field, where)
     if problem["type"] == "missing":
         return f"{field}: missing; set it in {where} or with {field}=… on the command line"
     raw = job.origins.raw(field)
@@ -311,6 +294,23 @@ def _line(model: type[BaseModel], problem: Any, job: Composed, at: str) -> str:
     if problem["type"] == "dict_type" and str(value).startswith("{"):
         advice = f". Inside quotes {{…}} is a text; {as_pairs(f'{field}={value}')}"
     return f"{field} ({where}): {shown} is not right: {message}{advice}"
+
+
+def _unknown(model: type[BaseModel], location: list[str], field: str, where: str) -> str:
+    fields = _known_fields(model, location[:-1])
+    return f"{field} ({where}): unknown field; {nearest(location[-1], fields)}"
+
+
+def unknown_fields(config: Mapping[str, Any], origins: FieldSource) -> list[str]:
+    """A line for each field of a recipe that there is not, as far as it can be said of one whose
+    interpolations are not resolved: what to look at first where another field has no value."""
+    try:
+        Recipe.model_validate({name: part for name, part in config.items() if name != "hydra"})
+    except ValidationError as error:
+        fields = [p["loc"] for p in error.errors() if p["type"] == "extra_forbidden"]
+        named = [[str(part) for part in location] for location in fields]
+        return [_unknown(Recipe, n, ".".join(n), origins.origin(".".join(n))) for n in named]
+    return []
 
 
 def resolve_alias(field: str, aliases: Mapping[str, str]) -> str:
@@ -349,40 +349,3 @@ def _model_inside(annotation: Any) -> Any:
         if (model := _model_inside(argument)) is not None:
             return model
     return None
-
-
-def _refuse_unused(job: Composed) -> None:
-    """A field that no stage reads, in a block whose other fields are read, is a typo.
-
-    But a file may set what other stages of that kind read: ``evaluate.text``, say, in a recipe that
-    is run with ``evaluate=tasks``.
-    """
-    for block in ("quantize", "evaluate"):
-        fields_used = {name for name in job.used if name.split(".")[0] == block}
-        if not fields_used:
-            continue  # `~evaluate`, say: the block's settings wait for stages that are not there
-        for field in _leaves(job.config.get(block), block):
-            if any(name == field or field.startswith(f"{name}.") for name in job.used):
-                continue
-            where = job.origins.origin(field)
-            if "override" in where or field.split(".")[1] not in _settings(block):
-                choices = [name.removeprefix(f"{block}.") for name in fields_used]
-                raise RecipeError(
-                    f"{field} ({where}): no stage of this recipe reads it; "
-                    + nearest(field.removeprefix(f"{block}."), choices)
-                )
-
-
-def _settings(kind: str) -> set[str]:
-    """The parameters of all stages of a kind."""
-    from qpipe.stages.registry import all_stages
-
-    return {name for stage in all_stages().get(kind, ()) for name in stage.Params.model_fields}
-
-
-def _leaves(value: Any, at: str) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _leaves(inner, f"{at}.{name}")
-    elif "." in at:
-        yield at

@@ -138,6 +138,15 @@ def test_a_field_that_nothing_reads_is_a_typo_unless_its_whole_block_rests() -> 
     draft([job(config)])
 
 
+def test_a_field_that_no_calibration_has_is_a_typo_whichever_stage_reads_the_others() -> None:
+    config = pipeline()
+    config["calibration"] = {"text": TEXT, "txet": TEXT}
+    words = re.escape("calibration.txet (recipe.yaml): unknown field; did you mean 'text'")
+    with pytest.raises(QpipeError, match=words):
+        draft([job(config, used=frozenset({"calibration", "calibration.text"}))])
+    draft([job(config, used=frozenset({"calibration.text", "calibration.txet"}))])
+
+
 @pytest.mark.parametrize(("written", "size"), [("8GB", 8 * 10**9), ("1GiB", 2**30), (5, 5)])
 def test_sizes(written: object, size: int) -> None:
     config = pipeline()

@@ -171,6 +171,24 @@ def test_a_mandatory_value_names_the_file_that_wants_it() -> None:
     assert "model.source=…" in text
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("model: {souce: x}", "model.souce (r.yaml:2): unknown field; did you mean 'source'?"),
+        ("model: {zzz: x}", "model.zzz (r.yaml:2): unknown field; known: converter, name"),
+        ("modle: {source: x}", "modle (r.yaml:2): unknown field; did you mean 'model'?"),
+        ("run: {kep: all}", "run.kep (r.yaml:2): unknown field; did you mean 'keep'"),
+    ],
+)
+def test_a_missing_value_is_told_with_all_fields_that_there_are_not(
+    here: Path, content: str, words: str
+) -> None:
+    write(here / "r.yaml", f"defaults: [local, _self_]\n{content}\n")
+    first, *others = message("r.yaml").split("\n")
+    assert "model.source: a value is missing" in first
+    assert [other[: len(words)] for other in others] == [words]
+
+
 def test_a_target_can_not_be_smuggled_into_a_sweeper(here: Path) -> None:
     write(
         here / "r.yaml",

@@ -84,11 +84,18 @@ def ask(
             return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
         return node
     except MissingMandatoryValue as error:
-        raise RecipeError(messages.missing_value(field, origins)) from error
+        raise RecipeError(_missing(field, raw, origins)) from error
     except (OmegaConfBaseException, RecursionError) as error:
         # Reached through an interpolation, a missing value is an error of another class (OmegaConf
         # 2.3: InterpolationToMissingValueError).
         if missing := re.search(r"Missing mandatory value: (\S+)", str(error)):
-            raise RecipeError(messages.missing_value(missing[1], origins)) from error
+            raise RecipeError(_missing(missing[1], raw, origins)) from error
         message = messages.bad_interpolation(field, str(error), config=raw, origins=origins)
         raise RecipeError(message) from error
+
+
+def _missing(field: str, raw: Mapping[str, Any], origins: Origins) -> str:
+    """A field without a value, and those that there are not: one of them may be meant for it."""
+    from qpipe.recipe.schema import unknown_fields  # pydantic, which composing does without
+
+    return "\n".join([messages.missing_value(field, origins), *unknown_fields(raw, origins)])
