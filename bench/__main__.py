@@ -18,7 +18,8 @@ from qpipe.machine.identity import describe
 
 NAMES = (
     *("startup", "cached", "composing", "scaling"),
-    *("quantizing", "evaluating", "engines", "tasks"),
+    *("quantizing", "converter", "experts", "fp8"),
+    *("evaluating", "engines", "tasks"),
 )
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}

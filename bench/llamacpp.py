@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import call
+from qpipe.gguf import reader
 
 NAME = "convert_hf_to_gguf.py + llama-quantize"
 _NEEDED = {
@@ -44,3 +45,15 @@ class UsualPath:
         program = Path(os.environ["QPIPE_LLAMA_CPP"], "llama-quantize")
         weights = [] if imatrix is None else ["--imatrix", imatrix]
         call([program, *weights, self.converted, out, ftype, self.threads], cwd=out.parent)
+
+
+def require_same(ours: Path, theirs: Path, level: str) -> None:
+    """Raise RuntimeError unless two files have the same tensors, byte for byte."""
+    one, other = reader.read(ours), reader.read(theirs)
+    if one.tensors.keys() != other.tensors.keys():
+        raise RuntimeError(f"{level}: other tensors than llama-quantize wrote")
+    for name, tensor in one.tensors.items():
+        expected = other.tensors[name]
+        same = tensor.type == expected.type and (one.data(tensor) == other.data(expected)).all()
+        if not same:
+            raise RuntimeError(f"{level}: tensor {name} is not as llama-quantize wrote it")

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from bench import llamacpp, qwen2
 from bench.measure import Bench, Row, Spent, call, spent
 from bench.onepass import THREADS
-from qpipe.gguf import reader
 
 _ROOT = Path(__file__).parents[1]
 
@@ -162,11 +161,4 @@ class _Model:
         for level in LEVELS:
             self.ours(level)
             self.theirs(level)
-            ours, theirs = (reader.read(self.out(way, level)) for way in ("ours", "theirs"))
-            if ours.tensors.keys() != theirs.tensors.keys():
-                raise RuntimeError(f"{level}: other tensors than llama-quantize wrote")
-            for name, tensor in ours.tensors.items():
-                other = theirs.tensors[name]
-                same = tensor.type == other.type and (ours.data(tensor) == theirs.data(other)).all()
-                if not same:
-                    raise RuntimeError(f"{level}: tensor {name} is not as llama-quantize wrote it")
+            llamacpp.require_same(self.out("ours", level), self.out("theirs", level), str(level))

@@ -5,25 +5,19 @@
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
-import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from bench.checkpoint import Checkpoint
 from qpipe.gguf import convert, imatrix
-from qpipe.gguf.quantizers import floats
-from qpipe.sources.pinning import DATA
 
 LAYERS = 24
 IMATRIX = "imatrix.gguf"
 _HIDDEN, _INTER, _HEADS, _KV_HEADS, _VOCAB = 1024, 4864, 16, 2, 151936
 _KV = _HIDDEN // _HEADS * _KV_HEADS
-_CHUNK = 1 << 22
 _LAYER = {
     "input_layernorm.weight": (_HIDDEN,),
     "mlp.down_proj.weight": (_HIDDEN, _INTER),
@@ -42,17 +36,7 @@ _LAYER = {
 
 def make(folder: Path, layers: int) -> None:
     """Write the checkpoint in BF16, and an importance matrix for all of its layers' matrices."""
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(_config(layers)))
-    # Padded to the model's vocabulary by both sides.
-    shutil.copy(DATA / "tinystories-d256" / "tokenizer.model", folder)
-    shapes = dict(_shapes(layers))
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(_header(shapes))
-        rng = np.random.default_rng(0)
-        for shape in shapes.values():
-            for chunk in _weights(rng, math.prod(shape)):
-                file.write(chunk)
+    rng = Checkpoint(_config(layers), dict(_shapes(layers))).write(folder)
     _write_imatrix(folder, rng)
 
 
@@ -83,24 +67,6 @@ def _shapes(layers: int) -> Iterator[tuple[str, tuple[int, ...]]]:
         for name, shape in _LAYER.items():
             yield f"model.layers.{layer}.{name}", shape
     yield "model.norm.weight", (_HIDDEN,)
-
-
-def _header(shapes: dict[str, tuple[int, ...]]) -> bytes:
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    at = 0
-    for name, shape in shapes.items():
-        end = at + 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": (at, end)}
-        at = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text
-
-
-def _weights(rng: np.random.Generator, count: int) -> Iterator[bytes]:
-    for start in range(0, count, _CHUNK):
-        normal = rng.standard_normal(min(_CHUNK, count - start), np.float32)
-        yield floats.bf16(normal * np.float32(0.02)).tobytes()
 
 
 def _write_imatrix(folder: Path, rng: np.random.Generator) -> None:
