@@ -12,16 +12,22 @@ from qpipe.gguf import jsonfile, safetensors, weight_files
 from qpipe.gguf.config import Config
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.weight_files import INDEX
+from qpipe.hf.quantized import QuantizationSettings
 from qpipe.support.files import is_file
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint whose headers were read; ``tensors`` are in file order, sorted in each file."""
+    """A checkpoint whose headers were read; ``tensors`` are in file order, sorted in each file.
+
+    ``quantization`` says how its weights lie, where ``tensors`` are not they but what they stand
+    for (`qpipe.gguf.computed`).
+    """
 
     folder: Path
     config: Config
     tensors: dict[str, StoredTensor]
+    quantization: QuantizationSettings | None = None
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

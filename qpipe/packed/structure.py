@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError, nearest
-from qpipe.gguf.checkpoint import open_checkpoint
+from qpipe.gguf.checkpoint import Checkpoint, open_checkpoint
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.hf.quantized import QuantizationSettings, read_settings
 from qpipe.packed import formats
@@ -113,8 +113,12 @@ def read(folder: Path) -> Structure:
     Raises CheckpointError for what is missing, damaged, of a wrong type or shape, or packed in a
     way that is not known.
     """
-    opened = open_checkpoint(folder)
-    config = opened.config.fields
+    return of(open_checkpoint(folder))
+
+
+def of(opened: Checkpoint) -> Structure:
+    """`read` of a checkpoint that is open already, as its files are. Raises CheckpointError."""
+    folder, config = opened.folder, opened.config.fields
     settings = read_settings(folder, config)
     label = _plain_label(opened.tensors)
     if settings is None:

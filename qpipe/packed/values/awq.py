@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.packed.values.base import FloatArray, Strip, Values, spread, unpacked
+from qpipe.packed.values.base import Ends, FloatArray, Strip, Values, less, scaled, spread, unpacked
 
 # Where the values of eight rows lie in a word, from the lowest bits up.
 _ORDER = {4: (0, 2, 4, 6, 1, 3, 5, 7), 8: (0, 1, 2, 3)}
@@ -24,10 +24,12 @@ def read(part: Strip) -> Values:
     weights, zeros, scales = (_gemv if gemv else _gemm)(part)
     bits, columns = int(part.module.bits), part.module.shape[1]
     size = part.module.group_size or -1
-    zero = spread(zeros, columns, size)
-    scale = spread(scales, columns, size)
-    ends = [scale * (end - zero) for end in (0, 2**bits - 1)]
-    return Values(scale * (weights - zero), ends[0], ends[1])
+
+    def ends() -> Ends:
+        zero, scale = spread(zeros, columns, size), spread(scales, columns, size)
+        return scale * -zero, scale * (2**bits - 1 - zero)
+
+    return Values(scaled(less(weights, zeros, size), scales, size), ends)
 
 
 def _gemm(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -35,7 +37,8 @@ def _gemm(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:
     words = slice(part.first * bits // 32, -(-part.stop * bits // 32))
     weights = _in_order(part.array("qweight")[:, words], bits)[:, :n].T
     zeros = _in_order(part.array("qzeros")[:, words], bits)[:, :n].T
-    return weights, zeros, part.floats("scales", (slice(None), slice(part.first, part.stop))).T
+    scales = part.scales("scales", (slice(None), slice(part.first, part.stop))).T
+    return np.ascontiguousarray(weights), zeros, scales
 
 
 def _in_order(words: npt.NDArray[Any], bits: int) -> FloatArray:
@@ -52,4 +55,4 @@ def _gemv(part: Strip) -> tuple[FloatArray, FloatArray, FloatArray]:
     rows = slice(part.first, part.stop)
     weights = unpacked(part.array("qweight")[rows], bits, columns)
     zeros = unpacked(part.array("qzeros")[rows], bits, count)
-    return weights, zeros, part.floats("scales", (rows, slice(count)))
+    return weights, zeros, part.scales("scales", (rows, slice(count)))

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from qpipe.packed.values.base import FloatArray, IntArray, Strip, Values, unpacked
+from qpipe.packed.values.base import (
+    Ends,
+    FloatArray,
+    IntArray,
+    Strip,
+    Values,
+    less,
+    scaled,
+    unpacked,
+)
 
 
 def read(part: Strip) -> Values:
@@ -16,13 +25,21 @@ def read(part: Strip) -> Values:
     bits, rows = int(part.module.bits), slice(part.first, part.stop)
     columns, n = part.module.shape[1], part.stop - part.first
     weights = unpacked(part.array("qweight")[:, rows].T, bits, columns)
-    zeros = _zeros(part, bits, n)
-    scales = part.floats("scales", (slice(None), rows))
-    groups = _groups(part, columns, len(scales))
-    ends = [scales[groups].T * (end - zeros[groups].T) for end in (0, 2**bits - 1)]
-    numbers = scales[groups].T * (weights - zeros[groups].T)
-    order = np.argsort(groups, kind="stable")
-    return Values(numbers, ends[0], ends[1], None if (np.diff(groups) >= 0).all() else order)
+    zeros = _zeros(part, bits, n).T
+    scales = part.scales("scales", (slice(None), rows)).T
+    groups = _groups(part, columns, scales.shape[1])
+    if np.array_equal(groups, np.arange(columns) // -(-columns // scales.shape[1])):
+        size = -(-columns // scales.shape[1])
+        numbers = scaled(less(weights, zeros, size), scales, size)
+    else:
+        numbers = (weights - zeros[:, groups]) * scales[:, groups]
+
+    def ends() -> Ends:
+        zero, scale = zeros[:, groups], scales[:, groups]
+        return scale * -zero, scale * (2**bits - 1 - zero)
+
+    order = None if (np.diff(groups) >= 0).all() else np.argsort(groups, kind="stable")
+    return Values(numbers, ends, order)
 
 
 def _zeros(part: Strip, bits: int, n: int) -> FloatArray:

@@ -17,7 +17,5 @@ def read(part: Strip) -> Values:
     zero = np.zeros_like(scale)
     if part.has("_weight_zero_point"):
         zero = part.array("_weight_zero_point")[rows].astype(np.float32)
-    ends = [scale * (end - zero) for end in (-128, 127)]
-    return Values(
-        scale * (part.array("_weight_qdata")[rows].astype(np.float32) - zero), ends[0], ends[1]
-    )
+    numbers = scale * (part.array("_weight_qdata")[rows].astype(np.float32) - zero)
+    return Values(numbers, lambda: (scale * (-128 - zero), scale * (127 - zero)))

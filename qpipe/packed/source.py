@@ -1,0 +1,153 @@
+"""A checkpoint whose weights are quantized, as one whose weights are not: for whoever reads it row
+by row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from qpipe.errors import CheckpointError
+from qpipe.gguf.checkpoint import Checkpoint, open_checkpoint
+from qpipe.gguf.safetensors import StoredTensor
+from qpipe.hf.quantized import QuantizationSettings, read_settings
+from qpipe.packed import structure
+from qpipe.packed.dequantized import DequantizedTensor
+from qpipe.packed.fields import Fields
+from qpipe.packed.formats.base import Packed
+from qpipe.packed.structure import Structure
+from qpipe.packed.values.exact import exact
+
+_BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+# Ends of names of parts of packed matrices, whatever packed them.
+_PARTS = (
+    ".qweight", ".qzeros", ".scales", ".g_idx", ".weight_packed", ".weight_scale", "_scale_inv",
+    ".weight_scale_2", ".weight_zero_point", ".SCB", ".absmax", "_blocks", "_scales",
+)  # fmt: skip
+
+
+def opened(folder: Path) -> Checkpoint:
+    """The checkpoint in ``folder``, each packed matrix as one tensor of the model's own name and
+    shape; one that is not quantized as it is.
+
+    Raises CheckpointError for what is missing or damaged, for a ``quantization_config`` that
+    contradicts the tensors, and for a method that is not read here (`unread`).
+    """
+    plain = open_checkpoint(folder)
+    settings = read_settings(folder, plain.config.fields)
+    if settings is None:
+        return plain
+    if (why := unread(settings)) is not None:
+        raise CheckpointError(f"{folder}: quantized {why}, which qpipe does not dequantize")
+    packed = structure.of(plain)
+    _check_bits(packed, settings)
+    tensors = {tensor.name: tensor for tensor in _tensors(packed, settings)}
+    _check_left(packed, settings)
+    return replace(plain, tensors=tensors, quantization=settings)
+
+
+_METHODS = (
+    "fp8",
+    "compressed-tensors",
+    "gptq",
+    "awq",
+    "mxfp4",
+    "modelopt",
+    "bitsandbytes",
+    "auto-round",
+)
+
+
+def unread(settings: QuantizationSettings) -> str | None:
+    """Say, after the word "quantized", what of a checkpoint with these settings `opened` does not
+    read; None if it reads all, as far as they tell."""
+    if (why := structure.unread(settings)) is not None:
+        return why
+    if settings.method not in _METHODS:
+        return f"by the method {settings.method!r:.80}"
+    return None
+
+
+def _tensors(packed: Structure, settings: QuantizationSettings) -> Iterator[StoredTensor]:
+    """Yield tensors in the order of the files; a packed matrix where its first part is."""
+    names = {name: module for module in packed.modules.values() for name in module.parts}
+    done = set()
+    for name, tensor in packed.tensors.items():
+        module = names.get(name)
+        if module is None and name not in packed.aside:
+            yield tensor
+        elif module is not None and module.name not in done:
+            done.add(module.name)
+            yield _dequantized(module, packed, settings)
+
+
+def _dequantized(
+    module: Packed, packed: Structure, settings: QuantizationSettings
+) -> DequantizedTensor:
+    first = packed.tensors[module.parts[0]]
+    known = exact(module, packed.tensors, settings.fields, str(settings.method))
+    if known is None or packed.is_turned:
+        raise CheckpointError(
+            f"{first.origin}: packed as {module.type} in a way that qpipe does not dequantize; "
+            "give the checkpoint before quantization"
+        )
+    read, dtype = known
+    name = module.name if _is_whole(module) else f"{module.name}.weight"
+    if name in packed.plain:
+        raise CheckpointError(
+            f"{packed.tensors[name].origin} is there twice, packed too as {first.name}: which of "
+            "them the model is, nothing tells; remove the files that do not belong to it"
+        )
+    size = math.prod(module.shape) * _BYTES[dtype]
+    parts = {part: packed.tensors[part] for part in module.parts}
+    return DequantizedTensor(
+        first.path, name, dtype, module.shape, 0, size, module, parts, settings.fields, read
+    )
+
+
+def _is_whole(module: Packed) -> bool:
+    """True of experts in one tensor, whose name has no ``.weight``."""
+    return module.parts[0] in (module.name, f"{module.name}_blocks")
+
+
+def _check_left(packed: Structure, settings: QuantizationSettings) -> None:
+    """Refuse parts of packed matrices that the settings do not tell of."""
+    for name, tensor in packed.plain.items():
+        if name.endswith(_PARTS) or tensor.dtype not in _BYTES:
+            raise CheckpointError(
+                f"{tensor.origin} ({tensor.dtype}) is no part of any matrix that is packed as "
+                f"{settings.path.name} says ({settings.words}): they contradict each other; "
+                "download both again"
+            )
+
+
+def _check_bits(packed: Structure, settings: QuantizationSettings) -> None:
+    """Refuse matrices of compressed-tensors of other bits or groups than the settings name."""
+    if settings.method != "compressed-tensors":
+        return
+    config = Fields(settings.path, settings.where, settings.fields)
+    groups = [group.section("weights") for _, group in config.sections("config_groups")]
+    groups = [group for group in groups if group.values]
+    bits = {group.bits("num_bits") for group in groups}
+    sizes = {group.group_size(default=-1) for group in groups}
+    for module in packed.modules.values():
+        wrong = module.bits not in bits or (
+            module.group_size is not None and module.group_size not in (-1, *sizes)
+        )
+        if wrong:
+            raise CheckpointError(
+                f"{packed.tensors[module.parts[0]].origin}: it and its scales are {module.type}, "
+                f"and {settings.path.name} says {_listed(bits)} bits in groups of "
+                f"{_listed(sizes)}; they contradict each other: download both again"
+            )
+        lacks = f"{module.name}.weight_zero_point" not in packed.tensors
+        if lacks and all(group.values.get("symmetric") is False for group in groups):
+            raise CheckpointError(
+                f"{packed.tensors[module.parts[0]].origin} has no {module.name}.weight_zero_point, "
+                f"which {settings.path.name} says it needs (symmetric: false); download both again"
+            )
+
+
+def _listed(numbers: set[int]) -> str:
+    return " or ".join(str(number) for number in sorted(numbers))
