@@ -82,7 +82,7 @@ def run_plan(context: Context) -> RunPlan:
         results_only=results_only,
     )
     coming = outlook(context, forecasts, plan.drafts[0]["executor"])
-    nodes = [_planned(item, coming) for item in forecasts]
+    nodes = [planned(item, coming) for item in forecasts]
     return RunPlan(
         nodes,
         totals(nodes, context.store, results_only=results_only),
@@ -136,10 +136,11 @@ def _explained(
         None,
         [],
     )
-    return Explanation(_planned(item, {}), manifest, differences)
+    return Explanation(planned(item, {}), manifest, differences)
 
 
-def _planned(item: Forecast, coming: Outlook) -> PlannedNode:
+def planned(item: Forecast, coming: Outlook) -> PlannedNode:
+    """Return what is foreseen of a node, and what the stages say of it (``coming``)."""
     outlook = coming.get(item.node.id)
     error = outlook if isinstance(outlook, QpipeError) else None
     preview = outlook if isinstance(outlook, Preview) else None

@@ -135,6 +135,15 @@ class AvailableInputs:
         stage_of(node.runtime.entry)().run(self.params(node), work)
 
 
+@contextmanager
+def available(forecasts: Sequence[Forecast]) -> Iterator[AvailableInputs]:
+    """The inputs at hand, linked together in a folder that goes with the block."""
+    from tempfile import TemporaryDirectory  # imports much, and a remembered plan needs none of it
+
+    with TemporaryDirectory(prefix="qpipe-inputs-") as temporary:
+        yield AvailableInputs(forecasts, Path(temporary))
+
+
 def _look(params: Mapping[str, Json]) -> ComingFiles | None:
     from qpipe.sources import hub
 

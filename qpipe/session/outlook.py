@@ -49,13 +49,15 @@ def outlook(
     if remembered is not None:
         return remembered
     from qpipe.executors.factory import make
+    from qpipe.session.inputs import available
     from qpipe.session.previews import previews
     from qpipe.session.refusals import missing
 
-    foreseen, certain = previews(forecasts)
+    with available(forecasts) as inputs:
+        foreseen = previews(forecasts, inputs)
     lacking = missing(forecasts, make(paths=RunPaths(context.runs), **executor))
     answers = foreseen | lacking
-    if certain and not lacking and all(map(_may_be_kept, _asked(forecasts))):
+    if inputs.answered and not lacking and all(map(_may_be_kept, _asked(forecasts))):
         _remember(file, question, answers)
     return answers
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from qpipe.core.forecast import Forecast
@@ -18,27 +16,27 @@ if TYPE_CHECKING:
     from qpipe.sources.hub import ComingFiles
 
 
-def previews(forecasts: Sequence[Forecast]) -> tuple[dict[str, Preview | QpipeError], bool]:
+def previews(
+    forecasts: Sequence[Forecast], inputs: AvailableInputs
+) -> dict[str, Preview | QpipeError]:
     """Map the ids of nodes that are not in the store to previews, or to the errors of those that
-    would fail; and tell whether every repository answered that was asked.
+    would fail.
 
     Nodes are left out that foresee nothing, most of them where an input has to be made first.
     """
     results: dict[str, Preview | QpipeError] = {}
-    with TemporaryDirectory(prefix="qpipe-plan-") as temporary:
-        inputs = AvailableInputs(forecasts, Path(temporary))
-        for item in forecasts:
-            node = item.node
-            if settled(item):
-                continue
-            try:
-                with inputs.in_users_words(item):
-                    preview = _preview(item, inputs, results)
-            except QpipeError as error:
-                results[node.id] = error
-            else:
-                results |= {} if preview is None or item.state == "cached" else {node.id: preview}
-    return results, inputs.answered
+    for item in forecasts:
+        node = item.node
+        if settled(item):
+            continue
+        try:
+            with inputs.in_users_words(item):
+                preview = _preview(item, inputs, results)
+        except QpipeError as error:
+            results[node.id] = error
+        else:
+            results |= {} if preview is None or item.state == "cached" else {node.id: preview}
+    return results
 
 
 def _preview(

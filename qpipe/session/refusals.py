@@ -2,48 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from qpipe.core.forecast import forecast
-from qpipe.core.graph import Graph, Node
-from qpipe.core.store import ArtifactStore
+from qpipe.core.graph import Node
 from qpipe.errors import EngineMissingError, QpipeError
 from qpipe.session.inputs import AvailableInputs, stage_of
 
 if TYPE_CHECKING:
     from qpipe.core.executor import Executor
     from qpipe.core.forecast import Forecast
-    from qpipe.core.graph import Node
 
 
-def refusals(
-    graph: Graph,
-    store: ArtifactStore,
-    *,
-    again: Collection[str] = (),
-    results_only: bool = False,
-) -> dict[str, QpipeError]:
-    """Map the ids of nodes that are not in the store, have asides, or are made ``again``, to the
+def refusals(forecasts: Sequence[Forecast], inputs: AvailableInputs) -> dict[str, QpipeError]:
+    """Map the ids of nodes that are not in the store, have asides, or are made again, to the
     errors of those that would fail (`Stage.refuse`)."""
-    if not any(refuses(node) for node in graph.values()):
-        return {}
     errors: dict[str, QpipeError] = {}
-    forecasts = forecast(graph, store, again=again, results_only=results_only)
-    with TemporaryDirectory(prefix="qpipe-run-") as temporary:
-        inputs = AvailableInputs(forecasts, Path(temporary))
-        for item in forecasts:
-            if settled(item) or not refuses(item.node):
-                continue
-            try:
-                with inputs.in_users_words(item):
-                    order = inputs.ahead(item)
-                    stage_of(item.node.runtime.entry).refuse(inputs.params(item.node), order)
-            except QpipeError as error:
-                errors[item.node.id] = error
+    for item in forecasts:
+        if settled(item) or not refuses(item.node):
+            continue
+        try:
+            with inputs.in_users_words(item):
+                order = inputs.ahead(item)
+                stage_of(item.node.runtime.entry).refuse(inputs.params(item.node), order)
+        except QpipeError as error:
+            errors[item.node.id] = error
     return errors
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.core import runner
 from qpipe.core.events import Emit, Estimated, Event, NodeFinished, NodeStarted, fan_out
+from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
@@ -136,7 +137,7 @@ class _Execution:
                 keep_going=keep_going,
                 leave_out=self.keep_going or draft["skip_invalid"],
                 lacks=lacks,
-                refuses=self._refuses(plan.graph, again, results_only=draft["results_only"]),
+                refuses=self._refuses(plan.graph, again, draft),
                 jobs=[list(job.nodes.values()) for job in plan.jobs],
                 again=again,
                 compares=_changed_figures,
@@ -173,18 +174,22 @@ class _Execution:
         chosen = named_nodes(self.context.again, plan.jobs, plan.graph, strict=self.folder is None)
         return chosen - {node for node, end in self.outcomes.items() if end.status == "ran"}
 
-    def _refuses(self, graph: Graph, again: frozenset[str], *, results_only: bool) -> Refuses:
+    def _refuses(self, graph: Graph, again: frozenset[str], draft: RunDraft) -> Refuses:
         """Return a function that gives the error with which a node would fail, if any.
 
         It asks the stages at the first node that is to be made: a run whose nodes are all cached
-        imports none of them.
+        imports none of them. Raises OutOfSpaceError for a disk that has no room for the run, unless
+        it was asked for that the run goes on after failures.
         """
 
         @functools.cache
         def errors() -> Mapping[str, QpipeError]:
-            from qpipe.session.refusals import refusals
+            from qpipe.session.foreseen import foreseen
 
-            return refusals(graph, self.store, again=again, results_only=results_only)
+            results_only = draft["results_only"]
+            forecasts = forecast(graph, self.store, again=again, results_only=results_only)
+            must_fit = not (self.keep_going or results_only)
+            return foreseen(forecasts, self.store.paths.root, must_fit=must_fit)
 
         return lambda node: errors().get(node.id)
 

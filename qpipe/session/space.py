@@ -38,10 +38,13 @@ def _free(folders: Iterable[Path]) -> list[str]:
 
 def _needed(graph: Graph, store: ArtifactStore, left: set[str]) -> str:
     """The bytes of models to be made, as far as previews tell; nothing if none does."""
+    from qpipe.session.inputs import available
     from qpipe.session.previews import previews
 
     try:
-        coming, _ = previews(forecast(graph, store))
+        forecasts = forecast(graph, store)
+        with available(forecasts) as inputs:
+            coming = previews(forecasts, inputs)
     except (OSError, QpipeError):  # no room for its folder, or what there is cannot be read
         return ""
     facts = [
