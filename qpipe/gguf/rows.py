@@ -151,7 +151,7 @@ class SafetensorsRows:
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
     def _places(self, start: int, stop: int) -> tuple[Array, Array]:
-        """Row and column in the tensor of each weight of these rows."""
+        """Row and column in the tensor of each weight of these rows, -1 of what is added."""
         *leading, columns = self.tensor.shape
         numbers = np.arange(math.prod(leading)).reshape(*leading, 1)
         rows = self._viewed(np.broadcast_to(numbers, self.tensor.shape), start, stop)
@@ -160,6 +160,13 @@ class SafetensorsRows:
 
     def _computed(self, tensor: ComputedTensor, start: int, stop: int) -> npt.NDArray[np.float32]:
         rows, columns = self._places(start, stop)
+        if (added := rows < 0).any():
+            numbers = self._at(tensor, np.where(added, 0, rows), np.where(added, 0, columns))
+            return np.where(added, np.float32(0), numbers)
+        return self._at(tensor, rows, columns)
+
+    @staticmethod
+    def _at(tensor: ComputedTensor, rows: Array, columns: Array) -> npt.NDArray[np.float32]:
         if (rows == rows[:, :1]).all():
             picked = _picked(tensor.floats, rows[:, 0])
             return np.take_along_axis(picked, columns, axis=1)

@@ -15,9 +15,7 @@ from typing import Any, Literal
 from qpipe import errors
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import (
-    BY_PYDIST,
     OTHER_METHODS,
-    ConvertedElsewhereError,
     Field,
     Fields,
     unknown,
@@ -42,6 +40,7 @@ _OPTIONS = {
     "yarn": _ALWAYS
     | {"factor", "attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"}
     | {"truncate", "extrapolation_factor", _ORIGINAL},
+    "proportional": _ALWAYS,
     "longrope": _ALWAYS | {"short_factor", "long_factor", _ORIGINAL},
 }
 # ggml's, which llama.cpp 0.6.0-dev takes from a file for grok and mistral3 alone
@@ -53,18 +52,16 @@ _YARN_DEFAULTS = {"extrapolation_factor": 1.0, "beta_fast": 32.0, "beta_slow": 1
 class Scalings:
     """The RoPE of an architecture.
 
-    ``theta`` is transformers' default base frequency, ``kinds`` the scalings that are converted,
-    ``elsewhere`` those that only llama.cpp's own converter writes. ``local`` is the default base
-    frequency of layers with a window where these have their own. ``partial`` is the default of
-    partial_rotary_factor where others than 1 are written; ``options`` are further ones that are
-    handed on; ``untruncated`` says that YaRN's ends may be said not to be rounded, which is noted;
-    ``read`` are options of YaRN that llama.cpp takes from a file; ``log_multiplier`` says that it
-    has the attention factor from mscale_all_dim, whose mscale is 1.
+    ``theta`` is transformers' default base frequency, ``kinds`` the scalings that are converted.
+    ``local`` is the default base frequency of layers with a window where these have their own.
+    ``partial`` is the default of partial_rotary_factor where others than 1 are written; ``options``
+    are further ones that are handed on; ``untruncated`` says that YaRN's ends may be said not to be
+    rounded, which is noted; ``read`` are options of YaRN that llama.cpp takes from a file;
+    ``log_multiplier`` says that it has the attention factor from mscale_all_dim, whose mscale is 1.
     """
 
     theta: float = 10000.0
     kinds: tuple[str, ...] = ("default", "linear", "dynamic", "yarn")
-    elsewhere: tuple[str, ...] = ()
     local: float | None = None
     partial: float | None = None
     options: tuple[str, ...] = ()
@@ -154,7 +151,7 @@ def _layered(config: Config, rules: Scalings) -> tuple[Config, Config]:
     top = Config(config.path, {name: config.fields.get(name) for name in shared})
     return (
         _completed(Config(config.path, full), top, rules),
-        _completed(Config(config.path, local), top, rules),
+        _completed(Config(config.path, local), top, Scalings()),
     )
 
 
@@ -165,14 +162,18 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
         raise _unsupported(rope, config, rules)
     rope.positive("rope_theta")
     if rope.positive("partial_rotary_factor") != 1.0 and rules.partial is None:
-        raise _partial(rope, rules)
+        raise rope.unfit("partial_rotary_factor", _always("1.0"))
     options = _OPTIONS[kind] | set(rules.options)
     notes += unknown(rope, options, f"transformers' RoPE {kind!r}")
     if kind == "yarn":
         notes += _check_yarn(rope, rules)
     elif kind == "llama3":
         _check_llama3(rope)
-    elif kind != "default":
+    elif kind == "longrope":
+        for name in ("factor", "attention_factor"):
+            if rope.has(name):
+                raise rope.unfit(name, _always("what the lengths of the context imply"))
+    elif kind in ("linear", "dynamic"):
         rope.positive("factor")
     if kind == "dynamic":
         context = config.integer("max_position_embeddings")
@@ -232,30 +233,8 @@ def _always(computation: str) -> str:
 
 
 def _unsupported(rope: Config, config: Config, rules: Scalings) -> errors.CheckpointError:
-    kind = rope.fields["rope_type"]
-    elsewhere = kind in rules.elsewhere and _converter_writes(rope, config)
-    way_out = BY_PYDIST if elsewhere else OTHER_METHODS
-    limitation = (
-        "which qpipe does not convert by itself" if elsewhere else "which GGUF has no place for"
+    return errors.CheckpointError(
+        f"{config.path}: field 'rope_type' names the RoPE scaling "
+        f"{errors.quoted(rope.fields['rope_type'])}, which GGUF has no place for in this "
+        f"architecture (it does {', '.join(rules.kinds)}){OTHER_METHODS}"
     )
-    error = ConvertedElsewhereError if elsewhere else errors.CheckpointError
-    return error(
-        f"{config.path}: field 'rope_type' names the RoPE scaling {errors.quoted(kind)}, "
-        f"{limitation} in this architecture (it does {', '.join(rules.kinds)}){way_out}"
-    )
-
-
-def _partial(rope: Config, rules: Scalings) -> errors.CheckpointError:
-    if rules.elsewhere:
-        return ConvertedElsewhereError(
-            f"{rope.path}: field 'partial_rotary_factor' is "
-            f"{rope.fields['partial_rotary_factor']}: qpipe converts 1.0 by itself{BY_PYDIST}"
-        )
-    return rope.unfit("partial_rotary_factor", _always("1.0"))
-
-
-def _converter_writes(rope: Config, config: Config) -> bool:
-    """True if llama.cpp's converter gives such a scaling as transformers computes it: it knows no
-    factors but those that follow from the lengths of the context (conversion/phi.py)."""
-    plain = set(rope.fields) <= _OPTIONS["longrope"]
-    return plain and config.has(_ORIGINAL)

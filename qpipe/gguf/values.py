@@ -89,6 +89,11 @@ def i32s(values: Sequence[int]) -> bytes:
     return _array(ValueType.INT32, len(values), struct.pack(f"<{len(values)}i", *values))
 
 
+def booleans(values: Sequence[bool]) -> bytes:
+    """An array of booleans."""
+    return _array(ValueType.BOOL, len(values), struct.pack(f"<{len(values)}?", *values))
+
+
 def encode(value: Scalar, kind: ValueType) -> bytes:
     """``value`` as ``kind``, which is no array."""
     return _tag(kind) + _pack(value, kind)

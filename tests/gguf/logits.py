@@ -56,6 +56,10 @@ _MROPE = {
         "mrope_section": [3, 3, 2], "mrope_interleaved": True,
     }
 }  # fmt: skip
+_GEMMA4 = {
+    "head_dim": 32, "global_head_dim": 64, "sliding_window": WINDOW, "num_hidden_layers": 6,
+    "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 2,
+}  # fmt: skip
 _MLA = {
     "num_key_value_heads": 4, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 16,
     "v_head_dim": 16, "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2,
@@ -161,12 +165,53 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "gemma4_text": (
+        "Gemma4ForCausalLM",
+        _GEMMA4
+        | {
+            "num_hidden_layers": 9, "num_kv_shared_layers": 3, "hidden_size_per_layer_input": 16,
+            "layer_types": (["sliding_attention"] * 2 + ["full_attention"]) * 3,
+            "vocab_size_per_layer_input": 1024, "use_double_wide_mlp": True,
+            "num_global_key_value_heads": 1, "attention_k_eq_v": True,
+        },
+    ),
+    "gemma4_moe": (
+        "Gemma4ForCausalLM",
+        _GEMMA4
+        | {
+            "model_type": "gemma4_text", "hidden_size_per_layer_input": 0,
+            "enable_moe_block": True, "num_experts": 6, "top_k_experts": 2,
+            "moe_intermediate_size": 32, "final_logit_softcapping": 30.0,
+        },
+    ),
+    "gemma3n_text": (
+        "Gemma3nForCausalLM",
+        {
+            "head_dim": 32, "sliding_window": WINDOW, "num_hidden_layers": 25,
+            "num_kv_shared_layers": 5, "intermediate_size": 1024, "laurel_rank": 64,
+            "vocab_size_per_layer_input": 1000,
+        },
+    ),
+    "phi4_mini": (
+        "Phi3ForCausalLM",
+        {
+            "model_type": "phi3", "original_max_position_embeddings": TOKENS // 2,
+            "max_position_embeddings": 4 * TOKENS, "pad_token_id": 0, "rope_parameters": {
+                "rope_type": "longrope", "rope_theta": 1e4, "partial_rotary_factor": 0.75,
+                "short_factor": [1 + i / 8 for i in range(6)],
+                "long_factor": [2 + i / 4 for i in range(6)],
+            },
+        },
+    ),
     "phi3": ("Phi3ForCausalLM", {"original_max_position_embeddings": CONTEXT, "pad_token_id": 0}),
 }  # fmt: skip
 
 # Mean difference in standard deviations of the logits: float32 sums in another order, and in the
 # Gemmas ggml's table of GELU in half precision.
-TOLERANCE = {"gemma2": 3e-4, "gemma3_text": 3e-4}
+# In Gemma 3n ggml divides the variance of n activations by n - 1, transformers by n.
+TOLERANCE = {"deepseek_v2": 1e-4, "gemma3n_text": 3e-2} | dict.fromkeys(
+    ("gemma2", "gemma3_text", "gemma4_text", "gemma4_moe"), 3e-4
+)
 
 
 def fields_of(model: str) -> dict[str, Any]:
@@ -208,7 +253,8 @@ def _weights(
     """Weights by which attention is sharp and logits are of some size."""
     drawn: npt.NDArray[np.float64] = random.standard_normal(shape)
     if len(shape) == 1:
-        return drawn * 0.2 + (centre if name.endswith("norm.weight") else 0.0)
+        around = centre if name.endswith(("norm.weight", "_scalar", "_scale")) else 0.0
+        return drawn * 0.2 + around
     outer = {"embed_tokens": 1.0, "lm_head": 1.5}
     scale: float = outer.get(name.split(".")[-2], 2.0 / math.sqrt(shape[1]))
     return drawn * scale

@@ -245,15 +245,10 @@ def refused(folder: Path, message: str) -> None:
         ),
         (
             "phi",
-            {"rope_scaling": LONGROPE},
-            r"'longrope', which qpipe does not .*; model.converter=",
-        ),
-        (
-            "phi",
             {"rope_scaling": LONGROPE | {"factor": 4.0}},
-            r"'longrope', which GGUF has no place",
+            r"'factor' is 4.0: llama.cpp computes what the lengths of the context imply",
         ),
-        ("phi", {"partial_rotary_factor": 0.75}, r"'partial_rotary_factor' is 0.75: .*model.conv"),
+        ("phi", {"rope_scaling": LONGROPE | {"short_factor": [1.0]}}, r"'short_factor' .* 32 num"),
         (
             "llama",
             {"rope_scaling": LONGROPE},

@@ -8,26 +8,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from qpipe import errors
-from qpipe.gguf import arch, pydist
+from qpipe.gguf import arch
 from qpipe.gguf.config import Config
-from qpipe.gguf.convert import prepare
-from qpipe.gguf.pydist import streaming
 from tests.gguf import samples
 from tests.gguf.config_edits import EDITS, SHAPING
 from tests.gguf.logits import (
-    CONTEXT,
     MODELS,
-    TOKENS,
     Bench,
-    checkpoint,
     edited,
     fields_of,
-    llama_cpp_logits,
-    transformers_logits,
 )
 
 pytest.importorskip("torch")
@@ -118,24 +110,6 @@ ROPE_OF_128K = {
     "short_factor": [1 + i / 8 for i in range(6)],
     "long_factor": [2 + i / 4 for i in range(6)],
 }
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(pydist.problem() is not None, reason=str(pydist.problem()))
-def test_what_the_other_converter_is_named_for_it_does(tmp_path: Path) -> None:
-    """Phi-4-mini's RoPE: both fields are refused, and llama.cpp's converter has them right."""
-    edits = {"rope_scaling": ROPE_OF_128K, "partial_rotary_factor": 0.75}
-    short = {"original_max_position_embeddings": TOKENS // 2, "max_position_embeddings": CONTEXT}
-    fields = edited(fields_of("phi3"), edits | short)
-    folder = checkpoint(tmp_path / "model", fields, shaped=fields_of("phi3"))
-    with pytest.raises(errors.CheckpointError, match=r"'longrope', which qpipe does not"):
-        prepare(folder, outtype="F32")
-    assert arch.limits(Config.read(folder)) == ()
-    streaming.convert(folder, tmp_path / "out.gguf", outtype="F32")
-    tokens = np.random.RandomState(0).randint(3, 900, TOKENS).astype(np.int32)
-    theirs = transformers_logits(folder, tokens)
-    ours = llama_cpp_logits(tmp_path / "out.gguf", tokens)
-    assert np.abs(ours - theirs).mean() / theirs.std() < 2e-5
 
 
 @pytest.mark.parametrize(

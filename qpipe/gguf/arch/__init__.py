@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from qpipe import errors
 from qpipe.gguf.arch.base import Architecture
 from qpipe.gguf.config import Config
-from qpipe.gguf.config_fields import ConvertedElsewhereError
 
 _PARTS = ("base", "dims", "multimodal", "views")  # what architectures are declared with
 
@@ -50,10 +49,7 @@ def limits(config: Config) -> tuple[str, ...]:
         raise config.bad(
             "rope_scaling", "alone: beside rope_parameters transformers takes it, the converter not"
         )
-    try:
-        return architecture.completed(config)[1]
-    except ConvertedElsewhereError:
-        return ()
+    return architecture.completed(config)[1]
 
 
 def of(config: Config) -> Architecture:

@@ -71,7 +71,8 @@ class Spec:
     """One tensor of the checkpoint: its shape as names of `Dims` fields.
 
     ``when`` names the field of config.json that says whether it is there at all, ``layers`` says
-    in which layers. ``view`` is what GGUF has of it in another order, or (``parts``) what it has
+    in which layers (or, of what is in none, whether), ``spare`` in which others it may be.
+    ``view`` is what GGUF has of it in another order, or (``parts``) what it has
     in several tensors; ``compute`` what it has in place of each weight. ``name`` is its name in
     GGUF (below ``blk.N.`` in a layer) where the gguf package has none for it.
     """
@@ -80,6 +81,7 @@ class Spec:
     optional: bool = False
     when: str | None = None
     layers: Callable[[Config, int], bool] | None = None
+    spare: Callable[[Config, int], bool] | None = None
     view: View = views.whole
     compute: Compute | None = None
     name: str | None = None
@@ -153,7 +155,8 @@ class Architecture:
     ``layouts`` other ways in which checkpoints have the experts of a layer, in tensors of all;
     ``stacks`` matrices outside of layers of which several become one tensor, as of experts, by the
     name of the size that says how many;
-    ``expert_counts`` are the fields with their number, the first that is there counts;
+    ``expert_counts`` are the fields with their number, the first that is there counts, and
+    ``experts_used`` that with the number that computes a token;
     ``skipped`` names tensors that are passed over; ``own_head`` says that llama.cpp loads no model
     without a head of its own, so that a tied one is written as a copy of the embeddings;
     ``own_sizes`` gives sizes beside those of `Dims`, ``layer_dims`` those of one layer;
@@ -163,7 +166,8 @@ class Architecture:
     further tokens;
     ``sizes`` replaces the usual hyperparameters, ``kv_heads`` their number of key and value heads
     where layers differ, ``feed_forward`` the size that is feed_forward_length;
-    ``after_file_type`` gives the keys that follow ``general.file_type``,
+    ``before_all`` gives the keys that follow ``general.architecture``,
+    ``after_file_type`` those that follow ``general.file_type``,
     ``after_vocabulary`` those that close the metadata; ``tensors`` vectors that are in no
     checkpoint.
     """
@@ -179,6 +183,7 @@ class Architecture:
     layouts: tuple[Mapping[str, Spec], ...] = ()
     stacks: Mapping[str, tuple[str, Spec]] = field(default_factory=dict)
     expert_counts: tuple[str, ...] = ()
+    experts_used: str = "num_experts_per_tok"
     skipped: tuple[str, ...] = ()
     own_head: bool = False
     own_sizes: Callable[[Config], Mapping[str, int]] = field(default=_no_sizes)
@@ -192,6 +197,7 @@ class Architecture:
     head_dim_default: bool = False
     space_prefix: bool = False
     added_tokens: bool = False
+    before_all: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     after_file_type: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     after_vocabulary: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     tensors: Callable[[Config, Dims], Mapping[str, Vector]] = field(default=_llama3_factors)
@@ -211,7 +217,7 @@ class Architecture:
 
         Raises `CheckpointError` where they contradict each other.
         """
-        dims = Dims.read(config, *self.expert_counts)
+        dims = Dims.read(config, *self.expert_counts, used=self.experts_used)
         dims = replace(dims, own=self.own_sizes(config))
         if not self.extra_layers:
             return dims
@@ -251,6 +257,8 @@ class Architecture:
         """Every tensor that such a checkpoint may or must have, by name."""
         tied = config.flag("tie_word_embeddings")
         for name, spec in self.model.items():
+            if not _there(spec, config, 0):
+                continue
             of_head = replace(spec, optional=tied) if name == "lm_head.weight" else spec
             yield name, Entry(of_head, dims)
         for group in self.groups(dims, config):
@@ -261,6 +269,9 @@ class Architecture:
             for name, spec in self.layer.items():
                 if _there(spec, config, i):
                     yield f"model.layers.{i}.{name}", Entry(spec, sizes, i)
+                elif spec.spare is not None and spec.spare(config, i):
+                    entry = Entry(replace(spec, optional=True), sizes, i)
+                    yield f"model.layers.{i}.{name}", entry
 
     def groups(self, dims: Dims, config: Config) -> list[list[Stack]]:
         """The tensors that several become, those together that are written together: the experts

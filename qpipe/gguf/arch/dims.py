@@ -69,10 +69,11 @@ class Dims:
         return self.kv_heads * self.head_dim
 
     @classmethod
-    def read(cls, config: Config, *experts: str) -> Dims:
+    def read(cls, config: Config, *experts: str, used: str = "num_experts_per_tok") -> Dims:
         """The sizes in ``config``; `CheckpointError` where they contradict each other.
 
-        The first of the fields ``experts`` that is there has the number of experts.
+        The first of the fields ``experts`` that is there has the number of experts, ``used`` that
+        of those which compute a token.
         """
         hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
         kv_heads = config.integer("num_key_value_heads", heads)
@@ -83,12 +84,13 @@ class Dims:
         head_dim = config.integer("head_dim", hidden // heads)
         if head_dim % 2:  # RoPE turns pairs
             raise config.bad("head_dim", f"an even number (it is {head_dim})")
+        several = isinstance(config.fields.get("intermediate_size"), list)
         n_experts = _optional(config, *experts)
         if n_experts:
-            config.integer("num_experts_per_tok", most=n_experts)
+            config.integer(used, most=n_experts)
         return cls(
             hidden=hidden,
-            ffn=_optional(config, "intermediate_size"),
+            ffn=0 if several else _optional(config, "intermediate_size"),
             layers=config.integer("num_hidden_layers"),
             heads=heads,
             kv_heads=kv_heads,

@@ -65,6 +65,12 @@ def every_other(first: int, *, axis: int = -2) -> View:
     return of_two
 
 
+def padded(stored: Array, rows: int) -> Sequence[Array]:
+    """The tensor and rows of zeros after it, ``rows`` in all; of an array of places -1."""
+    fill = stored.dtype.type(-1 if stored.dtype.kind == "i" else 0)
+    return stored, np.broadcast_to(fill, (rows - len(stored), *stored.shape[1:]))
+
+
 def after(first: View, second: View) -> View:
     """``first`` of the tensor, and ``second`` of that."""
 
