@@ -29,7 +29,9 @@ class TensorNames:
         """The name of what ``stack`` becomes, or of a ``part`` of it."""
         name = stack.entry.spec.name if part is None else part.name
         if name is None:
-            return str(self._names.get_name(stack.merged, (".weight", ".bias")))
+            mapped = self._names.get_name(stack.merged, (".weight", ".bias"))
+            assert mapped is not None, f"the gguf package has no name for {stack.merged}"
+            return str(mapped)
         return name if stack.entry.layer is None else f"blk.{stack.entry.layer}.{name}"
 
 

@@ -239,8 +239,7 @@ class Architecture:
                 kept[name] = tensor
             else:
                 beside[words] += 1
-        counted = (f"{words} ({n} tensors)" for words, n in beside.items())
-        return kept, tuple(f"left out, for GGUF has no place for it here: {c}" for c in counted)
+        return kept, tuple(f"{n} tensors are left out: {words}" for words, n in beside.items())
 
     def laid_out(self, names: Iterable[str]) -> Architecture:
         """The same for a checkpoint whose tensors have these ``names``: with its experts as they

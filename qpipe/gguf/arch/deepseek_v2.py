@@ -91,7 +91,8 @@ def left_out(config: Config) -> Mapping[str, str]:
     """The layers beyond the last, which llama.cpp's converter passes over too."""
     last = config.integer("num_hidden_layers")
     beyond = "|".join(str(i) for i in range(last, last + 9))
-    return {rf"model\.layers\.({beyond})\.": "layers that predict further tokens"}
+    words = "layers that predict further tokens, which llama.cpp does not compute here"
+    return {rf"model\.layers\.({beyond})\.": words}
 
 
 def after_file_type(config: Config, dims: Dims) -> values.Metadata:

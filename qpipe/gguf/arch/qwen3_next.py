@@ -161,10 +161,21 @@ ATTENTION = {
     "post_attention_layernorm.weight": NORM,
 }
 FURTHER_TOKENS = {
-    "eh_proj.weight": Spec(("hidden", "hidden2"), layers=_is_first_beyond),
-    "enorm.weight": Spec(("hidden",), layers=_is_first_beyond, compute=views.plus_one),
-    "hnorm.weight": Spec(("hidden",), layers=_is_first_beyond, compute=views.plus_one),
-    "shared_head.norm.weight": Spec(("hidden",), layers=_is_first_beyond, compute=views.plus_one),
+    "eh_proj.weight": Spec(
+        ("hidden", "hidden2"), name="nextn.eh_proj.weight", layers=_is_first_beyond
+    ),
+    "enorm.weight": Spec(
+        ("hidden",), name="nextn.enorm.weight", layers=_is_first_beyond, compute=views.plus_one
+    ),
+    "hnorm.weight": Spec(
+        ("hidden",), name="nextn.hnorm.weight", layers=_is_first_beyond, compute=views.plus_one
+    ),
+    "shared_head.norm.weight": Spec(
+        ("hidden",),
+        name="nextn.shared_head_norm.weight",
+        layers=_is_first_beyond,
+        compute=views.plus_one,
+    ),
 }
 
 

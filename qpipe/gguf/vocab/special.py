@@ -145,9 +145,12 @@ class _Special:
                 self._set(kind, by_text.get(text))
 
     def read_ids(self, config: dict[str, Any]) -> None:
-        """Ids in config.json, for what the names left open."""
+        """Ids in config.json, for what the names left open; those of its text_config last."""
+        of_text = config.get("text_config")
         for kind in self.kinds:
             self._set(kind, config.get(f"{kind}_token_id"))
+            if isinstance(of_text, dict):
+                self._set(kind, of_text.get(f"{kind}_token_id"))
 
     def _set(self, kind: str, index: Any) -> None:
         rows = values.MAX_U32 + 1 if self.n_vocab is None else self.n_vocab
