@@ -24,6 +24,7 @@ from qpipe.stages import base
 from qpipe.stages.engine import Engine
 
 if TYPE_CHECKING:
+    from qpipe.gguf import stream
     from qpipe.gguf.file_plan import FilePlan
 
 
@@ -48,7 +49,7 @@ LevelWork = tuple[NativeParams, base.Work]
 class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/: from a checkpoint in one pass, without a file in between."""
 
-    version = 5
+    version = 6
     optional_roles = ("imatrix",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
@@ -234,15 +235,23 @@ def _one_pass(tasks: Sequence[LevelWork], model: _Source) -> list[ModelFacts]:
     if files:
         model.begin(output.name for output in files[0].outputs)
     with compiling.listening(lambda: _report_compiling(works)):
-        errors = iter(stream.write(files, threads=works[0].threads) if files else ())
-    return [_facts(made, errors).adding(notes=notes) for made, notes in results]
+        written = iter(stream.write(files, threads=works[0].threads) if files else ())
+    return [_facts(made, notes, written) for made, notes in results]
 
 
-def _facts(made: ModelFacts | FilePlan, errors: Iterator[Mapping[str, float]]) -> ModelFacts:
+def _facts(
+    made: ModelFacts | FilePlan, notes: list[str], written: Iterator[stream.Written]
+) -> ModelFacts:
     """The facts of a file that was linked, or of the next that was written."""
+    from qpipe.gguf import lattices
+
     if isinstance(made, ModelFacts):
-        return made
-    return gguf_engine.with_tensors(gguf_engine.planned_facts(made), made, next(errors))
+        return made.adding(notes=notes)
+    tensors = next(written)
+    kept = lattices.whole(tensors.kept)
+    notes = notes + gguf_engine.lattice_notes(made, kept)
+    facts = gguf_engine.planned_facts(made, kept).adding(notes=notes)
+    return gguf_engine.with_tensors(facts, made, tensors.errors)
 
 
 def _report_compiling(works: Sequence[base.Work]) -> None:
@@ -269,6 +278,7 @@ def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) 
         source,
         params.type_request(),
         imatrix=gguf_engine.imatrix(order),
+        scales=params.scales,
         provenance=gguf_engine.provenance(params, order, engine.fingerprint(params)),
     )
     gguf_engine.require_own_types(params, prepared.shortfall)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import model_validator
+from pydantic import Field, field_validator, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
@@ -36,6 +36,14 @@ class LlamaQuantizeParams(gguf_engine.GgufParams):
     """The parameters that all GGUF engines share."""
 
     engine: Literal["llama.cpp"] = "llama.cpp"
+    scales: Literal["auto", "ggml", "lattice"] = Field("auto", exclude=True)
+
+    @field_validator("scales")
+    @classmethod
+    def _keeps_no_lattice(cls, scales: str) -> str:
+        if scales == "lattice":
+            raise ValueError(f"{PROGRAM} keeps none: set engine to native, or scales to auto")
+        return scales
 
     @model_validator(mode="after")
     def _rules_are_heard(self) -> LlamaQuantizeParams:
@@ -124,7 +132,9 @@ def _prepared(params: LlamaQuantizeParams, order: base.Order) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
     source = only_file(order.inputs["model"], suffix=".gguf")
-    prepared = prepare(source, params.type_request(), imatrix=gguf_engine.imatrix(order))
+    prepared = prepare(
+        source, params.type_request(), imatrix=gguf_engine.imatrix(order), scales="ggml"
+    )
     gguf_engine.require_own_types(params, prepared.shortfall)
     return prepared
 

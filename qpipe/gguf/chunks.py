@@ -8,14 +8,15 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.gguf import quantizers, types, weight_errors
+from qpipe.gguf import lattices, quantizers, types, weight_errors
+from qpipe.gguf.lattices import Kept
 from qpipe.gguf.quantizers import floats
 from qpipe.gguf.types import GGMLType
 from qpipe.gguf.weight_errors import Squares
@@ -25,6 +26,9 @@ WEIGHTS = 1 << 20
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+
+Scales = Literal["ggml", "lattice"]
+"""ggml's scales, or those of a lattice where the weights lie on one."""
 
 
 class Rows(Protocol):
@@ -58,7 +62,8 @@ class OutputTensor:
     """One tensor to write: shape in numpy order.
 
     ``via`` is the precision through which weights go before they are written. ``imatrix``
-    [matrices, n_per_row] weighs the columns, of each expert's matrix its own.
+    [matrices, n_per_row] weighs the columns, of each expert's matrix its own. ``scales`` lattice
+    goes before both: it is for a type of `lattices.TYPES`.
     """
 
     name: str
@@ -67,6 +72,7 @@ class OutputTensor:
     rows: Rows
     via: GGMLType = GGMLType.F32
     imatrix: Floats | None = None
+    scales: Scales = "ggml"
 
     @property
     def nbytes(self) -> int:
@@ -79,30 +85,58 @@ class OutputTensor:
         rows = math.prod(self.shape[:-1])
         return rows if self.imatrix is None else rows // len(self.imatrix)
 
+    def on_lattice(self, rows: Rows | None = None) -> bool:
+        """True if it is to keep a lattice, and a sample of the first of its ``rows`` (all of them
+        by default) says that they lie on one."""
+        if self.scales == "ggml":
+            return False
+        source, step = rows or self.rows, _step(self.shape[-1])
+
+        def sample(start: int, stop: int) -> Floats:
+            return floats.rounded(source.floats(start, stop), self.via)
+
+        try:
+            return lattices.found(self.type, min(self.shape[-2], step), self.shape[-1], sample)
+        except OverflowError:  # which is said of the chunk with the weight in it
+            return False
+
 
 class Chunk(NamedTuple):
     """Some rows of a tensor as they are written, and how far they are from their source; None of
-    those that are floats, or are copied."""
+    those that are floats, or are copied. ``kept`` is how many blocks of a tensor on a lattice
+    are."""
 
     encoded: Bytes
     squares: Squares | None
+    kept: Kept | None = None
+
+
+def _step(n_per_row: int) -> int:
+    """Rows of a chunk, at most."""
+    return max(1, WEIGHTS // n_per_row)
 
 
 def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Chunk]]]:
     """Yield a function for each chunk of one tensor: it makes the chunk in the type of each of
     ``outputs``, which share the tensor's rows.
 
-    A chunk lies within one matrix. Making one raises `CheckpointError` for a weight that is no
-    finite number, or too large for a type.
+    A chunk lies within one matrix; the first tells whether the tensor lies on a lattice. Making one
+    raises `CheckpointError` for a weight that is no finite number, or too large for a type.
     """
     one = outputs[0]
     n_rows, matrix = math.prod(one.shape[:-1]), min(output.matrix_rows for output in outputs)
-    step = max(1, WEIGHTS // one.shape[-1])
+    step = _step(one.shape[-1])
     for first in range(0, n_rows, matrix):
         for start in range(first, first + matrix, step):
             stop = min(start + step, first + matrix)
             rows = one.rows.read(start, stop) if isinstance(one.rows, OnceRead) else one.rows
+            if start == 0:
+                outputs = [_decided(output, rows) for output in outputs]
             yield functools.partial(_encode, outputs, rows, start, stop)
+
+
+def _decided(output: OutputTensor, rows: Rows) -> OutputTensor:
+    return output if output.on_lattice(rows) else replace(output, scales="ggml")
 
 
 def _encode(outputs: Sequence[OutputTensor], rows: Rows, start: int, stop: int) -> list[Chunk]:
@@ -123,8 +157,11 @@ def _encode(outputs: Sequence[OutputTensor], rows: Rows, start: int, stop: int) 
             return Chunk(rows.raw(start, stop), None)
         weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
         made = quantizers.quantizer(output.type)(through(output.via), imatrix=weights)
+        kept = None
+        if output.scales == "lattice":
+            kept = lattices.keep(through(output.via), made, output.type)
         squares = weight_errors.squares(exact(), made, output.type, start=start, shape=output.shape)
-        return Chunk(made, squares)
+        return Chunk(made, squares, kept)
 
     try:
         return [encoded(output) for output in outputs]

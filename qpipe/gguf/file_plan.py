@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from qpipe.gguf import stream, values
-from qpipe.gguf.chunks import OutputTensor
+from qpipe.gguf import lattices, stream, values
+from qpipe.gguf.chunks import OnceRead, OutputTensor
 from qpipe.gguf.shortfall import Shortfall
 from qpipe.gguf.types import GGMLType
 
@@ -38,7 +38,8 @@ class FilePlan:
     """Known from headers alone.
 
     ``notes`` tell what of config.json GGUF leaves out, and what an importance matrix does not
-    cover; that on ``shortfall``, what of its name the file does not hold, is among them.
+    cover; that on ``shortfall``, what of its name the file does not hold, is among them. With
+    ``needs_lattice`` a file in which no tensor keeps a lattice is refused.
     """
 
     architecture: str
@@ -47,6 +48,17 @@ class FilePlan:
     outputs: list[OutputTensor]
     notes: tuple[str, ...] = ()
     shortfall: Shortfall | None = None
+    needs_lattice: bool = False
+
+    @property
+    def on_lattice(self) -> list[str]:
+        """The tensors that lie on a lattice of their type, as far as a sample of their weights is
+        at hand."""
+        return [
+            output.name
+            for output in self.outputs
+            if output.scales == "lattice" and not isinstance(output.rows, OnceRead)
+        ]
 
     @property
     def types(self) -> dict[str, GGMLType]:
@@ -89,4 +101,11 @@ class FilePlan:
         check: Callable[[Path], None] | None = None,
     ) -> stream.OutputFile:
         """It, to be written to ``out`` beside others of the same source."""
-        return stream.OutputFile(out, self.metadata, self.outputs, progress, check)
+        return stream.OutputFile(out, self.metadata, self.outputs, progress, check, self._finish)
+
+    def _finish(self, written: stream.Written) -> Mapping[str, bytes]:
+        kept = lattices.whole(written.kept)
+        if self.needs_lattice and not kept:
+            raise lattices.refusal(self.types.values())
+        noted = lattices.NOTED in self.metadata
+        return {lattices.NOTED: values.u32(len(kept))} if noted else {}

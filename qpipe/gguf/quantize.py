@@ -6,14 +6,15 @@ is never written, its rounding is applied to each chunk of rows instead.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from qpipe import errors
 from qpipe.gguf import imatrix as matrices
-from qpipe.gguf import imatrix_use, mixture, split, stream, types, values
-from qpipe.gguf.chunks import OutputTensor
+from qpipe.gguf import imatrix_use, lattices, mixture, split, stream, types, values
+from qpipe.gguf.chunks import OnceRead, OutputTensor
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.hyperparameters import Hyperparameters
@@ -25,6 +26,9 @@ from qpipe.gguf.types import GGMLType
 
 QUANTIZATION_VERSION = 2  # ggml.h, GGML_QNT_VERSION
 
+Scales = Literal["auto", "ggml", "lattice"]
+"""Lattices are kept where there are any, nowhere, or there must be one."""
+
 
 def quantize(
     source: Path | FilePlan,
@@ -32,6 +36,7 @@ def quantize(
     *,
     ftype: str | TypeRequest,
     imatrix: Path | None = None,
+    scales: Scales = "auto",
     provenance: Mapping[str, str] | None = None,
     threads: int = 1,
     progress: stream.Progress | None = None,
@@ -42,7 +47,7 @@ def quantize(
     `prepare`, and `CheckpointError` for weights that are NaN, infinite or too large for a type,
     `OutOfSpaceError` for a full disk.
     """
-    prepared = prepare(source, ftype, imatrix=imatrix, provenance=provenance)
+    prepared = prepare(source, ftype, imatrix=imatrix, scales=scales, provenance=provenance)
     prepared.write(out, threads=threads, progress=progress)
     return prepared
 
@@ -52,12 +57,15 @@ def prepare(
     ftype: str | TypeRequest,
     *,
     imatrix: Path | None = None,
+    scales: Scales = "auto",
     provenance: Mapping[str, str] | None = None,
 ) -> FilePlan:
-    """``source`` under the quantization name ``ftype``, or as `TypeRequest` says; reads no weight.
+    """``source`` under the quantization name ``ftype``, or as `TypeRequest` says; reads no weight
+    but those by which lattices are recognized.
 
     ``source`` is a GGUF file, or what `convert.prepare` says of a checkpoint, whose precision
-    there is what is quantized. ``imatrix`` is an importance matrix file. ``provenance`` becomes
+    there is what is quantized. ``imatrix`` is an importance matrix file; a lattice (`lattices`)
+    goes before it, as ``scales`` says. ``provenance`` becomes
     metadata under ``qpipe.``; it tells of quantization, so a file that needs none gets none.
 
     Raises `RecipeError` for an unknown name or type, a wish without effect, or a type that needs
@@ -72,17 +80,24 @@ def prepare(
             source, outputs=[replace(output, via=output.type) for output in source.outputs]
         )
         if not request.changes(source.file_type):
+            if scales == "lattice":
+                raise lattices.refusal(source.types.values())
             return source
     weights = None if imatrix is None else matrices.read(imatrix)
     typed, shortfall, notes = _typed(plan, request, has_imatrix=weights is not None)
     outputs = imatrix_use.weighted(typed, weights, request.ftype)
+    if scales != "ggml":
+        outputs = [_with_lattice(output) for output in outputs]
+        if scales == "lattice" and all(output.scales == "ggml" for output in outputs):
+            raise lattices.refusal(output.type for output in outputs)
     return FilePlan(
         plan.architecture,
         request.ftype.name,
-        _metadata(plan.metadata, request.ftype, weights) | _noted(provenance or {}),
+        _metadata(plan.metadata, request.ftype, weights) | _noted(provenance, outputs),
         outputs,
         plan.notes + notes + (() if weights is None else imatrix_use.notes(outputs, weights)),
         shortfall,
+        needs_lattice=scales == "lattice",
     )
 
 
@@ -145,6 +160,14 @@ def _typed(
     return typed, shortfall, (*said, *_published_note(published))
 
 
+def _with_lattice(output: OutputTensor) -> OutputTensor:
+    """The tensor with its lattice's scales, if it lies on one, or if only reading it tells."""
+    if output.type not in lattices.TYPES or output.rows.type == output.type:
+        return output
+    kept = replace(output, scales="lattice")
+    return kept if isinstance(output.rows, OnceRead) or kept.on_lattice() else output
+
+
 def is_published_so(output: OutputTensor) -> bool:
     """True if a matrix has no other form: the experts of checkpoints such as gpt-oss in MXFP4."""
     return output.type is GGMLType.MXFP4 and "_exps." in output.name
@@ -170,5 +193,12 @@ def _metadata(source: values.Metadata, ftype: FileType, weights: IMatrix | None)
     return {key: value for key, value in fields.items() if key not in noted} | noted
 
 
-def _noted(provenance: Mapping[str, str]) -> values.Metadata:
-    return {f"qpipe.{name}": values.string(value) for name, value in provenance.items()}
+def _noted(
+    provenance: Mapping[str, str] | None, outputs: Sequence[OutputTensor]
+) -> values.Metadata:
+    if provenance is None:
+        return {}
+    fields = {f"qpipe.{name}": values.string(value) for name, value in provenance.items()}
+    if any(output.scales == "lattice" for output in outputs):
+        fields[lattices.NOTED] = values.u32(0)  # their number, once they are written
+    return fields

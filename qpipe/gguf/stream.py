@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,7 @@ import numpy as np
 from qpipe import errors
 from qpipe.gguf import chunks, values
 from qpipe.gguf.chunks import Chunk, OutputTensor
+from qpipe.gguf.lattices import Kept
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from qpipe.gguf.weight_errors import Squares
 from qpipe.machine.filesystem import is_full
@@ -35,23 +36,34 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Written:
+    """Tensors of a file: the relative errors (`weight_errors`) of those that were quantized, and
+    what those ``kept`` that lie on a lattice."""
+
+    errors: Mapping[str, float] = field(default_factory=dict)
+    kept: Mapping[str, Kept] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class OutputFile:
     """A file to write; ``progress`` may be told of it. ``check`` is shown the file once all of it
-    but the weights is written."""
+    but the weights is written. ``finish`` may give values of metadata that come out of writing, in
+    as many bytes as those before; it may also refuse the file."""
 
     out: Path
     metadata: Mapping[str, bytes]
     outputs: Sequence[OutputTensor]
     progress: Progress | None = None
     check: Callable[[Path], None] | None = None
+    finish: Callable[[Written], Mapping[str, bytes]] | None = None
 
 
-def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[dict[str, float]]:
+def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[Written]:
     """Write files of the same source; on any error nothing is left under their names.
 
-    Returns for each file its quantized tensors' relative errors (`weight_errors`). Tensors of one
-    name have the same rows in all files. Raises `CheckpointError` for a weight that
-    is no finite number, `OutOfSpaceError` for a full disk, and what a file's ``check`` raises.
+    Tensors of one name have the same rows in all files. Raises `CheckpointError` for a weight that
+    is no finite number, `OutOfSpaceError` for a full disk, and what a file's ``check`` or
+    ``finish`` raises.
     """
     with ExitStack() as stack:
         opened = [_OpenFile(file, stack.enter_context(_replacing(file.out))) for file in files]
@@ -63,7 +75,7 @@ def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[dict[str, fl
                 for kind, part in zip(kinds, parts, strict=True):
                     for file in kind.files:
                         file.append(output.name, part)
-        return [file.errors for file in opened]
+        return [file.finished() for file in opened]
 
 
 def size(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> int:
@@ -95,11 +107,12 @@ class _OpenFile:
     """A file while it is written: its header is, and each tensor has its place."""
 
     def __init__(self, file: OutputFile, stream: BinaryIO) -> None:
-        self._stream, self._progress = stream, file.progress
+        self._file, self._stream = file, stream
         self.outputs = {output.name: output for output in file.outputs}
         self._written, self._total = 0, sum(output.nbytes for output in file.outputs)
         self._at: dict[str, int] = {}
         self._squares: dict[str, Squares] = {}
+        self._kept: dict[str, Kept] = {}
         stream.write(header(file.metadata, file.outputs))
         end = stream.tell()
         for output in file.outputs:
@@ -110,10 +123,18 @@ class _OpenFile:
         if file.check:
             file.check(Path(stream.name))
 
-    @property
-    def errors(self) -> dict[str, float]:
-        """The relative errors of those tensors that were quantized."""
-        return {tensor: squares.relative for tensor, squares in self._squares.items()}
+    def finished(self) -> Written:
+        """Return what writing brought out, and have the header say so too."""
+        errors = {tensor: squares.relative for tensor, squares in self._squares.items()}
+        written = Written(errors, self._kept)
+        if self._file.finish and (fields := self._file.finish(written)):
+            metadata = self._file.metadata
+            assert {key: len(metadata[key]) for key in fields} == {
+                key: len(value) for key, value in fields.items()
+            }, fields
+            self._stream.seek(0)
+            self._stream.write(header({**metadata, **fields}, self._file.outputs))
+        return written
 
     def append(self, tensor: str, chunk: Chunk) -> None:
         """Write a chunk of a tensor behind those before it."""
@@ -124,8 +145,10 @@ class _OpenFile:
         self._written += chunk.encoded.nbytes
         if chunk.squares is not None:
             self._squares[tensor] = self._squares.get(tensor, Squares()) + chunk.squares
-        if self._progress:
-            self._progress(self._written, self._total)
+        if chunk.kept is not None:
+            self._kept[tensor] = self._kept.get(tensor, Kept()) + chunk.kept
+        if self._file.progress:
+            self._file.progress(self._written, self._total)
 
 
 @dataclass(frozen=True)
@@ -141,7 +164,8 @@ class _Variant:
         same = first is second or (
             first is not None and second is not None and np.array_equal(first, second)
         )
-        return same and (self.output.type, self.output.via) == (output.type, output.via)
+        mine = (self.output.type, self.output.via, self.output.scales)
+        return same and mine == (output.type, output.via, output.scales)
 
 
 def _variants(outputs: Iterable[tuple[_OpenFile, OutputTensor]]) -> list[_Variant]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -130,6 +130,14 @@ class GgufParams(EngineParams):
         description=(
             "Types of single tensors: {REGEX: TYPE} or [[REGEX, TYPE], …] on llama.cpp's names; "
             "the last that matches wins."
+        ),
+    )
+    scales: Literal["auto", "ggml", "lattice"] = Field(
+        "auto",
+        description=(
+            "The scales of blocks in Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0. auto: those of the lattice "
+            "on which a tensor's weights lie, if they do, as of a model trained for the type, else "
+            "llama.cpp's; ggml: llama.cpp's, always; lattice: refuse a model that has none."
         ),
     )
     name: ModelName = Field(
@@ -288,17 +296,31 @@ def file_facts(path: Path) -> ModelFacts:
     return facts.adding(types_digest=digest, tensor_details=tensors.to_fact(details))
 
 
-def planned_facts(prepared: FilePlan) -> ModelFacts:
-    """Facts of a file that is about to be written.
+def planned_facts(prepared: FilePlan, kept: Collection[str] | None = None) -> ModelFacts:
+    """Facts of a file that is about to be written, or was and has ``kept`` the lattices of tensors.
 
     ``types_digest`` is equal for files of one source that have the same tensors, ``fallback`` the
     note on what its name says and it does not hold.
     """
-    types = {name: kind.name for name, kind in prepared.types.items()}
+    kept = prepared.on_lattice if kept is None else kept
+    types = {
+        name: kind.name + (" on a lattice" if name in kept else "")
+        for name, kind in prepared.types.items()
+    }
     facts = model_facts(**prepared.facts).adding(types_digest=_digest(types))
+    if kept:
+        facts = facts.adding(lattice_tensors=len(kept))
     if prepared.shortfall is None:
         return facts
     return facts.adding(fallback=prepared.shortfall.note())
+
+
+def lattice_notes(prepared: FilePlan, kept: Collection[str] | None = None) -> list[str]:
+    """A note on the tensors that keep their lattice, or seem to before the file is written."""
+    from qpipe.gguf import lattices
+
+    names = prepared.on_lattice if kept is None else kept
+    return [lattices.note(names, prepared.types)] if names else []
 
 
 def with_tensors(facts: ModelFacts, plan: FilePlan, errors: Mapping[str, float]) -> ModelFacts:
@@ -333,7 +355,7 @@ def preview(prepared: FilePlan, *, fallback: str = "warn") -> Preview:
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
-    notes = [note for note in prepared.notes if note != unsaid]
+    notes = [note for note in prepared.notes if note != unsaid] + lattice_notes(prepared)
     facts = planned_facts(prepared).adding(notes=notes or None)
     return Preview(of_model(facts), types, n_vocab=n_vocab)
 

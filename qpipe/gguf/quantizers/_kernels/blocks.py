@@ -64,15 +64,35 @@ def put_half(value: np.float32, out: Bytes, at: int) -> None:
     out[at + 1] = half >> 8
 
 
+def packer(*, at: int, fifth_bit: bool) -> Callable[[Bytes, Bytes], None]:
+    """A function (levels, block) that packs 32 levels into a block from byte ``at`` on.
+
+    The fifth bits of the levels (with ``fifth_bit``), then 16 bytes of lower nibbles, levels 16
+    apart sharing one.
+    """
+    at_nibbles = at + (4 if fifth_bit else 0)
+
+    @inner
+    def pack(levels: Bytes, row: Bytes) -> None:
+        if fifth_bit:
+            bits = np.uint32(0)
+            for j in range(BLOCK):
+                bits |= np.uint32(levels[j] >> 4 & 1) << np.uint32(j)
+            for j in range(4):
+                row[at + j] = bits >> np.uint32(8 * j) & np.uint32(0xFF)
+        for j in range(_HALF):
+            row[at_nibbles + j] = levels[j] & 15 | (levels[j + _HALF] & 15) << 4
+
+    return pack
+
+
 def nibbles(scale: Scale, *, shift: float, top: int, fifth_bit: bool, minimum: bool) -> Kernel:
     """The body of a kernel: (x - zero) / step + ``shift``, cut to an integer of at most ``top``.
 
-    A block is its step (and zero, with ``minimum``) in half precision, the fifth bits of its 32
-    levels (with ``fifth_bit``), and 16 bytes of lower nibbles, levels 16 apart sharing one.
+    A block is its step (and zero, with ``minimum``) in half precision, and its levels (`packer`).
     """
     rounding, highest_level = np.float32(shift), np.int32(top)
-    at_bits = 4 if minimum else 2
-    at_nibbles = at_bits + (4 if fifth_bit else 0)
+    pack = packer(at=4 if minimum else 2, fifth_bit=fifth_bit)
 
     @inner
     def levels_of(x: Floats, zero: np.float32, iscale: np.float32, levels: Bytes) -> None:
@@ -93,13 +113,6 @@ def nibbles(scale: Scale, *, shift: float, top: int, fifth_bit: bool, minimum: b
             if minimum:
                 put_half(zero, row, 2)
             levels_of(x, zero, inverse(step), levels)
-            if fifth_bit:
-                bits = np.uint32(0)
-                for j in range(BLOCK):
-                    bits |= np.uint32(levels[j] >> 4 & 1) << np.uint32(j)
-                for j in range(4):
-                    row[at_bits + j] = bits >> np.uint32(8 * j) & np.uint32(0xFF)
-            for j in range(_HALF):
-                row[at_nibbles + j] = levels[j] & 15 | (levels[j + _HALF] & 15) << 4
+            pack(levels, row)
 
     return quantize
