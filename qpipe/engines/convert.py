@@ -193,17 +193,17 @@ class PydistConvert(base.Stage):
         from qpipe.gguf.pydist import streaming
 
         notes: list[str] = []
-        record = work.origins["checkpoint"]
-        facts = streaming.convert(
-            work.inputs["checkpoint"],
+        record, checkpoint = work.origins["checkpoint"], work.inputs["checkpoint"]
+        plan = streaming.convert(
+            checkpoint,
             work.out / GGUF_FILE,
-            outtype=pydist_converter.outtype(params.outtype, work.inputs["checkpoint"]),
+            outtype=pydist_converter.outtype(params.outtype, checkpoint),
             name=gguf_engine.model_name(params.name, record),
             progress=lambda done, total: work.progress(done, total, "bytes"),
             check=partial(gguf_engine.try_to_load, notes),
         )
-        made = replace(model_facts(**facts), source=gguf_engine.origin(record))
-        return made.adding(notes=[*pydist_converter.notes(work.inputs["checkpoint"]), *notes])
+        made = replace(model_facts(**plan.facts), source=gguf_engine.origin(record))
+        return made.adding(notes=[*pydist_converter.notes(checkpoint, plan.metadata), *notes])
 
 
 Convert.stand_in = PydistConvert

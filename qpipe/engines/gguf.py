@@ -183,7 +183,7 @@ class StreamedGguf(NativeGguf):
         outtype = pydist_converter.outtype(params.via, folder)
         name = gguf_engine.model_name(params.name, work.origins["model"])
         with streaming.opened(folder, outtype=outtype, name=name) as conversion:
-            notes = tuple(pydist_converter.notes(folder))
+            notes = tuple(pydist_converter.notes(folder, conversion.plan.metadata))
             yield _Source(replace(conversion.plan, notes=notes), conversion.begin)
 
 

@@ -29,6 +29,12 @@ class Config:
         path = folder / "config.json"
         return cls(path, jsonfile.load(path))
 
+    @property
+    def model_class(self) -> str:
+        """The first of ``architectures``, empty where there is none."""
+        names = self.fields.get("architectures")
+        return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+
     def text(self) -> Config:
         """The config of the text model where that stands in ``text_config``, else this one."""
         return Config(self.path, {**self.fields, **self.section("text_config").fields})

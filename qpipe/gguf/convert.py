@@ -102,7 +102,7 @@ def prepare(
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
-    notes += (*beside, *vocab.notes(source))
+    notes += (*beside, *vocab.notes(source, metadata))
     return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
 
 
@@ -283,6 +283,7 @@ def _tokenizer(
         dims.vocab,
         pretokenizer=pretokenizer,
         added_tokens=architecture.added_tokens,
+        model_class=Config.read(opened.folder).model_class,
     )
     path = opened.folder / "tokenizer_config.json"
     if architecture.space_prefix and path.is_file():

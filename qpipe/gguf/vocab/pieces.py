@@ -26,7 +26,7 @@ from qpipe.gguf.vocab.base import TokenTable, TokenType
 FILE = "tokenizer.json"
 SPACE = "▁"
 
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _WAY_OUT = "copy tokenizer.model of the model that it was made from into this folder"
 
 Steps = list[dict[str, Any]]
@@ -51,7 +51,7 @@ def metadata(
     and for pieces without a row in the embedding.
     """
     path = folder / FILE
-    prefix = _space_prefix(path, tokenizer)
+    prefix = space_prefix(path, tokenizer)
     vocab, merges = tokenizer["model"]["vocab"], list(_merges(path, tokenizer["model"]))
     tokens = TokenTable.unused(n_vocab)
     entries = tokenizer.get("added_tokens") or []
@@ -59,8 +59,8 @@ def metadata(
     reserved = {entry.get("content") for entry in entries} | {unknown}
     scores = _scores(path, vocab, merges, reserved)
     for text, index in vocab.items():
-        _require_row(path, text, index, n_vocab)
-        kind = TokenType.BYTE if _BYTE.fullmatch(text) else TokenType.NORMAL
+        require_row(path, text, index, n_vocab)
+        kind = TokenType.BYTE if BYTE.fullmatch(text) else TokenType.NORMAL
         tokens.put(index, text.encode(), scores.get(text, 0.0), kind)
     for entry in entries:
         in_vocab = entry.get("content") in vocab
@@ -81,7 +81,7 @@ def _splits(tokenizer: dict[str, Any]) -> Steps:
     return _steps(tokenizer.get("pre_tokenizer"), "pretokenizers")
 
 
-def _space_prefix(path: Path, tokenizer: dict[str, Any]) -> bool:
+def space_prefix(path: Path, tokenizer: dict[str, Any]) -> bool:
     """True if a space is put in front of a text. Metaspace puts none before a text that begins with
     one (tokenizers 0.23), which llama.cpp does."""
     prefix = False
@@ -125,7 +125,7 @@ def _scores(
     path: Path, vocab: dict[str, int], merges: list[tuple[str, str]], reserved: set[str | None]
 ) -> dict[str, float]:
     """The score of each piece that is no byte and not in ``reserved``."""
-    pieces = [text for text in vocab if text not in reserved and not _BYTE.fullmatch(text)]
+    pieces = [text for text in vocab if text not in reserved and not BYTE.fullmatch(text)]
     pieces.sort(key=vocab.__getitem__)
     _require_every_split(path, pieces, vocab, set(merges))
     products = list(dict.fromkeys(first + second for first, second in merges))
@@ -160,7 +160,8 @@ def _unknown(folder: Path, tokenizer: dict[str, Any]) -> str:
     return str(tokenizer["model"].get("unk_token") or text or "<unk>")
 
 
-def _require_row(path: Path, text: str, index: object, n_vocab: int) -> None:
+def require_row(path: Path, text: str, index: object, n_vocab: int) -> None:
+    """Raise `CheckpointError` for a token whose id is none of ``n_vocab`` rows."""
     if type(index) is not int or not 0 <= index < n_vocab:
         raise errors.CheckpointError(
             f"{path}: the token {text!r:.60} has the id {index!r}, but config.json's vocab_size "

