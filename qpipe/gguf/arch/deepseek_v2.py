@@ -20,6 +20,7 @@ from qpipe.gguf.scalings import Scalings
 
 # Numbers of layers by which llama.cpp takes a model for one without q_lora_rank.
 _LITE = (26, 27)
+_EPSILON = 1e-6
 
 
 def _has_lora(config: Config, layer: int) -> bool:
@@ -60,6 +61,15 @@ def own_sizes(config: Config) -> Mapping[str, int]:
     }
 
 
+def check_groups(config: Config) -> None:
+    """Refuse groups of experts with which llama.cpp loads no model (src/llama-model.cpp)."""
+    groups, experts = config.integer("n_group", 1), config.integer("n_routed_experts")
+    used = config.integer("topk_group", 1)
+    if groups > 1 and (groups >= experts or experts % groups or used >= groups):
+        why = f"llama.cpp loads a divisor of the {experts} experts, more than topk_group ({used})"
+        raise config.unfit("n_group", f"{why}{OTHER_METHODS}")
+
+
 def check(config: Config) -> Iterator[str]:
     """Refuse what llama.cpp loads otherwise."""
     layers, heads = (config.integer(n) for n in ("num_hidden_layers", "num_attention_heads"))
@@ -72,10 +82,15 @@ def check(config: Config) -> Iterator[str]:
             "q_lora_rank",
             f"llama.cpp loads {which} of {layers} layers with it alone{OTHER_METHODS}",
         )
+    check_groups(config)
     rope = config.integer("qk_rope_head_dim")
     if config.integer("head_dim", rope) != rope:
         raise config.bad("head_dim", f"qk_rope_head_dim ({rope})")
-    yield from ()
+    if config.positive("rms_norm_eps") != _EPSILON:
+        yield (
+            f"{config.path.name}: llama.cpp computes all norms by rms_norm_eps, transformers those "
+            f"of MLA by {_EPSILON:g}"
+        )
 
 
 def _check(config: Config) -> Iterator[str]:

@@ -59,7 +59,6 @@ ARCHITECTURE = replace(
         "head_dim": Whole(128, null=True),
     },
     rope=Scalings(
-        theta=1e6,
         kinds=("default", "yarn"),
         options=("llama_4_scaling_beta", "max_position_embeddings"),
         read=("beta_fast", "beta_slow"),
