@@ -52,6 +52,7 @@ SHORT_CONVOLUTION: list[Edit] = [
 ]
 MLA: list[Edit] = [
     *(*SHARED, *SILU, *BIASES),
+    ("noted", {"rms_norm_eps": 1e-5}),
     ("refused", {"num_key_value_heads": 2}),
     ("refused", {"scoring_func": "tanh"}),
     ("refused", {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 0.5}}),

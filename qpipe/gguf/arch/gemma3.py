@@ -1,4 +1,4 @@
-"""Gemma 3, text alone: Gemma 2 with norms on q and k, and another RoPE base in local layers.
+"""Gemma 3, its text model: Gemma 2 with norms on q and k, and another RoPE base in local layers.
 
 Source: llama.cpp, conversion/gemma.py (Gemma3Model); transformers' Gemma3TextConfig for the
 defaults.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpipe.gguf import values, windows
-from qpipe.gguf.arch import gemma2, views
-from qpipe.gguf.arch.base import Architecture, Spec
+from qpipe.gguf.arch import gemma2, multimodal, views
+from qpipe.gguf.arch.base import MAX_LAYERS, Architecture, Spec
 from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS, Constant, Field, Flag, Only, Positive, Whole
@@ -50,9 +50,14 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
 
 ARCHITECTURE = Architecture(
     name="gemma3",
-    hf_names=("Gemma3ForCausalLM",),
+    hf_names=("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"),
     fields={
         **gemma2.GEMMA,
+        **multimodal.FIELDS,
+        "vocab_size": Whole(262208),
+        "hidden_size": Whole(2304),
+        "intermediate_size": Whole(9216),
+        "num_hidden_layers": Whole(26, most=MAX_LAYERS),
         "model_type": Constant("gemma3_text"),
         "num_attention_heads": Whole(8),
         "max_position_embeddings": Whole(131072),
@@ -66,6 +71,8 @@ ARCHITECTURE = Architecture(
     },
     rope=Scalings(theta=1e6, kinds=("default", "linear", "dynamic"), local=1e4),
     check=_check,
+    renamed=multimodal.renamed,
+    left_out=multimodal.towers,
     after_file_type=_after_file_type,
     after_vocabulary=gemma2.no_space_prefix,
     model=gemma2.MODEL,
