@@ -69,8 +69,9 @@ def factors(config: Config, head_dim: int) -> npt.NDArray[np.float32] | None:
     # roundings.
     wavelengths = one / (one / theta**exponents) * np.float32(2 * math.pi)
     periods = one / wavelengths * np.float32(original)
-    smooth = (periods - np.float32(low)) / np.float32(high - low)
-    between = one / ((one - smooth) / factor + smooth)
+    with np.errstate(divide="ignore", invalid="ignore"):  # Llama 4 has nothing in between
+        smooth = (periods - np.float32(low)) / np.float32(high - low)
+        between = one / ((one - smooth) / factor + smooth)
     stretched = np.where(wavelengths > original / low, factor, between)
     return np.where(wavelengths < original / high, one, stretched).astype(np.float32)
 

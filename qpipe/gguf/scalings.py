@@ -224,8 +224,8 @@ def _attention(factor: float, mscale: float) -> float:
 def _check_llama3(rope: Config) -> None:
     rope.positive("factor")
     rope.integer(_ORIGINAL)
-    if rope.positive("high_freq_factor") <= rope.positive("low_freq_factor"):
-        raise rope.bad("high_freq_factor", "more than low_freq_factor")
+    if rope.positive("high_freq_factor") < rope.positive("low_freq_factor"):
+        raise rope.bad("high_freq_factor", "at least low_freq_factor")
 
 
 def _always(computation: str) -> str:

@@ -13,6 +13,8 @@ YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0}
 YARN |= {"original_max_position_embeddings": 32}
 HALF = {"partial_rotary_factor": 0.5}
 BETA = {"llama_4_scaling_beta": 0.1}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 1.0}
+LLAMA3 |= {"original_max_position_embeddings": 32}
 FULL, SLIDING, LINEAR, CONV = "full_attention", "sliding_attention", "linear_attention", "conv"
 
 # Of every family.
@@ -122,6 +124,7 @@ FAMILIES: dict[str, list[Edit]] = {
         ("refused", {"use_qk_norm": False}),
         ("refused", {"num_experts_per_tok": 2}),
         ("refused", {"attn_scale": 0.5}),
+        ("equal", {"rope_scaling": LLAMA3}),
         ("refused", {"moe_layers": [0]}),
     ],
     "deepseek_v2": [

@@ -54,6 +54,7 @@ ARCHITECTURE = Architecture(
                     "mtp_transformer_layers",
                 ),
                 *("num_mtp_modules", "use_mtp", "max_model_len", "router_jitter_noise"),
+                "shared_moe_mode",
             ),
             Field(),
         ),

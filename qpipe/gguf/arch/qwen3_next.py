@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from qpipe.gguf import values
 from qpipe.gguf.arch import multimodal, qwen2_moe, views
-from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Architecture, Part, Spec
+from qpipe.gguf.arch.base import ALIKE, BASE, MAX_EXPERTS, Architecture, Part, Spec
 from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.arch.views import Array
 from qpipe.gguf.config import Config
@@ -218,6 +218,9 @@ LINEAR_FIELDS: Fields = {
     "linear_num_key_heads": Whole(16),
     "linear_num_value_heads": Whole(32),
     "full_attention_interval": Whole(4),
+    "attn_output_gate": Only(True, why="llama.cpp computes a gate of attention"),
+    "mamba_ssm_dtype": Field(),
+    "mlp_only_layers": Only(None, [], why=ALIKE),
     "mtp_num_hidden_layers": Field(),
     "mtp_use_dedicated_embeddings": Only(None, False, why="llama.cpp takes the model's embeddings"),
 }
