@@ -84,6 +84,20 @@ def model(layer: Shapes, *, tied: bool = False) -> Shapes:
     return found
 
 
+# What Gemma 4's tokenizer.json has in place of Llama's: no space in front of a text.
+_SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+_GEMMA4 = {
+    "normalizer": _SPACES,
+    "pre_tokenizer": None,
+    "decoder": {
+        "type": "Sequence",
+        "decoders": [
+            _SPACES | {"pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}
+        ],
+    },
+}  # fmt: skip
+
+
 def write(folder: Path, fields: Mapping[str, Any], shapes: Shapes, *, dtype: str = "BF16") -> Path:
     """A checkpoint in ``folder``, its weights from a seed, with the tokenizer of a small model."""
     folder.mkdir(parents=True)
@@ -94,6 +108,10 @@ def write(folder: Path, fields: Mapping[str, Any], shapes: Shapes, *, dtype: str
     else:
         for name in ("tokenizer.model", "tokenizer.json", "tokenizer_config.json"):
             shutil.copy(samples.MODELS["tinystories-d256"] / name, folder)
+    if fields["model_type"] == "gemma4_text":
+        (folder / "tokenizer.model").unlink()
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer | _GEMMA4))
     (folder / "config.json").write_text(json.dumps(fields, indent=1))
     random = np.random.RandomState(7)  # its stream is frozen for good
     tensors = {}
