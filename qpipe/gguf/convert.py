@@ -27,7 +27,7 @@ from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config
 from qpipe.gguf.config_fields import OTHER_METHODS
 from qpipe.gguf.file_plan import Facts, FilePlan
-from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows
+from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows, ZeroRows
 from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.types import GGMLType
 from qpipe.hf.quantized import QuantizationSettings, read_settings
@@ -160,6 +160,7 @@ def plan(
     _check_unread(opened, architecture)
     stored = list(_stored(opened, architecture, dims, entries, ftype))
     implied = _implied(config, architecture, dims)
+    stored += _zeros(opened, architecture, dims, entries, ftype)
     stored += _own_head(opened, architecture, stored)
     kept = [output for output in stored if output.rows.type is not None]  # the converter's order
     return kept + implied + [output for output in stored if output.rows.type is None]
@@ -180,6 +181,26 @@ def _check_unread(opened: Checkpoint, architecture: Architecture) -> None:
                 f"{tensor.origin} differs from {EMBEDDINGS}, which llama.cpp takes for the head in "
                 f"{architecture.name}{OTHER_METHODS}"
             )
+
+
+def _zeros(
+    opened: Checkpoint,
+    architecture: Architecture,
+    dims: Dims,
+    entries: Mapping[str, Entry],
+    ftype: ftypes.FileType,
+) -> list[OutputTensor]:
+    """Tensors that llama.cpp loads without a use for them, where a checkpoint has none."""
+    names = tensor_names.TensorNames(architecture.name, dims.layers)
+    outputs = []
+    for name, entry in entries.items():
+        if entry.spec.zeros and entry.spec.optional and name not in opened.tensors:
+            gguf_name = names.of(Stack(name, (name,), entry))
+            whole = tensor_names.keeps_single_precision(gguf_name, entry.shape)
+            kind = GGMLType.F32 if whole else ftype.default
+            rows = ZeroRows(f"{opened.folder}: {name}, which is not there", entry.shape[-1])
+            outputs.append(OutputTensor(gguf_name, entry.shape, kind, rows))
+    return outputs
 
 
 def _own_head(

@@ -279,3 +279,20 @@ class ArrayRows:
     def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """The vector as its one row."""
         return self.vector[None, :]
+
+
+@dataclass(frozen=True)
+class ZeroRows:
+    """Rows of ``columns`` zeros, for a tensor that a checkpoint does not hold."""
+
+    origin: str
+    columns: int
+    type: GGMLType | None = None
+
+    def raw(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Never asked for, since `type` is None."""
+        raise NotImplementedError
+
+    def floats(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Zeros."""
+        return np.zeros((stop - start, self.columns), np.float32)

@@ -71,7 +71,8 @@ class Spec:
     """One tensor of the checkpoint: its shape as names of `Dims` fields.
 
     ``when`` names the field of config.json that says whether it is there at all, ``layers`` says
-    in which layers (or, of what is in none, whether), ``spare`` in which others it may be.
+    in which layers (or, of what is in none, whether), ``spare`` in which others it may be;
+    ``zeros`` that llama.cpp loads it there too, without a use for it.
     ``view`` is what GGUF has of it in another order, or (``parts``) what it has
     in several tensors; ``compute`` what it has in place of each weight. ``name`` is its name in
     GGUF (below ``blk.N.`` in a layer) where the gguf package has none for it.
@@ -82,6 +83,7 @@ class Spec:
     when: str | None = None
     layers: Callable[[Config, int], bool] | None = None
     spare: Callable[[Config, int], bool] | None = None
+    zeros: bool = False
     view: View = views.whole
     compute: Compute | None = None
     name: str | None = None

@@ -32,6 +32,16 @@ def _kinds(config: Config) -> list[str]:
     return windows.layers(config) or windows.alternating(config, _PERIOD)
 
 
+def _shares(config: Config, layer: int) -> bool:
+    """True for a layer that takes keys and values of one before it, and has none in checkpoints
+    that transformers saved."""
+    return layer >= _OWN_LAYERS
+
+
+def _has_own(config: Config, layer: int) -> bool:
+    return not _shares(config, layer)
+
+
 def _sparsity(config: Config) -> Sequence[float]:
     layers = config.integer("num_hidden_layers")
     given: Any = config.fields.get("activation_sparsity_pattern")
@@ -177,11 +187,15 @@ ARCHITECTURE = Architecture(
     layer={
         "input_layernorm.weight": _NORM,
         "self_attn.q_proj.weight": Spec(("q", "hidden")),
-        "self_attn.k_proj.weight": Spec(("kv", "hidden")),
-        "self_attn.v_proj.weight": Spec(("kv", "hidden")),
+        "self_attn.k_proj.weight": Spec(
+            ("kv", "hidden"), layers=_has_own, spare=_shares, zeros=True
+        ),
+        "self_attn.v_proj.weight": Spec(
+            ("kv", "hidden"), layers=_has_own, spare=_shares, zeros=True
+        ),
         "self_attn.o_proj.weight": Spec(("hidden", "q")),
         "self_attn.q_norm.weight": Spec(("head_dim",)),
-        "self_attn.k_norm.weight": Spec(("head_dim",)),
+        "self_attn.k_norm.weight": Spec(("head_dim",), layers=_has_own, spare=_shares, zeros=True),
         "post_attention_layernorm.weight": _NORM,
         "pre_feedforward_layernorm.weight": _NORM,
         "mlp.gate_proj.weight": Spec(("ffn", "hidden")),
