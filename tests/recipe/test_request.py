@@ -30,7 +30,7 @@ def test_a_path_is_found_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("recipe", "words"),
     [
         ("demoo", "did you mean 'demo'"),
-        ("xyzzy", "known: demo, local"),
+        ("xyzzy", "known: demo, "),
         ("config", "no recipe 'config'"),
         ("", "no recipe ''"),
         ("mine", "file in this folder write mine.yaml"),

@@ -81,7 +81,8 @@ def of_checkpoint(params: EngineParams, order: Order) -> Preview | None:
 
 def of_stream(params: GgufParams, order: Order) -> Preview | None:
     """The file that quantizing a checkpoint by llama.cpp's converter would write: by its tensors
-    where qpipe knows the architecture too, else by the number of its weights, where it is here."""
+    where qpipe knows the architecture too, else by the number of its weights, or by its bytes where
+    it is not here yet."""
     from qpipe.errors import CheckpointError
     from qpipe.gguf import checkpoint, quantize
     from qpipe.gguf.convert import foresee
@@ -98,7 +99,21 @@ def of_stream(params: GgufParams, order: Order) -> Preview | None:
             tensors = checkpoint.open_checkpoint(order.inputs["model"]).tensors
             weights = sum(math.prod(tensor.shape) for tensor in tensors.values())
             return _of_weights(params, weights)
-    return None
+    return None if config is None else _by_bytes(params, order, config)
+
+
+def _by_bytes(params: GgufParams, order: Order, config: Path) -> Preview | None:
+    """An estimate by the bytes of a repository, nearly all of which are weights; None for one that
+    is quantized, or whose bytes are not known."""
+    from qpipe.gguf.config import Config
+    from qpipe.hf.quantized import read_settings
+
+    download = order.foreseen.get("model")
+    size: Any = None if download is None else download.facts.get("size_bytes")
+    fields = Config.read(config.parent).fields
+    if not isinstance(size, int) or read_settings(config.parent, fields) is not None:
+        return None
+    return _of_weights(params, size // _width(config))
 
 
 def _config(role: str, order: Order) -> Path | None:

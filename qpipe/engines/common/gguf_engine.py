@@ -239,7 +239,9 @@ def refuse_ahead(params: GgufParams, order: Order) -> None:
         return
     request = params.type_request()
     if "imatrix" not in order.coming and params.imatrix is None:
-        require_own_types(params, quantize.prepare(model, request).shortfall)
+        # Weights, which tell of lattices, need not be here, and do not change types.
+        prepared = quantize.prepare(model, request, scales="ggml")
+        require_own_types(params, prepared.shortfall)
     elif params.fallback == "refuse":
         require_own_types(params, quantize.shortfall_ahead(model, request))
 
