@@ -7,6 +7,7 @@ _UNITS = ("KiB", "MiB", "GiB", "TiB")
 # Units that a size is written with, and those of rates and times.
 _BYTES = "bytes"
 _RATES = ("t/s", "s")
+_HUGE = 1e9  # the perplexity of a model that is broken or was never trained
 
 
 def named(unit: str) -> str:
@@ -18,10 +19,12 @@ def figure(value: float, *, unit: str = "", digits: int | None = None) -> str:
     """A score in ``digits`` decimals; bytes are written as a size.
 
     Without ``digits``, rates and times have one decimal, from 1,000 on none, below 10 three; whole
-    numbers have none; all else has four, below 0.1 three figures.
+    numbers have none; all else has four, below 0.1 three figures. From 10⁹ on: 1.352e+33.
     """
     if unit == _BYTES:
         return size(value)
+    if abs(value) >= _HUGE:
+        return f"{value:.4g}"
     if digits is not None:
         return f"{value:,.{digits}f}"
     if unit in _RATES:
@@ -38,6 +41,8 @@ def signed(value: float, *, unit: str = "", digits: int | None = None) -> str:
     written as a size."""
     if unit == _BYTES:
         return f"{'-' if value < 0 else '+'}{size(abs(value))}"
+    if abs(value) >= _HUGE:
+        return f"{value:+.4g}"
     return f"{value:+,.{digits}f}" if digits is not None else f"{value:+.4f}"
 
 

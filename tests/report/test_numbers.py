@@ -72,3 +72,10 @@ def test_scores() -> None:
     assert numbers.signed(0.0930) == "+0.0930"
     assert numbers.signed(-1.25, digits=1) == "-1.2"
     assert numbers.signed(-2048.0, unit="bytes") == "-2.00 KiB"
+
+
+def test_what_no_table_has_room_for_is_shown_by_its_power() -> None:
+    """The perplexity of a model that was never trained."""
+    assert numbers.figure(1.3523e33, digits=4) == "1.352e+33"
+    assert numbers.signed(-2.4615e33) == "-2.462e+33"
+    assert numbers.figure(99_999_999.5, digits=1) == "99,999,999.5"
