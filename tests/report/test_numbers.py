@@ -77,5 +77,5 @@ def test_scores() -> None:
 def test_what_no_table_has_room_for_is_shown_by_its_power() -> None:
     """The perplexity of a model that was never trained."""
     assert numbers.figure(1.3523e33, digits=4) == "1.352e+33"
-    assert numbers.signed(-2.4615e33) == "-2.462e+33"
+    assert numbers.signed(-2.4616e33) == "-2.462e+33"
     assert numbers.figure(99_999_999.5, digits=1) == "99,999,999.5"
