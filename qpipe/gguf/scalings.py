@@ -57,7 +57,9 @@ class Scalings:
     ``partial`` is the default of partial_rotary_factor where others than 1 are written; ``options``
     are further ones that are handed on; ``untruncated`` says that YaRN's ends may be said not to be
     rounded, which is noted; ``read`` are options of YaRN that llama.cpp takes from a file;
-    ``log_multiplier`` says that it has the attention factor from mscale_all_dim, whose mscale is 1.
+    ``log_multiplier`` says that it has the attention factor from mscale_all_dim, whose mscale is 1;
+    ``alpha`` that this option of ``dynamic`` stretches the base once and for all, as for texts of
+    any length.
     """
 
     theta: float = 10000.0
@@ -68,6 +70,7 @@ class Scalings:
     untruncated: bool = False
     read: tuple[str, ...] = ()
     log_multiplier: Literal["", "one", "equal"] = ""
+    alpha: bool = False
 
 
 def standardized(config: Config, rules: Scalings) -> tuple[Config, list[str]]:
@@ -163,7 +166,7 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
     rope.positive("rope_theta")
     if rope.positive("partial_rotary_factor") != 1.0 and rules.partial is None:
         raise rope.unfit("partial_rotary_factor", _always("1.0"))
-    options = _OPTIONS[kind] | set(rules.options)
+    options = _OPTIONS[kind] | set(rules.options) | ({"alpha"} if rules.alpha else set())
     notes += unknown(rope, options, f"transformers' RoPE {kind!r}")
     if kind == "yarn":
         notes += _check_yarn(rope, rules)
@@ -175,6 +178,8 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
                 raise rope.unfit(name, _always("what the lengths of the context imply"))
     elif kind in ("linear", "dynamic"):
         rope.positive("factor")
+    if kind == "dynamic" and rules.alpha:
+        return {"rope_type": "default", **_stretched(rope, config)}
     if kind == "dynamic":
         context = config.integer("max_position_embeddings")
         notes.append(
@@ -184,6 +189,13 @@ def _checked(rope: Config, config: Config, rules: Scalings, notes: list[str]) ->
         kind, options = "default", options - {"factor"}
     kept = {name: value for name, value in rope.fields.items() if name in options}
     return {**kept, "rope_type": kind}
+
+
+def _stretched(rope: Config, config: Config) -> Mapping[str, Any]:
+    """The base that alpha makes of rope_theta (transformers, HunYuanDenseV1RotaryEmbedding)."""
+    dim, alpha = config.integer("head_dim"), rope.positive("alpha")
+    theta = rope.positive("rope_theta") * alpha ** (dim / (dim - 2))
+    return {"rope_theta": theta, "alpha": alpha}
 
 
 def _check_yarn(rope: Config, rules: Scalings) -> list[str]:

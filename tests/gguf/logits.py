@@ -26,6 +26,7 @@ from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 from tests.gguf import samples
 from tests.gguf.arch_checkpoints import write
+from tests.gguf.open_models import OPEN_MODELS
 
 Logits = npt.NDArray[np.float32]
 
@@ -70,6 +71,7 @@ _GEMMA = {"head_dim": 32, "query_pre_attn_scalar": 32, "sliding_window": WINDOW}
 
 # By model_type: the class, and what it has beside the common fields.
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    **OPEN_MODELS,
     "llama": ("LlamaForCausalLM", {}),
     "mistral": ("MistralForCausalLM", {"head_dim": 32, "sliding_window": None}),
     "mixtral": (

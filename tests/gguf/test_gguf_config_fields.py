@@ -22,6 +22,7 @@ from tests.gguf.logits import (
     edited,
     fields_of,
 )
+from tests.gguf.open_edits import OPEN
 
 pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -47,7 +48,7 @@ def names(edits: Mapping[str, Any]) -> Iterator[str]:
 def test_each_edit_is_computed_alike_or_named(model: str, bench: Bench) -> None:
     """Refused with the name of a field, noted, or the same logits as by transformers."""
     wrong = []
-    for wanted, edits in (EDITS | FAMILIES)[model]:
+    for wanted, edits in (EDITS | FAMILIES | OPEN)[model]:
         shaped = {k: v for k, v in edits.items() if k in SHAPING} if wanted != "refused" else {}
         verdict = bench.verdict(model, edits, shaped=shaped)
         named = any(name in verdict.text for name in names(edits))

@@ -49,7 +49,7 @@ def limits(config: Config) -> tuple[str, ...]:
         raise config.bad(
             "rope_scaling", "alone: beside rope_parameters transformers takes it, the converter not"
         )
-    return architecture.completed(config)[1]
+    return _for_config(architecture, config).completed(config)[1]
 
 
 def of(config: Config) -> Architecture:
@@ -58,7 +58,7 @@ def of(config: Config) -> Architecture:
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise config.bad("architectures", "a list with the name of the model class")
     try:
-        return _registered()[names[0]]
+        return _for_config(_registered()[names[0]], config)
     except KeyError:
         raise errors.CheckpointError(
             f"{config.path}: field 'architectures' names {names[0]!r}, which qpipe cannot convert "
@@ -66,3 +66,7 @@ def of(config: Config) -> Architecture:
             "(the extra 'convert': pip install -e '.[convert]' -c constraints.txt); "
             f"without it: {', '.join(supported())}"
         ) from None
+
+
+def _for_config(architecture: Architecture, config: Config) -> Architecture:
+    return architecture.variant(config.text()) if architecture.variant else architecture

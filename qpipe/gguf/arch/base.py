@@ -145,6 +145,7 @@ def _as_stored(name: str, config: Config) -> str:
 class Architecture:
     """A family of checkpoints and its name in GGUF.
 
+    ``variant`` gives another one for some configs of the same class, where GGUF has other names;
     ``fields`` says what is made of each field of config.json, ``rope`` what of RoPE in it;
     ``check`` notes what differs for long contexts, and raises `CheckpointError` for fields that
     only together cannot be expressed;
@@ -179,6 +180,7 @@ class Architecture:
     fields: Fields
     model: Mapping[str, Spec]
     layer: Mapping[str, Spec]
+    variant: Callable[[Config], Architecture] | None = None
     rope: Scalings = field(default=Scalings())
     check: Callable[[Config], Iterable[str]] = field(default=_complete)
     experts: Mapping[str, Spec] = field(default_factory=dict)

@@ -216,7 +216,7 @@ ARCHITECTURE = Architecture(
         "topk_method": Only(
             "greedy", "group_limited_greedy", why="llama.cpp chooses experts so alone"
         ),
-        "scoring_func": Only("softmax", why="transformers computes softmax whatever a file says"),
+        "scoring_func": Only(None, "softmax", why="transformers computes softmax alone"),
         "norm_topk_prob": Only(False, why="transformers normalizes no weights of experts here"),
     },
     rope=Scalings(read=("beta_fast", "beta_slow"), log_multiplier="equal"),
