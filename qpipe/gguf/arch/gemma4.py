@@ -73,8 +73,8 @@ def _sparse(config: Config, layer: int) -> bool:
 def _of_full(config: Config) -> Mapping[str, Any]:
     """What layers of full attention have beside the others."""
     given = config.fields.get("per_layer_config")
-    if given:
-        return dict(next(iter(given.values())))
+    if given is not None:
+        return {"head_dim": config.integer("head_dim")} | dict(next(iter(given.values()), {}))
     heads = {"head_dim": config.integer("global_head_dim", 512)}
     if config.flag("attention_k_eq_v") and config.has("num_global_key_value_heads"):
         heads["num_key_value_heads"] = config.integer("num_global_key_value_heads")
@@ -114,8 +114,6 @@ def _check(config: Config) -> Iterator[str]:
         if not usual or not all(type(n) is int and n > 0 for n in _of_full(config).values()):
             why = f"llama.cpp has all layers of full attention alike, by their heads{OTHER_METHODS}"
             raise config.unfit("per_layer_config", why)
-        if "head_dim" not in _of_full(config):
-            raise config.bad("per_layer_config", "with a head_dim of layers of full attention")
     check_sharing(config, _kinds(config))
     if config.flag("enable_moe_block"):
         config.integer("num_experts", most=MAX_EXPERTS)
