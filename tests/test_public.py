@@ -26,8 +26,8 @@ SIGNATURES = {
     "int | None = None, chunks: int | None = None, threads: int | None = None, progress: Progress "
     "| None = None) -> Measurement",
     "quantize": "(model: str | Path, out: str | Path, type: str, *, imatrix: str | Path | None = "
-    "None, tensor_types: Mapping[str, str] | None = None, via: str = 'f16', threads: int | None = "
-    "None, progress: Progress | None = None) -> Path",
+    "None, tensor_types: Mapping[str, str] | None = None, via: str = 'f16', allow_requantize: "
+    "bool = False, threads: int | None = None, progress: Progress | None = None) -> Path",
     "Session.plan": "(self, *, keep_going: bool = False, again: Sequence[str] = ()) -> RunPlan",
     "Session.run": "(self, on_event: Emit | None = None, *, keep_going: bool = False, pin: bool = "
     "False, again: Sequence[str] = ()) -> Comparison",

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, gguf_engine, pydist_converter
+from qpipe.engines.common import ahead, gguf_engine, pydist_converter, unsupported
 from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
 from qpipe.errors import CheckpointError
 from qpipe.machine.filesystem import link
@@ -71,6 +71,13 @@ class Convert(base.Stage):
         return arch.supported()
 
     @classmethod
+    def dequantizes(cls) -> Collection[str]:
+        """The methods in qpipe/packed/source.py."""
+        from qpipe.packed import source
+
+        return source.METHODS
+
+    @classmethod
     def makes(cls, params: ConvertParams) -> str:
         """A GGUF file."""
         return base.GGUF
@@ -98,12 +105,10 @@ class Convert(base.Stage):
     @classmethod
     def refuse(cls, params: ConvertParams, order: base.Order) -> None:
         """Raises as ``run``, but for what only the weights tell."""
-        from qpipe.gguf.convert import foresee
-
         if "checkpoint" in order.inputs:
             cls.preview(params, order)
-        elif "checkpoint" in order.configs:
-            foresee(order.configs["checkpoint"])
+        else:
+            ahead.of_conversion(params.outtype, order)
 
     def run(self, params: ConvertParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError for a checkpoint that is damaged or of an unknown architecture."""
@@ -148,6 +153,13 @@ class PydistConvert(base.Stage):
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     foresees = True
     Params = PydistParams
+
+    @classmethod
+    def dequantizes(cls) -> Collection[str]:
+        """The methods that llama.cpp's converter reads."""
+        from qpipe.gguf import dequantizing
+
+        return dequantizing.METHODS
 
     @classmethod
     def makes(cls, params: PydistParams) -> str:
@@ -211,9 +223,11 @@ Convert.stand_in = PydistConvert
 
 def _prepared(params: ConvertParams, order: base.Order) -> FilePlan:
     from qpipe.gguf.convert import prepare
+    from qpipe.packed import source
 
+    unsupported.refuse_undequantized(order.inputs["checkpoint"])
     return prepare(
-        order.inputs["checkpoint"],
+        source.opened(order.inputs["checkpoint"]),
         outtype=params.outtype.upper(),
         name=gguf_engine.model_name(params.name, order.origins["checkpoint"]),
         pretokenizer=params.pretokenizer,

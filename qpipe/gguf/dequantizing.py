@@ -11,7 +11,7 @@ from typing import Any
 
 from qpipe.hf.quantized import CONFIG, QuantizationSettings
 
-_METHODS = ("bitnet", "fp8", "gptq", "compressed-tensors", "modelopt", "mxfp4")
+METHODS = ("bitnet", "fp8", "gptq", "compressed-tensors", "modelopt", "mxfp4")
 _SCALED = ("float-quantized", "int-quantized", "naive-quantized")
 _NVFP4 = "nvfp4-pack-quantized"
 
@@ -22,8 +22,8 @@ def obstacle(settings: QuantizationSettings, tensors: Iterable[str]) -> str | No
         return (
             f"it looks for settings in config.json's quantization_config, not in {_place(settings)}"
         )
-    if settings.method not in _METHODS:
-        return f"it reads {', '.join(_METHODS)} alone"
+    if settings.method not in METHODS:
+        return f"it reads {', '.join(METHODS)} alone"
     if settings.method == "gptq" and settings.fields.get("bits") == 3:
         return "it reads GPTQ of 2, 4 and 8 bits"
     if settings.method == "fp8" and any(name.endswith(".weight_scale") for name in tensors):

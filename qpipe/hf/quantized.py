@@ -35,6 +35,10 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "quant_config.json": ("awq", {"w_bit": "bits", "q_group_size": "group_size"}),
     "hf_quant_config.json": ("modelopt", {}),
 }
+# By method, the bits of a weight, where a tool has one number of them and does not write it.
+_BITS: Mapping[str, list[int | float]] = {"fp8": [8], "mxfp4": [4], "bitnet": [2]}
+# ModelOpt's names of its algorithms have the bits in them.
+_ALGORITHMS: Mapping[str, tuple[int, ...]] = {"FP4": (4,), "FP8": (8,), "MIXED": (4, 8)}
 # Ends of the names of packed tensors and their scales, as they are in a header.
 _PACKED = (
     b'.qweight"', b'.weight_packed"', b'.weight_scale"', b'_scale_inv"', b'._weight_qdata"',
@@ -59,8 +63,25 @@ class QuantizationSettings:
     def words(self) -> str:
         """``gptq, 4 bits``, for messages."""
         method = self.method or "by a method that it does not name"
-        bits = sorted(_bits(self.fields)) or ([8] if self.method == "fp8" else [])
+        bits = self._all_bits
         return f"{method:.40}, {', '.join(map(str, bits))} bits" if bits else f"{method:.40}"
+
+    @property
+    def least_bits(self) -> float | None:
+        """The fewest bits that a packed weight takes, scales not counted; None if nothing says."""
+        return min(self._all_bits, default=None)
+
+    @property
+    def _all_bits(self) -> list[int | float]:
+        return sorted(_bits(self.fields)) or _BITS.get(self.method or "", [])
+
+    @property
+    def note(self) -> str:
+        """The sentence for whoever has a model made of such a checkpoint."""
+        return (
+            f"model.source was quantized already ({self.words}), and dequantized: the loss of that "
+            "is not seen here"
+        )
 
     @property
     def refusal(self) -> str:
@@ -164,6 +185,10 @@ def _bits(fields: Mapping[str, Any]) -> set[int | float]:
         weights = group.get("weights") if isinstance(group, dict) else None
         named.append(weights.get("num_bits") if isinstance(weights, dict) else None)
     named += [bits for bits in (4, 8) if fields.get(f"load_in_{bits}bit") is True]
+    inside = fields.get("quantization")
+    algorithm = (inside if isinstance(inside, dict) else fields).get("quant_algo")
+    if isinstance(algorithm, str):
+        named += [bits for part, both in _ALGORITHMS.items() if part in algorithm for bits in both]
     numbers = (n for n in named if isinstance(n, (int, float)) and not isinstance(n, bool))
     return {number for number in numbers if 0 < number <= 16}
 

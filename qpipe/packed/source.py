@@ -19,7 +19,21 @@ from qpipe.packed.formats.base import Packed
 from qpipe.packed.structure import Structure
 from qpipe.packed.values.exact import exact
 
+_FLOATS = ("F8_E4M3", "F8_E5M2", "U8")  # of eight and four bits
 _BYTES = {"BF16": 2, "F16": 2, "F32": 4}
+METHODS = (
+    "fp8",
+    "compressed-tensors",
+    "gptq",
+    "awq",
+    "mxfp4",
+    "modelopt",
+    "bitsandbytes",
+    "auto-round",
+)
+"""Those of ``quant_method`` that `opened` reads."""
+# The names of what packed weights lie in, one for each way.
+_WEIGHTS = ("qweight", "weight_packed", "_weight_qdata", "W_q", "q_weight")
 # Ends of names of parts of packed matrices, whatever packed them.
 _PARTS = (
     ".qweight", ".qzeros", ".scales", ".g_idx", ".weight_packed", ".weight_scale", "_scale_inv",
@@ -40,23 +54,12 @@ def opened(folder: Path) -> Checkpoint:
         return plain
     if (why := unread(settings)) is not None:
         raise CheckpointError(f"{folder}: quantized {why}, which qpipe does not dequantize")
+    _check_twice(plain)
     packed = structure.of(plain)
-    _check_bits(packed, settings)
+    _check_settings(packed, settings)
     tensors = {tensor.name: tensor for tensor in _tensors(packed, settings)}
     _check_left(packed, settings)
     return replace(plain, tensors=tensors, quantization=settings)
-
-
-_METHODS = (
-    "fp8",
-    "compressed-tensors",
-    "gptq",
-    "awq",
-    "mxfp4",
-    "modelopt",
-    "bitsandbytes",
-    "auto-round",
-)
 
 
 def unread(settings: QuantizationSettings) -> str | None:
@@ -64,7 +67,7 @@ def unread(settings: QuantizationSettings) -> str | None:
     read; None if it reads all, as far as they tell."""
     if (why := structure.unread(settings)) is not None:
         return why
-    if settings.method not in _METHODS:
+    if settings.method not in METHODS:
         return f"by the method {settings.method!r:.80}"
     return None
 
@@ -94,16 +97,27 @@ def _dequantized(
         )
     read, dtype = known
     name = module.name if _is_whole(module) else f"{module.name}.weight"
-    if name in packed.plain:
-        raise CheckpointError(
-            f"{packed.tensors[name].origin} is there twice, packed too as {first.name}: which of "
-            "them the model is, nothing tells; remove the files that do not belong to it"
-        )
     size = math.prod(module.shape) * _BYTES[dtype]
     parts = {part: packed.tensors[part] for part in module.parts}
     return DequantizedTensor(
         first.path, name, dtype, module.shape, 0, size, module, parts, settings.fields, read
     )
+
+
+def _check_twice(opened: Checkpoint) -> None:
+    """Refuse a matrix that is there packed and plain, or packed in two ways."""
+    modules: dict[str, str] = {}
+    for name, tensor in opened.tensors.items():
+        module, _, suffix = name.rpartition(".")
+        plain = suffix == "weight" and tensor.dtype in _BYTES
+        if not plain and suffix not in _WEIGHTS:
+            continue
+        if module in modules:
+            raise CheckpointError(
+                f"{tensor.origin} is there, and {modules[module]!r} too: which of them the model "
+                "is, nothing tells; remove the files that do not belong to it"
+            )
+        modules[module] = name
 
 
 def _is_whole(module: Packed) -> bool:
@@ -122,8 +136,9 @@ def _check_left(packed: Structure, settings: QuantizationSettings) -> None:
             )
 
 
-def _check_bits(packed: Structure, settings: QuantizationSettings) -> None:
-    """Refuse matrices of compressed-tensors of other bits or groups than the settings name."""
+def _check_settings(packed: Structure, settings: QuantizationSettings) -> None:
+    """Refuse matrices of compressed-tensors of other numbers, bits or groups than the settings
+    name."""
     if settings.method != "compressed-tensors":
         return
     config = Fields(settings.path, settings.where, settings.fields)
@@ -131,21 +146,24 @@ def _check_bits(packed: Structure, settings: QuantizationSettings) -> None:
     groups = [group for group in groups if group.values]
     bits = {group.bits("num_bits") for group in groups}
     sizes = {group.group_size(default=-1) for group in groups}
+    floats = {group.text("type", default="int") == "float" for group in groups}
+    zeroed = all(group.values.get("symmetric") is False for group in groups)
     for module in packed.modules.values():
-        wrong = module.bits not in bits or (
+        first = packed.tensors[module.parts[0]]
+        a_byte_each = first.dtype == "I8"
+        wrong = (module.bits not in bits and not a_byte_each) or (
             module.group_size is not None and module.group_size not in (-1, *sizes)
         )
-        if wrong:
+        if wrong or (first.dtype in _FLOATS) not in floats:
             raise CheckpointError(
-                f"{packed.tensors[module.parts[0]].origin}: it and its scales are {module.type}, "
-                f"and {settings.path.name} says {_listed(bits)} bits in groups of "
-                f"{_listed(sizes)}; they contradict each other: download both again"
+                f"{first.origin}: it and its scales are {module.type}, and {settings.path.name} "
+                f"says {_listed(bits)} bits in groups of {_listed(sizes)}; they contradict each "
+                "other: download both again"
             )
-        lacks = f"{module.name}.weight_zero_point" not in packed.tensors
-        if lacks and all(group.values.get("symmetric") is False for group in groups):
+        if zeroed and f"{module.name}.weight_zero_point" not in packed.tensors:
             raise CheckpointError(
-                f"{packed.tensors[module.parts[0]].origin} has no {module.name}.weight_zero_point, "
-                f"which {settings.path.name} says it needs (symmetric: false); download both again"
+                f"{first.origin} has no {module.name}.weight_zero_point, which "
+                f"{settings.path.name} says it needs (symmetric: false); download both again"
             )
 
 

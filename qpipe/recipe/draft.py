@@ -39,10 +39,11 @@ class StageDraft(TypedDict):
 
 class StandInDraft(TypedDict):
     """A stage in the place of another, where the model in the role ``role`` is a checkpoint of a
-    class that is not among ``known``. One that is quantized is not: that is for its user to say."""
+    class that is not among ``known``, or quantized by one of ``methods``."""
 
     role: str
     known: list[str]
+    methods: list[str]
     stage: StageDraft
 
 

@@ -108,12 +108,15 @@ class _Builder:
         """The stage itself, or the one in its place, by the class of its model."""
         other = stage["stand_in"]
         found = None if other is None else self._class(inputs[other["role"]])
-        if other is None or found is None or found.quantized or found.name in other["known"]:
+        if other is None or found is None:
             return stage
-        self.notes.setdefault(
-            f"model.converter=auto: llama.cpp's converter takes {found.name}, which qpipe does not "
-            "know itself"
-        )
+        if found.name not in other["known"]:
+            why = f"takes {found.name}, which qpipe does not know itself"
+        elif found.method in other["methods"]:
+            why = f"takes what is quantized by {found.method}, which qpipe does not dequantize"
+        else:
+            return stage
+        self.notes.setdefault(f"model.converter=auto: llama.cpp's converter {why}")
         return other["stage"]
 
     def _class(self, node_id: str) -> ModelClass | None:

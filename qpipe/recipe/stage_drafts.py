@@ -80,7 +80,10 @@ def stage_drafts(
         stand_in = _drafted(name, spec, job, bounds, other, others)
         stand_in["needs"] = needs
         known = sorted(stage.reads())
-        made["stand_in"] = StandInDraft(role=stage.roles[0], known=known, stage=stand_in)
+        methods = sorted({*other.stage.dequantizes()} - {*stage.dequantizes()})
+        made["stand_in"] = StandInDraft(
+            role=stage.roles[0], known=known, methods=methods, stage=stand_in
+        )
     return [*sources, made]
 
 

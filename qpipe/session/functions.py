@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from qpipe.evaluators.text.interfaces import Backend
+    from qpipe.gguf.checkpoint import Checkpoint
     from qpipe.gguf.file_plan import FilePlan
     from qpipe.results.measurement import Measurement
 
@@ -46,10 +47,12 @@ def convert(
     UsageError where ``out`` cannot be. What a user should know of the file is warned of.
     """
     from qpipe.gguf.convert import prepare
+    from qpipe.packed import source
 
     path = local_path(model)
     file = _target(out, path)
-    return _write(prepare(path, outtype=outtype.upper(), name=name), file, threads, progress)
+    opened = source.opened(path)
+    return _write(prepare(opened, outtype=outtype.upper(), name=name), file, threads, progress)
 
 
 def quantize(
@@ -60,6 +63,7 @@ def quantize(
     imatrix: str | Path | None = None,
     tensor_types: Mapping[str, str] | None = None,
     via: str = "f16",
+    allow_requantize: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -67,21 +71,34 @@ def quantize(
 
     A checkpoint's folder is quantized in one pass, ``via`` f16 or its own precision (source); a
     GGUF file in F32, F16 or BF16 as it is. ``tensor_types`` maps regular expressions of tensor
-    names to types, ``imatrix`` is an importance matrix file. Raises CheckpointError for a model
-    that is damaged, quantized already or of an unknown architecture, RecipeError for an unknown
-    type or one that needs an importance matrix, DataError for an unusable one, UsageError where
-    ``out`` cannot be. What a user should know of the file is warned of.
+    names to types, ``imatrix`` is an importance matrix file. A checkpoint that is quantized already
+    is dequantized first, one of fewer than 8 bits to fewer than 8 bits only if
+    ``allow_requantize``. Raises CheckpointError for a model that is damaged, not to be quantized
+    again or of an unknown architecture, RecipeError for an unknown type or one that needs an
+    importance matrix, DataError for an unusable one, UsageError where ``out`` cannot be. What a
+    user should know of the file is warned of.
     """
     from qpipe.gguf import quantize as native
+    from qpipe.gguf.bits_estimate import bits
     from qpipe.gguf.convert import prepare
     from qpipe.gguf.mixture import TypeRequest
 
     path = local_path(model)
-    source = _gguf_file(path) or prepare(path, outtype=via.upper())
+    request = TypeRequest.of(type, tensor_types=tensor_types)
+    read = _gguf_file(path) or prepare(
+        _dequantized(path, bits(request), allow_requantize), outtype=via.upper()
+    )
     weights = None if imatrix is None else local_path(imatrix)
     file = _target(out, path, *([] if weights is None else [weights]))
-    request = TypeRequest.of(type, tensor_types=tensor_types)
-    return _write(native.prepare(source, request, imatrix=weights), file, threads, progress)
+    return _write(native.prepare(read, request, imatrix=weights), file, threads, progress)
+
+
+def _dequantized(folder: Path, bits: float, allow: bool) -> Checkpoint:
+    from qpipe.engines.common import gguf_engine
+    from qpipe.packed import source
+
+    gguf_engine.refuse_again(folder, bits, allow=allow)
+    return source.opened(folder)
 
 
 def perplexity(

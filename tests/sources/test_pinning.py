@@ -224,9 +224,13 @@ def test_a_look_before_a_run_leaves_no_trace_on_the_source(
 def test_the_class_of_a_model(checkpoint: Path, tmp_path: Path) -> None:
     """Of the weights that are taken: beside a GGUF file alone config.json says nothing of it."""
     config = checkpoint / "config.json"
-    config.write_text('{"architectures": ["LlamaForCausalLM"], "quantization_config": {}}')
+    config.write_text(
+        '{"architectures": ["LlamaForCausalLM"], "quantization_config": {"quant_method": "fp8"}}'
+    )
     mine = pinner(tmp_path)
-    assert mine.model_class(mine.pin(str(checkpoint), None)) == ModelClass("LlamaForCausalLM", True)
+    assert mine.model_class(mine.pin(str(checkpoint), None)) == ModelClass(
+        "LlamaForCausalLM", "fp8"
+    )
     config.write_text('{"architectures": []}')
     assert mine.model_class(mine.pin(str(checkpoint), None)) is None
     folder = tmp_path / "gguf"
@@ -248,5 +252,5 @@ def test_the_class_of_a_commit_is_asked_for_once(tmp_path: Path) -> None:
     for _ in range(2):
         mine = replace(pinner(tmp_path), config=fetch)
         pinned = mine.pin("someone/model", "0123456789" * 4)
-        assert mine.model_class(pinned) == ModelClass("LlamaForCausalLM", False)
+        assert mine.model_class(pinned) == ModelClass("LlamaForCausalLM", None)
     assert [source.repo for source in asked] == ["someone/model"]

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.engines.common import gguf_engine
+from qpipe.engines.common import gguf_engine, unsupported
 from qpipe.engines.common.gguf_engine import GgufParams
 from qpipe.stages.base import Order, Preview
 from qpipe.stages.engine import EngineParams
@@ -49,6 +49,7 @@ def of_conversion(outtype: str, order: Order) -> Preview | None:
     config = _config("checkpoint", order)
     if config is None:
         return None
+    unsupported.refuse_undequantized(config.parent)
     plan = foresee(config)
     if outtype != "f32":  # of the source nothing is known, and F16 and BF16 are of one size
         return _about(plan)
@@ -133,11 +134,10 @@ def _width(config: Path) -> int:
 
 
 def _model(params: GgufParams, order: Order) -> Path | FilePlan | None:
-    from qpipe.gguf.convert import foresee
-
     if "model" in order.inputs:
         return gguf_engine.source(params, order)
-    return foresee(order.configs["model"]) if "model" in order.configs else None
+    config = order.configs.get("model")
+    return None if config is None else gguf_engine.foreseen(params, config)
 
 
 def _by_bits(params: EngineParams, order: Order) -> Preview | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import abc
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -87,8 +87,6 @@ class CheckpointEngine(Engine):
     REFUSES: ClassVar[Mapping[str, str]] = NOT_LINEAR
     PACKAGES: ClassVar[tuple[str, ...]]
     EXTRA: ClassVar[str]
-    DEQUANTIZES: ClassVar[tuple[str, ...]] = ()
-    """Methods by which a source may be quantized already: it is dequantized first."""
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     foresees = True
 
@@ -137,25 +135,24 @@ class CheckpointEngine(Engine):
         from qpipe.hf.implementations import refuse_code
 
         if "model" in order.inputs:
-            cls._allow(params, read_target(params, order, takes=cls.DEQUANTIZES))
+            cls._allow(params, read_target(params, order, dequantizes=True))
         elif "model" in order.configs:
             config = jsonfile.load(order.configs["model"])
             refuse_code(config, order.configs["model"])
-            unsupported.refuse_quantized(order.configs["model"].parent, but=cls.DEQUANTIZES)
+            _refuse_again(params, order.configs["model"].parent)
             cls.allow_config(params, config)
 
     def _readable(self, work: base.Work) -> tuple[base.Work, str | None]:
         """``work`` with a source that tools can load, where that takes a copy of it, and what is to
-        be said of it: one that is quantized by a method that this engine takes comes in bfloat16,
-        and one whose config.json asks for a package (flash_attention_2) without that wish."""
+        be said of it: one that is quantized already comes dequantized, and one whose config.json
+        asks for a package (flash_attention_2) without that wish."""
         from qpipe.gguf.config import Config
         from qpipe.hf.implementations import link_without, wants_package
         from qpipe.packed import dequantize
 
         source = work.inputs["model"]
         settings = unsupported.quantization_settings(source)
-        dequantizes = settings is not None and settings.method in self.DEQUANTIZES
-        if not dequantizes and not wants_package(
+        if settings is None and not wants_package(
             Config.read(source).fields, source / "config.json"
         ):
             return work, None
@@ -163,16 +160,11 @@ class CheckpointEngine(Engine):
         if not (plain / "config.json").is_file():  # a run before this one may have come so far
             shutil.rmtree(plain, ignore_errors=True)
             plain.mkdir(parents=True)
-            make = dequantize.fp8 if dequantizes else link_without
+            make = link_without if settings is None else dequantize.dequantize
             make(source, plain)
         partial = None if work.partial is None else work.partial / "engine"
         inputs = {**work.inputs, "model": plain}
-        note = None
-        if dequantizes and settings is not None:
-            note = (
-                f"model.source was quantized already ({settings.words}), and dequantized to "
-                "bfloat16: the loss of that is not seen here"
-            )
+        note = None if settings is None else settings.note
         return replace(work, inputs=inputs, partial=partial), note
 
     def begin(self, params: Any, work: base.Work) -> Task:
@@ -219,11 +211,17 @@ class CheckpointEngine(Engine):
         return facts(task.out, source=task.source, wish=wish(self.PACKAGES[0], params, task))
 
 
-def read_target(params: Any, order: base.Order, *, takes: Collection[str] = ()) -> Target:
+def _refuse_again(params: Any, folder: Path) -> None:
+    bits, allow = params.bits_per_weight(), params.allow_requantize
+    unsupported.refuse_quantized(folder, bits, allow=allow)
+
+
+def read_target(params: Any, order: base.Order, *, dequantizes: bool = False) -> Target:
     """Return what is to be quantized of the model in ``order``, and how.
 
-    The model may be quantized already by a method of ``takes``. Raises RecipeError for a rule
-    without effect, CheckpointError for a model that is damaged or quantized otherwise.
+    The model may be quantized already where the engine ``dequantizes`` it first, as far as that
+    makes sense. Raises RecipeError for a rule without effect, CheckpointError for a model that is
+    damaged or quantized otherwise.
     """
     from qpipe.gguf.config import Config
     from qpipe.hf.implementations import refuse_code
@@ -231,7 +229,10 @@ def read_target(params: Any, order: base.Order, *, takes: Collection[str] = ()) 
     source = order.inputs["model"]
     config = Config.read(source).fields
     refuse_code(config, source / "config.json")
-    unsupported.refuse_quantized(source, but=takes)
+    if dequantizes:
+        _refuse_again(params, source)
+    else:
+        unsupported.refuse_any_quantized(source)
     modules = quantizable(source, output=getattr(params, "lm_head", False))
     return Target(source, config, modules, resolve(params.modules, modules))
 

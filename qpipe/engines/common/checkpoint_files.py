@@ -23,14 +23,14 @@ _ALONG = (
 def quantizable(folder: Path, *, output: bool = False) -> dict[str, tuple[int, int]]:
     """The matrices of a checkpoint that engines quantize, by module: (rows, columns).
 
-    All but embeddings and norms, and but for the output matrix unless asked for. Raises
-    CheckpointError.
+    All but embeddings and norms, and but for the output matrix unless asked for; of those that are
+    packed already what they stand for. Raises CheckpointError.
     """
-    from qpipe.gguf.checkpoint import read_tensors
+    from qpipe.packed import source
 
     matrices = {}
     words = ("embed", "norm", "wte", "wpe", *(() if output else (OUTPUT,)))
-    for name, tensor in read_tensors(folder).items():
+    for name, tensor in source.opened(folder).tensors.items():
         module = name.removesuffix(".weight")
         excluded = any(word in module.split(".")[-1] for word in words)
         if module != name and len(tensor.shape) == 2 and not excluded:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 from qpipe import __version__
 from qpipe.core.digests import Stamp, stamp
 from qpipe.core.key import Json, bytes_sha256, encode
+from qpipe.engines.common import unsupported
 from qpipe.engines.common.module_rules import pairs
 from qpipe.results import tensors
 from qpipe.results.facts import of_model
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from qpipe.gguf.shortfall import Shortfall
 
 GGUF_FILE = "model.gguf"
+
+# Of these methods llama.cpp computes with the very numbers: they are not quantized again.
+_KEPT = ("mxfp4",)
 
 
 def _known_type(name: str) -> str:
@@ -206,6 +210,7 @@ def source(params: GgufParams, order: Order) -> Path | FilePlan:
     folder = order.inputs["model"]
     if files := gguf_files(folder):
         return files[0]
+    refuse_again(folder, params.bits_per_weight(), allow=params.allow_requantize)
     name = model_name(params.name, order.origins["model"])
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     stamps = tuple((path, stamp(path.stat())) for path in files)
@@ -221,20 +226,35 @@ def _converted(
     pretokenizer: str | None,
 ) -> FilePlan:
     from qpipe.gguf.convert import prepare
+    from qpipe.packed import source
 
-    return prepare(folder, outtype=outtype, name=name, pretokenizer=pretokenizer)
+    return prepare(source.opened(folder), outtype=outtype, name=name, pretokenizer=pretokenizer)
+
+
+def refuse_again(folder: Path, bits: float, *, allow: bool) -> None:
+    """Raise CheckpointError for a checkpoint in ``folder`` that would be quantized twice, where
+    that is not asked for (`unsupported.refuse_quantized`)."""
+    unsupported.refuse_quantized(folder, bits, allow=allow, kept=_KEPT)
+
+
+def foreseen(params: GgufParams, config: Path) -> FilePlan:
+    """The GGUF of the checkpoint of which config.json alone is here. Raises CheckpointError as
+    `source`, as far as that tells."""
+    from qpipe.gguf.convert import foresee
+
+    refuse_again(config.parent, params.bits_per_weight(), allow=params.allow_requantize)
+    return foresee(config)
 
 
 def refuse_ahead(params: GgufParams, order: Order) -> None:
     """Raise what quantizing would, as far as config.json tells where the model of ``order`` is not
     here yet, or the model where its importance matrix is not."""
     from qpipe.gguf import quantize
-    from qpipe.gguf.convert import foresee
 
     if "model" in order.inputs:
         model = source(params, order)
     elif "model" in order.configs:
-        model = foresee(order.configs["model"])
+        model = foreseen(params, order.configs["model"])
     else:
         return
     request = params.type_request()
@@ -373,10 +393,12 @@ def provenance(
         return None
     name, version, *others = (str(value) for value in engine.values())
     tools = zip(list(engine)[2:], others, strict=True)
+    settings = unsupported.quantization_settings(order.inputs["model"])
     return {
         "version": __version__,
         "key": order.key,
         "source": origin(order.origins["model"]),
+        **({} if settings is None else {"source_quantization": settings.words}),
         "tools": ", ".join([f"{name} {version}", *(" ".join(tool) for tool in tools)]),
     }
 

@@ -53,9 +53,9 @@ class IsolatedEngine(Engine):
     def refuse(cls, params: Any, order: base.Order) -> None:
         """Raises CheckpointError for a model that is quantized already."""
         if "model" in order.inputs:
-            unsupported.refuse_quantized(order.inputs["model"])
+            unsupported.refuse_any_quantized(order.inputs["model"])
         elif "model" in order.configs:
-            unsupported.refuse_quantized(order.configs["model"].parent)
+            unsupported.refuse_any_quantized(order.configs["model"].parent)
 
     @classmethod
     def preview(cls, params: Any, order: base.Order) -> base.Preview | None:

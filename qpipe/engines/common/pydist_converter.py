@@ -64,7 +64,4 @@ def _twice(checkpoint: Path) -> list[str]:
     settings = unsupported.quantization_settings(checkpoint)
     if settings is None:
         return []
-    return [
-        f"model.source was quantized already ({settings.words}), and dequantized for GGUF: what is "
-        "quantized from it loses twice, and its reference has lost once"
-    ]
+    return [settings.note]

