@@ -79,7 +79,7 @@ def prepare(
         plan = replace(
             source, outputs=[replace(output, via=output.type) for output in source.outputs]
         )
-        if not request.changes(source.file_type):
+        if _stays(source, request, file=False):
             if scales == "lattice":
                 raise lattices.refusal(source.types.values())
             return source
@@ -101,13 +101,22 @@ def prepare(
     )
 
 
+def _stays(source: FilePlan, request: TypeRequest, *, file: bool) -> bool:
+    """True if a file, or a checkpoint in its precision, is what is asked for already.
+
+    A checkpoint whose experts alone are in MXFP4 is not: MXFP4_MOE has the others in Q8_0.
+    """
+    whole = file or request.ftype.default in types.FLOATS
+    return whole and not request.changes(source.file_type)
+
+
 def shortfall_ahead(source: Path | FilePlan, request: TypeRequest) -> Shortfall | None:
     """Say what the file will lack of its name, with an importance matrix that is not here yet.
 
     Raises as `prepare`, but for what the matrix tells.
     """
     plan = read(source) if isinstance(source, Path) else source
-    if not request.changes(plan.file_type):
+    if _stays(plan, request, file=isinstance(source, Path)):
         return None
     return _typed(plan, request, has_imatrix=True)[1]
 
@@ -117,7 +126,7 @@ def plan_ahead(source: Path | FilePlan, request: TypeRequest, *, has_imatrix: bo
     yet: without the metadata, and as if the matrix covered all. Raises as `prepare`, but for what
     the matrix tells."""
     plan = read(source) if isinstance(source, Path) else source
-    if not request.changes(plan.file_type):
+    if _stays(plan, request, file=isinstance(source, Path)):
         return plan
     outputs = _typed(plan, request, has_imatrix=has_imatrix)[0]
     return replace(plan, file_type=request.ftype.name, outputs=outputs)
