@@ -268,7 +268,8 @@ EDITS: dict[str, list[Edit]] = {
                                    "sliding_attention"]}),
     ],
     "phi3": [
-        *COMMON[:-2], *SILU, *PLAIN_HEADS, *TIED, *WINDOWS,
+        *(edit for edit in COMMON[:-2] if "partial_rotary_factor" not in str(edit)),
+        *SILU, *PLAIN_HEADS, *TIED, *WINDOWS,
         ("equal", {"rope_theta": 5e5}),
         ("equal", {"original_max_position_embeddings": 32}),
         ("noted", {"rope_scaling": LONGROPE, "original_max_position_embeddings": 32}),
@@ -276,6 +277,7 @@ EDITS: dict[str, list[Edit]] = {
         ("refused", {"rope_scaling": LONGROPE | {"short_factor": [1.0]}}),
         ("refused", {"rope_scaling": YARN}),
         ("refused", {"rope_scaling": LINEAR}),
+        ("equal", {"partial_rotary_factor": 0.5}),
         ("equal", {"resid_pdrop": 0.5, "embd_pdrop": 0.5}),
     ],
 }  # fmt: skip

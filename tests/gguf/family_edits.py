@@ -99,7 +99,7 @@ FAMILIES: dict[str, list[Edit]] = {
     "ministral3": [
         *(*SHARED, *SILU, *EPSILON),
         ("refused", {"rope_parameters": ROPE}),
-        ("refused", {"rope_parameters": YARN}),
+        ("refused", {"rope_parameters": YARN | {"llama_4_scaling_beta": None}}),
         (
             "refused",
             {"rope_parameters": YARN | {"mscale": 0.5, "mscale_all_dim": 1.0} | BETA},
