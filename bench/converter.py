@@ -24,17 +24,20 @@ def rows(bench: Bench) -> list[Row]:
     what = f"{len(LEVELS)} levels through the converter"
     found = [
         *making.rows(what, taken["ours"], llamacpp.NAME, taken["theirs"], cpu=0.35, wall=0.3),
-        _memory(model, what),
+        *_memory(model, what),
         _written(model, what),
     ]
     model.remove()
     return found
 
 
-def _memory(model: making.Model, what: str) -> Row:
+def _memory(model: making.Model, what: str) -> list[Row]:
     ours, theirs = peak(partial(model.ours, *LEVELS)), peak(model.usual.convert)
-    peer = "convert_hf_to_gguf.py alone"
-    return Row(f"{what}, peak memory", ours / 1e6, "MB", peer, theirs / 1e6, limit=1.3)
+    peer, memory = "convert_hf_to_gguf.py alone", f"{what}, peak memory"
+    return [
+        Row(memory, ours.own / 1e6, "MB", peer, theirs.own / 1e6, limit=1.3),
+        Row(f"{memory} with mapped files", ours.mapped / 1e6, "MB", peer, theirs.mapped / 1e6),
+    ]
 
 
 def _written(model: making.Model, what: str) -> Row:

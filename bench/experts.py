@@ -22,7 +22,7 @@ def rows(bench: Bench) -> list[Row]:
         rounds=bench.rounds,
     )
     what = f"{LEVEL} of 512 experts"
-    memory = peak(partial(model.ours, LEVEL)) / 1e6
+    memory = peak(partial(model.ours, LEVEL)).mapped / 1e6
     model.remove()
     return [
         *making.rows(what, taken["ours"], llamacpp.NAME, taken["theirs"], cpu=0.25, wall=0.3),

@@ -7,22 +7,31 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 _SECONDS = 0.05
 _PROC = Path("/proc")
 
 
-def peak(work: Callable[[], object]) -> int:
-    """Bytes that processes which ``work`` starts hold at most at the same time, theirs included.
+class Held(NamedTuple):
+    """Bytes of memory: ``own`` without pages of mapped files, which the system drops when it needs
+    room, and ``mapped`` with them, those that several processes map in equal shares."""
 
-    Pages of one file that several of them map count once. It is sampled, so a shorter peak is
-    missed; on systems without /proc it is 0.
+    own: int = 0
+    mapped: int = 0
+
+
+def peak(work: Callable[[], object]) -> Held:
+    """The most that processes which ``work`` starts hold at the same time, theirs included.
+
+    It is sampled, so a shorter peak is missed; on systems without /proc it is 0.
     """
-    peaks, ended = [0], threading.Event()
+    peaks, ended = [Held()], threading.Event()
 
     def watch() -> None:
         while not ended.wait(_SECONDS):
-            peaks.append(sum(_held(pid) for pid in _descendants(os.getpid())))
+            held = [Held(), *map(_held, _descendants(os.getpid()))]
+            peaks.append(Held(*map(sum, zip(*held, strict=True))))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -31,7 +40,7 @@ def peak(work: Callable[[], object]) -> int:
     finally:
         ended.set()
         watcher.join()
-    return max(peaks)
+    return Held(*map(max, zip(*peaks, strict=True)))
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -42,10 +51,10 @@ def _descendants(pid: int) -> Iterator[int]:
                 yield from _descendants(int(child))
 
 
-def _held(pid: int) -> int:
-    """Proportional set size, proc(5)."""
+def _held(pid: int) -> Held:
+    """Proportional set sizes, proc_pid_smaps(5)."""
     with contextlib.suppress(OSError):
-        for line in (_PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines[1:]}
+        return Held(sizes["Pss_Anon"], sizes["Pss"])
+    return Held()

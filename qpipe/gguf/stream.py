@@ -71,7 +71,9 @@ def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[Written]:
         for output in files[0].outputs:
             kinds = _variants([(file, file.outputs[output.name]) for file in opened])
             jobs = chunks.chunks([kind.output for kind in kinds])
-            for parts in in_order(pool, jobs, ahead=2 * max(1, threads)):
+            # What comes by itself is in memory from its chunk's turn on, and comes quickly enough.
+            waiting = 1 if isinstance(output.rows, chunks.OnceRead) else 2
+            for parts in in_order(pool, jobs, ahead=waiting * max(1, threads)):
                 for kind, part in zip(kinds, parts, strict=True):
                     for file in kind.files:
                         file.append(output.name, part)
