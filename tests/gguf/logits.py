@@ -244,7 +244,7 @@ def entries_of(fields: Mapping[str, Any]) -> dict[str, Entry]:
     given = Config(Path("config.json"), fields)
     architecture = arch.of(given)
     config, _ = architecture.completed(given)
-    dims = architecture.dims(config)
+    dims = architecture.dims(config, ())
     expected = architecture.laid_out(()).expected(dims, config)
     return {name: entry for name, entry in expected if not entry.spec.optional}
 

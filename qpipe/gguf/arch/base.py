@@ -165,8 +165,8 @@ class Architecture:
     ``own_sizes`` gives sizes beside those of `Dims`, ``layer_dims`` those of one layer;
     ``renamed`` gives a tensor of the checkpoint the name that it has here, ``left_out`` patterns
     of those (by that name) that GGUF has no place for, each with the words for them;
-    ``extra_layers`` says that layers beyond ``num_hidden_layers`` are kept, those that predict
-    further tokens;
+    ``extra_layers`` names the field with the number of layers beyond ``num_hidden_layers``, which
+    predict further tokens, where they are kept;
     ``sizes`` replaces the usual hyperparameters, ``kv_heads`` their number of key and value heads
     where layers differ, ``feed_forward`` the size that is feed_forward_length;
     ``before_all`` gives the keys that follow ``general.architecture``,
@@ -194,7 +194,7 @@ class Architecture:
     layer_dims: Callable[[Config, Dims, int], Dims] = field(default=_alike)
     renamed: Callable[[str, Config], str] = field(default=_as_stored)
     left_out: Callable[[Config], Mapping[str, str]] = field(default=_all_kept)
-    extra_layers: bool = False
+    extra_layers: str = ""
     sizes: Callable[[Config, Dims], values.Metadata] | None = None
     feed_forward: str = "ffn"
     kv_heads: Callable[[Config, Dims], Sequence[int]] | None = None
@@ -216,8 +216,9 @@ class Architecture:
         notes += [*self.check(full), *config_fields.unknown(config, self.fields)]
         return full, tuple(notes)
 
-    def dims(self, config: Config, names: Iterable[str] = ()) -> Dims:
-        """The sizes in a completed ``config`` of a checkpoint with tensors of these ``names``.
+    def dims(self, config: Config, names: Iterable[str] | None = None) -> Dims:
+        """The sizes in a completed ``config`` of a checkpoint with tensors of these ``names``; of
+        one that is not here yet (None) with the extra layers that the config tells of.
 
         Raises `CheckpointError` where they contradict each other.
         """
@@ -225,6 +226,9 @@ class Architecture:
         dims = replace(dims, own=self.own_sizes(config))
         if not self.extra_layers:
             return dims
+        if names is None:
+            extra = config.integer(self.extra_layers, 0, least=0)
+            return replace(dims, layers=dims.layers + extra)
         numbered = (re.match(r"model\.layers\.(\d+)\.", name) for name in names)
         layers = max((int(found[1]) + 1 for found in numbered if found), default=0)
         return replace(dims, layers=max(dims.layers, layers))

@@ -81,7 +81,7 @@ ARCHITECTURE = Architecture(
     },
     rope=Scalings(partial=0.5),
     check=windows.everywhere,
-    extra_layers=True,
+    extra_layers="num_nextn_predict_layers",
     own_sizes=_own_sizes,
     expert_counts=("n_routed_experts",),
     after_file_type=_after_file_type,
