@@ -14,6 +14,7 @@ from qpipe.gguf import ggml, mixture, types
 from qpipe.gguf.categories import Category, category_of
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.ftypes import FileType
+from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.types import GGMLType
 
@@ -50,6 +51,29 @@ def weighted(
     if missing and weights is not None:
         raise _unmeasured(missing, weights, ftype)
     return tensors
+
+
+def without_importances(
+    outputs: Sequence[OutputTensor],
+    model: Hyperparameters,
+    ftype: FileType,
+    weights: IMatrix | None,
+) -> dict[str, GGMLType]:
+    """Types that need no importance matrix for the layers that predict further tokens, where that
+    of each is one that does.
+
+    llama.cpp computes these layers for speculative decoding alone, so that no matrix knows them
+    (``weights``, or None where it is not made yet); llama-quantize refuses the model then.
+    """
+    first = model.layers - model.nextn
+    found = {}
+    for output in outputs:
+        block = re.match(r"blk\.(\d+)\.", output.name)
+        beyond = block is not None and int(block[1]) >= first
+        known = weights is not None and weights.of(output.name, output.shape) is not None
+        if beyond and not known and _needs(output, ftype):
+            found[output.name] = _plain(output)
+    return found
 
 
 def notes(outputs: Sequence[OutputTensor], weights: IMatrix) -> tuple[str, ...]:
@@ -111,6 +135,11 @@ def _unmeasured(missing: list[OutputTensor], weights: IMatrix, ftype: FileType) 
     )
 
 
+def _plain(output: OutputTensor) -> GGMLType:
+    """A type that needs no weights."""
+    return GGMLType.Q4_K if GGMLType.Q4_K.fits(output.shape[-1]) else GGMLType.Q8_0
+
+
 def _rules(missing: list[OutputTensor]) -> dict[str, str]:
     """A type for each kind of tensor, as rules without a backslash, which shells would eat."""
     layers: dict[str, list[str]] = {}
@@ -119,7 +148,7 @@ def _rules(missing: list[OutputTensor]) -> dict[str, str]:
         block = re.match(r"blk\.(\d+)\.(.*)", output.name)
         kind = block[2] if block else output.name
         layers.setdefault(kind, []).extend([block[1]] if block else [])
-        kinds[kind] = "Q4_K" if GGMLType.Q4_K.fits(output.shape[-1]) else "Q8_0"
+        kinds[kind] = _plain(output).name
     return {
         f"^blk.({'|'.join(numbers)}).{kind}$" if numbers else f"^{kind}$": kinds[kind]
         for kind, numbers in layers.items()

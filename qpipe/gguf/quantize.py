@@ -84,7 +84,9 @@ def prepare(
                 raise lattices.refusal(source.types.values())
             return source
     weights = None if imatrix is None else matrices.read(imatrix)
-    typed, shortfall, notes = _typed(plan, request, has_imatrix=weights is not None)
+    typed, shortfall, notes = _typed(
+        plan, request, has_imatrix=weights is not None, weights=weights
+    )
     outputs = imatrix_use.weighted(typed, weights, request.ftype)
     if scales != "ggml":
         outputs = [_with_lattice(output) for output in outputs]
@@ -144,7 +146,11 @@ def read(source: Path) -> FilePlan:
 
 
 def _typed(
-    plan: FilePlan, request: TypeRequest, *, has_imatrix: bool
+    plan: FilePlan,
+    request: TypeRequest,
+    *,
+    has_imatrix: bool,
+    weights: IMatrix | None = None,
 ) -> tuple[list[OutputTensor], Shortfall | None, tuple[str, ...]]:
     """The tensors to write, in llama-quantize's order, each with its type; what the name promises
     and they are not; notes on types."""
@@ -164,9 +170,15 @@ def _typed(
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
     typed = [replace(output, type=chosen[output.name]) for output in ordered]
+    spared = {}
+    if has_imatrix:
+        named = [output for output in typed if not request.names(output.name)]
+        spared = imatrix_use.without_importances(named, model, request.ftype, weights)
+        chosen |= spared
+        typed = [replace(output, type=chosen[output.name]) for output in typed]
     shortfall = choice.shortfall(chosen)
     said = () if shortfall is None else (shortfall.note(),)
-    return typed, shortfall, (*said, *_published_note(published))
+    return typed, shortfall, (*said, *_published_note(published), *_spared_note(spared))
 
 
 def _with_lattice(output: OutputTensor) -> OutputTensor:
@@ -188,6 +200,16 @@ def _published_note(published: Mapping[str, GGMLType]) -> tuple[str, ...]:
     return (
         f"{len(published)} tensors of experts are MXFP4 in the source and stayed so, for "
         "quantizing twice loses more than either",
+    )
+
+
+def _spared_note(spared: Mapping[str, GGMLType]) -> tuple[str, ...]:
+    if not spared:
+        return ()
+    kinds = " or ".join(sorted({kind.name for kind in spared.values()}))
+    return (
+        f"{len(spared)} tensors of layers that predict further tokens are {kinds}: no importance "
+        "matrix knows them, and the type that the name gives them needs one",
     )
 
 

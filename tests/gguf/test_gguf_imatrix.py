@@ -252,3 +252,40 @@ def test_files_that_are_no_importance_matrix(gguf_of: Gguf, tmp_path: Path) -> N
     refused("tensor 'a.weight' has 0 values")
     path.write_bytes(whole[:8] + b"\xff" + whole[9:])
     refused("a name is no UTF-8")
+
+
+def with_a_further_layer(path: Path) -> Path:
+    """A model of one layer, and one behind it that predicts further tokens."""
+    writer = gguf.GGUFWriter(path, "qwen35")
+    writer.add_block_count(2)
+    writer.add_nextn_predict_layers(1)
+    writer.add_head_count(1)
+    writer.add_file_type(1)
+    for layer in range(2):
+        rows = np.random.default_rng(layer).standard_normal((64, 256)).astype(np.float16)
+        writer.add_tensor(f"blk.{layer}.attn_q.weight", rows)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_layers_that_no_matrix_can_know_have_a_type_that_needs_none(tmp_path: Path) -> None:
+    """llama-quantize refuses Qwen3.5 with its layer that predicts further tokens in IQ2_M."""
+    model, out = with_a_further_layer(tmp_path / "m.gguf"), tmp_path / "q.gguf"
+    entry = (np.ones((1, 256), np.float32), [4.0])
+    some = write_gguf(tmp_path / "some.gguf", {"blk.0.attn_q.weight": entry})
+    all_of_it = {f"blk.{i}.attn_q.weight": entry for i in range(2)}
+    whole = write_gguf(tmp_path / "all.gguf", all_of_it)
+
+    done = quantize(model, out, ftype="IQ2_XS", imatrix=some)
+    assert [kind.name for kind in done.types.values()] == ["IQ2_XS", "Q4_K"]
+    assert "1 tensors of layers that predict further tokens are Q4_K" in done.notes[0]
+    done = quantize(model, out, ftype="IQ2_XS", imatrix=whole)
+    assert [kind.name for kind in done.types.values()] == ["IQ2_XS", "IQ2_XS"]
+    with pytest.raises(errors.RecipeError, match="garbage without an importance matrix"):
+        quantize(model, out, ftype="IQ2_XS")
+    rule = TypeRequest.of("IQ2_XS", tensor_types={"blk.1": "IQ2_XS"})
+    with pytest.raises(errors.DataError, match=r"no entry for 1 tensors, such as 'blk\.1\."):
+        quantize(model, out, ftype=rule, imatrix=some)
