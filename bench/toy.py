@@ -79,6 +79,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         timeout=None,
         resources=asdict(Resources()),
         asides={},
+        text_alone=None,
         stand_in=None,
     )
 

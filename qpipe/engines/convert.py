@@ -61,6 +61,7 @@ class Convert(base.Stage):
     roles = ("checkpoint",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     foresees = True
+    text_alone = "checkpoint"
     Params = ConvertParams
 
     @classmethod
@@ -152,6 +153,7 @@ class PydistConvert(base.Stage):
     roles = ("checkpoint",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"checkpoint": base.TERMS}
     foresees = True
+    text_alone = "checkpoint"
     Params = PydistParams
 
     @classmethod
@@ -215,7 +217,8 @@ class PydistConvert(base.Stage):
             check=partial(gguf_engine.try_to_load, notes),
         )
         made = replace(model_facts(**plan.facts), source=gguf_engine.origin(record))
-        return made.adding(notes=[*pydist_converter.notes(checkpoint, plan.metadata), *notes])
+        told = pydist_converter.notes(checkpoint, plan.metadata)
+        return made.adding(notes=[*told, *plan.notes, *notes])
 
 
 Convert.stand_in = PydistConvert

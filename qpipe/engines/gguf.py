@@ -53,6 +53,7 @@ class NativeGguf(Engine):
     optional_roles = ("imatrix",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
+    text_alone = "model"
     foresees = True
     Params: ClassVar[type[base.Params]] = NativeParams
 
@@ -198,8 +199,9 @@ class StreamedGguf(NativeGguf):
         outtype = pydist_converter.outtype(params.via, folder)
         name = gguf_engine.model_name(params.name, work.origins["model"])
         with streaming.opened(folder, outtype=outtype, name=name) as conversion:
-            notes = tuple(pydist_converter.notes(folder, conversion.plan.metadata))
-            yield _Source(replace(conversion.plan, notes=notes), conversion.begin)
+            plan = conversion.plan
+            notes = (*pydist_converter.notes(folder, plan.metadata), *plan.notes)
+            yield _Source(replace(plan, notes=notes), conversion.begin)
 
 
 NativeGguf.stand_in = StreamedGguf

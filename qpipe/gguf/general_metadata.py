@@ -76,7 +76,7 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
 
 
 def _experts(architecture: Architecture, config: Config, dims: Dims) -> values.Metadata:
-    """How many experts there are, how many are used, and how they are chosen."""
+    """The number of experts, how many are used, and how they are chosen."""
     arch = architecture.name
     fields = {
         f"{arch}.expert_count": values.u32(dims.experts),

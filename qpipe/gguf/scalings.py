@@ -199,7 +199,7 @@ def _stretched(rope: Config, config: Config) -> Mapping[str, Any]:
 
 
 def _check_yarn(rope: Config, rules: Scalings) -> list[str]:
-    """What there is to note; `CheckpointError` for what would be computed otherwise."""
+    """Notes on it; `CheckpointError` for what would be computed otherwise."""
     factor = rope.positive("factor")
     rope.integer(_ORIGINAL)
     for name, default in _YARN_DEFAULTS.items():

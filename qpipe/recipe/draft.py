@@ -17,7 +17,7 @@ class StageDraft(TypedDict):
 
     ``source`` is set for a stage that fetches: its ``params`` are then ``{"source", "revision"}``.
     ``resources`` are the fields of `qpipe.core.graph.Resources`, ``asides`` parameters that are in
-    no key.
+    no key, ``text_alone`` the role of a checkpoint whose towers for images and sound it leaves out.
     """
 
     name: str
@@ -34,6 +34,7 @@ class StageDraft(TypedDict):
     timeout: float | None
     resources: dict[str, Any]
     asides: dict[str, Json]
+    text_alone: str | None
     stand_in: StandInDraft | None
 
 

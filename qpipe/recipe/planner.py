@@ -20,6 +20,9 @@ from qpipe.recipe.node_names import JobWords, Names
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.pinning import PinnedSource, Pinner
 
+MMPROJ = "mmproj"
+"""The kind of stage that makes a file of a model's towers for images and sound."""
+
 
 def plan(
     draft: RunDraft, pinner: Pinner, notify: Callable[[str], None] = lambda note: None
@@ -88,6 +91,7 @@ class _Builder:
                 names[node.id] = _source_name(node)
                 self._pinned[node.id] = PinnedSource(node.params, node.runtime.where)
         self.sources.append(names)
+        self._note_towers(job, ids)
         for name, level in job["levels"].items():
             frontier = self._node(level["frontier"], {}, frozenset())
             self.levels.append(
@@ -95,6 +99,25 @@ class _Builder:
             )
         reference = ids[job["reference"]] if job["reference"] is not None else None
         return PlannedJob("", job["overrides"], ids, reference)
+
+    def _note_towers(self, job: JobDraft, ids: Mapping[str, str]) -> None:
+        """Say of models that see or hear that what is made of them does not, unless their towers
+        become a file of their own."""
+        kept = {
+            ids[name]
+            for stage in job["stages"]
+            if stage["stage"] == MMPROJ
+            for name in stage["needs"].values()
+        }
+        for stage in job["stages"]:
+            role = stage["text_alone"]
+            source = None if role is None else ids[stage["needs"][role]]
+            found = None if source is None or source in kept else self._class(source)
+            if found is not None and found.towers:
+                self.notes.setdefault(
+                    f"{found.name}: its towers for {' and '.join(found.towers)} are left out of "
+                    "what is made of it; model.mmproj=true makes them a file of their own"
+                )
 
     def _node(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
         """A stage as a node; ``sources`` are the roles that a source fills as it is."""

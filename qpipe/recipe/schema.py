@@ -199,6 +199,13 @@ class ModelSpec(Params):
             "dequantized and quantized, with a note."
         ),
     )
+    mmproj: bool = Field(
+        False,
+        description=(
+            "true: make a GGUF file of the model's towers for images and sound too "
+            "(mmproj-….gguf), by llama.cpp's converter; for llama-server --mmproj."
+        ),
+    )
 
 
 class Recipe(BaseModel):

@@ -141,6 +141,7 @@ def _drafted(
         timeout=spec.timeout or bounds.timeout,
         resources=asdict(_resources(needed, spec.resources)),
         asides=_asides(params),
+        text_alone=stage.text_alone,
         stand_in=None,
     )
 
@@ -262,5 +263,6 @@ def plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft:
         timeout=None,
         resources=asdict(Resources()),
         asides={},
+        text_alone=None,
         stand_in=None,
     )

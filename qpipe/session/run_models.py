@@ -18,7 +18,7 @@ from qpipe.support.files import is_folder, plain_name
 
 MODELS = "models"
 _NAME_BYTES = 180
-_IMATRIX = "imatrix"
+_IMATRIX, _TOWERS = "imatrix", "mmproj"
 
 
 def without_lost_files(comparison: Comparison) -> Comparison:
@@ -37,7 +37,8 @@ def without_lost_files(comparison: Comparison) -> Comparison:
 def linked(
     comparison: Comparison, outcomes: Mapping[str, Outcome], folder: Path, digests: Digests
 ) -> tuple[Comparison, list[str]]:
-    """Link each model that was made, and each importance matrix, in ``folder``/models.
+    """Link each model that was made, each importance matrix and each file of towers for images and
+    sound, in ``folder``/models.
 
     Returns the comparison whose rows say where, and what could not be linked, in words.
     """
@@ -59,6 +60,7 @@ def linked(
             rows.append(row)
     with contextlib.suppress(OSError):
         _link_matrices(outcomes.values(), folder / MODELS, digests)
+        _link_towers(outcomes.values(), folder / MODELS, digests)
     return replace(comparison, rows=tuple(rows)), problems
 
 
@@ -115,3 +117,13 @@ def _link_matrices(outcomes: Iterable[Outcome], folder: Path, digests: Digests) 
         last = [str(next(numbers[model]))] if several[model] > 1 else []
         name = plain_name("-".join(filter(None, [model, _IMATRIX, *last])), _NAME_BYTES)
         _link_file(file, folder / f"{name}{file.suffix}", digests)
+
+
+def _link_towers(outcomes: Iterable[Outcome], folder: Path, digests: Digests) -> None:
+    for outcome in outcomes:
+        if outcome.node.stage == _TOWERS and outcome.artifact:
+            for file in outcome.artifact.path.glob("*.gguf"):
+                kind = str(outcome.node.params["outtype"]).upper()
+                words = [_TOWERS, outcome.node.made_for or "model", kind]
+                name = plain_name("-".join(words), _NAME_BYTES)
+                _link_file(file, folder / f"{name}{file.suffix}", digests)

