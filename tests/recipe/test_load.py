@@ -164,6 +164,7 @@ def _alone_or_refused(recipe: str, job: list[str]) -> Any:
         return "refused"
 
 
+@pytest.mark.slow
 def test_a_sweep_over_values_is_composed_by_hydra_once(
     recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

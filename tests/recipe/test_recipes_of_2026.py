@@ -78,6 +78,7 @@ def test_there_is_one_for_each() -> None:
     assert RECIPES.keys() == CONFIGS.keys() == WEIGHTS.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repository", RECIPES)
 def test_it_plans(repository: str, plans: dict[str, Any]) -> None:
     plan = plans[RECIPES[repository]]

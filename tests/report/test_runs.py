@@ -86,6 +86,7 @@ def test_what_qpipe_writes_is_kept(tmp_path: Path) -> None:
     assert [list(row) for row in read] == [list(row) for row in written["rows"]]
 
 
+@pytest.mark.slow
 def test_any_value_anywhere_is_drawn_or_named(document: dict[str, Any]) -> None:
     refused = 0
     rows = [(), ("run",), ("rows",), ("nodes",), ("schema",)]

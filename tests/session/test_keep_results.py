@@ -43,6 +43,7 @@ def models(folder: Path) -> list[Path]:
     return [f for f in store.paths.artifacts.rglob("*.gguf") if f.stat().st_size > 1 << 20]
 
 
+@pytest.mark.slow
 def test_a_sweep_leaves_its_figures(folder: Path) -> None:
     comparison, made = started(load(folder))
     assert len(made) == 9

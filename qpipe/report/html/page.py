@@ -27,6 +27,9 @@ _SCRIPTS = tuple(
 # Models that are named below the title.
 _NAMES = 4
 
+# Headings that are words; those of scores are names.
+_HEADINGS = ("name", "format", "size", "status")
+
 _BLANK = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -102,7 +105,7 @@ def _table(table: Table, name: str, first: int) -> str:
     """A table whose rows are numbered from ``first`` on."""
     columns = table.columns
     head = "".join(
-        f'<th scope="col"{_side(column.side)}>{escape(column.heading)}</th>' for column in columns
+        f'<th scope="col"{_side(column.side)}>{_heading(column.heading)}</th>' for column in columns
     )
     label = escape(name or "models")
     caption = f"<caption>{escape(name)}</caption>" if name else ""
@@ -114,6 +117,12 @@ def _table(table: Table, name: str, first: int) -> str:
         f'<div class="scroll" role="region" tabindex="0" aria-label="{label}">\n<table>{caption}\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>{_means(table)}\n</table>\n</div>"
     )
+
+
+def _heading(heading: str) -> str:
+    if heading in _HEADINGS:
+        return f'<span data-word="column_{heading}">{heading}</span>'
+    return escape(heading)
 
 
 def _means(table: Table) -> str:

@@ -11,7 +11,7 @@ function openTables() {
       header.replaceChildren(button);
     });
     const { heading, up } = state.sorted[tableName(table)] ?? {};
-    const header = [...table.tHead.rows[0].cells].find((cell) => cell.textContent === heading);
+    const header = [...table.tHead.rows[0].cells].find((cell) => headingOf(cell) === heading);
     if (header) sort(table, header, up);
   }
   for (const line of lines) {
@@ -22,11 +22,14 @@ function openTables() {
   }
 }
 
+// The same in every language.
+const headingOf = (header) => header.querySelector("[data-word]")?.dataset.word ?? header.textContent;
+
 const tableName = (table) => table.parentElement.getAttribute("aria-label");
 
 function sortBy(table, header) {
   const up = header.getAttribute("aria-sort") !== "ascending";
-  state.sorted[tableName(table)] = { heading: header.textContent, up };
+  state.sorted[tableName(table)] = { heading: headingOf(header), up };
   sort(table, header, up);
 }
 

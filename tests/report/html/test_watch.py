@@ -25,7 +25,7 @@ def test_rows_come_in(browser: Any, tmp_path: Path) -> None:
             page.locator("#runs summary").first.click()
             page.focus("#table thead button >> nth=1")
             focused = "document.activeElement.textContent"
-            assert page.evaluate(focused) == "size"
+            assert page.evaluate(focused) == "大小"
             run.write(rows=len(run.rows))
             page.wait_for_selector("#table tbody tr:nth-child(2)", state="attached")
             assert lines.count() == len(run.rows)
@@ -33,8 +33,8 @@ def test_rows_come_in(browser: Any, tmp_path: Path) -> None:
             assert page.evaluate("document.documentElement.lang") == "zh"
             assert page.input_value("#filter") == "f16"
             assert page.locator("#table tbody tr:visible").count() == 1
-            assert page.locator("th[aria-sort=ascending]").inner_text().startswith("size")
-            assert page.evaluate(focused) == "size"
+            assert page.locator("th[aria-sort=ascending]").inner_text().startswith("大小")
+            assert page.evaluate(focused) == "大小"
             assert page.locator("#runs details[open]").count() == 1
             run.end()
             page.wait_for_selector("#live:has-text('运行已结束：已完成')")
