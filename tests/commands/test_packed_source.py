@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from qpipe.gguf import reader, values
 from qpipe.gguf.checkpoint import read_tensors
 from qpipe.packed.cast import as_floats
 from qpipe.packed.write import TensorStream, stored, write
@@ -71,6 +73,43 @@ def test_quantizing_it_again_is_refused_in_plan(
     assert told in answer.stdout
     assert way_out in answer.stdout
     assert called(*recipe, "model.allow_requantize=true", cwd=tmp_path).code == 0
+
+
+def test_eight_bits_are_dequantized_and_that_is_said(source: Path, tmp_path: Path) -> None:
+    recipe = ("local", f"model.source={source}", "quantize.type=Q4_0", "evaluate=none")
+    told = "model.source was quantized already (compressed-tensors, 8 bits), and dequantized"
+    assert told in called("plan", *recipe, "-v", cwd=tmp_path).stdout
+    answer = called(
+        "run", *recipe, "run.reference=null", "executor=inline", "--json", cwd=tmp_path
+    )  # fmt: skip
+    assert answer.code == 0, answer.stderr
+    row = json.loads(answer.stdout)["rows"][-1]
+    assert any(told in note for note in row["notes"])
+    metadata = values.decoded(reader.read(Path(row["artifact"], "model.gguf")).metadata)
+    assert metadata["qpipe.source_quantization"] == "compressed-tensors, 8 bits"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"architectures": ["OrionForCausalLM"]}, "converter takes OrionForCausalLM, which"),
+        ({"quantization_config": {"quant_method": "bitnet"}}, "is quantized by bitnet, which"),
+    ],
+)
+def test_what_llama_cpps_converter_is_for(
+    fields: dict[str, Any], told: str, source: Path, tmp_path: Path
+) -> None:
+    """A class that qpipe does not know, or a method that it does not read."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in source.iterdir():
+        (folder / path.name).symlink_to(path)
+    config = json.loads((folder / "config.json").read_text()) | fields
+    (folder / "config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(config))
+    recipe = ("local", f"model.source={folder}", "quantize.type=Q8_0", "evaluate=none")
+    answer = called("plan", *recipe, cwd=tmp_path)
+    assert told in answer.stdout + answer.stderr
 
 
 @pytest.mark.slow

@@ -393,7 +393,8 @@ def provenance(
         return None
     name, version, *others = (str(value) for value in engine.values())
     tools = zip(list(engine)[2:], others, strict=True)
-    settings = unsupported.quantization_settings(order.inputs["model"])
+    folder = order.inputs["model"]
+    settings = None if gguf_files(folder) else unsupported.quantization_settings(folder)
     return {
         "version": __version__,
         "key": order.key,

@@ -17,6 +17,7 @@ from qpipe.errors import CheckpointError
 from qpipe.packed.formats.base import Packed, Tensors, content
 from qpipe.packed.values import awq, bitsandbytes, compressed, gptq, half_byte, one_byte
 from qpipe.packed.values.base import FloatArray, Strip
+from qpipe.packed.values.rounding import rounded
 
 Read = Callable[[Strip], FloatArray]
 Exact = tuple[Read, str]
@@ -26,8 +27,21 @@ _FLOATS = ("F16", "BF16", "F32")
 
 
 def exact(module: Packed, tensors: Tensors, config: Mapping[str, Any], method: str) -> Exact | None:
-    """(the function, the dtype) for a matrix of a checkpoint of this ``quantization_config``; None
-    of what is not known. Raises CheckpointError for a damaged note of its own."""
+    """(the function, the dtype that it rounds to) for a matrix of a checkpoint of this
+    ``quantization_config``; None of what is not known. Raises CheckpointError for a damaged note of
+    its own."""
+    known = _unrounded(module, tensors, config, method)
+    if known is None:
+        return None
+    read, dtype = known
+    if read is one_byte.read and dtype != "F16":
+        return (lambda part: one_byte.read_rounded(part, dtype)), dtype
+    return (lambda part: rounded(read(part), dtype)), dtype
+
+
+def _unrounded(
+    module: Packed, tensors: Tensors, config: Mapping[str, Any], method: str
+) -> Exact | None:
     if method == "auto-round":
         method = "awq" if "awq" in str(config.get("packing_format")) else "gptq"
     if method in ("gptq", "awq"):

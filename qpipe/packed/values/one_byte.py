@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from qpipe.gguf.quantizers import _compiled
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.packed.values import tables
 from qpipe.packed.values.base import (
@@ -25,6 +26,7 @@ from qpipe.packed.values.base import (
     mapped,
     scaled,
 )
+from qpipe.packed.values.rounding import rounded
 
 _TABLES = {"F8_E4M3": tables.E4M3, "F8_E5M2": tables.E5M2}
 
@@ -42,6 +44,25 @@ def read(part: Strip) -> FloatArray:
         numbers = less(numbers, zeros, wide)
     grid, wide = _grid(part, scale, weights)
     return scaled(numbers, finite(scale, grid), wide)
+
+
+def read_rounded(part: Strip, dtype: str) -> FloatArray:
+    """The same, rounded to BF16 or F32: of E4M3 by a kernel that does it all at once."""
+    weights, scale = (part.tensors[name] for name in part.module.parts[:2])
+    columns = weights.shape[-1]
+    if weights.dtype != "F8_E4M3" or columns % 4 or part.has("weight_zero_point"):
+        return rounded(read(part), dtype)
+    codes = mapped(weights).reshape(-1, columns)[part.first : part.stop]
+    grid, wide = _grid(part, scale, weights)
+    told = np.array([wide, dtype == "BF16"], np.float32)
+    numbers = _compiled.run(
+        "from_e4m3",
+        np.array(codes).view(np.float32),
+        np.concatenate([told, finite(scale, grid).reshape(-1)]),
+        block=columns // 4,
+        block_bytes=4 * columns,
+    )
+    return numbers.view(np.float32)
 
 
 def _grid(part: Strip, scale: StoredTensor, weights: StoredTensor) -> tuple[FloatArray, int]:
