@@ -50,7 +50,7 @@ def test_numbers_are_transformers_own(source: Path, plain: Path) -> None:
 
 def test_scales_that_do_not_fit(source: Path, tmp_path: Path) -> None:
     config = json.loads((source / "config.json").read_text())
-    for size, words in (([64, 128], r"needs \[\d, 2\]"), (None, r"is \[\d, 2\], for a matrix")):
+    for size, words in (([64, 128], r"needs \[4, 6\]"), (None, r"is \[2, 6\], for a matrix")):
         config["quantization_config"]["weight_block_size"] = size
         folder = tmp_path / str(size)
         folder.mkdir()
@@ -83,8 +83,6 @@ def test_gptq_goes_on_after_a_kill_to_what_bfloat16_gives(
     assert any("quantized already (fp8, 8 bits), and dequantized" in note for note in row["notes"])
 
 
-def test_engines_of_their_own_environments_refuse_it(source: Path, bench: Bench) -> None:
-    wishes = ("quantize=awq", "quantize.engine=autoawq")
-    answer = qpipe("plan", "local", f"model.source={source}", *wishes, cwd=bench.folder)
-    assert answer.code == 1
-    assert "model.source is quantized already (fp8, 8 bits)" in answer.stdout + answer.stderr
+def test_other_engines_take_it_too(source: Path, bench: Bench) -> None:
+    answer = qpipe("plan", "local", f"model.source={source}", "quantize=rtn", cwd=bench.folder)
+    assert answer.code == 0, answer.stdout + answer.stderr

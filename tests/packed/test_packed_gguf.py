@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qpipe.engines.common import ahead
+from qpipe.engines.gguf import NativeParams
 from qpipe.errors import CheckpointError
 from qpipe.gguf import convert, quantize, values
 from qpipe.gguf.file_plan import FilePlan
@@ -20,6 +22,7 @@ from qpipe.gguf.pydist import streaming
 from qpipe.gguf.reader import read
 from qpipe.gguf.rows import matrix_rows
 from qpipe.packed import dequantize, source
+from qpipe.stages.base import Order
 from tests.gguf import logits, samples
 from tests.packed import fp8, packing, published
 from tests.packed.published import MODEL
@@ -71,6 +74,15 @@ def test_it_is_the_file_of_the_dequantized_checkpoint(kind: str, tmp_path: Path)
         for name, plan in (("ours", ours), ("theirs", theirs)):
             quantize.quantize(plan, tmp_path / name, ftype=ftype, threads=2)
         assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+def test_config_json_alone_tells_of_it(tmp_path: Path) -> None:
+    """In a plan, before anything is fetched."""
+    config = fp8.make(MODEL, tmp_path / "m") / "config.json"
+    order = Order({}, coming=["model"], configs={"model": config})
+    preview = ahead.of_gguf(NativeParams(type="Q4_0"), order)
+    assert preview is not None
+    assert preview.facts["notes"] == [f"model.source was quantized already (fp8, 8 bits), {NOTE}"]
 
 
 @pytest.mark.slow

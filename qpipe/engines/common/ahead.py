@@ -35,7 +35,8 @@ def of_gguf(params: GgufParams, order: Order) -> Preview | None:
     if model is None:
         return _by_bits(params, order)
     with_matrix = params.imatrix is not None or "imatrix" in {*order.inputs, *order.coming}
-    return _about(quantize.plan_ahead(model, params.type_request(), has_imatrix=with_matrix))
+    foreseen = quantize.plan_ahead(model, params.type_request(), has_imatrix=with_matrix)
+    return _with_note(_about(foreseen), order)
 
 
 def of_conversion(outtype: str, order: Order) -> Preview | None:
@@ -77,7 +78,7 @@ def of_checkpoint(params: EngineParams, order: Order) -> Preview | None:
         if output.name in _WHOLE or len(output.shape) == 1
     )
     size = whole * _width(config) + (sum(counts.values()) - whole) * bits / 8
-    return _preview(params.method, size, sum(counts.values()), plan)
+    return _with_note(_preview(params.method, size, sum(counts.values()), plan), order)
 
 
 def of_stream(params: GgufParams, order: Order) -> Preview | None:
@@ -94,7 +95,8 @@ def of_stream(params: GgufParams, order: Order) -> Preview | None:
         if config is not None:
             plan = foresee(config)
             request = params.type_request()
-            return _about(quantize.plan_ahead(plan, request, has_imatrix=with_matrix))
+            about = _about(quantize.plan_ahead(plan, request, has_imatrix=with_matrix))
+            return _with_note(about, order)
     except CheckpointError:  # the converter may well know it
         if "model" in order.inputs:
             tensors = checkpoint.open_checkpoint(order.inputs["model"]).tensors
@@ -160,6 +162,15 @@ def _of_weights(params: EngineParams, weights: int, *, n_vocab: int | None = Non
 def _about(plan: FilePlan) -> Preview:
     facts = plan.facts
     return _preview(facts["file_type"], facts["file_bytes"], facts["n_weights"], plan)
+
+
+def _with_note(preview: Preview, order: Order) -> Preview:
+    """The same with the note on a model that is quantized already."""
+    config = _config("model", order)
+    settings = None if config is None else unsupported.quantization_settings(config.parent)
+    if settings is None:
+        return preview
+    return replace(preview, facts={**preview.facts, "notes": [settings.note]})
 
 
 def _preview(kind: str, size: float, weights: int, plan: FilePlan) -> Preview:
