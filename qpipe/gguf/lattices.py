@@ -29,13 +29,17 @@ TYPES = {
     GGMLType.Q5_0: (16, False),
     GGMLType.Q5_1: (31, True),
     GGMLType.Q8_0: (128, False),
+    GGMLType.Q4_K: (8, False),
+    GGMLType.Q5_K: (16, False),
+    GGMLType.Q6_K: (32, False),
 }
-"""The types whose blocks have a step of their own: the highest level, and whether there is a
-minimum too."""
+"""The types that can keep one: how many levels lie on a side of zero, or above a minimum of its own
+where there is one."""
 
 NOTED = "qpipe.lattice_tensors"
 """Metadata of a file: how many of its tensors keep a lattice."""
 
+_POSITIVE = (GGMLType.Q4_K, GGMLType.Q5_K)
 _BLOCK = 32
 _ROWS, _PER_ROW, _FEW = 4, 16, 4  # rows of a sample, blocks of a row, blocks that are asked first
 # BF16 rounds a weight by 2⁻⁸ of itself at most, and so the largest by which it is judged.
@@ -98,7 +102,10 @@ def _judged(kind: GGMLType, blocks: Floats) -> tuple[Flags, Flags]:
     """Tell which blocks are on no lattice of the type, and which are on one by no accident."""
     top, affine = TYPES[kind]
     with np.errstate(all="ignore"):  # of weights that are no numbers nothing fits
-        scaled, near = (_affine if affine else _symmetric)(blocks, top)
+        if affine:
+            scaled, near = _affine(blocks, top)
+        else:
+            scaled, near = _symmetric(blocks, top, positive=kind in _POSITIVE)
         fits = (np.abs(scaled - np.rint(scaled)) <= near).all(axis=2)
         off = blocks.any(axis=1) & ~fits.any(axis=1)
         if off.all():
@@ -107,13 +114,16 @@ def _judged(kind: GGMLType, blocks: Floats) -> tuple[Flags, Flags]:
     return off, (fits & (chance * top < _BY_CHANCE)).any(axis=1)
 
 
-def _symmetric(blocks: Floats, top: int) -> tuple[Floats, Floats]:
+def _symmetric(blocks: Floats, top: int, *, positive: bool) -> tuple[Floats, Floats]:
     """Weights [blocks, m, 32] in steps of which the largest is m, for each m, and how far from a
-    level rounding may have taken them."""
+    level rounding may have taken them; ``positive`` steps have no level ``top``, only -``top``."""
     m = np.arange(1, top + 1, dtype=np.float32)
     size = np.abs(blocks).max(axis=1)
     scaled = np.abs(blocks)[:, None, :] * (m / size[:, None])[:, :, None]
-    return scaled, np.float32(_NEAR) * scaled
+    near = np.float32(_NEAR) * scaled
+    if positive:
+        near[(scaled > top - 0.5) & (blocks > 0)[:, None, :]] = np.nan
+    return scaled, near
 
 
 def _affine(blocks: Floats, top: int) -> tuple[Floats, Floats]:
@@ -137,7 +147,7 @@ def keep(rows: Floats, encoded: Bytes, kind: GGMLType) -> Kept:
     from qpipe.gguf.quantizers import _compiled
 
     name, nbytes = f"lattice_{kind.name.lower()}", kind.value[2]
-    made = _compiled.run(name, rows, block=_BLOCK, block_bytes=nbytes + 1)
+    made = _compiled.run(name, rows, block=kind.block, block_bytes=nbytes + 1)
     on = made[:, 0] == _ON
     encoded.reshape(-1, nbytes)[on] = made[on, 1:]
     return Kept(int(on.sum()), int((made[:, 0] > 0).sum()))

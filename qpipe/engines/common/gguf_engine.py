@@ -139,9 +139,10 @@ class GgufParams(EngineParams):
     scales: Literal["auto", "ggml", "lattice"] = Field(
         "auto",
         description=(
-            "The scales of blocks in Q4_0, Q4_1, Q5_0, Q5_1 and Q8_0. auto: those of the lattice "
-            "on which a tensor's weights lie, if they do, as of a model trained for the type, else "
-            "llama.cpp's; ggml: llama.cpp's, always; lattice: refuse a model that has none."
+            "The scales of blocks in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K. auto: those "
+            "of the lattice on which a tensor's weights lie, if they do, as of a model trained for "
+            "the type, else llama.cpp's; ggml: llama.cpp's, always; lattice: refuse a model that "
+            "has none."
         ),
     )
     name: ModelName = Field(
