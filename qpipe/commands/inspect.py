@@ -10,7 +10,7 @@ from qpipe.report import text
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``PATH``, ``--tensors``, ``--json`` and ``--store``."""
+    """Add ``PATH``, ``--tensors``, ``--rules``, ``--json`` and ``--store``."""
     parser.add_argument(
         "path",
         metavar="PATH",
@@ -18,18 +18,28 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
         "artifact's key",
     )
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    parser.add_argument(
+        "--rules",
+        action="store_true",
+        help="the types of a GGUF file's tensors as rules for a recipe, and nothing else",
+    )
     add_json(parser)
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Describe a checkpoint. Raises CheckpointError for what is damaged or not understood."""
-    from qpipe.commands.inspect_text import errors, origin, summary, tensors, types
+    from qpipe.commands.inspect_text import errors, origin, rules, summary, tensors, types
     from qpipe.session.functions import inspect
+    from qpipe.session.type_rules import type_rules
 
+    if args.rules and not args.json:
+        print(rules(type_rules(args.path, store=args.store)))
+        return 0
     description = inspect(args.path, store=args.store)
     if args.json:
-        print_json("inspect/1", description)
+        own = {"rules": type_rules(args.path, store=args.store)} if args.rules else {}
+        print_json("inspect/1", description | own)
         return 0
     print(text.pairs(summary(description)))
     print()

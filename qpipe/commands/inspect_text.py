@@ -135,6 +135,12 @@ def errors(tensors: Sequence[Mapping[str, Any]], made_by: Mapping[str, Any] | No
     return _UNKNOWN_ERRORS if quantized else ""
 
 
+def rules(settings: Mapping[str, Any]) -> str:
+    """Return the types of a file as a part of a recipe."""
+    lines = [f"    - ['{pattern}', {kind}]" for pattern, kind in settings["tensor_types"]]
+    return "\n".join(["quantize:", f"  type: {settings['type']}", "  tensor_types:", *lines])
+
+
 def _error(value: float | None) -> str:
     return "" if value is None else f"{value:.2%}"
 

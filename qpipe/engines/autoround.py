@@ -11,7 +11,8 @@ from pydantic import model_validator
 from qpipe.core.key import Json
 from qpipe.engines._autoround_layers import resuming
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
-from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.engines.common.gguf_engine import GGUF_FILE
+from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.engines.common.methods import AutoRoundMethodParams
 from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR

@@ -12,7 +12,8 @@ from pydantic import Field, field_validator
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import ahead, gguf_engine, pydist_converter, unsupported
-from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.engines.common.gguf_engine import GGUF_FILE
+from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.errors import CheckpointError
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts

@@ -16,8 +16,9 @@ from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, gguf_engine, pydist_converter
-from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.engines.common import ahead, gguf_engine, gguf_facts, pydist_converter
+from qpipe.engines.common.gguf_engine import GGUF_FILE
+from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
@@ -278,9 +279,9 @@ def _facts(
         return made.adding(notes=notes)
     tensors = next(written)
     kept = lattices.whole(tensors.kept)
-    notes = notes + gguf_engine.lattice_notes(made, kept)
-    facts = gguf_engine.planned_facts(made, kept).adding(notes=notes)
-    return gguf_engine.with_tensors(facts, made, tensors.errors)
+    notes = notes + gguf_facts.lattice_notes(made, kept)
+    facts = gguf_facts.planned_facts(made, kept).adding(notes=notes)
+    return gguf_facts.with_tensors(facts, made, tensors.errors)
 
 
 def _report_compiling(works: Sequence[base.Work]) -> None:

@@ -13,8 +13,9 @@ from pydantic import Field, field_validator, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, gguf_engine
-from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.engines.common import ahead, gguf_engine, gguf_facts
+from qpipe.engines.common.gguf_engine import GGUF_FILE
+from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
 from qpipe.machine import filesystem, program, tools
 from qpipe.machine.filesystem import link
@@ -49,7 +50,7 @@ class LlamaQuantizeParams(gguf_engine.GgufParams):
     def _rules_are_heard(self) -> LlamaQuantizeParams:
         # llama.cpp 0.5.0: llama_tensor_get_type asks for them only where the name's default is
         # a quantized type.
-        if self.tensor_types and not self.type_request().ftype.quantized:
+        if (self.tensor_types or self.like) and not self.type_request().ftype.quantized:
             raise ValueError(
                 f"tensor_types: {PROGRAM} does not hear of them for type {self.type}; set engine "
                 "to native, or a quantized type"
@@ -111,7 +112,7 @@ class LlamaQuantize(Engine):
             options = [*_options(params, prepared, Path(folder)), *_notes(provenance or {})]
             _quantize([*options, source, out, params.type, work.threads], work, prepared)
         _compare(prepared, out)
-        facts = gguf_engine.with_tensors(gguf_engine.planned_facts(prepared), prepared, {})
+        facts = gguf_facts.with_tensors(gguf_facts.planned_facts(prepared), prepared, {})
         facts = replace(facts, size_bytes=out.stat().st_size)
         return facts.adding(notes=[*prepared.notes, *_opened(out)])
 
@@ -149,7 +150,7 @@ def _options(
             yield from (f"--{option.replace('_', '-')}", kind)
     from qpipe.gguf.quantize import is_published_so
 
-    if params.tensor_types or any(map(is_published_so, prepared.outputs)):
+    if params.tensor_types or params.like or any(map(is_published_so, prepared.outputs)):
         # In llama.cpp 0.5.0 the first match counts, and expressions are C++'s: so each tensor
         # by its name.
         types = folder / "types.txt"

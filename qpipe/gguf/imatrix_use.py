@@ -37,10 +37,11 @@ def weighted(
     tensors = [_weighted(output, weights) for output in outputs]
     missing = [output for output in tensors if output.imatrix is None and _needs(output, ftype)]
     if missing and weights is None:
+        others = f" (and {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise errors.RecipeError(
-            f"{ftype.name} makes tensor {missing[0].name!r} {missing[0].type.name}, which is "
-            "garbage without an importance matrix: name one as quantize.imatrix, or choose another "
-            "type"
+            f"{ftype.name} makes tensor {missing[0].name!r} {missing[0].type.name}{others}, which "
+            "is garbage without an importance matrix: name one as quantize.imatrix, or choose "
+            "another type"
         )
     relevant = [output for output in tensors if _listens(output)]
     if weights is not None and relevant and all(output.imatrix is None for output in relevant):

@@ -15,6 +15,7 @@ from qpipe.gguf import ftypes, types
 from qpipe.gguf.categories import Category, category_of, quantizable
 from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.hyperparameters import Hyperparameters
+from qpipe.gguf.like import LikeFile
 from qpipe.gguf.rules import Rules
 from qpipe.gguf.shortfall import Fallback, Shortfall
 from qpipe.gguf.types import GGMLType
@@ -69,7 +70,8 @@ class TypeRequest:
     ``rules`` go before the name's own, the last that matches counts, and no other type stands in
     for theirs. ``pure`` gives every tensor
     the name's default type. ``output`` and ``embedding`` are the types of the output matrix and
-    of the token embeddings; of a tied model's one matrix ``embedding`` counts first.
+    of the token embeddings; of a tied model's one matrix ``embedding`` counts first. A tensor that
+    none of these is about has its type in ``like``, if that is given, in place of the name's rules.
     """
 
     ftype: FileType
@@ -77,6 +79,7 @@ class TypeRequest:
     pure: bool = False
     output: GGMLType | None = None
     embedding: GGMLType | None = None
+    like: LikeFile | None = None
 
     @classmethod
     def of(
@@ -87,6 +90,7 @@ class TypeRequest:
         pure: bool = False,
         output_tensor_type: str | None = None,
         token_embedding_type: str | None = None,
+        like: LikeFile | None = None,
     ) -> TypeRequest:
         """Checked names; `RecipeError` naming the field otherwise."""
 
@@ -99,11 +103,33 @@ class TypeRequest:
             pure,
             parsed(output_tensor_type, "output_tensor_type"),
             parsed(token_embedding_type, "token_embedding_type"),
+            like,
         )
 
     def names(self, tensor: str) -> bool:
+        """True if one of the rules is about ``tensor``, or the file whose types it shall have."""
+        listed = self.like is not None and tensor in self.like.tensors
+        return listed or self.rules_on(tensor)
+
+    def rules_on(self, tensor: str) -> bool:
         """True if one of the rules is about ``tensor``."""
         return any(pattern.search(tensor) for pattern, _ in self.rules)
+
+    def decides(self, tensor: str) -> bool:
+        """True if the recipe itself says a tensor's type."""
+        named = self.rules_on(tensor)
+        return named or self.own_field(tensor, named=named) is not None
+
+    def own_field(self, tensor: str, *, named: bool) -> tuple[str, GGMLType] | None:
+        """The field that is about this tensor alone, and what it says; ``named``: rules name it."""
+        category = category_of(tensor)
+        # A rule may name this large separate table.
+        second = tensor == "per_layer_token_embd.weight" and named
+        if category is Category.EMBEDDING and self.embedding and not second:
+            return "token_embedding_type", self.embedding
+        if category is Category.OUTPUT and self.output:
+            return "output_tensor_type", self.output
+        return None
 
     def changes(self, file_type: str) -> bool:
         """True unless a file of the quantization ``file_type`` is what is asked for already."""
@@ -138,7 +164,7 @@ class Choice:
         the end (None: of those chosen)."""
         final = {name: (types or self.types)[name] for name in self.matrices}
         fallbacks = tuple(f for f in self.fallbacks if final[f.name] is f.substitute)
-        named = bool(self.request.rules)
+        named = bool(self.request.rules or self.request.like)
         return Shortfall.of(self.request.ftype, final, fallbacks, named=named)
 
 
@@ -154,6 +180,8 @@ def choose(
     Raises `RecipeError` for a wish that changes nothing (it is a typing error) or cannot be
     stored, `CheckpointError` for an expert whose name lacks its layer.
     """
+    if request.like is not None:
+        request.like.check(tensors, arch=model.arch, ruled=request.decides)
     chooser = _Chooser(tensors, model, request, has_imatrix=has_imatrix)
     chosen = {tensor.name: chooser.type_of(tensor) for tensor in tensors}
     chooser.check_used()
@@ -228,7 +256,7 @@ class _Chooser:
             return tensor.type
         self.matrices.append(tensor.name)
         matching = [rule for rule in self.request.rules if rule[0].search(tensor.name)]
-        own = self._own(tensor, named=bool(matching))
+        own = self.request.own_field(tensor.name, named=bool(matching))
         patterns = [pattern.pattern for pattern, _ in matching]
         if own is not None:
             field, kind = own
@@ -240,22 +268,14 @@ class _Chooser:
             self.used.add(last)
             self.overruled |= dict.fromkeys(earlier, f"tensor_types[{last!r}], which comes later,")
             return self._fitting(matching[-1][1], tensor, f"tensor_types[{last!r}]")
+        if self.request.like is not None:
+            kind = self.request.like.type_of(tensor.name)
+            return self._fitting(kind, tensor, f"quantize.like ({self.request.like.name})")
         kind = self._unnamed(tensor)
         actual = fallback(kind, tensor.shape[-1], name=tensor.name)
         if actual != kind:
             self.fallbacks.append(Fallback(tensor.name, tensor.shape[-1], kind, actual))
         return actual
-
-    def _own(self, tensor: Typed, *, named: bool) -> tuple[str, GGMLType] | None:
-        """The field of the recipe that is about this tensor alone, and what it says."""
-        category = category_of(tensor.name)
-        # A rule may name this large separate table.
-        second = tensor.name == "per_layer_token_embd.weight" and named
-        if category is Category.EMBEDDING and self.request.embedding and not second:
-            return "token_embedding_type", self.request.embedding
-        if category is Category.OUTPUT and self.request.output:
-            return "output_tensor_type", self.request.output
-        return None
 
     def _unnamed(self, tensor: Typed) -> GGMLType:
         if self.request.pure or not self.request.ftype.quantized:

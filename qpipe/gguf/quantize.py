@@ -6,6 +6,7 @@ is never written, its rounding is applied to each chunk of rows instead.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from qpipe.gguf.ftypes import FileType
 from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.mixture import TypeRequest, by_layer
+from qpipe.gguf.quantizers import last_resort
 from qpipe.gguf.rows import GGUFRows
 from qpipe.gguf.shortfall import Shortfall
 from qpipe.gguf.types import GGMLType
@@ -97,7 +99,10 @@ def prepare(
         request.ftype.name,
         _metadata(plan.metadata, request.ftype, weights) | _noted(provenance, outputs),
         outputs,
-        plan.notes + notes + (() if weights is None else imatrix_use.notes(outputs, weights)),
+        (
+            *(*plan.notes, *notes, *_platform_note(outputs)),
+            *(() if weights is None else imatrix_use.notes(outputs, weights)),
+        ),
         shortfall,
         needs_lattice=scales == "lattice",
     )
@@ -178,7 +183,9 @@ def _typed(
         typed = [replace(output, type=chosen[output.name]) for output in typed]
     shortfall = choice.shortfall(chosen)
     said = () if shortfall is None else (shortfall.note(),)
-    return typed, shortfall, (*said, *_published_note(published), *_spared_note(spared))
+    like = () if request.like is None else (request.like.note(),)
+    notes = (*like, *said, *_published_note(published), *_spared_note(spared))
+    return typed, shortfall, notes
 
 
 def _with_lattice(output: OutputTensor) -> OutputTensor:
@@ -210,6 +217,25 @@ def _spared_note(spared: Mapping[str, GGMLType]) -> tuple[str, ...]:
     return (
         f"{len(spared)} tensors of layers that predict further tokens are {kinds}: no importance "
         "matrix knows them, and the type that the name gives them needs one",
+    )
+
+
+def _platform_note(outputs: Sequence[OutputTensor]) -> tuple[str, ...]:
+    """A note where bytes hang on a compiler: llama.cpp#25353."""
+    machine = platform.machine()
+    if machine.lower() in ("x86_64", "amd64"):
+        return ()
+    kinds = {
+        output.type.name
+        for output in outputs
+        if output.rows.type != output.type
+        and last_resort.writes(output.type, weighted=output.imatrix is not None)
+    }
+    if not kinds:
+        return ()
+    return (
+        f"{', '.join(sorted(kinds))}: quantized by ggml itself, whose bytes on {machine} may "
+        "differ from those on x86-64",
     )
 
 

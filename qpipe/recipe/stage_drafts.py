@@ -19,7 +19,7 @@ from qpipe.recipe.draft import (
 from qpipe.recipe.references import variables
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import ResourcesSpec, StageSpec, checked, resolve_alias
-from qpipe.stages.base import GGUF, InputFile, Params, Stage
+from qpipe.stages.base import GGUF, InputFile, Params, Stage, keyed
 from qpipe.stages.registry import AUTO, chosen, entry, find, refused, settled
 
 # What stands in a node's parameters for a file that has become an input.
@@ -92,7 +92,7 @@ def _sources(
 ) -> tuple[list[StageDraft], dict[str, Json]]:
     """The stages of files that parameters name, which are added to ``needs``, and the values of all
     parameters as a node has them."""
-    values = params.model_dump(mode="json")
+    values = keyed(params)
     sources = []
     for parameter in _file_parameters(params):
         if values[parameter] is not None:

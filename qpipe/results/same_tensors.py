@@ -14,7 +14,7 @@ _Name = TypeVar("_Name")
 
 _ABOUT_TYPES = (
     *("type", "pure", "output_tensor_type", "token_embedding_type", "tensor_types"),
-    *("scales", "provenance"),
+    *("like_digest", "scales", "provenance"),
 )
 """Parameters that decide on tensors through their types alone, or on none."""
 

@@ -161,6 +161,11 @@ def inspect(path: str | Path, *, store: str | Path | None = None) -> dict[str, A
     return {**description, "tensors": tensors, "made_by": _made_by(manifest)}
 
 
+def file_of(path: str | Path, store: str | Path | None) -> Path:
+    """Return what `inspect` looks at: a path itself, or the artifact whose key begins so."""
+    return _place(str(path), None if store is None else ArtifactStore(Path(store)))
+
+
 def local_path(source: str | Path) -> Path:
     """Return the path of a file or folder here, or of ``builtin:NAME``. Raises SourceError."""
     from qpipe.sources.pinning import DATA

@@ -40,6 +40,21 @@ def description(model: type[BaseModel], name: str) -> str | None:
     return next((field.description for field in fields if field and field.description), None)
 
 
+class UnkeyedDefault:
+    """Marks a parameter that came later: at its default it is left out of keys."""
+
+
+def keyed(params: BaseModel) -> dict[str, Any]:
+    """The parameters that are in keys, as JSON."""
+    later = {
+        name
+        for name, field in type(params).model_fields.items()
+        if any(isinstance(mark, UnkeyedDefault) for mark in field.metadata)
+        and getattr(params, name) == field.default
+    }
+    return params.model_dump(mode="json", exclude=later)
+
+
 class InputFile:
     """Marks a parameter that names a file or folder: it becomes a pinned input of the node."""
 

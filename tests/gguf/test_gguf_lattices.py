@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from qpipe.gguf import chunks, convert, ggml, lattices, quantize, quantizers, re
 from qpipe.gguf.lattices import Kept
 from qpipe.gguf.rows import BufferRows
 from qpipe.gguf.types import GGMLType
+from tests.cli import called
 from tests.gguf import samples, snapped
 
 Floats = snapped.Floats
@@ -252,3 +254,19 @@ def test_a_recipe_that_insists(ftype: str, says: str, tmp_path: Path) -> None:
     source = convert.prepare(samples.MODELS["tinystories-d256"], outtype="F16")
     with pytest.raises(errors.RecipeError, match=says):
         quantize.prepare(source, ftype, scales="lattice")
+
+
+@pytest.mark.slow
+def test_the_model_computes_the_same(model: Path, tmp_path: Path) -> None:
+    """KL divergence from the snapped model; by the usual rule it is about 0.013."""
+    answer = called(
+        *("run", "local", f"model.source={model}", "quantize.type=Q4_0", "evaluate=kld"),
+        *("evaluate.text=builtin:texts/tinystories_lower_heldout.txt", "evaluate.n_ctx=256"),
+        *("evaluate.chunks=8", "executor=inline", "--json", "--store", "store"),
+        cwd=tmp_path,
+    )
+    assert answer.code == 0, answer.stderr
+    reference, made = json.loads(answer.stdout)["rows"]
+    assert reference["format"] == "F16" and made["format"] == "Q4_0"
+    assert 0 < made["kld"] <= 0.001
+    assert any("29 of 29 quantized tensors" in note for note in made["notes"])

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from qpipe import __version__
 from qpipe.core.digests import Stamp, stamp
-from qpipe.core.key import Json, bytes_sha256, encode
-from qpipe.engines.common import unsupported
+from qpipe.core.key import Json
+from qpipe.engines.common import gguf_facts, types_like, unsupported
 from qpipe.engines.common.module_rules import pairs
-from qpipe.results import tensors
+from qpipe.engines.common.types_like import LikeTypes
 from qpipe.results.facts import of_model
-from qpipe.results.model import ModelFacts
-from qpipe.results.tensors import TensorDetail
 from qpipe.sources.pinning import parse_hub
-from qpipe.stages.base import Order, Preview, SourceFile
-from qpipe.stages.engine import EngineParams, model_facts
+from qpipe.stages.base import Order, Preview, SourceFile, UnkeyedDefault
+from qpipe.stages.engine import EngineParams
 from qpipe.stages.evaluator import only_file
 from qpipe.support.files import exists, expanded
 
@@ -136,13 +134,26 @@ class GgufParams(EngineParams):
             "the last that matches wins."
         ),
     )
+    like: LikeTypes | None = Field(
+        None,
+        # Its types are in the key, by their digest.
+        exclude=True,
+        description=(
+            "A GGUF file on this machine, of the same model or one that it was trained from: each "
+            "tensor gets the type that it has there, and type is the file's own. tensor_types, "
+            "output_tensor_type and token_embedding_type go before it. null: as the mixture has it."
+        ),
+    )
+    like_digest: Annotated[str | None, UnkeyedDefault()] = Field(
+        None, description="The digest of the types that like names, which sets it; else null."
+    )
     scales: Literal["auto", "ggml", "lattice"] = Field(
         "auto",
         description=(
-            "The scales of blocks in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K. auto: those "
-            "of the lattice on which a tensor's weights lie, if they do, as of a model trained for "
-            "the type, else llama.cpp's; ggml: llama.cpp's, always; lattice: refuse a model that "
-            "has none."
+            "The scales of blocks in Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K. auto: "
+            "those of the lattice on which a tensor's weights lie, if they do, as of a model "
+            "trained for the type, else llama.cpp's; ggml: llama.cpp's, always; lattice: refuse a "
+            "model that has none."
         ),
     )
     name: ModelName = Field(
@@ -184,14 +195,18 @@ class GgufParams(EngineParams):
         ),
     )
 
+    _reads_types = model_validator(mode="before")(types_like.resolved)
+
     def bits_per_weight(self) -> float:
-        """Bits per weight of a typical model."""
+        """Bits per weight of a typical model, or of the file whose types are taken."""
         from qpipe.gguf.bits_estimate import bits
 
-        return bits(self.type_request())
+        request = self.type_request()
+        return bits(request) if request.like is None else request.like.bits_per_weight
 
     def type_request(self) -> TypeRequest:
         """The names of types, checked once more."""
+        from qpipe.gguf.like import LikeFile
         from qpipe.gguf.mixture import TypeRequest
 
         return TypeRequest.of(
@@ -200,6 +215,7 @@ class GgufParams(EngineParams):
             pure=self.pure,
             output_tensor_type=self.output_tensor_type,
             token_embedding_type=self.token_embedding_type,
+            like=None if self.like is None else LikeFile.from_json(self.like),
         )
 
 
@@ -295,70 +311,6 @@ def imatrix(order: Order) -> Path | None:
     return None if folder is None else only_file(folder)
 
 
-def file_facts(path: Path) -> ModelFacts:
-    """`model_facts` of a GGUF file that is there already, with the types of its tensors. Raises
-    CheckpointError."""
-    from qpipe.gguf.inspect import inspect
-
-    summary = inspect(path)
-    details = [
-        TensorDetail(each["name"], each["type"], tuple(reversed(each["shape"])))
-        for each in summary["tensors"]
-    ]
-    facts = model_facts(
-        file_type=summary["file_type"] or "unknown",
-        file_bytes=summary["file_bytes"],
-        tensor_bytes=summary["tensor_bytes"],
-        n_weights=summary["parameters"],
-        bits_per_weight=summary["bits_per_weight"],
-        architecture=summary["architecture"],
-        types={name: entry["tensors"] for name, entry in summary["types"].items()},
-        n_tensors=len(details),
-    )
-    digest = _digest({each.name: each.type for each in details})
-    return facts.adding(types_digest=digest, tensor_details=tensors.to_fact(details))
-
-
-def planned_facts(prepared: FilePlan, kept: Collection[str] | None = None) -> ModelFacts:
-    """Facts of a file that is about to be written, or was and has ``kept`` the lattices of tensors.
-
-    ``types_digest`` is equal for files of one source that have the same tensors, ``fallback`` the
-    note on what its name says and it does not hold.
-    """
-    kept = prepared.on_lattice if kept is None else kept
-    types = {
-        name: kind.name + (" on a lattice" if name in kept else "")
-        for name, kind in prepared.types.items()
-    }
-    facts = model_facts(**prepared.facts).adding(types_digest=_digest(types))
-    if kept:
-        facts = facts.adding(lattice_tensors=len(kept))
-    if prepared.shortfall is None:
-        return facts
-    return facts.adding(fallback=prepared.shortfall.note())
-
-
-def lattice_notes(prepared: FilePlan, kept: Collection[str] | None = None) -> list[str]:
-    """A note on the tensors that keep their lattice, or seem to before the file is written."""
-    from qpipe.gguf import lattices
-
-    names = prepared.on_lattice if kept is None else kept
-    return [lattices.note(names, prepared.types)] if names else []
-
-
-def with_tensors(facts: ModelFacts, plan: FilePlan, errors: Mapping[str, float]) -> ModelFacts:
-    """Add the type, shape and relative error of each tensor of a file that was written."""
-    details = [
-        TensorDetail(output.name, output.type.name, output.shape, errors.get(output.name))
-        for output in plan.outputs
-    ]
-    return facts.adding(tensor_details=tensors.to_fact(details))
-
-
-def _digest(types: Mapping[str, str]) -> str:
-    return bytes_sha256(encode(types))
-
-
 def try_to_load(notes: list[str], file: Path) -> None:
     """Have llama.cpp load all of ``file`` but its weights; ``notes`` get why that was not possible.
 
@@ -378,8 +330,8 @@ def preview(prepared: FilePlan, *, fallback: str = "warn") -> Preview:
     types = {name: kind.name for name, kind in prepared.types.items()}
     shapes = {output.name: output.shape for output in prepared.outputs}
     n_vocab = shapes["token_embd.weight"][0] if "token_embd.weight" in shapes else None
-    notes = [note for note in prepared.notes if note != unsaid] + lattice_notes(prepared)
-    facts = planned_facts(prepared).adding(notes=notes or None)
+    notes = [note for note in prepared.notes if note != unsaid] + gguf_facts.lattice_notes(prepared)
+    facts = gguf_facts.planned_facts(prepared).adding(notes=notes or None)
     return Preview(of_model(facts), types, n_vocab=n_vocab)
 
 

@@ -26,4 +26,11 @@ _NAMES = (
     *("MXFP4", "NVFP4", "Q1_0"),
 )
 
+_LEGACY = (GGMLType.Q4_0, GGMLType.Q4_1, GGMLType.Q5_0, GGMLType.Q5_1)  # `legacy`
+
 QUANTIZERS = {GGMLType[name]: functools.partial(quantize, kind=GGMLType[name]) for name in _NAMES}
+
+
+def writes(kind: GGMLType, *, weighted: bool) -> bool:
+    """True for what ggml's own C code writes, of rows that are ``weighted`` or not."""
+    return kind in QUANTIZERS or (weighted and kind in _LEGACY)

@@ -53,7 +53,13 @@ def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) 
 def remember_batch(
     folder: Path, request: Request, jobs: Sequence[Job | InvalidJob], payload: Mapping[str, Any]
 ) -> bool:
-    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.draft_cache`."""
+    """Keep what ``jobs``, all the jobs of a request, led to; see `qpipe.recipe.draft_cache`.
+
+    Not where a parameter was read from a file, which may change: it is an aside of several values.
+    """
+    stages = [stage for job in payload["jobs"] for stage in job["stages"]]
+    if any(isinstance(value, dict) for stage in stages for value in stage["asides"].values()):
+        return False
     witnesses = next(job for job in jobs if isinstance(job, Job)).witnesses
     if witnesses is not None:  # what plugins declare is in the payload
         witnesses = witnesses.with_files(source_files())

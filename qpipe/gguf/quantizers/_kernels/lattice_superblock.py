@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from qpipe.gguf.quantizers._kernels import lattice
-from qpipe.gguf.quantizers._kernels.blocks import BLOCK
+from qpipe.gguf.quantizers._kernels.blocks import BLOCK, put_half
 from qpipe.gguf.quantizers._kernels.jit import SUPERBLOCK, Bytes, Floats, Kernel, inner
 from qpipe.gguf.quantizers._kernels.lattice import NOTHING, OFF, ON, half
 from qpipe.gguf.quantizers._kernels.rounding import nearest
@@ -61,13 +61,15 @@ def refit(top: int, most: int, put: Put) -> Kernel:
     fit = lattice.symmetric(top)
 
     @inner
-    def squared_error(d: float, steps: Floats, sizes: Floats, parts: Bytes, least: float) -> float:
+    def squared_error(
+        d: float, steps: Floats, sizes: Floats, parts: Bytes, least: float
+    ) -> np.float64:
         """The error of steps as multiples of ``d``; at least ``least`` where it is no better."""
-        error = 0.0
+        error = np.float64(0)
         for sub in range(SUBS):
             if steps[sub] > _ZERO and error < least:
                 off = _nearest_parts(np.float64(steps[sub]), d, parts[sub], most)[1]
-                error += np.float64(sizes[sub]) * off * off
+                error = error + np.float64(sizes[sub]) * off * off
         return error
 
     @inner
@@ -143,5 +145,5 @@ def put_scales(scales: Floats, d: np.float32, zero: int, out: Bytes) -> None:
         from_here[j] = low | (high >> 4) << 6
         from_here[j + 4] = low | (high >> 4) << 6
         from_here[j + 8] = (high & 15) | (high & 15) << 4
-    lattice.put_half(d, out, 0)
-    lattice.put_half(np.float32(zero) * d, out, 2)
+    put_half(d, out, 0)
+    put_half(np.float32(zero) * d, out, 2)
