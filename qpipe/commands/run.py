@@ -11,8 +11,7 @@ from qpipe.commands import recipe_arguments
 from qpipe.commands.output import print_json, say
 from qpipe.errors import by_reason
 
-# Paths of models that are listed; of more, their folder is.
-_MOST = 20
+_MOST = 20  # paths of models that are listed; of more, their folder is
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -46,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
         for line in by_reason((job["name"], job["error"]) for job in invalid):
             print(f"left out: {line}")
         if finished.written:
-            for link in _shown(finished.links):
-                say(f"model: {link}", file=sys.stderr)
+            shown = {"model": _shown(finished.links), "mmproj": finished.towers}
+            for line in (f"{kind}: {path}" for kind, paths in shown.items() for path in paths):
+                say(line, file=sys.stderr)
             report = finished.paths.report("html")
             print(f"report: {report} (also .md, .json, .csv)", file=sys.stderr)
     for problem in finished.problems:

@@ -62,6 +62,13 @@ class FinishedRun:
         """The paths of the models in the run's folder."""
         return [row.link for row in self.comparison.rows if row.link]
 
+    @property
+    def towers(self) -> list[str]:
+        """The paths of files of towers for images and sound there."""
+        from qpipe.session.run_models import towers
+
+        return [str(path) for path in towers(self.paths.root)]
+
 
 def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = False) -> FinishedRun:
     """Run every job of a request; ``listeners`` take the events, ``pin`` keeps the artifacts from

@@ -119,6 +119,11 @@ def _link_matrices(outcomes: Iterable[Outcome], folder: Path, digests: Digests) 
         _link_file(file, folder / f"{name}{file.suffix}", digests)
 
 
+def towers(folder: Path) -> list[Path]:
+    """The files of towers for images and sound in the folder of a run."""
+    return sorted((folder / MODELS).glob(f"{_TOWERS}-*.gguf"))
+
+
 def _link_towers(outcomes: Iterable[Outcome], folder: Path, digests: Digests) -> None:
     for outcome in outcomes:
         if outcome.node.stage == _TOWERS and outcome.artifact:

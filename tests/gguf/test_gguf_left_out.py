@@ -94,10 +94,12 @@ def test_a_run_with_levels_and_towers(tmp_path: Path) -> None:
         "run", *given, "model.mmproj=true", "-m", "quantize.type=Q8_0,Q4_0", "--json", cwd=tmp_path
     )
     assert made.code == 0, made
+    again = called("run", *given, "model.mmproj=true", "quantize.type=Q8_0", cwd=tmp_path)
+    assert "mmproj-Tiny-Vision-F16.gguf" in again.stderr, again
     assert "are left out of what" not in made.stderr
     nodes = [node["stage"] for node in json.loads(made.stdout)["nodes"]]
     assert sorted(nodes) == ["download", "mmproj", "quantize", "quantize"]
-    (models,) = tmp_path.glob("outputs/runs/*/models")
+    models, _ = sorted(tmp_path.glob("outputs/runs/*/models"))
     names = sorted(path.name for path in models.iterdir())
     assert names == [
         "Tiny-Vision-Q4_0.gguf", "Tiny-Vision-Q8_0.gguf", "mmproj-Tiny-Vision-F16.gguf",

@@ -251,6 +251,7 @@ def test_what_helps(last: str, remedy: str) -> None:
         ("Qwen3_5ForConditionalGeneration", "model.mtp.fc.weight", False),
         ("Glm4MoeForCausalLM", "model.layers.1.mlp.gate.weight", True),
         ("Glm4MoeForCausalLM", "model.layers.2.eh_proj.weight", False),
+        ("NemotronHForCausalLM", "backbone.layers.1.mixer.q_proj.weight", True),
         ("LlamaForCausalLM", "model.layers.1.mlp.gate.weight", False),
     ],
 )

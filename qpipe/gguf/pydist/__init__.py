@@ -40,8 +40,8 @@ _CLASSES, _CLASSES_OF_TOWERS = "TEXT_MODEL_MAP", "MMPROJ_MODEL_MAP"
 _SHOWN = (".safetensors", ".json", ".model", ".jinja", ".txt", ".tiktoken", ".md")
 # Architectures whose further layers can be left out (supports_mtp_export in conversion/*.py).
 _WITH_MTP = (
-    *("Qwen3Next", "Qwen3_5", "Glm4Moe", "GlmMoeDsa", "DeepseekV32", "DeepseekV4"),
-    *("BailingMoeV3", "HYV3", "Step3p"),
+    *("Qwen3Next", "Qwen3_5", "Glm4Moe", "Glm4vMoe", "GlmMoeDsa", "DeepseekV32", "DeepseekV4"),
+    *("BailingMoeV3", "Dots3Note", "HYV3", "NemotronH", "Step3p", "StepVL"),
 )
 _TOWERS = ("vision_config", "vision_encoder", "audio_config", "whisper_config")
 _MAY_NAME_CODE = ("config.json", "tokenizer_config.json")
