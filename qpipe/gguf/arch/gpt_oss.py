@@ -60,6 +60,9 @@ def _check(config: Config) -> Iterator[str]:
     if windows.layers(config) not in (None, windows.alternating(config, 2)):
         why = f"llama.cpp gives every other layer a window{OTHER_METHODS}"
         raise config.unfit("layer_types", why)
+    if config.integer("num_hidden_layers") == 1:
+        why = f"llama.cpp runs no such model without a layer of full attention{OTHER_METHODS}"
+        raise config.unfit("num_hidden_layers", why)
     yield from ()
 
 

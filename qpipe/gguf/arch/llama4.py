@@ -41,6 +41,9 @@ def _check(config: Config) -> Iterator[str]:
     for name, value in usual.items():
         if config.fields.get(name) not in (None, [], value):
             raise config.unfit(name, f"llama.cpp has other layers in mind{OTHER_METHODS}")
+    if len(layers) < 4:
+        why = f"llama.cpp runs no such model without a layer of full attention{OTHER_METHODS}"
+        raise config.unfit("num_hidden_layers", why)
     normed = config.integer("num_local_experts") != _WITHOUT_NORM
     if config.flag("use_qk_norm") is not normed:
         why = f"llama.cpp norms q and k unless there are {_WITHOUT_NORM} experts{OTHER_METHODS}"

@@ -30,7 +30,11 @@ def _check(config: Config) -> Iterator[str]:
     by_factor = int(config.integer("head_dim") * factor)
     if factor != 1.0 and _rotated(config) != by_factor:
         raise config.bad("rotary_dim", f"head_dim × partial_rotary_factor ({by_factor})")
-    yield from ()
+    if _rotated(config) != by_factor:
+        yield (
+            f"{config.path.name}: rotary_dim counts, as in the model's own code; transformers 5.17 "
+            "turns whole heads where partial_rotary_factor is missing"
+        )
 
 
 def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
