@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from qpipe import errors
-from qpipe.gguf import quantizers, split
+from qpipe.gguf import split
 from qpipe.gguf.categories import quantizable
 from qpipe.gguf.types import GGMLType
 from qpipe.support.tensor_names import shortened
@@ -163,6 +163,8 @@ def _same(name: str, mine: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _writes(kind: GGMLType) -> bool:
+    from qpipe.gguf import quantizers  # with numpy, which looking at a file does without
+
     try:
         quantizers.quantizer(kind)
     except errors.EngineMissingError:
