@@ -17,7 +17,7 @@ BASE := $(VENV)/.base-$(STATE)
 DEV := $(VENV)/.dev-$(STATE)
 PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
 
-.PHONY: setup demo test test-fast soak lint format reference bench clean
+.PHONY: setup demo test test-fast soak lint format reference families bench clean
 
 setup: $(BASE)
 
@@ -53,6 +53,11 @@ format: $(DEV)
 # docs/reference/, written from the parameters' own descriptions; a test compares.
 reference: $(DEV)
 	$(VENV)/bin/qpipe settings -o docs/reference
+
+# Random checkpoints of every family by all ways, and the table in docs/gguf.md: some 20 minutes, or
+# make families ARGS=NAME for one. llama-quantize takes part where it is on PATH.
+families: $(DEV)
+	$(VENV)/bin/python -m tests.gguf.families $(ARGS)
 
 bench: $(DEV) $(PEERS)
 	$(VENV)/bin/python -m bench --peers $(BENCH_VENV) $(ARGS)

@@ -36,8 +36,13 @@ class Config:
         return names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
 
     def text(self) -> Config:
-        """The config of the text model where that stands in ``text_config``, else this one."""
-        return Config(self.path, {**self.fields, **self.section("text_config").fields})
+        """The config of the text model where that stands in ``text_config``, else this one.
+
+        Whether its head is tied is said outside (transformers 5.17.0, tie_weights).
+        """
+        fields = {**self.fields, **self.section("text_config").fields}
+        tied = "tie_word_embeddings"
+        return Config(self.path, fields | {k: v for k, v in self.fields.items() if k == tied})
 
     def integer(
         self, field: str, default: int | None = None, *, least: int = 1, most: int = MOST

@@ -339,17 +339,19 @@ def _compared(folder: Path, model: str, fields: Mapping[str, Any]) -> Verdict:
     return Verdict("noted" if prepared.notes else "equal", "; ".join(prepared.notes), difference)
 
 
-def transformers_logits(folder: Path, tokens: npt.NDArray[np.int32]) -> Logits:
+def transformers_logits(
+    folder: Path, tokens: npt.NDArray[np.int32], *, model_class: str = "AutoModelForCausalLM"
+) -> Logits:
     """Logits [tokens, vocabulary] in float32, every weight of the checkpoint in its place."""
     import torch
-    from transformers import AutoModelForCausalLM
+    import transformers
     from transformers.utils import logging
 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = getattr(transformers, model_class).from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
         )
         model, info = loaded

@@ -107,7 +107,7 @@ def _check(config: Config) -> Iterator[str]:
         full = {str(i) for i, kind in enumerate(_kinds(config)) if kind == windows.FULL}
         usual = (
             isinstance(given, dict)
-            and {str(key) for key in given} == full
+            and {str(key).lstrip("0") or "0" for key in given} == full  # "05" of ten and more
             and all(isinstance(v, dict) and not set(v) - set(_OF_FULL) for v in given.values())
             and len({repr(v) for v in given.values()}) == 1
         )

@@ -54,6 +54,22 @@ def _after_file_type(config: Config, dims: Dims) -> values.Metadata:
     return fields
 
 
+# Of layers that predict further tokens.
+NEXT = {
+    "embed_tokens.weight": Spec(
+        ("vocab", "hidden"), optional=True, name="nextn.embed_tokens.weight", layers=_beyond
+    ),
+    "shared_head.head.weight": Spec(
+        ("vocab", "hidden"), optional=True, name="nextn.shared_head_head.weight", layers=_beyond
+    ),
+    "shared_head.norm.weight": Spec(
+        ("hidden",), name="nextn.shared_head_norm.weight", layers=_beyond
+    ),
+    "eh_proj.weight": Spec(("hidden", "hidden2"), name="nextn.eh_proj.weight", layers=_beyond),
+    "enorm.weight": Spec(("hidden",), name="nextn.enorm.weight", layers=_beyond),
+    "hnorm.weight": Spec(("hidden",), name="nextn.hnorm.weight", layers=_beyond),
+}
+
 ARCHITECTURE = Architecture(
     name="glm4moe",
     hf_names=("Glm4MoeForCausalLM",),
@@ -112,18 +128,7 @@ ARCHITECTURE = Architecture(
         "mlp.shared_experts.gate_proj.weight": Spec(("shared_width", "hidden"), layers=_sparse),
         "mlp.shared_experts.up_proj.weight": Spec(("shared_width", "hidden"), layers=_sparse),
         "mlp.shared_experts.down_proj.weight": Spec(("hidden", "shared_width"), layers=_sparse),
-        "embed_tokens.weight": Spec(
-            ("vocab", "hidden"), optional=True, name="nextn.embed_tokens.weight", layers=_beyond
-        ),
-        "shared_head.head.weight": Spec(
-            ("vocab", "hidden"), optional=True, name="nextn.shared_head_head.weight", layers=_beyond
-        ),
-        "shared_head.norm.weight": Spec(
-            ("hidden",), name="nextn.shared_head_norm.weight", layers=_beyond
-        ),
-        "eh_proj.weight": Spec(("hidden", "hidden2"), name="nextn.eh_proj.weight", layers=_beyond),
-        "enorm.weight": Spec(("hidden",), name="nextn.enorm.weight", layers=_beyond),
-        "hnorm.weight": Spec(("hidden",), name="nextn.hnorm.weight", layers=_beyond),
+        **NEXT,
     },
     experts={
         f"mlp.experts.{{}}.{kind}_proj.weight": Spec(
