@@ -13,7 +13,7 @@ LEVELS = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_0", "Q2_K")
 
 def rows(bench: Bench) -> list[Row]:
     """CPU and wall time, memory beside the converter's own, and bytes beside the files."""
-    if making.skipped():
+    if making.skipped("converter"):
         return []
     model = making.Model(bench, "orion")
     model.compare(*LEVELS)

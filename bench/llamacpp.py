@@ -11,9 +11,10 @@ from qpipe.gguf import reader
 
 NAME = "convert_hf_to_gguf.py + llama-quantize"
 _NEEDED = {
-    "QPIPE_LLAMA_CPP": "the folder of llama-quantize",
-    "QPIPE_CONVERT_HF": "the path of convert_hf_to_gguf.py",
-    "QPIPE_CONVERT_PYTHON": "a Python that can run it",
+    "QPIPE_LLAMA_CPP": "the folder of llama-quantize: in llama.cpp's sources `cmake -B build` and "
+    "`cmake --build build --target llama-quantize` make it in build/bin",
+    "QPIPE_CONVERT_HF": "the path of convert_hf_to_gguf.py in these sources",
+    "QPIPE_CONVERT_PYTHON": "a Python that can run it: one with qpipe's extra `convert`",
 }
 
 

@@ -62,10 +62,10 @@ class Model:
         _remove(self.folder)
 
 
-def skipped() -> bool:
-    """True, and said, where llama.cpp's own way cannot be gone."""
+def skipped(name: str) -> bool:
+    """True, and said of the benchmark ``name``, where llama.cpp's own way cannot be gone."""
     if unset := llamacpp.missing():
-        print(f"skipped, nothing to measure against: set {unset}", file=sys.stderr)
+        print(f"{name} skipped, nothing to measure against: set {unset}", file=sys.stderr)
     return bool(unset)
 
 

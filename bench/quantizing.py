@@ -64,7 +64,7 @@ SWEEP = [level for level in LEVELS if level.type != "Q3_K_M" and not level.weigh
 def rows(bench: Bench) -> list[Row]:
     """CPU and wall time of each level, memory of one model and of a deeper one, bytes written."""
     if unset := llamacpp.missing():
-        print(f"skipped, nothing to measure against: set {unset}", file=sys.stderr)
+        print(f"quantizing skipped, nothing to measure against: set {unset}", file=sys.stderr)
         return []
     model = _Model(bench, qwen2.LAYERS)
     model.compare()  # which compiles the kernels too
