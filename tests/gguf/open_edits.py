@@ -142,4 +142,14 @@ OPEN: dict[str, list[Edit]] = {
         ("refused", {"scoring_func": "softmax"}),
         ("equal", {"num_experts_per_tok": 3}),
     ],
+    "glm4_moe_lite": [
+        *SHARED[2:],
+        ("noted", {"of_nobody": 3}),
+        ("noted", {"rms_norm_eps": 1e-5}),
+        ("refused", {"first_k_dense_replace": 2}),
+        ("refused", {"mlp_layer_types": ["sparse"] * 3}),
+        ("equal", {"mlp_layer_types": ["dense", "sparse", "sparse"]}),
+        ("refused", {"scoring_func": "softmax"}),
+        ("equal", {"routed_scaling_factor": 3.0}),
+    ],
 }  # fmt: skip

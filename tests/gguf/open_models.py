@@ -58,4 +58,13 @@ OPEN_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             "head_dim": 32, "use_qk_norm": True,
         },
     ),
+    "glm4_moe_lite": (
+        "Glm4MoeLiteForCausalLM",
+        {
+            "num_key_value_heads": 4, "kv_lora_rank": 32, "q_lora_rank": 24,
+            "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 16,
+            "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+            "first_k_dense_replace": 1, "rms_norm_eps": 1e-6,
+        },
+    ),
 }  # fmt: skip
