@@ -77,11 +77,13 @@ class Dims:
         """
         hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
         kv_heads = config.integer("num_key_value_heads", heads)
-        if not config.has("head_dim") and hidden % heads:
+        # Heads of latent attention have parts of their own sizes, one of which RoPE turns.
+        turned = _optional(config, "head_dim", "qk_rope_head_dim")
+        if not turned and hidden % heads:
             raise config.bad("num_attention_heads", f"a divisor of hidden_size ({hidden})")
         if heads % kv_heads:
             raise config.bad("num_key_value_heads", f"a divisor of num_attention_heads ({heads})")
-        head_dim = config.integer("head_dim", hidden // heads)
+        head_dim = turned or hidden // heads
         if head_dim % 2:  # RoPE turns pairs
             raise config.bad("head_dim", f"an even number (it is {head_dim})")
         several = isinstance(config.fields.get("intermediate_size"), list)
