@@ -135,7 +135,7 @@ class Table(HTMLParser):
         assert self.open.pop() == tag, "tags are closed in order"
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("td", "th"):
+        if {"td", "th"} & {*self.open[-2:]}:
             self.rows[-1][-1] += data
 
 

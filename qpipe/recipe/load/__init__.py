@@ -57,7 +57,7 @@ def remember_batch(
 
     Not where a parameter was read from a file, which may change: it is an aside of several values.
     """
-    stages = [stage for job in payload["jobs"] for stage in job["stages"]]
+    stages = [stage for job in payload["jobs"] for stage in job.get("stages", ())]
     if any(isinstance(value, dict) for stage in stages for value in stage["asides"].values()):
         return False
     witnesses = next(job for job in jobs if isinstance(job, Job)).witnesses
