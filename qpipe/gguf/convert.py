@@ -331,5 +331,6 @@ def _tokenizer(
     if architecture.space_prefix and path.is_file():
         prefix = jsonfile.load(path).get("add_prefix_space")
         if isinstance(prefix, bool):
-            return {"tokenizer.ggml.add_space_prefix": values.boolean(prefix)} | fields
+            key = {"tokenizer.ggml.add_space_prefix": values.boolean(prefix)}
+            return key | fields if architecture.space_prefix == "first" else fields | key
     return fields

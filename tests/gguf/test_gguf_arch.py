@@ -18,7 +18,7 @@ from qpipe import errors
 from qpipe.gguf import reader, values
 from qpipe.gguf.convert import convert, foresee, prepare
 from qpipe.llamacpp.backend import LlamaCppBackend
-from tests.gguf import samples
+from tests.gguf import logits, samples
 from tests.gguf.arch_checkpoints import (
     EXPERT_FFN,
     EXPERTS,
@@ -302,3 +302,14 @@ def test_a_head_beside_the_embeddings_that_stand_for_it(alike: bool, tmp_path: P
         return
     convert(folder, tmp_path / "out.gguf", outtype="F16")
     assert described(tmp_path / "out.gguf")["tensors"] == golden("gemma2")["tensors"]
+
+
+@pytest.mark.parametrize("model", ["ernie4_5", "ernie4_5_moe"])
+def test_ernie_hands_it_on_behind_the_other_keys(model: str, tmp_path: Path) -> None:
+    fields = logits.fields_of(model)
+    folder = logits.checkpoint(tmp_path / "m", fields, shaped=fields)
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"add_prefix_space": False}))
+    metadata = prepare(folder, outtype="F32").metadata
+    assert values.decode(metadata["tokenizer.ggml.add_space_prefix"]) is False
+    assert list(metadata)[-1] == "tokenizer.ggml.add_space_prefix"

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -151,7 +152,8 @@ class Architecture:
     only together cannot be expressed;
     ``model`` and ``layer`` list every tensor, the latter below ``model.layers.N.``;
     ``head_dim_default`` says that the head size is written even where config.json has none;
-    ``space_prefix`` that tokenizer_config.json's ``add_prefix_space`` is handed on;
+    ``space_prefix`` that tokenizer_config.json's ``add_prefix_space`` is handed on, and whether
+    before or after the other keys of the vocabulary;
     ``added_tokens`` that tokenizer.json's added tokens go over a SentencePiece vocabulary;
     ``experts`` lists the matrices of one expert, ``{}`` in their names being its number, in the
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
@@ -199,7 +201,7 @@ class Architecture:
     feed_forward: str = "ffn"
     kv_heads: Callable[[Config, Dims], Sequence[int]] | None = None
     head_dim_default: bool = False
-    space_prefix: bool = False
+    space_prefix: Literal["", "first", "last"] = ""
     added_tokens: bool = False
     before_all: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)
     after_file_type: Callable[[Config, Dims], values.Metadata] = field(default=_nothing)

@@ -30,6 +30,7 @@ ARCHITECTURE = Architecture(
     },
     rope=Scalings(theta=5e5),
     check=windows.everywhere,
+    space_prefix="last",
     model=qwen2.ARCHITECTURE.model,
     layer={
         name: spec for name, spec in qwen2.ARCHITECTURE.layer.items() if not name.endswith(".bias")

@@ -48,7 +48,7 @@ ARCHITECTURE = Architecture(
     rope=Scalings(kinds=("default", "linear", "dynamic", "yarn", "llama3")),
     check=windows.everywhere,
     head_dim_default=True,
-    space_prefix=True,
+    space_prefix="first",
     after_file_type=_after_file_type,
     model={
         "model.embed_tokens.weight": Spec(("vocab", "hidden")),
