@@ -10,7 +10,8 @@ from pydantic import Field
 
 import qpipe
 from qpipe.core.graph import Resources
-from qpipe.engines.common.gguf_engine import GGUF_FILE, file_facts
+from qpipe.engines.common.gguf_engine import GGUF_FILE
+from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.results import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine, EngineParams

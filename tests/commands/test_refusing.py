@@ -81,7 +81,7 @@ GGUF_OF_A_HUB = {
     "garbage without an importance matrix": ({}, IQ),
     "'hidden_act' is 'gelu'": ({"hidden_act": "gelu"}, ()),
     "names 'Unheard'": ({"architectures": ["Unheard"]}, ()),
-    "quantized already (gptq, 4 bits)": ({"quantization_config": GPTQ}, ()),
+    "quantized already (gptq, 4 bits)": ({"quantization_config": GPTQ}, ("quantize.type=Q4_K_M",)),
 }
 
 
