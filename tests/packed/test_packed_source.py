@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -93,7 +94,9 @@ def gptq(
         group = group[torch.randperm(COLUMNS, generator=torch.Generator().manual_seed(3))]
     linear.g_idx = group.to(torch.int32)
     if not v2:
-        model = import_module("gptqmodel.utils.model")
+        with warnings.catch_warnings():  # gptqmodel 7.6.0 imports distutils
+            warnings.simplefilter("ignore")
+            model = import_module("gptqmodel.utils.model")
         model.convert_gptq_v1_to_v2_format_module(linear, bits, torch.int32)
     linear.post_init()
     parts = {"qweight": linear.qweight, "qzeros": zeros, "scales": linear.scales}
