@@ -17,6 +17,10 @@ from qpipe.gguf.rows import matrix_rows
 from qpipe.packed import source
 
 torch = pytest.importorskip("torch")
+with warnings.catch_warnings():
+    # gptqmodel 7.6.0 imports it by way of torch, which fails where distutils came first by itself.
+    warnings.simplefilter("ignore")
+    pytest.importorskip("setuptools")
 
 ROWS, COLUMNS = 160, 256
 NAME = "model.layers.0.mlp.up_proj"
@@ -81,6 +85,9 @@ def compressed(form: str, *, scale_dtype: Any = None, shape: Any = None, **weigh
 def gptq(
     bits: int, size: int = 64, *, v2: bool = False, order: bool = False, dtype: Any = None
 ) -> Made:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = import_module("gptqmodel.utils.model")
     linear = import_module("gptqmodel.nn_modules.qlinear.torch").TorchLinear(
         bits=bits, group_size=size, sym=False, desc_act=order, in_features=COLUMNS,
         out_features=ROWS, bias=False, register_buffers=True,
@@ -94,9 +101,6 @@ def gptq(
         group = group[torch.randperm(COLUMNS, generator=torch.Generator().manual_seed(3))]
     linear.g_idx = group.to(torch.int32)
     if not v2:
-        with warnings.catch_warnings():  # gptqmodel 7.6.0 imports distutils
-            warnings.simplefilter("ignore")
-            model = import_module("gptqmodel.utils.model")
         model.convert_gptq_v1_to_v2_format_module(linear, bits, torch.int32)
     linear.post_init()
     parts = {"qweight": linear.qweight, "qzeros": zeros, "scales": linear.scales}
