@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -17,10 +19,6 @@ from qpipe.gguf.rows import matrix_rows
 from qpipe.packed import source
 
 torch = pytest.importorskip("torch")
-with warnings.catch_warnings():
-    # gptqmodel 7.6.0 imports it by way of torch, which fails where distutils came first by itself.
-    warnings.simplefilter("ignore")
-    pytest.importorskip("setuptools")
 
 ROWS, COLUMNS = 160, 256
 NAME = "model.layers.0.mlp.up_proj"
@@ -85,6 +83,9 @@ def compressed(form: str, *, scale_dtype: Any = None, shape: Any = None, **weigh
 def gptq(
     bits: int, size: int = 64, *, v2: bool = False, order: bool = False, dtype: Any = None
 ) -> Made:
+    # gptqmodel 7.6.0 imports setuptools, by way of torch, which fails where distutils came first.
+    if sys.version_info < (3, 12):
+        os.environ["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = import_module("gptqmodel.utils.model")
