@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from qpipe.gguf import values, windows
-from qpipe.gguf.arch import views
+from qpipe.gguf.arch import llama, views
 from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Architecture, Part, Spec
 from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.arch.views import View
@@ -98,11 +98,7 @@ ARCHITECTURE = Architecture(
     own_head=True,
     expert_counts=("num_local_experts", "num_experts"),
     after_file_type=_after_file_type,
-    model={
-        "model.embed_tokens.weight": Spec(("vocab", "hidden")),
-        "model.norm.weight": Spec(("hidden",)),
-        "lm_head.weight": Spec(("vocab", "hidden")),
-    },
+    model=llama.ARCHITECTURE.model,
     layer={
         "input_layernorm.weight": Spec(("hidden",)),
         "self_attn.q_proj.weight": Spec(("q", "hidden")),

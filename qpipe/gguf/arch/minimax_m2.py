@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qpipe.gguf import values
+from qpipe.gguf.arch import llama
 from qpipe.gguf.arch.base import BASE, MAX_EXPERTS, Architecture, Spec
 from qpipe.gguf.arch.dims import Dims
 from qpipe.gguf.config import Config
@@ -81,11 +82,7 @@ ARCHITECTURE = Architecture(
     own_head=True,
     expert_counts=("num_local_experts", "num_experts"),
     after_file_type=_after_file_type,
-    model={
-        "model.embed_tokens.weight": Spec(("vocab", "hidden")),
-        "model.norm.weight": Spec(("hidden",)),
-        "lm_head.weight": Spec(("vocab", "hidden")),
-    },
+    model=llama.ARCHITECTURE.model,
     layer={
         "input_layernorm.weight": Spec(("hidden",)),
         "self_attn.q_proj.weight": Spec(("q", "hidden")),
