@@ -80,16 +80,29 @@ def compressed(form: str, *, scale_dtype: Any = None, shape: Any = None, **weigh
     return packed, config, compressor.decompress(packed, scheme)["weight"]
 
 
+def library(name: str) -> Any:
+    """A module of gptqmodel 7.6.0, the environment left as it was.
+
+    It points HF_HOME and HF_HUB_CACHE elsewhere, and imports setuptools, by way of torch, which
+    fails where distutils came first.
+    """
+    before = dict(os.environ)
+    if sys.version_info < (3, 12):
+        os.environ["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return import_module(name)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 def gptq(
     bits: int, size: int = 64, *, v2: bool = False, order: bool = False, dtype: Any = None
 ) -> Made:
-    # gptqmodel 7.6.0 imports setuptools, by way of torch, which fails where distutils came first.
-    if sys.version_info < (3, 12):
-        os.environ["SETUPTOOLS_USE_DISTUTILS"] = "stdlib"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = import_module("gptqmodel.utils.model")
-    linear = import_module("gptqmodel.nn_modules.qlinear.torch").TorchLinear(
+    model = library("gptqmodel.utils.model")
+    linear = library("gptqmodel.nn_modules.qlinear.torch").TorchLinear(
         bits=bits, group_size=size, sym=False, desc_act=order, in_features=COLUMNS,
         out_features=ROWS, bias=False, register_buffers=True,
     )  # fmt: skip
@@ -120,7 +133,7 @@ def awq(size: int = 64) -> Made:
         "scales": normal(COLUMNS // size, ROWS, seed=2, dtype=torch.float16).abs(),
     }
     config = {"quant_method": "awq", "bits": 4, "group_size": size, "version": "gemm"}
-    packing = import_module("gptqmodel.quantization.awq.utils.packing_utils")
+    packing = library("gptqmodel.quantization.awq.utils.packing_utils")
     return parts, config, packing.dequantize_gemm(**parts, bits=4, group_size=size).T
 
 
