@@ -190,7 +190,7 @@ def _fields(location: Sequence[str | int]) -> list[str]:
 
 
 def _contradictions(table: PublishedTable) -> Iterator[tuple[Location, str]]:
-    """Contradictions: what no table can mean, a metric that is not declared, a unit that its score has not."""
+    """Contradictions: a metric that is not declared, a unit that its score has not, no model."""
     for name, metric in table.metrics.items():
         if (metric.of or name) == "size" and metric.unit not in schema.BYTES:
             units = ", ".join(schema.BYTES)
