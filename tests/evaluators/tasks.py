@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-STORIES = Path(__file__).parent.parent / "data" / "tasks" / "stories"
+STORIES = Path(__file__).parents[2] / "qpipe" / "data" / "tasks" / "stories"
 
 
 def ask(
