@@ -195,6 +195,13 @@ def _contradictions(table: PublishedTable) -> Iterator[tuple[Location, str]]:
         if (metric.of or name) == "size" and metric.unit not in schema.BYTES:
             units = ", ".join(schema.BYTES)
             yield ("metrics", name), f"metrics.{name}.unit: a size has one of {units}"
+        for part in metric.parts:
+            if part not in table.metrics or part == name:
+                near = nearest(part, table.metrics)
+                yield (
+                    ("metrics", name),
+                    f"metrics.{name}.parts: there is no metric {part!r}; {near}",
+                )
     for number, row in enumerate(table.rows):
         called = f"row {number + 1} ({row.format}): "
         for name in row.values:

@@ -18,6 +18,10 @@ SCHEMA = 1
 Kind = Literal["sizes", "quality", "speed"]
 KINDS: tuple[Kind, ...] = ("sizes", "quality", "speed")
 
+Derivation = Literal["difference", "ratio", "percent", "change", "mean"]
+"""How a value was computed from others: value - base, value / base, the same in percent, the change
+in percent, the mean of several."""
+
 _SIZES = frozenset({"size", "bpw"})
 _SPEEDS = frozenset({"pp", "tg", "ttft", "peak_rss", "peak_vram", "seconds"})
 
@@ -61,6 +65,9 @@ class Erratum(TablePart):
     says: str = Field(min_length=1, description="What is wrong, and how one knows.")
     rows: str | None = Field(None, description="Which rows, as --rows takes them. null: the table.")
     metric: str | None = Field(None, description="Which of their metrics. null: all.")
+    kind: str | None = Field(
+        None, description="Which finding of --lint it is: missing_row, copied_speeds, … null: any."
+    )
 
 
 class Tolerance(TablePart):
@@ -105,11 +112,25 @@ class Metric(TablePart):
     not_comparable: str | None = Field(
         None, description="Why no figure of qpipe's can be set beside it."
     )
+    derived: Derivation | None = Field(
+        None,
+        description="How it was computed from `parts`, the base being the model before "
+        "quantization: difference, ratio, percent (100 value / base), change (in percent), mean.",
+    )
+    parts: tuple[str, ...] = Field((), description="The metrics from which it was computed.")
 
     @model_validator(mode="after")
     def _sized(self) -> Metric:
         if self.counts is not None and self.of not in (None, "size"):
             raise ValueError("counts says what a size is of")
+        return self
+
+    @model_validator(mode="after")
+    def _derived(self) -> Metric:
+        if (self.derived is None) != (not self.parts):
+            raise ValueError("derived says how it was computed, parts from which metrics")
+        if self.derived is not None and (self.derived == "mean") != (len(self.parts) > 1):
+            raise ValueError("a mean has several parts, all else that is derived has one")
         return self
 
 

@@ -1,0 +1,1 @@
+"""Rules that find contradictions of a table with itself."""

@@ -1,0 +1,96 @@
+"""Sizes that contradict bits per weight, or a smaller type's size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from qpipe.published.formats import SIZE_ORDERS
+from qpipe.published.rules.survey import (
+    Contradiction,
+    Interval,
+    Survey,
+    SurveyRow,
+    agreement,
+    interval,
+    overlap,
+)
+from qpipe.published.schema import BYTES
+
+_MARGIN = 0.005  # headers and what else is in a file but weights
+
+
+def size_against_bits(survey: Survey) -> Iterator[Contradiction]:
+    """Size and bits per weight of a row that give another number of weights than most rows do."""
+    for group in survey.groups:
+        for size in survey.metrics("size"):
+            for bpw in survey.metrics("bpw"):
+                rows = [row for row in group if size in row.values and bpw in row.values]
+                yield from _weights(rows, size, bpw)
+
+
+def _weights(rows: list[SurveyRow], size: str, bpw: str) -> Iterator[Contradiction]:
+    counts = [_count(row, size, bpw) for row in rows]
+    if len(rows) < 2:
+        return
+    weights, most = agreement(counts)
+    for row, count in zip(rows, counts, strict=True):
+        if overlap(count, (weights * (1 - _MARGIN), weights * (1 + _MARGIN))):
+            continue
+        middle = (count[0] + count[1]) / 2
+        yield Contradiction(
+            "size_against_bits",
+            row,
+            size,
+            f"{_printed(row, size)} at {row.values[bpw].printed.value} bits a weight are "
+            f"{middle / 1e9:.3f} billion weights; {most} of {len(rows)} rows say "
+            f"{weights / 1e9:.3f}",
+        )
+
+
+def _count(row: SurveyRow, size: str, bpw: str) -> Interval:
+    """The number of weights by size and bits per weight of a row."""
+    unit = 8 * BYTES[row.values[size].metric.unit or "B"]
+    low, high = interval(row.values[size])
+    least, most = interval(row.values[bpw])
+    return (low * unit / most, high * unit / least)
+
+
+def _printed(row: SurveyRow, metric: str) -> str:
+    value = row.values[metric]
+    return f"{value.printed.value} {value.metric.unit or ''}".strip()
+
+
+def size_order(survey: Survey) -> Iterator[Contradiction]:
+    """A type with a larger size, or more bits, than a type that is larger by construction."""
+    for group in survey.groups:
+        for metric in survey.metrics("size", "bpw"):
+            rows = [row for row in group if metric in row.values and row.format.type]
+            yield from _order(rows, metric)
+
+
+def _order(rows: list[SurveyRow], metric: str) -> Iterator[Contradiction]:
+    """Name the rows without which no two contradict each other, the worst first."""
+    pairs = [(one, other) for one in rows for other in rows if _inverted(one, other, metric)]
+    while pairs:
+        involved = Counter(row.number for pair in pairs for row in pair)
+        worst = max(involved, key=lambda number: (involved[number], -number))
+        smaller, larger = next(pair for pair in pairs if worst in {row.number for row in pair})
+        yield Contradiction(
+            "size_order",
+            smaller if smaller.number == worst else larger,
+            metric,
+            f"{smaller.row.format} is a smaller type than {larger.row.format}, and has "
+            f"{_printed(smaller, metric)} where {larger} has {_printed(larger, metric)}",
+        )
+        pairs = [pair for pair in pairs if worst not in {row.number for row in pair}]
+
+
+def _inverted(smaller: SurveyRow, larger: SurveyRow, metric: str) -> bool:
+    """True if one of a smaller type is printed larger than the other, beyond rounding."""
+    one, other = smaller.format.type, larger.format.type
+    ordered = any(
+        one in order and other in order and order.index(one) < order.index(other)
+        for order in SIZE_ORDERS
+    )
+    return ordered and interval(smaller.values[metric])[0] > interval(larger.values[metric])[1]
