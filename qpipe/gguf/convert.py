@@ -30,7 +30,7 @@ from qpipe.gguf.file_plan import Facts, FilePlan
 from qpipe.gguf.rows import ArrayRows, SafetensorsRows, StackedRows, ZeroRows
 from qpipe.gguf.safetensors import StoredTensor, same
 from qpipe.gguf.types import GGMLType
-from qpipe.hf.quantized import read_settings
+from qpipe.hf.quantized import QuantizationSettings, read_settings
 
 EMBEDDINGS = "model.embed_tokens.weight"
 OUTTYPES = ("F32", "F16", "BF16")
@@ -91,6 +91,9 @@ def prepare(
     opened = replace(opened, config=config, tensors=tensors)
     architecture = architecture.laid_out(opened.tensors)
     dims = architecture.dims(config, opened.tensors)
+    packed = None if opened.quantization else read_settings(folder, config.fields)
+    if packed is not None:
+        raise errors.CheckpointError(packed.refusal)
     outputs = plan(opened, architecture, dims, ftype)
     ftype = _as_kept(outputs) or ftype
     named = name or folder.resolve().name
@@ -137,16 +140,17 @@ def foresee(config: Path) -> FilePlan:
     Raises `CheckpointError` as `prepare`, as far as config.json tells.
     """
     stored = Config.read(config.parent)
+    return foresee_config(stored, read_settings(config.parent, stored.fields))
+
+
+def foresee_config(stored: Config, settings: QuantizationSettings | None = None) -> FilePlan:
+    """`foresee` of a config wherever it is from; ``settings`` say how its weights are quantized,
+    if they are. Raises `CheckpointError`."""
     architecture = arch.of(stored)
     full, notes = architecture.completed(stored)
     architecture, dims = architecture.laid_out(()), architecture.dims(full)
-    tensors = {
-        name: StoredTensor(config, name, "F16", entry.shape, offset=0, nbytes=0)
-        for name, entry in architecture.expected(dims, full)
-        if not entry.spec.optional
-    }
+    opened = _unwritten(stored.path.parent, full, architecture, dims, settings)
     ftype = ftypes.file_type("F16")
-    opened = Checkpoint(config.parent, full, tensors, read_settings(config.parent, full.fields))
     notes += _quantized_note(opened)
     metadata = {"general.architecture": values.string(architecture.name)}
     metadata |= general_metadata.sizes(full, architecture, dims)
@@ -154,6 +158,49 @@ def foresee(config: Path) -> FilePlan:
     outputs = _published(opened, plan(opened, architecture, dims, ftype))
     ftype = _as_kept(outputs) or ftype
     return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
+
+
+def prepare_unwritten(
+    stored: Config,
+    folder: Path,
+    *,
+    settings: QuantizationSettings | None = None,
+    name: str | None = None,
+    pretokenizer: str | None = None,
+) -> FilePlan:
+    """`prepare` in F16 for a checkpoint whose weights are not here: its tensors are those that the
+    config ``stored`` asks for, its tokenizer is in ``folder``. Raises `CheckpointError`."""
+    architecture = arch.of(stored)
+    full, _ = architecture.completed(stored)
+    architecture = architecture.laid_out(())
+    opened = _unwritten(folder, full, architecture, architecture.dims(full), settings)
+    opened = replace(opened, config=stored)
+    whole = prepare(opened, outtype="F16", name=name, pretokenizer=pretokenizer)
+    outputs = _published(opened, whole.outputs)
+    ftype = _as_kept(outputs)
+    return replace(whole, outputs=outputs, file_type=ftype.name if ftype else whole.file_type)
+
+
+def _unwritten(
+    folder: Path,
+    config: Config,
+    architecture: Architecture,
+    dims: Dims,
+    settings: QuantizationSettings | None = None,
+) -> Checkpoint:
+    """A checkpoint with the tensors that a completed ``config`` asks for, which lie nowhere."""
+    tensors = {
+        name: StoredTensor(config.path, name, "F16", entry.shape, offset=0, nbytes=0)
+        for name, entry in architecture.expected(dims, config)
+        if not entry.spec.optional or _is_published(entry)
+    }
+    return Checkpoint(folder, config, tensors, settings)
+
+
+def _is_published(entry: Entry) -> bool:
+    """True of copies of embeddings and head in layers that predict further tokens, which
+    transformers does not save, and published checkpoints have (GLM-4.5)."""
+    return (entry.spec.name or "").startswith("nextn.")
 
 
 def precision(opened: Checkpoint) -> str:
@@ -172,9 +219,6 @@ def plan(
     the config does not allow.
     """
     config = opened.config
-    packed = None if opened.quantization else read_settings(opened.folder, config.fields)
-    if packed is not None:
-        raise errors.CheckpointError(packed.refusal)
     entries: dict[str, Entry] = {}
     for name, entry in architecture.expected(dims, config):  # ends at the first that is missing
         entries[name] = entry

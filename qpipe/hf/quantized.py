@@ -107,10 +107,8 @@ def read_settings(folder: Path, config: Mapping[str, Any]) -> QuantizationSettin
 
     Raises CheckpointError for settings that are no object.
     """
-    for where, section in _in_config(folder / CONFIG, config):
-        return QuantizationSettings(
-            folder / CONFIG, where, _method(folder / CONFIG, where, section), section
-        )
+    if (stated := settings_in(folder / CONFIG, config)) is not None:
+        return stated
     if not _is_packed(folder):
         return None
     for name, (method, _) in _FILES.items():
@@ -119,6 +117,16 @@ def read_settings(folder: Path, config: Mapping[str, Any]) -> QuantizationSettin
             fields = read_object(path)
             return QuantizationSettings(path, "", _method(path, "", fields) or method, fields)
     return QuantizationSettings(folder / CONFIG, "", None, {})
+
+
+def settings_in(path: Path, config: Mapping[str, Any]) -> QuantizationSettings | None:
+    """`read_settings` of a config.json, ``path``, with these fields, and of nothing beside it.
+
+    Raises CheckpointError for settings that are no object.
+    """
+    for where, section in _in_config(path, config):
+        return QuantizationSettings(path, where, _method(path, where, section), section)
+    return None
 
 
 def read_object(path: Path) -> dict[str, Any]:

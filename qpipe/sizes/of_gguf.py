@@ -1,0 +1,132 @@
+"""GGUF files: every tensor has the type that quantizing would give it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from qpipe.errors import RecipeError
+from qpipe.gguf import convert, mixture, quantize
+from qpipe.gguf.file_plan import FilePlan
+from qpipe.gguf.like import LikeFile
+from qpipe.gguf.mixture import TypeRequest
+from qpipe.gguf.types import GGMLType
+from qpipe.sizes.predicted import PredictedSize
+from qpipe.sizes.settings import Settings
+from qpipe.sizes.source import ModelSource
+from qpipe.sizes.vocabulary import Vocabulary
+
+_MOST = 64
+_kept: OrderedDict[str, _Whole] = OrderedDict()
+
+
+def predicted(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
+    """The file that quantizing would write. Raises CheckpointError and RecipeError."""
+    request = _request(settings)
+    notes: list[str] = []
+    whole = _in_half(source, settings, vocabulary)
+    has_imatrix = settings.fields.get("imatrix") not in (None, False)
+    plan = quantize.plan_ahead(whole.plan, request, has_imatrix=has_imatrix)
+    needing = [o.name for o in plan.outputs if mixture.needs_imatrix(o.name, o.type, request.ftype)]
+    if needing and not has_imatrix:
+        plan = quantize.plan_ahead(whole.plan, request, has_imatrix=True)
+        notes.append(
+            f"{request.ftype.name} is made with an importance matrix alone ({needing[0]}): one is "
+            "assumed"
+        )
+    return _sized(replace(whole, plan=plan), [*notes, *plan.notes])
+
+
+def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
+    """The file in the precision ``via``. Raises CheckpointError and RecipeError."""
+    via = settings.text("via", "f16", choices=("f32", "f16", "bf16", "source"))
+    if via == "source":
+        via = {4: "f32", 2: "bf16" if source.dtype == "bfloat16" else "f16"}[source.width]
+    whole = _in_half(source, settings, vocabulary)
+    kind = GGMLType[via.upper()]
+    outputs = [replace(o, type=kind) if o.type is GGMLType.F16 else o for o in whole.plan.outputs]
+    plan = replace(whole.plan, file_type=kind.name, outputs=outputs)
+    return _sized(replace(whole, plan=plan), plan.notes)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """A file whose metadata take ``beside`` bytes more than ``plan`` says, as ``notes`` tell."""
+
+    plan: FilePlan
+    beside: int
+    notes: tuple[str, ...]
+
+
+def _sized(whole: _Whole, notes: Iterable[str]) -> PredictedSize:
+    facts = whole.plan.facts
+    return PredictedSize(
+        facts["file_type"],
+        file_bytes=facts["file_bytes"] + whole.beside,
+        tensor_bytes=facts["tensor_bytes"],
+        weights=facts["n_weights"],
+        notes=(*whole.notes, *notes),
+    )
+
+
+def _in_half(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> _Whole:
+    """The model in F16; the last few are kept, for each is asked about in many types."""
+    name, pretokenizer = (settings.fields.get(field) for field in ("name", "pretokenizer"))
+    key = f"{source.identity} {vocabulary.identity} {name} {pretokenizer}"
+    if key not in _kept:
+        while len(_kept) >= _MOST:
+            _kept.popitem(last=False)
+        _kept[key] = _foreseen(source, vocabulary, name, pretokenizer)
+    return _kept[key]
+
+
+def _foreseen(
+    source: ModelSource, vocabulary: Vocabulary, name: str | None, pretokenizer: str | None
+) -> _Whole:
+    if vocabulary.folder is not None:
+        plan = convert.prepare_unwritten(
+            source.config,
+            vocabulary.folder,
+            settings=source.settings,
+            name=name,
+            pretokenizer=pretokenizer,
+        )
+        return _Whole(plan, 0, ())
+    plan = convert.foresee_config(source.config, source.settings)
+    rows = next(o.shape[0] for o in plan.outputs if o.name == "token_embd.weight")
+    size, note = vocabulary.assumed(rows, str(source.config.fields.get("model_type")))
+    return _Whole(plan, size, (note,))
+
+
+def _request(settings: Settings) -> TypeRequest:
+    like = settings.fields.get("like")
+    file = None if like is None else _like(like)
+    kind = settings.text("type", "Q8_0" if file is None else file.file_type)
+    return TypeRequest.of(
+        kind,
+        tensor_types=_rules(settings),
+        pure=settings.flag("pure"),
+        output_tensor_type=settings.fields.get("output_tensor_type"),
+        token_embedding_type=settings.fields.get("token_embedding_type"),
+        like=file,
+    )
+
+
+def _like(value: Any) -> LikeFile:
+    if isinstance(value, Mapping):
+        return LikeFile.from_json(value)
+    return LikeFile.read(Path(value).expanduser())
+
+
+def _rules(settings: Settings) -> dict[str, str]:
+    """{pattern: type}, given so or as pairs."""
+    rules = settings.fields.get("tensor_types") or {}
+    try:
+        return {str(pattern): str(kind) for pattern, kind in dict(rules).items()}
+    except (TypeError, ValueError):
+        raise RecipeError(
+            f"quantize.tensor_types is {rules!r:.80}, not {{REGEX: TYPE}} or pairs of both"
+        ) from None

@@ -1,0 +1,59 @@
+"""The one question of this room, and which file answers it for which method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from qpipe.errors import RecipeError, nearest
+from qpipe.sizes import of_gguf
+from qpipe.sizes.predicted import PredictedSize
+from qpipe.sizes.settings import Settings
+from qpipe.sizes.source import ModelSource
+from qpipe.sizes.vocabulary import Vocabulary
+
+_Predict = Callable[[ModelSource, Settings, Vocabulary], PredictedSize]
+
+_MOST = 4096
+_answers: dict[tuple[str, str, str], PredictedSize] = {}
+
+
+def predict(
+    config: Mapping[str, Any] | Path | str,
+    quantize: Mapping[str, Any],
+    *,
+    vocabulary: Path | int | None = None,
+) -> PredictedSize:
+    """The size of a model in a format, from config.json and the format alone.
+
+    ``config`` has the fields of config.json, or is that file, or a folder with it. ``quantize`` has
+    the fields of a recipe's section of that name, with the defaults of recipes/quantize/.
+    ``vocabulary`` is a folder with the tokenizer's files, by default that of config.json, or the
+    bytes that the vocabulary takes in a GGUF file; where there are neither, the bytes are a known
+    tokenizer's, or an average, and ``notes`` say so.
+
+    Raises CheckpointError for a model whose tensors are not known or whose config contradicts
+    itself, RecipeError for a format that is none.
+    """
+    source, settings = ModelSource.of(config), Settings(quantize)
+    known = Vocabulary.of(source, vocabulary)
+    asked = json.dumps(quantize, sort_keys=False, default=str)
+    question = (source.identity, asked, known.identity)
+    if question not in _answers:
+        if len(_answers) >= _MOST:
+            _answers.clear()
+        _answers[question] = _by_method(settings)(source, settings, known)
+    return _answers[question]
+
+
+def _by_method(settings: Settings) -> _Predict:
+    methods: dict[str, _Predict] = {"gguf": of_gguf.predicted, "none": of_gguf.unquantized}
+    method = settings.method
+    if method not in methods:
+        raise RecipeError(
+            f"quantize.method is {method!r}, of which no size is predicted; "
+            f"{nearest(method, methods)}"
+        )
+    return methods[method]

@@ -1,0 +1,27 @@
+"""What is predicted of a model in a format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PredictedSize:
+    """A model in ``format``: the bytes of its file, or of all files with weights, and those of its
+    tensors alone; the ``weights`` that these stand for.
+
+    All counted as `qpipe.results.model.ModelFacts` counts what was made: in GGUF, where one matrix
+    can be written twice, elements of tensors; of packed checkpoints the weights that packed tensors
+    stand for, and plain ones. ``notes`` tell what was assumed.
+    """
+
+    format: str
+    file_bytes: int
+    tensor_bytes: int
+    weights: int
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits of tensors, scales and the like too, over weights; header and vocabulary not."""
+        return 8 * self.tensor_bytes / self.weights
