@@ -32,6 +32,7 @@ VERBS = {
     "runs": ("runs", "the runs, and how each ended or how far it is"),
     "status": ("status", "what a run does, what waits, what it took, what is left"),
     "report": ("report", "compare the models of one or more runs"),
+    "repro": ("repro", "published results beside our own, with a verdict on each"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),
     "settings": ("settings", "what a recipe may say: every setting, its values and default"),
     "engines": ("engines", "the stages, engines and evaluators, and whether they work here"),
@@ -50,7 +51,7 @@ Quantize language models as recipes say, and compare what comes out.
 
 The store is ./outputs/store unless --store or QPIPE_STORE names another; runs go to
 ./outputs/runs unless --runs or QPIPE_RUNS does. Exit codes: 0 done, 1 a stage failed, 2 bad usage
-or recipe, 3 an engine or tool is missing, 130 interrupted.
+or recipe, 3 an engine or tool is missing, 4 a published result not reproduced, 130 interrupted.
 
 Tab completion: eval "$(qpipe -sc install=bash)" (or zsh); qpipe -sc install=fish | source
 """

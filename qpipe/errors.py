@@ -8,6 +8,7 @@
     │   └── GraphError              2   a cycle, an unknown stage, a missing input
     ├── StageError                  1   a stage could not do its work
     │   ├── SourceError             1   a model or text could not be had (network, gated, missing)
+    │   │   └── UnreachableError    1   nobody answered: no network, or the hub is down
     │   ├── CheckpointError         1   a checkpoint is truncated, contradictory or not understood
     │   ├── DataError               1   a text, tokenizer or metric input is unusable
     │   ├── OutOfSpaceError         1   the disk is full
@@ -53,6 +54,10 @@ class StageError(QpipeError):
 
 class SourceError(StageError):
     """A model, text or data set could not be had."""
+
+
+class UnreachableError(SourceError):
+    """The place that has a model, text or data set did not answer."""
 
 
 class CheckpointError(StageError):

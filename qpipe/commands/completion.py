@@ -116,6 +116,8 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
     store, runs = _places(before)
     if verb in _RECIPE_VERBS:
         yield from _of_override(verb, typed, last) if typed else _of_recipe(verb, runs)
+    if verb == "repro":
+        yield from completions.tables()
     if verb == "engines":
         yield from completions.environments() if typed else ("install", "remove", "lock")
     if verb == "settings" and not typed:

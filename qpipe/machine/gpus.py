@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,18 @@ def devices(root: Path = ROOT) -> list[str]:
 
 
 @cache
+def names(proc: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """The GPUs of the host as their driver calls them (``NVIDIA H100 80GB HBM3``), each once."""
+    found: dict[str, None] = {}
+    for file in sorted(proc.glob("*/information")):
+        with contextlib.suppress(OSError):
+            for line in file.read_text(errors="replace").splitlines():
+                key, _, name = line.partition(":")
+                if key.strip() == "Model":
+                    found[name.strip()] = None
+    return [*found]
+
+
 def driver_loads(library: str = LIBRARY) -> bool:
     """True if the driver's library for programs loads: a container may have the devices alone."""
     import ctypes

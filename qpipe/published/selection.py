@@ -38,7 +38,7 @@ class TableValue:
 
     @property
     def place(self) -> str:
-        """Where it stands: table.yaml:41."""
+        """The file and line where it stands: table.yaml:41."""
         return self.file.place(self.value.number, self.value.name)
 
 
@@ -98,7 +98,7 @@ def selected(
 
 
 def _there(every: Sequence[TableValue], wanted: Filter) -> str:
-    """What there is in the fields that were asked for."""
+    """Name what there is in the fields that were asked for."""
     lines = []
     for field in wanted.patterns:
         names = dict.fromkeys(FIELDS[field](each.value)[0] for each in every)

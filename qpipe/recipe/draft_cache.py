@@ -33,13 +33,18 @@ _UNUSABLE = (
 )
 
 
-def recall(folder: Path, request: Request, *, cwd: Path) -> Any | None:
-    """The payload that was remembered for this request, if everything is as it was then."""
+def recall(
+    folder: Path, request: Request, *, cwd: Path, circumstances: Mapping[str, Json] | None = None
+) -> Any | None:
+    """The payload that was remembered for this request, if everything is as it was then.
+
+    ``circumstances`` are what `here` says, for who asks often.
+    """
     if request.flags:
         return None
     try:
         record = json.loads(_file(folder, request, cwd).read_bytes())
-        if record["format"] != _FORMAT or record["here"] != here():
+        if record["format"] != _FORMAT or record["here"] != (circumstances or here()):
             return None
         return record["payload"] if Witnesses(**record["witnesses"]).unchanged() else None
     except (*_UNUSABLE, RecipeError):
@@ -82,7 +87,8 @@ def _file(folder: Path, request: Request, cwd: Path) -> Path:
 def asked(request: Request, cwd: Path) -> list[Json]:
     """Return all that tells one request in the folder ``cwd`` from others. Raises RecipeError."""
     recipe = str(find_recipe(request.recipe))
-    return [recipe, list(request.overrides), request.multirun, str(cwd)]
+    alone: list[Json] = ["alone"] if request.alone else []
+    return [recipe, list(request.overrides), request.multirun, str(cwd), *alone]
 
 
 def here() -> dict[str, Json]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Resources, Runtime, order
 from qpipe.core.key import Json
+from qpipe.errors import SourceError
 from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.model_names import SourceName
 from qpipe.recipe.node_names import JobWords, Names
@@ -29,19 +30,38 @@ def plan(
 ) -> Plan:
     """Pin the sources and build the merged graph; ``notify`` is told what the models' classes
     decide. Raises SourceError for a missing source."""
-    builder = _Builder(pinner)
-    jobs = [builder.job(job) for job in draft["jobs"]]
-    for note in builder.notes:
-        notify(note)
-    nodes, jobs = chain_levels(builder.nodes, jobs, builder.levels)
-    graph = Graph(nodes)
-    words = [
-        JobWords(job["varying"], job["called"], sources)
-        for job, sources in zip(draft["jobs"], builder.sources, strict=True)
-    ]
-    names = Names(graph, jobs, words)
-    labelled = [replace(job, label=own) for job, own in zip(jobs, names.labels, strict=True)]
-    return Plan(graph.renamed(names.nodes, names.models), labelled)
+    builder = _Builder()
+    for job in draft["jobs"]:
+        builder.add(job, pinner)
+    return builder.plan(notify)
+
+
+@dataclass(frozen=True)
+class PartialPlan:
+    """A plan of the jobs whose sources are there, and the error of each other, by its place.
+
+    ``places`` are those of the plan's jobs among all.
+    """
+
+    plan: Plan
+    places: Sequence[int]
+    errors: Mapping[int, SourceError]
+
+
+def plan_each(
+    jobs: Sequence[tuple[JobDraft, Pinner]], notify: Callable[[str], None] = lambda note: None
+) -> PartialPlan:
+    """Do as `plan` for jobs of several recipes, each with the pinner of its own. A job whose
+    source is missing is left out."""
+    builder = _Builder()
+    errors: dict[int, SourceError] = {}
+    for place, (job, pinner) in enumerate(jobs):
+        try:
+            builder.add(job, pinner)
+        except SourceError as error:
+            errors[place] = error
+    places = [place for place in range(len(jobs)) if place not in errors]
+    return PartialPlan(builder.plan(notify), places, errors)
 
 
 @dataclass(frozen=True)
@@ -63,42 +83,54 @@ class ChainedMeasurement:
 class _Builder:
     """Builds each distinct node once, however many jobs have it."""
 
-    def __init__(self, pinner: Pinner) -> None:
-        self.pinner = pinner
+    def __init__(self) -> None:
         self.nodes: dict[str, Node] = {}
+        self.jobs: list[PlannedJob] = []
+        self.words: list[JobWords] = []
         self.levels: list[ChainedMeasurement] = []
-        self.sources: list[dict[str, SourceName]] = []
-        """The sources of each job, by node id."""
         self.notes: dict[str, None] = {}
         """What is to be said of choices that the models made."""
-        self._pinned: dict[str, PinnedSource] = {}
+        self._pinned: dict[str, tuple[PinnedSource, Pinner]] = {}
         self._classes: dict[str, ModelClass | None] = {}
-        self._nodes_by_draft: dict[str, Node] = {}
-        self._pins: dict[str, tuple[Mapping[str, Json], Mapping[str, Json]]] = {}
+        self._nodes_by_draft: dict[tuple[str, int], Node] = {}
+        self._pins: dict[tuple[str, int], PinnedSource | SourceError] = {}
 
-    def job(self, job: JobDraft) -> PlannedJob:
+    def plan(self, notify: Callable[[str], None]) -> Plan:
+        """The merged graph of the jobs, its nodes named."""
+        for note in self.notes:
+            notify(note)
+        nodes, jobs = chain_levels(self.nodes, self.jobs, self.levels)
+        graph = Graph(nodes)
+        names = Names(graph, jobs, self.words)
+        labelled = [replace(job, label=own) for job, own in zip(jobs, names.labels, strict=True)]
+        return Plan(graph.renamed(names.nodes, names.models), labelled)
+
+    def add(self, job: JobDraft, pinner: Pinner) -> None:
+        """Add a job, whole or not at all. Raises SourceError for a source that is missing."""
+        nodes: dict[str, Node] = {}
         ids: dict[str, str] = {}
         sources = {stage["name"] for stage in job["stages"] if stage["source"]}
         names: dict[str, SourceName] = {}
         for stage in job["stages"]:
             inputs = {role: ids[name] for role, name in stage["needs"].items()}
-            node = self._node(
-                stage, inputs, frozenset(r for r, n in stage["needs"].items() if n in sources)
-            )
-            self.nodes[node.id] = node
+            direct = frozenset(r for r, n in stage["needs"].items() if n in sources)
+            node = self._node(stage, inputs, direct, pinner)
+            nodes[node.id] = node
             ids[stage["name"]] = node.id
             if stage["source"]:
                 names[node.id] = _source_name(node)
-                self._pinned[node.id] = PinnedSource(node.params, node.runtime.where)
-        self.sources.append(names)
+                pinned = PinnedSource(node.params, node.runtime.where)
+                self._pinned.setdefault(node.id, (pinned, pinner))
+        self.nodes |= nodes
+        self.words.append(JobWords(job["varying"], job["called"], names))
         self._note_towers(job, ids)
         for name, level in job["levels"].items():
-            frontier = self._node(level["frontier"], {}, frozenset())
+            frontier = self._node(level["frontier"], {}, frozenset(), pinner)
             self.levels.append(
                 ChainedMeasurement(level["bits"], self.nodes[ids[name]], frontier, level["roles"])
             )
         reference = ids[job["reference"]] if job["reference"] is not None else None
-        return PlannedJob("", job["overrides"], ids, reference)
+        self.jobs.append(PlannedJob("", job["overrides"], ids, reference))
 
     def _note_towers(self, job: JobDraft, ids: Mapping[str, str]) -> None:
         """Say of models that see or hear that what is made of them does not, unless their towers
@@ -119,12 +151,15 @@ class _Builder:
                     "what is made of it; model.mmproj=true makes them a file of their own"
                 )
 
-    def _node(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
+    def _node(
+        self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str], pinner: Pinner
+    ) -> Node:
         """A stage as a node; ``sources`` are the roles that a source fills as it is."""
-        same = json.dumps([stage, inputs], sort_keys=True)
+        own = id(pinner) if stage["source"] else 0
+        same = json.dumps([stage, inputs], sort_keys=True), own
         if same not in self._nodes_by_draft:
             suited = self._suited(stage, inputs)
-            self._nodes_by_draft[same] = self._build(suited, inputs, sources)
+            self._nodes_by_draft[same] = self._build(suited, inputs, sources, pinner)
         return self._nodes_by_draft[same]
 
     def _suited(self, stage: StageDraft, inputs: dict[str, str]) -> StageDraft:
@@ -145,15 +180,18 @@ class _Builder:
     def _class(self, node_id: str) -> ModelClass | None:
         """The class of the model that a node fetches; None for any other node."""
         if node_id not in self._classes:
-            source = self._pinned.get(node_id)
-            self._classes[node_id] = None if source is None else self.pinner.model_class(source)
+            fetched = self._pinned.get(node_id)
+            self._classes[node_id] = None if fetched is None else fetched[1].model_class(fetched[0])
         return self._classes[node_id]
 
-    def _build(self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str]) -> Node:
+    def _build(
+        self, stage: StageDraft, inputs: dict[str, str], sources: frozenset[str], pinner: Pinner
+    ) -> Node:
         params: Mapping[str, Json] = stage["params"]
         where: Mapping[str, Json] = {}
         if stage["source"]:
-            params, where = self._pin(stage["params"])
+            pinned = self._pin(stage["params"], pinner)
+            params, where = pinned.params, pinned.where
         return Node(
             name=stage["name"],
             stage=stage["stage"],
@@ -174,15 +212,21 @@ class _Builder:
             ),
         )
 
-    def _pin(self, params: Mapping[str, Json]) -> tuple[Mapping[str, Json], Mapping[str, Json]]:
-        same = json.dumps(params, sort_keys=True)
+    def _pin(self, params: Mapping[str, Json], pinner: Pinner) -> PinnedSource:
+        """Pin a source once, and once alone find that it is missing. Raises SourceError."""
+        same = json.dumps(params, sort_keys=True), id(pinner)
         if same not in self._pins:
             revision = params["revision"]
-            pinned = self.pinner.pin(
-                str(params["source"]), None if revision is None else str(revision)
-            )
-            self._pins[same] = (pinned.params, pinned.where)
-        return self._pins[same]
+            try:
+                self._pins[same] = pinner.pin(
+                    str(params["source"]), None if revision is None else str(revision)
+                )
+            except SourceError as error:
+                self._pins[same] = error
+        pinned = self._pins[same]
+        if isinstance(pinned, SourceError):
+            raise pinned
+        return pinned
 
 
 def _source_name(node: Node) -> SourceName:

@@ -22,12 +22,14 @@ class Request:
     """A recipe (a name under recipes/, or a path to a YAML file) and what the user adds to it.
 
     ``flags`` are Hydra's own, such as ``("--cfg", "job")``; with them nothing is handed on.
+    ``alone``: it is one job, even where the recipe says that it is a sweep.
     """
 
     recipe: str
     overrides: tuple[str, ...] = ()
     multirun: bool = False
     flags: tuple[str, ...] = ()
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ def shipped_recipes() -> Path:
 def recipe_names() -> list[str]:
     """The shipped recipes, as `qpipe run` takes them."""
     root = shipped_recipes()
-    files = [*root.glob("*.yaml"), *root.glob("published/*.yaml")]
-    names = (path.relative_to(root).with_suffix("").as_posix() for path in files)
+    names = (path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*.yaml"))
     return sorted(name for name in names if name != _BASE)
 
 

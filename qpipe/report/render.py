@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from qpipe.report import text
 from qpipe.report.blocks import NARROW, Block
+from qpipe.report.markup import cell, escaped, piped, plain
 from qpipe.report.matrix import matrix
 from qpipe.report.repeats import means
 from qpipe.report.table import RIGHT, Table, by_model
@@ -20,12 +20,6 @@ if TYPE_CHECKING:
     from qpipe.report.runs import Summary
 
 _WIDE = 1000
-
-# What Markdown reads as more than itself anywhere (underscores inside a word are none of it), and
-# at the beginning of a line.
-_MARKUP = r"[\\`*<>&|~]|(?<!\w)_|_(?!\w)|(?<=\])[(\[:]"
-_LEADING = r"^[\[#+=-]"
-_ESCAPE = r"\\\g<0>"
 
 
 def render(
@@ -105,38 +99,25 @@ def _rich(block: Block, stream: IO[str], width: int) -> None:
 
 
 def _markdown(table: Table, title: str) -> str:
-    lines = [f"# {_plain(title)}", ""]
+    lines = [f"# {plain(title)}", ""]
     models = by_model(table.comparison)
     for block in matrix(models):
         lines += _marked_down(block)
     for model, comparison in models.items():
-        lines += [f"## {_plain(model)}", ""] if model else []
+        lines += [f"## {plain(model)}", ""] if model else []
         for block in Table(comparison).blocks():
             lines += _marked_down(block)
-    lines += [*(f"- {_escaped(line)}" for line in table.remarks)]
+    lines += [*(f"- {escaped(line)}" for line in table.remarks)]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _marked_down(block: Block) -> Iterator[str]:
     if block.caption:
-        yield from (_escaped(block.caption), "")
-    yield _piped(map(_plain, block.head))
-    yield _piped("---:" if side == RIGHT else "---" for side in block.sides)
-    yield from (_piped(map(_plain, line)) for line in block.body)
+        yield from (escaped(block.caption), "")
+    yield piped(map(plain, block.head))
+    yield piped("---:" if side == RIGHT else "---" for side in block.sides)
+    yield from (piped(map(plain, line)) for line in block.body)
     yield ""
-
-
-def _escaped(line: str) -> str:
-    return re.sub(_LEADING, _ESCAPE, _plain(line))
-
-
-def _plain(words: str) -> str:
-    """Words in which Markdown finds no table, no HTML, no link and no emphasis."""
-    return re.sub(_MARKUP, _ESCAPE, text.printable(words))
-
-
-def _piped(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 # What CSV leaves out: what is no single value, and what it has under other names.
@@ -152,20 +133,10 @@ def _csv(table: Table, title: str) -> str:
     every = [n for n in (records[0] if records else {"name": ""}) if n not in _NOT_IN_CSV]
     names = list(dict.fromkeys(["model", "name", *every] if records else every))
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(_cell, names))
+    writer.writerow(map(cell, names))
     for row in records:
-        writer.writerow([_cell(row[name]) for name in names])
+        writer.writerow([cell(row[name]) for name in names])
     return out.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A value as a cell of CSV: a number as it is, words without control sequences.
-
-    A CSV is looked at in a terminal too.
-    """
-    if isinstance(value, (list, tuple)):
-        value = " ".join(map(str, value))
-    return text.printable(value, lines=True) if isinstance(value, str) else value
 
 
 def _json(table: Table, title: str) -> str:

@@ -55,6 +55,14 @@ def environments() -> Iterator[str]:
             yield name.removesuffix(".lock").replace("_", "-")
 
 
+def tables() -> Iterator[str]:
+    """Yield the published tables that come with qpipe."""
+    from qpipe.recipe.request import shipped_recipes
+
+    for file in sorted((shipped_recipes() / "published").glob("*.yaml")):
+        yield file.stem
+
+
 def types(method: str) -> Iterator[str]:
     """Yield the values of ``quantize.type`` under ``quantize=METHOD``."""
     from qpipe.gguf.ftypes import FILE_TYPES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from qpipe.sources.hub import ComingFiles
     from qpipe.sources.pinning import HubSource
     from qpipe.stages.base import Order, Stage
+
+Look = Callable[[Mapping[str, Json]], "ComingFiles | None"]
+"""Says what downloading a repository with these parameters would bring; None if nobody can."""
 
 # Stands for a key that depends on an input's content: as long as all keys.
 _SOME_KEY = "0" * 64
@@ -38,8 +41,12 @@ class AvailableInputs:
     A local source is linked together below ``temporary`` once it is asked for.
     """
 
-    def __init__(self, forecasts: Sequence[Forecast], temporary: Path) -> None:
-        """Keep the forecasts; nothing is read or linked yet."""
+    def __init__(
+        self, forecasts: Sequence[Forecast], temporary: Path, look: Look | None = None
+    ) -> None:
+        """Keep the forecasts; nothing is read or linked yet. ``look`` says what a repository would
+        bring, by default as the hub does."""
+        self._look = look or _look
         self._forecasts = {item.node.id: item for item in forecasts}
         self._temporary = temporary
         self._coming: dict[str, ComingFiles | None] = {}
@@ -119,7 +126,7 @@ class AvailableInputs:
         if item.artifact is not None or hub_source(node.params) is None:
             return None
         if node.id not in self._coming:
-            self._coming[node.id] = _look(node.params)
+            self._coming[node.id] = self._look(node.params)
         return self._coming[node.id]
 
     @property
@@ -136,12 +143,13 @@ class AvailableInputs:
 
 
 @contextmanager
-def available(forecasts: Sequence[Forecast]) -> Iterator[AvailableInputs]:
-    """The inputs at hand, linked together in a folder that goes with the block."""
+def available(forecasts: Sequence[Forecast], look: Look | None = None) -> Iterator[AvailableInputs]:
+    """The inputs at hand, linked together in a folder that goes with the block; ``look`` is as
+    `AvailableInputs` takes it."""
     from tempfile import TemporaryDirectory  # imports much, and a remembered plan needs none of it
 
     with TemporaryDirectory(prefix="qpipe-inputs-") as temporary:
-        yield AvailableInputs(forecasts, Path(temporary))
+        yield AvailableInputs(forecasts, Path(temporary), look)
 
 
 def _look(params: Mapping[str, Json]) -> ComingFiles | None:

@@ -82,10 +82,16 @@ def each_plan(
 
 def pinner(context: Context) -> Pinner:
     """Return the `Pinner` of the sources of this request's recipe."""
-    recipe = context.request.recipe
+    return pinner_of(context.request.recipe, context.store)
+
+
+def pinner_of(recipe: str, store: Path, *, first: Sequence[Path] = ()) -> Pinner:
+    """Return the `Pinner` of the sources of a recipe; relative paths are looked for in the folders
+    ``first``, in the current one, and beside the recipe."""
+    folders = (*first, Path.cwd(), lock_file.recipe_folder(recipe))
     return Pinner(
-        folders=tuple(dict.fromkeys((Path.cwd(), lock_file.recipe_folder(recipe)))),
-        hashes=StorePaths(context.store).hashes,
+        folders=tuple(dict.fromkeys(folders)),
+        hashes=StorePaths(store).hashes,
         commits=lock_file.read(recipe),
         resolve=_resolve,
         config=_config,

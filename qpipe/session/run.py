@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,8 @@ class FinishedRun:
     written: bool
     keep_going: bool
     exit_code: int
+    plan: Plan
+    result: RunResult
 
     @property
     def links(self) -> list[str]:
@@ -70,16 +72,31 @@ class FinishedRun:
         return [str(path) for path in towers(self.paths.root)]
 
 
-def execute(context: Context, *, listeners: Sequence[Emit] = (), pin: bool = False) -> FinishedRun:
+Batch = Callable[[RunDraft, Plan], Sequence[Objective]]
+"""Runs a batch of jobs and returns the objective of each."""
+
+
+def execute(
+    context: Context,
+    *,
+    listeners: Sequence[Emit] = (),
+    pin: bool = False,
+    feed: Callable[[Batch], None] | None = None,
+    told: Mapping[str, Any] | None = None,
+) -> FinishedRun:
     """Run every job of a request; ``listeners`` take the events, ``pin`` keeps the artifacts from
     gc.
 
-    What fails is in the answer. Raises UsageError if the run's folder cannot be made, RecipeError
-    and SourceError before anything runs, and InterruptedRunError.
+    ``feed`` gives the batches in the place of the request's own, and ``told`` what the record says
+    was asked for. What fails is in the answer. Raises UsageError if the run's folder cannot be
+    made, RecipeError and SourceError before anything runs, and InterruptedRunError.
     """
-    run = _Execution(context, [*listeners])
+    run = _Execution(context, [*listeners], told)
     try:
-        each_plan(context, run.batch, folder=run.base)
+        if feed is None:
+            each_plan(context, run.batch, folder=run.base)
+        else:
+            feed(run.batch)
     except BaseException as error:
         for problem in [*run.close(), *run.broken_off(error)]:
             context.notify(problem)
@@ -95,6 +112,7 @@ class _Execution:
 
     context: Context
     listeners: list[Emit]
+    told: Mapping[str, Any] | None = None
     store: ArtifactStore = field(init=False)
     base: Path = field(init=False)
     """The folder, but for a number behind its name if there is one of that name."""
@@ -130,7 +148,7 @@ class _Execution:
         again = self._again(plan)
         if self.folder is None:
             self.folder = RunFolder(self.base)
-            self.about = about(self.context, keep_going=keep_going)
+            self.about = about(self.context, keep_going=keep_going, told=self.told)
             self.listeners += [self.folder.recorder, self._note]
         self.plans.append(plan)
         self._write()
@@ -234,6 +252,11 @@ class _Execution:
         self.folder.note(self._document("running")[0], self._tensors())
         self.pace.done(began)
 
+    @property
+    def plan(self) -> Plan:
+        """All batches as one plan."""
+        return Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
+
     def _document(self, status: str, *, link: bool = False) -> tuple[dict[str, Any], Comparison]:
         """The record of the run as far as it has come, and the comparison in it; ``link`` has the
         models linked in the run's folder."""
@@ -241,7 +264,7 @@ class _Execution:
         from qpipe.session.run_models import without_lost_files
 
         assert self.folder is not None
-        plan = Plan(merge(p.graph for p in self.plans), [job for p in self.plans for job in p.jobs])
+        plan = self.plan
         outcomes = {
             node.id: self.outcomes.get(node.id) or Outcome(node, "waiting")
             for node in plan.graph.values()
@@ -306,6 +329,8 @@ class _Execution:
             keep_going=self.keep_going,
             exit_code=_exit_code(result, started=self.started)
             or int(self.failed or problem is not None),
+            plan=self.plan,
+            result=result,
         )
 
 

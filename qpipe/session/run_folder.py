@@ -118,12 +118,27 @@ class Pace:
         self._next = now + max(self._seconds, (now - began) / self._share)
 
 
-def about(context: Context, *, keep_going: bool) -> dict[str, Any]:
-    """Describe a run before anything of it is done: what was asked, where, when and by which
-    qpipe, and the commits that its recipe is locked to."""
+def about(
+    context: Context, *, keep_going: bool, told: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Describe a run before anything of it is done: what was asked (or ``told`` in its place),
+    where, when and by which qpipe, and the commits that its recipe is locked to."""
     from qpipe.machine.identity import describe
-    from qpipe.recipe import lock_file
 
+    return {
+        **(_asked(context) if told is None else told),
+        "keep_going": keep_going,
+        "folder": str(Path.cwd()),
+        "store": str(context.store.absolute()),
+        "started": time.time(),
+        "qpipe": __version__,
+        "python": sys.version.split()[0],
+        "machine": describe(),
+        **({"lock": _lock(context)} if told is None else {}),
+    }
+
+
+def _asked(context: Context) -> dict[str, Any]:
     request = context.request
     return {
         "command": [
@@ -135,15 +150,13 @@ def about(context: Context, *, keep_going: bool) -> dict[str, Any]:
         "recipe": request.recipe,
         "overrides": [*request.overrides],
         "multirun": request.multirun,
-        "keep_going": keep_going,
-        "folder": str(Path.cwd()),
-        "store": str(context.store.absolute()),
-        "started": time.time(),
-        "qpipe": __version__,
-        "python": sys.version.split()[0],
-        "machine": describe(),
-        "lock": dict(lock_file.read(request.recipe)),
     }
+
+
+def _lock(context: Context) -> dict[str, str]:
+    from qpipe.recipe import lock_file
+
+    return dict(lock_file.read(context.request.recipe))
 
 
 def short_name(recipe: str) -> str:

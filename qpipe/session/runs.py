@@ -86,6 +86,11 @@ def repeated(name: str, runs: Path) -> RepeatedRun:
             f"run {name}: an older qpipe made it, and kept no command in {paths.summary}; give the "
             "command itself again"
         )
+    if (about["command"] or ())[:2] == ["qpipe", "repro"]:
+        raise UsageError(
+            f"run {name} is not of a recipe: `{' '.join(about['command'])}` made it; give that "
+            f"command again in {about['folder']}"
+        )
     folder = Path(about["folder"])
     recipe = str(folder / about["recipe"])
     request = Request(

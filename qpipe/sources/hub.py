@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from qpipe.errors import OutOfSpaceError, SourceError
+from qpipe.errors import OutOfSpaceError, SourceError, UnreachableError
 from qpipe.gguf import split
 from qpipe.machine.filesystem import is_full
 from qpipe.sources import digest_check, model_files
@@ -127,6 +127,12 @@ def cached(source: HubSource) -> list[str]:
     snapshot = _cache(source) / "snapshots" / source.revision
     files = (path for path in snapshot.rglob("*") if path.is_file() and path.name != _CONFIG)
     return [str(snapshot), *sorted(path.relative_to(snapshot).as_posix() for path in files)]
+
+
+def cached_config(source: HubSource) -> Path | None:
+    """config.json of a commit in the hub's cache; None if it is not there. Nobody is asked."""
+    file = _cache(source) / "snapshots" / source.revision / _CONFIG
+    return file if file.is_file() else None
 
 
 def _coming(
@@ -306,8 +312,8 @@ def _our_errors(source: HubSource, *let: type[Exception]) -> Iterator[None]:
         ) from None
 
 
-def _unreachable(source: HubSource, endpoint: str, why: str) -> SourceError:
-    return SourceError(
+def _unreachable(source: HubSource, endpoint: str, why: str) -> UnreachableError:
+    return UnreachableError(
         f"{source.label}: {endpoint} cannot be reached ({why}); check the network, HF_ENDPOINT and "
         "HF_HUB_OFFLINE, or give a local folder as model.source"
     )

@@ -20,8 +20,10 @@ from tests.results.validating import faults
 
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 RECIPE = ("local", "model.source=builtin:tinystories-d256", "evaluate.chunks=1")
+TABLE = Path(__file__).parents[1] / "published" / "tables" / "own.yaml"
 # What a verb answers with, where that is not its own name.
 OTHERS = {"report": {"comparison", "report"}, "engines": {"engines", "environments"}}
+OTHERS["repro"] = {"repro", "lint"}
 
 
 def wrong(document: dict[str, Any], name: str) -> list[str]:
@@ -67,6 +69,9 @@ VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("settings", "settings gguf"),
     ("engines", "engines"),
     ("doctor", "doctor"),
+    ("repro", f"repro {TABLE} --plan"),
+    ("repro", f"repro {TABLE} --rows format=Q8_0 --only quality"),
+    ("lint", f"repro {TABLE} --lint"),
     ("error", "show nothing"),
     ("error", "rnu"),
     ("error", "run local model.source=nowhere"),

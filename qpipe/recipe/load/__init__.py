@@ -15,6 +15,7 @@ from typing import Any
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
+from qpipe.errors import RecipeError
 from qpipe.recipe import draft_cache
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.quoting import quoted
@@ -22,7 +23,7 @@ from qpipe.recipe.load.sweep import JobsHandler, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
 from qpipe.stages.plugins import source_files
 
-__all__ = ["JobsHandler", "drive", "remember_batch"]
+__all__ = ["JobsHandler", "compose_each", "drive", "remember_batch"]
 
 
 def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) -> None:
@@ -48,6 +49,38 @@ def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) 
         else:
             composer.refuse_sweeps()
             handle(composer.batch([composer.task], [{}], first=0, whole=True))
+
+
+def compose_each(recipe: str, jobs: Sequence[Sequence[str]]) -> list[Job | InvalidJob]:
+    """Compose jobs of one recipe that have nothing to do with each other, each by its overrides and
+    as a single run, even where the recipe says that it is a sweep.
+
+    They share what Hydra composes. Raises RecipeError for a recipe that cannot be read; a job that
+    is wrong by itself is an `InvalidJob`.
+    """
+    register()
+    with _hydra_as_it_was():
+        composer = Composer(find_recipe(recipe), ())
+        return [_composed(composer, overrides) for overrides in jobs]
+
+
+def _composed(composer: Composer, overrides: Sequence[str]) -> Job | InvalidJob:
+    own = quoted(overrides)
+    composer.own = own
+    try:
+        with own.in_users_words():
+            for text in own.texts:
+                if composer.parse(text).is_hydra_override():
+                    raise RecipeError(
+                        f"the override {text!r}: Hydra's own settings are for a whole command"
+                    )
+                if composer.parse(text).is_sweep_override():
+                    raise RecipeError(
+                        f"the override {text!r} has several values: one job takes one"
+                    )
+            return composer.batch([own.texts], [{}], first=0, whole=True)[0]
+    except RecipeError as error:
+        return InvalidJob(tuple(overrides), error)
 
 
 def remember_batch(

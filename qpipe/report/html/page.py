@@ -68,6 +68,11 @@ def page(
     return _BLANK.sub(lambda blank: parts[blank[1]], _asset("page.html"))
 
 
+def style() -> str:
+    """Return the style of the page, for others in its form."""
+    return _asset("page.css") + "\n"
+
+
 def _own_script() -> str:
     """The page's own script: its parts share names, and nobody else's."""
     parts = "\n\n".join(map(_asset, _SCRIPTS))

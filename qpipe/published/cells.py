@@ -1,0 +1,147 @@
+"""Rows of a reproduction as cells of a table, and its lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from qpipe.published.load import TableFile
+from qpipe.published.reproduction import ReproducedValue, Reproduction
+from qpipe.published.verdict import shown, signed
+from qpipe.report.numbers import named
+
+HEAD = ("format", "metric", "published", "ours", "difference", "tolerance", "verdict")
+SIDES = "llrrrrl"
+
+_PREDICTED = "*"
+_MOST = 6
+
+
+class ModelGroup(NamedTuple):
+    """Rows of one model in one table."""
+
+    file: TableFile
+    model: str
+    rows: Sequence[ReproducedValue]
+
+
+def grouped(rows: Iterable[ReproducedValue]) -> list[ModelGroup]:
+    """Rows by table and model, in their order."""
+    groups: dict[tuple[str, str], list[ReproducedValue]] = {}
+    for row in rows:
+        key = (str(row.published.file.path), row.published.value.row.model or "")
+        groups.setdefault(key, []).append(row)
+    return [ModelGroup(own[0].published.file, model, own) for (_, model), own in groups.items()]
+
+
+def cells(row: ReproducedValue) -> list[str]:
+    """The cells of a row under `HEAD`."""
+    value, verdict = row.published.value, row.verdict
+    unit = f" {named(value.metric.unit)}" if value.metric.unit else ""
+    stderr = value.printed.stderr
+    published = f"{value.printed.value}{unit}" + (f" ± {stderr}" if stderr else "")
+    return [
+        value.row.format,
+        value.name,
+        published,
+        _ours(row),
+        "" if verdict.difference is None else signed(value, verdict.difference),
+        "" if verdict.allowed is None else shown(value, verdict.allowed.total),
+        verdict.word.replace("_", " "),
+    ]
+
+
+def _ours(row: ReproducedValue) -> str:
+    value, ours = row.published.value, row.verdict.ours
+    if ours is None:
+        return ""
+    half = ours.half_width
+    words = shown(value, ours.value) + (f" ± {shown(value, half)}" if half else "")
+    return words + _PREDICTED if ours.predicted else words
+
+
+def with_figures(rows: Iterable[ReproducedValue]) -> list[ReproducedValue]:
+    """The rows that have a figure of ours."""
+    return [row for row in rows if row.verdict.ours is not None]
+
+
+def reasons(rows: Iterable[ReproducedValue]) -> Iterator[tuple[str, str, list[ReproducedValue]]]:
+    """Verdict, why and rows of those that a table of figures does not explain by itself."""
+    groups: dict[tuple[str, str], list[ReproducedValue]] = {}
+    for row in rows:
+        if row.word not in ("reproduced", "off"):
+            groups.setdefault((row.word, row.verdict.why), []).append(row)
+    for (word, why), own in groups.items():
+        yield word, why, own
+
+
+def named_rows(rows: Sequence[ReproducedValue], most: int = _MOST) -> str:
+    """The rows in few words: ``Q4_0 ppl, Q4_0 kld and 7 more``."""
+    names = [f"{r.published.value.row.format} {r.published.value.name}" for r in rows]
+    if len(names) <= most + 1:
+        return ", ".join(names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def off_line(row: ReproducedValue) -> str:
+    """A row that is off, with the parts of its tolerance."""
+    value = row.published.value
+    parts = " + ".join(_part(row))
+    return (
+        f"off: {value.row.format} {value.name} ({row.published.place}): {row.verdict.why}; "
+        f"tolerance: {parts}"
+    )
+
+
+def _part(row: ReproducedValue) -> Iterator[str]:
+    value = row.published.value
+    for part in row.verdict.allowed.parts if row.verdict.allowed else ():
+        why = f" ({part.why})" if part.name in ("spread", "sampling", "prediction") else ""
+        yield f"{part.name} {shown(value, part.size)}{why}"
+
+
+def tolerances(rows: Iterable[ReproducedValue]) -> str:
+    """Describe what the tolerances of rows are made of, in one sentence; empty without any."""
+    names: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for part in row.verdict.allowed.parts if row.verdict.allowed else ():
+            why = "95 % of the standard errors" if part.name == "sampling" else part.why
+            names.setdefault(part.name, {})[why] = None
+    words = [f"{name} ({'; '.join(whys)})" for name, whys in names.items()]
+    return f"tolerance: {', '.join(words)}" if words else ""
+
+
+def predicted(rows: Iterable[ReproducedValue]) -> str:
+    """Say what the mark of predicted figures means; empty without any."""
+    marked = any(row.verdict.ours and row.verdict.ours.predicted for row in rows)
+    return f"{_PREDICTED} predicted from config.json, without weights" if marked else ""
+
+
+def summary(reproduction: Reproduction) -> str:
+    """Count the rows by verdict, in words."""
+    counts = ", ".join(f"{n} {w.replace('_', ' ')}" for w, n in reproduction.counts.items())
+    values = f"{len(reproduction.rows)} value{'s' * (len(reproduction.rows) != 1)}: {counts}"
+    left = reproduction.left_out
+    return f"{values}; {left} of other kinds left out" if left else values
+
+
+def source(file: TableFile) -> str:
+    """The source of a table in a line."""
+    own = file.table.source
+    revision = "no revision" if own.revision is None else f"revision {own.revision}"
+    return ", ".join(filter(None, [own.document, own.authors, own.date, revision, own.url]))
+
+
+def facts(reproduction: Reproduction) -> Mapping[str, str]:
+    """Say by what and where our figures came about."""
+    about = reproduction.about
+    tools = ", ".join(f"{n} {', '.join(of)}" for n, of in about.get("tools", {}).items())
+    machine = ", ".join(str(v) for v in about.get("machine", {}).values() if v)
+    words = {
+        "command": about.get("command", ""),
+        "run": reproduction.run or "",
+        "versions": tools or f"qpipe {about.get('qpipe', '')}",
+        "machine": machine,
+        "date": about.get("date", ""),
+    }
+    return {name: text for name, text in words.items() if text}

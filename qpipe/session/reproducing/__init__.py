@@ -1,0 +1,1 @@
+"""Published results beside our own: what of a table is run, found and judged."""
