@@ -1,8 +1,9 @@
 """A small hub on localhost: the part of the Hugging Face HTTP API that downloads use.
 
-Repositories are folders. ``gated/…`` answers as a gated repository does, an unknown name as a
-missing one; ``requests`` records what was asked. As on the hub, the ETag of a file in LFS (here
-*.safetensors) is its SHA-256, and that of any other file git's SHA-1.
+Repositories are folders, data sets under ``datasets/OWNER/NAME``; each has one commit. ``gated/…``
+answers as a gated repository does, an unknown name as a missing one; ``requests``
+records what was asked. As on the hub, the ETag of a file in LFS (here *.safetensors) is its
+SHA-256, and that of any other file git's SHA-1.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @dataclass
 class Hub:
-    """A running server: repositories by id, a request log, and how often the end of each file is
-    still to come as zeros."""
+    """A running server: repositories by id, their commits where they are not COMMIT, a request log,
+    and how often the end of each file is still to come as zeros."""
 
     url: str
     repositories: dict[str, Path]
+    commits: dict[str, str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     damaged: dict[str, int] = field(default_factory=dict)
 
@@ -42,8 +44,8 @@ def names(folder: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
-    hub = Hub("", repositories)
+def serve(repositories: dict[str, Path], commits: dict[str, str] | None = None) -> Iterator[Hub]:
+    hub = Hub("", repositories, commits or {})
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -58,8 +60,11 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
         def _answer(self, *, body: bool) -> None:
             hub.requests.append(f"{self.command} {self.path}")
             parts = self.path.split("?")[0].strip("/").split("/")
-            if parts[:2] == ["api", "models"]:
-                repository = "/".join(parts[2:4])
+            if parts[0] == "datasets":
+                parts[:3] = [f"datasets/{parts[1]}", parts[2]]
+            if parts[:2] in (["api", "models"], ["api", "datasets"]):
+                kind = "datasets/" if parts[1] == "datasets" else ""
+                repository = kind + "/".join(parts[2:4])
                 revision = parts[5] if len(parts) > 5 else "main"
                 answer = self._tree if parts[4:5] == ["tree"] else self._info
                 answer(repository, revision)
@@ -73,7 +78,7 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
                 self._refuse(403, "GatedRepo")
             elif repository not in hub.repositories:
                 self._refuse(404, "RepoNotFound")
-            elif revision not in ("main", COMMIT):
+            elif revision not in ("main", hub.commits.get(repository, COMMIT)):
                 self._refuse(404, "RevisionNotFound")
             else:
                 return hub.repositories[repository]
@@ -86,7 +91,7 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
                     "_id": "1",
                     "id": repository,
                     "modelId": repository,
-                    "sha": COMMIT,
+                    "sha": hub.commits.get(repository, COMMIT),
                     "private": False,
                     "tags": [],
                     "downloads": 0,
@@ -122,7 +127,7 @@ def serve(repositories: dict[str, Path]) -> Iterator[Hub]:
                 return
             data = (folder / name).read_bytes()
             headers = {
-                "X-Repo-Commit": COMMIT,
+                "X-Repo-Commit": hub.commits.get(repository, COMMIT),
                 "ETag": f'"{etag(name, data)}"',
                 "Accept-Ranges": "bytes",
             }

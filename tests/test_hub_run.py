@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.cli import by_stage, qpipe
 from tests.hub_server import COMMIT, etag, serve
+from tests.texts import wikitext
 
 pytestmark = pytest.mark.slow
 
@@ -93,3 +95,25 @@ def test_a_repository_is_judged_before_it_is_fetched(tmp_path: Path) -> None:
     assert answer.code == 1
     assert "holds consolidated.safetensors alone" in answer.stderr
     assert not [line for line in hub.requests if "/resolve/" in line]
+
+
+def test_wikitext_of_the_hub_is_the_file_that_everyone_measures_on(tmp_path: Path) -> None:
+    """`text=wikitext-2`: fetched by its pinned commit, and the bytes of wiki.test.raw."""
+    folder = tmp_path / "wikitext"
+    wikitext.write(folder)
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    repository = "datasets/Salesforce/wikitext"
+    with serve({repository: folder}, {repository: wikitext.COMMIT}) as hub:
+        run = qpipe(
+            *("run", "local", "model.source=builtin:tinystories-d256", "text=wikitext-2"),
+            *("evaluate.n_ctx=64", "evaluate.chunks=2", "--json"),
+            cwd=tmp_path,
+            env={**env, "HF_ENDPOINT": hub.url},
+        )
+    assert run.code == 0, run
+    assert "measured on" not in run.stderr
+    tokens = by_stage(json.loads(run.stdout)["nodes"])["tokens"]
+    text = Path(tokens["artifact"], "text.txt").read_bytes()
+    assert hashlib.sha256(text + b"\n").hexdigest() == wikitext.SHA256
+    about = json.loads(Path(tokens["artifact"], "tokens.json").read_text())
+    assert about["text"] == "wikitext-2-raw-v1/test"

@@ -33,8 +33,9 @@ class CalibrateParams(base.Params):
     text: base.SourceFile = Field(
         description=(
             "What methods that look at activations are given: .txt, .md, .jsonl, .json or "
-            ".parquet, also .gz, or hf:datasets/OWNER/NAME/FILE. The one that comes with qpipe is"
-            " small, and of children's stories."
+            ".parquet, also .gz, or hf:datasets/OWNER/NAME@COMMIT/FILE. `calibration=c4` chooses a "
+            "known one (ultrachat for chat models, wikitext-2); tinystories, which comes with "
+            "qpipe, is small, and of children's stories."
         )
     )
     field: str | None = Field(

@@ -9,7 +9,8 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.stages import base
-from qpipe.stages.evaluator import only_file, read_text, write_result
+from qpipe.stages.evaluator import only_file, write_result
+from qpipe.texts.whole import form, read_text
 
 # Shares of the words from which on a note is worth reading.
 _NOTED = 0.01
@@ -38,6 +39,11 @@ class Lint(base.Stage):
     kind = "lint"
     version = 1
     Params = LintParams
+
+    @classmethod
+    def fingerprint(cls, params: LintParams) -> Mapping[str, Json]:
+        """The version of how records are read as one text, where the evaluation text is such."""
+        return {} if params.evaluation is None else {**form(params.evaluation)}
 
     @classmethod
     def resources(cls, params: LintParams, *, cores: int) -> Resources:

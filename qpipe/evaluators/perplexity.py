@@ -26,7 +26,8 @@ from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score
 from qpipe.stages.base import ParamsModel, SourceFile, Work
-from qpipe.stages.evaluator import only_file, read_text
+from qpipe.stages.evaluator import only_file
+from qpipe.texts.whole import form, read_text
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend, Nll
@@ -141,7 +142,9 @@ class Perplexity(LogitsEvaluator):
     @classmethod
     def fingerprint(cls, params: PerplexityParams) -> Mapping[str, Json]:
         """Versions of what computes, and of the protocol if it is applied here."""
-        own = {} if params.text is None else {"protocol": params.cutting().version}
+        if params.text is None:
+            return super().fingerprint(params)
+        own = {"protocol": params.cutting().version, **form(params.text)}
         return {**super().fingerprint(params), **own}
 
     def run(self, params: PerplexityParams, work: Work) -> Measurement:

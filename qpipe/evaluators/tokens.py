@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,7 +15,11 @@ from qpipe.evaluators.common.parameters import ProtocolName
 from qpipe.evaluators.text.protocols import PREPARATIONS, Protocol
 from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.stages import base
-from qpipe.stages.evaluator import only_file, read_text
+from qpipe.stages.evaluator import only_file
+from qpipe.texts.whole import form, read_text
+
+# The one file of a split, as the hub names it.
+_SHARD = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import TextTokenizer
@@ -25,8 +30,10 @@ class TokensParams(base.Params):
 
     text: base.SourceFile = Field(
         description=(
-            "The text to measure on, in UTF-8. The one that comes with qpipe is small, and of "
-            "children's stories."
+            "The text to measure on, in UTF-8: a plain text, or records with a text each (.parquet,"
+            " .jsonl, .json, also .gz), also as hf:datasets/OWNER/NAME@COMMIT/FILE. "
+            "`text=wikitext-2` chooses a known one; tinystories, which comes with qpipe, is small, "
+            "and of children's stories."
         )
     )
     protocol: ProtocolName = Field(
@@ -91,7 +98,7 @@ class LlamaCppTokens(TokensStage):
     def fingerprint(cls, params: TokensParams) -> Mapping[str, Json]:
         """The wheel that brings llama.cpp, and the version of the protocol."""
         tool = {"name": "llama.cpp", "xllamacpp": base.installed("xllamacpp")}
-        return {**tool, "protocol": find_protocol(params.protocol).version}
+        return {**tool, **_reading(params)}
 
     @classmethod
     def resources(cls, params: TokensParams, *, cores: int) -> Resources:
@@ -136,7 +143,7 @@ class TransformersTokens(TokensStage):
         """Versions of what tokenizes, and of the protocol."""
         names = ("transformers", "tokenizers")
         tool: dict[str, Json] = {name: base.installed(name) for name in names}
-        return {"name": "transformers", **tool, "protocol": find_protocol(params.protocol).version}
+        return {"name": "transformers", **tool, **_reading(params)}
 
     @classmethod
     def resources(cls, params: TransformersTokensParams, *, cores: int) -> Resources:
@@ -159,6 +166,19 @@ class TransformersTokens(TokensStage):
         return _write(params, work, tokenizer, by=by, note=tokenizer.note)
 
 
+def _reading(params: TokensParams) -> dict[str, Json]:
+    """The versions of the protocol, and of how records are read."""
+    return {"protocol": find_protocol(params.protocol).version, **form(params.text)}
+
+
+def _called(name: str, work: base.Work) -> str:
+    """The name of a text in reports: its file, or of a data set of one file its folder and
+    split, ``wikitext-2-raw-v1/test``."""
+    params: Any = work.origins.get("text", {}).get("params", {})
+    whole = _SHARD.fullmatch(str(params.get("file")))
+    return name if whole is None else whole[1]
+
+
 def _write(
     params: TokensParams, work: base.Work, tokenizer: TextTokenizer, *, by: str, note: str | None
 ) -> Mapping[str, Json]:
@@ -166,7 +186,7 @@ def _write(
 
     file, protocol = only_file(work.inputs["text"]), params.cutting()
     text = read_text(file)
-    tokenized = tokenize(text, tokenizer, protocol, name=file.name)
+    tokenized = tokenize(text, tokenizer, protocol, name=_called(file.name, work))
     tokenized.save(work.out)
     documents = PREPARATIONS[protocol.text](text)
     if len(documents) == 1:

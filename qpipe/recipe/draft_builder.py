@@ -30,6 +30,7 @@ from qpipe.recipe.stage_drafts import (
     plain,
     stage_drafts,
 )
+from qpipe.recipe.text_notes import idle_choices, toy_notes
 from qpipe.recipe.validation import validate
 from qpipe.stages.registry import all_stages, chosen
 
@@ -37,6 +38,7 @@ from qpipe.stages.registry import all_stages, chosen
 class _ValidJob(NamedTuple):
     """A valid job of a sweep."""
 
+    job: Job
     recipe: Recipe
     draft: JobDraft
 
@@ -73,7 +75,11 @@ def draft(jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     objective = first.run.objective
     return RunDraft(
         jobs=[one.draft for one in valid],
-        notes=idle_notes(composed, [one.stages for one in valid]),
+        notes=[
+            *idle_notes(composed, [one.stages for one in valid]),
+            *idle_choices(composed),
+            *toy_notes([(one.job, one.draft) for one in valid]),
+        ],
         invalid=invalid,
         skip_invalid=any(one.recipe.run.skip_invalid for one in valid),
         executor=_executor(first),
@@ -94,7 +100,7 @@ def _tried(job: Job | InvalidJob, usable: int) -> _ValidJob | UsageError:
         return job.error
     try:
         recipe = validate(job)
-        return _ValidJob(recipe, _job(job, recipe, usable))
+        return _ValidJob(job, recipe, _job(job, recipe, usable))
     except (RecipeError, GraphError) as error:
         return error
 

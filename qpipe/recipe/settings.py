@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,6 +31,8 @@ _Model: TypeAlias = type[BaseModel]
 
 # Of these a group has one value, which its name says.
 _FIXED = ("method", "metric")
+# Groups that choose a text.
+_TEXTS = ("text", "calibration")
 _SPECS: Mapping[str, tuple[str, _Model]] = {
     "recipe": ("A recipe.", schema.Recipe),
     "model": ("Which model.", schema.ModelSpec),
@@ -129,13 +132,24 @@ def _of_block(
     """The settings of a block, in the words of the models that read them; ``read_as`` are the
     parameters that have another name than the setting."""
     settings = []
-    for name, value in block.items():
+    chosen_texts = _chosen_texts()
+    for name, given in block.items():
+        value = chosen_texts.get(given, given) if isinstance(given, str) else given
         is_parameter = any(name in model.model_fields for model in models)
         parameter = name if is_parameter else read_as.get(name, name)
         default = "" if value in ("???", ...) else _shown(value)
         values = _all_values(models, parameter, value)
         settings.append(Setting(f"{at}.{name}", values, default, _words(models, parameter)))
     return tuple(settings)
+
+
+@cache
+def _chosen_texts() -> dict[str, str]:
+    """The texts that the base of recipes chooses, by the interpolation that stands for each."""
+    base = _read(shipped_recipes() / "config.yaml")
+    options = {group: name for entry in base["defaults"][1:] for group, name in entry.items()}
+    files = [shipped_recipes() / group / f"{options[group]}.yaml" for group in _TEXTS]
+    return {f"${{vars.{n}}}": text for file in files for n, text in _read(file)["vars"].items()}
 
 
 def _models(document: Mapping[str, Any], kind: str, name: str, *, first: str) -> list[_Model]:

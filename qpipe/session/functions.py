@@ -123,7 +123,7 @@ def perplexity(
     from qpipe.evaluators.text.description import about, measurement, scores_of
     from qpipe.evaluators.text.protocols import protocol as find_protocol
     from qpipe.evaluators.text.windows import tokenize
-    from qpipe.stages.evaluator import read_text
+    from qpipe.texts.whole import read_text
 
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)
     file = local_path(text)

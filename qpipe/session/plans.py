@@ -35,7 +35,7 @@ def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = 
     request, plans = context.request, StorePaths(context.store).plans
     remembered = draft_cache.recall(plans, request, cwd=Path.cwd())
     if remembered is not None:
-        _announce(remembered, context)
+        _refuse_invalid(remembered, context)
         handle(remembered)
         return
     from qpipe.recipe import load
@@ -45,7 +45,7 @@ def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = 
 
         drafted = draft(jobs)
         load.remember_batch(plans, request, jobs, drafted)
-        _announce(drafted, context)
+        _refuse_invalid(drafted, context)
         objectives = list(handle(drafted))
         for job in drafted["invalid"]:
             objectives.insert(job["index"], None)
@@ -54,11 +54,8 @@ def each_draft(context: Context, handle: DraftHandler, *, folder: Path | None = 
     load.drive(request, batch, folder=folder)
 
 
-def _announce(draft: RunDraft, context: Context) -> None:
-    """Pass on a draft's notes; raise RecipeError for jobs that cannot be run, unless they may be
-    left out."""
-    for note in draft["notes"]:
-        context.notify(note)
+def _refuse_invalid(draft: RunDraft, context: Context) -> None:
+    """Raise RecipeError for jobs that cannot be run, unless they may be left out."""
     invalid = draft["invalid"]
     if invalid and not (context.keep_going or draft["skip_invalid"]):
         from qpipe.recipe.messages import invalid_jobs
@@ -72,10 +69,19 @@ def each_plan(
     *,
     folder: Path | None = None,
 ) -> None:
-    """Do as `each_draft`, with the sources pinned and the jobs merged into one graph."""
+    """Do as `each_draft`, with the sources pinned and the jobs merged into one graph.
+
+    The notes of drafts are passed on, each once, where there is a plan to note something of.
+    """
+    told: set[str] = set()
 
     def planned(draft: RunDraft) -> Sequence[Objective]:
-        return handle(draft, _plan(draft, context))
+        merged = _plan(draft, context)
+        for note in dict.fromkeys(draft["notes"]):
+            if note not in told:
+                context.notify(note)
+        told.update(draft["notes"])
+        return handle(draft, merged)
 
     each_draft(context, planned, folder=folder)
 

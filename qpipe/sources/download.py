@@ -11,11 +11,12 @@ from pydantic import Field
 from qpipe.core.digests import stamp
 from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
-from qpipe.errors import SourceError
+from qpipe.errors import EngineMissingError, SourceError
 from qpipe.machine.filesystem import link
 from qpipe.sources import digest_check, hub, model_files
 from qpipe.sources.pinning import HubSource, files_of, is_card
 from qpipe.stages import base
+from qpipe.texts import records
 
 
 class DownloadSettings(base.Params):
@@ -74,6 +75,13 @@ class Download(base.Stage):
             raise SourceError(
                 "the source's files changed while the run was under way; run the command again"
             )
+
+    @classmethod
+    def refuse(cls, params: DownloadParams, order: base.Order) -> None:
+        """Raises EngineMissingError for a Parquet file that nothing here could read."""
+        name = params.file or ""
+        if records.kind(name) == records.PARQUET and (problem := records.parquet_missing(name)):
+            raise EngineMissingError(problem)
 
     def run(self, params: DownloadParams, work: base.Work) -> Mapping[str, Json]:
         """Raises SourceError if the source cannot be had, changed since it was pinned, or is not

@@ -12,7 +12,6 @@ from pydantic import Field
 
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
-from qpipe.errors import DataError
 from qpipe.results.measurement import Measurement
 from qpipe.stages import base
 
@@ -53,18 +52,3 @@ def only_file(folder: Path, *, suffix: str = "") -> Path:
     """The one file (with this suffix) in an input artifact."""
     (file,) = (p for p in folder.iterdir() if p.name != MANIFEST and p.name.endswith(suffix))
     return file
-
-
-def read_text(path: Path) -> str:
-    """A text as UTF-8, line ends as they are. Raises DataError if it is none, or not UTF-8."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path.name}: not UTF-8 (byte {data[error.start]:#04x} at offset {error.start}); "
-            "give a plain text file in UTF-8"
-        ) from None

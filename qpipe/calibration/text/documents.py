@@ -5,19 +5,16 @@ A text is plain, or records of JSON lines, JSON or Parquet.
 
 from __future__ import annotations
 
-import gzip
-import io
-import json
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from qpipe.errors import DataError, nearest
 from qpipe.hf.chat import Template
+from qpipe.texts.records import holds_records, read_plain, read_records
 
 _FIELDS = ("text", "content", "messages", "conversations")
 # Names that a message lists of a record with very many; more are no help.
@@ -53,83 +50,19 @@ def read(path: Path, *, field: str | None) -> Iterator[Document]:
 
     A .json file is a list of records, or JSON lines under that name. ``field`` names a record's
     text or messages; None: the first of text, content, messages and conversations in which there is
-    something. A byte order mark is passed over. Raises DataError, naming the record.
+    something. A byte order mark is passed over. Raises DataError, naming the record, and
+    EngineMissingError for a Parquet file without pyarrow.
     """
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if suffix == ".parquet":
-        yield from _documents(_parquet(path), field, path)
+    if holds_records(path.name):
+        yield from _documents(read_records(path), field, path)
         return
-    try:
-        with _open(path) as file:
-            if suffix in (".jsonl", ".ndjson"):
-                yield from _documents(_lines(file, path), field, path)
-            elif suffix == ".json":
-                yield from _documents(_json(file, path), field, path)
-            elif field is not None:
-                raise DataError(
-                    f"calibration.field={field}: {path.name} is plain text and has no fields "
-                    "(records are .jsonl, .json or .parquet); leave it null"
-                )
-            else:
-                yield Document(_valid(file.read(), path.name))
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path.name}: no usable gzip file: {error}") from None
-    except UnicodeDecodeError as error:
+    text = read_plain(path)
+    if field is not None:
         raise DataError(
-            f"{path.name}: not UTF-8 ({error.reason}: byte {error.object[error.start]:#04x}); "
-            "save it as UTF-8"
-        ) from None
-
-
-def _open(path: Path) -> IO[str]:
-    """Its text, in lines that end with a line feed: others, such as U+2028, may stand in JSON."""
-    try:
-        raw: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise DataError(f"{path.name}: cannot be read: {error.strerror}") from None
-    return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
-
-
-def _lines(lines: Iterable[str], path: Path) -> Iterator[Any]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield _parsed(line, f"{path.name}:{number}")
-
-
-def _json(file: IO[str], path: Path) -> Iterable[Any]:
-    """Records of a list, or of lines, such as C4's files on the hub are."""
-    first = next((line for line in file if line.strip()), "")
-    if first.lstrip().startswith("{"):
-        try:
-            json.loads(first)
-        except (ValueError, RecursionError):
-            pass  # one object over several lines
-        else:
-            return _lines(chain([first], file), path)
-    records = _parsed(first + file.read(), path.name)
-    if not isinstance(records, list):
-        raise DataError(f"{path.name}: holds a {type(records).__name__}, not a list of records")
-    return records
-
-
-def _parsed(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise DataError(f"{where}: no JSON: {error}") from None
-    except RecursionError:
-        raise DataError(f"{where}: no usable JSON: nested too deep") from None
-
-
-def _parquet(path: Path) -> Iterator[Any]:
-    from pyarrow import ArrowInvalid, parquet
-
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except (ArrowInvalid, OSError) as error:
-        raise DataError(f"{path.name}: no usable Parquet file: {error}") from None
+            f"calibration.field={field}: {path.name} is plain text and has no fields "
+            "(records are .jsonl, .json or .parquet); leave it null"
+        )
+    yield Document(_valid(text, path.name))
 
 
 def _documents(records: Iterable[Any], field: str | None, path: Path) -> Iterator[Document]:

@@ -48,6 +48,9 @@ JobsHandler: TypeAlias = (
 # More jobs than this are a slip of the pen, unless hydra.sweeper.max_jobs says otherwise.
 _MOST_JOBS = 10_000
 
+# Where ``sweep=NAME`` has its params, which stand in the place of a recipe's own.
+_CHOSEN = "vars.chosen_sweep"
+
 _PLUGINS = "hydra_plugins"
 _HOME = f"{_PLUGINS}.qpipe"
 _BASIC = "hydra._internal.core_plugins.basic_"
@@ -249,8 +252,14 @@ def sweep(composer: Composer, master: Base, handle: JobsHandler, *, folder: Path
 
 
 def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
-    """A configuration for sweepers: a job without the swept overrides, and Hydra's own settings."""
+    """A configuration for sweepers: a job without the swept overrides, and Hydra's own settings.
+
+    The params of a sweep that was chosen by name take the place of all others.
+    """
     config: DictConfig = pickle.loads(pickle.dumps(master.config))
+    chosen = OmegaConf.select(config, _CHOSEN)
+    if chosen is not None:
+        config.hydra.sweeper.params = OmegaConf.to_container(chosen)
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     groups = any(map(composer.is_group, [*composer.swept(), *map(str, params)]))
     for override in composer.fixed():

@@ -1,0 +1,1 @@
+"""Text files and the records of data sets: how a file of words is read, whatever it holds."""
