@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpipe.published.load import TableFile
-from qpipe.published.rules import derived, ranges, rows, sizes, speeds
+from qpipe.published.rules import copies, derived, ranges, rows, sizes
 from qpipe.published.rules.survey import Contradiction, Rule, Survey
 from qpipe.published.schema import Erratum, PublishedValue
 from qpipe.published.selection import parse
@@ -21,7 +21,8 @@ RULES: dict[str, Rule] = {
     "duplicate_row": rows.duplicate_row,
     "missing_row": rows.missing_row,
     "two_baselines": rows.two_baselines,
-    "copied_speeds": speeds.copied_speeds,
+    "copied_speeds": copies.copied_speeds,
+    "copied_values": copies.copied_values,
     "impossible_value": ranges.impossible_value,
     "implausible_stderr": ranges.implausible_stderr,
 }

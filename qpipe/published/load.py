@@ -122,13 +122,17 @@ def _plain(node: yaml.Node, at: Location, parts: _Parts, path: Path) -> Any:
         return [_plain(item, (*at, i), parts, path) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.value in found:
                 line = key.start_mark.line + 1
                 what = "is there twice" if isinstance(key, yaml.ScalarNode) else "is no name"
                 raise RecipeError(f"{path}:{line}: the key {quoted(str(key.value))} {what}")
+            if key.tag == f"{_TAG}merge" and isinstance(value, yaml.MappingNode):
+                merged |= _plain(value, at, parts, path)
+                continue
             found[key.value] = _plain(value, (*at, key.value), parts, path)
-        return found
+        return {**merged, **found}
     if node.tag == f"{_TAG}null":
         return None
     if node.tag == f"{_TAG}bool":

@@ -182,6 +182,9 @@ class Conditions(TablePart):
     )
     overrides: tuple[str, ...] = Field((), description="Overrides of the recipe.")
     not_comparable: str | None = Field(None, description="Why nothing of it can be compared.")
+    not_comparable_of: tuple[Kind, ...] = Field(
+        (), description="Of which kinds of figures that holds: sizes, quality, speed. []: of all."
+    )
     note: str | None = Field(None, description="What else a reader should know.")
 
 
@@ -247,8 +250,9 @@ class PublishedValue:
     @property
     def not_comparable(self) -> str | None:
         """Why nothing of ours can be set beside it, as far as the table says so."""
-        of = (self.printed, self.row, self.metric)
-        return next((each.not_comparable for each in of if each.not_comparable), None)
+        kinds = self.row.not_comparable_of or KINDS
+        row = self.row.not_comparable if self.kind in kinds else None
+        return self.printed.not_comparable or row or self.metric.not_comparable
 
     @property
     def hardware(self) -> str | None:

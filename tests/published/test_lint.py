@@ -82,6 +82,7 @@ BROKEN = [
     ("bpw: 4.2979", "bpw: 4.3979", "size_against_bits", 4, "size"),
     ("size: 4.02, bpw: 4.2979", "size: 3.72, bpw: 3.977", "size_order", 4, "size"),
     ("pp: 821.81, tg: 71.93", "pp: 865.09, tg: 50.93", "copied_speeds", 2, None),
+    ("6.4071, stderr: 0.0391", "6.2343, stderr: 0.0379", "copied_values", 3, "ppl"),
     ("kld: 0.087176", "kld: 0.000000", "impossible_value", 4, "kld"),
     ("mmlu: 60.1, ceval: 50.2, average: 55.1", "mmlu: 601", "impossible_value", 6, "mmlu"),
     ("stderr: 0.0391", "stderr: 0.391", "implausible_stderr", 3, "ppl"),

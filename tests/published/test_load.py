@@ -49,6 +49,14 @@ def test_values_know_their_digits_and_all_that_holds_of_them(tmp_path: Path) -> 
     assert read.place(2, "size") == "table.yaml:10"
 
 
+def test_a_row_may_be_comparable_in_some_kinds_alone(tmp_path: Path) -> None:
+    why = "not_comparable: no text, not_comparable_of: [quality]"
+    first, second, third = load(
+        table(tmp_path, TABLE.replace("format: Q4_0", f"format: Q4_0, {why}"))
+    ).values
+    assert [each.not_comparable for each in (first, second, third)] == [None, "no text", None]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -70,6 +78,16 @@ def test_faults_say_where(tmp_path: Path, old: str, new: str, said: str) -> None
     with pytest.raises(RecipeError) as error:
         load(table(tmp_path, TABLE.replace(old, new, 1)))
     assert said in str(error.value)
+
+
+def test_metrics_may_share_fields_as_yaml_has_it(tmp_path: Path) -> None:
+    shared = TABLE.replace(
+        "  size:",
+        "  pp: &speed {unit: t/s, hardware: A card}\n  tg: {<<: *speed, unit: s}\n  size:",
+    )
+    metrics = load(table(tmp_path, shared)).table.metrics
+    assert (metrics["tg"].hardware, metrics["tg"].unit) == ("A card", "s")
+    assert metrics["pp"].unit == "t/s"
 
 
 def test_a_table_is_found_by_name_or_path(tmp_path: Path) -> None:

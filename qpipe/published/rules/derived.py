@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from qpipe.published.rules.survey import (
+    SHARES,
     Contradiction,
     Interval,
     Survey,
@@ -18,7 +19,7 @@ from qpipe.published.rules.survey import (
 from qpipe.published.schema import Derivation, Metric
 
 # How many units of the last digit a larger format is from the base, that a smaller one is not there
-# by chance: perplexities of formats are ordered, shares of right answers are so but roughly.
+# by chance. Perplexities of formats are ordered; shares of right answers often are the same.
 _UNITS = {"ppl": 5, "word_ppl": 5, "bits_per_byte": 5}
 _ROUGH = 20
 
@@ -142,7 +143,7 @@ def _dissenters(metric: str, implied: list[_Implied]) -> Iterator[Contradiction]
             f"{sum(each.base) / 2:.7g}"
             for each in wrong
         )
-        words = f"{row.values[metric].printed.value}: {told}; the other rows' is {base:.7g}"
+        words = f"{row.values[metric].printed.value}: {told}; other rows say {base:.7g}"
         field = wrong[0].by if right or len(wrong) == 1 else metric
         yield Contradiction("contradicted_difference", row, field, words)
 
@@ -151,7 +152,8 @@ def _equal(group: list[SurveyRow], metric: str, base: float) -> Iterator[Contrad
     rows = [row for row in group if metric in row.values and not row.format.base]
     for row in rows:
         value = row.values[metric]
-        if value.kind != "quality" or not overlap(interval(value), widened(base, 0.0)):
+        share = value.score.partition("[")[0] in SHARES
+        if value.kind != "quality" or share or not overlap(interval(value), widened(base, 0.0)):
             continue
         bits = row.format.bits
         larger = [

@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 from statistics import median
 
-from qpipe.published.rules.survey import Contradiction, Survey, SurveyRow
+from qpipe.published.rules.survey import SHARES, Contradiction, Survey, SurveyRow
 from qpipe.published.schema import PublishedValue
 
 _LEAST = {"ppl": 1, "word_ppl": 1, "size": 0, "bpw": 0, "pp": 0, "tg": 0, "seconds": 0}
-_SHARES = ("acc", "acc_norm", "exact_match", "same_top_pct")
+_POSITIVE = ("ppl", "word_ppl", "bits_per_byte", "kld", *SHARES)
 _ENOUGH = 4  # errors of which one can be told to be unlike the others
 _FACTOR = 8.0
 
@@ -32,7 +32,7 @@ def _impossible(row: SurveyRow, value: PublishedValue) -> str | None:
         return f"{score} is never less than {least}"
     if score in ("size", "bpw", "pp", "tg") and number == 0:
         return f"{score} is never 0"
-    if score in _SHARES:
+    if score in SHARES:
         most = 100 if value.metric.unit == "%" or score == "same_top_pct" else 1
         if not 0 <= number <= most:
             return f"a share is between 0 and {most}"
@@ -52,11 +52,11 @@ def implausible_stderr(survey: Survey) -> Iterator[Contradiction]:
 
 def _has_error(value: PublishedValue) -> bool:
     stderr, number = value.printed.stderr, value.printed.value
-    return value.kind == "quality" and value.metric.derived is None and bool(stderr and number)
+    return value.score.partition("[")[0] in _POSITIVE and bool(stderr and number)
 
 
 def _unlike(found: list[tuple[SurveyRow, PublishedValue]], name: str) -> Iterator[Contradiction]:
-    if len(found) < _ENOUGH or found[0][1].score == "ppl_delta":
+    if len(found) < _ENOUGH:
         return
     shares = [abs(float((value.printed.stderr or 0) / value.printed.value)) for _, value in found]
     usual = median(shares)

@@ -12,8 +12,11 @@ from typing import TypeAlias
 from qpipe.published.formats import PrintedFormat, read_format
 from qpipe.published.schema import PublishedTable, PublishedValue, Row, values
 
-SLACK = 1e-9
-"""What computing with binary fractions may add to an interval, relative to its ends."""
+SLACK = 1e-6
+"""How much computing in single precision, as sources do, may add to an interval: of its middle."""
+
+SHARES = ("acc", "acc_norm", "exact_match", "same_top_pct")
+"""Scores that are a share of all there are."""
 
 Interval: TypeAlias = tuple[float, float]
 
