@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -65,19 +66,37 @@ def with_figures(rows: Iterable[ReproducedValue]) -> list[ReproducedValue]:
     return [row for row in rows if row.verdict.ours is not None]
 
 
-def reasons(rows: Iterable[ReproducedValue]) -> Iterator[tuple[str, str, list[ReproducedValue]]]:
-    """Verdict, why and rows of those that a table of figures does not explain by itself."""
-    groups: dict[tuple[str, str], list[ReproducedValue]] = {}
+def reasons(rows: Iterable[ReproducedValue]) -> Iterator[str]:
+    """A line for each verdict and reason of rows that a table of figures does not explain by
+    itself. Sources that are missing for one reason are told together."""
+    groups: dict[tuple[str, str], tuple[dict[str, None], list[ReproducedValue]]] = {}
     for row in rows:
         if row.word not in ("reproduced", "off"):
-            groups.setdefault((row.word, row.verdict.why), []).append(row)
-    for (word, why), own in groups.items():
-        yield word, why, own
+            about, why = _split(row.verdict.why)
+            sources, own = groups.setdefault((row.word, why), ({}, []))
+            own.append(row)
+            sources |= {about: None} if about else {}
+    for (word, why), (sources, own) in groups.items():
+        about = f"{few([*sources])}: " if sources else ""
+        yield f"{word.replace('_', ' ')}, {_counted(own)}: {about}{why}"
 
 
-def named_rows(rows: Sequence[ReproducedValue], most: int = _MOST) -> str:
-    """The rows in few words: ``Q4_0 ppl, Q4_0 kld and 7 more``."""
-    names = [f"{r.published.value.row.format} {r.published.value.name}" for r in rows]
+def _split(why: str) -> tuple[str, str]:
+    """The source that a reason is about, and the reason."""
+    found = re.match(r"((?:model|dataset):\S+): (.*)", why, re.DOTALL)
+    return (found[1], found[2]) if found else ("", why)
+
+
+def _counted(rows: Sequence[ReproducedValue]) -> str:
+    """The rows in few words: ``9 values (Q4_0 ppl, Q4_0 kld and 7 more)``."""
+    names = dict.fromkeys(
+        f"{row.published.value.row.format} {row.published.value.name}" for row in rows
+    )
+    return f"{len(rows)} value{'s' * (len(rows) != 1)} ({few([*names])})"
+
+
+def few(names: Sequence[str], most: int = _MOST) -> str:
+    """Names, of many the first, and how many more there are."""
     if len(names) <= most + 1:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -32,12 +32,10 @@ def to_terminal(reproduction: Reproduction, stream: IO[str], width: int | None) 
     last = None
     for group in words.grouped(reproduction.rows):
         if group.file is not last:
-            lead = "\n" if last else ""
-            title = f"{lead}{group.file.table.title} ({words.source(group.file)})"
-            print(_wrapped(title, width), file=stream)
+            title = f"{group.file.table.title} ({words.source(group.file)})"
+            print(_wrapped(text.printable(title), width), file=stream)
             last = group.file
-        drawn = _drawn(group, width)
-        if drawn:
+        if drawn := _drawn(group, width):
             print(drawn, end="\n\n", file=stream)
     for line in _lines(reproduction):
         print(_wrapped(text.printable(line), width), file=stream)
@@ -55,8 +53,7 @@ def _drawn(group: ModelGroup, width: int | None) -> str:
 def _lines(reproduction: Reproduction) -> Iterator[str]:
     rows = reproduction.rows
     yield from (words.off_line(row) for row in rows if row.word == "off")
-    for word, why, own in words.reasons(rows):
-        yield f"{word.replace('_', ' ')}: {words.named_rows(own)}: {why}"
+    yield from words.reasons(rows)
     yield from filter(None, (words.predicted(rows), words.tolerances(rows)))
     yield words.summary(reproduction)
 

@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qpipe.core.graph import Graph, Plan
 from qpipe.core.layout import StorePaths
-from qpipe.errors import RecipeError, SourceError, UnreachableError, UsageError
+from qpipe.errors import QpipeError, RecipeError, UnreachableError, UsageError
 from qpipe.published.selection import TableValue
 from qpipe.recipe import draft_cache
 from qpipe.recipe.draft import JobDraft, RunDraft
 from qpipe.recipe.overrides import varying
 from qpipe.recipe.planner import PartialPlan, plan_each
-from qpipe.recipe.request import InvalidJob, Request
+from qpipe.recipe.request import InvalidJob
 from qpipe.session.plans import pinner_of
+from qpipe.session.reproducing.table_job import TableJob
 from qpipe.sources.pinning import HubSource, Pinner
-from qpipe.support.files import expanded
 
-_LOCAL = "local"
 _MOST_ERRORS = 8
 
 Notify = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TableJob:
-    """A job that values of tables need: a recipe (a name, or an absolute path), its overrides, and
-    the folder in which relative paths start."""
-
-    recipe: str
-    overrides: tuple[str, ...]
-    folder: Path
-
-    @property
-    def request(self) -> Request:
-        """The request that composes it."""
-        return Request(self.recipe, self.overrides, alone=True)
-
-
-def job_of(each: TableValue) -> TableJob | None:
-    """The job of a value; None where its table names no recipe.
-
-    The recipe `local` takes the row's model, unless overrides say which.
-    """
-    value, folder = each.value, each.file.path.parent.absolute()
-    if value.recipe is None:
-        return None
-    recipe, overrides = value.recipe, value.overrides
-    if recipe.endswith((".yaml", ".yml")):
-        recipe = str(folder / expanded(recipe))
-    if recipe == _LOCAL and not any(o.startswith("model.source=") for o in overrides):
-        source = [f"model.source={value.row.model}"]
-        revision = value.row.revision
-        if revision is not None:
-            number = re.fullmatch(r"[\d_]+(e\d+)?", revision)  # to Hydra and YAML
-            source.append(f"model.revision={repr(revision) if number else revision}")
-        overrides = (*source, *overrides)
-    return TableJob(recipe, overrides, folder)
 
 
 def drafts(
@@ -135,13 +98,32 @@ def _named(each: TableValue, others: int) -> str:
 
 @dataclass(frozen=True)
 class TablePlan:
-    """Jobs as one graph: ``draft`` for what they share, ``plan``, the place of each job in it, and
-    the error of each whose source is missing."""
+    """Jobs as one graph: ``draft`` for what they share, the plan, the place of each job in it, and
+    the error of each that cannot be run."""
 
     draft: RunDraft
     partial: PartialPlan
     places: Mapping[TableJob, int]
-    errors: Mapping[TableJob, SourceError]
+    errors: Mapping[TableJob, QpipeError]
+
+    def without(self, errors: Mapping[TableJob, QpipeError]) -> TablePlan:
+        """The plan without jobs that have an error, and what only they need."""
+        if not errors:
+            return self
+        whole = self.partial.plan
+        kept = [job for job in self.places if job not in errors]
+        jobs = [whole.jobs[self.places[job]] for job in kept]
+        own = {node for job in jobs for node in job.nodes.values()}
+        for node in reversed([*whole.graph.values()]):
+            if node.id in own:
+                own |= {*node.inputs.values()}
+        graph = Graph(node for node in whole.graph.values() if node.id in own)
+        return replace(
+            self,
+            partial=replace(self.partial, plan=Plan(graph, jobs)),
+            places={job: place for place, job in enumerate(kept)},
+            errors={**self.errors, **errors},
+        )
 
 
 def merged(

@@ -12,7 +12,8 @@ from qpipe.core.outcome import Outcome, RunResult
 from qpipe.errors import QpipeError
 from qpipe.recipe import lock_file
 from qpipe.session.context import Context
-from qpipe.session.reproducing.jobs import TableJob, TablePlan
+from qpipe.session.reproducing.jobs import TablePlan
+from qpipe.session.reproducing.table_job import TableJob
 from qpipe.session.run import Batch, FinishedRun, execute
 
 if TYPE_CHECKING:

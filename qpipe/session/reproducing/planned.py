@@ -15,7 +15,8 @@ from qpipe.executors.factory import make
 from qpipe.session.context import Context
 from qpipe.session.inputs import available, hub_source
 from qpipe.session.refusals import missing, refusals
-from qpipe.session.reproducing.jobs import TableJob, TablePlan
+from qpipe.session.reproducing.jobs import TablePlan
+from qpipe.session.reproducing.table_job import TableJob
 
 if TYPE_CHECKING:
     from qpipe.sources.hub import ComingFiles

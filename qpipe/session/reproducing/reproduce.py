@@ -1,11 +1,15 @@
-"""`qpipe repro`: what of published tables can be run here, is run, and comes out as it was."""
+"""`qpipe repro`: what of published tables can be run here, is run, and comes out as it was.
+
+Sizes need no run: where values of no other kind are asked for, neither Hydra nor a stage is
+imported.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qpipe import __version__
 from qpipe.core.events import Emit
@@ -20,10 +24,14 @@ from qpipe.published.selection import TableValue, selected
 from qpipe.published.verdict import Verdict, judge
 from qpipe.recipe.request import Request
 from qpipe.session.context import Context, Notify, ignore
-from qpipe.session.reproducing.jobs import TableJob, drafts, job_of, merged
-from qpipe.session.reproducing.measured import JobEnd, MeasuredJobs, run
-from qpipe.session.reproducing.planned import outlooks
 from qpipe.session.reproducing.question import Question
+from qpipe.session.reproducing.table_job import TableJob, job_of
+
+if TYPE_CHECKING:
+    from qpipe.session.reproducing.ends import JobEnds
+    from qpipe.session.reproducing.measured import JobEnd
+
+    End = JobEnd | QpipeError | str | None
 
 NOT_REPRODUCED = 4
 """The exit code where a published value is not reproduced."""
@@ -31,6 +39,7 @@ NOT_REPRODUCED = 4
 _NO_RECIPE = (
     "no recipe reproduces it: the table names none in `recipe` (local takes any checkpoint)"
 )
+_NO_RUN = "its size is predicted from config.json: nothing has to run"
 
 
 def context(question: Question, store: Path, runs: Path, notify: Notify = ignore) -> Context:
@@ -51,36 +60,47 @@ def reproduce(
     here = [machine["processor"], *gpus.names()]
     verdicts = {n: v for n, each in enumerate(chosen) if (v := _beforehand(each.value, here))}
     wanted = {
-        number: job
+        number: (each, job)
         for number, each in enumerate(chosen)
         if number not in verdicts and each.value.kind != "sizes" and (job := job_of(each))
     }
-    ends, done = _ends(
-        question, context, [(chosen[n], job) for n, job in wanted.items()], listeners
-    )
-    of_row = {_row(chosen[n]): job for n, job in wanted.items()}
+    done = _done(question, context, wanted, listeners)
+    if done is not None:
+        verdicts |= {n: Verdict("not_comparable", why) for n, why in done.others.items()}
+    ends = done.ends if done else {}
+    made = {_row(each): ends[job] for each, job in wanted.values() if job in ends}
     rows = []
     for number, each in enumerate(chosen):
-        job = wanted.get(number)
-        own = job or of_row.get(_row(each))
-        verdict = verdicts.get(number) or _verdict(each, ends[own] if own else None)
-        recipe, overrides = (job.recipe, job.overrides) if job else (None, ())
-        rows.append(ReproducedValue(each, verdict, recipe, overrides))
+        job = wanted[number][1] if number in wanted else None
+        verdict = verdicts.get(number)
+        if verdict is None and each.value.kind == "sizes":
+            verdict = _of_size(each, made.get(_row(each)), plan=question.plan)
+        elif verdict is None:
+            verdict = _of_score(each, ends[job] if job else None)
+        overrides = job.overrides if job else ()
+        rows.append(ReproducedValue(each, verdict, each.value.recipe if job else None, overrides))
+    document = done.document if done else None
     return Reproduction(
         rows,
         question.files,
         question.plan,
         left_out,
-        run=done.run.document["run"] if done.run else None,
-        about={
-            "command": " ".join(question.command),
-            "date": time.strftime("%Y-%m-%d"),
-            "qpipe": __version__,
-            "machine": machine,
-            "tools": _tools(done),
-        },
-        exit_code=0 if question.plan else _exit_code(rows, done.errors),
+        run=document["run"] if document else None,
+        about=_about(question, machine, document),
+        exit_code=0 if question.plan else _exit_code(rows, done.errors if done else ()),
     )
+
+
+def _about(
+    question: Question, machine: Mapping[str, Any], document: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "command": " ".join(question.command),
+        "date": time.strftime("%Y-%m-%d"),
+        "qpipe": __version__,
+        "machine": machine,
+        "tools": document["tools"] if document else {},
+    }
 
 
 def _beforehand(value: PublishedValue, machine: Sequence[str]) -> Verdict | None:
@@ -93,28 +113,23 @@ def _beforehand(value: PublishedValue, machine: Sequence[str]) -> Verdict | None
     return None
 
 
-def _ends(
+def _done(
     question: Question,
     context: Context,
-    wanted: Sequence[tuple[TableValue, TableJob]],
+    wanted: Mapping[int, tuple[TableValue, TableJob]],
     listeners: Sequence[Emit],
-) -> tuple[Mapping[TableJob, JobEnd | QpipeError | str], MeasuredJobs]:
-    """Return what each job came to, or would."""
+) -> JobEnds | None:
     if not wanted:
-        return {}, MeasuredJobs({})
-    drafted = drafts(wanted, context.store, context.notify)
-    planned = merged(drafted, context.store, context.notify, ask=not question.plan)
-    if question.plan:
-        return {**outlooks(planned, context)}, MeasuredJobs({})
-    done = run(planned, context, question.command, listeners=listeners)
-    return {**done.ends}, done
+        return None
+    from qpipe.session.reproducing.ends import job_ends
+
+    return job_ends(question, context, wanted, listeners)
 
 
-def _verdict(each: TableValue, end: JobEnd | QpipeError | str | None) -> Verdict:
-    if end is None:
-        return Verdict("cannot_run", "nothing was made of it")
-    if isinstance(end, QpipeError):
-        return Verdict("cannot_run", str(end))
+def _of_score(each: TableValue, end: End) -> Verdict:
+    """The verdict of a value that is measured."""
+    if end is None or isinstance(end, QpipeError):
+        return Verdict("cannot_run", str(end or "nothing was made of it"))
     if isinstance(end, str):
         return Verdict("would_run", end)
     if end.row is None:
@@ -126,13 +141,24 @@ def _verdict(each: TableValue, end: JobEnd | QpipeError | str | None) -> Verdict
     return judge(each.value, ours)
 
 
+def _of_size(each: TableValue, end: End, *, plan: bool) -> Verdict:
+    """The verdict of a size: that of what was made, else the one that is predicted."""
+    if end is not None and not isinstance(end, QpipeError | str) and end.row is not None:
+        return _of_score(each, end)
+    from qpipe.session.reproducing.sizes import predicted
+
+    try:
+        ours = predicted(each)
+    except NotThereError as error:
+        return (
+            Verdict("would_run", end) if isinstance(end, str) else Verdict("cannot_run", str(error))
+        )
+    return Verdict("would_run", _NO_RUN, ours) if plan else judge(each.value, ours)
+
+
 def _row(each: TableValue) -> tuple[Path, int]:
     """Return what tells a row from all others."""
     return each.file.path, each.value.number
-
-
-def _tools(done: MeasuredJobs) -> Mapping[str, Any]:
-    return done.run.document["tools"] if done.run else {}
 
 
 def _exit_code(rows: Sequence[ReproducedValue], errors: Sequence[QpipeError]) -> int:

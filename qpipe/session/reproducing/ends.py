@@ -1,0 +1,89 @@
+"""What the jobs behind published values came to, or would: run as one graph, or foreseen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qpipe.core.events import Emit
+from qpipe.errors import QpipeError
+from qpipe.published.selection import TableValue
+from qpipe.recipe.draft import RunDraft
+from qpipe.session.context import Context
+from qpipe.session.reproducing.jobs import drafts, merged
+from qpipe.session.reproducing.measured import JobEnd, run
+from qpipe.session.reproducing.planned import outlooks
+from qpipe.session.reproducing.question import Question
+from qpipe.session.reproducing.room import without_room
+from qpipe.session.reproducing.table_job import TableJob
+from qpipe.sources.pinning import is_commit, parse_hub
+
+
+@dataclass(frozen=True)
+class JobEnds:
+    """``ends`` are what each job came to: the error that it would fail with or what it would take
+    in words, of a plan. ``others`` says of which other model a value's job is. ``document`` is the
+    record of the run, if there was one."""
+
+    ends: Mapping[TableJob, JobEnd | QpipeError | str]
+    others: Mapping[int, str]
+    errors: Sequence[QpipeError] = ()
+    document: Mapping[str, Any] | None = None
+
+
+def job_ends(
+    question: Question,
+    context: Context,
+    wanted: Mapping[int, tuple[TableValue, TableJob]],
+    listeners: Sequence[Emit],
+) -> JobEnds:
+    """Run or foresee the jobs of values, each of which has a number.
+
+    Raises RecipeError where one is wrong, before anything runs, and InterruptedRunError.
+    """
+    drafted = drafts(wanted.values(), context.store, context.notify)
+    others = {
+        number: why
+        for number, (each, job) in wanted.items()
+        if (why := _other_model(each, drafted[job])) is not None
+    }
+    of_them = {job for number, (_, job) in wanted.items() if number not in others}
+    left = {job: draft for job, draft in drafted.items() if job in of_them}
+    if not left:
+        return JobEnds({}, others)
+    planned = merged(left, context.store, context.notify, ask=not question.plan)
+    if planned.places:
+        planned = planned.without(without_room(planned, context))
+    if question.plan:
+        return JobEnds(outlooks(planned, context), others)
+    done = run(planned, context, question.command, listeners=listeners)
+    return JobEnds({**done.ends}, others, done.errors, done.run.document if done.run else None)
+
+
+def _other_model(each: TableValue, draft: RunDraft) -> str | None:
+    """Why a job is of another model, or of another commit of it, than its row; None if it is not.
+
+    A row whose model is no repository is taken at its word.
+    """
+    row = each.value.row
+    stages = {stage["name"]: stage for stage in draft["jobs"][0]["stages"]}
+    params = stages["download"]["params"] if "download" in stages else {}
+    revision = params.get("revision")
+    source = parse_hub(str(params.get("source")), None if revision is None else str(revision))
+    stated = parse_hub(row.model or "", row.revision)
+    if source is None or stated is None:
+        return None
+    if source.repo.lower() != stated.repo.lower():
+        return (
+            f"another model: the row is of {stated.repo}, and the recipe {each.value.recipe} "
+            f"makes {source.repo}; name another recipe, or local"
+        )
+    both = (source.revision, stated.revision)
+    if row.revision is not None and all(map(is_commit, both)) and both[0] != both[1]:
+        return (
+            f"another commit of {source.repo}: the row is of {stated.revision[:8]}, and the recipe "
+            f"{each.value.recipe} takes {source.revision[:8]}; model.revision={stated.revision} in "
+            "overrides takes the row's"
+        )
+    return None

@@ -1,0 +1,124 @@
+"""Sizes of published rows are predicted without weights, network, Hydra and torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.recipe import load
+from qpipe.recipe.request import Job, recipe_names
+from qpipe.session.reproducing.quantize_fields import NotSimpleError, fields
+from tests.cli import called, environment
+
+TABLE = """\
+schema: 1
+title: Sizes
+source: {document: llama-quantize's README, revision: null}
+metrics:
+  size: {unit: GiB}
+  tensors: {of: size, unit: GiB, counts: tensors}
+  bpw: {}
+  ppl: {protocol: llamacpp-512, overrides: [evaluate=perplexity]}
+shared: {model: meta-llama/Llama-3.1-8B, recipe: local}
+rows:
+  - format: Q4_K_M
+    overrides: [quantize.type=Q4_K_M]
+    values: {size: 4.58, bpw: 4.8944, tensors: 4.58, ppl: 6.5}
+  - format: Q8_0
+    overrides: [quantize.type=Q8_0]
+    values: {size: 8.95}
+  - format: XL
+    model: nobody/known
+    overrides: [quantize.type=Q8_0]
+    values: {size: 1.0}
+  - format: composed
+    overrides: ["quantize={method: gguf, type: Q8_0}"]
+    values: {bpw: 8.5008}
+  - format: own config
+    model: gone/away
+    config: tiny
+    overrides: [quantize.type=F16]
+    values: {size: {value: 0.01}}
+"""
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("sizes")
+    (folder / "sizes.yaml").write_text(TABLE)
+    (folder / "tiny").symlink_to(
+        Path(__file__).parents[3] / "qpipe" / "data" / "tinystories-d256", target_is_directory=True
+    )
+    said = called("repro", "sizes.yaml", "--only", "sizes", "--json", cwd=folder)
+    assert said.code == 4, said.stderr
+    assert not (folder / "outputs").exists()
+    found: dict[str, Any] = json.loads(said.stdout)
+    return found
+
+
+def test_sizes_are_judged_by_the_printed_digits(answer: dict[str, Any]) -> None:
+    verdicts = [(row["format"], row["metric"], row["verdict"]) for row in answer["rows"]]
+    assert verdicts == [
+        ("Q4_K_M", "size", "reproduced"),
+        ("Q4_K_M", "bpw", "reproduced"),
+        ("Q4_K_M", "tensors", "reproduced"),
+        ("Q8_0", "size", "off"),
+        ("XL", "size", "cannot_run"),
+        ("composed", "bpw", "reproduced"),
+        ("own config", "size", "reproduced"),
+    ]
+    assert answer["left_out"] == 1
+    assert all(row["predicted"] for row in answer["rows"] if row["ours"] is not None)
+
+
+def test_a_vocabulary_that_is_not_here_is_a_part_of_the_tolerance(answer: dict[str, Any]) -> None:
+    by_metric = {row["metric"]: row["tolerance_parts"] for row in answer["rows"][:3]}
+    assert [part["name"] for part in by_metric["size"]] == ["rounding", "prediction"]
+    assert [part["name"] for part in by_metric["tensors"]] == ["rounding"]
+
+
+def test_an_unknown_model_is_told_what_to_give(answer: dict[str, Any]) -> None:
+    row = next(row for row in answer["rows"] if row["format"] == "XL")
+    assert row["why"] == (
+        "the shapes of nobody/known are not known: give its config.json as `config:` in the row or "
+        "in shared"
+    )
+
+
+def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "light.yaml").write_text(TABLE.partition("  - format: XL")[0])
+    code = (
+        "import sys; from qpipe.cli import main; "
+        "main(['repro', 'light.yaml', '--only', 'sizes', '-q']); "
+        "print([m for m in ('hydra', 'omegaconf', 'torch', 'transformers', 'httpx', "
+        "'huggingface_hub', 'qpipe.recipe.schema') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_fields_are_those_of_the_composed_recipe(recipe: str) -> None:
+    given = ["model.source=x"] if recipe == "local" else []
+    asked = [[*given], [*given, "quantize=gptq", "quantize.bits=3"], [*given, "quantize=rtn"]]
+    for overrides, job in zip(asked, load.compose_each(recipe, asked), strict=True):
+        assert isinstance(job, Job)
+        try:
+            own = fields(recipe, overrides)
+        except NotSimpleError:
+            continue
+        section = job.config["quantize"]
+        assert {name: section[name] for name in own} == own
+        assert {"method", "bits", "type"} & section.keys() <= own.keys()
