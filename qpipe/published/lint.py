@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpipe.published.load import TableFile
-from qpipe.published.rules import copies, derived, ranges, rows, sizes
+from qpipe.published.rules import copies, derived, predicted, ranges, rows, sizes
 from qpipe.published.rules.survey import Contradiction, Rule, Survey
 from qpipe.published.schema import Erratum, PublishedValue
 from qpipe.published.selection import parse
@@ -17,6 +17,7 @@ RULES: dict[str, Rule] = {
     "contradicted_difference": derived.contradicted_difference,
     "contradicted_mean": derived.contradicted_mean,
     "size_against_bits": sizes.size_against_bits,
+    "size_against_prediction": predicted.size_against_prediction,
     "size_order": sizes.size_order,
     "duplicate_row": rows.duplicate_row,
     "missing_row": rows.missing_row,
@@ -52,7 +53,7 @@ def lint(file: TableFile) -> list[Finding]:
 
     Raises UsageError for an erratum whose ``rows`` is no expression.
     """
-    survey = Survey(file.table)
+    survey = Survey(file.table, file.path.parent)
     errata = [_told(erratum) for erratum in file.table.errata]
     found = [(kind, each) for kind, rule in RULES.items() for each in rule(survey)]
     found.sort(key=lambda each: (each[1].row.number, each[1].metric or "", each[0]))

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import qpipe
 from qpipe.errors import UsageError
 from qpipe.published.lint import RULES, Finding, answer, lint, text
 from qpipe.published.load import TableFile, load
+from qpipe.sizes import predict
 
 TABLE = """\
 schema: 1
@@ -108,6 +110,25 @@ SECOND = """\
 """
 
 
+def test_half_of_a_pair_is_missed_where_others_are_whole(tmp_path: Path) -> None:
+    names = ["Q3_K_S", "Q3_K_M", "Q4_K_S", "Q5_K_S", "Q5_K_M"]
+    rows = "".join(f"  - {{format: {name}, values: {{tg: 1}}}}\n" for name in names)
+    (found,) = findings(tmp_path, TABLE[: TABLE.index("  - format")] + rows)
+    assert (found.kind, found.row) == ("missing_row", 3)
+    assert "there is no Q4_K_M" in found.words
+
+
+def test_a_size_is_compared_with_the_model_beside_the_table(tmp_path: Path) -> None:
+    model = Path(qpipe.__file__).parent / "data" / "stories260K"
+    head = TABLE[: TABLE.index("shared")].replace("GiB, counts: tensors", "kB")
+    rows = f"shared: {{model: {model}}}\nrows:\n  - {{format: Q8_0, values: {{size: SIZE}}}}\n"
+    text = head + rows
+    size = predict(model, {"method": "gguf", "type": "Q8_0"}).file_bytes / 1000
+    assert findings(tmp_path, text.replace("SIZE", f"{size:.0f}")) == []
+    (found,) = findings(tmp_path, text.replace("SIZE", f"{1.03 * size:.0f}"))
+    assert found.kind == "size_against_prediction"
+
+
 def test_a_second_baseline_is_found(tmp_path: Path) -> None:
     (found,) = findings(tmp_path, TABLE + SECOND)
     assert (found.kind, found.row, found.metric) == ("two_baselines", 7, "ppl")
@@ -115,7 +136,10 @@ def test_a_second_baseline_is_found(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_broken_by_a_test_and_names_its_own_kind(tmp_path: Path) -> None:
-    assert {kind for _, _, kind, _, _ in BROKEN} | {"two_baselines"} == set(RULES)
+    assert {kind for _, _, kind, _, _ in BROKEN} | {
+        "two_baselines",
+        "size_against_prediction",
+    } == set(RULES)
 
 
 ERRATA = """\

@@ -25,7 +25,9 @@ ERRORS = [
     ("llamacpp-perplexity-llama-2-7b", "equals_base", "q2_K", "ppl"),
     ("llamacpp-perplexity-llama-3-8b", "copied_values", "q4_1", "mean_dp"),
     ("llamacpp-perplexity-llama-3-8b", "copied_values", "iq1_S", "mean_dp"),
-    ("autoround-gguf", "two_baselines", "BF16 (Base 2)", "average"),
+    ("llamacpp-perplexity-llama-3-8b", "size_against_prediction", "q2_K_S", "size"),
+    ("qwen2.5-7b-gguf", "size_against_prediction", "Q8_0", "size"),
+    ("autoround-gguf", "two_baselines", "BF16 (Base 2)", None),
 ]
 """Errors of the sources: table, kind of finding, format, metric."""
 

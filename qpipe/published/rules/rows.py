@@ -35,6 +35,7 @@ def missing_row(survey: Survey) -> Iterator[Contradiction]:
             variants.setdefault(key, {})[row.format.type or ""] = row
         for rows in variants.values():
             yield from _holes(rows)
+            yield from _halves(rows)
 
 
 def _holes(rows: dict[str, SurveyRow]) -> Iterator[Contradiction]:
@@ -50,6 +51,19 @@ def _holes(rows: dict[str, SurveyRow]) -> Iterator[Contradiction]:
                 yield Contradiction("missing_row", rows[there[0]], None, words)
 
 
+def _halves(rows: dict[str, SurveyRow]) -> Iterator[Contradiction]:
+    """One of S and M alone, where at least two other numbers of bits have both."""
+    pairs = [(f"Q{bits}_K_S", f"Q{bits}_K_M") for bits in (3, 4, 5)]
+    whole = [pair for pair in pairs if rows.keys() >= set(pair)]
+    for pair in pairs:
+        there = [name for name in pair if name in rows]
+        if len(there) == 1 and len(whole) > 1 and not (there[0] == "Q3_K_S" and "Q3_K_L" in rows):
+            missing = pair[0] if there[0] == pair[1] else pair[1]
+            words = f"there is no {missing}, although there are {rows[there[0]].row.format} and "
+            others = " and ".join(rows[name].row.format for name in whole[0])
+            yield Contradiction("missing_row", rows[there[0]], None, words + others)
+
+
 def two_baselines(survey: Survey) -> Iterator[Contradiction]:
     """Two rows of a model before quantization that differ by more than rounding."""
     for group in survey.groups:
@@ -61,10 +75,16 @@ def two_baselines(survey: Survey) -> Iterator[Contradiction]:
 
 
 def _differing(row: SurveyRow, other: SurveyRow) -> Iterator[Contradiction]:
-    for name, value in row.values.items():
-        if value.kind == "speed" or name not in other.values:
-            continue
-        before = other.values[name]
-        if not overlap(interval(value), interval(before)):
-            words = f"{value.printed.value} here, and {before.printed.value} in {other}: one model"
-            yield Contradiction("two_baselines", row, name, words)
+    differing = [
+        name
+        for name, value in row.values.items()
+        if value.kind != "speed"
+        and name in other.values
+        and not overlap(interval(value), interval(other.values[name]))
+    ]
+    if differing:
+        name, *more = differing
+        here, there = row.values[name].printed.value, other.values[name].printed.value
+        words = f"{name} is {here}, and {there} in {other}, of the same model"
+        told = f"; they differ in {', '.join(more)} too" if more else ""
+        yield Contradiction("two_baselines", row, None if more else name, words + told)

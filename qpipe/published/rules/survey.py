@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TypeAlias
 
 from qpipe.published.formats import PrintedFormat, read_format
@@ -65,10 +66,10 @@ Rule: TypeAlias = "Callable[[Survey], Iterator[Contradiction]]"
 
 
 class Survey:
-    """A table's rows, in its order."""
+    """A table's rows, in its order; ``folder`` is where its paths start."""
 
-    def __init__(self, table: PublishedTable) -> None:
-        self.table = table
+    def __init__(self, table: PublishedTable, folder: Path) -> None:
+        self.table, self.folder = table, folder
         by_number: dict[int, SurveyRow] = {}
         for value in values(table):
             row = by_number.setdefault(value.number, SurveyRow(value.number, value.row, {}))
