@@ -38,7 +38,10 @@ def fields(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
             settings[key.partition(".")[2]] = _value(text)
         elif key.lstrip("+~").partition(".")[0] == _SECTION:
             raise NotSimpleError(override)
-    return {**_plain(_of_option(option)), **_plain(own), **settings}
+    section = {**_of_option(option), **own}
+    if not settings.keys() <= section.keys():  # composing says which there are
+        raise NotSimpleError(", ".join(settings.keys() - section.keys()))
+    return {**_plain(section), **settings}
 
 
 def _value(text: str) -> Any:
