@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     add("--lint", action="store_true", help="find contradictions of tables with themselves")
     add("--format", choices=FORMATS, help="default: by -o's name, else a table")
     add("-o", "--output", metavar="FILE", help="write there instead of to stdout")
+    add("--bundle", metavar="FOLDER", help="write there all that it takes to repeat and cite it")
     add_json(parser)
     add_store(parser)
     add_runs(parser)
@@ -40,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
         return repro_output.lint(args.tables, json=args.json)
     form = repro_output.form(args)
     asked = question(args.tables, rows=args.rows, only=args.only, plan=args.plan)
+    repro_output.refuse(args)
     with repro_output.progress(args) as (notify, listeners):
         from qpipe.session.reproducing.reproduce import context, reproduce
 
         where = context(asked, Path(args.store), Path(args.runs), notify)
         answer = reproduce(asked, where, listeners=listeners)
-    repro_output.show(answer, args, form)
+    repro_output.show(answer, asked, args, form)
     return answer.exit_code

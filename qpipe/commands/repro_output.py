@@ -11,17 +11,30 @@ from typing import TYPE_CHECKING
 
 from qpipe.commands.output import print_json, say, width
 from qpipe.commands.report_form import report_form
+from qpipe.errors import UsageError
 
 if TYPE_CHECKING:
     from qpipe.core.events import Emit
     from qpipe.published.reproduction import Reproduction
     from qpipe.session.context import Notify
+    from qpipe.session.reproducing.question import Question
 
 
 def form(args: argparse.Namespace) -> str | None:
     """Return the form of the answer; None: a table for people. Raises UsageError."""
     chosen: str | None = args.format or report_form(args.output, json=args.json)
     return chosen
+
+
+def refuse(args: argparse.Namespace) -> None:
+    """Raise UsageError for options that do not go together, and for a bundle's folder that is not
+    empty."""
+    if args.bundle is not None:
+        from qpipe.session.reproducing.bundle import refuse
+
+        if args.plan:
+            raise UsageError("--bundle: a plan has no results to bundle; leave --plan out")
+        refuse(Path(args.bundle))
 
 
 @contextlib.contextmanager
@@ -43,11 +56,16 @@ def progress(args: argparse.Namespace) -> Iterator[tuple[Notify, Sequence[Emit]]
         live.close()
 
 
-def show(answer: Reproduction, args: argparse.Namespace, form: str | None) -> None:
+def show(answer: Reproduction, asked: Question, args: argparse.Namespace, form: str | None) -> None:
     """Print or write the answer. Raises StoreError where it cannot be written."""
     from qpipe.published import render
     from qpipe.published.reproduction import SCHEMA, document
 
+    if args.bundle is not None:
+        from qpipe.session.reproducing import bundle
+
+        bundle.write(Path(args.bundle), answer, asked, Path(args.store))
+        say(f"bundled in {args.bundle}", file=sys.stderr)
     if args.output is not None:
         from qpipe.session.runs import write_report
 

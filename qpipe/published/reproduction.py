@@ -15,8 +15,8 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class ReproducedValue:
-    """A published value and its verdict. ``recipe`` and ``overrides`` are those that reproduce it,
-    ``node_states`` counts the nodes of a plan by state."""
+    """A published value and its verdict. ``recipe`` and ``overrides`` are those that reproduce
+    it."""
 
     published: TableValue
     verdict: Verdict
@@ -34,8 +34,8 @@ class Reproduction:
     """The values that were chosen, in the order of their tables, with their verdicts.
 
     ``left_out`` are values of other kinds. ``run`` is the name of the run that measured ours (None:
-    nothing ran). ``failed``: a stage failed that could have run; ``exit_code`` says what a command
-    ends with.
+    nothing ran), ``locks`` are commits by recipe, as lock files have them, and ``exit_code`` is
+    that of a command.
     """
 
     rows: Sequence[ReproducedValue]
@@ -44,6 +44,7 @@ class Reproduction:
     left_out: int = 0
     run: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+    locks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     exit_code: int = 0
 
     @property

@@ -53,7 +53,10 @@ def write(recipe: str, sources: Mapping[str, str]) -> Path:
     """Write the lock file of a recipe, keeping what it held of other sources."""
     path = path_of(recipe)
     merged = dict(sorted({**read(recipe), **sources}.items()))
-    file_lock.write_atomic(
-        path, json.dumps({"qpipe": 1, "sources": merged}, indent=1).encode() + b"\n"
-    )
+    file_lock.write_atomic(path, encoded(merged).encode())
     return path
+
+
+def encoded(sources: Mapping[str, str]) -> str:
+    """The text of a lock file with these commits."""
+    return json.dumps({"qpipe": 1, "sources": {**sources}}, indent=1) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qpipe.core.events import Emit
@@ -11,7 +11,7 @@ from qpipe.errors import QpipeError
 from qpipe.published.selection import TableValue
 from qpipe.recipe.draft import RunDraft
 from qpipe.session.context import Context
-from qpipe.session.reproducing.jobs import drafts, merged
+from qpipe.session.reproducing.jobs import TablePlan, drafts, merged
 from qpipe.session.reproducing.measured import JobEnd, run
 from qpipe.session.reproducing.planned import outlooks
 from qpipe.session.reproducing.question import Question
@@ -24,12 +24,15 @@ from qpipe.sources.pinning import is_commit, parse_hub
 class JobEnds:
     """``ends`` are what each job came to: the error that it would fail with or what it would take
     in words, of a plan. ``others`` says of which other model a value's job is. ``document`` is the
-    record of the run, if there was one."""
+    record of the run, if there was one, and ``sources`` are the commits of repositories and the
+    digests of local models and texts; ``locks`` are commits by recipe, as lock files have them."""
 
     ends: Mapping[TableJob, JobEnd | QpipeError | str]
     others: Mapping[int, str]
     errors: Sequence[QpipeError] = ()
     document: Mapping[str, Any] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    locks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 def job_ends(
@@ -56,9 +59,29 @@ def job_ends(
     if planned.places:
         planned = planned.without(without_room(planned, context))
     if question.plan:
-        return JobEnds(outlooks(planned, context), others)
+        return JobEnds(outlooks(planned, context), others, sources=_sources(planned))
     done = run(planned, context, question.command, listeners=listeners)
-    return JobEnds({**done.ends}, others, done.errors, done.run.document if done.run else None)
+    return JobEnds(
+        {**done.ends},
+        others,
+        done.errors,
+        done.run.document if done.run else None,
+        _sources(planned),
+        planned.locks,
+    )
+
+
+def _sources(planned: TablePlan) -> dict[str, str]:
+    """Return what pins each source, by its name."""
+    pins: dict[str, str] = {}
+    for node in planned.partial.plan.graph.values() if planned.places else ():
+        kind, params = node.params.get("kind"), node.params
+        if kind == "local":
+            pins[str(node.runtime.where["name"])] = f"sha256:{params['tree']}"
+        elif kind in ("model", "dataset"):
+            inside = f"/{params['file']}" if params.get("file") else ""
+            pins[f"{kind}:{params['repo']}{inside}"] = str(params["commit"])
+    return dict(sorted(pins.items()))
 
 
 def _other_model(each: TableValue, draft: RunDraft) -> str | None:

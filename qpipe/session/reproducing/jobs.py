@@ -20,6 +20,7 @@ from qpipe.session.reproducing.table_job import TableJob
 from qpipe.sources.pinning import HubSource, Pinner
 
 _MOST_ERRORS = 8
+_MANY = 20  # jobs, whose composing takes seconds
 
 Notify = Callable[[str], None]
 
@@ -44,6 +45,8 @@ def drafts(
         else:
             drafted[job] = known
     errors: dict[TableJob, UsageError] = {}
+    if (count := sum(map(len, waiting.values()))) > _MANY:
+        notify(f"composing {count} jobs of {len(waiting)} recipes (remembered from now on)")
     for recipe, jobs in waiting.items():
         _compose(recipe, jobs, plans, drafted, errors)
     if errors:
@@ -105,6 +108,8 @@ class TablePlan:
     partial: PartialPlan
     places: Mapping[TableJob, int]
     errors: Mapping[TableJob, QpipeError]
+    locks: Mapping[str, Mapping[str, str]]
+    """The commits that were looked up, by recipe and source."""
 
     def without(self, errors: Mapping[TableJob, QpipeError]) -> TablePlan:
         """The plan without jobs that have an error, and what only they need."""
@@ -143,6 +148,7 @@ def merged(
         partial,
         {jobs[place]: number for number, place in enumerate(partial.places)},
         {jobs[place]: error for place, error in partial.errors.items()},
+        {recipe: pinner.notes for (recipe, _), pinner in pinners.items() if pinner.notes},
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qpipe.errors import RecipeError
 from qpipe.published.load import TableFile, find_table, load, shipped_tables
@@ -21,6 +21,12 @@ class Question:
     only: Kind | None = None
     plan: bool = False
     command: Sequence[str] = ()
+
+    @property
+    def options(self) -> list[str]:
+        """The options by which it is asked again."""
+        rows = ["--rows", shlex.quote(self.rows)] if self.rows else []
+        return [*rows, *(["--only", self.only] if self.only else [])]
 
     @property
     def name(self) -> str:
@@ -40,11 +46,8 @@ def question(
     Raises RecipeError for one that is not there, or is none.
     """
     names = [shlex.quote(table) for table in dict.fromkeys(tables)]
-    options = [
-        *(["--rows", shlex.quote(rows)] if rows else []),
-        *(["--only", only] if only else []),
-    ]
-    return Question(files_of(tables), rows, only, plan, ["qpipe", "repro", *names, *options])
+    asked = Question(files_of(tables), rows, only, plan)
+    return replace(asked, command=["qpipe", "repro", *names, *asked.options])
 
 
 def files_of(tables: Sequence[str]) -> list[TableFile]:

@@ -86,7 +86,8 @@ def reproduce(
         question.plan,
         left_out,
         run=document["run"] if document else None,
-        about=_about(question, machine, document),
+        about={**_about(question, machine, document), "sources": done.sources if done else {}},
+        locks=done.locks if done else {},
         exit_code=0 if question.plan else _exit_code(rows, done.errors if done else ()),
     )
 

@@ -124,11 +124,14 @@ class _Disk:
         needed = sum(self._sizes[node] for node in new)
         before = sum(self._sizes[node] for node in self._taken)
         if needed + before > self._free:
-            beside = f", {numbers.size(before)} for rows before it" if before else ""
+            free = f"{numbers.size(self._free)} that are free on the file system of the store"
+            what = f"it writes about {numbers.size(needed)}, more than the {free}"
+            if before:
+                rows = f"rows before it take {numbers.size(before)}"
+                what = f"{rows} of the {free}, and it has no room beside them"
             return OutOfSpaceError(
-                f"it writes about {numbers.size(needed)}{beside}, and the file system of the store "
-                f"has {numbers.size(self._free)} free: make room (`qpipe gc`), name another disk "
-                "with --store, or choose fewer rows with --rows"
+                f"{what}: make room (`qpipe gc`), name another disk with --store, or choose fewer "
+                "rows with --rows"
             )
         self._taken |= new
         return None
