@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from qpipe.published.lint import lint
 from qpipe.published.load import TableFile, load, shipped_tables
 from qpipe.published.selection import parse
+from qpipe.recipe.request import InvalidJob, recipe_names
 
 VALUES = Path(__file__).parent.parent / "data" / "published" / "values.tsv"
 """Table, model, metric, and FORMAT=VALUE of 726 values, taken down apart from the tables."""
@@ -88,3 +90,38 @@ def test_errata_are_of_rows_that_are_there(name: str) -> None:
     for erratum in table(name).table.errata:
         assert erratum.rows and erratum.metric in {None, *table(name).table.metrics}
         assert any(parse(erratum.rows).matches(value) for value in table(name).values), erratum
+
+
+def jobs() -> dict[str, list[tuple[str, ...]]]:
+    """The distinct overrides of each recipe that rows name which are comparable."""
+    found: dict[str, dict[tuple[str, ...], None]] = {}
+    for name in NAMES:
+        for value in table(name).values:
+            if value.recipe and not value.not_comparable:
+                found.setdefault(value.recipe, {})[value.overrides] = None
+    return {recipe: [*each] for recipe, each in found.items()}
+
+
+def composes(recipe: str, overrides: Sequence[tuple[str, ...]]) -> None:
+    from qpipe.recipe.load import compose_each
+
+    model = ("model.source=OWNER/NAME",) if recipe == "local" else ()
+    jobs = compose_each(recipe, [(*model, *each) for each in overrides])
+    assert [job for job in jobs if isinstance(job, InvalidJob)] == []
+
+
+def test_recipes_that_rows_name_ship() -> None:
+    assert jobs().keys() <= set(recipe_names())
+
+
+def test_overrides_of_each_method_compose() -> None:
+    by_method: dict[str, tuple[str, ...]] = {}
+    for overrides in jobs()["local"]:
+        by_method.setdefault(overrides[0], overrides)
+    composes("local", [*by_method.values()])
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("recipe", sorted(jobs()))
+def test_all_overrides_compose(recipe: str) -> None:
+    composes(recipe, jobs()[recipe])
