@@ -1,4 +1,7 @@
-"""End with exit code 1 if a quantized model loses more perplexity than it may: LIMIT TYPE."""
+"""Let a quantized model through only if it surely loses less than it may: BOUND TYPE.
+
+Exit codes are those of `qpipe check`: 0 accept, 5 regression, 6 inconclusive or anomalous.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +10,26 @@ import sys
 import qpipe
 
 
-def main(limit: str = "0.05", level: str = "Q4_K_M") -> int:
+def main(bound: str = "2%", level: str = "Q4_K_M") -> int:
     session = qpipe.load(
         "local",
         "model.source=builtin:tinystories-d256",
         f"quantize.type={level}",
         "evaluate.n_ctx=256",
-        "evaluate.chunks=8",
+        "evaluate.chunks=40",
     )
     for error in session.plan().errors:  # known before anything runs
         print(f"would fail: {error}", file=sys.stderr)
         return error.exit_code
-    reference, quantized = session.run().rows
-    loss = quantized.scores["ppl"].value / reference.scores["ppl"].value - 1
-    good = loss <= float(limit)
-    print(f"{quantized.name} loses {loss:.2%}, {'within' if good else 'MORE THAN'} {limit}")
-    return 0 if good else 1
+    gate = qpipe.check(session.run(), max_ppl=bound)
+    for row in gate.rows:
+        for check in row.checks:
+            loss = check.evidence.estimate
+            print(
+                f"{row.name}: {check.evidence.name} rises by {loss.value:.2%}, surely by "
+                f"{loss.low:.2%} to {loss.high:.2%}: {check.verdict} ({check.why})"
+            )
+    return gate.exit_code
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ _PUBLIC = {
     "RunPlan": "qpipe.session.forecasts",
     "Session": "qpipe.session.session",
     "Store": "qpipe.session.store",
+    "check": "qpipe.session.check",
     "convert": "qpipe.session.functions",
     "inspect": "qpipe.session.functions",
     "load": "qpipe.session.session",

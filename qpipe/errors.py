@@ -19,6 +19,9 @@
     ├── EngineMissingError          3   an engine or tool is not usable here
     └── InterruptedRunError       130   the user stopped the run
 
+`qpipe check` ends with 5 for a regression and 6 for what is not decided or odd, which are answers
+and no errors (`qpipe/gate/verdicts.py`).
+
 Foreign exceptions become one of these where they enter qpipe; `from_record` brings back what
 a worker process wrote about its own.
 """

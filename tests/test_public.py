@@ -16,6 +16,9 @@ import pytest
 import qpipe
 
 SIGNATURES = {
+    "check": "(run: str | Path | Comparison = 'latest', *, max_drop: str | None = None, max_kld: "
+    "str | float | None = None, max_ppl: str | None = None, equivalent: bool = False, only: "
+    "Sequence[str] = (), score: str | None = None, runs: str | Path | None = None) -> GateVerdict",
     "convert": "(model: str | Path, out: str | Path, *, outtype: str = 'f16', name: str | None = "
     "None, threads: int | None = None, progress: Progress | None = None) -> Path",
     "inspect": "(path: str | Path, *, store: str | Path | None = None) -> dict[str, Any]",
@@ -76,6 +79,9 @@ FIELDS_OF_PARTS = {
     "qpipe.results:ModelRow": "name model format reference status size_bytes bits_per_weight path "
     "error scores",
     "qpipe.results:Score": "name value stderr interval unit better delta",
+    "qpipe.gate.verdicts:GateVerdict": "verdict exit_code rows bounds reference",
+    "qpipe.gate.verdicts:RowVerdict": "name model verdict checks",
+    "qpipe.gate.verdicts:LossVerdict": "evidence bound verdict why needed p_regression p_accept",
     "qpipe.results:Measurement": "protocol scores on by notes",
 }
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
 _KEY_VERBS = ("rm", "show", "verify", "inspect")
-_RUN_VERBS = ("rm", "pin", "unpin", "status", "report")
+_RUN_VERBS = ("rm", "pin", "unpin", "status", "report", "check")
 
 
 def complete(words: Sequence[str], verbs: Mapping[str, tuple[str, str]]) -> None:

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from qpipe.results.scores import Difference
 
@@ -23,12 +23,28 @@ _STEP = 1 << 24
 _SEED = 0
 
 
+class PairedScore(NamedTuple):
+    """A score that is a weighted mean over items, on the same items under two models: its
+    ``metric``, the ``filter`` of the answers, and for each task its weight and the items' scores
+    (model, reference)."""
+
+    metric: str
+    filter: str
+    tasks: Mapping[str, tuple[float, Sequence[tuple[float, float]]]]
+
+
 def differences(model: Path, reference: Path) -> dict[str, Difference]:
     """Differences of the scores of two artifacts, by the name of the score.
 
     Only scores that are means over items have one. A score whose items are not the same on both
     sides is left out; so are all of a measurement that keeps no items.
     """
+    paired = paired_scores(model, reference)
+    return {field: compare([*score.tasks.values()]) for field, score in paired.items()}
+
+
+def paired_scores(model: Path, reference: Path) -> dict[str, PairedScore]:
+    """Return the scores that `differences` compares, item by item."""
     if not all((folder / "items.jsonl").is_file() for folder in (model, reference)):
         return {}
     scores = json.loads((model / "result.json").read_bytes())["scores"]
@@ -38,15 +54,14 @@ def differences(model: Path, reference: Path) -> dict[str, Difference]:
     for field, score in scores.items():
         if not score["weights"] or score["weights"] != there.get(field, {}).get("weights"):
             continue
-        strata = []
+        metric, tasks = score["metric"], {}
         for task, weight in score["weights"].items():
             one, other = ours[task, score["filter"]], theirs[task, score["filter"]]
             if one.keys() != other.keys():
                 break
-            metric = score["metric"]
-            strata.append((weight, [(one[item][metric], other[item][metric]) for item in one]))
+            tasks[task] = weight, [(one[item][metric], other[item][metric]) for item in one]
         else:
-            by_score[field] = compare(strata)
+            by_score[field] = PairedScore(metric, score["filter"], tasks)
     return by_score
 
 

@@ -18,11 +18,11 @@ def compared_with(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> E
 
     ``candidates`` are the reference's evaluations. Nothing changes where none was made alike.
     """
-    return _compare(evaluation, _like(evaluation, candidates))
+    return _compare(evaluation, made_alike(evaluation, candidates))
 
 
-def _like(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
-    """The evaluation among ``candidates`` that was made in the same way; None if there is none.
+def made_alike(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
+    """Return the evaluation among ``candidates`` that was made in the same way; None without one.
 
     Of several, one by the same backend comes first, then one of the same metric, then one with a
     score that is compared.

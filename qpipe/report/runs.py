@@ -65,6 +65,17 @@ def read_summary(run: RunPaths) -> Summary:
     return summary(document, run.summary)._replace(tensors=read_tensors(run.tensors))
 
 
+def read_report(file: Path) -> Summary:
+    """Read a run.json, or what `qpipe report --format json` wrote, which has rows alone.
+
+    Raises UsageError for a file that is neither.
+    """
+    document = strict_json.load(file, UsageError, most=_MOST_BYTES)
+    if isinstance(document, dict) and "title" in document:
+        document = {"run": document["title"], "nodes": [], **document}
+    return summary(document, file)
+
+
 def read_tensors(path: Path) -> Mapping[str, Sequence[TensorDetail]]:
     """Read tensors.json: those of each model by its key; none where an older qpipe wrote none.
 
@@ -245,8 +256,10 @@ def summary(document: Any, file: Path) -> Summary:
 
 
 def _number(schema: Any) -> Any:
-    """The number of a form: 1 of run.json, and of ``qpipe.run/1``, the answer of `qpipe run`."""
-    name = re.fullmatch(r"qpipe\.run/(\d{1,9})", schema) if isinstance(schema, str) else None
+    """The number of a form: 1 of run.json, and of ``qpipe.run/1``, the answer of `qpipe run`, or
+    ``qpipe.comparison/1``, that of `qpipe report`."""
+    form = r"qpipe\.(?:run|comparison)/(\d{1,9})"
+    name = re.fullmatch(form, schema) if isinstance(schema, str) else None
     return schema if name is None else int(name[1])
 
 

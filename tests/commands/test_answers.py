@@ -65,6 +65,7 @@ VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("status", "status"),
     ("comparison", "report latest"),
     ("report", "report latest -o x.md"),
+    ("check", "check latest --max-ppl 5% --only Q8_0"),
     ("inspect", f"inspect {MODEL}"),
     ("settings", "settings gguf"),
     ("engines", "engines"),

@@ -32,7 +32,7 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
     ("line", "words"),
     [
         ("qpipe ", [*VERBS]),
-        ("qpipe r", ["run", "rm", "runs", "report"]),
+        ("qpipe r", ["run", "rm", "runs", "report", "repro"]),
         ("qpipe --", ["--help", "--version"]),
         ("qpipe rnu ", []),
         ("qpipe run de", ["demo"]),
@@ -100,7 +100,7 @@ def test_what_store_and_runs_hold(tmp_path: Path) -> None:
     assert offered("qpipe show ", tmp_path, QPIPE_STORE=str(store)) == [key[:12]]
     assert offered(f"qpipe ls --store {store} --stage ", tmp_path) == ["quantize"]
     assert offered(f"qpipe run demo --store {store} --again ", tmp_path) == ["quantize"]
-    for verb in ("status", "report", "pin", "unpin"):
+    for verb in ("status", "report", "check", "pin", "unpin"):
         assert offered(f"qpipe {verb} ", tmp_path) == ["latest", "2026_demo"]
     assert offered(f"qpipe rm --store {store} ", tmp_path) == ["latest", "2026_demo", key[:12]]
     assert offered("qpipe run 2026", tmp_path) == ["2026_demo"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli import Answer, environment, qpipe
 
@@ -51,7 +53,7 @@ def test_each_is_told_of() -> None:
     told = set(re.findall(r"^\| `([\w/.]+)", (EXAMPLES / "README.md").read_text(), re.MULTILINE))
     there = {f"{path.name}/" if path.is_dir() else path.name for path in EXAMPLES.iterdir()}
     assert told == there - {"README.md", "__pycache__/"}
-    assert len(told) == 6
+    assert len(told) == 7
 
 
 def test_a_sweep_to_a_data_frame(tmp_path: Path) -> None:
@@ -84,11 +86,37 @@ def test_two_files(tmp_path: Path) -> None:
 
 
 def test_a_gate(tmp_path: Path) -> None:
-    passed = script(EXAMPLES / "ci_gate.py", "0.05", "Q8_0", cwd=tmp_path)
-    assert (passed.code, "Q8_0 loses" in passed.stdout) == (0, True), passed.stderr
-    failed = script(EXAMPLES / "ci_gate.py", "0.01", "Q2_K", cwd=tmp_path)
-    assert (failed.code, "MORE THAN 0.01" in failed.stdout) == (1, True), failed.stderr
-    assert script(EXAMPLES / "ci_gate.py", "0.01", "IQ1_S", cwd=tmp_path).code == 2
+    passed = script(EXAMPLES / "ci_gate.py", "2%", "Q8_0", cwd=tmp_path)
+    assert (passed.code, "accept (surely less" in passed.stdout) == (0, True), passed.stderr
+    failed = script(EXAMPLES / "ci_gate.py", "1%", "Q2_K", cwd=tmp_path)
+    assert (failed.code, "regression (surely more" in failed.stdout) == (5, True), failed.stderr
+    assert script(EXAMPLES / "ci_gate.py", "1%", "IQ1_S", cwd=tmp_path).code == 2
+    assert script(EXAMPLES / "ci_gate.py", "0.01", "Q8_0", cwd=tmp_path).code == 2
+
+
+def test_a_workflow(tmp_path: Path) -> None:
+    """The steps that call qpipe run as they stand, in a shell as GitHub starts it."""
+    workflow = yaml.safe_load((EXAMPLES / "ci" / "quantize-gate.yml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["gate"]
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "qpipe"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qpipe "$@"\n')
+    command.chmod(0o755)
+    env = environment({**job["env"], "PATH": f"{command.parent}:{os.environ['PATH']}"})
+    steps = [step["run"] for step in job["steps"] if "qpipe " in step.get("run", "")]
+    assert len(steps) == 3
+    for step in steps:
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step],
+            cwd=tmp_path,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{step}\n{done.stderr}"
+    assert done.stdout.endswith("accept (exit code 0)\n")
+    assert (tmp_path / "summary.md").read_text().startswith("# ")
 
 
 def test_an_engine_of_ones_own(tmp_path: Path, packages: Path) -> None:
