@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Comparison": "qpipe.results.comparison",
     "QpipeError": "qpipe.errors",
+    "Reproduction": "qpipe.published.reproduction",
     "RunPlan": "qpipe.session.forecasts",
     "Session": "qpipe.session.session",
     "Store": "qpipe.session.store",
@@ -19,6 +20,7 @@ _PUBLIC = {
     "open_run": "qpipe.session.session",
     "perplexity": "qpipe.session.functions",
     "quantize": "qpipe.session.functions",
+    "repro": "qpipe.session.reproducing.function",
 }
 
 __all__ = ["__version__", "errors", *_PUBLIC]

@@ -31,6 +31,9 @@ SIGNATURES = {
     "quantize": "(model: str | Path, out: str | Path, type: str, *, imatrix: str | Path | None = "
     "None, tensor_types: Mapping[str, str] | None = None, via: str = 'f16', allow_requantize: "
     "bool = False, threads: int | None = None, progress: Progress | None = None) -> Path",
+    "repro": "(table: str | Path | Sequence[str | Path], rows: str | None = None, only: "
+    "Kind | None = None, plan: bool = False, *, on_event: Emit | None = None, store: str | Path "
+    "| None = None, runs: str | Path | None = None) -> Reproduction",
     "Session.plan": "(self, *, keep_going: bool = False, again: Sequence[str] = ()) -> RunPlan",
     "Session.run": "(self, on_event: Emit | None = None, *, keep_going: bool = False, pin: bool = "
     "False, again: Sequence[str] = ()) -> Comparison",
@@ -43,7 +46,16 @@ SIGNATURES = {
     "runs: str | Path = 'outputs/runs', dry_run: bool = False) -> Collection",
     "Comparison.to_pandas": "(self) -> pandas.DataFrame",
 }
-VALUES = {"Comparison", "QpipeError", "RunPlan", "Session", "Store", "errors", "__version__"}
+VALUES = {
+    "Comparison",
+    "QpipeError",
+    "Reproduction",
+    "RunPlan",
+    "Session",
+    "Store",
+    "errors",
+    "__version__",
+}
 
 
 def test_the_public_names() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qpipe.published.load import TableFile
-from qpipe.published.selection import TableValue
-from qpipe.published.verdict import WORDS, Verdict
+if TYPE_CHECKING:
+    from qpipe.published.load import TableFile
+    from qpipe.published.selection import TableValue
+    from qpipe.published.verdict import Verdict
 
 SCHEMA = 1
 
@@ -27,6 +28,31 @@ class ReproducedValue:
     def word(self) -> str:
         """The verdict in a word."""
         return self.verdict.word
+
+    @property
+    def model(self) -> str | None:
+        """The model as the table names it."""
+        return self.published.value.row.model
+
+    @property
+    def format(self) -> str:
+        """The format as the table prints it."""
+        return self.published.value.row.format
+
+    @property
+    def metric(self) -> str:
+        """The metric as the table calls it."""
+        return self.published.value.name
+
+    @property
+    def value(self) -> float:
+        """The published value."""
+        return float(self.published.value.printed.value)
+
+    @property
+    def ours(self) -> float | None:
+        """Our figure in the same unit; None where there is none."""
+        return None if self.verdict.ours is None else self.verdict.ours.value
 
 
 @dataclass(frozen=True)
@@ -50,6 +76,8 @@ class Reproduction:
     @property
     def counts(self) -> dict[str, int]:
         """The number of rows by verdict, those alone that there are."""
+        from qpipe.published.verdict import WORDS
+
         words = [row.word for row in self.rows]
         return {word: words.count(word) for word in WORDS if word in words}
 

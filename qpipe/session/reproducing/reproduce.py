@@ -28,10 +28,12 @@ from qpipe.session.reproducing.question import Question
 from qpipe.session.reproducing.table_job import TableJob, job_of
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from qpipe.session.reproducing.ends import JobEnds
     from qpipe.session.reproducing.measured import JobEnd
 
-    End = JobEnd | QpipeError | str | None
+    End: TypeAlias = JobEnd | QpipeError | str | None
 
 NOT_REPRODUCED = 4
 """The exit code where a published value is not reproduced."""
