@@ -136,11 +136,16 @@ INERT: Fields = dict.fromkeys((*_NAMES.split(), *_GENERATION.split()), Field())
 
 def completed(config: Config, fields: Fields) -> Config:
     """``config`` with transformers' defaults in place of what is missing, each field checked."""
-    defaults = {name: field.default for name, field in fields.items() if field.default is not None}
-    full = Config(config.path, defaults | dict(config.fields))
+    full = with_defaults(config, fields)
     for name, field in fields.items():
         field.check(full, name)
     return full
+
+
+def with_defaults(config: Config, fields: Fields) -> Config:
+    """`completed` without the checks."""
+    defaults = {name: field.default for name, field in fields.items() if field.default is not None}
+    return Config(config.path, defaults | dict(config.fields))
 
 
 def unknown(config: Config, fields: Iterable[str], where: str = "transformers") -> list[str]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qpipe.errors import RecipeError, nearest
-from qpipe.sizes import of_gguf
+from qpipe.sizes import of_checkpoint, of_exl2, of_gguf, of_packed
+from qpipe.sizes.methods import PACKINGS
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
@@ -49,7 +51,12 @@ def predict(
 
 
 def _by_method(settings: Settings) -> _Predict:
-    methods: dict[str, _Predict] = {"gguf": of_gguf.predicted, "none": of_gguf.unquantized}
+    methods: dict[str, _Predict] = {
+        "gguf": of_gguf.predicted,
+        "none": _unquantized,
+        "exl2": lambda source, asked, _: of_exl2.predicted(source, asked),
+        **dict.fromkeys(PACKINGS, _packed),
+    }
     method = settings.method
     if method not in methods:
         raise RecipeError(
@@ -57,3 +64,21 @@ def _by_method(settings: Settings) -> _Predict:
             f"{nearest(method, methods)}"
         )
     return methods[method]
+
+
+def _unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
+    """A GGUF file, or with ``dtype`` a checkpoint, as recipes/quantize/none.yaml has it."""
+    if settings.fields.get("dtype") in (None, "none"):
+        return of_gguf.unquantized(source, settings, vocabulary)
+    return of_checkpoint.predicted(source, settings)
+
+
+def _packed(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
+    """A packed checkpoint, or the GGUF file that AutoRound writes."""
+    form = settings.fields.get("format")
+    if settings.method != "autoround" or not str(form).startswith("gguf:"):
+        return of_packed.sized(source, settings, PACKINGS[settings.method](source, settings))
+    kind = str(form).removeprefix("gguf:").upper().replace("Q2_K_MIXED", "Q2_K")
+    said = of_gguf.predicted(source, Settings({"method": "gguf", "type": kind}), vocabulary)
+    note = f"auto-round's {form}: the types are taken to be those of llama.cpp's {kind}"
+    return replace(said, notes=(*said.notes, note))

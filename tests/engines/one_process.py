@@ -111,10 +111,28 @@ class Bench:
         facts = to_facts(engine().run(params, work))
         if any(out.glob("*.gguf")):
             return {"made": facts["format"], "error": None}
+        sizes = self.sizes(case, source, facts)
         found, wanted = self.logits(out), self.logits(source)
         spread = (wanted - wanted.mean(-1, keepdim=True)).norm()
         return {"made": facts["format"], "error": float((found - wanted).norm() / spread),
-                "notes": facts["notes"]}  # fmt: skip
+                "notes": facts["notes"], **sizes}  # fmt: skip
+
+    def sizes(
+        self, case: dict[str, Any], source: Path, facts: dict[str, Any]
+    ) -> dict[str, list[int] | None]:
+        """Bytes of tensors, of the file, and weights: as they are, and as predicted without them;
+        None of a class that is not known there."""
+        from qpipe import sizes
+        from qpipe.errors import CheckpointError
+
+        made = [facts["tensor_bytes"], facts["size_bytes"], facts["weights"]]
+        asked = {"method": case["method"], "engine": case["engine"], **case["params"]}
+        try:
+            said = sizes.predict(source, asked)
+        except CheckpointError:
+            return {"sizes": made, "predicted": None}
+        predicted = [said.tensor_bytes, said.file_bytes, said.weights]
+        return {"sizes": made, "predicted": predicted}
 
 
 def main(root: Path) -> None:

@@ -85,9 +85,21 @@ def wrong(asked: Case, found: dict[str, Any]) -> str | None:
     bits += [rule for _, rule in asked["params"].get("modules", []) if isinstance(rule, int)]
     if asked["method"] == "bnb" and asked["params"].get("type") != "int8":
         bits = [4]
+    if (size := missed(found)) is not None:
+        return f"{asked}: {size}"
     if found["error"] is not None and not found["error"] < MOST[min(bits)]:
         return f"{asked}: logits differ by {found['error']:.3f}"
     return None
+
+
+def missed(found: dict[str, Any]) -> str | None:
+    """How a size differs from what config.json foretold: by some digits of what double
+    quantization notes, and for the file by other metadata."""
+    if found.get("predicted") is None:
+        return None
+    (tensors, file, weights), said = found["sizes"], found["predicted"]
+    near = abs(said[0] - tensors) <= 30 and abs(said[1] / file - 1) < 1e-3
+    return None if near and said[2] == weights else f"is {found['sizes']}, predicted were {said}"
 
 
 def problems(cases: list[Case], results: list[dict[str, Any]]) -> list[str]:

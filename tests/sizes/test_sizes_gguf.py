@@ -15,7 +15,9 @@ from qpipe.gguf.mixture import TypeRequest
 from tests.gguf.families import compare, golden
 from tests.gguf.families.table import FAMILIES
 from tests.gguf.samples import MODELS
+from tests.sizes import agreement
 from tests.sizes.published_files import FILES
+from tests.sizes.published_rows import LLAMA_3_1_8B
 
 # Kinds of model that differ: experts, tied heads, further layers, joint matrices, own vectors.
 SEVERAL = (
@@ -160,3 +162,23 @@ def test_what_cannot_be_told() -> None:
         sizes.predict({k: v for k, v in shape.items() if k != "hidden_size"}, HALF)
     with pytest.raises(CheckpointError, match="no such file"):
         sizes.predict(Path("nowhere"), HALF)
+
+
+def test_the_table_of_the_quantize_readme() -> None:
+    """Within 0.5 %, as was asked; in fact to the last digit."""
+    for name, published, ours in agreement.table_of_readme():
+        assert ours == pytest.approx(published, abs=6e-5), name
+    for name, matrix, size, _ in LLAMA_3_1_8B:
+        said = agreement.predicted("meta-llama/Llama-3.1-8B", name, matrix)
+        assert said.tensor_bytes / 2**30 == pytest.approx(size, abs=5.1e-3), name
+
+
+@pytest.mark.parametrize("model", ["meta-llama/Meta-Llama-3-8B", "meta-llama/Llama-2-70b"])
+def test_tables_of_the_perplexity_readme(model: str) -> None:
+    for name, published, ours in agreement.gib(model):
+        assert ours == pytest.approx(published, rel=5e-3), name
+
+
+def test_the_table_in_the_docs_is_current() -> None:
+    """Where this fails, run `python -m tests.sizes.agreement`."""
+    assert agreement.current() == agreement.rendered()

@@ -1,0 +1,63 @@
+"""A recipe's rules for single modules, as far as sizes hang on them.
+
+As engines have it (qpipe/engines/common/module_rules.py): a pattern is searched anywhere in a name,
+and the last rule that matches wins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qpipe.errors import RecipeError
+from qpipe.sizes.settings import Settings
+
+_SKIP_LISTS = ("modules_to_not_convert", "llm_int8_skip_modules")
+
+
+@dataclass(frozen=True)
+class ModuleWish:
+    """The settings that differ for a module; with ``skip`` it stays as it is."""
+
+    skip: bool = False
+    bits: int | None = None
+    group_size: int | None = None
+
+
+@dataclass(frozen=True)
+class ModuleWishes:
+    """Rules in their order."""
+
+    rules: tuple[tuple[re.Pattern[str], ModuleWish], ...] = ()
+
+    @classmethod
+    def of(cls, settings: Settings) -> ModuleWishes:
+        """The rules of ``modules``, and other tools' lists of modules to skip. Raises
+        RecipeError."""
+        given = settings.fields.get("modules") or {}
+        pairs = list(given.items()) if isinstance(given, Mapping) else list(given)
+        for name in _SKIP_LISTS:
+            listed = settings.fields.get(name) or []
+            names = [listed] if isinstance(listed, str) else listed
+            pairs += [(re.escape(str(each)), "skip") for each in names]
+        try:
+            return cls(tuple((re.compile(pattern), _wish(rule)) for pattern, rule in pairs))
+        except (re.error, TypeError, ValueError) as error:
+            raise RecipeError(f"quantize.modules: {given!r:.80} has no rules ({error})") from None
+
+    def of_module(self, name: str) -> ModuleWish:
+        """The rule that counts for a module."""
+        matching = [wish for pattern, wish in self.rules if pattern.search(name)]
+        return matching[-1] if matching else ModuleWish()
+
+
+def _wish(rule: Any) -> ModuleWish:
+    if rule == "skip":
+        return ModuleWish(skip=True)
+    if isinstance(rule, int) and not isinstance(rule, bool):
+        return ModuleWish(bits=rule)
+    return ModuleWish(
+        skip=rule.get("skip") is True, bits=rule.get("bits"), group_size=rule.get("group_size")
+    )

@@ -1,0 +1,145 @@
+"""Checkpoints whose matrices an engine packed, and those that it left as they are."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qpipe.errors import RecipeError
+from qpipe.gguf.safetensors import DTYPE_BYTES
+from qpipe.sizes import tensors
+from qpipe.sizes.layouts import Part
+from qpipe.sizes.module_rules import ModuleWish, ModuleWishes
+from qpipe.sizes.predicted import PredictedSize
+from qpipe.sizes.settings import Settings
+from qpipe.sizes.source import ModelSource
+from qpipe.sizes.tensors import HEADS, CheckpointTensors
+
+# What chooses experts: in transformers 5.17 no torch.nn.Linear, which is what engines pack.
+ROUTERS = re.compile(r"(^|\.)(gate|router|router\.layer|wg)$")
+_FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+Layout = Callable[[int, int, ModuleWish], Iterable[Part]]
+"""The tensors of a matrix of so many rows and columns, as the rule of its module has them."""
+
+
+def _is_router(name: str, rows: int, columns: int) -> bool:
+    return ROUTERS.search(name) is not None
+
+
+@dataclass(frozen=True)
+class Packing:
+    """A way to pack a model, its ``label`` for all modules.
+
+    ``head`` is the layout of the output matrix, which otherwise stays as it is; ``bias`` the
+    precision of packed modules' biases where it is not the model's; ``metadata`` what the tool
+    writes into a file's metadata of a packed module with so many columns; ``left`` whether it
+    leaves a module, by name, rows and columns, as it is.
+    """
+
+    label: str
+    layout: Layout
+    head: Layout | None = None
+    bias: str | None = None
+    metadata: Callable[[int], Mapping[str, Any]] | None = None
+    left: Callable[[str, int, int], bool] = field(default=_is_router)
+    notes: tuple[str, ...] = ()
+
+
+def dtype_of(source: ModelSource) -> str:
+    """The precision of the model's weights as safetensors calls it; BF16 where nothing says."""
+    return _FLOATS.get(source.dtype, "BF16")
+
+
+def sized(source: ModelSource, settings: Settings, packing: Packing) -> PredictedSize:
+    """The checkpoint that comes out. Raises CheckpointError, and RecipeError for experts in one
+    tensor, which engines do not pack."""
+    model = tensors.of(source)
+    if model.fused is not None:
+        raise RecipeError(
+            f"{source.config.path}: {model.fused!r} has the experts of a layer in one tensor, "
+            "which engines that write checkpoints leave as it is: use quantize=gguf"
+        )
+    packed = dict(_packed(model, settings, packing))
+    entries = list(_entries(source, model, packed, packing))
+    size = sum(map(nbytes, entries))
+    return PredictedSize(
+        packing.label,
+        file_bytes=size + header_bytes(entries, _metadata(model, packed, packing)),
+        tensor_bytes=size,
+        weights=model.weights,
+        notes=(*packing.notes, *model.notes, *assumed(source)),
+    )
+
+
+def _entries(
+    source: ModelSource,
+    model: CheckpointTensors,
+    packed: Mapping[str, Iterable[Part]],
+    packing: Packing,
+) -> Iterator[Part]:
+    plain = dtype_of(source)
+    for name, shape in model.shapes.items():
+        module, _, kind = name.rpartition(".")
+        if module in packed and kind == "weight":
+            for suffix, dtype, own in packed[module]:
+                yield f"{module}.{suffix}", dtype, own
+        else:
+            narrow = module in packed and kind == "bias"
+            yield name, packing.bias or plain if narrow else plain, shape
+
+
+def _metadata(
+    model: CheckpointTensors, packed: Mapping[str, Iterable[Part]], packing: Packing
+) -> str:
+    """The metadata of a file, as JSON (torchao 0.18, prototype/safetensors)."""
+    if packing.metadata is None:
+        return '{"format":"pt"}'
+    fields = {"format": "pt", "tensor_names": json.dumps([*model.shapes])}
+    for name, shape in model.shapes.items():
+        of_module = name.removesuffix(".weight") in packed
+        said = packing.metadata(shape[-1]) if of_module else {"_type": "Tensor"}
+        fields[name] = json.dumps(said)
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def _packed(
+    model: CheckpointTensors, settings: Settings, packing: Packing
+) -> Iterator[tuple[str, Iterable[Part]]]:
+    """Each module that is packed, and its tensors."""
+    wishes = ModuleWishes.of(settings)
+    for name, (rows, columns) in model.matrices.items():
+        wish = wishes.of_module(name)
+        layout = packing.head if name in HEADS else packing.layout
+        if layout is not None and not wish.skip and not packing.left(name, rows, columns):
+            yield name, layout(rows, columns, wish)
+
+
+def assumed(source: ModelSource) -> tuple[str, ...]:
+    """Notes of what config.json does not say."""
+    if source.dtype in _FLOATS:
+        return ()
+    return ("config.json names no precision: what stays as it is is taken for two bytes a weight",)
+
+
+def nbytes(entry: Part) -> int:
+    """Bytes of a tensor's data."""
+    return math.prod(entry[2]) * DTYPE_BYTES[entry[1]]
+
+
+def header_bytes(entries: Iterable[Part], metadata: str = '{"format":"pt"}') -> int:
+    """Bytes of a safetensors file in front of the data (`qpipe.packed.write`)."""
+    length, offset = len('{"__metadata__":}') + len(metadata), 0
+    # safetensors 0.8 writes the widest numbers first, then by name.
+    for name, kind, shape in sorted(entries, key=lambda e: (-DTYPE_BYTES[e[1]], e[0])):
+        end = offset + math.prod(shape) * DTYPE_BYTES[kind]
+        dims = ",".join(map(str, shape))
+        length += len(f',"{name}":{{"dtype":"{kind}","shape":[{dims}],') + len(
+            f'"data_offsets":[{offset},{end}]}}'
+        )
+        offset = end
+    return 8 + length + -length % 8

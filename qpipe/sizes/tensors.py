@@ -1,0 +1,86 @@
+"""The tensors of a checkpoint, from its config.json alone."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from qpipe.errors import CheckpointError
+from qpipe.gguf import arch, config_fields
+from qpipe.gguf.config import Config
+from qpipe.sizes import architectures
+from qpipe.sizes.source import ModelSource
+
+# As engines choose what they pack (qpipe/engines/common/checkpoint_files.py, ``quantizable``).
+_EMBEDDINGS = ("embed", "norm", "wte", "wpe")
+HEADS = ("lm_head", "embed_out")
+
+_MOST = 64
+_kept: OrderedDict[str, CheckpointTensors] = OrderedDict()
+
+
+@dataclass(frozen=True)
+class CheckpointTensors:
+    """Shapes by name; ``notes`` are what is not among them."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def weights(self) -> int:
+        """The number of weights in all of them."""
+        return sum(map(math.prod, self.shapes.values()))
+
+    @cached_property
+    def matrices(self) -> dict[str, tuple[int, int]]:
+        """Modules that engines can pack, the head among them: (rows, columns)."""
+        found = {}
+        for name, shape in self.shapes.items():
+            module = name.removesuffix(".weight")
+            last = module.rpartition(".")[2]
+            embeds = any(word in last for word in _EMBEDDINGS) and module not in HEADS
+            if module != name and len(shape) == 2 and not embeds:
+                found[module] = (shape[0], shape[1])
+        return found
+
+    @cached_property
+    def fused(self) -> str | None:
+        """A tensor with all experts of a layer, if there is one."""
+        return next((n for n, s in self.shapes.items() if "expert" in n and len(s) == 3), None)
+
+
+def of(source: ModelSource) -> CheckpointTensors:
+    """Every tensor that a checkpoint with this config.json has.
+
+    Raises CheckpointError for a class of models that is not known, or a config that contradicts
+    itself.
+    """
+    if source.identity not in _kept:
+        while len(_kept) >= _MOST:
+            _kept.popitem(last=False)
+        _kept[source.identity] = _read(source.config)
+    return _kept[source.identity]
+
+
+def _read(config: Config) -> CheckpointTensors:
+    own = architectures.tensors(config)
+    if own is not None:
+        return CheckpointTensors(dict(own))
+    if config.model_class not in arch.supported():
+        known = ", ".join((*arch.supported(), *architectures.names()))
+        raise CheckpointError(
+            f"{config.path}: field 'architectures' names {config.model_class!r}, whose tensors are "
+            f"not known without its weights; known are {known}"
+        )
+    architecture = arch.of(config)
+    # What llama.cpp cannot compute, other formats hold as well.
+    full = config_fields.with_defaults(config.text(), architecture.fields)
+    architecture = architecture.laid_out(())
+    entries = architecture.expected(architecture.dims(full), full)
+    shapes = {name: entry.shape for name, entry in entries if not entry.spec.optional}
+    towers = sorted(field for field in config.fields if field in ("vision_config", "audio_config"))
+    notes = [f"{field}: its tensors are not counted" for field in towers]
+    return CheckpointTensors(shapes, tuple(notes))
