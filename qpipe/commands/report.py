@@ -11,6 +11,7 @@ from qpipe.commands import report_watch
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs
 from qpipe.commands.report_form import FORMATS, report_form
+from qpipe.errors import UsageError
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -39,7 +40,14 @@ def run(args: argparse.Namespace) -> int:
     if form is None:
         render.to_terminal(merged.comparison, sys.stdout)
         return 0
-    text = render.render(merged.comparison, form, title=merged.title, runs=merged.runs)
+    if form == "published":
+        from qpipe.published.of_run import table_of
+
+        if len(merged.runs) != 1:
+            raise UsageError("--format published: a table is of one run; name one")
+        text = table_of(merged.runs[0], Path(args.output or ".").absolute().parent)
+    else:
+        text = render.render(merged.comparison, form, title=merged.title, runs=merged.runs)
     if args.output is not None:
         write_report(Path(args.output), text)
         print(f"written to {args.output}", file=sys.stderr)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from qpipe.errors import UsageError, nearest
 
-FORMATS = ("md", "csv", "json", "html")
+FORMATS = ("md", "csv", "json", "html", "published")
+# What a file's name ends in, where it is not called as the form.
+_ENDINGS = {"yaml": "published"}
 
 
 def report_form(output: str | None, *, json: bool) -> str | None:
@@ -15,6 +17,7 @@ def report_form(output: str | None, *, json: bool) -> str | None:
     if output is None:
         return "json" if json else None
     suffix = Path(output).suffix.removeprefix(".")
+    suffix = _ENDINGS.get(suffix, suffix)
     if suffix in FORMATS:
         return suffix
     hint = f"add --format {'|'.join(FORMATS)} ({nearest(suffix, FORMATS)})"
