@@ -10,8 +10,9 @@ from pathlib import Path
 from qpipe.commands import report_watch
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs
-from qpipe.commands.report_form import FORMATS, report_form
-from qpipe.errors import UsageError
+from qpipe.commands.report_form import FORMATS, PUBLISHED, rendered, report_form
+
+_FORMS = (*FORMATS, PUBLISHED)
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -19,7 +20,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "names", metavar="RUN", nargs="+", help="a name under runs/, a run's folder, or latest"
     )
-    parser.add_argument("--format", choices=FORMATS, help="default: by -o's name, else a table")
+    parser.add_argument("--format", choices=_FORMS, help="default: by -o's name, else a table")
     parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
     report_watch.configure(parser)
     add_json(parser)
@@ -33,21 +34,14 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.report import render
     from qpipe.session.runs import merged_runs, write_report
 
-    form = args.format or report_form(args.output, json=args.json)
+    form = args.format or report_form(args.output, json=args.json, forms=_FORMS)
     merged = merged_runs(args.names, Path(args.runs))
     for note in merged.unfinished:
         say(note, file=sys.stderr)
     if form is None:
         render.to_terminal(merged.comparison, sys.stdout)
         return 0
-    if form == "published":
-        from qpipe.published.of_run import table_of
-
-        if len(merged.runs) != 1:
-            raise UsageError("--format published: a table is of one run; name one")
-        text = table_of(merged.runs[0], Path(args.output or ".").absolute().parent)
-    else:
-        text = render.render(merged.comparison, form, title=merged.title, runs=merged.runs)
+    text = rendered(merged, form, args.output)
     if args.output is not None:
         write_report(Path(args.output), text)
         print(f"written to {args.output}", file=sys.stderr)

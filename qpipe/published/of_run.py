@@ -66,7 +66,10 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
         "shared": _shared(about, common, folder or Path.cwd()),
         "rows": entries,
     }
-    return yaml.dump(table, Dumper=_Dumper, sort_keys=False, width=98, allow_unicode=True)
+    text: str = yaml.dump(
+        table, Dumper=_Dumper, sort_keys=False, width=98, allow_unicode=True
+    )
+    return text
 
 
 def _shared(about: Mapping[str, Any], common: Sequence[str], folder: Path) -> dict[str, Any]:
