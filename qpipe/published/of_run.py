@@ -43,20 +43,14 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
     about = run.about
     if about.get("recipe") is None or about.get("overrides") is None:
         raise UsageError(f"run {run.run}: an older qpipe made it, and kept no recipe in run.json")
-    rows = [row for row in run.rows if row.artifact and row.overrides and not row.reference]
+    rows = [row for row in run.rows if _is_published(row)]
     if not rows:
         raise UsageError(
             f"run {run.run} made no model that its own settings name; nothing to publish"
         )
     common = _common([row.overrides for row in rows])
     writer = _Metrics()
-    formats = Counter((row.model, row.format) for row in rows)
-    names = [
-        f"{row.format} ({row.name})"
-        if formats[row.model, row.format] > 1
-        else row.format or row.name
-        for row in rows
-    ]
+    names = _names(rows)
     entries = [_entry(row, name, common, writer) for row, name in zip(rows, names, strict=True)]
     table = {
         "schema": SCHEMA,
@@ -66,10 +60,23 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
         "shared": _shared(about, common, folder or Path.cwd()),
         "rows": entries,
     }
-    text: str = yaml.dump(
-        table, Dumper=_Dumper, sort_keys=False, width=98, allow_unicode=True
-    )
+    text: str = yaml.dump(table, Dumper=_Dumper, sort_keys=False, width=98, allow_unicode=True)
     return text
+
+
+def _names(rows: Sequence[ModelRow]) -> list[str]:
+    """The formats of rows, with what sets them apart where several of a model have the same."""
+    formats = Counter((row.model, row.format) for row in rows)
+    return [
+        f"{row.format} ({row.name})" if formats[row.model, row.format] > 1 else row.format or ""
+        for row in rows
+    ]
+
+
+def _is_published(row: ModelRow) -> bool:
+    """True for a model that a job made, and of two with the same tensors for the first."""
+    made = row.artifact is not None and bool(row.overrides)
+    return made and not row.reference and row.same_as is None
 
 
 def _shared(about: Mapping[str, Any], common: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -107,7 +114,8 @@ def _entry(row: ModelRow, called: str, common: Sequence[str], writer: _Metrics) 
     for evaluation in row.measurements:
         for name, value in writer.values(evaluation):
             values.setdefault(name, value)
-    return {"model": _model(row), "format": called, "overrides": own, "values": values}
+    row_of = {"model": _model(row), "format": called, "overrides": own, "values": values}
+    return _OnALine(row_of)
 
 
 def _model(row: ModelRow) -> str:
@@ -221,6 +229,10 @@ class _Figure(str):
     """A number that is written as it is."""
 
 
+class _OnALine(dict[str, Any]):
+    """A mapping in braces, however long."""
+
+
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # yaml is untyped
     """Writes rows as a person would: values of a row each on a line, figures without quotes."""
 
@@ -242,6 +254,13 @@ def _sequence(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
 
 
 _Dumper.add_representer(_Figure, _figure)
+
+
+def _braces(dumper: yaml.SafeDumper, mapping: _OnALine) -> yaml.Node:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", mapping.items(), flow_style=True)
+
+
+_Dumper.add_representer(_OnALine, _braces)
 _Dumper.add_representer(dict, _mapping)
 _Dumper.add_representer(list, _sequence)
 _Dumper.ignore_aliases = lambda self, data: True

@@ -18,6 +18,9 @@ from qpipe.published.rules.survey import (
 from qpipe.published.schema import BYTES
 
 _MARGIN = 0.005  # headers and what else is in a file but weights
+_VOCABULARY = (
+    16 << 20
+)  # bytes of the largest vocabularies, which a whole file has beside its tensors
 
 
 def size_against_bits(survey: Survey) -> Iterator[Contradiction]:
@@ -50,10 +53,12 @@ def _weights(rows: list[SurveyRow], size: str, bpw: str) -> Iterator[Contradicti
 
 def _count(row: SurveyRow, size: str, bpw: str) -> Interval:
     """The number of weights by size and bits per weight of a row."""
-    unit = 8 * BYTES[row.values[size].metric.unit or "B"]
+    metric = row.values[size].metric
+    unit = 8 * BYTES[metric.unit or "B"]
     low, high = interval(row.values[size])
     least, most = interval(row.values[bpw])
-    return (low * unit / most, high * unit / least)
+    beside = 8 * _VOCABULARY if metric.counts == "file" else 0
+    return (max(0.0, low * unit - beside) / most, high * unit / least)
 
 
 def _printed(row: SurveyRow, metric: str) -> str:
