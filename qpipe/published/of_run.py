@@ -54,7 +54,7 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
     entries = [_entry(row, name, common, writer) for row, name in zip(rows, names, strict=True)]
     table = {
         "schema": SCHEMA,
-        "title": f"{', '.join(dict.fromkeys(row.model for row in rows))}: run {run.run}",
+        "title": f"{', '.join(dict.fromkeys(map(_model, rows)))}: run {run.run}",
         "source": {"document": f"qpipe run {run.run}", "revision": run.run, "date": _date(about)},
         "metrics": writer.metrics,
         "shared": _shared(about, common, folder or Path.cwd()),
