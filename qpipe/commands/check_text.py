@@ -94,10 +94,11 @@ def _loss(kind: str, estimate: Estimate) -> str:
     width = times * min((side for side in sides if side > 0), default=math.inf)
     digits = 3
     if math.isfinite(width):
-        digits = min(_MOST_DIGITS, max(0, 1 - math.floor(math.log10(width))))
+        digits = min(_MOST_DIGITS, max(1, 1 - math.floor(math.log10(width))))
     sign = "" if kind == KLD else "+"
     value, low, high = (
-        f"{times * number:{sign}.{digits}f}" if math.isfinite(number) else "?"
+        # Adding zero makes of -0.0, to which small ones are rounded, 0.0.
+        f"{round(times * number, digits) + 0.0:{sign}.{digits}f}" if math.isfinite(number) else "?"
         for number in (estimate.value, estimate.low, estimate.high)
     )
     return f"{value} [{low}, {high}]{unit}"

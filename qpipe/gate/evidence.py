@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from qpipe.gate.bounds import DROP, KLD, PPL
 from qpipe.gate.estimates import Bracket, Estimate, PerplexityRise, ReportedInterval
 from qpipe.gate.paired_items import PairedItems
+from qpipe.gate.recovered import recovered
 from qpipe.gate.stored import divergence_sums, folder_of, item_pairs, likelihoods
 from qpipe.gate.window_means import STOPPED, WindowMean
 from qpipe.report.reference_difference import made_alike
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from qpipe.results.scores import Score
 
 ITEMS, TOKENS = "items", "tokens"
+BITS = "bits a byte were measured, which are no perplexity"
 OF_ITEMS, OF_WINDOWS, OF_REPORT = "items", "windows", "report"
 
 # Scores of tasks in the order in which one is taken of each.
@@ -29,6 +31,8 @@ _PERPLEXITIES = ("ppl", "word_ppl")
 # those of kld are 1.2 to 1.4 times as wide as its tokens say.
 _TOKENS_ALONE = 2.0
 _HALF = 1.96
+# Discordant items from which an interval of theirs is taken for a normal one.
+_NORMAL_FROM = 30
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Gatherer:
                 if score.name in _PERPLEXITIES and not score.where:
                     yield _rise(row, each, reference, score, self._name(each, score))
                 elif score.name == "bits_per_byte":
-                    yield Lack(row, PPL, "bits a byte were measured, which are no perplexity")
+                    yield Lack(row, PPL, BITS)
 
     def _drops(self, row: ModelRow, reference: ModelRow) -> Iterator[Evidence | Lack]:
         for each in row.measurements:
@@ -215,21 +219,19 @@ def _drop(
     if wanted and wanted not in {score.name for score in each.measurement.scores}:
         return Lack(row, DROP, f"none of its tasks has a score {wanted}")
     if tasks:
-        total, *more = tasks.values()
-        for part in more:
-            total += part
         note = None
         if left_out:
             note = f"without {', '.join(left_out)}, whose items are not right or wrong"
-        return Evidence(row, each, DROP, name, total, ITEMS, OF_ITEMS, tasks, note)
+        return Evidence(row, each, DROP, name, summed(tasks), ITEMS, OF_ITEMS, tasks, note)
     if folder_of(each) is not None and folder_of(other) is not None:
         return Lack(row, DROP, "no task has a score whose items are right or wrong, and the same "
                     "for both")  # fmt: skip
-    estimate = _reported_drop(each, wanted)
-    if estimate is None:
-        return Lack(row, DROP, "its items are no longer in the store, and its report has no "
-                    "interval of right and wrong")  # fmt: skip
-    return Evidence(row, each, DROP, name, estimate, ITEMS, OF_REPORT, {}, _GONE_ITEMS)
+    reported = _reported_drop(each, wanted)
+    if reported is None:
+        return Lack(row, DROP, "its items are not in the store any more, and its report says too "
+                    "little of them")  # fmt: skip
+    estimate, counted, note = reported
+    return Evidence(row, each, DROP, name, estimate, ITEMS, OF_REPORT, counted, note)
 
 
 def drops_between(
@@ -238,8 +240,11 @@ def drops_between(
     """The items of each task that two models answered, by the name of its score, and the tasks of
     which no score is right or wrong item by item."""
     by_task: dict[frozenset[str], list[tuple[int, str, PairedItems | None]]] = {}
+    better = {score.key: score.better for score in one.measurement.scores}
     for field, paired in item_pairs(one, other).items():
         pairs = [pair for _, several in paired.tasks.values() for pair in several]
+        if better.get(field) == "lower":
+            pairs = [(theirs, ours) for ours, theirs in pairs]
         rank = _rank(paired.metric, wanted)
         counted = None if rank is None else _counted(pairs)
         entry = (len(_SCORES) + 1 if rank is None else rank, field, counted)
@@ -272,28 +277,52 @@ def _counted(pairs: Sequence[tuple[float, float]]) -> PairedItems | None:
     return PairedItems(len(pairs), lost, sum(ours > theirs for ours, theirs in pairs))
 
 
-def _reported_drop(each: Evaluation, wanted: str | None) -> Estimate | None:
-    """The mean drop over tasks, from their intervals; of models that answer all alike, by items."""
+def _reported_drop(
+    each: Evaluation, wanted: str | None
+) -> tuple[Estimate, Mapping[str, PairedItems], str] | None:
+    """The drop by the counts that a report lets work out, else the mean drop over tasks by their
+    intervals, if these are of enough discordant items to be normal; and a note on it."""
+    chosen = _reported_scores(each, wanted)
+    items = each.measurement.on.items or 0
+    if not chosen or not items:
+        return None
+    if (tasks := recovered(chosen, items)) is not None:
+        return summed(tasks), tasks, _COUNTED
+    known = [
+        (delta.value, (delta.high - delta.low) / 2)
+        for score in chosen.values()
+        if (delta := score.delta) and delta.low is not None and delta.high is not None
+    ]
+    half = sum(half**2 for _, half in known) ** 0.5 / len(chosen)
+    if len(known) < len(chosen) or (items * half / _HALF) ** 2 < _NORMAL_FROM:
+        return None
+    value = -sum(value for value, _ in known) / len(known)
+    return ReportedInterval(value, value - half, value + half, items), {}, _GONE_ITEMS
+
+
+def _reported_scores(each: Evaluation, wanted: str | None) -> dict[str, Score]:
+    """The score to take of each task, by its key."""
     by_task: dict[str, tuple[int, Score]] = {}
     for score in each.measurement.scores:
         rank = _rank(score.name, wanted)
         if rank is not None and score.delta is not None and score.delta.p is not None:
-            best = by_task.get(score.where)
-            by_task[score.where] = (rank, score) if best is None or rank < best[0] else best
-    deltas = [score.delta for _, score in by_task.values() if score.delta is not None]
-    known = [(d.value, d.low, d.high) for d in deltas if d.low is not None and d.high is not None]
-    items = each.measurement.on.items or 0
-    if not known or len(known) < len(deltas) or not items:
-        return None
-    if all(value == low == high == 0 for value, low, high in known):
-        return PairedItems(items, 0, 0)
-    value = -sum(value for value, _, _ in known) / len(known)
-    half = sum(((high - low) / 2) ** 2 for _, low, high in known) ** 0.5 / len(known)
-    return ReportedInterval(value, value - half, value + half, items) if half else None
+            task = score.where.partition(" ")[0]
+            best = by_task.get(task)
+            by_task[task] = (rank, score) if best is None or rank < best[0] else best
+    return {score.key: score for _, score in by_task.values()}
 
 
-_GONE = "its windows are no longer in the store: the interval in the report is taken, as if normal"
+def summed(tasks: Mapping[str, PairedItems]) -> PairedItems:
+    """Return the items of all tasks together."""
+    total, *more = tasks.values()
+    for part in more:
+        total += part
+    return total
+
+
+_GONE = "windows are not in the store any more: the report's interval is taken, as if normal"
+_COUNTED = "items are not in the store any more: their counts are worked out from the report"
 _GONE_ITEMS = (
-    "its items are no longer in the store: the mean over tasks and the interval in the report are "
-    "taken, as if normal"
+    "items are not in the store any more: the mean over tasks and the report's interval are taken, "
+    "as if normal"
 )

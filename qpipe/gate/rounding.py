@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qpipe.gate.bounds import KLD, PPL
-from qpipe.gate.evidence import Evidence, drops_between, rise_between
+from qpipe.gate.evidence import Evidence, drops_between, rise_between, summed
 from qpipe.gate.stored import divergence_sums
 from qpipe.gate.verdicts import Worse
 from qpipe.gate.window_means import WindowMean
@@ -58,12 +58,7 @@ def _p(evidence: Evidence, other: Evaluation, score: str | None) -> float | None
         further = _further(one, other)
         return None if further is None else further.p_above(0.0)
     drops, _ = drops_between(one, other, score)
-    if not drops:
-        return None
-    total, *more = drops.values()
-    for part in more:
-        total += part
-    return total.p_worse
+    return summed(drops).p_worse if drops else None
 
 
 def _further(one: Evaluation, other: Evaluation) -> WindowMean | None:

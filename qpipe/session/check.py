@@ -107,10 +107,16 @@ def _of_row(row: ModelRow, decided: Sequence[LossVerdict]) -> RowVerdict:
 def _chosen(rows: Sequence[ModelRow], only: Sequence[str]) -> list[tuple[ModelRow, ModelRow]]:
     """The rows to look at, each with its reference. Raises UsageError where there is none."""
     models = [row for row in rows if not row.reference]
+    references = {row.name for row in rows if row.reference}
     if not models:
-        raise UsageError("the run has no model beside the reference: there is nothing to check")
+        raise UsageError(
+            f"there is no model beside the reference {', '.join(sorted(references))} (one with the "
+            "same bytes is the same row): nothing could be lost, and nothing is checked"
+        )
     names = {name for row in models for name in (row.name, row.format) if name}
     for name in only:
+        if name in references - names:
+            raise UsageError(f"--only {name}: that is the reference, which others are checked by")
         if name not in names:
             raise UsageError(f"--only {name}: there is no such row; {nearest(name, names)}")
     chosen = [row for row in models if not only or {row.name, row.format} & {*only}]
@@ -139,6 +145,8 @@ _SHOWN = 4
 
 def _lacking(lacks: Sequence[Lack], command: Sequence[str]) -> str:
     """A message on bounds on what was not measured, with commands that would measure it."""
+    from qpipe.gate.evidence import BITS
+
     lines = []
     for kind, option in _OPTIONS.items():
         of_kind = [each for each in lacks if each.kind == kind]
@@ -147,11 +155,12 @@ def _lacking(lacks: Sequence[Lack], command: Sequence[str]) -> str:
             more = f" and {len(names) - _SHOWN} others" if len(names) > _SHOWN else ""
             lines.append(f"{option}: {', '.join(names[:_SHOWN])}{more}: {why}")
         if of_kind:
-            lines.append(f"  to measure it: {_measuring(kind, command)}")
+            in_bits = any(each.why == BITS for each in of_kind)
+            lines.append(f"  to measure it: {_measuring(kind, command, in_bits=in_bits)}")
     return "\n".join([*lines, "or name other rows with --only, or leave that bound out"])
 
 
-def _measuring(kind: str, command: Sequence[str]) -> str:
+def _measuring(kind: str, command: Sequence[str], *, in_bits: bool) -> str:
     """The command of a run with another measurement in place of its own."""
     import shlex
 
@@ -159,5 +168,7 @@ def _measuring(kind: str, command: Sequence[str]) -> str:
     kept = [word for word in words if not word.startswith(("evaluate=", "evaluate.metric="))]
     if kind == "drop":
         kept = [word for word in kept if not word.startswith("evaluate.")]
+    if in_bits:  # since the protocol said so
+        kept = [word for word in kept if not word.startswith("evaluate.protocol=")]
     at = next((n for n, word in enumerate(kept) if n > 2 and word.startswith("-")), len(kept))
     return shlex.join([*kept[:at], *_METRICS[kind], *kept[at:]])

@@ -172,6 +172,8 @@ def test_a_row_is_its_worst_check_and_a_run_its_worst_row(kept: Kept) -> None:
     assert (gate.verdict, gate.exit_code) == ("regression", 5)
     assert qpipe.check(run, max_ppl="1%", max_kld=0.02, only=["good"]).exit_code == 0
     assert worst(["accept", "inconclusive", "anomalous"]) == "anomalous"
+    with pytest.raises(UsageError, match="--only F16: that is the reference"):
+        qpipe.check(run, max_ppl="1%", only=["F16"])
     with pytest.raises(UsageError, match=r"--only godo: .* did you mean 'good'"):
         qpipe.check(run, max_ppl="1%", only=["godo"])
 
@@ -261,7 +263,7 @@ def test_what_was_not_measured_is_named_with_a_command(kept: Kept) -> None:
 
 def test_a_run_of_the_reference_alone_or_without_one(kept: Kept) -> None:
     alone = compared([kept.ppl("F16", BASE)], {})
-    with pytest.raises(UsageError, match="no model beside the reference"):
+    with pytest.raises(UsageError, match="no model beside the reference F16"):
         qpipe.check(alone, max_ppl="1%")
     run = compared([], {"Q4_0": [kept.ppl("Q4_0", BASE)]})
     with pytest.raises(UsageError, match="no reference"):
@@ -292,7 +294,7 @@ def test_intervals_of_the_report_stand_in(bounds: Any, verdict: str, kept: Kept)
     )  # fmt: skip
     check = only(qpipe.check(removed(run, kept), **bounds))
     assert (check.verdict, check.evidence.basis) == (verdict, "report")
-    assert check.evidence.note is not None and "no longer in the store" in check.evidence.note
+    assert check.evidence.note is not None and "not in the store any more" in check.evidence.note
 
 
 def test_a_folder_that_is_not_called_by_its_key_is_not_read(kept: Kept) -> None:
@@ -364,3 +366,17 @@ def test_the_record_is_json_without_infinity(kept: Kept) -> None:
     (check,) = row["checks"]
     assert (check["verdict"], check["low"], check["mde"]) == ("inconclusive", None, None)
     assert "fewer than three windows" in check["why"]
+
+
+def test_a_score_of_which_less_is_better_is_turned_round(kept: Kept) -> None:
+    from dataclasses import replace
+
+    def made(name: str, wrong: Sequence[float]) -> Any:
+        each = kept.tasks(name, {"mistake[t]": wrong})
+        (score,) = each.measurement.scores
+        told = replace(each.measurement, scores=(replace(score, better="lower"),))
+        return replace(each, measurement=told)
+
+    right, worse = answers(1000, 60, 5)
+    run = compared([made("F16", worse)], {"Q4_0": [made("Q4_0", right)]})
+    assert only(qpipe.check(run, max_drop="1pp", score="mistake")).verdict == "regression"
