@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qpipe.published.filtering import parse
 from qpipe.published.load import TableFile
 from qpipe.published.rules import copies, derived, predicted, ranges, rows, sizes
 from qpipe.published.rules.survey import Contradiction, Rule, Survey
 from qpipe.published.schema import Erratum, PublishedValue
-from qpipe.published.selection import parse
 
 RULES: dict[str, Rule] = {
     "equals_base": derived.equals_base,
@@ -49,10 +49,7 @@ class Finding:
 
 
 def lint(file: TableFile) -> list[Finding]:
-    """All contradictions of a table with itself, in the order of its rows.
-
-    Raises UsageError for an erratum whose ``rows`` is no expression.
-    """
+    """All contradictions of a table with itself, in the order of its rows."""
     survey = Survey(file.table, file.path.parent)
     errata = [_told(erratum) for erratum in file.table.errata]
     found = [(kind, each) for kind, rule in RULES.items() for each in rule(survey)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from qpipe import yamlbounds
-from qpipe.errors import RecipeError, nearest, quoted
+from qpipe.errors import RecipeError, UsageError, nearest, quoted
 from qpipe.published import schema
+from qpipe.published.filtering import parse
 from qpipe.published.schema import PublishedTable, PublishedValue
 from qpipe.recipe.request import shipped_recipes
 from qpipe.support.files import expanded, is_file, read_file
@@ -47,8 +48,22 @@ class TableFile:
 
     @property
     def values(self) -> list[PublishedValue]:
-        """Every value, row by row."""
-        return [*schema.values(self.table)]
+        """Every value, row by row, with the erratum that says that it is wrong."""
+        wrong = [
+            (parse(each.rows).matches, each)
+            for each in self.table.errata
+            if each.rows and each.metric
+        ]
+        return [
+            replace(
+                value,
+                erratum=next(
+                    (e.says for matches, e in wrong if e.metric == value.name and matches(value)),
+                    None,
+                ),
+            )
+            for value in schema.values(self.table)
+        ]
 
     def place(self, number: int, metric: str | None = None) -> str:
         """Return where a row, or its value of a metric, stands: ``table.yaml:41``."""
@@ -206,6 +221,8 @@ def _contradictions(table: PublishedTable) -> Iterator[tuple[Location, str]]:
                     ("metrics", name),
                     f"metrics.{name}.parts: there is no metric {part!r}; {near}",
                 )
+    for number, erratum in enumerate(table.errata):
+        yield from _of_erratum(table, number, erratum)
     for number, row in enumerate(table.rows):
         called = f"row {number + 1} ({row.format}): "
         for name in row.values:
@@ -215,3 +232,22 @@ def _contradictions(table: PublishedTable) -> Iterator[tuple[Location, str]]:
                 yield at, f"{called}values.{name}: metrics does not say what it is; {near}"
         if row.model is None and table.shared.model is None:
             yield ("rows", number), f"{called}model is missing, here and in shared"
+
+
+def _of_erratum(
+    table: PublishedTable, number: int, erratum: schema.Erratum
+) -> Iterator[tuple[Location, str]]:
+    """An erratum of rows that are not there, or of a metric that is none."""
+    at: Location = ("errata", number)
+    if erratum.metric is not None and erratum.metric not in table.metrics:
+        near = nearest(erratum.metric, table.metrics)
+        yield at, f"errata.{number}.metric: there is no metric {erratum.metric!r}; {near}"
+    if erratum.rows is None:
+        return
+    try:
+        chosen = parse(erratum.rows, f"errata.{number}.rows:")
+    except UsageError as error:
+        yield at, str(error)
+        return
+    if not any(chosen.matches(value) for value in schema.values(table)):
+        yield at, f"errata.{number}.rows: {erratum.rows!r} matches no row"

@@ -64,7 +64,11 @@ class Erratum(TablePart):
 
     says: str = Field(min_length=1, description="What is wrong, and how one knows.")
     rows: str | None = Field(None, description="Which rows, as --rows takes them. null: the table.")
-    metric: str | None = Field(None, description="Which of their metrics. null: all.")
+    metric: str | None = Field(
+        None,
+        description="The metric whose values are wrong, which are then compared with nothing. "
+        "null: none is, or it is not known which.",
+    )
     kind: str | None = Field(
         None, description="Which finding of --lint it is: missing_row, copied_speeds, … null: any."
     )
@@ -219,13 +223,14 @@ class PublishedTable(TablePart):
 @dataclass(frozen=True)
 class PublishedValue:
     """One value of a table with all that holds of it: ``number`` of its row, counted from 1, the
-    row completed by what the table shares, and its metric."""
+    row completed by what the table shares, its metric, and the erratum that calls it wrong."""
 
     number: int
     row: Row
     name: str
     metric: Metric
     printed: Printed
+    erratum: str | None = None
 
     @property
     def score(self) -> str:
@@ -252,7 +257,8 @@ class PublishedValue:
         """Why nothing of ours can be set beside it, as far as the table says so."""
         kinds = self.row.not_comparable_of or KINDS
         row = self.row.not_comparable if self.kind in kinds else None
-        return self.printed.not_comparable or row or self.metric.not_comparable
+        wrong = f"an error of the source: {self.erratum}" if self.erratum else None
+        return self.printed.not_comparable or row or self.metric.not_comparable or wrong
 
     @property
     def hardware(self) -> str | None:

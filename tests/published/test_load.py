@@ -27,6 +27,9 @@ rows:
 """
 
 
+ERRATUM = "errata: [{{says: 4 is 5, rows: {}}}]\nmetrics:"
+
+
 def table(folder: Path, text: str = TABLE) -> Path:
     path = folder / "table.yaml"
     path.write_text(text)
@@ -70,6 +73,13 @@ def test_a_row_may_be_comparable_in_some_kinds_alone(tmp_path: Path) -> None:
         ("stderr", "stder", "did you mean 'stderr'?"),
         ("schema: 1", "schema: 2", "table.yaml:1: schema"),
         ("title: Two formats", "title: Two formats\ntitle: Three", "table.yaml:3: the key 'title'"),
+        (
+            "metrics:",
+            ERRATUM.format("from=Q4_0"),
+            "table.yaml:4: errata.0.rows: 'from=Q4_0': there is no",
+        ),
+        ("metrics:", ERRATUM.format("format=Q4_2"), "errata.0.rows: 'format=Q4_2' matches no row"),
+        ("metrics:", ERRATUM.format("format=Q4_1, metric: siz"), "there is no metric 'siz'"),
         ("rows:", "rows: [", "table.yaml:9: this is no valid YAML"),
         ("value: 6.2", "value: 6.2, interval: [7, 8]", "the value is not in its interval"),
     ],

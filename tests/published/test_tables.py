@@ -11,7 +11,6 @@ import pytest
 
 from qpipe.published.lint import lint
 from qpipe.published.load import TableFile, load, shipped_tables
-from qpipe.published.selection import parse
 from qpipe.recipe.request import InvalidJob, recipe_names
 
 VALUES = Path(__file__).parent.parent / "data" / "published" / "values.tsv"
@@ -83,13 +82,6 @@ def test_nothing_else_is_found(name: str) -> None:
     found = lint(table(name))
     assert [each.words for each in found if not each.known] == []
     assert {each.kind for each in found} == {kind for of, kind, *_ in ERRORS if of == name}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_errata_are_of_rows_that_are_there(name: str) -> None:
-    for erratum in table(name).table.errata:
-        assert erratum.rows and erratum.metric in {None, *table(name).table.metrics}
-        assert any(parse(erratum.rows).matches(value) for value in table(name).values), erratum
 
 
 def jobs() -> dict[str, list[tuple[str, ...]]]:
