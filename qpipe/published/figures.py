@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from qpipe.errors import nearest
@@ -121,10 +121,17 @@ def _score(name: str, row: ModelRow) -> tuple[Score, Evaluation]:
     if name not in there:
         if not there:
             raise NotThereError("nothing was measured of it: evaluate says what is")
-        raise NotThereError(
-            f"no score {name!r} was measured ({nearest(name, there)}); {_advice(name)}"
-        )
+        raise NotThereError(_missing(name, [*there]))
     return max(there[name], key=lambda pair: pair[0].delta is not None)
+
+
+def _missing(name: str, there: Sequence[str]) -> str:
+    """Why a score is missing where others were measured, and what helps."""
+    task = name.partition("[")[2]
+    same = [other for other in there if task and other.endswith(f"[{task}")]
+    if same:
+        return f"no score {name!r} was measured: name one of {', '.join(same)} in `of`"
+    return f"no score {name!r} was measured ({nearest(name, there)}); {_advice(name)}"
 
 
 def _advice(name: str) -> str:
