@@ -16,6 +16,8 @@ FORMS = ("md", "csv", "json", "html")
 _NARROW = 80
 # What goes first where a line is too long.
 _LESS = ("difference", "tolerance")
+# Characters of formats and of metrics.
+_NAMES = (24, 16)
 
 
 def render(reproduction: Reproduction, form: str) -> str:
@@ -45,9 +47,13 @@ def _drawn(group: ModelGroup, width: int | None) -> str:
     rows = words.with_figures(group.rows)
     if not rows:
         return ""
-    body = [cells(row) for row in rows]
+    body = [[*map(_cut, cells(row)[:2], _NAMES), *cells(row)[2:]] for row in rows]
     drawn = text.fitting(HEAD, body, right=SIDES, width=width or _NARROW, less=_LESS)
     return f"{text.printable(group.model)}\n{drawn}"
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def _lines(reproduction: Reproduction) -> Iterator[str]:
