@@ -192,15 +192,15 @@ def _unwritten(
     tensors = {
         name: StoredTensor(config.path, name, "F16", entry.shape, offset=0, nbytes=0)
         for name, entry in architecture.expected(dims, config)
-        if not entry.spec.optional or _is_published(entry)
+        if is_published(entry)
     }
     return Checkpoint(folder, config, tensors, settings)
 
 
-def _is_published(entry: Entry) -> bool:
-    """True of copies of embeddings and head in layers that predict further tokens, which
-    transformers does not save, and published checkpoints have (GLM-4.5)."""
-    return (entry.spec.name or "").startswith("nextn.")
+def is_published(entry: Entry) -> bool:
+    """True of a tensor that checkpoints have: all that they must, and the copies of embeddings and
+    head in layers that predict further tokens, which transformers alone does not save (GLM-4.5)."""
+    return not entry.spec.optional or (entry.spec.name or "").startswith("nextn.")
 
 
 def precision(opened: Checkpoint) -> str:

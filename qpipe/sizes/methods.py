@@ -43,7 +43,7 @@ def gptq(source: ModelSource, settings: Settings) -> Packing:
     label = f"GPTQ-{bits}bit-{group_label(size)}" + ("-actorder" if order else "")
     layout = _grouped(layouts.gptq, bits, size, dtype="F16")
     head = layout if settings.flag("lm_head") else None
-    return Packing(label, layout, head, bias="F16", left=_by_gptqmodel)
+    return Packing(label, layout, head, bias="F16", halves=True, left=_by_gptqmodel)
 
 
 def awq(source: ModelSource, settings: Settings) -> Packing:
@@ -55,7 +55,7 @@ def awq(source: ModelSource, settings: Settings) -> Packing:
     pack = layouts.awq_gemv if version == "gemv" else layouts.awq_gemm
     label = f"AWQ-{bits}bit-{group_label(size)}" + ("-GEMV" if version == "gemv" else "")
     layout = _grouped(pack, bits, size, dtype="F16")
-    return Packing(label, layout, bias="F16", left=_by_gptqmodel)
+    return Packing(label, layout, bias="F16", halves=True, left=_by_gptqmodel)
 
 
 def rtn(source: ModelSource, settings: Settings) -> Packing:

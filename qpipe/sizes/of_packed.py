@@ -36,15 +36,17 @@ class Packing:
     """A way to pack a model, its ``label`` for all modules.
 
     ``head`` is the layout of the output matrix, which otherwise stays as it is; ``bias`` the
-    precision of packed modules' biases where it is not the model's; ``metadata`` what the tool
-    writes into a file's metadata of a packed module with so many columns; ``left`` whether it
-    leaves a module, by name, rows and columns, as it is.
+    precision of packed modules' biases where it is not the model's; with ``halves`` all that stays
+    has two bytes, whatever the model's precision; ``metadata`` what the tool writes into a file's
+    metadata of a packed module with so many columns; ``left`` whether it leaves a module, by name,
+    rows and columns, as it is.
     """
 
     label: str
     layout: Layout
     head: Layout | None = None
     bias: str | None = None
+    halves: bool = False
     metadata: Callable[[int], Mapping[str, Any]] | None = None
     left: Callable[[str, int, int], bool] = field(default=_is_router)
     notes: tuple[str, ...] = ()
@@ -65,6 +67,11 @@ def sized(source: ModelSource, settings: Settings, packing: Packing) -> Predicte
             "which engines that write checkpoints leave as it is: use quantize=gguf"
         )
     packed = dict(_packed(model, settings, packing))
+    if packing.head is not None and HEADS.isdisjoint(packed):
+        raise RecipeError(
+            f"{source.config.path}: its embeddings are the output matrix too (or it is left out by "
+            "a rule): take quantize.lm_head out, and it stays as it is"
+        )
     entries = list(_entries(source, model, packed, packing))
     size = sum(map(nbytes, entries))
     return PredictedSize(
@@ -82,7 +89,7 @@ def _entries(
     packed: Mapping[str, Iterable[Part]],
     packing: Packing,
 ) -> Iterator[Part]:
-    plain = dtype_of(source)
+    plain = "BF16" if packing.halves else dtype_of(source)
     for name, shape in model.shapes.items():
         module, _, kind = name.rpartition(".")
         if module in packed and kind == "weight":

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from qpipe.errors import CheckpointError
-from qpipe.gguf import arch, config_fields
+from qpipe.gguf import arch, config_fields, convert
 from qpipe.gguf.config import Config
 from qpipe.sizes import architectures
 from qpipe.sizes.source import ModelSource
 
 # As engines choose what they pack (qpipe/engines/common/checkpoint_files.py, ``quantizable``).
 _EMBEDDINGS = ("embed", "norm", "wte", "wpe")
-HEADS = ("lm_head", "embed_out")
+HEADS = frozenset(("lm_head", "embed_out"))
 
 _MOST = 64
 _kept: OrderedDict[str, CheckpointTensors] = OrderedDict()
@@ -80,7 +80,7 @@ def _read(config: Config) -> CheckpointTensors:
     full = config_fields.with_defaults(config.text(), architecture.fields)
     architecture = architecture.laid_out(())
     entries = architecture.expected(architecture.dims(full), full)
-    shapes = {name: entry.shape for name, entry in entries if not entry.spec.optional}
+    shapes = {name: entry.shape for name, entry in entries if convert.is_published(entry)}
     towers = sorted(field for field in config.fields if field in ("vision_config", "audio_config"))
     notes = [f"{field}: its tensors are not counted" for field in towers]
     return CheckpointTensors(shapes, tuple(notes))

@@ -1,7 +1,8 @@
 """Bytes of GGUF files on the hub, as their repositories list them: (model, type, bytes).
 
 Made by llama.cpp's own tools, most of them by bartowski, TheBloke (Llama 2, Mistral), ggml-org
-(gpt-oss, Gemma 3, SmolLM3), Qwen, unsloth (Qwen3-30B) and Hugging Face (SmolLM2).
+(gpt-oss, Gemma 3, SmolLM3), Qwen, unsloth (Qwen3-30B), mradermacher
+(DeepSeek) and Hugging Face, Ai2 and Liquid AI (SmolLM2, OLMo 2, LFM2.5).
 """
 
 FILES = (
@@ -21,5 +22,8 @@ FILES = (
     ("microsoft/phi-4", "Q4_K_M", 9053114816),
     ("HuggingFaceTB/SmolLM2-1.7B-Instruct", "Q4_K_M", 1055609536),
     ("HuggingFaceTB/SmolLM3-3B", "Q4_K_M", 1915305312),
+    ("allenai/OLMo-2-1124-7B-Instruct", "Q4_K_M", 4472020256),
+    ("LiquidAI/LFM2.5-1.2B-Instruct", "Q4_K_M", 730895168),
+    ("deepseek-ai/DeepSeek-V2-Lite", "Q4_K_M", 10364416736),
     ("openai/gpt-oss-20b", "MXFP4_MOE", 12109566560),
 )

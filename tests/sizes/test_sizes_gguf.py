@@ -93,10 +93,10 @@ def _as_prepared(family: str, folder: Path) -> None:
 
 @pytest.mark.parametrize(("model", "name", "size"), FILES)
 def test_files_on_the_hub(model: str, name: str, size: int) -> None:
-    """Within 0.02 %, but for Phi's joint matrices, which llama.cpp gave other types then."""
+    """Within 0.02 %, but for Phi's and DeepSeek's joint matrices, which had other types then."""
     shape = sizes.shapes(model)
     assert shape is not None
-    tolerance = 1e-3 if "phi" in model else 2e-4
+    tolerance = 1e-3 if "phi" in model or "deepseek" in model else 2e-4
     assert sizes.predict(shape, level(name)).file_bytes == pytest.approx(size, rel=tolerance)
 
 

@@ -116,6 +116,8 @@ def test_gguf_by_auto_round() -> None:
 
 
 def test_refusals() -> None:
+    with pytest.raises(RecipeError, match="its embeddings are the output matrix too"):
+        sizes.predict(shape("Qwen/Qwen2.5-0.5B"), {"method": "gptq", "lm_head": True})
     with pytest.raises(RecipeError, match="experts of a layer in one tensor"):
         sizes.predict(shape("openai/gpt-oss-20b"), {"method": "gptq"})
     with pytest.raises(RecipeError, match=r"quantize\.bits is 5"):

@@ -39,7 +39,7 @@ def predicted(each: TableValue) -> Ours:
 
 
 def _size(each: TableValue) -> PredictedSize:
-    config, wanted = _config(each), _fields(each)
+    config, wanted = _config(each), {**_fields(each), **_matrix(each)}
     try:
         return predict(config, wanted)
     except (CheckpointError, RecipeError) as error:
@@ -96,6 +96,13 @@ def _fields(each: TableValue) -> Mapping[str, Any]:
         return fields(recipe, value.overrides)
     except NotSimpleError:
         return _composed(each)
+
+
+def _matrix(each: TableValue) -> Mapping[str, Any]:
+    """The field that says that there is an importance matrix, which the group of that name makes
+    for the stage and not for the section: some mixtures have other types with one."""
+    chosen = [o.partition("=")[2] for o in each.value.overrides if o.startswith("imatrix=")]
+    return {"imatrix": True} if chosen and chosen[-1] not in ("none", "null") else {}
 
 
 def _composed(each: TableValue) -> Mapping[str, Any]:

@@ -44,6 +44,12 @@ rows:
     config: tiny
     overrides: [quantize.type=F16]
     values: {size: {value: 0.01}}
+  - format: IQ4_XS
+    overrides: [quantize.type=IQ4_XS, imatrix=calibrated]
+    values: {bpw: 4.4231}
+  - format: IQ4_XS
+    overrides: [quantize.type=IQ4_XS]
+    values: {bpw: 4.4597}
 """
 
 
@@ -71,6 +77,8 @@ def test_sizes_are_judged_by_the_printed_digits(answer: dict[str, Any]) -> None:
         ("XL", "size", "cannot_run"),
         ("composed", "bpw", "reproduced"),
         ("own config", "size", "reproduced"),
+        ("IQ4_XS", "bpw", "reproduced"),
+        ("IQ4_XS", "bpw", "reproduced"),
     ]
     assert answer["left_out"] == 1
     assert all(row["predicted"] for row in answer["rows"] if row["ours"] is not None)
