@@ -164,6 +164,21 @@ def test_a_value_that_an_erratum_calls_wrong_is_compared_with_nothing(tmp_path: 
     assert {why for value, why in told.items() if value != (3, "size")} == {None}
 
 
+def test_the_example_of_the_documentation_is_clean_and_a_broken_number_found(
+    tmp_path: Path,
+) -> None:
+    page = (Path(qpipe.__file__).parents[1] / "docs" / "published.md").read_text()
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    assert findings(tmp_path, example) == []
+    (found,) = findings(tmp_path, example.replace("value: 11.92", "value: 11.29"))
+    assert (found.kind, found.row, found.metric) == ("contradicted_difference", 3, "delta")
+    assert "ppl is 11.29, with delta 0.41 it makes a base of 10.88" in found.words
+    rules = page.partition("### Contradictions")[2].partition("\nAn erratum")[0]
+    assert {line.split("`")[1] for line in rules.splitlines() if line.startswith("| `")} == set(
+        RULES
+    )
+
+
 def test_an_erratum_of_another_kind_does_not_excuse(tmp_path: Path) -> None:
     broken = TABLE.replace("size: 4.58", "size: 4.85")
     for errata in (

@@ -138,12 +138,14 @@ def _dissenters(metric: str, implied: list[_Implied]) -> Iterator[Contradiction]
         right = any(each.row is row and each not in wrong for each in implied)
         if not wrong or (wrong[0].by == metric and baselines > 1):
             continue
-        told = "; ".join(
-            f"with {each.by} {row.values[each.by].printed.value} its base is "
+        told = " and ".join(
+            f"with {each.by} {row.values[each.by].printed.value} it makes a base of "
             f"{sum(each.base) / 2:.7g}"
             for each in wrong
+            if each.by != metric
         )
-        words = f"{row.values[metric].printed.value}: {told}; other rows say {base:.7g}"
+        value = f"{metric} is {row.values[metric].printed.value}"
+        words = f"{value}{f', {told}' if told else ''}; by other rows the base is {base:.7g}"
         field = wrong[0].by if right or len(wrong) == 1 else metric
         yield Contradiction("contradicted_difference", row, field, words)
 
