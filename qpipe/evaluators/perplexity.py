@@ -27,7 +27,7 @@ from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score
 from qpipe.stages.base import ParamsModel, SourceFile, Work
 from qpipe.stages.evaluator import only_file
-from qpipe.texts.whole import form, read_text
+from qpipe.texts.whole import form, read
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend, Nll
@@ -176,7 +176,8 @@ def _tokenized(params: PerplexityParams, work: Work, backend: Backend) -> Tokeni
             "evaluate: no text is measured: wire `needs: {tokens: STAGE}`, or give text"
         )
     file = only_file(work.inputs["text"])
-    return tokenize(read_text(file), backend, params.cutting(), name=file.name)
+    whole = read(file)
+    return tokenize(whole.text, backend, params.cutting(), name=file.name, rows=whole.rows)
 
 
 class TransformersPerplexityParams(PerplexityParams, NoKvParams):

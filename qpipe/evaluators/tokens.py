@@ -12,11 +12,11 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError, UsageError
 from qpipe.evaluators.common.parameters import ProtocolName
-from qpipe.evaluators.text.protocols import PREPARATIONS, Protocol
+from qpipe.evaluators.text.protocols import Protocol, prepared
 from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
-from qpipe.texts.whole import form, read_text
+from qpipe.texts.whole import form, read
 
 # The one file of a split, as the hub names it.
 _SHARD = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
@@ -83,7 +83,8 @@ class TokensStage(base.Stage):
         if "text" not in order.inputs:
             return None
         protocol = params.cutting()
-        documents = PREPARATIONS[protocol.text](read_text(only_file(order.inputs["text"])))
+        whole = read(only_file(order.inputs["text"]))
+        documents = prepared(protocol, whole.text, whole.rows)
         scored = protocol.most_scored([len(d.text.encode()) for d in documents])
         return base.Preview({"format": "tokens", "tokens_scored": scored}, {}, at_most=True)
 
@@ -185,10 +186,12 @@ def _write(
     from qpipe.evaluators.text.windows import TEXT, tokenize
 
     file, protocol = only_file(work.inputs["text"]), params.cutting()
-    text = read_text(file)
-    tokenized = tokenize(text, tokenizer, protocol, name=_called(file.name, work))
+    whole = read(file)
+    tokenized = tokenize(
+        whole.text, tokenizer, protocol, name=_called(file.name, work), rows=whole.rows
+    )
     tokenized.save(work.out)
-    documents = PREPARATIONS[protocol.text](text)
+    documents = prepared(protocol, whole.text, whole.rows)
     if len(documents) == 1:
         (work.out / TEXT).write_bytes(documents[0].text.encode())
     windows = tokenized.windows

@@ -123,13 +123,13 @@ def perplexity(
     from qpipe.evaluators.text.description import about, measurement, scores_of
     from qpipe.evaluators.text.protocols import protocol as find_protocol
     from qpipe.evaluators.text.windows import tokenize
-    from qpipe.texts.whole import read_text
+    from qpipe.texts.whole import read
 
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)
     file = local_path(text)
-    words = read_text(file)
+    words = read(file)
     with _backend(local_path(model), threads or usable_cores()) as backend:
-        tokenized = tokenize(words, backend, cutting, name=file.name)
+        tokenized = tokenize(words.text, backend, cutting, name=file.name, rows=words.rows)
         measured = measure(backend, tokenized, progress=progress)
         described = about(tokenized, backend)
     scores = [scores_of(tokenized, measured.nll)]

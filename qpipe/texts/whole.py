@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,32 @@ _FIELDS = ("text", "content", "sentence")
 _NAMES = 50
 
 
-def read_text(path: Path) -> str:
+@dataclass(frozen=True)
+class WholeText:
+    """A text, and the texts of the records that it was put together from, if it was."""
+
+    text: str
+    rows: Sequence[str] | None = None
+
+
+def read(path: Path) -> WholeText:
     """A text as UTF-8, line ends as they are; of records their texts, as `joined` puts them.
 
     Raises DataError if it is none, not UTF-8, or has a record without a text; EngineMissingError
     for a Parquet file without pyarrow.
     """
-    if holds_records(path.name):
-        return joined(_texts(read_records(path), path.name))
+    if not holds_records(path.name):
+        return WholeText(_plain(path))
+    rows = _texts(read_records(path), path.name)
+    return WholeText(joined(rows), rows)
+
+
+def read_text(path: Path) -> str:
+    """The text alone, as `read` reads it."""
+    return read(path).text
+
+
+def _plain(path: Path) -> str:
     if path.suffix == ".gz":
         return read_plain(path)
     try:

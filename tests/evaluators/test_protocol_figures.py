@@ -1,9 +1,8 @@
-"""Protocols beside outside values: the papers' own loop, lm-eval's own windows and word counts,
-and the fp32 figures that came with the fixtures."""
+"""Protocols beside outside values: lm-eval's own windows and word counts, and the fp32 figures that
+came with the fixtures. The papers' loop is in test_papers_loop.py."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,33 +44,6 @@ def test_the_fp32_figures_of_the_fixtures(model: str, n_ctx: int, ppl: float) ->
         tokenized = tokenize(TEXT, backend, changed, name="")
         found = scores_of(tokenized, measure(backend, tokenized).nll)
     assert found.value == pytest.approx(ppl, abs=0.0005)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "n_ctx"), [("gptq-2048", 256), ("aqlm-4096", 512)])
-def test_the_papers_perplexity(name: str, n_ctx: int) -> None:
-    """Beside a loop as in the papers' code: the rows of the data set joined, one BOS, the whole of
-    each window given, the mean loss of each, e to their mean."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    folder = MODELS / "stories260K"
-    lines = TEXT[:60_000].split("\n")
-    rows = [f"{line}\n" if line.strip() else "" for line in lines[:-1]]
-    rows += [lines[-1]] if lines[-1] else []
-    ids = AutoTokenizer.from_pretrained(folder)("\n\n".join(rows), return_tensors="pt").input_ids
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    losses = []
-    with torch.no_grad():
-        for at in range(ids.numel() // n_ctx):
-            window = ids[:, at * n_ctx : (at + 1) * n_ctx]
-            losses.append(model(window, labels=window).loss.item())
-    chosen = protocol(name).with_overrides(n_ctx=n_ctx)
-    with TransformersBackend(folder, threads=2) as backend:
-        tokenized = tokenize(TEXT[:60_000], backend, chosen, name="")
-        found = scores_of(tokenized, measure(backend, tokenized).nll)
-    assert len(tokenized.windows.tokens) == len(losses) > 20
-    assert found.value == pytest.approx(math.exp(np.mean(losses)), rel=1e-4)
 
 
 def test_pages_are_lm_evals() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import DataError, EngineMissingError
-from qpipe.evaluators.text.protocols import PREPARATIONS
+from qpipe.evaluators.text.protocols import prepared, protocol
 from qpipe.texts import records
-from qpipe.texts.whole import form, joined, read_text
+from qpipe.texts.whole import form, joined, read, read_text
 from tests.texts import wikitext
 
 
@@ -23,9 +23,19 @@ def test_the_data_set_wikitext_is_the_file_that_everyone_measures_on(tmp_path: P
 
 
 def test_the_papers_join_its_rows_with_empty_lines(tmp_path: Path) -> None:
-    """GPTQ's datautils.py joins the column `text` by two line feeds."""
-    (document,) = PREPARATIONS["lines-apart"](read_text(wikitext.write(tmp_path)))
-    assert document.text == "\n\n".join(wikitext.rows())
+    """GPTQ's datautils.py joins the column `text` by two line feeds, whether the rows are lines,
+    as WikiText's, or sentences, as those of ptb_text_only."""
+    papers = protocol("gptq-2048")
+    whole = read(wikitext.write(tmp_path))
+    for rows in (None, whole.rows):
+        (document,) = prepared(papers, whole.text, rows)
+        assert document.text == "\n\n".join(wikitext.rows())
+    sentences = ["no it was n't black monday", "but while the <unk> york"]
+    lines = "\n".join(json.dumps({"sentence": sentence}) for sentence in sentences)
+    (tmp_path / "ptb.jsonl").write_text(lines)
+    whole = read(tmp_path / "ptb.jsonl")
+    (document,) = prepared(papers, whole.text, whole.rows)
+    assert document.text == "\n\n".join(sentences)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,10 @@ LEAST = 3
 """The least ``n_ctx`` of a recipe: BOS or a first token, and two more."""
 
 
+LINES_APART = "lines-apart"
+_APART = "\n\n"
+
+
 @dataclass(frozen=True)
 class Protocol:
     """A way to cut a text into windows, and to choose the tokens that are scored.
@@ -132,7 +136,7 @@ _ALL = (
         scored="all",
         bos="none",
         text_bos=True,
-        text="lines-apart",
+        text=LINES_APART,
     ),
     # AQLM's src/datautils.py and main.py (`perplexity_eval`), at Llama 2's context.
     Protocol(
@@ -142,7 +146,7 @@ _ALL = (
         scored="all",
         bos="none",
         text_bos=True,
-        text="lines-apart",
+        text=LINES_APART,
     ),
     # lm-eval's task `wikitext`: lm_eval/utils.py, `get_rolling_token_windows`. lm-eval takes the
     # model's own context unless told; published figures are mostly of 2048.
@@ -204,7 +208,7 @@ def lines_apart(text: str) -> list[PreparedDocument]:
     empty, and they are joined by two newlines.
     """
     rows = [line if line.strip() else "" for line in text.splitlines(keepends=True)]
-    return [_document("\n\n".join(rows))]
+    return [_document(_APART.join(rows))]
 
 
 def wikitext_pages(text: str) -> list[PreparedDocument]:
@@ -223,9 +227,23 @@ def wikitext_pages(text: str) -> list[PreparedDocument]:
 PREPARATIONS: Mapping[str, Callable[[str], Sequence[PreparedDocument]]] = {
     "as-it-is": as_it_is,
     "without-final-newline": without_final_newline,
-    "lines-apart": lines_apart,
+    LINES_APART: lines_apart,
     "wikitext-pages": wikitext_pages,
 }
+
+
+def prepared(
+    protocol: Protocol, text: str, rows: Sequence[str] | None = None
+) -> Sequence[PreparedDocument]:
+    """The documents of a text, prepared as the protocol says.
+
+    ``rows`` are the records of a data set, of which ``text`` was put together: where the papers
+    join rows, these are what they join, as GPTQ's datautils.py does with sentences of the Penn
+    Treebank too.
+    """
+    if rows is not None and protocol.text == LINES_APART:
+        return [_document(_APART.join(rows))]
+    return PREPARATIONS[protocol.text](text)
 
 
 def _document(text: str) -> PreparedDocument:

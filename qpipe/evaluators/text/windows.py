@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qpipe.errors import DataError
 from qpipe.evaluators.text.interfaces import TextTokenizer, Tokens
-from qpipe.evaluators.text.protocols import LEAST, PREPARATIONS, PreparedDocument, Protocol
+from qpipe.evaluators.text.protocols import LEAST, PreparedDocument, Protocol, prepared
 
 TOKENS, SPANS, ABOUT, TEXT = "tokens.npy", "spans.npy", "tokens.json", "text.txt"
 
@@ -116,9 +116,19 @@ def load(folder: Path) -> Tokenized:
     return Tokenized(windows, about)
 
 
-def tokenize(text: str, tokenizer: TextTokenizer, protocol: Protocol, *, name: str) -> Tokenized:
-    """Cut a text; ``name`` is what reports call it. Raises DataError for an unusable text."""
-    windows = cut(text, tokenizer, protocol)
+def tokenize(
+    text: str,
+    tokenizer: TextTokenizer,
+    protocol: Protocol,
+    *,
+    name: str,
+    rows: Sequence[str] | None = None,
+) -> Tokenized:
+    """Cut a text; ``name`` is what reports call it, ``rows`` as in `prepared`.
+
+    Raises DataError for an unusable text.
+    """
+    windows = cut(text, tokenizer, protocol, rows=rows)
     about = About(
         text=name,
         protocol=protocol.label,
@@ -133,12 +143,18 @@ def tokenize(text: str, tokenizer: TextTokenizer, protocol: Protocol, *, name: s
     return Tokenized(windows, about)
 
 
-def cut(text: str, tokenizer: TextTokenizer, protocol: Protocol) -> Windows:
-    """Tokenize each document of the prepared text once and cut it.
+def cut(
+    text: str,
+    tokenizer: TextTokenizer,
+    protocol: Protocol,
+    *,
+    rows: Sequence[str] | None = None,
+) -> Windows:
+    """Tokenize each document of the prepared text once and cut it; ``rows`` as in `prepared`.
 
     Raises DataError if the text is empty or has fewer tokens than one window.
     """
-    documents = PREPARATIONS[protocol.text](text)
+    documents = prepared(protocol, text, rows)
     if not any(document.text for document in documents):
         raise DataError("the text to measure is empty: give a text with evaluate.text")
     if protocol.scored == "rolling":
