@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import qpipe
 
 
-def main(recipes: list[str]) -> None:
-    plans = {}
-    for recipe in recipes:
-        plan = qpipe.load(recipe, sweep=True).plan()
-        made = [node for node in plan.nodes if node.stage == "quantize"]
-        plans[recipe] = {
-            "errors": [str(node.error) for node in plan.nodes if node.error is not None],
-            "sizes": {node.name: node.size for node in made},
-            "download": plan.totals.download.bytes,
-        }
-    print(json.dumps(plans))
+def planned(recipe: str) -> dict[str, Any]:
+    plan = qpipe.load(recipe, sweep=True).plan()
+    sources = [node for node in plan.nodes if node.source_kind is not None]
+    return {
+        "errors": [str(node.error) for node in plan.nodes if node.error is not None],
+        "sizes": {node.name: node.size for node in plan.nodes if node.stage == "quantize"},
+        "model": next(node.download for node in sources if node.source_kind == "model"),
+        "texts": sorted(node.name for node in sources if node.source_kind != "model"),
+        "notes": list(plan.notes),
+    }
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(json.dumps({recipe: planned(recipe) for recipe in sys.argv[1:]}))
