@@ -59,7 +59,8 @@ def opt(folder: Path) -> Path:
         word_embed_proj_dim=32,
         init_std=0.3,
     )
-    OPTForCausalLM(config).save_pretrained(folder)
+    model: Any = OPTForCausalLM
+    model(config).save_pretrained(folder)
     return folder
 
 

@@ -59,7 +59,8 @@ SIX, FOUR = 6.5625, (4.1, 6.5)
 
 
 def config(repository: str) -> Mapping[str, Any]:
-    return OF_2026.get(repository) or entries()[repository.lower()]["config"]
+    known: Mapping[str, Any] = OF_2026.get(repository) or entries()[repository.lower()]["config"]
+    return known
 
 
 # Models of 2026, and the first of each other architecture.
@@ -71,7 +72,7 @@ PLANNED = {
 
 def weights(repository: str) -> float:
     known = WEIGHTS.get(repository)
-    return entries()[repository.lower()]["parameters"] if known is None else known * 1e9
+    return float(entries()[repository.lower()]["parameters"]) if known is None else known * 1e9
 
 
 def size(repository: str) -> int:
