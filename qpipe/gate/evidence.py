@@ -114,7 +114,9 @@ class Gatherer:
 
 
 def _unmeasured(row: ModelRow) -> str:
-    return f"it could not be made or measured ({row.error})" if row.error else "it is not measured"
+    if row.error:
+        return f"it could not be made or measured ({row.error})"
+    return "it is not measured" + (" yet: the run has not ended" if row.status == "waiting" else "")
 
 
 # -- KL divergence --------------------------------------------------------------------------------
@@ -123,14 +125,23 @@ def _unmeasured(row: ModelRow) -> str:
 def _divergence(
     row: ModelRow, each: Evaluation, scores: Mapping[str, Score], name: str
 ) -> Evidence | Lack:
-    estimate, note = _kept_divergence(each, scores), None
-    basis = OF_WINDOWS
+    estimate, basis, note = _kept_divergence(each, scores), OF_WINDOWS, _stopped(each)
     if estimate is None:
         estimate, basis = _reported_divergence(each, scores), OF_REPORT
-        note = _GONE
+        note = "; ".join(filter(None, (_GONE, note)))
     if estimate is None:
         return Lack(row, KLD, "an older qpipe kept neither its windows nor its error")
     return Evidence(row, each, KLD, name, estimate, TOKENS, basis, {}, note)
+
+
+def _stopped(each: Evaluation) -> str | None:
+    """A note on a measurement that another level ended early."""
+    sampling = each.measurement.sampling
+    if sampling is None or (by := sampling.dominated_by) is None:
+        return None
+    return (
+        f"it ended early since {by.name or by.format} is smaller and better: it leans to the worse"
+    )
 
 
 def _kept_divergence(each: Evaluation, scores: Mapping[str, Score]) -> Estimate | None:

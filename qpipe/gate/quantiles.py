@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 _TINY = 1e-300
 _MOST_TERMS = 10_000
@@ -66,6 +67,7 @@ def binomial_at_least(k: int, n: int, p: float) -> float:
     return 1.0 if k <= 0 else 0.0 if k > n else incomplete_beta(k, n - k + 1, p)
 
 
+@lru_cache(maxsize=1024)
 def share_at_most(k: int, n: int, wrong: float) -> float:
     """The share of which ``k`` of ``n`` were seen, more with probability ``wrong`` at most (Clopper
     and Pearson, Biometrika 26, 1934)."""

@@ -186,11 +186,12 @@ def _undecided(
     wanted = estimate.needed(nearest, among=among)
     if wanted is not None:
         more = max(1, wanted - estimate.count)
-        return f"about {rounded_up(more):,} more {evidence.unit} would decide", more
+        words = f"about {rounded_up(more):,} more {evidence.unit}"
+        if not math.isfinite(estimate.low):
+            return f"so few windows say nothing of how much they differ: take {words} first", more
+        return f"{words} would decide", more
     if isinstance(estimate, Bracket) and estimate.least.value <= bound <= estimate.most.value:
         return "top_k leaves open on which side of the bound it is: take a larger one", None
-    if not math.isfinite(estimate.low):
-        return "fewer than three windows say nothing of how much they differ", None
     return "the loss is as good as at the bound: no number would decide", None
 
 

@@ -98,10 +98,12 @@ class WindowMean:
 
     def needed(self, bound: float, *, among: int = 1) -> int | None:
         """Return how many tokens in all would tell a mean like this one from ``bound`` with 80 %
-        power, a regression ``among`` so many checks; None where it is so near that none would, or
-        where nothing says how much it varies."""
+        power, a regression ``among`` so many checks; None where it is so near that none would. Of
+        windows too few to say how much they vary, as many as make 30."""
         distance = abs(self.value - bound)
-        if self.windows < LEAST or not distance:
+        if self.windows < LEAST:
+            return math.ceil(self.tokens * _ENOUGH / self.windows)
+        if not distance:
             return None
         level = LEVEL / (among if self.value > bound else 1) / _GUARD
         quantile = NormalDist().inv_cdf(1 - level) + NormalDist().inv_cdf(POWER)

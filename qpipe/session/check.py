@@ -39,10 +39,11 @@ def check(
     """
     from qpipe.gate.bounds import parsed
 
-    kld = None if max_kld is None else str(max_kld)
-    bounds = parsed(drop=max_drop, kld=kld, ppl=max_ppl, equivalent=equivalent)
+    drop, kld, ppl = (None if n is None else str(n) for n in (max_drop, max_kld, max_ppl))
+    bounds = parsed(drop=drop, kld=kld, ppl=ppl, equivalent=equivalent)
     opened = _opened(run, Path(runs or os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS))
-    return _decided(opened, bounds, only=only, score=score)
+    rows = [only] if isinstance(only, str) else only
+    return _decided(opened, bounds, only=rows, score=score)
 
 
 class OpenedRun(NamedTuple):

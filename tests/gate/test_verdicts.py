@@ -365,7 +365,23 @@ def test_the_record_is_json_without_infinity(kept: Kept) -> None:
     (row,) = json.loads(json.dumps(record(gate), allow_nan=False))["rows"]
     (check,) = row["checks"]
     assert (check["verdict"], check["low"], check["mde"]) == ("inconclusive", None, None)
-    assert "fewer than three windows" in check["why"]
+    assert "so few windows say nothing" in check["why"] and check["needed"] == 2800
+
+
+def test_bounds_from_python(kept: Kept) -> None:
+    run = compared([kept.ppl("F16", BASE)], {"Q4_0": [kept.ppl("Q4_0", moved(0.0))]})
+    assert qpipe.check(run, max_ppl="1%", only="Q4_0").verdict == "accept"
+    with pytest.raises(UsageError, match="without a unit it may be"):
+        qpipe.check(run, max_ppl=0.01)  # type: ignore[arg-type]
+
+
+def test_a_run_that_goes_on(kept: Kept) -> None:
+    from dataclasses import replace
+
+    run = compared([kept.ppl("F16", BASE)], {"Q4_0": []})
+    rows = [replace(row, status="waiting") for row in run.rows]
+    with pytest.raises(UsageError, match="not measured yet: the run has not ended"):
+        qpipe.check(Comparison.of(rows), max_ppl="1%")
 
 
 def test_a_score_of_which_less_is_better_is_turned_round(kept: Kept) -> None:
@@ -380,3 +396,12 @@ def test_a_score_of_which_less_is_better_is_turned_round(kept: Kept) -> None:
     right, worse = answers(1000, 60, 5)
     run = compared([made("F16", worse)], {"Q4_0": [made("Q4_0", right)]})
     assert only(qpipe.check(run, max_drop="1pp", score="mistake")).verdict == "regression"
+
+
+def test_a_level_that_another_ended_early_is_noted(tmp_path: Path) -> None:
+    told = Path(__file__).parents[1] / "data" / "runs" / "dominated.json"
+    gate = qpipe.check(told, max_kld=0.009)
+    (q4_1,) = (row.checks[0] for row in gate.rows if row.name == "Q4_1")
+    assert [row.verdict for row in gate.rows] == ["accept", "regression"]
+    note = q4_1.evidence.note or ""
+    assert "ended early since Q4_K_M is smaller" in note and "not in the store any more" in note
