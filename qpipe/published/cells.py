@@ -15,6 +15,11 @@ HEAD = ("format", "metric", "published", "ours", "difference", "tolerance", "ver
 SIDES = "llrrrrl"
 
 _PREDICTED = "*"
+# Of parts whose reasons have figures in them, what is said once for all rows.
+_GENERAL = {
+    "sampling": "1.96 standard errors of both sides",
+    "prediction": "what config.json does not tell of a file: names, templates, the vocabulary",
+}
 _MOST = 6
 
 
@@ -124,7 +129,7 @@ def tolerances(rows: Iterable[ReproducedValue]) -> str:
     names: dict[str, dict[str, None]] = {}
     for row in rows:
         for part in row.verdict.allowed.parts if row.verdict.allowed else ():
-            why = "95 % of the standard errors" if part.name == "sampling" else part.why
+            why = _GENERAL.get(part.name, part.why)
             names.setdefault(part.name, {})[why] = None
     words = [f"{name} ({'; '.join(whys)})" for name, whys in names.items()]
     return f"tolerance: {', '.join(words)}" if words else ""

@@ -13,8 +13,9 @@ from qpipe.published.tolerance import same_tokens
 
 HARNESS = "lm-eval"
 
-# Methods whose bytes hang on calibration data.
-_CALIBRATED = frozenset({"gptq", "awq", "autoround", "exl2", "auto-gptq", "autoawq"})
+# Words of a card's name without which it is another card.
+_VARIANTS = frozenset({"ti", "super", "laptop", "max", "pro", "ultra", "mobile"})
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 # The texts that ship with qpipe: children's stories.
 _TOY = "tinystories"
 # Where a recipe or an override may say how a text is cut.
@@ -22,8 +23,8 @@ _CUTS = ("n_ctx", "chunks")
 
 
 def beforehand(value: PublishedValue, machine: Sequence[str]) -> str | None:
-    """Why nothing that runs on a machine with these processors and GPUs can be set beside a value;
-    None if it can."""
+    """Why nothing that runs on a machine can be set beside a value; None if it can. ``machine`` is
+    its processor, then its GPUs, then all else that describes it."""
     if value.not_comparable is not None:
         return value.not_comparable
     if value.kind == "quality":
@@ -62,12 +63,18 @@ def _normal(name: str) -> str:
 def _of_hardware(stated: str | None, machine: Sequence[str]) -> str | None:
     if stated is None:
         return "the hardware was not stated"
-    wanted = _normal(stated)
-    for part in machine:
-        own = _normal(part)
-        if own and (wanted in own or own in wanted):
+    processor, *gpus, rest = machine
+    wanted, around = _tokens(stated), _tokens(rest) | {"core", "cores"}
+    for part in (processor, *gpus):
+        own = _tokens(part)
+        if own & wanted and wanted <= own | around and own & _VARIANTS <= wanted:
             return None
-    return f"other hardware: published on {stated}, this is {', '.join(machine) or 'unknown'}"
+    shown = ", ".join(filter(None, (processor, *gpus))) or "unknown"
+    return f"other hardware: published on {stated}, this is {shown}"
+
+
+def _tokens(name: str) -> set[str]:
+    return {*re.findall(r"[a-z0-9]+", name.lower())}
 
 
 def afterwards(value: PublishedValue, ours: Ours) -> str | None:
@@ -88,11 +95,15 @@ def afterwards(value: PublishedValue, ours: Ours) -> str | None:
 def _other_text(value: PublishedValue, ours: Ours) -> str | None:
     """The toy texts stand in for nothing that a paper measured on."""
     stated, own = value.metric.text, ours.text
-    if own is None or _TOY not in own or stated is None or _TOY in _normal(stated):
+    if own is None or _TOY not in own:
+        return None
+    if stated is None and not _REPOSITORY.fullmatch(value.row.model or ""):
+        return None  # a model of one's own
+    if stated is not None and _TOY in _normal(stated):
         return None
     return (
-        f"another text: published on {stated}, measured on {own}, which ships with qpipe; "
-        "evaluate.text=FILE in overrides names the right one"
+        f"another text: published on {stated or 'one that was not stated'}, measured on {own}, "
+        "which ships with qpipe; evaluate.text=FILE in overrides names the right one"
     )
 
 
@@ -120,20 +131,3 @@ def _other_protocol(value: PublishedValue, ours: Ours) -> str | None:
             f"published with {lost[0]}, measured without; evaluate.{lost[0]} in overrides does it"
         )
     return None
-
-
-def unknown_calibration(value: PublishedValue) -> bool:
-    """True where the bytes hang on calibration data, and the table does not say which."""
-    if value.row.calibration is not None:
-        return False
-    settings = dict(_split(override) for override in value.overrides)
-    method = settings.get("quantize.method", settings.get("quantize", ""))
-    matrix = settings.get("quantize.imatrix", "null") not in ("null", "") or settings.get(
-        "imatrix", "none"
-    ) not in ("none", "")
-    return method in _CALIBRATED or matrix
-
-
-def _split(override: str) -> tuple[str, str]:
-    key, _, value = override.lstrip("+").partition("=")
-    return key, value

@@ -16,6 +16,7 @@ WORDS: tuple[Word, ...] = ("reproduced", "off", "not_comparable", "cannot_run", 
 
 # What is added to a tolerance, relative to it: numbers of ours are binary.
 _BINARY = 1e-9
+_FEW = 10  # times the tolerance, up to which hundredths are shown
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Verdict:
         return abs(self.difference) / self.allowed.total
 
 
-def judge(value: PublishedValue, ours: Ours) -> Verdict:
-    """Set a figure of ours beside a published value."""
+def judge(value: PublishedValue, ours: Ours, *, calibrated: bool = False) -> Verdict:
+    """Set a figure of ours beside a published value; ``calibrated``: the bytes behind it hang on
+    calibration data."""
     published = float(value.printed.value)
     allowed = allowance(value, ours)
     difference = ours.value - published
@@ -48,7 +50,7 @@ def judge(value: PublishedValue, ours: Ours) -> Verdict:
     if abs(difference) <= allowed.total * (1 + _BINARY):
         return Verdict("reproduced", "", ours, difference, allowed)
     off = Verdict("off", _off(value, difference, allowed), ours, difference, allowed)
-    if comparable.unknown_calibration(value):
+    if calibrated and value.row.calibration is None:
         why = f"unknown calibration: the table does not say on what; {off.why}"
         return Verdict("not_comparable", why, ours, difference, allowed)
     return off
@@ -58,7 +60,8 @@ def _off(value: PublishedValue, difference: float, allowed: Allowance) -> str:
     shown = signed(value, difference)
     if not allowed.total:
         return f"off by {shown}, where nothing is allowed"
-    return f"off by {shown} ({abs(difference) / allowed.total:.1f} × tolerance)"
+    times = abs(difference) / allowed.total
+    return f"off by {shown} ({times:.{2 if times < _FEW else 0}f} × tolerance)"
 
 
 def decimals(value: PublishedValue, more: int = 1) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from qpipe.published.comparable import beforehand
 from qpipe.published.figures import Ours
 from qpipe.published.load import load
 from qpipe.published.schema import PublishedValue
@@ -73,7 +74,7 @@ def test_a_published_interval_is_a_standard_error(tmp_path: Path) -> None:
 def test_the_same_tokens_share_their_sampling_error(tmp_path: Path) -> None:
     value = one(tmp_path, "{value: 5.0, stderr: 1}", f"{TEXT}, tokens_sha256: abc}}")
     same = judge(value, ours(5.2, stderr=1.0, tokens_sha256="abc"))
-    assert (same.word, same.why) == ("off", "off by +0.20 (4.0 × tolerance)")
+    assert (same.word, same.why) == ("off", "off by +0.20 (4.00 × tolerance)")
     other = judge(value, ours(5.2, stderr=1.0, tokens_sha256="abd"))
     assert other.word == "not_comparable"
     assert other.why.startswith("other tokens: published on abc…, measured on abd…")
@@ -106,14 +107,34 @@ def test_a_protocol_and_its_departures_are_the_tables(
 
 
 def test_unknown_calibration_makes_no_verdict_of_a_difference(tmp_path: Path) -> None:
-    value = one(tmp_path, "5.0", overrides="[quantize=gptq]")
-    assert judge(value, ours(5.0)).word == "reproduced"
-    verdict = judge(value, ours(6.0))
+    value = one(tmp_path, "5.0")
+    assert judge(value, ours(5.0), calibrated=True).word == "reproduced"
+    verdict = judge(value, ours(6.0), calibrated=True)
     assert verdict.word == "not_comparable"
     assert verdict.why.startswith("unknown calibration")
-    assert "off by +1.00" in verdict.why
-    plain = one(tmp_path, "5.0", overrides="[quantize=gguf, quantize.type=Q4_0]")
-    assert judge(plain, ours(6.0)).word == "off"
+    assert "off by +1.00 (20 × tolerance)" in verdict.why
+    assert judge(value, ours(6.0)).word == "off"
+
+
+@pytest.mark.parametrize(
+    ("stated", "same"),
+    [
+        ("RTX 3090", False),
+        ("rtx 3090 ti", True),
+        ("NVIDIA GeForce RTX 3090 Ti, Linux", True),
+        ("AMD EPYC 7763, 2 cores", True),
+        ("AMD EPYC 9654", False),
+        ("2 cores", False),
+        (None, False),
+    ],
+)
+def test_speeds_are_compared_on_the_same_hardware(
+    stated: str | None, same: bool, tmp_path: Path
+) -> None:
+    hardware = "null" if stated is None else repr(stated)
+    value = one(tmp_path, "5.0", f"{{of: pp, hardware: {hardware}}}")
+    machine = ["AMD EPYC 7763", "NVIDIA GeForce RTX 3090 Ti", "Linux 6.1 x86_64 2"]
+    assert (beforehand(value, machine) is None) == same
 
 
 def test_figures_of_ours_have_a_digit_more(tmp_path: Path) -> None:

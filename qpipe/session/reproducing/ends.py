@@ -24,13 +24,15 @@ from qpipe.sources.pinning import is_commit, parse_hub
 class JobEnds:
     """``ends`` are what each job came to: the error that it would fail with or what it would take
     in words, of a plan. ``others`` says of which other model a value's job is. ``document`` is the
-    record of the run, if there was one, and ``sources`` are the commits of repositories and the
-    digests of local models and texts; ``locks`` are commits by recipe, as lock files have them."""
+    record of the run, if there was one. ``calibrated`` are jobs whose models hang on calibration
+    data, ``sources`` the commits of repositories and the digests of local models and texts, and
+    ``locks`` commits by recipe, as lock files have them."""
 
     ends: Mapping[TableJob, JobEnd | QpipeError | str]
     others: Mapping[int, str]
     errors: Sequence[QpipeError] = ()
     document: Mapping[str, Any] | None = None
+    calibrated: frozenset[TableJob] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict)
     locks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -66,9 +68,15 @@ def job_ends(
         others,
         done.errors,
         done.run.document if done.run else None,
+        frozenset(job for job, draft in left.items() if _is_calibrated(draft)),
         _sources(planned),
         planned.locks,
     )
+
+
+def _is_calibrated(draft: RunDraft) -> bool:
+    kinds = {stage["stage"] for stage in draft["jobs"][0]["stages"]}
+    return not kinds.isdisjoint(("calibrate", "imatrix"))
 
 
 def _sources(planned: TablePlan) -> dict[str, str]:

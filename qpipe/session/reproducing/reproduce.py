@@ -59,7 +59,7 @@ def reproduce(
     """
     chosen, left_out = selected(question.files, question.rows, question.only)
     machine = describe()
-    here = [machine["processor"], *gpus.names()]
+    here = [machine["processor"], *gpus.names(), " ".join(map(str, machine.values()))]
     verdicts = {n: v for n, each in enumerate(chosen) if (v := _beforehand(each.value, here))}
     wanted = {
         number: (each, job)
@@ -78,7 +78,8 @@ def reproduce(
         if verdict is None and each.value.kind == "sizes":
             verdict = _of_size(each, made.get(_row(each)), plan=question.plan)
         elif verdict is None:
-            verdict = _of_score(each, ends[job] if job else None)
+            calibrated = done is not None and job in done.calibrated
+            verdict = _of_score(each, ends[job] if job else None, calibrated=calibrated)
         overrides = job.overrides if job else ()
         rows.append(ReproducedValue(each, verdict, each.value.recipe if job else None, overrides))
     document = done.document if done else None
@@ -129,7 +130,7 @@ def _done(
     return job_ends(question, context, wanted, listeners)
 
 
-def _of_score(each: TableValue, end: End) -> Verdict:
+def _of_score(each: TableValue, end: End, *, calibrated: bool = False) -> Verdict:
     """The verdict of a value that is measured."""
     if end is None or isinstance(end, QpipeError):
         return Verdict("cannot_run", str(end or "nothing was made of it"))
@@ -141,7 +142,7 @@ def _of_score(each: TableValue, end: End) -> Verdict:
         ours = figures.of_row(each.value, end.row)
     except NotThereError as error:
         return Verdict("cannot_run", end.why or str(error))
-    return judge(each.value, ours)
+    return judge(each.value, ours, calibrated=calibrated)
 
 
 def _of_size(each: TableValue, end: End, *, plan: bool) -> Verdict:

@@ -20,6 +20,8 @@ _BUILTIN = "builtin:"
 _DATA = Path(__file__).parents[2] / "data"
 # Of bytes of a vocabulary that are known from other files with it, and of its template and names.
 _SHARE, _NAMES = 0.01, 16 << 10
+# Of the fields qpipe.* in a file that qpipe made, which others' have not.
+_PROVENANCE = 512.0
 
 
 def predicted(each: TableValue) -> Ours:
@@ -51,7 +53,7 @@ def _uncertain(size: PredictedSize) -> tuple[float, str]:
     beside = size.file_bytes - size.tensor_bytes
     note = next((note for note in size.notes if note.startswith("vocabulary")), None)
     if note is None:
-        return 0.0, ""
+        return _PROVENANCE, "what a file says of its making"
     if note.startswith("vocabulary: about"):
         return beside / 2, f"half of what stands beside the tensors: {note}"
     return _SHARE * beside + _NAMES, f"names, templates and the like: {note}"
