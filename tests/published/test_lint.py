@@ -109,6 +109,31 @@ SECOND = """\
 """
 
 
+OTHER_WAY = """\
+  - {format: BF16, engine: other, values: {ppl: 7.1000}}
+  - {format: GPTQ-Int4, engine: other, values: {ppl: 7.3000, delta: 0.2000, ratio: 1.028169}}
+  - {format: Q4_K_M (by hand), values: {size: 5.90, ppl: 6.5000}}
+"""
+
+
+def test_another_way_of_measuring_has_another_base(tmp_path: Path) -> None:
+    assert findings(tmp_path, TABLE + OTHER_WAY) == []
+    (found,) = findings(tmp_path, TABLE + OTHER_WAY.replace("0.2000", "0.3000"))
+    assert (found.kind, found.row, found.metric) == ("contradicted_difference", 8, "delta")
+
+
+def test_two_types_that_are_one_file_are_no_copies(tmp_path: Path) -> None:
+    same = "size: 0.5, ppl: {value: 11.5031, stderr: 0.5336}"
+    head = TABLE[: TABLE.index("  - format")].replace("GiB", "MB")
+    rows = (
+        head
+        + f"  - {{format: Q3_K_S, values: {{{same}}}}}\n  - {{format: Q4_0, values: {{{same}}}}}\n"
+    )
+    assert findings(tmp_path, rows) == []
+    (found,) = findings(tmp_path, rows.replace("0.5, ppl", "0.4, ppl", 1))
+    assert found.kind == "copied_values"
+
+
 def test_half_of_a_pair_is_missed_where_others_are_whole(tmp_path: Path) -> None:
     names = ["Q3_K_S", "Q3_K_M", "Q4_K_S", "Q5_K_S", "Q5_K_M"]
     rows = "".join(f"  - {{format: {name}, values: {{tg: 1}}}}\n" for name in names)
@@ -223,3 +248,43 @@ def test_consistent_tables_of_any_numbers_are_clean(
     head = TABLE[: TABLE.index("rows:")].replace("GiB", "GB")
     folder = tmp_path_factory.getbasetemp()
     assert findings(folder, "\n".join([head + "rows:", *rows, ""])) == []
+
+
+BREAKS = {
+    "ppl": ("contradicted_difference", 1.02),
+    "delta": ("contradicted_difference", 1.5),
+    "ratio": ("contradicted_difference", 1.02),
+    "size": ("size_against_bits", 1.05),
+    "bpw": ("size_against_bits", 1.05),
+}
+
+
+@given(
+    at=st.integers(0, len(LADDER) - 1),
+    metric=st.sampled_from(sorted(BREAKS)),
+    base=st.floats(3, 40),
+    up=st.booleans(),
+)
+def test_any_broken_number_is_found_in_its_row(
+    tmp_path_factory: pytest.TempPathFactory, at: int, metric: str, base: float, up: bool
+) -> None:
+    kind, factor = BREAKS[metric]
+    rows = [{"format": "F16", "ppl": f"{base:.4f}"}]
+    for number, (name, bits) in enumerate(zip(LADDER, BITS, strict=True)):
+        ppl = base * (1 + 0.3 / (1 + number))
+        values = {
+            "size": 8 * bits / 8,
+            "bpw": bits,
+            "ppl": ppl,
+            "delta": ppl - base,
+            "ratio": ppl / base,
+        }
+        if number == at:
+            values[metric] *= factor if up else 1 / factor
+        rows.append({"format": name} | {key: f"{value:.4f}" for key, value in values.items()})
+    head = TABLE[: TABLE.index("rows:")].replace("GiB", "GB") + "rows:\n"
+    for row in rows:
+        cells = ", ".join(f"{name}: {value}" for name, value in row.items() if name != "format")
+        head += f"  - {{format: {row['format']}, values: {{{cells}}}}}\n"
+    found = findings(tmp_path_factory.getbasetemp(), head)
+    assert (kind, at + 2) in {(each.kind, each.row) for each in found}

@@ -128,15 +128,17 @@ def _settled(implied: list[_Implied]) -> float:
 
 def _dissenters(metric: str, implied: list[_Implied]) -> Iterator[Contradiction]:
     base = _settled(implied)
-    baselines = sum(each.by == metric for each in implied)
+    printed = [each for each in implied if each.by == metric]
+
+    def dissents(each: _Implied) -> bool:
+        """Neither the base of most rows, nor that of any row of the model itself."""
+        bases = [widened(base, 0.0), *(other.base for other in printed if other is not each)]
+        return not any(overlap(each.base, other) for other in bases)
+
     for row in {each.row.number: each.row for each in implied}.values():
-        wrong = [
-            each
-            for each in implied
-            if each.row is row and not overlap(each.base, widened(base, 0.0))
-        ]
+        wrong = [each for each in implied if each.row is row and dissents(each)]
         right = any(each.row is row and each not in wrong for each in implied)
-        if not wrong or (wrong[0].by == metric and baselines > 1):
+        if not wrong or (wrong[0].by == metric and len(printed) > 1):
             continue
         told = " and ".join(
             f"with {each.by} {row.values[each.by].printed.value} it makes a base of "

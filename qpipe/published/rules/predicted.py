@@ -49,9 +49,10 @@ def _in_its_unit(value: PublishedValue, size: PredictedSize) -> float:
 
 
 def _predicted(row: SurveyRow, folder: Path) -> list[PredictedSize]:
-    """Predictions of a row's size; none where its model or its format is not known."""
+    """Predictions of a row's size; none where its model or its format is not known, or the format
+    is a variant of one."""
     config, kind = _config(row, folder), row.format.type
-    if config is None or kind is None:
+    if config is None or kind is None or row.format.rest not in ("", "GGUF"):
         return []
     asked: list[dict[str, Any]] = [
         {"method": "none", "via": kind.lower()},

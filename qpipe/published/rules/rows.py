@@ -70,7 +70,8 @@ def two_baselines(survey: Survey) -> Iterator[Contradiction]:
         bases = [row for row in group if row.format.base]
         for at, row in enumerate(bases):
             for other in bases[:at]:
-                if row.format.type == other.format.type and row.identity != other.identity:
+                alike = row.format.type == other.format.type and row.conditions == other.conditions
+                if alike and row.identity != other.identity:
                     yield from _differing(row, other)
 
 

@@ -98,4 +98,9 @@ def _inverted(smaller: SurveyRow, larger: SurveyRow, metric: str) -> bool:
         one in order and other in order and order.index(one) < order.index(other)
         for order in SIZE_ORDERS
     )
-    return ordered and interval(smaller.values[metric])[0] > interval(larger.values[metric])[1]
+    alike = smaller.format.rest == larger.format.rest or smaller.format.base or larger.format.base
+    return (
+        ordered
+        and alike
+        and interval(smaller.values[metric])[0] > interval(larger.values[metric])[1]
+    )

@@ -42,11 +42,16 @@ class SurveyRow:
         return (row.model, row.revision, row.hardware)
 
     @property
-    def identity(self) -> tuple[object, ...]:
-        """The conditions that no two rows of a table have in common."""
+    def conditions(self) -> tuple[object, ...]:
+        """How it was made and measured, as far as the table says."""
         row = self.row
-        named = (row.format.upper(), row.engine, row.version, row.calibration, row.overrides)
-        return (*self.group, *named, row.recipe)
+        how = (row.engine, row.version, row.calibration, row.overrides, row.recipe)
+        return (*self.group, *how)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Its format and conditions, which no two rows of a table have in common."""
+        return (self.row.format.upper(), *self.conditions)
 
     def __str__(self) -> str:
         return f"row {self.number} ({self.row.format})"
