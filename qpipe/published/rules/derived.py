@@ -95,20 +95,22 @@ def _implied(survey: Survey, group: list[SurveyRow], metric: str) -> list[_Impli
         value = interval(row.values[metric])
         own = [(name, kind) for name, kind in by if name in row.values]
         for name, kind in own:
-            implied.append(_Implied(row, name, _base(value, interval(row.values[name]), kind)))
+            base = _base(value, interval(row.values[name]), kind)
+            implied += [_Implied(row, name, base)] if base else []
         if row.format.base and not own:
             implied.append(_Implied(row, metric, value))
     return implied
 
 
-def _base(value: Interval, derived: Interval, how: Derivation) -> Interval:
-    """Return the base: what was subtracted from a value, or what it was divided by."""
+def _base(value: Interval, derived: Interval, how: Derivation) -> Interval | None:
+    """Return the base: what was subtracted from a value, or what it was divided by; None where
+    that is no number."""
     if how == "difference":
         return (value[0] - derived[1], value[1] - derived[0])
     scale, shift = {"ratio": (1.0, 0.0), "percent": (0.01, 0.0), "change": (0.01, 1.0)}[how]
     factors = [shift + scale * end for end in derived]
     if min(factors) <= 0:
-        return (-float("inf"), float("inf"))
+        return None
     ends = [one / factor for one in value for factor in factors]
     return (min(ends), max(ends))
 
@@ -131,7 +133,7 @@ def _dissenters(metric: str, implied: list[_Implied]) -> Iterator[Contradiction]
     printed = [each for each in implied if each.by == metric]
 
     def dissents(each: _Implied) -> bool:
-        """Neither the base of most rows, nor that of any row of the model itself."""
+        """True if it is neither the base of most rows, nor that of any row of the model itself."""
         bases = [widened(base, 0.0), *(other.base for other in printed if other is not each)]
         return not any(overlap(each.base, other) for other in bases)
 

@@ -28,8 +28,12 @@ def size_against_bits(survey: Survey) -> Iterator[Contradiction]:
     for group in survey.groups:
         for size in survey.metrics("size"):
             for bpw in survey.metrics("bpw"):
-                rows = [row for row in group if size in row.values and bpw in row.values]
+                rows = [row for row in group if size in row.values and _has_bits(row, bpw)]
                 yield from _weights(rows, size, bpw)
+
+
+def _has_bits(row: SurveyRow, bpw: str) -> bool:
+    return bpw in row.values and interval(row.values[bpw])[0] > 0
 
 
 def _weights(rows: list[SurveyRow], size: str, bpw: str) -> Iterator[Contradiction]:

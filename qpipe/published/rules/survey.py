@@ -43,7 +43,7 @@ class SurveyRow:
 
     @property
     def conditions(self) -> tuple[object, ...]:
-        """How it was made and measured, as far as the table says."""
+        """The way it was made and measured, as far as the table says."""
         row = self.row
         how = (row.engine, row.version, row.calibration, row.overrides, row.recipe)
         return (*self.group, *how)
