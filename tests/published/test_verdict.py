@@ -85,6 +85,8 @@ def test_the_toy_texts_stand_for_no_other(tmp_path: Path) -> None:
     verdict = judge(value, ours(5.0, text="tinystories_lower_heldout.txt"))
     assert verdict.word == "not_comparable"
     assert "evaluate.text=FILE" in verdict.why
+    unstated = judge(one(tmp_path, "5.0"), ours(5.0, text="tinystories_lower_heldout.txt"))
+    assert "published on one that was not stated" in unstated.why
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ TABLE = """\
 schema: 1
 title: Models
 source: {document: tests, revision: null}
-metrics: {ppl: {protocol: llamacpp-512}}
+metrics: {ppl: {protocol: llamacpp-512, text: TinyStories}}
 shared:
   recipe: local
   overrides:
