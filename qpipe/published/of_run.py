@@ -1,7 +1,7 @@
 """A run as a table of published results: what somebody else needs to reproduce it.
 
 Every model that a job made is a row, with the run's recipe and the job's overrides. References are
-left out: other jobs lead to them. Figures are rounded to a hundredth of their standard error.
+left out: other jobs lead to them. Figures are rounded to a thousandth of their standard error.
 """
 
 from __future__ import annotations
@@ -209,10 +209,10 @@ def _figures(
 
 
 def _rounded(value: float, width: float | None = None) -> str:
-    """A figure to a hundredth of its standard error, else with six digits."""
+    """A figure to a thousandth of its standard error, else with six digits."""
     if not width:
         return f"{Decimal(f'{value:.{_SIGNIFICANT}g}'):f}"
-    places = max(0, 2 - math.floor(math.log10(width)))
+    places = max(0, 3 - math.floor(math.log10(width)))
     return f"{value:.{places}f}"
 
 
