@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 IMATRIX_FILE = "imatrix.gguf"
 
 
+# More than a token has on average in any text: documents behind so many are not read.
+_CHARACTERS = 64
+
+
 class ImatrixParams(base.Params):
     """Windows from the beginning of a text, as llama-imatrix takes them.
 
@@ -144,12 +148,14 @@ class Imatrix(base.Stage):
 
 
 def _text(text: Path, params: ImatrixParams, model: Path) -> str:
-    """All documents, plain or in the template of the GGUF file."""
+    """The documents, plain or in the template of the GGUF file, as far as windows may reach."""
     from qpipe.calibration.text import documents
-    from qpipe.calibration.text.documents import in_template
+    from qpipe.calibration.text.documents import beginning, in_template
     from qpipe.llamacpp.model import Model
 
     read = documents.read(text, field=params.field)
+    if params.chunks is not None:
+        read = beginning(read, _CHARACTERS * params.chunks * params.n_ctx)
     if not params.chat_template:
         return "\n".join(document.plain for document in read)
     with Model(model, vocab_only=True) as loaded:

@@ -10,8 +10,11 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file, write_result
+from qpipe.texts.records import holds_records
 from qpipe.texts.whole import form, read_text
 
+# Characters of a data set that are looked at, more than methods take; the version of doing so.
+_MOST, _BEGINNING = 50_000_000, 1
 # Shares of the words from which on a note is worth reading.
 _NOTED = 0.01
 
@@ -42,8 +45,9 @@ class Lint(base.Stage):
 
     @classmethod
     def fingerprint(cls, params: LintParams) -> Mapping[str, Json]:
-        """The version of how records are read as one text, where the evaluation text is such."""
-        return {} if params.evaluation is None else {**form(params.evaluation)}
+        """The version of how records are read, where one of the texts is such."""
+        own: dict[str, Json] = {"beginning": _BEGINNING} if holds_records(params.text) else {}
+        return own if params.evaluation is None else {**own, **form(params.evaluation)}
 
     @classmethod
     def resources(cls, params: LintParams, *, cores: int) -> Resources:
@@ -58,11 +62,17 @@ class Lint(base.Stage):
         text = only_file(work.inputs["text"])
         evaluation = only_file(work.inputs["evaluation"]) if params.evaluation else None
         records = documents.read(text, field=params.field)
+        looked_at = documents.beginning(records, _MOST)
         shares = overlap(
-            (document.plain for document in records),
+            (document.plain for document in looked_at),
             None if evaluation is None else read_text(evaluation),
         )
         notes: list[Json] = []
+        if next(records, None) is not None:
+            notes.append(
+                f"of the calibration text {text.name} the first {shares.words:,} words were looked "
+                "at for copies and for the evaluation text"
+            )
         if shares.repeated_share >= _NOTED:
             notes.append(
                 f"{shares.repeated_share:.0%} of the calibration text {text.name} repeats what "

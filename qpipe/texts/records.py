@@ -17,6 +17,8 @@ from qpipe.support import extras
 
 PARQUET = ".parquet"
 _LINES = (".jsonl", ".ndjson")
+# Rows of a Parquet file in memory at a time.
+_ROWS = 1000
 _RECORDS = (*_LINES, ".json", PARQUET)
 
 
@@ -120,7 +122,7 @@ def _parquet(path: Path) -> Iterator[Any]:
 
     try:
         with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches():
+            for batch in file.iter_batches(batch_size=_ROWS):
                 yield from batch.to_pylist()
     except (ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name}: no usable Parquet file: {error}") from None

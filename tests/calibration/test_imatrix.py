@@ -62,6 +62,23 @@ def test_facts_of_a_dense_model(gguf_of: Gguf, tmp_path: Path) -> None:
     assert (found.chunks, found.datasets, len(found.weights)) == (9, (STORIES.name,), 35)
 
 
+def test_a_data_set_is_read_no_further_than_windows_reach(gguf_of: Gguf, tmp_path: Path) -> None:
+    """Its last line is no JSON, and never read; the matrix is that of a text of the rest."""
+    stories = [story for story in STORIES.read_text()[:60_000].split("\n") if story]
+    records = tmp_path / "c4.json"
+    lines = [json.dumps({"text": story}) for story in stories]
+    records.write_text("\n".join([*lines, "cut sho"]))
+    text = tmp_path / "all.txt"
+    text.write_text("\n".join(stories))
+    weights = []
+    for number, file in enumerate((records, text)):
+        (tmp_path / str(number)).mkdir()
+        run(tmp_path / str(number), gguf_of("stories260K", "F32"), file, n_ctx=64, chunks=4)
+        weights.append(imatrix.read(tmp_path / str(number) / "out" / "imatrix.gguf").weights)
+    for name, values in weights[0].items():
+        assert np.array_equal(values, weights[1][name])
+
+
 def test_fewer_tokens_than_asked_are_noted(gguf_of: Gguf, tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text(STORIES.read_text()[:2000])

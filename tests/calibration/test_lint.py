@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpipe.calibration import lint
 from qpipe.calibration.text.overlap import RUN, Overlap, overlap
+from qpipe.stages.base import Work
 from tests.cli import called
 
 TEXTS = Path(__file__).parents[2] / "qpipe/data/texts"
@@ -77,6 +79,25 @@ def test_real_text() -> None:
     assert found.shared_share < 0.01
     assert overlap([HELDOUT], HELDOUT).shared_share == 1
     assert 0.45 < overlap([HELDOUT, HELDOUT]).repeated_share < 0.55
+
+
+def test_of_a_data_set_the_beginning_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lint, "_MOST", 300)
+    (tmp_path / "text").mkdir()
+    records = [json.dumps({"text": text(0, 50)}) for _ in range(4)]
+    (tmp_path / "text" / "c4.jsonl").write_text("\n".join([*records, "cut sho"]))
+    (tmp_path / "out").mkdir()
+    params = lint.LintParams(text="c4.jsonl")
+    work = Work({"text": tmp_path / "text"}, tmp_path / "out", 1, lambda *done: None, {})
+    facts = dict(lint.Lint().run(params, work))
+    assert (facts["words"], facts["repeated"]) == (100, 50)
+    (copies, beginning) = sorted(map(str, facts["notes"]))  # type: ignore[call-overload]
+    assert copies.startswith("50% of the calibration text c4.jsonl repeats")
+    assert beginning.startswith("of the calibration text c4.jsonl the first 100 words were looked")
+    assert lint.Lint.fingerprint(params) == {"beginning": 1}
+    assert lint.Lint.fingerprint(lint.LintParams(text="c4.txt")) == {}
 
 
 @pytest.mark.slow

@@ -38,8 +38,8 @@ def test_a_real_model_on_a_toy_text_is_told_once_a_field(tmp_path: Path) -> None
         ("model.source=o/m", "text=wikitext-2"),
         ("model.source=o/m", "evaluate.text=mine.txt"),
         ("model.source=o/m", "evaluate=none"),
-        ("model.source=o/m", "text=c4", "calibration=c4", "quantize=awq", "evaluate=kld"),
-        ("model.source=o/m", "text=c4", "calibration.text=mine.txt", "imatrix=calibrated"),
+        ("model.source=o/m", "text=wikitext-2", "calibration=c4", "quantize=awq", "evaluate=kld"),
+        ("model.source=o/m", "text=wikitext-2", "calibration.text=mine.txt", "imatrix=calibrated"),
     ],
 )
 def test_what_is_meant_is_not(overrides: tuple[str, ...]) -> None:
@@ -66,11 +66,11 @@ def test_a_stage_of_its_own_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "why"),
     [
-        (("text=c4", "evaluate.text=mine.txt"), "evaluate.text is set by the override"),
-        (("text=c4", "evaluate=none"), "nothing here is measured on a text"),
-        (("text=c4", "evaluate=speed"), "nothing here is measured on a text"),
+        (("text=wikitext-2", "evaluate.text=mine.txt"), "evaluate.text is set by the override"),
+        (("text=wikitext-2", "evaluate=none"), "nothing here is measured on a text"),
+        (("text=wikitext-2", "evaluate=speed"), "nothing here is measured on a text"),
         (
-            ("quantize=gptq", "text=c4", "calibration=c4", "calibration.text=mine.txt"),
+            ("quantize=gptq", "text=wikitext-2", "calibration=c4", "calibration.text=mine.txt"),
             "calibration.text is set by the override 'calibration.text=mine.txt'",
         ),
     ],

@@ -65,6 +65,17 @@ def read(path: Path, *, field: str | None) -> Iterator[Document]:
     yield Document(_valid(text, path.name))
 
 
+def beginning(documents: Iterable[Document], characters: int) -> Iterator[Document]:
+    """The first documents, whole, until they have so many characters in all: data sets may have
+    more than anyone looks at."""
+    read = 0
+    for document in documents:
+        yield document
+        read += len(document.plain)
+        if read >= characters:
+            return
+
+
 def _documents(records: Iterable[Any], field: str | None, path: Path) -> Iterator[Document]:
     for number, record in enumerate(records, 1):
         where = f"{path.name}: record {number}"
