@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     with repro_output.progress(args) as (notify, listeners):
         from qpipe.session.reproducing.reproduce import context, reproduce
 
+        repro_output.warn(asked, notify)
         where = context(asked, Path(args.store), Path(args.runs), notify)
         answer = reproduce(asked, where, listeners=listeners)
     repro_output.show(answer, asked, args, form)

@@ -79,6 +79,19 @@ def show(answer: Reproduction, asked: Question, args: argparse.Namespace, form: 
         sys.stdout.write(render.render(answer, form))
 
 
+def warn(asked: Question, notify: Notify) -> None:
+    """Say of a table that does not ship, and so may be new, if it contradicts itself."""
+    from qpipe.published.lint import lint as findings_of
+    from qpipe.published.load import shipped_tables
+
+    shipped = set(shipped_tables().values())
+    for file in asked.files:
+        new = [] if file.path in shipped else [f for f in findings_of(file) if not f.known]
+        if new:
+            places = ", ".join(dict.fromkeys(f"row {each.row} ({each.format})" for each in new[:5]))
+            notify(f"{file.path} contradicts itself: {places}; --lint says how")
+
+
 def lint(tables: Sequence[str], *, json: bool) -> int:
     """Print the contradictions of tables; return 1 if any is not among their errata."""
     from qpipe.published.lint import answer, text
