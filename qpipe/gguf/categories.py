@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum, auto
+from functools import lru_cache
 
 
 class Category(Enum):
@@ -68,6 +69,7 @@ _KEPT_IN = {
 }
 
 
+@lru_cache(maxsize=1 << 14)
 def category_of(name: str) -> Category:
     """The category of the tensor called ``name``."""
     if name in _WHOLE:
@@ -81,8 +83,13 @@ def quantizable(name: str, shape: Sequence[int], *, arch: str = "") -> bool:
         _dimensions(shape) >= 2
         and name.endswith("weight")
         and name not in _KEPT_WHOLE
-        and not any(part in name for part in (*_KEPT, *_KEPT_IN.get(arch, ())))
+        and not _is_kept(name, arch)
     )
+
+
+@lru_cache(maxsize=1 << 14)  # each level of a sweep asks about each tensor
+def _is_kept(name: str, arch: str) -> bool:
+    return any(part in name for part in (*_KEPT, *_KEPT_IN.get(arch, ())))
 
 
 def _dimensions(shape: Sequence[int]) -> int:

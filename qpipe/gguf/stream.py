@@ -82,11 +82,12 @@ def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[Written]:
 
 def size(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> int:
     """The bytes of the file that `write` would write."""
-    data = sum(_padded(output.nbytes) for output in outputs)
+    data = sum(padded(output.nbytes) for output in outputs)
     return len(header(metadata, outputs)) + data
 
 
-def _padded(nbytes: int) -> int:
+def padded(nbytes: int) -> int:
+    """The bytes that a tensor of so many takes in a file, up to the next."""
     return nbytes + -nbytes % DEFAULT_ALIGNMENT
 
 
@@ -100,7 +101,7 @@ def header(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> by
         dims = tuple(reversed(output.shape))
         parts.append(values.pack_string(output.name.encode()))
         parts.append(struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, output.type.number, offset))
-        offset += _padded(output.nbytes)
+        offset += padded(output.nbytes)
     joined = b"".join(parts)
     return joined + bytes(-len(joined) % DEFAULT_ALIGNMENT)
 
@@ -119,7 +120,7 @@ class _OpenFile:
         end = stream.tell()
         for output in file.outputs:
             self._at[output.name] = end
-            end += _padded(output.nbytes)
+            end += padded(output.nbytes)
         stream.truncate(end)
         stream.flush()
         if file.check:

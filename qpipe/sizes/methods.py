@@ -116,11 +116,12 @@ def autoround(source: ModelSource, settings: Settings) -> Packing:
     if form == "auto_awq":
         label = f"AWQ-{bits}bit-{group_label(size)}"
         layout = _grouped(layouts.awq_gemm, bits, size, dtype="F16")
-        return Packing(label, layout, left=_by_autoround)
+        return Packing(label, layout, halves=True, left=_by_autoround)
     label = "AutoRound" if form == "auto_round" else "GPTQ"
     order = form != "auto_round"
     layout = _grouped(layouts.gptq, bits, size, dtype="F16", order=order)
-    return Packing(f"{label}-{bits}bit-{group_label(size)}", layout, left=_by_autoround)
+    label = f"{label}-{bits}bit-{group_label(size)}"
+    return Packing(label, layout, halves=True, left=_by_autoround)
 
 
 def fp8(source: ModelSource, settings: Settings) -> Packing:

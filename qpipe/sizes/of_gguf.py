@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qpipe.errors import RecipeError
-from qpipe.gguf import convert, mixture, quantize
+from qpipe.gguf import convert, mixture, quantize, stream
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.like import LikeFile
 from qpipe.gguf.mixture import TypeRequest
@@ -37,7 +38,7 @@ def predicted(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -
             f"{request.ftype.name} is made with an importance matrix alone ({needing[0]}): one is "
             "assumed"
         )
-    return _sized(replace(whole, plan=plan), [*notes, *plan.notes])
+    return _sized(whole, plan, [*notes, *plan.notes])
 
 
 def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
@@ -49,25 +50,28 @@ def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary)
     kind = GGMLType[via.upper()]
     outputs = [replace(o, type=kind) if o.type is GGMLType.F16 else o for o in whole.plan.outputs]
     plan = replace(whole.plan, file_type=kind.name, outputs=outputs)
-    return _sized(replace(whole, plan=plan), plan.notes)
+    return _sized(whole, plan, plan.notes)
 
 
 @dataclass(frozen=True)
 class _Whole:
-    """A file whose metadata take ``beside`` bytes more than ``plan`` says, as ``notes`` tell."""
+    """A file in F16. Its ``header``, all that stands in front of tensors, takes as many bytes
+    whatever their types; ``notes`` tell what of it is assumed."""
 
     plan: FilePlan
-    beside: int
+    header: int
     notes: tuple[str, ...]
 
 
-def _sized(whole: _Whole, notes: Iterable[str]) -> PredictedSize:
-    facts = whole.plan.facts
+def _sized(whole: _Whole, plan: FilePlan, notes: Iterable[str]) -> PredictedSize:
+    """The size of the ``whole`` model in the types of ``plan``."""
+    kinds = Counter((output.type, output.shape) for output in plan.outputs)
+    sizes = {kind: kind[0].tensor_bytes(kind[1]) for kind in kinds}
     return PredictedSize(
-        facts["file_type"],
-        file_bytes=facts["file_bytes"] + whole.beside,
-        tensor_bytes=facts["tensor_bytes"],
-        weights=facts["n_weights"],
+        plan.file_type,
+        file_bytes=whole.header + sum(n * stream.padded(sizes[kind]) for kind, n in kinds.items()),
+        tensor_bytes=sum(n * sizes[kind] for kind, n in kinds.items()),
+        weights=sum(n * math.prod(shape) for (_, shape), n in kinds.items()),
         notes=(*whole.notes, *notes),
     )
 
@@ -94,11 +98,11 @@ def _foreseen(
             name=name,
             pretokenizer=pretokenizer,
         )
-        return _Whole(plan, 0, ())
+        return _Whole(plan, len(stream.header(plan.metadata, plan.outputs)), ())
     plan = convert.foresee_config(source.config, source.settings)
     rows = next(o.shape[0] for o in plan.outputs if o.name == "token_embd.weight")
     size, note = vocabulary.assumed(rows, str(source.config.fields.get("model_type")))
-    return _Whole(plan, size, (note,))
+    return _Whole(plan, size + len(stream.header(plan.metadata, plan.outputs)), (note,))
 
 
 def _request(settings: Settings) -> TypeRequest:
