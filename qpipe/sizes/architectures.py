@@ -1,6 +1,7 @@
 """Tensors of checkpoints that GGUF's own architectures (qpipe/gguf/arch/) do not have.
 
-Source: transformers 5.17, models/opt, bloom, gpt_neox and phi: modeling_*.py, configuration_*.py.
+Source: transformers 5.17, models/opt, bloom, gpt_neox, phi, gemma, stablelm and starcoder2:
+modeling_*.py and configuration_*.py.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ def tensors(config: Config) -> Iterator[Shaped] | None:
     """Name and shape of every tensor; None of a class that is not here either. Raises
     CheckpointError for a field that is missing or no size."""
     own = _OWN.get(config.model_class)
-    return None if own is None else own(config)
+    return None if own is None else own[0](config)
+
+
+def in_gguf(config: Config) -> str | None:
+    """The name of its architecture in GGUF, which llama.cpp's converter alone writes."""
+    own = _OWN.get(config.model_class)
+    return None if own is None else own[1]
 
 
 def names() -> list[str]:
@@ -112,9 +119,71 @@ def _phi(config: Config) -> Iterator[Shaped]:
     yield from _linear("lm_head", vocab, hidden)
 
 
-_OWN: dict[str, Callable[[Config], Iterator[Shaped]]] = {
-    "OPTForCausalLM": _opt,
-    "BloomForCausalLM": _bloom,
-    "GPTNeoXForCausalLM": _gpt_neox,
-    "PhiForCausalLM": _phi,
+def _gemma(config: Config) -> Iterator[Shaped]:
+    hidden, ffn = config.integer("hidden_size"), config.integer("intermediate_size")
+    yield "model.embed_tokens.weight", (config.integer("vocab_size"), hidden)
+    for i in range(config.integer("num_hidden_layers")):
+        yield f"model.layers.{i}.input_layernorm.weight", (hidden,)
+        yield f"model.layers.{i}.post_attention_layernorm.weight", (hidden,)
+        yield from _attention(config, f"model.layers.{i}.self_attn", inputs=False, output=False)
+        yield from _gated(f"model.layers.{i}.mlp", hidden, ffn)
+    yield "model.norm.weight", (hidden,)
+
+
+def _stablelm(config: Config) -> Iterator[Shaped]:
+    hidden, ffn = config.integer("hidden_size"), config.integer("intermediate_size")
+    if config.flag("qk_layernorm", False):
+        raise config.unfit("qk_layernorm", "the tensors of such a model are not known here")
+    parallel, bias = config.flag("use_parallel_residual", False), config.flag("use_qkv_bias", False)
+    yield "model.embed_tokens.weight", (config.integer("vocab_size"), hidden)
+    for i in range(config.integer("num_hidden_layers")):
+        yield from _norm(f"model.layers.{i}.input_layernorm", hidden)
+        if not parallel:
+            yield from _norm(f"model.layers.{i}.post_attention_layernorm", hidden)
+        yield from _attention(config, f"model.layers.{i}.self_attn", inputs=bias, output=False)
+        yield from _gated(f"model.layers.{i}.mlp", hidden, ffn)
+    yield from _norm("model.norm", hidden)
+    if not config.flag("tie_word_embeddings", False):
+        yield "lm_head.weight", (config.integer("vocab_size"), hidden)
+
+
+def _starcoder2(config: Config) -> Iterator[Shaped]:
+    hidden, ffn = config.integer("hidden_size"), config.integer("intermediate_size")
+    bias = config.flag("use_bias", True)
+    yield "model.embed_tokens.weight", (config.integer("vocab_size"), hidden)
+    for i in range(config.integer("num_hidden_layers")):
+        yield from _norm(f"model.layers.{i}.input_layernorm", hidden)
+        yield from _norm(f"model.layers.{i}.post_attention_layernorm", hidden)
+        yield from _attention(config, f"model.layers.{i}.self_attn", inputs=bias, output=bias)
+        yield from _linear(f"model.layers.{i}.mlp.c_fc", ffn, hidden, bias=bias)
+        yield from _linear(f"model.layers.{i}.mlp.c_proj", hidden, ffn, bias=bias)
+    yield from _norm("model.norm", hidden)
+    if not config.flag("tie_word_embeddings", True):
+        yield "lm_head.weight", (config.integer("vocab_size"), hidden)
+
+
+def _attention(config: Config, at: str, *, inputs: bool, output: bool) -> Iterator[Shaped]:
+    hidden, heads = config.integer("hidden_size"), config.integer("num_attention_heads")
+    size = config.integer("head_dim", hidden // heads)
+    kv = config.integer("num_key_value_heads", heads) * size
+    for part, rows in (("q_proj", heads * size), ("k_proj", kv), ("v_proj", kv)):
+        yield from _linear(f"{at}.{part}", rows, hidden, bias=inputs)
+    yield from _linear(f"{at}.o_proj", hidden, heads * size, bias=output)
+
+
+def _gated(at: str, hidden: int, ffn: int) -> Iterator[Shaped]:
+    yield f"{at}.gate_proj.weight", (ffn, hidden)
+    yield f"{at}.up_proj.weight", (ffn, hidden)
+    yield f"{at}.down_proj.weight", (hidden, ffn)
+
+
+# By class of the model: what has its tensors, and its architecture in GGUF, if it has one.
+_OWN: dict[str, tuple[Callable[[Config], Iterator[Shaped]], str | None]] = {
+    "OPTForCausalLM": (_opt, None),
+    "BloomForCausalLM": (_bloom, "bloom"),
+    "GPTNeoXForCausalLM": (_gpt_neox, "gptneox"),
+    "PhiForCausalLM": (_phi, "phi2"),
+    "GemmaForCausalLM": (_gemma, "gemma"),
+    "StableLmForCausalLM": (_stablelm, "stablelm"),
+    "Starcoder2ForCausalLM": (_starcoder2, "starcoder2"),
 }

@@ -15,6 +15,7 @@ from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.like import LikeFile
 from qpipe.gguf.mixture import TypeRequest
 from qpipe.gguf.types import GGMLType
+from qpipe.sizes import converter
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
@@ -90,7 +91,8 @@ def _in_half(source: ModelSource, settings: Settings, vocabulary: Vocabulary) ->
 def _foreseen(
     source: ModelSource, vocabulary: Vocabulary, name: str | None, pretokenizer: str | None
 ) -> _Whole:
-    if vocabulary.folder is not None:
+    converted = converter.foreseen(source.config)
+    if vocabulary.folder is not None and converted is None:
         plan = convert.prepare_unwritten(
             source.config,
             vocabulary.folder,
@@ -99,7 +101,7 @@ def _foreseen(
             pretokenizer=pretokenizer,
         )
         return _Whole(plan, len(stream.header(plan.metadata, plan.outputs)), ())
-    plan = convert.foresee_config(source.config, source.settings)
+    plan = converted or convert.foresee_config(source.config, source.settings)
     rows = next(o.shape[0] for o in plan.outputs if o.name == "token_embd.weight")
     size, note = vocabulary.assumed(rows, str(source.config.fields.get("model_type")))
     return _Whole(plan, size + len(stream.header(plan.metadata, plan.outputs)), (note,))

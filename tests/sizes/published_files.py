@@ -25,5 +25,6 @@ FILES = (
     ("allenai/OLMo-2-1124-7B-Instruct", "Q4_K_M", 4472020256),
     ("LiquidAI/LFM2.5-1.2B-Instruct", "Q4_K_M", 730895168),
     ("deepseek-ai/DeepSeek-V2-Lite", "Q4_K_M", 10364416736),
+    ("google/gemma-2b-it", "Q8_0", 2669351840),
     ("openai/gpt-oss-20b", "MXFP4_MOE", 12109566560),
 )

