@@ -129,7 +129,7 @@ def tolerances(rows: Iterable[ReproducedValue]) -> str:
     names: dict[str, dict[str, None]] = {}
     for row in rows:
         for part in row.verdict.allowed.parts if row.verdict.allowed else ():
-            why = _GENERAL.get(part.name, part.why)
+            why = _GENERAL.get(part.name, part.why) if part.size else part.why
             names.setdefault(part.name, {})[why] = None
     words = [f"{name} ({'; '.join(whys)})" for name, whys in names.items()]
     return f"tolerance: {', '.join(words)}" if words else ""

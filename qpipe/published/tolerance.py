@@ -69,10 +69,10 @@ def _width(tolerance: Tolerance, published: float) -> float:
 
 
 def _sampling(value: PublishedValue, ours: Ours) -> TolerancePart | None:
-    """The part of both sides' standard errors; None where the tokens are the same, so that they
-    share them, and where no side states one."""
+    """The part of both sides' standard errors: nothing where the tokens are the same; None where
+    no side states one."""
     if same_tokens(value, ours):
-        return None
+        return TolerancePart("sampling", 0.0, "none: the tokens are the same, both sides share it")
     errors = {"theirs": published_stderr(value), "ours": ours.stderr}
     known = {side: error for side, error in errors.items() if error}
     if not known:
