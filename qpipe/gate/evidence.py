@@ -200,6 +200,10 @@ def _rise(
     if low is None or high is None:
         return Lack(row, PPL, "windows were not kept by an older qpipe, or are fewer than three")
     theirs, wider = score.value - delta.value, STOPPED if each.measurement.sampling else 1.0
+    if theirs <= 0:
+        return Lack(
+            row, PPL, "its report contradicts itself: the reference's would not be positive"
+        )
     low, high = (delta.value + wider * (end - delta.value) for end in (low, high))
     estimate = _reported(delta.value / theirs, low / theirs, high / theirs, each)
     # A measurement of kld keeps this interval, which is over windows, and not the windows.

@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 _HALF = 1.96
 _CLOSE = 1e-6
+# More items than any task has.
+_MOST = 10_000_000
 
 
 def recovered(scores: Mapping[str, Score], items: int) -> dict[str, PairedItems] | None:
     """Return the counts of each task by the key of its score; None where they do not add up to all
     ``items`` that were asked, or a report says too little."""
+    if items > _MOST:
+        return None
     sizes = {key: items if len(scores) == 1 else _size(score) for key, score in scores.items()}
     unknown = [key for key, size in sizes.items() if size is None]
     if len(unknown) == 1:  # all right, or all wrong: what the others leave
@@ -63,10 +67,13 @@ def _discordant(net: int, items: int, p: float, half: float) -> int | None:
         spread = (items * half / _HALF) ** 2 + net**2 / items
         found = max(net, round(spread))
         return min(items, found + (found - net) % 2)
-    for discordant in range(net, items + 1, 2):
-        counted = PairedItems(items, (discordant + net) // 2, (discordant - net) // 2).p_mcnemar
-        if counted > p * (1 + _CLOSE):
-            return None
-        if counted >= p * (1 - _CLOSE):
-            return discordant
-    return None
+
+    def p_of(pairs: int) -> float:
+        return PairedItems(items, net + pairs, pairs).p_mcnemar
+
+    # The more pairs of one lost and one gained there are beside ``net``, the larger is p.
+    few, many = 0, (items - net) // 2
+    while few < many:
+        middle = (few + many) // 2
+        few, many = (middle + 1, many) if p_of(middle) < p * (1 - _CLOSE) else (few, middle)
+    return net + 2 * few if abs(p_of(few) - p) <= p * _CLOSE else None

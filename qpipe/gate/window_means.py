@@ -28,6 +28,8 @@ _ENOUGH, _GUARD = _GUARDS[0]
 # Of windows that a measurement took until they were enough: see `evaluators.text.sampling.WIDER`.
 STOPPED = 1.2
 _MOST = 1e12
+# Standard errors beyond which nothing changes.
+_FAR = 1e9
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class WindowMean:
         if windows < LEAST or squares == 0:
             stderr = math.inf if windows < LEAST else 0.0
             return cls(mean if value is None else value, stderr, 0.0, windows, scored)
-        cubes = math.fsum(r**3 for r in residuals)
+        spread = math.sqrt(squares / windows)
         # Fisher's g₁ without its bias: Joanes and Gill, The Statistician 47, 1998.
-        skew = cubes / windows / (squares / windows) ** 1.5
+        skew = math.fsum((r / spread) ** 3 for r in residuals) / windows
         skew *= math.sqrt(windows * (windows - 1)) / (windows - 2)
         stderr = wider * math.sqrt(squares * windows / (windows - 1)) / scored
         return cls(mean if value is None else value, stderr, skew, windows, scored)
@@ -121,7 +123,7 @@ class WindowMean:
             return 1.0
         if not self.stderr:
             return 0.0 if distance > 0 else 1.0
-        t = -distance / self.stderr
+        t = max(-_FAR, min(_FAR, -distance / self.stderr))
         tail = student_cdf(max(t, self._straightened(t, skew)), self.windows - 1)
         return min(1.0, self._guard * tail)
 

@@ -244,6 +244,50 @@ def _make_run(folder: Path) -> None:
     finished_run(folder, "r")
 
 
+def _make_gate(folder: Path) -> None:
+    """A run whose tasks are in its report alone; of likelihoods and divergences the files too."""
+    from dataclasses import replace
+
+    from qpipe.results.record import rows
+    from tests.gate.kept import Kept, compared
+
+    kept, right = Kept(folder / "store"), [1, 1, 0, 0, 1] * 4
+    made = [kept.tasks(name, {"acc[t]": right[n:] + right[:n]}) for n, name in enumerate("ab")]
+    nll = [2.0, 2.5, 1.5, 2.2, 2.1]
+    run = compared(
+        [kept.ppl("a", nll), made[0]],
+        {"Q4_0": [kept.ppl("b", [x + 0.01 * n for n, x in enumerate(nll)]), made[1],
+                  kept.kld("b", [0.01, 0.02, 0.015, 0.01])]},
+    )  # fmt: skip
+    for number, row in enumerate(run.rows):
+        for each in row.measurements:
+            for name in ("windows.json", "sums.npy", "manifest.json"):
+                file = Path(each.artifact or "") / name
+                if file.is_file() and each.metric != "tasks":
+                    link = folder / f"{each.metric}{number}-{name}"
+                    link.hardlink_to(file)
+    lost = [
+        replace(row, measurements=tuple(
+            replace(each, artifact=None) if each.metric == "tasks" else each
+            for each in row.measurements
+        ))
+        for row in run.rows
+    ]  # fmt: skip
+    document = {
+        "run": "r",
+        "status": "done",
+        "nodes": [],
+        "rows": rows(replace(run, rows=tuple(lost))),
+    }
+    (folder / "run.json").write_text(json.dumps(document | {"schema": 1}))
+
+
+def _gate(folder: Path) -> None:
+    bounds = ("--max-drop", "5pp", "--max-kld", "0.02", "--max-ppl", "1%")
+    command("check", str(folder / "run.json"), *bounds, as_json=True)
+    command("check", str(folder / "run.json"), *bounds)
+
+
 def _report(folder: Path) -> None:
     from qpipe.report import render
 
@@ -446,6 +490,12 @@ TARGETS: Mapping[str, Target] = {
         _packed,
     ),
     "report": Target(_make_run, {"runs/r/run.json": _JSON}, _report),
+    "gate": Target(
+        _make_gate,
+        {"run.json": _JSON, "perplexity1-windows.json": _JSON, "kld1-sums.npy": _FREE,
+         "kld1-manifest.json": _JSON},
+        _gate,
+    ),
     "store": Target(_make_store, {"manifest.json": (*_JSON, _signed, _signed, _signed)}, _ls),
     "texts": Target(
         _make_texts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -55,3 +56,6 @@ def test_what_contradicts_itself() -> None:
     one = reported(PairedItems(400, 30, 11), 100)
     assert recovered({"acc[t]": one}, 399) is None
     assert recovered({"acc[t]": score("acc", 0.5, where="t")}, 100) is None
+    assert recovered({"acc[t]": one}, 1 << 60) is None
+    odd = replace(one, delta=replace(one.delta, p=0.0123))  # type: ignore[type-var]
+    assert recovered({"acc[t]": odd}, 400) is None
