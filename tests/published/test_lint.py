@@ -142,12 +142,15 @@ def test_half_of_a_pair_is_missed_where_others_are_whole(tmp_path: Path) -> None
     assert "there is no Q4_K_M" in found.words
 
 
-def test_a_size_is_compared_with_the_model_beside_the_table(tmp_path: Path) -> None:
-    model = Path(qpipe.__file__).parent / "data" / "stories260K"
+STORIES = Path(qpipe.__file__).parent / "data" / "stories260K"
+
+
+@pytest.mark.parametrize("model", [str(STORIES), "'builtin:stories260K'"])
+def test_a_size_is_compared_with_a_model_at_hand(tmp_path: Path, model: str) -> None:
     head = TABLE[: TABLE.index("shared")].replace("GiB, counts: tensors", "kB")
     rows = f"shared: {{model: {model}}}\nrows:\n  - {{format: Q8_0, values: {{size: SIZE}}}}\n"
     text = head + rows
-    size = predict(model, {"method": "gguf", "type": "Q8_0"}).file_bytes / 1000
+    size = predict(STORIES, {"method": "gguf", "type": "Q8_0"}).file_bytes / 1000
     assert findings(tmp_path, text.replace("SIZE", f"{size:.0f}")) == []
     (found,) = findings(tmp_path, text.replace("SIZE", f"{1.03 * size:.0f}"))
     assert found.kind == "size_against_prediction"

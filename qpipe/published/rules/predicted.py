@@ -11,6 +11,8 @@ from qpipe.published.rules.survey import Contradiction, Survey, SurveyRow, inter
 from qpipe.published.schema import BYTES, PublishedValue
 from qpipe.sizes import PredictedSize, predict, shapes
 
+_BUILTIN = "builtin:"
+_DATA = Path(__file__).parents[2] / "data"
 _MARGIN = 0.005  # vocabularies and headers differ a little by version of the converter
 
 
@@ -66,8 +68,11 @@ def _predicted(row: SurveyRow, folder: Path) -> list[PredictedSize]:
 
 
 def _config(row: SurveyRow, folder: Path) -> Any:
-    """The config.json that the row names, or that of a folder, or the shapes of a known model."""
+    """The config.json that the row names, or that of a model that ships or is a folder, or the
+    shapes of a known model."""
     if row.row.config is not None:
         return folder / row.row.config
     model = row.row.model or ""
+    if model.startswith(_BUILTIN):
+        return _DATA / model.removeprefix(_BUILTIN)
     return folder / model if (folder / model / "config.json").is_file() else shapes(model)

@@ -16,7 +16,6 @@ import yaml
 from qpipe.recipe.request import shipped_recipes
 
 _SECTION = "quantize"
-_IMATRIX = "imatrix"  # a group of its own; a mixture of types may hang on whether there is one
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What only Hydra and OmegaConf read.
 _SYNTAX = "${}'\"\\"
@@ -31,13 +30,10 @@ def fields(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
     """The fields of ``quantize`` of a shipped recipe. Raises NotSimpleError."""
     option, own = _of_recipe(recipe)
     settings: dict[str, Any] = {}
-    imatrix = False
     for override in overrides:
         key, equals, text = override.partition("=")
         if key == _SECTION:
             option = text
-        elif key == _IMATRIX:
-            imatrix = text != "none"
         elif key.startswith(f"{_SECTION}.") and equals:
             settings[key.partition(".")[2]] = _value(text)
         elif key.lstrip("+~").partition(".")[0] == _SECTION:
@@ -45,8 +41,7 @@ def fields(recipe: str, overrides: Sequence[str]) -> dict[str, Any]:
     section = {**_of_option(option), **own}
     if not settings.keys() <= section.keys():  # composing says which there are
         raise NotSimpleError(", ".join(settings.keys() - section.keys()))
-    made = {"imatrix": True} if imatrix and "imatrix" in section else {}
-    return {**_plain(section), **settings, **made}
+    return {**_plain(section), **settings}
 
 
 def _value(text: str) -> Any:
