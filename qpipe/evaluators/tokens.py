@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,9 +16,6 @@ from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 from qpipe.texts.whole import form, read
-
-# The one file of a split, as the hub names it.
-_SHARD = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import TextTokenizer
@@ -173,11 +169,11 @@ def _reading(params: TokensParams) -> dict[str, Json]:
 
 
 def _called(name: str, work: base.Work) -> str:
-    """The name of a text in reports: its file, or of a data set of one file its folder and
-    split, ``wikitext-2-raw-v1/test``."""
-    params: Any = work.origins.get("text", {}).get("params", {})
-    whole = _SHARD.fullmatch(str(params.get("file")))
-    return name if whole is None else whole[1]
+    """The name of a text in reports: its file's, or what the download calls a file of the hub."""
+    origin: Any = work.origins.get("text", {})
+    if origin.get("params", {}).get("file") is None:
+        return name
+    return str(origin["facts"].get("name", name))
 
 
 def _write(

@@ -32,6 +32,7 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HF = re.compile(
     r"hf:(?P<type>datasets/)?(?P<repo>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
 )
+_WHOLE_SPLIT = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
 # Bytes of an index at most (of 1,000,000 tensors), and of a pointer of git LFS.
 _INDEX_BYTES, _POINTER_BYTES = 200 << 20, 1024
 
@@ -188,7 +189,7 @@ class Pinner:
                 "of 0-9a-f); run `qpipe lock` again"
             )
         params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
-        name = hub.repo if hub.file is None else PurePosixPath(hub.file).name
+        name = hub.repo if hub.file is None else _called_file(hub.file)
         inside = "" if hub.file is None else f"/{PurePosixPath(hub.file).parent}".removesuffix("/.")
         shown = f"{hub.repo}@{commit[:8]}{inside}"
         return PinnedSource({**params, "file": hub.file}, {"name": name, "shown": shown})
@@ -200,6 +201,13 @@ class Pinner:
         with contextlib.suppress(OSError):  # the next run without a network does without it
             file_lock.write_atomic(note, commit.encode(), sync=False)
         return commit
+
+
+def _called_file(file: str) -> str:
+    """The name of a file on the hub: its own, or that of a whole split in Parquet with its folder,
+    ``wikitext-2-raw-v1/test``."""
+    whole = _WHOLE_SPLIT.fullmatch(file)
+    return PurePosixPath(file).name if whole is None else whole[1]
 
 
 def _called(path: Path) -> str:
