@@ -86,6 +86,7 @@ def prepare(
             f"outtype {outtype!r} is not one of {', '.join((*OUTTYPES, SOURCE))}"
         )
     architecture = arch.of(opened.config)
+    model_class = opened.config.model_class
     config, notes = architecture.completed(opened.config)
     tensors, beside = architecture.named(opened.tensors, config)
     opened = replace(opened, config=config, tensors=tensors)
@@ -105,7 +106,7 @@ def prepare(
     ) | general_metadata.file_type(ftype)
     metadata |= architecture.after_file_type(opened.config, dims)
     metadata["general.quantization_version"] = values.u32(general_metadata.QUANTIZATION_VERSION)
-    metadata |= _tokenizer(opened, architecture, dims, pretokenizer)
+    metadata |= _tokenizer(opened, architecture, dims, pretokenizer, model_class)
     usual = architecture.after_vocabulary(opened.config, dims)
     metadata |= {key: value for key, value in usual.items() if key not in metadata}
     notes += (*beside, *vocab.notes(folder, metadata), *_quantized_note(opened))
@@ -362,14 +363,18 @@ def _rows(name: str, entry: Entry, part: Part | None, opened: Checkpoint) -> Saf
 
 
 def _tokenizer(
-    opened: Checkpoint, architecture: Architecture, dims: Dims, pretokenizer: str | None
+    opened: Checkpoint,
+    architecture: Architecture,
+    dims: Dims,
+    pretokenizer: str | None,
+    model_class: str,
 ) -> values.Metadata:
     fields = vocab.metadata(
         opened.folder,
         dims.vocab,
         pretokenizer=pretokenizer,
         added_tokens=architecture.added_tokens,
-        model_class=Config.read(opened.folder).model_class,
+        model_class=model_class,
     )
     path = opened.folder / "tokenizer_config.json"
     if architecture.space_prefix and path.is_file():

@@ -14,12 +14,10 @@ from typing import Any
 from qpipe.packed.formats.base import group_label
 from qpipe.sizes import layouts
 from qpipe.sizes.layouts import Parts
-from qpipe.sizes.module_rules import ModuleWish
+from qpipe.sizes.module_rules import BITS, GROUPS, ModuleWish
 from qpipe.sizes.of_packed import ROUTERS, Packing, dtype_of
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-
-_BITS = (2, 3, 4, 8)
 
 # Small gates too stay as they are in GPTQModel 7.6.0's definitions of architectures.
 _GATES = re.compile(r"\.(shared_expert_gate|in_proj_(a|b|ba))$")
@@ -38,8 +36,9 @@ def gptq(source: ModelSource, settings: Settings) -> Packing:
     """GPTQ's by GPTQModel and AutoGPTQ, compressed-tensors' by llm-compressor."""
     bits, size = _bits(settings, "wbits"), _size(settings, "groupsize")
     order = settings.flag("act_order") or settings.flag("desc_act")
+    zeros = not settings.flag("sym", True)
     if _engine(settings) == "llmcompressor":
-        return _integers(source, bits, size, zeros=not settings.flag("sym", True))
+        return _integers(source, bits, size, zeros=zeros)
     label = f"GPTQ-{bits}bit-{group_label(size)}" + ("-actorder" if order else "")
     layout = _grouped(layouts.gptq, bits, size, dtype="F16")
     head = layout if settings.flag("lm_head") else None
@@ -162,11 +161,11 @@ def _engine(settings: Settings) -> str:
 
 
 def _bits(settings: Settings, *others: str) -> int:
-    return settings.number("bits", 4, *others, choices=_BITS)
+    return settings.number("bits", 4, *others, choices=BITS)
 
 
 def _size(settings: Settings, *others: str) -> int:
-    return settings.number("group_size", 128, *others)
+    return settings.number("group_size", 128, *others, choices=GROUPS)
 
 
 PACKINGS: Mapping[str, Callable[[ModelSource, Settings], Packing]] = {

@@ -14,6 +14,11 @@ from typing import Any
 from qpipe.errors import RecipeError
 from qpipe.sizes.settings import Settings
 
+BITS = (2, 3, 4, 8)
+"""Of a weight, that engines pack by themselves; rules for modules may have others up to 8."""
+GROUPS = (-1, 16, 32, 64, 128, 256, 512, 1024)
+"""Group sizes that formats know (qpipe/engines/common/module_rules.py)."""
+
 _SKIP_LISTS = ("modules_to_not_convert", "llm_int8_skip_modules")
 
 
@@ -37,6 +42,8 @@ class ModuleWishes:
         """The rules of ``modules``, and other tools' lists of modules to skip. Raises
         RecipeError."""
         given = settings.fields.get("modules") or {}
+        if not isinstance(given, Mapping | list | tuple):
+            raise settings.bad("modules", "rules: {REGEX: skip} or {REGEX: {bits: 8}}")
         pairs = list(given.items()) if isinstance(given, Mapping) else list(given)
         for name in _SKIP_LISTS:
             listed = settings.fields.get(name) or []
@@ -54,10 +61,15 @@ class ModuleWishes:
 
 
 def _wish(rule: Any) -> ModuleWish:
+    """Raises ValueError for what is no rule."""
     if rule == "skip":
         return ModuleWish(skip=True)
-    if isinstance(rule, int) and not isinstance(rule, bool):
-        return ModuleWish(bits=rule)
-    return ModuleWish(
-        skip=rule.get("skip") is True, bits=rule.get("bits"), group_size=rule.get("group_size")
-    )
+    fields = {"bits": rule} if type(rule) is int else rule
+    if not isinstance(fields, Mapping) or fields.keys() - {"skip", "bits", "group_size"}:
+        raise ValueError(f"{rule!r:.60} is neither skip nor bits and group_size")
+    bits, size = fields.get("bits"), fields.get("group_size")
+    if bits is not None and not (type(bits) is int and 2 <= bits <= 8):
+        raise ValueError(f"bits are {bits!r}, not 2 to 8")
+    if size is not None and size not in GROUPS:
+        raise ValueError(f"group_size is {size!r}, not one of {', '.join(map(str, GROUPS))}")
+    return ModuleWish(skip=fields.get("skip") is True, bits=bits, group_size=size)

@@ -10,6 +10,7 @@ from typing import Any
 
 from qpipe.errors import RecipeError, nearest
 from qpipe.sizes import of_checkpoint, of_exl2, of_gguf, of_packed
+from qpipe.sizes.known_fields import FIELDS
 from qpipe.sizes.methods import PACKINGS
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
@@ -63,6 +64,7 @@ def _by_method(settings: Settings) -> _Predict:
             f"quantize.method is {method!r}, of which no size is predicted; "
             f"{nearest(method, methods)}"
         )
+    settings.require_known(FIELDS[method])
     return methods[method]
 
 

@@ -28,6 +28,13 @@ class Settings:
             raise self.bad("method", "the name of a method, such as gguf or gptq")
         return method
 
+    def require_known(self, names: frozenset[str]) -> None:
+        """Raise RecipeError for a field that the method has not."""
+        for name, value in self.fields.items():
+            if name not in names and value is not None:
+                hint = nearest(name, names)
+                raise RecipeError(f"quantize.{name}: {self.method} has no such field; {hint}")
+
     def text(self, name: str, default: str, *, choices: tuple[str, ...] = ()) -> str:
         """A text, in small letters where it is one of ``choices``. Raises RecipeError."""
         value = self._get(name, default)

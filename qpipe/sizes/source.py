@@ -13,7 +13,7 @@ from qpipe.errors import CheckpointError
 from qpipe.gguf import jsonfile
 from qpipe.gguf.config import Config
 from qpipe.hf.quantized import CONFIG, QuantizationSettings, settings_in
-from qpipe.support.files import is_file
+from qpipe.support.files import expanded, is_file
 
 # The place of fields that come from no file, for messages; there is no such folder.
 _NOWHERE = Path("<the model>", CONFIG)
@@ -32,7 +32,7 @@ class ModelSource:
         is not there or holds no object."""
         if isinstance(config, Mapping):
             return cls(Config(_NOWHERE, config))
-        path = Path(config)
+        path = expanded(str(config))
         file = path / CONFIG if path.is_dir() else path
         if not is_file(file):
             raise CheckpointError(f"{file}: no such file; give a model's config.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,16 @@ def test_the_vocabulary() -> None:
     assert "about" in unlike.notes[0]
     with pytest.raises(RecipeError, match="neither a folder nor"):
         sizes.predict(shape, HALF, vocabulary=-1)
+
+
+def test_a_vocabulary_beside_no_config(tmp_path: Path) -> None:
+    """As with both in one folder."""
+    for path in MODELS["qwen2-r"].iterdir():
+        if path.name != "config.json" and path.suffix != ".safetensors":
+            shutil.copy(path, tmp_path)
+    fields = json.loads((MODELS["qwen2-r"] / "config.json").read_bytes())
+    apart = sizes.predict(fields, level("Q4_K_M", name="one"), vocabulary=tmp_path)
+    assert apart == sizes.predict(MODELS["qwen2-r"], level("Q4_K_M", name="one"))
 
 
 def test_in_full_and_in_half() -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from qpipe import sizes
 from qpipe.errors import CheckpointError, RecipeError
+from qpipe.sizes.known_fields import FIELDS
+from qpipe.stages.registry import all_stages, chosen
 from tests.sizes.published_packed import PACKED
 
 GOLDEN = json.loads(Path(__file__).with_name("packed_golden.json").read_bytes())
@@ -135,3 +137,36 @@ def test_what_llama_cpp_does_not_compute_is_packed_all_the_same() -> None:
     assert sizes.predict(model, {"method": "awq"}).weights == 6738415616
     with pytest.raises(CheckpointError, match="hidden_act"):
         sizes.predict(model, {"method": "gguf", "type": "Q4_0"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"method": "gguf", "typ": "Q4_K_M"}, r"quantize\.typ: gguf has no such field.*'type'"),
+        ({"method": "gguf", "type": 4}, r"quantize\.type is 4, not a text"),
+        ({"method": "gptq", "group_size": 0}, r"quantize\.group_size is 0, not one of -1, 16"),
+        ({"method": "gptq", "sym": "no"}, r"quantize\.sym is 'no', not true or false"),
+        ({"method": "gptq", "modules": {"q_proj": {"bit": 8}}}, r"quantize\.modules.*neither skip"),
+        ({"method": "gptq", "modules": {"q_proj": 9}}, r"quantize\.modules.*not 2 to 8"),
+        ({"method": "gptq", "modules": {"(": 8}}, r"quantize\.modules"),
+        ({"method": "gptq", "modules": 5}, r"quantize\.modules"),
+        ({"method": "exl2", "bits": 0}, r"quantize\.bits is 0, not a number of bits"),
+        ({"method": "exl2", "head_bits": 5}, r"quantize\.head_bits is 5, not one of"),
+        ({"method": "bnb", "type": "nf3"}, r"quantize\.type is 'nf3', not one of nf4"),
+        ({"dtype": "fp8"}, r"quantize\.dtype is 'fp8', not one of fp32"),
+        ({"via": "q8"}, r"quantize\.via is 'q8', not one of f32"),
+    ],
+)
+def test_a_wrong_field_is_named(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        sizes.predict(shape("Qwen/Qwen2.5-7B"), asked)
+
+
+def test_fields_are_those_of_the_engines() -> None:
+    for engine in all_stages()["quantize"]:
+        method = str(chosen(engine).get("method"))
+        if method in FIELDS:
+            params: Any = engine.Params
+            spelled = {name for name, _ in getattr(params, "SPELLINGS", ())}
+            names = {*params.model_fields, *spelled, *getattr(params, "SKIP_LISTS", ())}
+            assert names <= FIELDS[method], (engine, names - FIELDS[method])
