@@ -135,10 +135,16 @@ def tolerances(rows: Iterable[ReproducedValue]) -> str:
     return f"tolerance: {', '.join(words)}" if words else ""
 
 
-def predicted(rows: Iterable[ReproducedValue]) -> str:
-    """Say what the mark of predicted figures means; empty without any."""
-    marked = any(row.verdict.ours and row.verdict.ours.predicted for row in rows)
-    return f"{_PREDICTED} predicted from config.json, without weights" if marked else ""
+def marks(rows: Iterable[ReproducedValue]) -> list[str]:
+    """Say what the marks beside figures mean, as far as there are any."""
+    rows = list(rows)
+    ours = [row.verdict.ours for row in rows if row.verdict.ours]
+    words = []
+    if any(each.half_width for each in ours):
+        words.append("±: of published values the standard error as printed, of ours 95 %")
+    if any(each.predicted for each in ours):
+        words.append(f"{_PREDICTED} predicted from config.json, without weights")
+    return words
 
 
 def summary(reproduction: Reproduction) -> str:

@@ -13,6 +13,9 @@ from qpipe.published.reproduction import ReproducedValue, Reproduction
 from qpipe.report.html.page import style
 from qpipe.report.text import printable
 
+# The verdict stands where no width hides it.
+_ORDER = (0, 1, 6, 2, 3, 4, 5)
+
 _OWN_STYLE = """
 .reproduced { color: var(--good); }
 .off { color: var(--bad); font-weight: 700; }
@@ -87,7 +90,7 @@ def _section(file: TableFile, groups: Sequence[ModelGroup]) -> str:
 def _table(group: ModelGroup) -> str:
     head = "".join(
         f'<th scope="col"{_side(side)}>{name}</th>'
-        for name, side in zip((*HEAD, "why"), SIDES + "l", strict=True)
+        for name, side in [*((HEAD[at], SIDES[at]) for at in _ORDER), ("why", "l")]
     )
     lines = "\n".join(_line(row) for row in group.rows)
     label = _text(group.model or "models")
@@ -99,22 +102,19 @@ def _table(group: ModelGroup) -> str:
 
 
 def _line(row: ReproducedValue) -> str:
-    first, *middle, verdict = cells(row)
+    own = cells(row)
+    classes = {HEAD.index("verdict"): f' class="{row.word}"'}
     cols = "".join(
-        f"<td{_side(side)}>{_text(each)}</td>"
-        for each, side in zip(middle, SIDES[1:-1], strict=True)
+        f"<td{classes.get(at, _side(SIDES[at]))}>{_text(own[at])}</td>" for at in _ORDER[1:]
     )
     why = "" if row.word == "reproduced" else row.verdict.why
-    return (
-        f'<tr><th scope="row">{_text(first)}</th>{cols}'
-        f'<td class="{row.word}">{_text(verdict)}</td><td class="why">{_text(why)}</td></tr>'
-    )
+    return f'<tr><th scope="row">{_text(own[0])}</th>{cols}<td class="why">{_text(why)}</td></tr>'
 
 
 def _notes(reproduction: Reproduction) -> Iterator[str]:
     rows = reproduction.rows
     yield from (words.off_line(row) for row in rows if row.word == "off")
-    yield from filter(None, (words.predicted(rows), words.tolerances(rows)))
+    yield from filter(None, (*words.marks(rows), words.tolerances(rows)))
 
 
 def _recipes(rows: Sequence[ReproducedValue]) -> str:

@@ -60,7 +60,7 @@ def _lines(reproduction: Reproduction) -> Iterator[str]:
     rows = reproduction.rows
     yield from (words.off_line(row) for row in rows if row.word == "off")
     yield from words.reasons(rows)
-    yield from filter(None, (words.predicted(rows), words.tolerances(rows)))
+    yield from filter(None, (*words.marks(rows), words.tolerances(rows)))
     yield words.summary(reproduction)
 
 
@@ -97,7 +97,7 @@ def _piped(rows: Sequence[ReproducedValue]) -> Iterator[str]:
 def _notes(reproduction: Reproduction) -> Iterator[str]:
     rows = reproduction.rows
     yield words.summary(reproduction)
-    yield from (words.predicted(rows), words.tolerances(rows))
+    yield from (*words.marks(rows), words.tolerances(rows))
     yield from (f"{name}: {of}" for name, of in words.facts(reproduction).items())
 
 

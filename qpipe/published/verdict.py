@@ -66,6 +66,8 @@ def _off(value: PublishedValue, difference: float, allowed: Allowance) -> str:
 
 def decimals(value: PublishedValue, more: int = 1) -> int:
     """The decimals with which a figure of ours is shown: those that were printed, and ``more``."""
+    if value.metric.unit == "B":  # there are no parts of a byte
+        return 0
     exponent = value.printed.value.as_tuple().exponent
     return max(0, -exponent + more) if isinstance(exponent, int) else more
 
