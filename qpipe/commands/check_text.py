@@ -10,7 +10,7 @@ from qpipe.gate.bounds import DROP, KLD, shown
 from qpipe.gate.estimates import Estimate
 from qpipe.gate.evidence import Evidence
 from qpipe.gate.paired_items import PairedItems
-from qpipe.gate.verdicts import ACCEPT, GateVerdict, RowVerdict, note_on
+from qpipe.gate.verdicts import ACCEPT, GateVerdict, RowVerdict
 from qpipe.report import text
 from qpipe.report.alike import listed
 from qpipe.report.blocks import NARROW
@@ -123,8 +123,8 @@ def _remarks(gate: GateVerdict) -> Iterator[str]:
     yield from (line for name, check in checks for line in _counts(name, check.evidence))
     by_note: dict[str, list[str]] = {}
     for name, check in checks:
-        if (note := note_on(check.evidence)) is not None:
-            by_note.setdefault(note, []).append(f"{name} {check.evidence.name}")
+        if check.note is not None:
+            by_note.setdefault(check.note, []).append(f"{name} {check.evidence.name}")
     yield from (f"{listed(names)}: {note}" for note, names in by_note.items())
     kinds = dict.fromkeys(check.evidence.kind for _, check in checks)
     yield f"against {gate.reference}; " + "; ".join(_MEANING[kind] for kind in kinds)

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from qpipe.gate.paired_items import PairedItems
-from qpipe.gate.verdicts import GateVerdict, LossVerdict, RowVerdict, note_on
+from qpipe.gate.verdicts import GateVerdict, LossVerdict, RowVerdict
 
 
 def record(gate: GateVerdict) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def _check(each: LossVerdict) -> dict[str, Any]:
         "p_mcnemar": estimate.p_mcnemar if isinstance(estimate, PairedItems) else None,
         "worse_than": each.worse_than,
         "basis": evidence.basis,
-        "note": note_on(evidence),
+        "note": each.note,
         "tasks": [_task(name, items) for name, items in evidence.tasks.items()],
     }
 

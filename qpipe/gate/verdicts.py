@@ -10,7 +10,7 @@ run is accepted only if every row is (Berger, Technometrics 24, 1982).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from qpipe.gate.bounds import KLD, Bounds
@@ -41,7 +41,7 @@ class LossVerdict:
 
     ``p_regression``, ``p_accept``, ``p_better`` and ``p_worse_than_rtn`` are p-values, not
     corrected for their number; ``needed`` is how many more items or tokens would decide, None where
-    it is decided or none would.
+    it is decided or none would; ``note`` is what a reader has to know besides.
     """
 
     evidence: Evidence
@@ -54,6 +54,7 @@ class LossVerdict:
     p_worse_than_rtn: float | None
     worse_than: str | None
     needed: int | None
+    note: str | None
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def _verdict(
         p_worse_than_rtn=ps[2],
         worse_than=worse.rival if worse is not None and worse_than_rtn else None,
         needed=needed,
+        note="; ".join(_notes(evidence, bound)) or None,
     )
 
 
@@ -201,8 +203,14 @@ def rounded_up(number: int) -> int:
     return math.ceil(number / step) * step
 
 
-def note_on(evidence: Evidence) -> str | None:
-    """Return what a reader has to know of what the verdict rests on."""
-    if evidence.basis == OF_REPORT and evidence.note is None:
-        return "perplexity beside kld: the interval of the run is taken"
-    return evidence.note
+def _notes(evidence: Evidence, bound: float) -> Iterator[str]:
+    """What a reader has to know of what the verdict rests on, and does not show."""
+    if evidence.note is not None:
+        yield evidence.note
+    elif evidence.basis == OF_REPORT:
+        yield "perplexity beside kld: the interval of the run is taken"
+    if len(evidence.tasks) > 1:
+        surely = holm([items.p_above(bound) for items in evidence.tasks.values()])
+        worse = [task for task, sure in zip(evidence.tasks, surely, strict=True) if sure]
+        if worse:
+            yield f"alone, {' and '.join(worse)} surely lost more than the bound"

@@ -137,6 +137,17 @@ def test_items_of_several_tasks_are_taken_together_and_once(kept: Kept) -> None:
     assert [*other.evidence.tasks] == ["acc_norm[a]", "exact_match[b strict]"]
 
 
+def test_a_task_that_lost_much_is_named_where_all_together_did_not(kept: Kept) -> None:
+    small, large = answers(200, 30, 2), answers(4000, 30, 30)
+    made = [
+        kept.tasks(name, {"acc[small]": small[n], "acc[large]": large[n]})
+        for n, name in enumerate(("F16", "Q4_0"))
+    ]
+    check = only(qpipe.check(compared(made[:1], {"Q4_0": made[1:]}), max_drop="2pp"))
+    assert check.verdict == "accept"
+    assert check.note == "alone, acc[small] surely lost more than the bound"
+
+
 def test_scores_that_are_not_right_or_wrong(kept: Kept) -> None:
     def made(name: str) -> list[Any]:
         return [kept.tasks(name, {"f1[t]": [0.25, 0.5] * 50})]
