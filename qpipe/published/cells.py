@@ -166,7 +166,8 @@ def facts(reproduction: Reproduction) -> Mapping[str, str]:
     """Say by what and where our figures came about."""
     about = reproduction.about
     tools = ", ".join(f"{n} {', '.join(of)}" for n, of in about.get("tools", {}).items())
-    machine = ", ".join(str(v) for v in about.get("machine", {}).values() if v)
+    own = about.get("machine", {})
+    machine = ", ".join(str(v) + " cores" * (name == "cores") for name, v in own.items() if v)
     words = {
         "command": about.get("command", ""),
         "run": reproduction.run or "",

@@ -33,6 +33,8 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
     [
         ("qpipe ", [*VERBS]),
         ("qpipe r", ["run", "rm", "runs", "report", "repro"]),
+        ("qpipe repro qwen2-", ["qwen2-gguf-perplexity", "qwen2-quality"]),
+        ("qpipe repro --only ", ["sizes", "quality", "speed"]),
         ("qpipe --", ["--help", "--version"]),
         ("qpipe rnu ", []),
         ("qpipe run de", ["demo"]),
