@@ -204,7 +204,7 @@ def rounded_up(number: int) -> int:
 
 
 def _notes(evidence: Evidence, bound: float) -> Iterator[str]:
-    """What a reader has to know of what the verdict rests on, and does not show."""
+    """Say what the verdict rests on, and what it does not show."""
     if evidence.note is not None:
         yield evidence.note
     elif evidence.basis == OF_REPORT:
