@@ -159,6 +159,24 @@ def test_values_of_the_command_line_win() -> None:
     assert len(drafted("qwen3.5-4b", "sweep=none")["jobs"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("overrides", "count"),
+    [
+        (("quantize=gptq",), 1),
+        (("quantize=gguf_q4_k_m",), 1),
+        (("quantize=gguf", "imatrix=calibrated"), 5),
+        (("quantize=gptq", "quantize.bits=4,8"), 2),
+        (("quantize=gptq,awq",), 2),
+    ],
+)
+def test_another_method_takes_the_levels_of_gguf_with_it(
+    overrides: tuple[str, ...], count: int
+) -> None:
+    made = drafted("qwen3.5-4b", *overrides)
+    assert made["invalid"] == []
+    assert len(made["jobs"]) == count
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*PLANNED.values()}))
 def test_it_plans(name: str, plans: dict[str, Any]) -> None:

@@ -6,11 +6,14 @@ import gzip
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qpipe.errors import DataError, EngineMissingError
 from qpipe.evaluators.text.protocols import prepared, protocol
+from qpipe.sources.download import Download, DownloadParams
+from qpipe.stages.base import Order
 from qpipe.texts import records
 from qpipe.texts.whole import form, joined, read, read_text
 from tests.texts import wikitext
@@ -105,3 +108,12 @@ def test_without_pyarrow_the_command_that_helps_is_named(
     monkeypatch.setattr(records, "parquet_missing", lambda name: f"reading {name} needs pyarrow")
     with pytest.raises(EngineMissingError, match="pyarrow"):
         read_text(wikitext.write(tmp_path))
+
+
+def test_a_parquet_file_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "parquet_missing", lambda name: f"reading {name} needs pyarrow")
+    commit: Any = {"kind": "dataset", "repo": "o/n", "commit": wikitext.COMMIT}
+    with pytest.raises(EngineMissingError, match=r"reading a/b\.parquet needs pyarrow"):
+        Download.refuse(DownloadParams(**commit, file="a/b.parquet"), Order({}))
+    for file in ("a/b.json.gz", None):
+        Download.refuse(DownloadParams(**commit, file=file), Order({}))

@@ -259,7 +259,7 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     config: DictConfig = pickle.loads(pickle.dumps(master.config))
     chosen = OmegaConf.select(config, _CHOSEN)
     if chosen is not None:
-        config.hydra.sweeper.params = OmegaConf.to_container(chosen)
+        config.hydra.sweeper.params = _without_others(chosen, composer)
     params = OmegaConf.select(config, "hydra.sweeper.params") or {}
     groups = any(map(composer.is_group, [*composer.swept(), *map(str, params)]))
     for override in composer.fixed():
@@ -283,6 +283,19 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
         raise RecipeError(messages.holds_target(f"hydra.sweeper ({target})"))
     _refuse_code(hydra.sweeper)
     return config
+
+
+def _without_others(chosen: DictConfig, composer: Composer) -> dict[str, str]:
+    """The params of a sweep by name, but for those of a block that an override fills otherwise:
+    ``quantize=gptq`` has no use for types of GGUF."""
+    params = {str(key): str(value) for key, value in chosen.items()}
+    given = {o.key_or_group: o.value() for o in map(composer.parse, composer.task)}
+    others = tuple(
+        group + "."
+        for group, option in params.items()
+        if composer.is_group(group) and given.get(group, option) != option
+    )
+    return {key: value for key, value in params.items() if not key.startswith(others)}
 
 
 def _refuse_code(settings: DictConfig) -> None:
