@@ -81,13 +81,15 @@ def show(answer: Reproduction, asked: Question, args: argparse.Namespace, form: 
 
 def warn(asked: Question, notify: Notify) -> None:
     """Say of a table that does not ship, and so may be new, if it contradicts itself."""
-    from qpipe.published.lint import lint as findings_of
     from qpipe.published.load import shipped_tables
 
     shipped = set(shipped_tables().values())
     for file in asked.files:
-        new = [] if file.path in shipped else [f for f in findings_of(file) if not f.known]
-        if new:
+        if file.path in shipped:
+            continue
+        from qpipe.published.lint import lint as findings_of
+
+        if new := [finding for finding in findings_of(file) if not finding.known]:
             places = ", ".join(dict.fromkeys(f"row {each.row} ({each.format})" for each in new[:5]))
             notify(f"{file.path} contradicts itself: {places}; --lint says how")
 
