@@ -123,8 +123,16 @@ def _published(opened: Checkpoint, outputs: Sequence[OutputTensor]) -> list[Outp
     """The tensors as they will be where experts are published in MXFP4."""
     if opened.quantization is None or opened.quantization.method != "mxfp4":
         return [*outputs]
+    experts = [output for output in outputs if output.name.endswith("_exps.weight")]
+    for output in experts:
+        if not GGMLType.MXFP4.fits(output.shape[-1]):
+            raise errors.CheckpointError(
+                f"{opened.config.path}: experts in MXFP4 lie in blocks of 32, and {output.name} "
+                f"has rows of {output.shape[-1]}: a size there is wrong"
+            )
+    kept = {output.name for output in experts}
     return [
-        replace(output, type=GGMLType.MXFP4) if output.name.endswith("_exps.weight") else output
+        replace(output, type=GGMLType.MXFP4) if output.name in kept else output
         for output in outputs
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from qpipe.gguf.arch.base import MAX_LAYERS
 from qpipe.gguf.config import Config
 
 Shaped = tuple[str, tuple[int, ...]]
@@ -55,7 +56,7 @@ def _opt(config: Config) -> Iterator[Shaped]:
     last = config.flag("do_layer_norm_before", True)
     if last and not config.flag("_remove_final_layer_norm", False):
         yield from _norm(f"{at}.final_layer_norm", hidden)
-    for i in range(config.integer("num_hidden_layers")):
+    for i in range(config.integer("num_hidden_layers", most=MAX_LAYERS)):
         layer = f"{at}.layers.{i}"
         for part in ("k_proj", "v_proj", "q_proj", "out_proj"):
             yield from _linear(f"{layer}.self_attn.{part}", hidden, hidden, bias=bias)
@@ -69,7 +70,8 @@ def _opt(config: Config) -> Iterator[Shaped]:
 
 def _bloom(config: Config) -> Iterator[Shaped]:
     hidden = config.integer("n_embed" if config.has("n_embed") else "hidden_size")
-    layers = config.integer("n_layer" if config.has("n_layer") else "num_hidden_layers")
+    name = "n_layer" if config.has("n_layer") else "num_hidden_layers"
+    layers = config.integer(name, most=MAX_LAYERS)
     yield "transformer.word_embeddings.weight", (config.integer("vocab_size"), hidden)
     yield from _norm("transformer.word_embeddings_layernorm", hidden)
     for i in range(layers):
@@ -89,7 +91,7 @@ def _gpt_neox(config: Config) -> Iterator[Shaped]:
     hidden, vocab = config.integer("hidden_size"), config.integer("vocab_size")
     ffn, bias = config.integer("intermediate_size"), config.flag("attention_bias", True)
     yield "gpt_neox.embed_in.weight", (vocab, hidden)
-    for i in range(config.integer("num_hidden_layers")):
+    for i in range(config.integer("num_hidden_layers", most=MAX_LAYERS)):
         layer = f"gpt_neox.layers.{i}"
         yield from _norm(f"{layer}.input_layernorm", hidden)
         yield from _norm(f"{layer}.post_attention_layernorm", hidden)
@@ -108,7 +110,7 @@ def _phi(config: Config) -> Iterator[Shaped]:
     heads, ffn = config.integer("num_attention_heads"), config.integer("intermediate_size")
     kv = config.integer("num_key_value_heads", heads) * (hidden // heads)
     yield "model.embed_tokens.weight", (vocab, hidden)
-    for i in range(config.integer("num_hidden_layers")):
+    for i in range(config.integer("num_hidden_layers", most=MAX_LAYERS)):
         layer = f"model.layers.{i}"
         yield from _norm(f"{layer}.input_layernorm", hidden)
         for part, rows in (("q_proj", hidden), ("k_proj", kv), ("v_proj", kv), ("dense", hidden)):
@@ -122,7 +124,7 @@ def _phi(config: Config) -> Iterator[Shaped]:
 def _gemma(config: Config) -> Iterator[Shaped]:
     hidden, ffn = config.integer("hidden_size"), config.integer("intermediate_size")
     yield "model.embed_tokens.weight", (config.integer("vocab_size"), hidden)
-    for i in range(config.integer("num_hidden_layers")):
+    for i in range(config.integer("num_hidden_layers", most=MAX_LAYERS)):
         yield f"model.layers.{i}.input_layernorm.weight", (hidden,)
         yield f"model.layers.{i}.post_attention_layernorm.weight", (hidden,)
         yield from _attention(config, f"model.layers.{i}.self_attn", inputs=False, output=False)
@@ -136,7 +138,7 @@ def _stablelm(config: Config) -> Iterator[Shaped]:
         raise config.unfit("qk_layernorm", "the tensors of such a model are not known here")
     parallel, bias = config.flag("use_parallel_residual", False), config.flag("use_qkv_bias", False)
     yield "model.embed_tokens.weight", (config.integer("vocab_size"), hidden)
-    for i in range(config.integer("num_hidden_layers")):
+    for i in range(config.integer("num_hidden_layers", most=MAX_LAYERS)):
         yield from _norm(f"model.layers.{i}.input_layernorm", hidden)
         if not parallel:
             yield from _norm(f"model.layers.{i}.post_attention_layernorm", hidden)
@@ -151,7 +153,7 @@ def _starcoder2(config: Config) -> Iterator[Shaped]:
     hidden, ffn = config.integer("hidden_size"), config.integer("intermediate_size")
     bias = config.flag("use_bias", True)
     yield "model.embed_tokens.weight", (config.integer("vocab_size"), hidden)
-    for i in range(config.integer("num_hidden_layers")):
+    for i in range(config.integer("num_hidden_layers", most=MAX_LAYERS)):
         yield from _norm(f"model.layers.{i}.input_layernorm", hidden)
         yield from _norm(f"model.layers.{i}.post_attention_layernorm", hidden)
         yield from _attention(config, f"model.layers.{i}.self_attn", inputs=bias, output=bias)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import gguf
 
 from qpipe.gguf import tensor_names, values
+from qpipe.gguf.arch.base import MAX_LAYERS
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config
 from qpipe.gguf.file_plan import FilePlan
@@ -24,7 +25,8 @@ def foreseen(config: Config) -> FilePlan | None:
     if name is None or listed is None:
         return None
     heads = config.integer("n_head" if config.has("n_head") else "num_attention_heads")
-    layers = config.integer("n_layer" if config.has("n_layer") else "num_hidden_layers")
+    depth = "n_layer" if config.has("n_layer") else "num_hidden_layers"
+    layers = config.integer(depth, most=MAX_LAYERS)
     metadata = {
         "general.architecture": values.string(name),
         f"{name}.block_count": values.u32(layers),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qpipe.errors import RecipeError
+from qpipe.errors import CheckpointError, RecipeError
 from qpipe.gguf import convert, mixture, quantize, stream
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.like import LikeFile
@@ -22,6 +22,7 @@ from qpipe.sizes.source import ModelSource
 from qpipe.sizes.vocabulary import Vocabulary
 
 _MOST = 64
+_LARGEST = 1 << 58  # weights: a file's offsets have 64 bits
 _kept: OrderedDict[str, _Whole] = OrderedDict()
 
 
@@ -100,11 +101,20 @@ def _foreseen(
             name=name,
             pretokenizer=pretokenizer,
         )
-        return _Whole(plan, len(stream.header(plan.metadata, plan.outputs)), ())
+        return _Whole(plan, _header(source, plan), ())
     plan = converted or convert.foresee_config(source.config, source.settings)
     rows = next(o.shape[0] for o in plan.outputs if o.name == "token_embd.weight")
     size, note = vocabulary.assumed(rows, str(source.config.fields.get("model_type")))
-    return _Whole(plan, size + len(stream.header(plan.metadata, plan.outputs)), (note,))
+    return _Whole(plan, size + _header(source, plan), (note,))
+
+
+def _header(source: ModelSource, plan: FilePlan) -> int:
+    total = sum(math.prod(output.shape) for output in plan.outputs)
+    if total > _LARGEST:
+        raise CheckpointError(
+            f"{source.config.path}: a model of {total:.1e} weights is none: a size is wrong"
+        )
+    return len(stream.header(plan.metadata, plan.outputs))
 
 
 def _request(settings: Settings) -> TypeRequest:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf import arch, config_fields, convert
+from qpipe.gguf.arch.base import MAX_EXPERTS, MAX_LAYERS
 from qpipe.gguf.config import Config
 from qpipe.sizes import architectures
 from qpipe.sizes.source import ModelSource
@@ -79,6 +80,9 @@ def _read(config: Config) -> CheckpointTensors:
     # What llama.cpp cannot compute, other formats hold as well.
     full = config_fields.with_defaults(config.text(), architecture.fields)
     architecture = architecture.laid_out(())
+    full.integer("num_hidden_layers", most=MAX_LAYERS)
+    for name in filter(full.has, architecture.expert_counts):
+        full.integer(name, least=0, most=MAX_EXPERTS)
     entries = architecture.expected(architecture.dims(full), full)
     shapes = {name: entry.shape for name, entry in entries if convert.is_published(entry)}
     towers = sorted(field for field in config.fields if field in ("vision_config", "audio_config"))
