@@ -176,7 +176,8 @@ def _row(data: Any, location: Sequence[str | int]) -> str:
 
 
 def _words(location: Sequence[str | int], problem: dict[str, Any]) -> str:
-    field = ".".join(str(each) for each in location if each != "value") or "the table"
+    inside = location[2:] if location[:1] == ["rows"] else location
+    field = ".".join(str(each) for each in inside if each != "value") or "the table"
     if problem["type"] == "extra_forbidden":
         return f"{field}: unknown field; {nearest(str(location[-1]), _fields(location[:-1]))}"
     if problem["type"] == "missing":
@@ -188,8 +189,18 @@ def _words(location: Sequence[str | int], problem: dict[str, Any]) -> str:
         return f"{field} is missing"
     if problem["type"] == "value_error":
         return f"{field}: {problem['ctx']['error']}"
+    if problem["type"].startswith(("decimal", "finite")):
+        return f"{field}: {_shown(problem['input'])} is no number"
+    if problem["type"] == "too_short":
+        return f"{field}: there are none"
     message = problem["msg"][0].lower() + problem["msg"][1:]
     return f"{field}: {quoted(problem['input'])} is not right: {message}"
+
+
+def _shown(value: object) -> str:
+    """A value as YAML has it."""
+    words = {None: "null", True: "true", False: "false"}
+    return words[value] if value is None or isinstance(value, bool) else quoted(value)
 
 
 def _fields(location: Sequence[str | int]) -> list[str]:

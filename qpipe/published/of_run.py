@@ -21,10 +21,12 @@ import yaml
 
 from qpipe.errors import UsageError
 from qpipe.published.schema import SCHEMA
+from qpipe.recipe.request import shipped_recipes
 from qpipe.report.runs import Summary
 from qpipe.results.comparison import ModelRow
 from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import Score
+from qpipe.support.files import is_file
 
 # No figure of qpipe's is the same to the last bit on all processors; a published table of a run
 # must say how far apart they may be, and its author can have measured it on one machine alone.
@@ -43,6 +45,11 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
     about = run.about
     if about.get("recipe") is None or about.get("overrides") is None:
         raise UsageError(f"run {run.run}: an older qpipe made it, and kept no recipe in run.json")
+    if not _has_recipe(str(about["recipe"])):
+        raise UsageError(
+            f"run {run.run}: {about['recipe']!r} is no recipe that others can run; of a run of "
+            "`qpipe repro` the table is what to pass on, or a bundle (`--bundle FOLDER`)"
+        )
     rows = [row for row in run.rows if _is_published(row)]
     if not rows:
         raise UsageError(
@@ -95,10 +102,15 @@ def _shared(about: Mapping[str, Any], common: Sequence[str], folder: Path) -> di
     }
 
 
+def _has_recipe(name: str) -> bool:
+    """True for a recipe's file, and for the name of one that ships."""
+    return name.endswith((".yaml", ".yml")) or is_file(shipped_recipes() / f"{name}.yaml")
+
+
 def _recipe(about: Mapping[str, Any], folder: Path) -> str:
     """The recipe's name, or the way to its file from ``folder``."""
     recipe = str(about["recipe"])
-    if not recipe.endswith(".yaml"):
+    if not recipe.endswith((".yaml", ".yml")):
         return recipe
     file = Path(about.get("folder") or ".", recipe)
     return os.path.relpath(file, folder.resolve())

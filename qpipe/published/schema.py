@@ -5,9 +5,9 @@ Numbers are kept as they were printed (`Decimal`): 6.10 was rounded to hundredth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -29,8 +29,23 @@ _BYTES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 
 BYTES: Mapping[str, int] = {**_BYTES, "GiB": 1 << 30}
 """Units of sizes, in bytes."""
 
+_MOST_EXPONENT = 30
+
 Number = Annotated[Decimal, Field(allow_inf_nan=False)]
 """A number with the digits that were printed."""
+
+
+def _check_range(*numbers: Decimal | None) -> None:
+    """Raise ValueError for numbers that floats round to infinity or 0: within the rounding of
+    1e400 would be anything."""
+    for number in numbers:
+        last = 0 if number is None else number.as_tuple().exponent
+        first = 0 if number is None else number.adjusted()
+        if not isinstance(last, int) or max(abs(last), abs(first)) > _MOST_EXPONENT:
+            raise ValueError(
+                f"{number} is not right: digits lie between 1e-{_MOST_EXPONENT} and "
+                f"1e{_MOST_EXPONENT}"
+            )
 
 
 class TablePart(BaseModel):
@@ -54,9 +69,18 @@ class Source(TablePart):
 
     @model_validator(mode="after")
     def _dated(self) -> Source:
-        if self.date is not None and not re.fullmatch(r"\d{4}(-\d\d(-\d\d)?)?", self.date):
-            raise ValueError(f"date {self.date!r} is not of the form YYYY, YYYY-MM or YYYY-MM-DD")
+        if self.date is not None and not _is_day(self.date):
+            raise ValueError(f"there is no date {self.date!r} (YYYY, YYYY-MM or YYYY-MM-DD)")
         return self
+
+
+def _is_day(text: str) -> bool:
+    """True for YYYY, YYYY-MM and YYYY-MM-DD of days that there are."""
+    form = {4: "%Y", 7: "%Y-%m", 10: "%Y-%m-%d"}.get(len(text))
+    try:
+        return form is not None and bool(datetime.strptime(text, form))
+    except ValueError:
+        return False
 
 
 class Erratum(TablePart):
@@ -85,6 +109,7 @@ class Tolerance(TablePart):
     def _one(self) -> Tolerance:
         if (self.absolute is None) == (self.relative is None):
             raise ValueError("a tolerance is either absolute or relative")
+        _check_range(self.absolute, self.relative)
         return self
 
 
@@ -151,6 +176,7 @@ class Printed(TablePart):
 
     @model_validator(mode="after")
     def _ordered(self) -> Printed:
+        _check_range(self.value, self.stderr, *(self.interval or ()))
         if self.interval is not None and not self.interval[0] <= self.value <= self.interval[1]:
             raise ValueError("the value is not in its interval")
         return self

@@ -64,7 +64,12 @@ def test_a_row_may_be_comparable_in_some_kinds_alone(tmp_path: Path) -> None:
     ("old", "new", "said"),
     [
         (", revision: null", "", "table.yaml:3: source.revision is missing"),
-        ("size: 4.10", "size: big", "table.yaml:9: row 1 (Q4_0): rows.0.values.size: 'big'"),
+        ("size: 4.10", "size: big", "table.yaml:9: row 1 (Q4_0): values.size: 'big' is no number"),
+        ("size: 4.10", "size: null", "row 1 (Q4_0): values.size: null is no number"),
+        ("size: 4.10", "size: 1e400", "row 1 (Q4_0): values.size: 1E+400 is not right"),
+        ("size: 4.10", "size: 1e-400", "row 1 (Q4_0): values.size: 1E-400 is not right"),
+        ("null}", "null, date: 2026-13-45}", "table.yaml:3: source: there is no date '2026-13-45'"),
+        ("null}", "null, date: 26-1-4}", "table.yaml:3: source: there is no date '26-1-4'"),
         ("size: 4.10", "size: .nan", "row 1 (Q4_0)"),
         ("shared:", "share:", "table.yaml:7: share: unknown field; did you mean 'shared'?"),
         ("model: OWNER/NAME, ", "", "table.yaml:10: row 2 (Q4_1): model is missing"),

@@ -61,6 +61,14 @@ def test_it_is_reproduced_and_a_broken_number_is_found(published: TableFile) -> 
     assert [(row["format"], row["metric"]) for row in off] == [("Q4_0", "ppl")]
 
 
+def test_a_reproduction_is_passed_on_by_its_table(published: TableFile) -> None:
+    folder = published.path.parent
+    (folder / "copy.yaml").write_bytes(published.path.read_bytes())
+    assert called("repro", "copy.yaml", cwd=folder).code == 0
+    answer = called("report", "latest", "-o", "again.yaml", cwd=folder)
+    assert (answer.code, "the table is what to pass on" in answer.stderr) == (2, True)
+
+
 def test_a_table_is_of_one_run(published: TableFile) -> None:
     folder = published.path.parent
     assert called("run", "local", *SETTINGS, "quantize.type=Q8_0", cwd=folder).code == 0
