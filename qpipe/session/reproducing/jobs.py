@@ -51,9 +51,28 @@ def drafts(
         _compose(recipe, jobs, plans, drafted, errors)
     if errors:
         raise RecipeError(_wrong([(first[job], error) for job, error in errors.items()]))
-    for note in dict.fromkeys(note for draft in drafted.values() for note in draft["notes"]):
+    for note in _notes(drafted):
         notify(note)
     return {job: drafted[job] for job in first}
+
+
+def _notes(drafted: Mapping[TableJob, RunDraft]) -> list[str]:
+    """The notes of all drafts, but for those on an override that has an effect in another job:
+    a table shares its overrides among its rows."""
+    of_note: dict[str, set[TableJob]] = {}
+    for job, draft in drafted.items():
+        for note in draft["notes"]:
+            of_note.setdefault(note, set()).add(job)
+    return [
+        note
+        for note, jobs in of_note.items()
+        if all(
+            job in jobs
+            for override in {o for job in jobs for o in job.overrides if repr(o) in note}
+            for job in drafted
+            if override in job.overrides
+        )
+    ]
 
 
 def _compose(
