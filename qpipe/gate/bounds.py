@@ -71,10 +71,10 @@ def _number(kind: str, text: str) -> float:
         number = math.nan
     if parts is None or not math.isfinite(number):
         raise _wrong(kind, text, "that is no number")
-    if parts[2] not in (unit, _ALSO.get(kind, unit)):
-        raise _wrong(kind, text, _other_unit(kind, parts[2], text))
     if number <= 0:
         raise _wrong(kind, text, "no data can show that nothing at all is lost")
+    if parts[2] not in (unit, _ALSO.get(kind, unit)):
+        raise _wrong(kind, text, _other_unit(kind, parts[2], text))
     if kind == DROP and number >= times:
         raise _wrong(kind, text, "that is every item")
     return number / times

@@ -141,6 +141,7 @@ _METRICS = {
     "kld": ["evaluate=kld"],
     "ppl": ["evaluate=perplexity"],
 }
+_SCORES = {"drop": "acc[TASK]", "kld": "kld", "ppl": "ppl_delta"}
 _SHOWN = 4
 
 
@@ -165,6 +166,9 @@ def _measuring(kind: str, command: Sequence[str], *, in_bits: bool) -> str:
     """The command of a run with another measurement in place of its own."""
     import shlex
 
+    if [*command[:2]] == ["qpipe", "repro"]:
+        overrides = ", ".join(_METRICS[kind])
+        return f"in the table, a metric of {_SCORES[kind]} with `overrides: [{overrides}]`"
     words = [*command] or ["qpipe", "run", "RECIPE"]
     kept = [word for word in words if not word.startswith(("evaluate=", "evaluate.metric="))]
     if kind == "drop":

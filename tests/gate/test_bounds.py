@@ -41,6 +41,7 @@ def test_bounds_in_their_units(kind: str, text: str, value: float, again: str) -
         *((kind, text, "that is no number") for kind in ("drop", "kld", "ppl")
           for text in ("", "nan", "inf", "-inf", "one", "1..2pp", "NaN%")),
         *((kind, text, "no data can show") for kind, text in (("kld", "0"), ("drop", "0pp"))),
+        ("ppl", "0", "no data can show"),
         ("ppl", "-1%", "no data can show"),
         ("drop", "100pp", "that is every item"),
     ],

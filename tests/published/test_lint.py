@@ -262,6 +262,19 @@ BREAKS = {
 }
 
 
+def test_thousands_of_rows_are_looked_through(tmp_path: Path) -> None:
+    head = TABLE[: TABLE.index("rows:")] + "rows:\n"
+    types = {"Q4_0": 4.1, "Q4_K_M": 4.9, "Q5_K_M": 5.7, "Q8_0": 8.5}
+    rows = [(name, size, number) for number in range(1000) for name, size in types.items()]
+    rows[2001] = ("Q4_K_M", 6.1, 500)
+    text = head + "".join(
+        f"  - {{format: {name}, engine: e{number}, values: {{size: {size}}}}}\n"
+        for name, size, number in rows
+    )
+    found = findings(tmp_path, text)
+    assert [each.row for each in found if each.kind == "size_order"] == [2002]
+
+
 @given(
     at=st.integers(0, len(LADDER) - 1),
     metric=st.sampled_from(sorted(BREAKS)),

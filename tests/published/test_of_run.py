@@ -67,6 +67,8 @@ def test_a_reproduction_is_passed_on_by_its_table(published: TableFile) -> None:
     assert called("repro", "copy.yaml", cwd=folder).code == 0
     answer = called("report", "latest", "-o", "again.yaml", cwd=folder)
     assert (answer.code, "the table is what to pass on" in answer.stderr) == (2, True)
+    drop = called("check", "latest", "--max-drop", "1pp", cwd=folder)
+    assert (drop.code, "in the table, a metric of acc[TASK]" in drop.stderr) == (2, True)
 
 
 def test_a_table_is_of_one_run(published: TableFile) -> None:

@@ -15,11 +15,12 @@ _DIGITS_WITH_ERROR = 5
 def copied_speeds(survey: Survey) -> Iterator[Contradiction]:
     """Two formats with the same digits in all of at least two speeds."""
     for group in survey.groups:
-        for row, other in combinations(group, 2):
-            if row.identity == other.identity:
-                continue
-            shared = [name for name in _speeds(row) if name in _speeds(other)]
+        speeds = {row.number: speeds for row in group if len(speeds := _speeds(row)) > 1}
+        for row, other in combinations([row for row in group if row.number in speeds], 2):
+            shared = [name for name in speeds[row.number] if name in other.values]
             if len(shared) > 1 and all(_same(row, other, name) for name in shared):
+                if row.identity == other.identity:
+                    continue
                 figures = ", ".join(f"{row.values[name].printed.value} {name}" for name in shared)
                 yield Contradiction(
                     "copied_speeds", row, None, f"the speeds are those of {other}: {figures}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import permutations
 
-from qpipe.published.formats import SIZE_ORDERS
+from qpipe.published.formats import SIZE_ORDERS, PrintedFormat
 from qpipe.published.rules.survey import (
     Contradiction,
     Interval,
@@ -80,7 +81,7 @@ def size_order(survey: Survey) -> Iterator[Contradiction]:
 
 def _order(rows: list[SurveyRow], metric: str) -> Iterator[Contradiction]:
     """Name the rows without which no two contradict each other, the worst first."""
-    pairs = [(one, other) for one in rows for other in rows if _inverted(one, other, metric)]
+    pairs = sorted(_inverted(rows, metric), key=lambda pair: [row.number for row in pair])
     while pairs:
         involved = Counter(row.number for pair in pairs for row in pair)
         worst = max(involved, key=lambda number: (involved[number], -number))
@@ -95,16 +96,28 @@ def _order(rows: list[SurveyRow], metric: str) -> Iterator[Contradiction]:
         pairs = [pair for pair in pairs if worst not in {row.number for row in pair}]
 
 
-def _inverted(smaller: SurveyRow, larger: SurveyRow, metric: str) -> bool:
-    """True if one of a smaller type is printed larger than the other, beyond rounding."""
-    one, other = smaller.format.type, larger.format.type
+def _inverted(rows: list[SurveyRow], metric: str) -> Iterator[tuple[SurveyRow, SurveyRow]]:
+    """Pairs of which the one of a smaller type is printed larger, beyond rounding."""
+    ends = {row.number: interval(row.values[metric]) for row in rows}
+    by_format: dict[str, list[SurveyRow]] = {}
+    for row in rows:
+        by_format.setdefault(row.row.format, []).append(row)
+    for some, others in permutations(by_format.values(), 2):
+        if not _is_smaller(some[0].format, others[0].format):
+            continue
+        least = min(ends[row.number][1] for row in others)
+        for one in (row for row in some if ends[row.number][0] > least):
+            for other in others:
+                if ends[one.number][0] > ends[other.number][1]:
+                    yield one, other
+
+
+def _is_smaller(one: PrintedFormat, other: PrintedFormat) -> bool:
+    """True if no file of a format can be larger than one of the other."""
     ordered = any(
-        one in order and other in order and order.index(one) < order.index(other)
+        one.type in order
+        and other.type in order
+        and order.index(one.type) < order.index(other.type)
         for order in SIZE_ORDERS
     )
-    alike = smaller.format.rest == larger.format.rest or smaller.format.base or larger.format.base
-    return (
-        ordered
-        and alike
-        and interval(smaller.values[metric])[0] > interval(larger.values[metric])[1]
-    )
+    return ordered and (one.rest == other.rest or one.base or other.base)
