@@ -12,6 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +27,7 @@ from qpipe.report.runs import Summary
 from qpipe.results.comparison import ModelRow
 from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import Score
-from qpipe.support.files import is_file
+from qpipe.support.files import exists, is_file
 
 # No figure of qpipe's is the same to the last bit on all processors; a published table of a run
 # must say how far apart they may be, and its author can have measured it on one machine alone.
@@ -34,6 +35,8 @@ ASSUMED = "assumed: other processors and versions sum in another order"
 _SPREADS = {"ppl": "0.001", "word_ppl": "0.001", "bits_per_byte": "0.001"}
 _OTHER_SPREAD = "0.02"
 _SIGNIFICANT = 6
+_PATH = re.compile(r"(?!/)[\w./ -]*[./][\w./ -]*")  # what needs no quotes
+_STATES = ("kld_noise", "others_cpu_pct")  # of the measurement, not of the model
 
 
 def table_of(run: Summary, folder: Path | None = None) -> str:
@@ -50,7 +53,8 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
             f"run {run.run}: {about['recipe']!r} is no recipe that others can run; of a run of "
             "`qpipe repro` the table is what to pass on, or a bundle (`--bundle FOLDER`)"
         )
-    rows = [row for row in run.rows if _is_published(row)]
+    folder = (folder or Path.cwd()).resolve()
+    rows = [_seen_from(folder, row, about) for row in run.rows if _is_published(row)]
     if not rows:
         raise UsageError(
             f"run {run.run} made no model that its own settings name; nothing to publish"
@@ -64,7 +68,7 @@ def table_of(run: Summary, folder: Path | None = None) -> str:
         "title": f"{', '.join(dict.fromkeys(map(_model, rows)))}: run {run.run}",
         "source": {"document": f"qpipe run {run.run}", "revision": run.run, "date": _date(about)},
         "metrics": writer.metrics,
-        "shared": _shared(about, common, folder or Path.cwd()),
+        "shared": _shared(about, common, folder),
         "rows": entries,
     }
     text: str = yaml.dump(table, Dumper=_Dumper, sort_keys=False, width=98, allow_unicode=True)
@@ -84,6 +88,22 @@ def _is_published(row: ModelRow) -> bool:
     """True for a model that a job made, and of two with the same tensors for the first."""
     made = row.artifact is not None and bool(row.overrides)
     return made and not row.reference and row.same_as is None
+
+
+def _seen_from(folder: Path, row: ModelRow, about: Mapping[str, Any]) -> ModelRow:
+    """A row whose overrides name files from ``folder``: a recipe's own sweep names them from the
+    recipe's, a command from where it was given."""
+    given = Path(about.get("folder") or ".")
+    recipe = given / Path(str(about["recipe"])).parent
+
+    def seen(override: str) -> str:
+        name, _, path = override.partition("=")
+        if not _PATH.fullmatch(path):
+            return override
+        files = [file for file in (recipe / path, given / path) if exists(file)]
+        return f"{name}={os.path.relpath(files[0], folder)}" if files else override
+
+    return replace(row, overrides=tuple(map(seen, row.overrides)))
 
 
 def _shared(about: Mapping[str, Any], common: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -113,7 +133,7 @@ def _recipe(about: Mapping[str, Any], folder: Path) -> str:
     if not recipe.endswith((".yaml", ".yml")):
         return recipe
     file = Path(about.get("folder") or ".", recipe)
-    return os.path.relpath(file, folder.resolve())
+    return os.path.relpath(file, folder)
 
 
 def _entry(row: ModelRow, called: str, common: Sequence[str], writer: _Metrics) -> dict[str, Any]:
@@ -133,7 +153,8 @@ def _entry(row: ModelRow, called: str, common: Sequence[str], writer: _Metrics) 
 def _model(row: ModelRow) -> str:
     """The source that a row's overrides name, else what the model is called."""
     sources = [o.partition("=")[2] for o in row.overrides if o.startswith("model.source=")]
-    return sources[-1].strip("'\"") if sources else row.model or row.name
+    named = re.sub(r"\\(.)", r"\1", sources[-1].strip("'\"")) if sources else None  # Hydra's
+    return named or row.model or row.name
 
 
 class _Metrics:
@@ -156,7 +177,7 @@ class _Metrics:
     def values(self, evaluation: Evaluation) -> Iterator[tuple[str, Any]]:
         """The values of a measurement, by the names of their metrics."""
         for score in evaluation.measurement.scores:
-            if score.detail or score.name == "kld_noise":
+            if score.detail or score.name in _STATES:
                 continue
             name = self._named(score.key, score, evaluation)
             yield name, _figures(score.value, score.stderr, score.interval or (None, None))

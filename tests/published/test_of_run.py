@@ -61,6 +61,26 @@ def test_it_is_reproduced_and_a_broken_number_is_found(published: TableFile) -> 
     assert [(row["format"], row["metric"]) for row in off] == [("Q4_0", "ppl")]
 
 
+def test_files_and_models_are_named_from_the_table_s_folder(published: TableFile) -> None:
+    folder = published.path.parent
+    (folder / "a text.txt").write_text("once upon a time there was a little girl . " * 40)
+    (folder / "two.yaml").write_text(
+        "defaults: [config, _self_]\nevaluate: {n_ctx: 64, chunks: 3}\nquantize: {type: Q8_0}\n"
+        "hydra: {mode: MULTIRUN, sweeper: {params: {model.source: 'builtin:stories260K'}}}\n"
+    )
+    text = "evaluate.text=a text.txt"
+    ran = called("run", "two.yaml", text, cwd=folder)
+    assert ran.code == 0, ran.stderr
+    (folder / "sub").mkdir()
+    assert called("report", "latest", "-o", "sub/there.yaml", cwd=folder).code == 0
+    table = load(folder / "sub" / "there.yaml").table
+    assert [row.model for row in table.rows] == ["builtin:stories260K"]
+    assert table.shared.recipe == "../two.yaml"
+    assert "evaluate.text=../a text.txt" in table.shared.overrides
+    again = called("repro", "sub/there.yaml", cwd=folder)
+    assert again.code == 0, again.stderr
+
+
 def test_a_reproduction_is_passed_on_by_its_table(published: TableFile) -> None:
     folder = published.path.parent
     (folder / "copy.yaml").write_bytes(published.path.read_bytes())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import shlex
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -19,10 +20,12 @@ from qpipe.errors import StoreError, UsageError, placed
 from qpipe.published import render
 from qpipe.published.citation import citation
 from qpipe.published.reproduction import Reproduction
+from qpipe.published.schema import PublishedValue
 from qpipe.recipe import lock_file
 from qpipe.recipe.request import Job
 from qpipe.session.reproducing.question import Question
 from qpipe.session.reproducing.table_job import TableJob, job_of
+from qpipe.support.files import exists
 
 _README = """\
 # {title}
@@ -96,7 +99,7 @@ def _files(
 
 def _command(question: Question) -> str:
     """The command that repeats it in the bundle."""
-    tables = [f"tables/{file.name}.yaml" for file in question.files]
+    tables = [shlex.quote(f"tables/{file.name}.yaml") for file in question.files]
     return " ".join(["qpipe", "repro", *tables, *question.options])
 
 
@@ -116,8 +119,8 @@ def _readme(reproduction: Reproduction, command: str) -> str:
     local = {
         name: None
         for row in reproduction.rows
-        for name in (row.published.value.row.model, row.published.value.row.config)
-        if name and (row.published.file.path.parent / name).exists()
+        for name in _named(row.published.value)
+        if name and exists(row.published.file.path.parent / name)
     }
     return _README.format(
         title=f"{title}, reproduced",
@@ -127,6 +130,14 @@ def _readme(reproduction: Reproduction, command: str) -> str:
         version=__version__,
         missing=_MISSING.format(names=", ".join(local)) if local else "",
     )
+
+
+def _named(value: PublishedValue) -> Iterable[str | None]:
+    """What may be a path in a value's row: its model, config.json, and what overrides set."""
+    yield from (value.row.model, value.row.config)
+    for override in value.overrides:
+        name = override.partition("=")[2].strip("'\"")
+        yield name if any(each in name for each in "/.") else None
 
 
 def _versions(tools: Mapping[str, Iterable[str]]) -> str:

@@ -97,3 +97,15 @@ def test_a_folder_with_something_in_it_is_refused_before_anything_runs(tmp_path:
     assert "--bundle full: it is not empty" in said.stderr
     assert not (tmp_path / "outputs").exists()
     assert called("repro", str(OWN), "--bundle", "new", "--plan", cwd=tmp_path).code == 2
+
+
+def test_files_of_a_row_are_named_and_the_command_is_quoted(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("once upon a time")
+    source = "shared: {model: builtin:tinystories-d256, recipe: local, overrides: [text=text.txt]}"
+    table = TABLE.replace("shared: {model: builtin:tinystories-d256, recipe: mine.yaml}", source)
+    (tmp_path / "a table.yaml").write_text(table.replace("text=", "evaluate.text="))
+    said = called("repro", "a table.yaml", "--only", "sizes", "--bundle", "out", "-q", cwd=tmp_path)
+    assert said.code in (0, 4), said.stderr
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "qpipe repro 'tables/a table.yaml' --only sizes" in readme
+    assert "by their path: text.txt." in readme
