@@ -133,7 +133,7 @@ def _readme(reproduction: Reproduction, command: str) -> str:
 
 
 def _named(value: PublishedValue) -> Iterable[str | None]:
-    """What may be a path in a value's row: its model, config.json, and what overrides set."""
+    """The possible paths in a value's row: its model, config.json, and what overrides set."""
     yield from (value.row.model, value.row.config)
     for override in value.overrides:
         name = override.partition("=")[2].strip("'\"")
