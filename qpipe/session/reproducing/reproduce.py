@@ -167,10 +167,12 @@ def _row(each: TableValue) -> tuple[Path, int]:
 
 def _exit_code(rows: Sequence[ReproducedValue], errors: Sequence[QpipeError]) -> int:
     """4 if a value is off; else 1 if a stage failed that could have run; else, where not one value
-    could be judged for what is missing here, that error's; else 0."""
+    could be judged for what is missing here, that error's, or 1; else 0."""
     words = [row.word for row in rows]
     if "off" in words:
         return NOT_REPRODUCED
     if any(not isinstance(error, (SourceError, EngineMissingError)) for error in errors):
         return 1
-    return errors[0].exit_code if errors and "reproduced" not in words else 0
+    if errors and "reproduced" not in words:
+        return errors[0].exit_code
+    return int({*words} == {"cannot_run"})

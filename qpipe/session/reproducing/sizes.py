@@ -75,6 +75,8 @@ def _config(each: TableValue) -> Path | Mapping[str, Any]:
     if is_folder(place):
         return place
     known = shapes(name)
+    if known is None and name.startswith((".", "/", "~", _BUILTIN)):
+        raise NotThereError(f"model: {name} is not there, seen from the table's folder")
     if known is None:
         raise NotThereError(
             f"the shapes of {name} are not known: give its config.json as `config:` in the row or "

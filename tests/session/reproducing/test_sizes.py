@@ -130,3 +130,12 @@ def test_fields_are_those_of_the_composed_recipe(recipe: str) -> None:
         section = job.config["quantize"]
         assert {name: section[name] for name in own} == own
         assert {"method", "bits", "type"} & section.keys() <= own.keys()
+
+
+def test_a_model_that_is_not_there_is_no_success(tmp_path: Path) -> None:
+    text = TABLE[: TABLE.index("  - format: Q8_0")].replace("meta-llama/Llama-3.1-8B", "./gone")
+    (tmp_path / "sizes.yaml").write_text(text)
+    said = called("repro", "sizes.yaml", "--only", "sizes", cwd=tmp_path)
+    assert (said.code, "./gone is not there" in said.stdout) == (1, True)
+    planned = called("repro", "sizes.yaml", "--only", "sizes", "--plan", cwd=tmp_path)
+    assert planned.code == 0
