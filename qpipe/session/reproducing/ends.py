@@ -8,6 +8,7 @@ from typing import Any
 
 from qpipe.core.events import Emit
 from qpipe.errors import QpipeError
+from qpipe.published.formats import GGUF_BITS, read_format
 from qpipe.published.selection import TableValue
 from qpipe.recipe.draft import RunDraft
 from qpipe.session.context import Context
@@ -51,7 +52,7 @@ def job_ends(
     others = {
         number: why
         for number, (each, job) in wanted.items()
-        if (why := _other_model(each, drafted[job])) is not None
+        if (why := _other_model(each, drafted[job]) or _other_type(each)) is not None
     }
     of_them = {job for number, (_, job) in wanted.items() if number not in others}
     left = {job: draft for job, draft in drafted.items() if job in of_them}
@@ -90,6 +91,18 @@ def _sources(planned: TablePlan) -> dict[str, str]:
             inside = f"/{params['file']}" if params.get("file") else ""
             pins[f"{kind}:{params['repo']}{inside}"] = str(params["commit"])
     return dict(sorted(pins.items()))
+
+
+def _other_type(each: TableValue) -> str | None:
+    """Why a job is of another type of llama.cpp's than its row's format names; None if it is not,
+    or the row's overrides name none."""
+    chosen = [o.partition("=")[2] for o in each.value.overrides if o.startswith("quantize.type=")]
+    stated = read_format(each.value.row.format).type
+    if not chosen or stated not in GGUF_BITS or chosen[-1].upper() not in GGUF_BITS:
+        return None
+    if chosen[-1].upper() == stated:
+        return None
+    return f"another type: the row is of {stated}, and its overrides make {chosen[-1]}"
 
 
 def _other_model(each: TableValue, draft: RunDraft) -> str | None:

@@ -139,3 +139,10 @@ def test_a_model_that_is_not_there_is_no_success(tmp_path: Path) -> None:
     assert (said.code, "./gone is not there" in said.stdout) == (1, True)
     planned = called("repro", "sizes.yaml", "--only", "sizes", "--plan", cwd=tmp_path)
     assert planned.code == 0
+
+
+def test_a_row_of_another_type_than_its_overrides_make_is_not_compared(tmp_path: Path) -> None:
+    text = TABLE[: TABLE.index("  - format: Q8_0")].replace("type=Q4_K_M", "type=Q8_0")
+    (tmp_path / "t.yaml").write_text(text.replace("meta-llama/Llama-3.1-8B", "builtin:stories260K"))
+    said = called("repro", "t.yaml", "--only", "quality", "--plan", cwd=tmp_path)
+    assert "the row is of Q4_K_M, and its overrides make Q8_0" in " ".join(said.stdout.split())
