@@ -83,6 +83,8 @@ def reasons(rows: Iterable[ReproducedValue]) -> Iterator[str]:
             sources |= {about: None} if about else {}
     for (word, why), (sources, own) in groups.items():
         about = f"{few([*sources])}: " if sources else ""
+        if word == "would_run" and len(own) > 1:  # nodes are counted for each by itself
+            about = "each: "
         yield f"{word.replace('_', ' ')}, {_counted(own)}: {about}{why}"
 
 
@@ -93,11 +95,14 @@ def _split(why: str) -> tuple[str, str]:
 
 
 def _counted(rows: Sequence[ReproducedValue]) -> str:
-    """The rows in few words: ``9 values (Q4_0 ppl, Q4_0 kld and 7 more)``."""
-    names = dict.fromkeys(
-        f"{row.published.value.row.format} {row.published.value.name}" for row in rows
-    )
-    return f"{len(rows)} value{'s' * (len(rows) != 1)} ({few([*names])})"
+    """The rows in few words: ``2 values (Q4_0 ppl, Q4_0 kld)``; of many, metrics and formats."""
+    values = [row.published.value for row in rows]
+    names = [*dict.fromkeys(f"{value.row.format} {value.name}" for value in values)]
+    count = f"{len(rows)} value{'s' * (len(rows) != 1)}"
+    if len(names) <= _MOST + 1:
+        return f"{count} ({', '.join(names)})"
+    metrics = few([*dict.fromkeys(value.name for value in values)])
+    return f"{count} ({metrics} of {few([*dict.fromkeys(value.row.format for value in values)])})"
 
 
 def few(names: Sequence[str], most: int = _MOST) -> str:

@@ -56,13 +56,13 @@ def _words(items: Sequence[Forecast]) -> str:
     """Say how much of a job is in the store, and what it would fetch."""
     cached = sum(item.state == "cached" for item in items)
     if cached == len(items):
-        return f"all {cached} nodes are in the store"
+        return f"all of its {cached} nodes are in the store"
     fetched = [
         source.repo
         for item in items
         if item.state != "cached" and (source := hub_source(item.node.params)) is not None
     ]
-    words = f"{cached} of {len(items)} nodes are in the store"
+    words = f"{cached} of its {len(items)} nodes are in the store"
     return f"{words}; downloads {', '.join(dict.fromkeys(fetched))}" if fetched else words
 
 
