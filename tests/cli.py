@@ -130,3 +130,16 @@ def _written(descriptor: int) -> Iterator[Path]:
 def by_stage(nodes: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """An answer's nodes by the name of their stage: ``quantize`` of ``quantize[model Q4_0]``."""
     return {node["name"].partition("[")[0]: node for node in nodes}
+
+
+def imported(*arguments: str, cwd: Path, names: Iterable[str]) -> tuple[Answer, list[str]]:
+    """The answer of a command in a process of its own, and which of these modules it imported."""
+    code = (
+        f"import sys; from qpipe.cli import main; code = main({[*arguments]!r}); "
+        f"print(*sorted({{*{[*names]!r}}} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cwd, env=environment(), capture_output=True, text=True
+    )
+    answer = Answer(done.returncode, done.stdout, done.stderr)
+    return answer, done.stderr.splitlines()[-1].split()

@@ -9,10 +9,9 @@ from typing import Protocol
 
 from qpipe.gate.paired_items import LEVEL, POWER
 from qpipe.gate.window_means import WindowMean
+from qpipe.results.scores import NORMAL_95
 
 _NORMAL = NormalDist()
-# Half a 95 % interval in standard errors.
-_HALF = 1.96
 # The level of windows: see `window_means`.
 _GUARD = 2.0
 
@@ -129,7 +128,7 @@ class ReportedInterval:
     def mde(self) -> float:
         """The least distance that is seen with 80 % power."""
         half = (self.high - self.low) / 2
-        return half * (1 + _NORMAL.inv_cdf(POWER) / _HALF)
+        return half * (1 + _NORMAL.inv_cdf(POWER) / NORMAL_95)
 
     @property
     def p_better(self) -> float:
@@ -149,7 +148,7 @@ class ReportedInterval:
         distance = abs(self.value - bound)
         level = LEVEL / (among if self.value > bound else 1) / _GUARD
         sigmas = -_NORMAL.inv_cdf(level) + _NORMAL.inv_cdf(POWER)
-        stderr = (self.high - self.low) / 2 / _HALF
+        stderr = (self.high - self.low) / 2 / NORMAL_95
         wanted = self.count * (sigmas * stderr / distance) ** 2 if distance else math.inf
         return math.ceil(wanted) if wanted < 1e12 else None
 
@@ -157,7 +156,7 @@ class ReportedInterval:
     def _p(distance: float, half: float) -> float:
         if half <= 0:
             return 0.0 if distance > 0 else 1.0
-        return min(1.0, _GUARD * _NORMAL.cdf(-distance / half * _HALF))
+        return min(1.0, _GUARD * _NORMAL.cdf(-distance / half * NORMAL_95))
 
 
 @dataclass(frozen=True)

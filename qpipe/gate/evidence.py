@@ -15,6 +15,7 @@ from qpipe.gate.window_means import STOPPED, WindowMean
 from qpipe.report.reference_difference import made_alike
 from qpipe.results.comparison import ModelRow, way, way_labels
 from qpipe.results.fields import labelled
+from qpipe.results.scores import NORMAL_95
 
 if TYPE_CHECKING:
     from qpipe.results.measurement import Evaluation
@@ -30,7 +31,6 @@ _PERPLEXITIES = ("ppl", "word_ppl")
 # Standard errors that know nothing of windows are made so much wider: on tinystories-d256's windows
 # those of kld are 1.2 to 1.4 times as wide as its tokens say.
 _TOKENS_ALONE = 2.0
-_HALF = 1.96
 # Discordant items from which an interval of theirs is taken for a normal one.
 _NORMAL_FROM = 30
 
@@ -162,7 +162,7 @@ def _reported_divergence(each: Evaluation, scores: Mapping[str, Score]) -> Estim
     if sampling and sampling.interval:
         low, high = sampling.interval
     elif score.stderr is not None:
-        half = _TOKENS_ALONE * _HALF * score.stderr
+        half = _TOKENS_ALONE * NORMAL_95 * score.stderr
         low, high = score.value - half, score.value + half
     else:
         return None
@@ -195,7 +195,7 @@ def _rise(
         return Lack(row, PPL, "nothing says by how much it is above the reference's")
     low, high = delta.low, delta.high
     if (low is None or high is None) and delta.stderr is not None:
-        half = _TOKENS_ALONE * _HALF * delta.stderr
+        half = _TOKENS_ALONE * NORMAL_95 * delta.stderr
         low, high = delta.value - half, delta.value + half
     if low is None or high is None:
         return Lack(row, PPL, "windows were not kept by an older qpipe, or are fewer than three")
@@ -309,7 +309,7 @@ def _reported_drop(
         if (delta := score.delta) and delta.low is not None and delta.high is not None
     ]
     half = sum(half**2 for _, half in known) ** 0.5 / len(chosen)
-    if len(known) < len(chosen) or (items * half / _HALF) ** 2 < _NORMAL_FROM:
+    if len(known) < len(chosen) or (items * half / NORMAL_95) ** 2 < _NORMAL_FROM:
         return None
     value = -sum(value for value, _ in known) / len(known)
     return ReportedInterval(value, value - half, value + half, items), {}, _GONE_ITEMS

@@ -1,6 +1,7 @@
 """Student's t and the binomial distribution, from the standard library alone.
 
-Everything rests on the regularized incomplete beta function.
+Everything rests on the regularized incomplete beta function. `qpipe.results.windows.student` is a
+series, 1 % off at 3 degrees of freedom: near enough for what is shown, and not for error rates.
 """
 
 from __future__ import annotations

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qpipe.gate.paired_items import PairedItems
+from qpipe.results.scores import NORMAL_95
 
 if TYPE_CHECKING:
     from qpipe.results.scores import Score
 
-_HALF = 1.96
 _CLOSE = 1e-6
 # More items than any task has.
 _MOST = 10_000_000
@@ -64,7 +64,7 @@ def _discordant(net: int, items: int, p: float, half: float) -> int | None:
     """The number of discordant items: as many as make ``p``, or where that is 1 whatever their
     number, the interval."""
     if net == 0 or p >= 1:
-        spread = (items * half / _HALF) ** 2 + net**2 / items
+        spread = (items * half / NORMAL_95) ** 2 + net**2 / items
         found = max(net, round(spread))
         return min(items, found + (found - net) % 2)
 

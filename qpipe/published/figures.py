@@ -10,10 +10,9 @@ from qpipe.published.schema import BYTES, PublishedValue
 from qpipe.results.comparison import ModelRow
 from qpipe.results.measurement import Evaluation, Measurement
 from qpipe.results.scores import BYTES as BYTES_UNIT
-from qpipe.results.scores import Score
+from qpipe.results.scores import NORMAL_95, Score
 
 SIZE, BPW, PPL_DELTA = "size", "bpw", "ppl_delta"
-_NORMAL = 1.96
 
 # How many of the first are one of the second.
 _SCALES: Mapping[tuple[str, str], float] = {
@@ -59,7 +58,7 @@ class Ours:
         """Half the width of the 95 % interval; None where none is known."""
         if self.interval is not None:
             return (self.interval[1] - self.interval[0]) / 2
-        return None if self.stderr is None else _NORMAL * self.stderr
+        return None if self.stderr is None else NORMAL_95 * self.stderr
 
     def scaled(self, scale: float) -> Ours:
         """The same in another unit, of which one has ``scale`` of this."""
@@ -163,7 +162,7 @@ def _difference(value: PublishedValue, score: Score) -> Ours:
     stderr, interval = delta.stderr, None
     if delta.low is not None and delta.high is not None:
         interval = (delta.low, delta.high)
-        stderr = (delta.high - delta.low) / 2 / _NORMAL
+        stderr = (delta.high - delta.low) / 2 / NORMAL_95
     ours = Ours(delta.value, stderr, interval)
     if value.metric.unit == "%":
         return ours.scaled(100 / (score.value - delta.value))

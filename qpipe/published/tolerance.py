@@ -13,9 +13,7 @@ from typing import Literal
 
 from qpipe.published.figures import Ours
 from qpipe.published.schema import PublishedValue, Tolerance
-
-NORMAL = 1.96
-"""Standard errors on each side of a 95 % interval."""
+from qpipe.results.scores import NORMAL_95
 
 PartName = Literal["rounding", "prediction", "sampling", "spread"]
 
@@ -78,8 +76,8 @@ def _sampling(value: PublishedValue, ours: Ours) -> TolerancePart | None:
     if not known:
         return None
     words = ", ".join(f"{side} {error:.4g}" for side, error in known.items())
-    size = NORMAL * math.hypot(*known.values())
-    return TolerancePart("sampling", size, f"{NORMAL} standard errors ({words})")
+    size = NORMAL_95 * math.hypot(*known.values())
+    return TolerancePart("sampling", size, f"{NORMAL_95} standard errors ({words})")
 
 
 def same_tokens(value: PublishedValue, ours: Ours) -> bool:
@@ -96,4 +94,4 @@ def published_stderr(value: PublishedValue) -> float | None:
     if printed.interval is None:
         return None
     low, high = printed.interval
-    return float(high - low) / 2 / NORMAL
+    return float(high - low) / 2 / NORMAL_95

@@ -15,6 +15,9 @@ Better = Literal["lower", "higher"]
 # The interquartile range, of the value, up to which rounds agree.
 _STEADY = 0.3
 
+NORMAL_95 = 1.96
+"""Standard errors on each side of a 95 % interval."""
+
 BYTES = "bytes"
 """The unit of what is shown as a size."""
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from qpipe.gguf.convert import convert
-from tests.cli import by_stage, called, environment, qpipe
+from tests.cli import by_stage, called, imported, qpipe
 from tests.hub_server import serve
 
 pytestmark = pytest.mark.slow
@@ -122,19 +120,7 @@ def test_a_run_whose_nodes_are_all_cached_asks_no_stage(tmp_path: Path) -> None:
     """Stages bring pydantic and more: three times what such a run takes."""
     words = ("run", "local", f"model.source={SMALL}", "evaluate=none", "quantize.type=Q8_0")
     assert called(*words, cwd=tmp_path).code == 0
-    code = (
-        f"import sys; from qpipe.cli import main; code = main({[*words, '--json']!r});"
-        "heavy = {'pydantic', 'numpy', 'hydra', 'qpipe.stages.base', 'subprocess', 'ctypes'};"
-        "print(code, sorted(heavy & set(sys.modules)),"
-        " file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert {node["status"] for node in json.loads(done.stdout)["nodes"]} == {"cached"}
-    assert done.stderr.splitlines()[-1] == "0 []"
+    heavy = ("pydantic", "numpy", "hydra", "qpipe.stages.base", "subprocess", "ctypes")
+    answer, names = imported(*words, "--json", cwd=tmp_path, names=heavy)
+    assert {node["status"] for node in json.loads(answer.stdout)["nodes"]} == {"cached"}
+    assert (answer.code, names) == (0, [])

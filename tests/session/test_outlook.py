@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import pytest
 
 from qpipe.recipe import draft_cache
 from qpipe.session import outlook
-from tests.cli import called, environment, qpipe
+from tests.cli import called, imported, qpipe
 from tests.hub_server import COMMIT, serve
 
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
@@ -121,20 +119,9 @@ def test_a_note_that_is_damaged_is_none(tmp_path: Path, asked: list[int]) -> Non
 def test_a_remembered_plan_imports_no_stage(tmp_path: Path) -> None:
     words = (*WORDS, "model.source=builtin:tinystories-d256")
     assert called(*words, cwd=tmp_path).code == 0
-    code = (
-        f"import sys; from qpipe.cli import main; code = main({[*words]!r});"
-        "heavy = {'pydantic', 'numpy', 'hydra', 'qpipe.stages.base', 'tempfile', 'ctypes'};"
-        "print(code, sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stderr.splitlines()[-1] == "0 []"
+    heavy = ("pydantic", "numpy", "hydra", "qpipe.stages.base", "tempfile", "ctypes")
+    answer, names = imported(*words, cwd=tmp_path, names=heavy)
+    assert (answer.code, names) == (0, [])
 
 
 @pytest.mark.slow
