@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from qpipe.core.key import Json
-from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.common.backends import NO_DISTRIBUTIONS, LogitsEvaluator, Transformers
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams, departing
 from qpipe.evaluators.frontier import Frontier, name_and_size
 from qpipe.evaluators.text.description import about, measurement, of_mean, write_measured
@@ -70,6 +70,7 @@ class Kld(LogitsEvaluator):
     version = 5
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
     optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
+    lacking = NO_DISTRIBUTIONS
     chain = Chain(Frontier, model=MODEL, measured=MEASURED, rivals=RIVALS)
     Params: ClassVar[ParamsModel] = KldParams
 

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators.common.backends import LogitsEvaluator, Transformers
+from qpipe.evaluators.common.backends import NO_DISTRIBUTIONS, LogitsEvaluator, Transformers
 from qpipe.evaluators.text.description import about, measurement, scores_of, write_measured
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import score
@@ -61,6 +61,7 @@ class Logprobs(LogitsEvaluator):
 
     version = 5
     foresees = True
+    lacking = NO_DISTRIBUTIONS
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
     Params: ClassVar[ParamsModel] = LogprobsParams
 

@@ -86,6 +86,14 @@ class _SpeedParams(KvParams):
         return " ".join(parts)
 
 
+_NOT_A_BENCH = {
+    "llama-server": (
+        "llama-server's speed hangs on what asks it too: evaluate.tool=llama-bench measures that "
+        "build, evaluate.backend=llama.cpp the one that qpipe brings"
+    )
+}
+
+
 class _SpeedEvaluator(Evaluator):
     """Base of the backends. A result holds on the machine that made it, and is kept for it.
 
@@ -95,6 +103,7 @@ class _SpeedEvaluator(Evaluator):
 
     version = 2
     optional_roles: ClassVar[tuple[str, ...]] = ("reference",)
+    lacking = _NOT_A_BENCH
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:

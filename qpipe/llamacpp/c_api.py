@@ -191,6 +191,7 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "llama_vocab_get_add_bos": (_BOOL, [_POINTER]),
     "llama_vocab_get_add_eos": (_BOOL, [_POINTER]),
     "llama_tokenize": (_I32, [_POINTER, _STR, _I32, _POINTER, _I32, _BOOL, _BOOL]),
+    "llama_token_to_piece": (_I32, [_POINTER, _I32, _POINTER, _I32, _I32, _BOOL]),
     "llama_detokenize": (_I32, [_POINTER, _POINTER, _I32, _POINTER, _I32, _BOOL, _BOOL]),
     "llama_init_from_model": (_POINTER, [_POINTER, ContextParams]),
     "llama_free": (None, [_POINTER]),

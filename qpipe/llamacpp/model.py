@@ -77,6 +77,19 @@ class Vocab:
             size = -count
         return buffer.raw[:count].decode("utf-8", "replace")
 
+    def piece(self, token: int) -> bytes:
+        """The bytes that one token adds to a text; none for a control token."""
+        size = 64
+        for _ in range(2):
+            buffer = ctypes.create_string_buffer(size)
+            count: int = self._lib.c.llama_token_to_piece(
+                self._pointer, token, buffer, size, 0, False
+            )
+            if count >= 0:
+                break
+            size = -count
+        return buffer.raw[:count]
+
     def text(self, token: int) -> str:
         """The spelling of one token as the file stores it."""
         stored: bytes = self._lib.c.llama_vocab_get_text(self._pointer, token)

@@ -12,15 +12,18 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO
 
 from qpipe.errors import OutOfSpaceError, StageError, WorkerCrashError
 from qpipe.machine.filesystem import FULL_IN_WORDS
 
 _MOST_LINES = 50
+# Seconds that a program which is to stop may take.
+_GRACE = 5.0
 
 
 class ProgramError(StageError):
@@ -119,7 +122,70 @@ def running(
         raise ProgramError(f"{name} ended before it had said all")
 
 
-def _drain(printed: IO[str], lines: deque[str], on_line: Callable[[str], None] | None) -> None:
+@contextmanager
+def serving(
+    command: Sequence[str | Path | int],
+    *,
+    name: str,
+    env: Mapping[str, str],
+    ready: Callable[[str], str | None],
+) -> Iterator[str]:
+    """Run ``command`` beside the block, and end it with the block.
+
+    The block is given, and begins with, what ``ready`` first makes of a line that the program
+    prints, such as its address. What it prints is dealt with as by `run`. A block that loses the
+    program raises EOFError; then, and where it ends before it is ready, what `run` raises of it is
+    raised, or ProgramError if it ended well.
+    """
+    lines: deque[str] = deque(maxlen=_MOST_LINES)
+    answers: SimpleQueue[str | None] = SimpleQueue()
+
+    def look(line: str) -> None:
+        if (answer := ready(line)) is not None:
+            answers.put(answer)
+
+    def read() -> None:
+        _drain(process.stdout, lines, look)
+        answers.put(None)
+
+    process = subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        errors="replace",
+    )
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        answer = answers.get()
+        if answer is None:
+            raise EOFError
+        yield answer
+    except EOFError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            _check(name, process.wait(_GRACE), list(lines))
+        raise ProgramError(f"{name} ended before its work did: {_last(lines)}") from None
+    finally:
+        _end(process)
+        reader.join()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _drain(
+    printed: IO[str] | None, lines: deque[str], on_line: Callable[[str], None] | None
+) -> None:
+    assert printed is not None
     with printed:
         for line in printed:
             sys.stderr.write(line)
@@ -140,9 +206,13 @@ def _check(name: str, code: int, lines: Sequence[str]) -> None:
             "away with `qpipe gc --max-size SIZE`, then run again"
         )
     if code:
-        said = [line.strip() for line in lines if line.strip()]
-        last = said[-1][:400] if said else "it printed nothing"
+        last = _last(lines)
         raise ProgramError(f"{name} ended with code {code}: {last}", last=last)
+
+
+def _last(lines: Iterable[str]) -> str:
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1][:400] if said else "it printed nothing"
 
 
 def signal_name(number: int) -> str:

@@ -68,6 +68,7 @@ _PROGRAMS = {
     ),
     "llama-perplexity": _Probe(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
     "llama-imatrix": _Probe(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
+    "llama-server": _Probe(_LLAMA_CPP, ("--version",), (r"version: (.+)",)),
     "llama-bench": _Probe(_LLAMA_CPP),
     "nvcc": _Probe(
         "install the CUDA toolkit of torch's version, or set CUDA_HOME",

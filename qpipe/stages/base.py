@@ -150,6 +150,8 @@ class Stage(abc.ABC):
     towers for images and sound.
     ``stand_in`` takes its place, where a recipe leaves the choice, for a checkpoint in its first
     role whose class is not among `reads`.
+    ``lacking`` are choices that its kind has elsewhere and not here, such as a backend of other
+    evaluators, each with the reason and what to choose.
     """
 
     kind: ClassVar[str]
@@ -163,6 +165,7 @@ class Stage(abc.ABC):
     chain: ClassVar[Chain | None] = None
     text_alone: ClassVar[str | None] = None
     stand_in: ClassVar[type[Stage] | None] = None
+    lacking: ClassVar[Mapping[str, str]] = {}
     Params: ClassVar[ParamsModel]
 
     @classmethod

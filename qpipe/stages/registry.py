@@ -85,6 +85,8 @@ def find(
             choice = _choice([*able, *candidates][0], chooser)
         agreeing = [stage for stage in candidates if _choice(stage, chooser) == choice]
         if not agreeing:
+            if why := next(filter(None, (s.lacking.get(str(choice)) for s in candidates)), None):
+                raise RecipeError(f"{field}.{chooser}: {why}")
             values = [str(choice) for choice in choices if choice is not None]
             raise RecipeError(
                 f"{field}.{chooser}: there is no {chooser} {choice!r}; "

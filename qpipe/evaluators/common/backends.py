@@ -26,6 +26,15 @@ from qpipe.support import extras, strict_json
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend
 
+NO_DISTRIBUTIONS = {
+    "llama-server": (
+        "llama-server tells log-probabilities of the text's own tokens and of those that the model "
+        "itself finds likeliest, and a KL divergence needs those of the reference's: set "
+        "evaluate.backend=llama.cpp"
+    )
+}
+"""See `Stage.lacking`."""
+
 
 class Opener(abc.ABC):
     """A backend as an evaluator's class knows it, and the way it opens a model."""
