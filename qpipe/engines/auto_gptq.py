@@ -20,15 +20,20 @@ from qpipe.engines.common.methods import GptqParams
 from qpipe.environments.environment import Environment
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
+from qpipe.stages.device import CUDA
 
 # The parameters that its BaseQuantizeConfig has under the same names.
 _SHARED = (
     "bits", "group_size", "damp_percent", "desc_act", "static_groups", "sym", "true_sequential"
 )  # fmt: skip
+_INSTEAD = "quantize.engine=gptqmodel does the same without one"
 
 
 class AutoGptqParams(GptqParams):
     """No rules for single modules; the output matrix stays as it is."""
+
+    DEVICES = (CUDA,)
+    ALONE = f"auto-gptq works only on an NVIDIA GPU; {_INSTEAD}"
 
     engine: Literal["auto-gptq"] = "auto-gptq"
 
@@ -54,7 +59,7 @@ class AutoGptq(IsolatedEngine):
         "auto-gptq", ISOLATED, built=("auto-gptq",), building={"BUILD_CUDA_EXT": "0"}
     )
     tool = "auto-gptq"
-    instead = "quantize.engine=gptqmodel does the same without one"
+    instead = _INSTEAD
 
     @classmethod
     def resources(cls, params: AutoGptqParams, *, cores: int) -> Resources:
@@ -74,7 +79,7 @@ class AutoGptq(IsolatedEngine):
                 "samples": samples,
                 "rope_theta": transformers4_config.theta(folder),
             }
-            result = self.call(request, work, inputs={"model": folder})
+            result = self.call(request, work, inputs={"model": folder}, device=CUDA)
         config = result.pop("config")
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, config, dtype="fp16")

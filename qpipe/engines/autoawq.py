@@ -80,8 +80,9 @@ class AutoAwq(IsolatedEngine):
 
     @classmethod
     def resources(cls, params: AutoAwqParams, *, cores: int) -> Resources:
-        """The model in half precision, the inputs of a layer, and torch."""
-        return Resources(cpus=cores, memory=3 << 30, memory_per_input_byte=1.5)
+        """The model in half precision, the inputs of a layer, and torch; a GPU if that is the
+        device."""
+        return Resources(cpus=cores, memory=3 << 30, gpus=params.gpus, memory_per_input_byte=1.5)
 
     @classmethod
     def refuse(cls, params: AutoAwqParams, order: base.Order) -> None:
@@ -129,7 +130,7 @@ class AutoAwq(IsolatedEngine):
                 "rope_theta": transformers4_config.theta(folder),
                 "shard": "5GB",
             }
-            result = self.call(request, work, inputs={"model": folder})
+            result = self.call(request, work, inputs={"model": folder}, device=params.computes_on)
         checkpoint_files.bring_along(source, work.out)
         transformers4_config.write_config(source, work.out, result.pop("config"), dtype="fp16")
         available = sum(map(len, samples))

@@ -17,8 +17,10 @@ from qpipe.engines.common.methods import AutoRoundMethodParams
 from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import CheckpointError, RecipeError
+from qpipe.hf.device import require
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
+from qpipe.stages.device import CUDA
 from qpipe.stages.engine import EngineParams
 
 _GGUF = (
@@ -111,6 +113,7 @@ class Autoround(CheckpointEngine):
         if not params.gguf:
             return super().run(params, work)
         task = self.begin(params, work)
+        require(params.computes_on, alone=True)
         self.make(params, task)
         (file,) = task.out.glob("*.gguf")
         file.rename(task.out / GGUF_FILE)
@@ -179,7 +182,7 @@ class Autoround(CheckpointEngine):
             seqlen=max(map(len, task.samples)),
             batch_size=min(params.batch_size, len(task.samples)),
             seed=params.seed,
-            device_map="cuda:0" if torch.cuda.is_available() else "cpu",
+            device_map="cuda:0" if params.computes_on == CUDA else "cpu",
             enable_torch_compile=False,
         )
         quantizer.quantize_and_save(output_dir=str(folder), format=params.format)

@@ -10,6 +10,7 @@ from qpipe.engines.common import unsupported
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.methods import BnbParams
 from qpipe.engines.common.unsupported import NOT_LINEAR
+from qpipe.stages.device import CUDA
 
 
 class BitsandbytesParams(BnbParams):
@@ -60,11 +61,10 @@ class Bitsandbytes(CheckpointEngine):
                 bnb_4bit_compute_dtype=getattr(torch, params.compute_dtype),
                 llm_int8_skip_modules=skipped,
             )
-        device = 0 if torch.cuda.is_available() else "cpu"
         model = AutoModelForCausalLM.from_pretrained(
             task.source,
             quantization_config=config,
-            device_map={"": device},
+            device_map={"": "cuda:0" if params.computes_on == CUDA else "cpu"},
             dtype="auto",
             local_files_only=True,
         )

@@ -23,10 +23,15 @@ from qpipe.errors import DataError
 from qpipe.machine import tools
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
+from qpipe.stages.device import CUDA
 
 MEASUREMENT = "measurement.json"
 
 _ENVIRONMENT = Environment("exllamav2", ISOLATED)
+_INSTEAD = (
+    "there is no EXL2 without one, and quantize=gptq (engine gptqmodel) or quantize=gguf make "
+    "models of like size anywhere"
+)
 
 
 class MeasureParams(base.Params):
@@ -39,6 +44,9 @@ class MeasureParams(base.Params):
 
 class ExllamaParams(Exl2Params):
     """No rules for single modules: the measurement deals out the bits."""
+
+    DEVICES = (CUDA,)
+    ALONE = f"exllamav2 works only on an NVIDIA GPU; {_INSTEAD}"
 
     engine: Literal["exllamav2"] = "exllamav2"
 
@@ -58,10 +66,7 @@ class _Exllama(IsolatedEngine):
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     environment = _ENVIRONMENT
     tool = "exllamav2"
-    instead = (
-        "there is no EXL2 without one, and quantize=gptq (engine gptqmodel) or quantize=gguf make "
-        "models of like size anywhere"
-    )
+    instead = _INSTEAD
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
@@ -87,7 +92,8 @@ class _Exllama(IsolatedEngine):
             inputs = {"model": folder}
             if measurement is not None:
                 inputs["measurement"] = measurement
-            return self.call({"do": do, "samples": samples, **wishes}, work, inputs=inputs)
+            request = {"do": do, "samples": samples, **wishes}
+            return self.call(request, work, inputs=inputs, device=CUDA)
 
 
 class Exl2Measure(_Exllama):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.methods import AwqParams, GptqParams, Int8Params, RtnParams
 from qpipe.engines.common.module_rules import ModuleRule
 from qpipe.errors import RecipeError
 from qpipe.machine import gpus
+from qpipe.stages.device import CUDA
 
 # What llm-compressor 0.14 calls otherwise than the checkpoint, by model type.
 _NAMES = {
@@ -51,6 +50,12 @@ class LlmcompressorAwqParams(AwqParams):
     """Written as compressed-tensors, so ``version`` has no say."""
 
     RULES = ("skip",)
+    # llm-compressor 0.14 pins memory in AWQ whatever the device, which fails on a CPU.
+    DEVICES = (CUDA,)
+    ALONE = (
+        "llmcompressor's AWQ needs an accelerator (it pins memory); quantize.engine=gptqmodel does "
+        "AWQ on a CPU"
+    )
 
     engine: Literal["llmcompressor"] = "llmcompressor"
 
@@ -155,11 +160,6 @@ class LlmcompressorAwq(_Llmcompressor):
             f"llmcompressor's AWQ needs an accelerator (it pins memory), and {why}; "
             "quantize.engine=gptqmodel does AWQ on a CPU"
         )
-
-    @classmethod
-    def resources(cls, params: Any, *, cores: int) -> Resources:
-        """A GPU beside what the others take."""
-        return replace(super().resources(params, cores=cores), gpus=1)
 
     def make(self, params: LlmcompressorAwqParams, task: Task) -> Mapping[str, Json]:
         """Scales are searched first, then weights are rounded."""

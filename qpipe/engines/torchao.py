@@ -9,6 +9,7 @@ from qpipe.core.key import Json
 from qpipe.engines.common import unsupported
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.methods import Int8Params
+from qpipe.stages.device import CUDA
 
 
 class TorchaoParams(Int8Params):
@@ -53,7 +54,7 @@ class Torchao(CheckpointEngine):
         model = AutoModelForCausalLM.from_pretrained(
             task.source,
             quantization_config=config,
-            device_map={"": 0 if torch.cuda.is_available() else "cpu"},
+            device_map={"": "cuda:0" if params.computes_on == CUDA else "cpu"},
             dtype="auto",
             local_files_only=True,
         )

@@ -38,7 +38,7 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARAL
 @dataclass(frozen=True)
 class Call:
     """A request to a script; ``params`` is plain JSON. ``tools`` are distributions whose versions
-    it is to report."""
+    it is to report, ``device`` (cpu or cuda) is where it is to compute."""
 
     params: Mapping[str, Json]
     inputs: Mapping[str, Path]
@@ -47,6 +47,7 @@ class Call:
     progress: Callable[[int, int, str], None]
     partial: Path | None = None
     tools: Sequence[str] = field(default_factory=tuple)
+    device: str = "cpu"
 
 
 def call(environment: Environment, request: Call) -> dict[str, Any]:
@@ -79,6 +80,7 @@ def _record(environment: Environment, request: Call) -> dict[str, Any]:
         "partial": str(request.partial) if request.partial else None,
         "threads": request.threads,
         "tools": list(request.tools),
+        "device": request.device,
         "parent": os.getpid(),
     }
 

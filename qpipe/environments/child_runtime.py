@@ -92,7 +92,9 @@ def main(folder: Path, fd: int) -> int:
 def perform(record: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
     """The result record of a job; what goes wrong becomes part of it."""
     try:
-        facts = load(Path(record["script"])).run(ScriptWork(record, progress))
+        script = load(Path(record["script"]))
+        _require_device(record["device"])
+        facts = script.run(ScriptWork(record, progress))
         return {"facts": facts, "tools": {name: _version(name) for name in record["tools"]}}
     except ScriptError as error:
         kind, message = error.kind, str(error)
@@ -113,6 +115,27 @@ def perform(record: dict[str, Any], progress: Callable[[int, int, str], None]) -
         kind = "OutOfMemoryError" if ours else "WorkerCrashError"
         message = f"unexpected {type(error).__name__}: {error}"
     return {"error": {"type": kind, "message": message}}
+
+
+def _require_device(device: str) -> None:
+    """Raise if torch, which the script imports, sees a GPU that it was not given, or none though it
+    was: the tools choose by what they see."""
+    torch = sys.modules.get("torch")
+    if torch is None or (device == "cuda") == torch.cuda.is_available():
+        return
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    where = "" if shown is None else f" with CUDA_VISIBLE_DEVICES={shown}"
+    if device == "cuda":
+        raise ScriptError(
+            "EngineMissingError",
+            f"it was planned for a GPU (device=cuda), and torch {torch.__version__} (CUDA "
+            f"{torch.version.cuda}) sees none in this process{where}",
+        )
+    raise ScriptError(
+        "StageError",
+        f"it was planned for the CPU (device=cpu), and would take the GPU that it sees{where}; "
+        "take executor=local, which hides it, or set CUDA_VISIBLE_DEVICES=",
+    )
 
 
 def load(path: Path) -> Any:

@@ -21,7 +21,7 @@ from qpipe.evaluators.text.rivals import load as load_levels
 from qpipe.results.facts import distribution_record
 from qpipe.results.measurement import Distribution, Measurement
 from qpipe.results.scores import Difference, Score, score
-from qpipe.stages.base import Chain, ParamsModel, Work
+from qpipe.stages.base import Chain, ParamsModel, Work, keyed
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend, Values
@@ -98,7 +98,7 @@ class Kld(LogitsEvaluator):
         described |= divergence.extent
         scores = scores_of(divergence.values, stored)
         described |= _bounded(described, scores, stored)
-        settings: dict[str, Json] = {"params": params.model_dump()}
+        settings: dict[str, Json] = {"params": keyed(params)}
         described["distribution"] = distribution_record(spread(divergence, stored))
         write_measured(work.out, described | settings, scores)
         divergence.save_sums(work.out)

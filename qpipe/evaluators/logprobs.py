@@ -14,11 +14,13 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.evaluators.common.backends import NO_DISTRIBUTIONS, LogitsEvaluator, Transformers
+from qpipe.evaluators.common.parameters import OnCpuParams
 from qpipe.evaluators.text.description import about, measurement, scores_of, write_measured
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import score
 from qpipe.stages.base import Order, ParamsModel, Preview, Work
-from qpipe.stages.evaluator import EvaluatorParams, write_result
+from qpipe.stages.device import CPU, CUDA
+from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 _AGAIN = 4
 
 
-class LogprobsParams(EvaluatorParams):
+class LogprobsParams(OnCpuParams):
     """Settings of a stored reference; the stage in role ``tokens`` says everything else."""
 
     metric: Literal["logprobs"] = "logprobs"
@@ -195,6 +197,8 @@ def _spread(count: int) -> Sequence[int]:
 
 class TransformersLogprobsParams(LogprobsParams):
     """The same, by transformers."""
+
+    DEVICES = (CPU, CUDA)
 
     backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]
 

@@ -76,7 +76,7 @@ class _SpeedParams(KvParams):
 
         names = ("n_prompt", "n_gen", "batch_size")
         chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
-        return SpeedSettings(**chosen, threads=self.all_threads, **self.kv)
+        return SpeedSettings(**chosen, threads=self.all_threads, **self.kv, device=self.computes_on)
 
     def label(self, tool: str) -> str:
         """A label that two figures must share to be compared; what is usual goes without saying."""
@@ -281,12 +281,12 @@ class CheckpointSpeed(_SpeedEvaluator):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """All cores, and a GPU where there is one; two processes with torch."""
+        """All cores, and a GPU if that is the device; two processes with torch."""
         known = Transformers.resources(cores=cores)
         return Resources(
             cpus=cores,
             memory=2 * known.memory,
-            gpus=known.gpus,
+            gpus=params.gpus,
             memory_per_input_byte=known.memory_per_input_byte,
         )
 

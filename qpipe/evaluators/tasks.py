@@ -20,6 +20,7 @@ from qpipe.evaluators.common.backends import (
     LlamaCpp,
     Transformers,
     checkpoint_memory,
+    on_device,
     require_memory,
 )
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams
@@ -319,7 +320,7 @@ class CheckpointTasks(_TasksEvaluator):
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
         """Resources as for transformers' other evaluators."""
-        return Transformers.resources(cores=cores)
+        return on_device(Transformers.resources(cores=cores), params)
 
     @classmethod
     def check(cls) -> str | None:
@@ -334,6 +335,12 @@ class CheckpointTasks(_TasksEvaluator):
 
         require_memory(checkpoint_memory(work.inputs["model"]), name="the checkpoint")
         folder = work.inputs["model"]
-        lm, what = open_checkpoint(folder, threads=work.threads, date=params.date, stack=stack)
+        lm, what = open_checkpoint(
+            folder,
+            threads=work.threads,
+            date=params.date,
+            device=params.computes_on,
+            stack=stack,
+        )
         versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"
         return lm, versions

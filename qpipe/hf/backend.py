@@ -28,7 +28,7 @@ class TransformersBackend(Closable):
 
     name = "transformers"
 
-    def __init__(self, folder: Path, *, threads: int) -> None:
+    def __init__(self, folder: Path, *, threads: int, device: str = "cpu") -> None:
         # torch 2.13.0, as qpipe.llamacpp.library: OpenMP's default, spinning, made this four times
         # as slow on shared cores.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -37,7 +37,7 @@ class TransformersBackend(Closable):
         torch.set_num_threads(threads)
         self.folder = folder
         self._gguf_file = next((path.name for path in folder.glob("*.gguf")), None)
-        self._loaded = load(folder, gguf_file=self._gguf_file)
+        self._loaded = load(folder, gguf_file=self._gguf_file, device=device)
         config = self._loaded.model.config.get_text_config()
         self.n_vocab: int = config.vocab_size
         self.n_ctx_train: int | None = getattr(config, "max_position_embeddings", None)

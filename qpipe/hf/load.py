@@ -9,6 +9,7 @@ from typing import Any
 
 from qpipe.errors import CheckpointError, EngineMissingError, reason
 from qpipe.hf import gptqmodel, missing_weights, precision
+from qpipe.hf.device import require
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_settings
 from qpipe.support import extras
@@ -55,8 +56,9 @@ def _config(folder: Path) -> dict[str, Any]:
     return read_object(folder / CONFIG)
 
 
-def load(folder: Path, *, gguf_file: str | None = None) -> LoadedModel:
-    """Load the checkpoint in ``folder``, or dequantize the GGUF file of that name in it.
+def load(folder: Path, *, gguf_file: str | None = None, device: str = "cpu") -> LoadedModel:
+    """Load the checkpoint in ``folder``, or dequantize the GGUF file of that name in it, onto
+    ``device``: cpu or cuda.
 
     On a CPU everything is computed in float32, bf16 being slow there, but for formats that cannot
     be (`qpipe.hf.precision`); on a GPU a plain checkpoint is too, a quantized one in its own
@@ -71,7 +73,7 @@ def load(folder: Path, *, gguf_file: str | None = None) -> LoadedModel:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     settings = None if gguf_file is not None else read_settings(folder, _config(folder))
     method = None if settings is None else settings.method or "unnamed"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    require(device)
     if settings is not None:
         _refuse_unknown(folder, settings)
     try:

@@ -1,7 +1,8 @@
 """A model of its own out of the first layer of a checkpoint: small, and with every kind of part.
 
-`python -m qpipe.packed.first_layer FOLDER` loads a checkpoint and computes with it once, in a
-process that has done nothing else. Ends with 1, and one line that says why, if that does not work.
+`python -m qpipe.packed.first_layer FOLDER DEVICE` loads a checkpoint and computes with it once, in
+a process that has done nothing else. Ends with 1, and one line that says why, if that does not
+work.
 """
 
 from __future__ import annotations
@@ -63,14 +64,14 @@ def _with_one_layer(fields: Mapping[str, Any]) -> dict[str, Any]:
     return config
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, device: str) -> int:
     """0 if its logits are numbers."""
     import torch
 
     from qpipe.hf.load import load
 
     try:
-        loaded = load(folder)
+        loaded = load(folder, device=device)
     except QpipeError as error:
         print(error)
         return 1
@@ -83,4 +84,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2]))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from qpipe.core.graph import order
 from qpipe.errors import GraphError, RecipeError, UsageError, nearest
-from qpipe.machine import capacity
+from qpipe.machine import capacity, gpus
 from qpipe.recipe import messages
 from qpipe.recipe.draft import (
     ChainRoles,
@@ -47,13 +47,20 @@ class _ValidJob(NamedTuple):
         return [stage["name"] for stage in self.draft["stages"]]
 
 
+class _Usable(NamedTuple):
+    """The share of this machine that qpipe may use: cores, and GPUs that CUDA shows."""
+
+    cores: int
+    gpus: int
+
+
 def draft(jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     """The draft of a whole command.
 
     Raises RecipeError or GraphError, naming the field, for a single job that is wrong and where all
     jobs of a sweep are; else the wrong ones are in ``invalid``.
     """
-    usable = capacity.usable_cores()
+    usable = _Usable(capacity.usable_cores(), len(gpus.visible()))
     tried = [_tried(job, usable) for job in jobs]
     valid = [one for one in tried if isinstance(one, _ValidJob)]
     names = distinct([job.overrides for job in jobs])
@@ -95,7 +102,7 @@ def _keep_going(recipes: Sequence[Recipe]) -> bool | None:
     return True in values if values else None
 
 
-def _tried(job: Job | InvalidJob, usable: int) -> _ValidJob | UsageError:
+def _tried(job: Job | InvalidJob, usable: _Usable) -> _ValidJob | UsageError:
     if isinstance(job, InvalidJob):
         return job.error
     try:
@@ -122,12 +129,13 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
     )
 
 
-def _job(job: Job, recipe: Recipe, usable: int) -> JobDraft:
-    """The draft of a job, on a machine of which ``usable`` cores may be used."""
+def _job(job: Job, recipe: Recipe, usable: _Usable) -> JobDraft:
+    """The draft of a job, on a machine of which ``usable`` may be used."""
     stages: dict[str, StageDraft] = {}
     chosen_stages: dict[str, ChosenStage] = {}
     levels: dict[str, LevelDraft] = {}
-    bounds = StageBounds(recipe.executor.cpus or usable, recipe.run.timeout)
+    cores = recipe.executor.cpus or usable.cores
+    bounds = StageBounds(cores, usable.gpus, recipe.run.timeout)
     specs = _needed(recipe.stages)
     for name in order({name: inputs_of(spec).values() for name, spec in specs.items()}):
         _refuse_absent(name, specs[name], chosen_stages, job)

@@ -19,6 +19,7 @@ from qpipe.recipe.draft import (
 from qpipe.recipe.references import variables
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import ResourcesSpec, StageSpec, checked, resolve_alias
+from qpipe.stages import device
 from qpipe.stages.base import GGUF, InputFile, Params, Stage, keyed
 from qpipe.stages.registry import AUTO, chosen, entry, find, refused, settled
 
@@ -39,9 +40,10 @@ class ChosenStage(NamedTuple):
 
 
 class StageBounds(NamedTuple):
-    """The limits of a stage of a job: cores, and seconds (None: all that it needs)."""
+    """The limits of a stage of a job: cores, GPUs, and seconds (None: all that it needs)."""
 
     cores: int
+    gpus: int
     timeout: float | None
 
 
@@ -69,6 +71,7 @@ def stage_drafts(
     if any(role in stage.roles and spec.needs[role] is None for role in spec.needs):
         return []
     params = checked(stage.recipe_params(), settled(stage, raw), job, at=f"{field}.with")
+    params = _on_device(field, params, spec, job, bounds)
     chosen_stages[name] = ChosenStage(stage, params)
     _check_roles(field, stage, needs, job)
     _check_formats(field, stage, needs, formats, job)
@@ -85,6 +88,17 @@ def stage_drafts(
             role=stage.roles[0], known=known, methods=methods, stage=stand_in
         )
     return [*sources, made]
+
+
+def _on_device(
+    field: str, params: Params, spec: StageSpec, job: Job, bounds: StageBounds
+) -> Params:
+    """The parameters with the device that is meant here, where there is a choice."""
+    try:
+        return device.settle(params, gpus=bounds.gpus, booked=spec.resources.gpus)
+    except ValueError as error:
+        where = job.origins.origin(f"{field}.resources.gpus")
+        raise RecipeError(f"{field} ({where}): {error}") from None
 
 
 def _sources(

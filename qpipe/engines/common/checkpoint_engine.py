@@ -20,8 +20,10 @@ from qpipe.engines.common.module_rules import ModuleRule, resolve
 from qpipe.engines.common.output_check import Wish
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
+from qpipe.hf.device import require
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
+from qpipe.stages.device import CUDA, computes_on
 from qpipe.stages.engine import Engine
 from qpipe.support import extras
 
@@ -98,8 +100,10 @@ class CheckpointEngine(Engine):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """All cores; the model, a layer's activations and torch in memory."""
-        return Resources(cpus=cores, memory=2 << 30, memory_per_input_byte=2.0)
+        """All cores, and a GPU if that is the device; the model, a layer's activations and torch in
+        memory."""
+        gpus = 1 if computes_on(params) == CUDA else 0
+        return Resources(cpus=cores, memory=2 << 30, gpus=gpus, memory_per_input_byte=2.0)
 
     @classmethod
     def check(cls) -> str | None:
@@ -119,6 +123,7 @@ class CheckpointEngine(Engine):
         a model that is damaged, or for an output that is not whole."""
         plain, note = self._readable(work)
         task = self.begin(params, plain)
+        require(computes_on(params), alone=True)
         tool_facts: dict[str, Any] = dict(self.make(params, task))
         finish(task)
         facts = self.facts(params, task)

@@ -16,6 +16,7 @@ from qpipe.engines.common import ahead, unsupported
 from qpipe.environments.environment import Environment
 from qpipe.machine import gpus
 from qpipe.stages import base
+from qpipe.stages.device import Device
 from qpipe.stages.engine import Engine
 
 ISOLATED = Path(__file__).parents[1] / "isolated"
@@ -63,9 +64,14 @@ class IsolatedEngine(Engine):
         return ahead.of_checkpoint(params, order) if cls.kind == Engine.kind else None
 
     def call(
-        self, params: Mapping[str, Json], work: base.Work, *, inputs: Mapping[str, Path]
+        self,
+        params: Mapping[str, Json],
+        work: base.Work,
+        *,
+        inputs: Mapping[str, Path],
+        device: Device,
     ) -> dict[str, Any]:
-        """Run the script with these parameters and folders; what it found out.
+        """Run the script with these parameters and folders on a device; what it found out.
 
         Raises EngineMissingError, OutOfMemoryError, WorkerCrashError, and what the script raises.
         """
@@ -80,6 +86,7 @@ class IsolatedEngine(Engine):
                 work.threads,
                 work.progress,
                 partial=work.partial,
+                device=device,
                 tools=(
                     self.tool,
                     *(n for n in _TELLING if n in self.environment.requirements_lock.names),

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from qpipe.engines.common.module_rules import ModuleRule, ModuleRules, known_group, pairs, skipping
 from qpipe.stages.base import SourceFile
+from qpipe.stages.device import DeviceParams
 from qpipe.stages.engine import EngineParams
 
 Spellings: TypeAlias = "tuple[tuple[str, str], ...]"
@@ -23,7 +24,7 @@ Spellings: TypeAlias = "tuple[tuple[str, str], ...]"
 GroupSize = Annotated[int, AfterValidator(known_group)]
 
 
-class MethodParams(EngineParams):
+class MethodParams(EngineParams, DeviceParams):
     """Base of all: ``SPELLINGS`` are others' names for fields, ``SKIP_LISTS`` others' lists of
     modules to leave alone, ``RULES`` is what rules for single modules may say."""
 

@@ -18,6 +18,7 @@ from qpipe.engines.common.checkpoint_files import bring_along, quantizable
 from qpipe.errors import QpipeError, StageError, from_record
 from qpipe.machine import program
 from qpipe.stages import base
+from qpipe.stages.device import computes_on
 from qpipe.stages.registry import entry
 
 # Checkpoints of fewer bytes, or with fewer layers, are quantized without one.
@@ -38,12 +39,13 @@ def is_needed(source: Path) -> bool:
 def run(stage: type[base.Stage], params: Any, work: base.Work) -> None:
     """Quantize the first layer in processes of their own. Raises what that raises, and says so."""
     folder = work.out / ".preflight"
+    on = computes_on(params)
     folder.mkdir()
     try:
         _quantize(stage, params, work, folder)
         if any((folder / "out").glob("*.safetensors")):
             program.run(
-                [sys.executable, "-m", "qpipe.packed.first_layer", folder / "out"],
+                [sys.executable, "-m", "qpipe.packed.first_layer", folder / "out", on],
                 name="loading the quantized first layer",
             )
     except QpipeError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +18,9 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import CheckpointError, EngineMissingError, OutOfMemoryError
 from qpipe.evaluators.common.parameters import KvParams
-from qpipe.machine import gpus
 from qpipe.machine.capacity import usable_memory
 from qpipe.stages.base import CHECKPOINT, GGUF, installed
+from qpipe.stages.device import DeviceParams, computes_on
 from qpipe.stages.evaluator import Evaluator, only_file
 from qpipe.support import extras, strict_json
 
@@ -126,12 +127,11 @@ class Transformers(Opener):
 
     @staticmethod
     def resources(*, cores: int) -> Resources:
-        """A GPU where there is one. In float32 bf16 weights take twice what their file has; torch
-        and transformers take the rest."""
+        """In float32 bf16 weights take twice what their file has; torch and transformers take the
+        rest."""
         return Resources(
             cpus=max(1, cores // 2),
             memory=2 << 30,
-            gpus=1 if gpus.visible() else 0,
             memory_per_input_byte=2.0,
             sized_by="model",
         )
@@ -153,7 +153,7 @@ class Transformers(Opener):
         from qpipe.hf.backend import TransformersBackend
 
         require_memory(checkpoint_memory(model), name="the checkpoint")
-        return TransformersBackend(model, threads=threads)
+        return TransformersBackend(model, threads=threads, device=computes_on(params))
 
 
 class LogitsEvaluator(Evaluator):
@@ -175,13 +175,18 @@ class LogitsEvaluator(Evaluator):
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:
-        """The backend's."""
-        return cls.backend.resources(cores=cores)
+        """The backend's, and a GPU if that is the device."""
+        return on_device(cls.backend.resources(cores=cores), params)
 
     @classmethod
     def check(cls) -> str | None:
         """The backend's."""
         return cls.backend.check()
+
+
+def on_device(needs: Resources, params: Any) -> Resources:
+    """The needs of a measurement, with a GPU if it computes on one."""
+    return replace(needs, gpus=params.gpus if isinstance(params, DeviceParams) else 0)
 
 
 def require_memory(needed: int, *, name: str) -> None:

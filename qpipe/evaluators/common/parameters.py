@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -11,6 +11,7 @@ from qpipe.core.key import Json
 from qpipe.errors import UsageError
 from qpipe.evaluators.text.protocols import protocol
 from qpipe.llamacpp.c_api import UNQUANTIZED_CACHE_TYPES
+from qpipe.stages.device import CPU, CUDA, Device, DeviceParams
 from qpipe.stages.evaluator import EvaluatorParams
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -30,7 +31,17 @@ class KvOptions(TypedDict):
     flash_attention: Literal["auto", "on", "off"]
 
 
-class KvParams(EvaluatorParams):
+class OnCpuParams(EvaluatorParams, DeviceParams):
+    """For evaluators by llama.cpp: the build that comes with qpipe computes on the CPU alone."""
+
+    DEVICES: ClassVar[tuple[Device, ...]] = (CPU,)
+    ALONE = (
+        "the llama.cpp that measures GGUF files here is built for the CPU alone; leave "
+        "evaluate.device at auto, or measure checkpoints (backend transformers)"
+    )
+
+
+class KvParams(OnCpuParams):
     """Settings of how llama.cpp keeps keys and values."""
 
     type_k: CacheType = Field("f16", description="What llama.cpp keeps keys in.")
@@ -75,6 +86,8 @@ def departing(described: Mapping[str, Json], params: KvParams) -> dict[str, Json
 
 class NoKvParams(KvParams):
     """For evaluators of another backend: recipes name the settings, and they stay as they are."""
+
+    DEVICES = (CPU, CUDA)
 
     @model_validator(mode="after")
     def _left_alone(self) -> Any:

@@ -25,9 +25,9 @@ _LOGITS_BYTES, _PROMPT_TOKENS = 1 << 30, 2048
 
 
 def open_checkpoint(
-    folder: Path, *, threads: int, date: str | None, stack: ExitStack
+    folder: Path, *, threads: int, date: str | None, stack: ExitStack, device: str = "cpu"
 ) -> tuple[Any, str]:
-    """The model, on the GPU where there is one, and what it computes in.
+    """The model, on ``device``, and what it computes in.
 
     ``date`` is the day that a chat template is told; ``stack`` closes what is opened. No code of
     its repository is run. Raises what `qpipe.hf.load.load` and
@@ -35,7 +35,7 @@ def open_checkpoint(
     """
     torch.set_num_threads(threads)
     gguf_file = next(folder.glob("*.gguf"), None)
-    loaded = load(folder, gguf_file=None if gguf_file is None else gguf_file.name)
+    loaded = load(folder, gguf_file=None if gguf_file is None else gguf_file.name, device=device)
     if gguf_file is None:
         lm: Any = CheckpointLM(loaded, read_tokenizer(folder), date=date)
     else:

@@ -23,7 +23,7 @@ class CheckpointModel:
         torch.set_num_threads(settings.threads)
         self._settings = settings
         gguf_file = next((path.name for path in folder.glob("*.gguf")), None)
-        self._loaded = load(folder, gguf_file=gguf_file)
+        self._loaded = load(folder, gguf_file=gguf_file, device=settings.device)
         self.version = (
             f"transformers {transformers.__version__} (torch {torch.__version__}, "
             f"{self._loaded.dtype}, {self._loaded.device})"

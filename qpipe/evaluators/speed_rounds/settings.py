@@ -10,7 +10,8 @@ from typing import Literal, Protocol
 class SpeedSettings:
     """``batch_size`` sequences at once: ``n_prompt`` tokens are read, ``n_gen`` are written.
 
-    As llama-bench has it, writing starts from an empty context, and tokens are random.
+    As llama-bench has it, writing starts from an empty context, and tokens are random. ``device``
+    is cpu or cuda.
     """
 
     n_prompt: int
@@ -20,6 +21,7 @@ class SpeedSettings:
     type_k: str
     type_v: str
     flash_attention: Literal["auto", "on", "off"]
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
