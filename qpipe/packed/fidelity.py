@@ -4,10 +4,11 @@ Engines err in ways that no header shows: values in another order, the largest o
 out as its smallest. Some rows of every matrix are unpacked by code of our own and compared.
 
 Two things are asked. The error (root of the mean square) may be `_FACTOR` times that of rounding
-the same rows to the nearest, symmetrically, with as many bits and groups: methods that look at
-activations trade this error for a smaller one of outputs, the worst that was measured of GPTQ, AWQ
-and AutoRound is in tests/packed/test_fidelity.py. And no weight of 4 bits or more may lie across
-its group's range from what it was: that no method wants.
+the same rows to the nearest, symmetrically, with as many bits and groups, or to the nearest float
+where codes are floats: methods that look at activations trade this error for a smaller one of
+outputs, the worst that was measured of GPTQ, AWQ and AutoRound is in tests/packed/test_fidelity.py.
+And no weight of 4 bits or more may lie across its group's range from what it was: that no method
+wants.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def _compared(module: Packed, out: Values, original: FloatArray, *, scaled: bool
     if scaled:
         original = _scaled(original, out.numbers)
     bits = int(module.bits)
-    rounded = _rounded(original, out.order, bits, module.group_size or -1)
+    rounded = _rounded(original, out, bits, module.group_size or -1)
     # Of few rows a column may be 0 by chance.
     many = len(original) >= _ROWS
     dead = ~out.numbers.any(axis=0) & rounded.any(axis=0) & many
@@ -160,18 +161,21 @@ def _flipped(out: Values, original: FloatArray, bits: int) -> npt.NDArray[np.boo
     return mask
 
 
-def _rounded(
-    original: FloatArray, order: npt.NDArray[np.int64] | None, bits: int, size: int
-) -> FloatArray:
+def _rounded(original: FloatArray, out: Values, bits: int, size: int) -> FloatArray:
     """Rounded to the nearest of levels that reach from the largest of a group to its negative."""
     rows, columns = original.shape
-    size = columns if size == -1 else size
+    size, order = columns if size == -1 else size, out.order
     ordered = original if order is None else original[:, order]
     padded = np.pad(ordered, ((0, 0), (0, -columns % size))).reshape(rows, -1, size)
-    step = np.abs(padded).max(axis=-1, keepdims=True) * np.float32(2 / (2**bits - 1))
+    most = (2**bits - 1) / 2 if out.levels is None else out.levels[-1]
+    step = np.abs(padded).max(axis=-1, keepdims=True) * np.float32(1 / most)
     step[step == 0] = 1
-    levels = np.clip(np.rint(padded / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-    rounded: FloatArray = (levels * step).reshape(rows, -1)[:, :columns]
+    if out.levels is None:
+        nearest = np.clip(np.rint(padded / step), -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    else:
+        middles = (out.levels[1:] + out.levels[:-1]) / 2
+        nearest = out.levels[np.searchsorted(middles, padded / step)]
+    rounded: FloatArray = (nearest * step).reshape(rows, -1)[:, :columns]
     if order is None:
         return rounded
     back = np.empty_like(rounded)

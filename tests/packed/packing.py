@@ -133,3 +133,86 @@ def torchao(w: Array, bits: int, size: int, change: Change = same) -> Packing:
     }
     kind = {"default": {"_type": "Int8WeightOnlyConfig"}}
     return parts, {"quant_method": "torchao", "quant_type": kind}
+
+
+def _e4m3(code: int) -> float:
+    sign, exponent, mantissa = code >> 7, code >> 3 & 15, code & 7
+    size = (mantissa / 8) * 2.0**-6 if exponent == 0 else (1 + mantissa / 8) * 2.0 ** (exponent - 7)
+    return -size if sign else size
+
+
+_E4M3 = {code: _e4m3(code) for code in range(256) if code & 127 != 127}
+_E2M1 = dict(enumerate([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6]))
+
+
+def _coded(numbers: Array, table: dict[int, float]) -> Array:
+    """The code of the nearest number."""
+    codes, values = np.array([*table]), np.array([*table.values()])
+    nearest: Array = codes[np.abs(numbers[..., None] - values).argmin(-1)]
+    return nearest
+
+
+def _float_config(bits: int, size: int, **weights: Any) -> dict[str, Any]:
+    said = {"num_bits": bits, "type": "float", "group_size": size, **weights}
+    groups = {"group_0": {"weights": said, "input_activations": None}}
+    return {"quant_method": "compressed-tensors", "config_groups": groups}
+
+
+def fp8(w: Array, bits: int, size: int, change: Change = same) -> Packing:
+    """A scale for each row."""
+    scale = np.abs(w).max(-1, keepdims=True) / 448
+    codes = change(_coded(w / scale, _E4M3)).astype(np.uint8).view(np.bool_)
+    parts = {"weight": codes, "weight_scale": scale.astype(np.float32)}
+    return parts, _float_config(8, -1)
+
+
+def fp8_block(w: Array, bits: int, size: int, change: Change = same) -> Packing:
+    """Blocks of 32 × 64."""
+    blocks = w.reshape(len(w) // 32, 32, -1, 64)
+    scale = np.abs(blocks).max((1, 3)) / 448
+    numbers = (blocks / scale[:, None, :, None]).reshape(w.shape)
+    codes = change(_coded(numbers, _E4M3)).astype(np.uint8).view(np.bool_)
+    parts = {"weight": codes, "weight_scale": scale.astype(np.float32)}
+    return parts, _float_config(8, -1, strategy="block", block_structure=[32, 64])
+
+
+def _powers(groups: Array, most: float) -> Array:
+    """Exponents of two, with which the largest of a group reaches between half of it and it."""
+    powers: Array = np.ceil(np.log2(np.abs(groups).max(-1) / most))
+    return powers
+
+
+def mxfp8(w: Array, bits: int, size: int, change: Change = same) -> Packing:
+    groups = w.reshape(len(w), -1, 32)
+    powers = _powers(groups, 448)
+    codes = change(_coded((groups / 2 ** powers[..., None]).reshape(w.shape), _E4M3))
+    parts = {
+        "weight": codes.astype(np.uint8).view(np.bool_),
+        "weight_scale": (powers + 127).astype(np.uint8),
+    }
+    return parts, _float_config(8, 32, scale_dtype="torch.uint8")
+
+
+def mxfp4(w: Array, bits: int, size: int, change: Change = same) -> Packing:
+    groups = w.reshape(len(w), -1, 32)
+    powers = _powers(groups, 6)
+    codes = change(_coded((groups / 2 ** powers[..., None]).reshape(w.shape), _E2M1))
+    parts = {
+        "weight_packed": (codes[:, ::2] | codes[:, 1::2] << 4).astype(np.uint8),
+        "weight_scale": (powers + 127).astype(np.uint8),
+    }
+    return parts, _float_config(4, 32)
+
+
+def nvfp4(w: Array, bits: int, size: int, change: Change = same) -> Packing:
+    whole = 448 * 6 / np.abs(w).max()
+    groups = w.reshape(len(w), -1, 16)
+    stored = _coded(np.abs(groups).max(-1) / 6 * whole, _E4M3)
+    scale = np.vectorize(_e4m3)(stored) / whole
+    codes = change(_coded((groups / scale[..., None]).reshape(w.shape), _E2M1))
+    parts = {
+        "weight_packed": (codes[:, ::2] | codes[:, 1::2] << 4).astype(np.uint8),
+        "weight_scale": stored.astype(np.uint8).view(np.bool_),
+        "weight_global_scale": np.array([whole], np.float32),
+    }
+    return parts, _float_config(4, 16)

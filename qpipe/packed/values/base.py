@@ -83,12 +83,14 @@ class Values:
     the ends of rows, the same numbers [1, n · columns].
 
     ``ends`` computes (`low`, `high`). ``order`` puts columns into the order of their groups, where
-    they are not.
+    they are not. ``levels``, ascending, are the numbers that codes stand for before they are
+    scaled, where these are floats; None: whole numbers.
     """
 
     numbers: FloatArray
     ends: Callable[[], Ends]
     order: IntArray | None = None
+    levels: FloatArray | None = None
 
     @cached_property
     def _ends(self) -> Ends:

@@ -19,10 +19,20 @@ _MXFP4 = 32
 
 def read(part: Strip) -> FloatArray:
     """Rows of a matrix, or of experts as one matrix."""
-    weights, scale = (part.tensors[name] for name in part.module.parts[:2])
     columns = part.module.shape[-1]
-    codes = mapped(weights).reshape(-1, columns // 2)[part.first : part.stop]
+    codes = mapped(part.tensors[part.module.parts[0]]).reshape(-1, columns // 2)[
+        part.first : part.stop
+    ]
     numbers = np.take(tables.PAIRS, codes).view(np.float32)
+    if part.has("weight_scale_2"):
+        numbers += 0  # nvidia-modelopt 0.47 has no negative zero
+    return scaled(numbers, *scales(part))
+
+
+def scales(part: Strip) -> tuple[FloatArray, int]:
+    """The scales of each of the rows, [n, groups], and the number of columns in a group. Raises
+    CheckpointError for one that is no finite number."""
+    scale = part.tensors[part.module.parts[1]]
     grid = finite(scale, grid_rows(scale, np.arange(part.first, part.stop)))
     if part.has("weight_global_scale"):
         whole = part.tensors[f"{part.module.name}.weight_global_scale"]
@@ -30,8 +40,7 @@ def read(part: Strip) -> FloatArray:
     elif part.has("weight_scale_2"):
         whole = part.tensors[f"{part.module.name}.weight_scale_2"]
         grid = grid * finite(whole, floats(whole))
-        numbers += 0  # nvidia-modelopt 0.47 has no negative zero
-    return scaled(numbers, grid, part.module.group_size or _MXFP4)
+    return grid, part.module.group_size or _MXFP4
 
 
 def mxfp4_blocks(part: Strip) -> npt.NDArray[np.uint8]:

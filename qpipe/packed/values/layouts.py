@@ -6,18 +6,22 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from qpipe.packed.formats.base import Packed, Tensors
-from qpipe.packed.values import awq, bitsandbytes, compressed, gptq, torchao
+from qpipe.packed.values import awq, bitsandbytes, compressed, gptq, small_floats, torchao
 from qpipe.packed.values.base import ALIGNED, Strip, Values
 
 Read = Callable[[Strip], Values]
 
 _STORED = ("I8", "I32", "U8")
+# Who stores floats of eight and four bits as compressed-tensors does.
+_FLOATS = ("auto-round", "compressed-tensors", "fp8", "modelopt")
 
 
 def reader(module: Packed, tensors: Tensors, config: Mapping[str, Any]) -> Read | None:
-    """The function that reads a matrix's numbers; None for EXL2, floats of 8 bits and fewer, and
+    """The function that reads a matrix's numbers; None for EXL2, for experts in one tensor, and for
     what is not known."""
     method = config.get("quant_method")
+    if method in _FLOATS and tensors[module.parts[0]].dtype in small_floats.DTYPES:
+        return small_floats.read if len(module.shape) == 2 else None
     if method == "auto-round":
         method = "awq" if "awq" in str(config.get("packing_format")) else "gptq"
     layouts: dict[object, tuple[Read, str]] = {

@@ -33,7 +33,7 @@ _TABLES = {"F8_E4M3": tables.E4M3, "F8_E5M2": tables.E5M2}
 
 def read(part: Strip) -> FloatArray:
     """Rows of a matrix, or of experts as one matrix."""
-    weights, scale = (part.tensors[name] for name in part.module.parts[:2])
+    weights = part.tensors[part.module.parts[0]]
     codes = mapped(weights).reshape(-1, weights.shape[-1])[part.first : part.stop]
     if weights.dtype in _TABLES:
         numbers = np.take(_TABLES[weights.dtype], codes)
@@ -42,8 +42,15 @@ def read(part: Strip) -> FloatArray:
     if part.has("weight_zero_point"):
         zeros, wide = _grid(part, part.tensors[f"{part.module.name}.weight_zero_point"], weights)
         numbers = less(numbers, zeros, wide)
+    return scaled(numbers, *scales(part))
+
+
+def scales(part: Strip) -> tuple[FloatArray, int]:
+    """The scales of each of the rows, [n, groups], and the number of columns in a group. Raises
+    CheckpointError for one that is no finite number."""
+    weights, scale = (part.tensors[name] for name in part.module.parts[:2])
     grid, wide = _grid(part, scale, weights)
-    return scaled(numbers, finite(scale, grid), wide)
+    return finite(scale, grid), wide
 
 
 def read_rounded(part: Strip, dtype: str) -> FloatArray:
