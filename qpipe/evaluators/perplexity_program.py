@@ -23,15 +23,16 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
-from qpipe.evaluators.common.backends import LlamaCpp, require_memory
-from qpipe.evaluators.common.parameters import KvParams, departing
+from qpipe.evaluators.common.backends import LlamaCpp, on_device, require_memory
+from qpipe.evaluators.common.llama_programs import ProgramParams, require_device
+from qpipe.evaluators.common.parameters import departing
 from qpipe.evaluators.text.description import about, measurement, write_measured
 from qpipe.evaluators.text.protocols import LEAST
 from qpipe.machine import program, tools
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
 from qpipe.results.windows import WindowSums
-from qpipe.stages.base import GGUF, ParamsModel, Work
+from qpipe.stages.base import GGUF, Order, ParamsModel, Work
 from qpipe.stages.evaluator import Evaluator, only_file
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _READ = 1 << 20
 _ATTEMPTS = 3
 
 
-class ProgramPerplexityParams(KvParams):
+class ProgramPerplexityParams(ProgramParams):
     """The stage in role ``tokens`` says what is measured; llamacpp-512 is what the program has."""
 
     metric: Literal["perplexity"] = "perplexity"
@@ -72,14 +73,19 @@ class ProgramPerplexity(Evaluator):
 
     @classmethod
     def resources(cls, params: ProgramPerplexityParams, *, cores: int) -> Resources:
-        """Resources as for llama.cpp in the worker's process."""
-        return LlamaCpp.resources(cores=cores)
+        """Resources as for llama.cpp in the worker's process, and a GPU if that is the device."""
+        return on_device(LlamaCpp.resources(cores=cores), params)
 
     @classmethod
     def check(cls) -> str | None:
         """Return the problem, or None if the program is on PATH and runs."""
         why = tools.find(PROGRAM).problem
         return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
+
+    @classmethod
+    def refuse(cls, params: ProgramPerplexityParams, order: Order) -> None:
+        """Raises RecipeError for a device that the program was not built for."""
+        require_device(PROGRAM, params)
 
     def run(self, params: ProgramPerplexityParams, work: Work) -> Measurement:
         """Raises EngineMissingError, RecipeError (another protocol), DataError (tokens that the
@@ -155,6 +161,7 @@ def _options(
     yield from ("-b", min(filling(n_ctx) * n_ctx, _BATCH_TOKENS))
     yield from ("-t", threads, "--ppl-output-type", 1)  # 1: a line for each chunk
     yield from ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
+    yield from params.offload
 
 
 def _require_its_protocol(tokenized: Tokenized) -> None:

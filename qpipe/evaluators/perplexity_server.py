@@ -18,8 +18,9 @@ from pydantic import Field
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError
-from qpipe.evaluators.common.backends import LlamaCpp, require_memory
-from qpipe.evaluators.common.parameters import KvParams, departing
+from qpipe.evaluators.common.backends import LlamaCpp, on_device, require_memory
+from qpipe.evaluators.common.llama_programs import ProgramParams, require_device
+from qpipe.evaluators.common.parameters import departing
 from qpipe.evaluators.text.description import (
     about,
     measurement,
@@ -29,7 +30,7 @@ from qpipe.evaluators.text.description import (
 )
 from qpipe.machine import tools
 from qpipe.results.measurement import Measurement
-from qpipe.stages.base import GGUF, ParamsModel, Work
+from qpipe.stages.base import GGUF, Order, ParamsModel, Work
 from qpipe.stages.evaluator import Evaluator, only_file
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 PROGRAM = "llama-server"
 
 
-class ServerPerplexityParams(KvParams):
+class ServerPerplexityParams(ProgramParams):
     """The stage in role ``tokens`` says what is measured, under which protocol."""
 
     metric: Literal["perplexity"] = "perplexity"
@@ -64,14 +65,19 @@ class ServerPerplexity(Evaluator):
 
     @classmethod
     def resources(cls, params: ServerPerplexityParams, *, cores: int) -> Resources:
-        """Resources as for llama.cpp in the worker's process."""
-        return LlamaCpp.resources(cores=cores)
+        """Resources as for llama.cpp in the worker's process, and a GPU if that is the device."""
+        return on_device(LlamaCpp.resources(cores=cores), params)
 
     @classmethod
     def check(cls) -> str | None:
         """Return the problem, or None if the program is on PATH and runs."""
         why = tools.find(PROGRAM).problem
         return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
+
+    @classmethod
+    def refuse(cls, params: ServerPerplexityParams, order: Order) -> None:
+        """Raises RecipeError for a device that the program was not built for."""
+        require_device(PROGRAM, params)
 
     def run(self, params: ServerPerplexityParams, work: Work) -> Measurement:
         """Raises EngineMissingError (no such program, or too old), DataError (windows longer than
@@ -115,7 +121,8 @@ def _opened(
         windows, trained = tokenized.windows, inspect(file)["context_length"]
         windows.require_within(model.vocab.n_tokens, model=f"this model ({PROGRAM})")
         _require_room(tokenized, trained)
-        options = ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
+        kv = ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
+        options = (*kv, *params.offload)
         width = windows.tokens.shape[1]
         with serve(file, model.vocab, n_ctx=width, threads=threads, options=options) as server:
             yield server, _LlamaServer(version(), trained)

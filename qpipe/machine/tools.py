@@ -99,6 +99,20 @@ def locate(name: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
+def llama_devices(name: str) -> list[str]:
+    """The devices beside the CPU that a program of llama.cpp's lists, as ``CUDA0``."""
+    path = locate(name)
+    return [] if path is None else _devices(name, path)
+
+
+@cache
+def _devices(name: str, path: Path) -> list[str]:
+    lines: list[str] = []
+    with contextlib.suppress(StageError, OSError):
+        program.run([path, "--list-devices"], name=name, on_line=lines.append, quiet=True)
+    return [match[1] for line in lines if (match := re.match(r" +(\w+): ", line))]
+
+
 @cache
 def _version(name: str, path: Path) -> str:
     probe = _PROGRAMS[name]

@@ -99,7 +99,8 @@ def here() -> dict[str, Json]:
     return {
         "machine": os.uname().nodename,
         "programs": [
-            _program(name) for name in ("llama-bench", "llama-perplexity", "llama-quantize")
+            _program(name)
+            for name in ("llama-bench", "llama-perplexity", "llama-quantize", "llama-server")
         ],
         "python": sys.version,
         "executable": sys.executable,

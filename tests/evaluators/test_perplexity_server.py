@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from qpipe.evaluators.text.windows import Tokenized, Windows, load, tokenize
 from qpipe.llamacpp.backend import LlamaCppBackend, LlamaCppTokenizer
 from qpipe.machine.program import ProgramError
 from qpipe.stages import registry
-from qpipe.stages.base import Work
+from qpipe.stages.base import Order, Work
 from tests import llama_server
 from tests.cli import called
 
@@ -98,6 +99,36 @@ def test_one_that_ends_early_is_said_with_its_last_words(
     work = work_on(model, cut(model, "llamacpp-512", n_ctx=64, chunks=1), tmp_path)
     with pytest.raises(ProgramError, match="llama-server 1 ended with code 3: out of fuel"):
         ServerPerplexity().run(ServerPerplexityParams(), work)
+
+
+@pytest.mark.parametrize(
+    ("device", "lists", "refused"),
+    [
+        ("auto", "  (none)", None),
+        ("cuda", "  CUDA0: NVIDIA H200 (143771 MiB, 142000 MiB free)", None),
+        ("cuda", "  (none)", "has no CUDA device (it lists none): set evaluate.device=cpu"),
+        ("cuda", "  Vulkan0: NVIDIA H200 (1 MiB, 1 MiB free)", "(it lists Vulkan0)"),
+    ],
+)
+def test_a_build_without_the_device_is_refused_in_the_plan(
+    device: Any, lists: str, refused: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it prints of its devices is llama.cpp's own (0.2.0-dev)."""
+    program = tmp_path / "llama-server"
+    program.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && echo version: 1 && exit\n'
+        f'[ "$1" = --list-devices ] && echo "Available devices:\n{lists}"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    params = ServerPerplexityParams(device=device)
+    assert params.offload == (("-ngl", 999, "--device", "CUDA0") if device == "cuda" else ())
+    assert ServerPerplexity.resources(params, cores=4).gpus == (1 if device == "cuda" else 0)
+    if refused is None:
+        ServerPerplexity.refuse(params, Order({}))
+    else:
+        with pytest.raises(RecipeError, match=re.escape(refused)):
+            ServerPerplexity.refuse(params, Order({}))
 
 
 def test_refused_where_it_is_not(tmp_path: Path) -> None:

@@ -1,0 +1,38 @@
+"""llama.cpp's programs as backends: the device that they compute on is a matter of their build."""
+
+from __future__ import annotations
+
+from qpipe.errors import RecipeError
+from qpipe.evaluators.common.parameters import KvParams
+from qpipe.machine import tools
+from qpipe.stages.device import CPU, CUDA
+
+# More layers than any model has.
+_ALL_LAYERS = 999
+
+
+class ProgramParams(KvParams):
+    """Settings of a program on PATH. What it does on the CPU, or by another kind of GPU (Metal,
+    Vulkan), is left to it."""
+
+    DEVICES = (CPU, CUDA)
+
+    @property
+    def offload(self) -> tuple[str | int, ...]:
+        """The options by which it computes on the GPU that the worker sees, as its first."""
+        on_gpu = self.computes_on == CUDA
+        return ("-ngl", _ALL_LAYERS, "--device", "CUDA0") if on_gpu else ()
+
+
+def require_device(program: str, params: ProgramParams) -> None:
+    """Raise RecipeError for a device that the program on PATH was not built for."""
+    tool = tools.find(program)
+    if params.computes_on != CUDA or tool.problem:
+        return
+    devices = tools.llama_devices(program)
+    if not any(name.startswith("CUDA") for name in devices):
+        raise RecipeError(
+            f"evaluate.device: {program} {tool.version} has no CUDA device (it lists "
+            f"{', '.join(devices) or 'none'}): set evaluate.device=cpu, or build llama.cpp with "
+            "-DGGML_CUDA=ON"
+        )
