@@ -119,7 +119,7 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
     if verb == "repro":
         yield from completions.tables()
     if verb == "engines":
-        yield from completions.environments() if typed else ("install", "remove", "lock")
+        yield from completions.environments() if typed else ("install", "fetch", "remove", "lock")
     if verb == "settings" and not typed:
         yield from ("model", "run", "executor", "stages.NAME")
         for group, options in completions.groups("").items():

@@ -40,10 +40,15 @@ def document(inventory: Inventory) -> dict[str, Any]:
 
 
 def changed_lines(records: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a line for each environment that was made or removed."""
+    """Yield a line for each environment that was made or removed, two for one fetched."""
     for record in records:
-        size = f", {numbers.size(record['bytes'])} removed" if "bytes" in record else ""
-        yield f"{record['name']}: {record['path']}{size}"
+        where = f"{record['name']}: {record['path']}"
+        size = numbers.size(record["bytes"]) if "bytes" in record else ""
+        if "files" in record:
+            yield f"{where}, {record['files']} files, {size}, for {record['python']}"
+            yield f"there: {record['command']}"
+        else:
+            yield f"{where}, {size} removed" if size else where
 
 
 def _lines(inventory: Inventory) -> Iterator[str]:

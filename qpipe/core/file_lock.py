@@ -83,7 +83,10 @@ def held(path: Path, *, shared: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_use(path: Path) -> Iterator[None]:
-    """Hold a shared lock on a file that is there: reading it is all that this needs."""
+    """Hold a shared lock on a file, which is created if it is not there; of one that is, reading
+    it is all that this needs."""
+    if not path.exists():
+        os.close(open_file(path))
     with path.open("rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
         yield

@@ -38,7 +38,8 @@ _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARAL
 @dataclass(frozen=True)
 class Call:
     """A request to a script; ``params`` is plain JSON. ``tools`` are distributions whose versions
-    it is to report, ``device`` (cpu or cuda) is where it is to compute."""
+    it is to report, ``device`` (cpu or cuda) is where it is to compute, ``note`` takes what goes on
+    meanwhile, in a few words."""
 
     params: Mapping[str, Json]
     inputs: Mapping[str, Path]
@@ -48,6 +49,7 @@ class Call:
     partial: Path | None = None
     tools: Sequence[str] = field(default_factory=tuple)
     device: str = "cpu"
+    note: Callable[[str], None] = field(default=lambda words: None)
 
 
 def call(environment: Environment, request: Call) -> dict[str, Any]:
@@ -99,25 +101,35 @@ def _run(environment: Environment, request: Call, folder: Path) -> int:
                 str(writing),
             ],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **_OFFLINE, "OMP_NUM_THREADS": str(request.threads)},
+            env=_variables(environment, request.threads),
             pass_fds=(writing,),
         )
     finally:
         os.close(writing)
     with process, closing(os.fdopen(reading, "rb")) as lines:
         try:
-            _listen(lines, request.progress)
+            _listen(lines, request)
             return process.wait()
         except BaseException:
             process.kill()
             raise
 
 
-def _listen(lines: IO[bytes], progress: Callable[[int, int, str], None]) -> None:
-    """Pass progress on until the process ends, and with it the pipe."""
+def _variables(environment: Environment, threads: int) -> dict[str, str]:
+    # torch compiles by as many jobs as there are cores, unless MAX_JOBS says how many.
+    jobs = {"OMP_NUM_THREADS": str(threads), "MAX_JOBS": os.environ.get("MAX_JOBS", str(threads))}
+    return {**os.environ, **environment.variables(), **_OFFLINE, **jobs}
+
+
+def _listen(lines: IO[bytes], request: Call) -> None:
+    """Pass progress and notes on until the process ends, and with it the pipe."""
     for line in lines:
         if line.endswith(b"\n"):
-            progress(*json.loads(line))
+            news = json.loads(line)
+            if isinstance(news, str):
+                request.note(news)
+            else:
+                request.progress(*news)
 
 
 def _facts(environment: Environment, result: Mapping[str, Any]) -> dict[str, Any]:

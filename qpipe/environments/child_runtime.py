@@ -2,9 +2,10 @@
 
 The other side of `qpipe.environments.call`. Standard library only, and nothing else of ours: the
 environment has neither qpipe nor pydantic. ``job.json`` in FOLDER
-names the script and holds parameters that were validated before; progress goes to the descriptor
-FD, a JSON line each; ``result.json`` appears whole at the end, with ``{"facts", "tools"}`` or
-``{"error": {"type", "message"}}``, where the type is a class of qpipe.errors.
+names the script and holds parameters that were validated before; progress (lists) and notes
+(strings) go to the descriptor FD, a JSON line each; ``result.json`` appears whole at the end, with
+``{"facts", "tools"}`` or ``{"error": {"type", "message"}}``, where the type is a class of
+qpipe.errors.
 
 A script is a file with ``run(job: ScriptWork) -> dict``: it fills ``job.out`` and returns facts.
 """
@@ -40,7 +41,12 @@ class ScriptError(Exception):
 class ScriptWork:
     """A request to a script: the attributes are those of `qpipe.stages.base.Work`, and params."""
 
-    def __init__(self, record: dict[str, Any], progress: Callable[[int, int, str], None]) -> None:
+    def __init__(
+        self,
+        record: dict[str, Any],
+        progress: Callable[[int, int, str], None],
+        note: Callable[[str], None],
+    ) -> None:
         """``record`` is job.json's content."""
         self.params: dict[str, Any] = record["params"]
         self.inputs = {role: Path(path) for role, path in record["inputs"].items()}
@@ -48,6 +54,7 @@ class ScriptWork:
         self.partial = Path(record["partial"]) if record["partial"] else None
         self.threads: int = record["threads"]
         self.progress = progress
+        self.note = note
 
     def error(self, kind: str, message: str) -> ScriptError:
         """The error to raise for something that the user can act on."""
@@ -82,19 +89,26 @@ def main(folder: Path, fd: int) -> int:
     def progress(done: int, total: int, unit: str) -> None:
         os.write(fd, json.dumps([done, total, unit]).encode() + b"\n")
 
-    result = perform(record, progress)
+    def note(words: str) -> None:
+        os.write(fd, json.dumps(words).encode() + b"\n")
+
+    result = perform(record, progress, note)
     temporary = folder / (RESULT + ".partial")
     temporary.write_text(json.dumps(result))
     temporary.replace(folder / RESULT)
     return 1 if "error" in result else 0
 
 
-def perform(record: dict[str, Any], progress: Callable[[int, int, str], None]) -> dict[str, Any]:
+def perform(
+    record: dict[str, Any],
+    progress: Callable[[int, int, str], None],
+    note: Callable[[str], None] = lambda words: None,
+) -> dict[str, Any]:
     """The result record of a job; what goes wrong becomes part of it."""
     try:
         script = load(Path(record["script"]))
         _require_device(record["device"])
-        facts = script.run(ScriptWork(record, progress))
+        facts = script.run(ScriptWork(record, progress, note))
         return {"facts": facts, "tools": {name: _version(name) for name in record["tools"]}}
     except ScriptError as error:
         kind, message = error.kind, str(error)

@@ -12,6 +12,7 @@ leftover.
       NAME/DIGEST-PLATFORM/          a virtual environment
         ready.json                   what is in it; there once it is whole
         shared/                      links to the torch of the interpreter that made it
+        extensions/                  CUDA code that torch compiled for it
       NAME/DIGEST-PLATFORM.lock      held (flock) by whoever makes it
 """
 
@@ -19,17 +20,30 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from qpipe.environments.requirements_lock import RequirementsLock, read
+from qpipe.environments.requirements_lock import RequirementsLock, normalized, read
+from qpipe.environments.shared_torch import public
+from qpipe.errors import EngineMissingError
 
 READY = "ready.json"
 SHARED = "shared"
+EXTENSIONS = "extensions"
+
+LIST_PACKAGES = """
+import json, platform, importlib.metadata as m
+found = {}
+for d in m.distributions():
+    found.setdefault(d.metadata["Name"], d.version)
+print(json.dumps({"python": platform.python_version(), "packages": found}))
+"""
+"""A program that prints the Python version and the packages that an interpreter sees."""
 
 
 def root() -> Path:
@@ -47,7 +61,8 @@ class Environment:
 
     ``built`` are the distributions that the index has as source only: they are built, without
     isolation, by tools that the lock pins too, with ``building`` in the process environment.
-    ``pythons`` are the first and the last minor version of Python 3 that will do.
+    ``pythons`` are the first and the last minor version of Python 3 that will do. ``compiles`` is
+    a module whose import compiles CUDA code by nvcc, if that was not done before.
     """
 
     name: str
@@ -55,6 +70,7 @@ class Environment:
     built: tuple[str, ...] = ()
     building: Mapping[str, str] = field(default_factory=dict)
     pythons: tuple[int, int] = (10, 13)
+    compiles: str | None = None
 
     @cached_property
     def requirements_lock(self) -> RequirementsLock:
@@ -117,7 +133,54 @@ class Environment:
         for link in (self.home / SHARED).glob("*"):
             if not link.exists():
                 return (
-                    f"its environment shares torch {record['torch']} with {record['shared_with']}, "
+                    f"its environment shares {link.name} with {record['shared_with']}, "
                     f"where it is no more: {self.command}"
                 )
+        if not self.file_lock_path.exists() and not os.access(self.home.parent, os.W_OK):
+            return f"its environment was copied without {self.file_lock_path}: touch it"
         return None
+
+    def differing(self) -> Mapping[str, str]:
+        """The packages in it that have another version than the lock says, with that version
+        (without its build): none where it was made of the lock alone.
+
+        Raises EngineMissingError if its interpreter cannot be asked.
+        """
+        installed = {normalized(name): public(v) for name, v in self._packages().items()}
+        locked: dict[str, set[str]] = {}
+        for entry in self.requirements_lock.entries:
+            locked.setdefault(entry.name, set()).add(entry.version)
+        return {
+            name: installed[name]
+            for name in sorted(locked.keys() & installed.keys())
+            if installed[name] not in {public(version) for version in locked[name]}
+        }
+
+    def _packages(self) -> Mapping[str, str]:
+        record = self.ready()
+        if record is None:
+            return {}
+        if "packages" not in record:  # it was made by hand
+            record = _asked(str(self.python))
+        packages: Mapping[str, str] = record["packages"]
+        return packages
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables that its processes get besides those that there are."""
+        own = {"PATH": f"{self.home / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"}
+        # torch 2.13.0 keeps what it compiles under ~/.cache by its Python and CUDA, so that two
+        # releases of torch get each other's; and it makes a lock file there, so it must be ours.
+        if "TORCH_EXTENSIONS_DIR" not in os.environ and os.access(self.home, os.W_OK):
+            own["TORCH_EXTENSIONS_DIR"] = str(self.home / EXTENSIONS)
+        return own
+
+
+@cache
+def _asked(python: str) -> Mapping[str, Any]:
+    done = subprocess.run(
+        [python, "-I", "-c", LIST_PACKAGES], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise EngineMissingError(f"{python} does not run: {done.stderr.strip()[-200:]}")
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record

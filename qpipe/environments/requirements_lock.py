@@ -19,7 +19,8 @@ from qpipe.errors import EngineMissingError
 TORCH = "torch"
 
 _HEAD = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;]+)")
-_HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}(?=\s|\\|$)")
+_HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})(?=\s|\\|$)")
+_MARKER = re.compile(r";\s*(.*?)\s*\\?$")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,17 @@ class LockedPackage:
     def hashed(self) -> bool:
         """True if its files are known by their SHA-256."""
         return _HASH.search(self.text) is not None
+
+    @property
+    def hashes(self) -> frozenset[str]:
+        """The SHA-256 (hex) of each of its files."""
+        return frozenset(_HASH.findall(self.text))
+
+    @property
+    def marker(self) -> str | None:
+        """The condition under which it is wanted, as PEP 508 writes it."""
+        match = _MARKER.search(self.text.splitlines()[0])
+        return match[1] if match else None
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,32 @@
 """The torch that is installed here, lent to an environment: gigabytes that need no second copy.
 
 Links to it stand in a folder of their own, behind the environment's own packages on the module
-path, so nothing that is installed there can write through them.
+path, so nothing that is installed there can write through them. Other packages are lent likewise
+where there is no network to have them from.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
 from qpipe.environments.requirements_lock import TORCH, normalized
 
+# What is built for one release of torch, or comes with its build.
+_KIN = re.compile(r"torch|torchvision|torchaudio|triton|(pytorch-triton|nvidia|cuda)-.*")
 
-def version() -> str | None:
-    """The version of torch here, with its build (``2.13.0+cpu``); None if there is none."""
+
+def is_kin(name: str) -> bool:
+    """Tell whether a distribution (normalized name) goes with torch's build: triton, nvidia-*, …"""
+    return _KIN.fullmatch(name) is not None
+
+
+def version(name: str = TORCH) -> str | None:
+    """The version of a distribution here, with its build (``2.13.0+cpu``); None: it is not here."""
     try:
-        return metadata.version(TORCH)
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
 
@@ -26,24 +36,24 @@ def public(release: str) -> str:
     return release.partition("+")[0]
 
 
-def lend(target: Path, *, without: frozenset[str]) -> None:
-    """Link torch, and what came with it beyond the distributions ``without``, into a new folder."""
+def lend(target: Path, names: Iterable[str], *, without: frozenset[str]) -> None:
+    """Link these distributions, and what they need beyond those ``without``, into a new folder."""
     target.mkdir()
-    for distribution in _closure(TORCH, without=without):
+    for distribution in _closure(names, without=without):
         for entry in _entries(distribution):
             source = Path(str(distribution.locate_file(entry))).resolve()
             if not (target / entry).is_symlink():  # several distributions may share a namespace
                 (target / entry).symlink_to(source)
 
 
-def lender() -> str:
-    """The folder that torch is in."""
-    return str(Path(str(metadata.distribution(TORCH).locate_file(""))).resolve())
+def lender(name: str = TORCH) -> str:
+    """The folder that a distribution is in."""
+    return str(Path(str(metadata.distribution(name).locate_file(""))).resolve())
 
 
-def _closure(name: str, *, without: frozenset[str]) -> list[metadata.Distribution]:
+def _closure(names: Iterable[str], *, without: frozenset[str]) -> list[metadata.Distribution]:
     distributions: dict[str, metadata.Distribution] = {}
-    front = [name]
+    front = sorted(names)
     while front:
         current = front.pop()
         if current in distributions:
@@ -53,8 +63,8 @@ def _closure(name: str, *, without: frozenset[str]) -> list[metadata.Distributio
         except metadata.PackageNotFoundError:
             continue  # for another platform
         needed = [text for text in distributions[current].requires or () if "extra ==" not in text]
-        names = {normalized(re.split(r"[\s\[;<>=!~(]", text, maxsplit=1)[0]) for text in needed}
-        front += names - without
+        wanted = {normalized(re.split(r"[\s\[;<>=!~(]", text, maxsplit=1)[0]) for text in needed}
+        front += wanted - without
     return list(distributions.values())
 
 

@@ -3,12 +3,14 @@ engines have of their own. Answers are plain records, ready for JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qpipe.errors import UsageError, nearest
+from qpipe.support.files import expanded
 
 if TYPE_CHECKING:
     from qpipe.environments.environment import Environment
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from qpipe.stages.plugins import BrokenPlugin
 
 _CHOICES = ("method", "metric", "engine", "backend", "to")
+
+
+VERBS = ("install", "fetch", "remove", "lock")
+"""What can be done with environments."""
+VERBS_IN_WORDS = "install, fetch, remove or lock"
 
 
 @dataclass(frozen=True)
@@ -40,30 +47,123 @@ def inventory() -> Inventory:
     return Inventory(stages, on_disk, plugins().broken)
 
 
+@dataclass(frozen=True)
+class EnvironmentOptions:
+    """Options of `qpipe engines`: ``python`` is an interpreter for install and a version for fetch;
+    None is what was not said."""
+
+    python: str | None = None
+    source: str | None = None
+    torch: str | None = None
+    rest: str | None = None
+    to: str | None = None
+    cuda: str | None = None
+    platform: str | None = None
+
+    OF: ClassVar[Mapping[str, Sequence[str]]] = {
+        "install": ("python", "source", "torch", "rest"),
+        "fetch": ("python", "to", "cuda", "platform"),
+    }
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> EnvironmentOptions:
+        """Return those among what a command line gave."""
+        return cls(**{field.name: given[field.name] for field in fields(cls)})
+
+    def check(self, how: str) -> None:
+        """Raise UsageError for an option that ``how`` does not have."""
+        for name, value in vars(self).items():
+            if value is not None and name not in self.OF.get(how, ()):
+                verbs = " and ".join(verb for verb, own in self.OF.items() if name in own)
+                option = "from" if name == "source" else name
+                raise UsageError(f"qpipe engines {how}: --{option} is for {verbs}")
+
+
 def change(
-    how: str, names: Sequence[str], *, python: str | None, say: Callable[[str], None]
+    how: str, names: Sequence[str], *, options: EnvironmentOptions, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Do one of `install`, `lock` and `remove`, and return a record of each environment."""
+    """Do one of `install`, `fetch`, `lock` and `remove`, and return a record of each environment.
+
+    Raises UsageError for an option or a name that is none of its own.
+    """
+    if how not in VERBS:
+        raise UsageError(f"qpipe engines {how}: it is {VERBS_IN_WORDS}, or nothing for the list")
+    options.check(how)
+    if not names:
+        raise UsageError(f"qpipe engines {how} NAME: {', '.join(sorted(environments()))}")
     if how == "install":
-        return install(names, python=python, say=say)
+        return install(names, options=options, say=say)
+    if how == "fetch":
+        return fetch(names, options=options, say=say)
     return lock(names) if how == "lock" else remove(names, say=say)
 
 
 def install(
-    names: Sequence[str], *, python: str | None, say: Callable[[str], None]
+    names: Sequence[str], *, options: EnvironmentOptions, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Make the environments of these engines, by the interpreter ``python`` (default: this one).
+    """Make the environments of these engines.
 
     ``say`` takes what goes on. Raises EngineMissingError for one that cannot be made, UsageError
-    for a name that is none.
+    for a name that is none, and a folder that is not there.
     """
     from qpipe.environments.installation import install as make
+    from qpipe.environments.package_sources import PackageSources
+    from qpipe.environments.wheel_folder import WheelFolder
 
+    sources = PackageSources(
+        None if options.source is None else WheelFolder(expanded(options.source)),
+        torch_here=options.torch is not None,
+        rest_here=options.rest is not None,
+    )
     records = []
     for own in map(_environment, names):
-        record = make(own, python=python, say=partial(_tell, say, own.name))
+        record = make(own, python=options.python, sources=sources, say=_telling(say, own.name))
         records.append({"name": own.name, "path": str(own.home), **record})
     return records
+
+
+def fetch(
+    names: Sequence[str], *, options: EnvironmentOptions, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Gather what the environments of these engines are made of, for a machine without a network.
+
+    ``say`` takes what goes on. Raises UsageError for options that are missing or unknown,
+    EngineMissingError for what no index has, SourceError for one that cannot be reached, and
+    OutOfSpaceError.
+    """
+    from qpipe.environments.fetching import Fetching
+    from qpipe.environments.target_python import PLATFORMS, TargetPython, minor_version
+
+    if options.to is None:
+        raise UsageError("qpipe engines fetch: --to FOLDER says where wheels are to go")
+    minor = minor_version(options.python or "")
+    if minor is None:
+        said = "" if options.python is None else f" {options.python}: it is no version"
+        raise UsageError(f"--python{said or ':'} give the Python that is there, e.g. 3.12")
+    if options.cuda is not None and not re.fullmatch(r"\d{2}(\.\d+)?", options.cuda):
+        raise UsageError(f"--cuda {options.cuda}: give the CUDA that is there, e.g. 13 or 12.8")
+    platform = options.platform or PLATFORMS[0]
+    if platform not in PLATFORMS:
+        raise UsageError(f"--platform {platform}: it is {' or '.join(PLATFORMS)}")
+    environments = [*map(_environment, names)]
+    target, to = TargetPython.elsewhere(minor, platform), expanded(options.to)
+    records = []
+    for own in environments:
+        got = Fetching(to, target, options.cuda, _telling(say, own.name)).fetch(own)
+        there = "" if options.cuda else " --torch here"
+        command = f"qpipe engines install {own.name} --from FOLDER{there}"
+        about = {"name": own.name, "path": str(to), "python": str(target), "command": command}
+        records.append({**about, **asdict(got)})
+    return records
+
+
+def digest(name: str) -> str:
+    """Return the name of the folder of an engine's environment. Raises UsageError for no name."""
+    return _environment(name).home.name
+
+
+def _telling(say: Callable[[str], None], name: str) -> Callable[[str], None]:
+    return partial(_tell, say, name)
 
 
 def _tell(say: Callable[[str], None], name: str, words: str) -> None:
@@ -137,8 +237,8 @@ def _record(stage: type[Stage]) -> dict[str, Any]:
     from qpipe.engines.common.isolated_engine import IsolatedEngine
     from qpipe.stages import plugins
 
-    fields = stage.Params.model_fields
-    chosen = {name: fields[name].default for name in _CHOICES if name in fields}
+    own_fields = stage.Params.model_fields
+    chosen = {name: own_fields[name].default for name in _CHOICES if name in own_fields}
     problem = plugins.problem(stage)
     own = stage.environment if issubclass(stage, IsolatedEngine) else None
     return {

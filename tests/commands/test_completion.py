@@ -52,7 +52,7 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
         ("qpipe graph demo --format ", ["text", "dot", "mermaid"]),
         ("qpipe report x --format h", ["html"]),
         ("qpipe report x -o ", []),
-        ("qpipe engines ", ["install", "remove", "lock"]),
+        ("qpipe engines ", ["install", "fetch", "remove", "lock"]),
         ("qpipe engines install auto", ["auto-gptq", "autoawq"]),
         ("qpipe settings quantize=ex", ["quantize=exl2"]),
         ("qpipe run 'de", []),

@@ -95,7 +95,7 @@ def test_the_table(tmp_path: Path) -> None:
     [
         (("install", "autoawk"), "did you mean 'autoawq'?"),
         (("install",), "auto-gptq, autoawq, exllamav2"),
-        (("upgrade", "autoawq"), "it is install, remove or lock"),
+        (("upgrade", "autoawq"), "it is install, fetch, remove or lock"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from qpipe.environments.environment import Environment
@@ -82,36 +83,46 @@ def sleep(job):
 """
 
 
-def wheel(folder: Path) -> tuple[Path, str]:
-    """A wheel of tinytool 1.0 in ``folder``; its path and SHA-256."""
-    info = "tinytool-1.0.dist-info"
+def wheel(
+    folder: Path,
+    *,
+    name: str = "tinytool",
+    version: str = "1.0",
+    tag: str = "py3-none-any",
+    requires: Sequence[str] = (),
+) -> tuple[Path, str]:
+    """A wheel in ``folder``; its path and SHA-256."""
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+    about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
     files = {
-        "tinytool.py": "def shout(text):\n    return text.upper()\n",
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: tinytool\nVersion: 1.0\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{name}.py": "def shout(text):\n    return text.upper()\n",
+        f"{info}/METADATA": about,
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
     lines = []
-    for name, text in files.items():
+    for file, text in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
-        lines.append(f"{name},sha256={digest.decode()},{len(text)}")
+        lines.append(f"{file},sha256={digest.decode()},{len(text)}")
     files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,"]) + "\n"
-    path = folder / "tinytool-1.0-py3-none-any.whl"
+    path = folder / f"{name}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, text in files.items():
-            archive.writestr(zipfile.ZipInfo(name), text)
+        for file, text in files.items():
+            archive.writestr(zipfile.ZipInfo(file), text)
     return path, hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def environment(
-    folder: Path, *, sha256: str | None = None, torch: str | None = None
+    folder: Path, *, sha256: str | None = None, torch: str | None = None, more: str = ""
 ) -> Environment:
-    """An engine's files in ``folder``, with the wheel beside them; ``sha256`` is another hash."""
+    """An engine's files in ``folder``, with the wheel beside them; ``sha256`` is another hash,
+    ``more`` are entries of the lock."""
     folder.mkdir(exist_ok=True)
     _, digest = wheel(folder)
     lines = [f"tinytool==1.0 \\\n    --hash=sha256:{sha256 or digest}\n"]
     if torch is not None:
         lines.append(f"torch=={torch}\n")
-    (folder / "tiny.lock").write_text("# a lock\n" + "".join(lines))
+    (folder / "tiny.lock").write_text("# a lock\n" + "".join(lines) + more)
     (folder / "tiny.py").write_text(SCRIPT)
     return Environment("tiny", folder)
 

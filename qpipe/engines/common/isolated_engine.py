@@ -36,9 +36,13 @@ class IsolatedEngine(Engine):
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
-        """The tool and all it works with: the digest of the requirements lock."""
+        """The tool and all it works with: the digest of the requirements lock, and the packages
+        that are there in other versions (``install --torch here``)."""
         lock = cls.environment.requirements_lock
-        return {"name": cls.tool, "version": lock.version(cls.tool), "lock": lock.digest}
+        version: str = lock.version(cls.tool)
+        own: dict[str, Json] = {"name": cls.tool, "version": version, "lock": lock.digest}
+        differing = dict(cls.environment.differing())
+        return {**own, "here": differing} if differing else own
 
     @classmethod
     def check(cls) -> str | None:
@@ -87,6 +91,7 @@ class IsolatedEngine(Engine):
                 work.progress,
                 partial=work.partial,
                 device=device,
+                note=work.note,
                 tools=(
                     self.tool,
                     *(n for n in _TELLING if n in self.environment.requirements_lock.names),
