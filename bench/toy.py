@@ -60,6 +60,7 @@ def _job(number: int, depth: int) -> JobDraft:
         stages=stages,
         reference=None,
         levels={},
+        packed=None,
     )
 
 

@@ -35,8 +35,12 @@ class ConvertParams(base.Params):
             "more architectures."
         ),
     )
-    outtype: Literal["source", "f32", "f16", "bf16"] = Field(
-        "f16", description="The precision of the matrices. source: as the checkpoint has it."
+    outtype: Literal["auto", "source", "f32", "f16", "bf16"] = Field(
+        "f16",
+        description=(
+            "The precision of the matrices. source: as the checkpoint has it. auto: f16; with "
+            "quantize=none a checkpoint that is quantized already is measured as it is."
+        ),
     )
     name: gguf_engine.ModelName = Field(
         None,
@@ -52,6 +56,11 @@ class ConvertParams(base.Params):
             "tokenizer.json."
         ),
     )
+
+    @field_validator("outtype")
+    @classmethod
+    def _f16_by_itself(cls, outtype: str) -> str:
+        return "f16" if outtype == "auto" else outtype
 
 
 class Convert(base.Stage):

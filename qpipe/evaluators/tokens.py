@@ -65,11 +65,15 @@ class TokensParams(base.Params):
 
 
 class TokensStage(base.Stage):
-    """A text in windows; subclasses have a tokenizer."""
+    """A text in windows; subclasses have a tokenizer.
+
+    With the tokens of another model in role ``reference`` these must be the same.
+    """
 
     kind = "tokens"
     version: ClassVar[int] = 2
     roles = ("model",)
+    optional_roles: ClassVar[tuple[str, ...]] = ("reference",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     foresees = True
 
@@ -114,7 +118,8 @@ class LlamaCppTokens(TokensStage):
         return None
 
     def run(self, params: TokensParams, work: base.Work) -> Mapping[str, Json]:
-        """Raises CheckpointError (the model), DataError (the text)."""
+        """Raises CheckpointError (the model), DataError (the text, or a reference's other
+        tokens)."""
         from qpipe.llamacpp.backend import LlamaCppTokenizer
 
         with LlamaCppTokenizer(only_file(work.inputs["model"], suffix=".gguf")) as tokenizer:
@@ -155,7 +160,8 @@ class TransformersTokens(TokensStage):
         return Transformers.check()
 
     def run(self, params: TransformersTokensParams, work: base.Work) -> Mapping[str, Json]:
-        """Raises CheckpointError (the tokenizer), DataError (the text)."""
+        """Raises CheckpointError (the tokenizer), DataError (the text, or a reference's other
+        tokens)."""
         from qpipe.hf.tokenizer import Tokenizer
 
         tokenizer = Tokenizer(work.inputs["model"])
@@ -179,13 +185,15 @@ def _called(name: str, work: base.Work) -> str:
 def _write(
     params: TokensParams, work: base.Work, tokenizer: TextTokenizer, *, by: str, note: str | None
 ) -> Mapping[str, Json]:
-    from qpipe.evaluators.text.windows import TEXT, tokenize
+    from qpipe.evaluators.text.windows import TEXT, load, tokenize
 
     file, protocol = only_file(work.inputs["text"]), params.cutting()
     whole = read(file)
     tokenized = tokenize(
         whole.text, tokenizer, protocol, name=_called(file.name, work), rows=whole.rows
     )
+    if "reference" in work.inputs:
+        tokenized.require_same(load(work.inputs["reference"]), model="the model to measure")
     tokenized.save(work.out)
     documents = prepared(protocol, whole.text, whole.rows)
     if len(documents) == 1:

@@ -69,7 +69,8 @@ class JobDraft(TypedDict):
     """One job: what sets it apart in a sweep, by setting, what its model is called (None: as its
     source is), its stages in order, and which stage is the reference.
 
-    ``levels`` are those of its stages that may end early, by name.
+    ``levels`` are those of its stages that may end early, by name; ``packed`` is for a model that
+    is quantized already.
     """
 
     varying: dict[str, str]
@@ -78,6 +79,15 @@ class JobDraft(TypedDict):
     stages: list[StageDraft]
     reference: str | None
     levels: dict[str, LevelDraft]
+    packed: PackedJobDraft | None
+
+
+class PackedJobDraft(TypedDict):
+    """The job in place of another, where the model that the stage ``source`` fetches is quantized
+    already."""
+
+    source: str
+    job: JobDraft
 
 
 class InvalidJobDraft(TypedDict):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from qpipe.core.graph import order
-from qpipe.errors import GraphError, RecipeError, UsageError, nearest
+from qpipe.errors import GraphError, RecipeError, UsageError
 from qpipe.machine import capacity, gpus
 from qpipe.recipe import messages
 from qpipe.recipe.draft import (
@@ -15,11 +15,13 @@ from qpipe.recipe.draft import (
     InvalidJobDraft,
     JobDraft,
     LevelDraft,
+    PackedJobDraft,
     RunDraft,
     StageDraft,
     describe,
 )
 from qpipe.recipe.overrides import distinct, idle_notes, label
+from qpipe.recipe.reference_source import format_of, source_of, with_reference
 from qpipe.recipe.request import InvalidJob, Job
 from qpipe.recipe.schema import Recipe, StageSpec
 from qpipe.recipe.stage_drafts import (
@@ -32,6 +34,7 @@ from qpipe.recipe.stage_drafts import (
 )
 from qpipe.recipe.text_notes import idle_choices, toy_notes
 from qpipe.recipe.validation import validate
+from qpipe.stages.base import CHECKPOINT
 from qpipe.stages.registry import all_stages, chosen
 
 
@@ -131,11 +134,28 @@ def _executor(recipe: Recipe) -> ExecutorDraft:
 
 def _job(job: Job, recipe: Recipe, usable: _Usable) -> JobDraft:
     """The draft of a job, on a machine of which ``usable`` may be used."""
+    cores = recipe.executor.cpus or usable.cores
+    bounds = StageBounds(cores, usable.gpus, recipe.run.timeout)
+    drafted = _as_written(job, recipe, bounds)
+    changed = {
+        name: spec.model_copy(update={"with_": spec.with_packed, "with_packed": None})
+        for name, spec in recipe.stages.items()
+        if spec.with_packed is not None
+    }
+    for name in changed:
+        source = source_of(name, recipe.stages)
+        if format_of(source, recipe.stages, job, bounds) == CHECKPOINT:
+            other = recipe.model_copy(update={"stages": {**recipe.stages, **changed}})
+            drafted["packed"] = PackedJobDraft(source=source, job=_as_written(job, other, bounds))
+    return drafted
+
+
+def _as_written(job: Job, recipe: Recipe, bounds: StageBounds) -> JobDraft:
+    """The draft of a job, whatever its model is."""
     stages: dict[str, StageDraft] = {}
     chosen_stages: dict[str, ChosenStage] = {}
     levels: dict[str, LevelDraft] = {}
-    cores = recipe.executor.cpus or usable.cores
-    bounds = StageBounds(cores, usable.gpus, recipe.run.timeout)
+    recipe = with_reference(recipe, job, bounds)
     specs = _needed(recipe.stages)
     for name in order({name: inputs_of(spec).values() for name, spec in specs.items()}):
         _refuse_absent(name, specs[name], chosen_stages, job)
@@ -144,11 +164,6 @@ def _job(job: Job, recipe: Recipe, usable: _Usable) -> JobDraft:
         if specs[name].stop_dominated and name in chosen_stages:
             levels |= _level(name, specs[name], job, chosen_stages)
     reference = recipe.run.reference
-    if reference is not None and reference not in recipe.stages:
-        raise RecipeError(
-            f"run.reference ({job.origins.origin('run.reference')}): {reference!r} is no stage of "
-            f"this recipe; {nearest(reference, stages)}"
-        )
     return JobDraft(
         varying=dict(job.varying),
         called=_called(job, recipe),
@@ -156,6 +171,7 @@ def _job(job: Job, recipe: Recipe, usable: _Usable) -> JobDraft:
         stages=list(stages.values()),
         reference=reference if reference in stages else None,
         levels=levels,
+        packed=None,
     )
 
 

@@ -25,7 +25,7 @@ from qpipe.machine.filesystem import executable
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.recipe.witnesses import Witnesses
 
-_FORMAT = 2
+_FORMAT = 3
 
 # What a note that is not there, cut short or of another make ends in.
 _UNUSABLE = (

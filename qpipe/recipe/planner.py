@@ -107,6 +107,7 @@ class _Builder:
 
     def add(self, job: JobDraft, pinner: Pinner) -> None:
         """Add a job, whole or not at all. Raises SourceError for a source that is missing."""
+        job = self._of_model(job, pinner)
         nodes: dict[str, Node] = {}
         ids: dict[str, str] = {}
         sources = {stage["name"] for stage in job["stages"] if stage["source"]}
@@ -131,6 +132,24 @@ class _Builder:
             )
         reference = ids[job["reference"]] if job["reference"] is not None else None
         self.jobs.append(PlannedJob("", job["overrides"], ids, reference))
+
+    def _of_model(self, job: JobDraft, pinner: Pinner) -> JobDraft:
+        """The job itself, or the one for a model that is quantized already."""
+        other = job["packed"]
+        if other is None:
+            return job
+        source = next(stage for stage in job["stages"] if stage["name"] == other["source"])
+        node = self._node(source, {}, frozenset(), pinner)
+        pinned = PinnedSource(node.params, node.runtime.where)
+        self._pinned.setdefault(node.id, (pinned, pinner))
+        found = self._class(node.id)
+        if found is None or found.method is None:
+            return job
+        self.notes.setdefault(
+            f"quantize=none: {_source_name(node).name} is quantized already ({found.method}) and "
+            "measured as it is; quantize.via=f16 makes a GGUF file of what its numbers stand for"
+        )
+        return other["job"]
 
     def _note_towers(self, job: JobDraft, ids: Mapping[str, str]) -> None:
         """Say of models that see or hear that what is made of them does not, unless their towers

@@ -67,6 +67,13 @@ class StageSpec(Params):
         ),
     )
     with_: dict[str, Any] | None = Field(None, alias="with", description="Its parameters.")
+    with_packed: dict[str, Any] | None = Field(
+        None,
+        description=(
+            "Its parameters in place of `with` where the model that it is made from is quantized "
+            "already. null: the same."
+        ),
+    )
     optional: bool = Field(False, description="true: leave it out where no other stage needs it.")
     stop_dominated: bool = Field(
         False,
@@ -115,8 +122,9 @@ class RunSpec(Params):
     reference: str | None = Field(
         None,
         description=(
-            "The stage whose model the others are compared with. null: none; each method sets its"
-            " own."
+            "What the others are compared with: a stage (each method sets its own), or a model, as "
+            "OWNER/NAME@REVISION, ./FOLDER or ./FILE.gguf: the original of a model.source that was "
+            "quantized elsewhere. null: none."
         ),
     )
     keep_going: bool | None = Field(

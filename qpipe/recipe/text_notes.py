@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from qpipe.recipe.draft import JobDraft
+from qpipe.recipe.reference_source import TOKENIZER
 from qpipe.recipe.request import Job
 
 _BUILTIN = "builtin:"
@@ -41,8 +42,9 @@ def _toys(job: Job, draft: JobDraft) -> Iterator[tuple[str, str]]:
         if stage["source"] and str(stage["params"]["source"]).startswith(_TOYS)
     }
     for stage in draft["stages"]:
-        # What lint looks at, other stages are given too.
-        needs = stage["needs"].items() if stage["stage"] != "lint" else ()
+        # What lint and the second tokenizer look at, other stages are given too.
+        second = stage["stage"] == "lint" or stage["name"] == TOKENIZER
+        needs = () if second else stage["needs"].items()
         for role, name in needs:
             if name in texts:
                 yield _written(f"stages.{stage['name']}.with.{role}", job.aliases), texts[name]

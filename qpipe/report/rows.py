@@ -45,7 +45,7 @@ def comparison(plan: Plan, result: RunResult) -> Comparison:
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
     by_node = {node: model for model in models for node in model.nodes}
     rows = [_row(model, result, evaluations, stages, plan.graph) for model in models]
-    rows = _with_names(rows, models, stages)
+    rows = _beside_originals(_with_names(rows, models, stages), models, by_node)
     rows = _with_rivals(rows, models, result)
     rows = with_equals(rows, [_signature(model, result) for model in models])
     return Comparison.of(_compared(rows, models, by_node))
@@ -306,6 +306,23 @@ def _with_names(
             for name, row, (_, extra) in zip(names, rows, words, strict=True)
         ]
     return [replace(row, name=name) for row, name in zip(rows, names, strict=True)]
+
+
+def _beside_originals(
+    rows: Sequence[ModelRow], models: Sequence[_Model], by_node: Mapping[str, _Model]
+) -> list[ModelRow]:
+    """Put rows that are compared with another model's, which ``run.reference`` names, into that
+    one's table, with their own model in their name."""
+    row_of = {id(model): row for row, model in zip(rows, models, strict=True)}
+    moved = []
+    for row, model in zip(rows, models, strict=True):
+        reference = by_node.get(model.compared_with or "")
+        original = row if reference is None or model.references else row_of[id(reference)]
+        if original.model not in (None, row.model):
+            name = f"{row.model} {row.name}" if row.model else row.name
+            row = replace(row, model=original.model, name=name)
+        moved.append(row)
+    return moved
 
 
 def _with_rivals(

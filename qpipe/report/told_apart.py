@@ -66,5 +66,6 @@ def _sources(
             node = by_name.get(source) if isinstance(source, str) else None
         if row.model and node is not None and node["stage"] == _DOWNLOAD and node["key"]:
             repository = (node["params"] or {}).get("repo")
-            sources[row.model] = node["key"], str(repository) if repository else None
+            # The first is the reference: others in its table may be made from other files.
+            sources.setdefault(row.model, (node["key"], str(repository) if repository else None))
     return sources

@@ -45,7 +45,8 @@ def predicted(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -
 
 def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
     """The file in the precision ``via``. Raises CheckpointError and RecipeError."""
-    via = settings.text("via", "f16", choices=("f32", "f16", "bf16", "source"))
+    via = settings.text("via", "f16", choices=("f32", "f16", "bf16", "source", "auto"))
+    via = "f16" if via == "auto" else via
     if via == "source":
         via = {4: "f32", 2: "bf16" if source.dtype == "bfloat16" else "f16"}[source.width]
     whole = _in_half(source, settings, vocabulary)

@@ -114,18 +114,32 @@ def test_what_llama_cpps_converter_is_for(
 
 @pytest.mark.slow
 def test_it_is_measured_as_it_is(source: Path, tmp_path: Path) -> None:
-    """Beside the model that it was made of: a little worse."""
-    found = []
-    for model in (source, STORIES):
-        answer = called(
-            "run", "local", f"model.source={model}", "quantize=none", "quantize.dtype=source",
-            "evaluate.n_ctx=128", "evaluate.chunks=4", "executor=inline", "--json", cwd=tmp_path,
-        )  # fmt: skip
-        assert answer.code == 0, answer.stderr
-        (row,) = json.loads(answer.stdout)["rows"]
-        found.append(row)
-    packed, plain = found
+    """In the table of the model that it was made of: a little worse."""
+    answer = called(
+        "run", "local", f"model.source={source}", "quantize=none", f"run.reference={STORIES}",
+        "evaluate.n_ctx=128", "evaluate.chunks=4", "executor=inline", "--json", cwd=tmp_path,
+    )  # fmt: skip
+    assert answer.code == 0, answer.stderr
+    plain, packed = json.loads(answer.stdout)["rows"]
     assert (packed["format"], plain["format"]) == ("W8A16", "FP32")
+    assert (packed["name"], plain["name"]) == ("w8 W8A16", "FP32")
+    assert packed["model"] == plain["model"] == "stories260K"
     assert packed["weights"] == plain["weights"]
     assert packed["bits_per_weight"] < 12 < plain["bits_per_weight"]
-    assert 0 < abs(packed["ppl"] / plain["ppl"] - 1) < 0.01
+    assert packed["ppl_delta"] == pytest.approx(packed["ppl"] - plain["ppl"])
+    assert 0 < abs(packed["ppl_delta"] / plain["ppl"]) < 0.01
+
+
+@pytest.mark.slow
+def test_another_vocabulary_is_refused_before_anything_of_it_is_measured(
+    source: Path, tmp_path: Path
+) -> None:
+    answer = called(
+        "run", "local", f"model.source={source}", "quantize=none", "evaluate.n_ctx=128",
+        "evaluate.chunks=4", "run.reference=builtin:tinystories-d256", "executor=inline",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert answer.code == 1
+    told = "the tokenizer of the model to measure is not that of run.reference: from token"
+    assert told in answer.stdout + answer.stderr
+    assert "perplexity[w8] (because of same_tokens[w8])" in answer.stdout + answer.stderr

@@ -211,7 +211,7 @@ def test_plain_sweeps_are_remembered(plans: Path, here: Path) -> None:
         lambda path: path.write_bytes(b"\xff\x00"),
         lambda path: path.write_text("[]"),
         lambda path: path.write_text("null"),
-        lambda path: path.write_text(path.read_text().replace('"format": 2', '"format": 0')),
+        lambda path: path.write_text(path.read_text().replace('"format": 3', '"format": 0')),
         lambda path: path.write_text(path.read_text().replace('"files"', '"flies"')),
         lambda path: path.write_text(path.read_text().replace(sys.executable, "/other/python")),
         lambda path: (path.unlink(), path.mkdir()),

@@ -102,6 +102,22 @@ class Tokenized:
         np.save(folder / SPANS, self.windows.spans.astype("<i4"))
         (folder / ABOUT).write_text(json.dumps(asdict(self.about), indent=1))
 
+    def require_same(self, reference: Tokenized, *, model: str) -> None:
+        """Raise DataError, with the first place, unless a reference has the same tokens."""
+        ours, theirs = self.windows.tokens.ravel(), reference.windows.tokens.ravel()
+        if self.about.sha256 == reference.about.sha256:
+            return
+        least = min(len(ours), len(theirs))
+        place = int(np.append(np.flatnonzero(ours[:least] != theirs[:least]), least)[0])
+        shown = ", ".join(map(str, ours[place : place + 5])) or "none"
+        other = ", ".join(map(str, theirs[place : place + 5])) or "none"
+        raise DataError(
+            f"the tokenizer of {model} is not that of run.reference: from token {place} on "
+            f"{self.about.text} is {shown} by the one and {other} by the other, so that figures of "
+            "both would be of two texts; give the model's own original as run.reference, or leave "
+            "it out"
+        )
+
 
 def load(folder: Path) -> Tokenized:
     """Read the files of an artifact."""
