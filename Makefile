@@ -17,7 +17,7 @@ BASE := $(VENV)/.base-$(STATE)
 DEV := $(VENV)/.dev-$(STATE)
 PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
 
-.PHONY: setup demo test test-fast soak lint format reference families bench clean
+.PHONY: setup demo test test-fast soak lint format reference versions families bench clean
 
 setup: $(BASE)
 
@@ -53,6 +53,10 @@ format: $(DEV)
 # docs/reference/, written from the parameters' own descriptions; a test compares.
 reference: $(DEV)
 	$(VENV)/bin/qpipe settings -o docs/reference
+
+# The tables of tested versions in docs/engines.md; a test compares.
+versions: $(DEV)
+	$(VENV)/bin/python -m tests.versions
 
 # Random checkpoints of every family by all ways, and the table in docs/gguf.md: some 20 minutes, or
 # make families ARGS=NAME for one. llama-quantize takes part where it is on PATH.
