@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from qpipe import __version__
 from qpipe.core import file_lock
+from qpipe.core.digests import Digests
 from qpipe.core.env_values import reveal
 from qpipe.core.manifest import FileEntry, Usage, scan
 from qpipe.errors import (
@@ -167,6 +168,7 @@ def _work(job: JobRecord, report: Report) -> Work:
         inputs={role: Path(path) for role, path in job["inputs"].items()},
         out=Path(job["out"]),
         partial=Path(job["partial"]),
+        digests=None if job["hashes"] is None else Digests(Path(job["hashes"])),
         threads=job["threads"],
         progress=report,
         note=lambda words: report(0, 0, "", words),
@@ -178,7 +180,7 @@ def _work(job: JobRecord, report: Report) -> Work:
 
 def _finished(stage: type[Stage], params: Any, work: Work) -> Sequence[FileEntry]:
     """The files that a stage made, checked and on their way to the disk."""
-    files = scan(work.out, hashed=work.hashed)
+    files = scan(work.out, hashed=work.hashed, threads=work.threads)
     stage.confirm(params, files)
     _make_durable(work.out, files)
     return files

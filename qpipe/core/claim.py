@@ -19,7 +19,8 @@ class Claim:
     """The right to make one artifact, and the folder to fill. ``fd`` is the held lock.
 
     ``partial`` is where a stage may keep what the next attempt can go on from, should this one
-    end early: it outlives the claim, and goes when the artifact is there. With ``replacing`` the
+    end early: it outlives the claim, and goes when the artifact is there. ``hashes`` is where the
+    store keeps what it knows of files' digests. With ``replacing`` the
     artifact takes the place of one that is there; ``kept_at`` is then where that was moved, if its
     bytes are others.
     """
@@ -28,6 +29,7 @@ class Claim:
     folder: Path
     partial: Path
     fd: int
+    hashes: Path
     replacing: bool = False
     kept_at: Path | None = None
 

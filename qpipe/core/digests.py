@@ -16,10 +16,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from qpipe.core.key import file_sha256
+from qpipe.support import hashing
 
 Stamp: TypeAlias = tuple[int, int, int, int]
 """Bytes, mtime and ctime in nanoseconds, inode."""
@@ -28,6 +30,13 @@ Stamp: TypeAlias = tuple[int, int, int, int]
 # Seconds within which a file system may give two writes the same times: Linux stamps files by a
 # clock that ticks every 1 to 10 ms, others by coarser ones.
 TICK = 0.05
+
+
+class Linked(NamedTuple):
+    """A file's second name: its stamp, and its SHA-256 (hex)."""
+
+    stamp: Stamp
+    sha256: str
 
 
 def stamp(stat: os.stat_result) -> Stamp:
@@ -54,6 +63,16 @@ class Digests:
         """The SHA-256 of a file, read only if its stamp is not known. Raises OSError."""
         return self.lookup(stamp(path.stat())) or self.read(path)
 
+    def of_each(self, paths: Sequence[Path], *, threads: int) -> list[str]:
+        """The SHA-256 of each file; those whose stamps are not known are read side by side, on as
+        many cores as ``threads``. Raises OSError."""
+        known = {path: self.lookup(stamp(path.stat())) for path in paths}
+        unknown = [path for path, sha256 in known.items() if sha256 is None]
+        read = dict(
+            zip(unknown, hashing.side_by_side(self.read, unknown, threads=threads), strict=True)
+        )
+        return [known[path] or read[path] for path in paths]
+
     def read(self, path: Path) -> str:
         """The SHA-256 of a file's bytes as they are now, noted if they stand still."""
         before = path.stat()
@@ -64,15 +83,24 @@ class Digests:
             self.note(stamp(before), sha256)
         return sha256
 
-    def link(self, path: Path, target: Path) -> None:
+    def link(
+        self, path: Path, target: Path, how: Callable[[Path, Path], None] = os.link
+    ) -> Linked | None:
         """Give a file a second name, by which its ctime changes; its digest stays known.
 
-        Raises OSError.
+        ``how`` may as well make a symbolic link, or a clone that is a file of its own. Returns what
+        is known of ``target``, None where nothing is. Raises OSError.
         """
         before = path.stat()
         sha256 = self.lookup(stamp(before))
-        os.link(path, target)
-        self._keep(sha256, before, path.stat())
+        how(path, target)
+        after = path.stat()
+        if not self._keep(sha256, before, after) or sha256 is None:
+            return None
+        linked = target.stat()
+        if linked.st_ino == after.st_ino and stamp(linked) != stamp(after):
+            return None  # somebody has just written to it, or linked it too
+        return Linked(stamp(linked), sha256)
 
     def unlink(self, path: Path) -> None:
         """Take one of a file's names away, by which its ctime changes; its digest stays known.
@@ -85,11 +113,15 @@ class Digests:
             path.unlink()
             self._keep(sha256, before, os.fstat(file.fileno()))
 
-    def _keep(self, sha256: str | None, before: os.stat_result, after: os.stat_result) -> None:
-        """Note a digest by the new stamp of a file that nobody has written to meanwhile."""
+    def _keep(self, sha256: str | None, before: os.stat_result, after: os.stat_result) -> bool:
+        """Note a digest by the new stamp of a file; False if somebody has written to it
+        meanwhile."""
         same = (before.st_size, before.st_mtime_ns, before.st_ino)
-        if sha256 is not None and same == (after.st_size, after.st_mtime_ns, after.st_ino):
+        if same != (after.st_size, after.st_mtime_ns, after.st_ino):
+            return False
+        if sha256 is not None:
             self.note(stamp(after), sha256)
+        return True
 
     def note(self, file_stamp: Stamp, sha256: str) -> None:
         """Remember a digest; a disk that cannot be written costs the next process a reading."""

@@ -20,6 +20,7 @@ class WorkItem:
     ``partial`` outlives an attempt that fails (`Claim.partial`).
     ``origins`` say how each input was made (`Manifest.origin`).
     ``lock_fd`` is the claim's lock, which a worker process inherits. ``needs`` is what it occupies.
+    ``hashes`` is the folder of the store's `core.digests.Digests`; None: nothing is known.
     """
 
     node: Node
@@ -30,6 +31,7 @@ class WorkItem:
     lock_fd: int
     needs: Resources
     origins: Mapping[str, Mapping[str, Json]] = field(default_factory=dict)
+    hashes: Path | None = None
 
 
 @dataclass(frozen=True)

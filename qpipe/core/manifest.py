@@ -24,6 +24,7 @@ from qpipe.core.digests import TICK, Stamp, stamp
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import StageError, StoreError
+from qpipe.support import hashing
 from qpipe.support.files import open_regular, up_to
 
 SCHEMA = 1
@@ -202,8 +203,11 @@ def _suffixes(name: str) -> str:
     return "".join(PurePosixPath(name).suffixes[-2:]) if last == ".gz" else last
 
 
-def scan(folder: Path, *, hashed: Mapping[Stamp, str] | None = None) -> list[FileEntry]:
-    """Hash every file below ``folder``, in order of path, but for those of a stamp in ``hashed``.
+def scan(
+    folder: Path, *, hashed: Mapping[Stamp, str] | None = None, threads: int = 1
+) -> list[FileEntry]:
+    """Hash every file below ``folder``, in order of path, but for those of a stamp in ``hashed``;
+    several at a time, on as many cores as ``threads``.
 
     A link to a file elsewhere, symbolic or hard, is recorded with its mtime: see FileEntry.
     Raises StageError for what cannot be part of an artifact: a link to a folder, into nothing or
@@ -211,20 +215,20 @@ def scan(folder: Path, *, hashed: Mapping[Stamp, str] | None = None) -> list[Fil
     """
     paths = sorted(p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
     names = Counter(p.stat().st_ino for p in paths if not p.is_symlink())
-    entries = []
     for path in paths:
-        name = path.relative_to(folder).as_posix()
-        if problem := _unfit(folder, path, name):
+        if problem := _unfit(folder, path, path.relative_to(folder).as_posix()):
             raise StageError(f"{path}: {problem}, and cannot be part of an artifact")
-        stat = path.stat()
-        mtime = None
+
+    def entry(path: Path) -> FileEntry:
+        stat, mtime = path.stat(), None
         if path.is_symlink() or stat.st_nlink > names[stat.st_ino]:
             mtime = stat.st_mtime_ns
             # A write within the clock's tick would leave the mtime as it is.
             time.sleep(max(0.0, min(TICK, mtime / 1e9 + TICK - time.time())))
         sha256 = (hashed or {}).get(stamp(stat)) or key.file_sha256(path)
-        entries.append(FileEntry(name, stat.st_size, sha256, mtime))
-    return entries
+        return FileEntry(path.relative_to(folder).as_posix(), stat.st_size, sha256, mtime)
+
+    return hashing.side_by_side(entry, paths, threads=threads)
 
 
 def _unfit(folder: Path, path: Path, name: str) -> str | None:

@@ -193,7 +193,7 @@ class ArtifactStore:
             except BaseException:
                 os.close(fd)
                 raise
-        return Claim(key, folder, self.paths.partial(key), fd)
+        return Claim(key, folder, self.paths.partial(key), fd, self.paths.hashes)
 
     def commit(self, claim: Claim, manifest: Manifest) -> Artifact:
         """Make the filled folder of ``claim`` the artifact, and release the claim.

@@ -166,7 +166,15 @@ def work_item(miss: Miss, claim: Claim, graph: Graph) -> WorkItem:
         for role, artifact in miss.inputs.items()
     }
     return WorkItem(
-        node, miss.key, paths, claim.folder, claim.partial, claim.fd, miss.needs, origins
+        node,
+        miss.key,
+        paths,
+        claim.folder,
+        claim.partial,
+        claim.fd,
+        miss.needs,
+        origins,
+        claim.hashes,
     )
 
 

@@ -15,7 +15,6 @@ from qpipe.engines.common import ahead, gguf_engine, pydist_converter, unsupport
 from qpipe.engines.common.gguf_engine import GGUF_FILE
 from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.errors import CheckpointError
-from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import model_facts
@@ -132,7 +131,7 @@ class Convert(base.Stage):
         try_to_load = partial(gguf_engine.try_to_load, notes)
         files = gguf_engine.gguf_files(checkpoint)
         if len(files) == 1:
-            link(files[0], out)
+            work.link(files[0], out)
             linked = file_facts(out)
             try_to_load(out)
             return replace(linked, source=source).adding(notes=notes)
@@ -142,6 +141,7 @@ class Convert(base.Stage):
             threads=work.threads,
             progress=lambda done, total: work.progress(done, total, "bytes"),
             check=try_to_load,
+            hashed=partial(work.keep, out),
         )
         result = replace(model_facts(**facts), source=source)
         return result.adding(notes=[*prepared.notes, *notes])
@@ -217,14 +217,16 @@ class PydistConvert(base.Stage):
         from qpipe.gguf.pydist import streaming
 
         notes: list[str] = []
+        out = work.out / GGUF_FILE
         record, checkpoint = work.origins["checkpoint"], work.inputs["checkpoint"]
         plan = streaming.convert(
             checkpoint,
-            work.out / GGUF_FILE,
+            out,
             outtype=pydist_converter.outtype(params.outtype, checkpoint),
             name=gguf_engine.model_name(params.name, record),
             progress=lambda done, total: work.progress(done, total, "bytes"),
             check=partial(gguf_engine.try_to_load, notes),
+            hashed=partial(work.keep, out),
         )
         made = replace(model_facts(**plan.facts), source=gguf_engine.origin(record))
         told = pydist_converter.notes(checkpoint, plan.metadata)

@@ -19,7 +19,6 @@ from qpipe.core.key import Json
 from qpipe.engines.common import ahead, gguf_engine, gguf_facts, pydist_converter
 from qpipe.engines.common.gguf_engine import GGUF_FILE
 from qpipe.engines.common.gguf_facts import file_facts
-from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
@@ -253,13 +252,15 @@ def _one_pass(tasks: Sequence[LevelWork], model: _Source) -> list[ModelFacts]:
         try_to_load = partial(gguf_engine.try_to_load, notes)
         finished = file is not None and _finished(params, file)
         if file is not None and finished and split.named(file.name) is None:
-            link(file, out)
+            work.link(file, out)
             try_to_load(out)
             results.append((file_facts(file), notes))
             continue
         prepared = read(file) if file is not None and finished else _prepared(params, work, source)
         notes += prepared.notes
-        files.append(prepared.file(out, progress=partial(_report, work), check=try_to_load))
+        told = partial(_report, work)
+        hashed = partial(work.keep, out)
+        files.append(prepared.file(out, progress=told, check=try_to_load, hashed=hashed))
         results.append((prepared, notes))
     works = [work for _, work in tasks]
     if files:

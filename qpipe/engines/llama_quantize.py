@@ -18,7 +18,6 @@ from qpipe.engines.common.gguf_engine import GGUF_FILE
 from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.errors import DataError, EngineMissingError, OutOfSpaceError, RecipeError
 from qpipe.machine import filesystem, program, tools
-from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
@@ -103,7 +102,7 @@ class LlamaQuantize(Engine):
             raise EngineMissingError(why)
         source, out = only_file(work.inputs["model"], suffix=".gguf"), work.out / GGUF_FILE
         if not params.type_request().changes(str(file_facts(source).format)):
-            link(source, out)
+            work.link(source, out)
             return file_facts(source).adding(notes=_opened(out))
         prepared = _prepared(params, work)
         _check_room(prepared, out)

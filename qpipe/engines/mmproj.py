@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -79,14 +80,15 @@ class Mmproj(base.Stage):
         that is damaged or that the converter refuses."""
         from qpipe.gguf.pydist import streaming
 
-        record = work.origins["checkpoint"]
+        record, out = work.origins["checkpoint"], work.out / FILE
         plan = streaming.convert(
             work.inputs["checkpoint"],
-            work.out / FILE,
+            out,
             outtype=params.outtype,
             name=gguf_engine.model_name(params.name, record),
             towers=True,
             progress=lambda done, total: work.progress(done, total, "bytes"),
+            hashed=partial(work.keep, out),
         )
         made = replace(model_facts(**plan.facts), source=gguf_engine.origin(record))
         return made.adding(notes=[*plan.notes])

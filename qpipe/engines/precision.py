@@ -15,7 +15,6 @@ from qpipe.engines.common import checkpoint_engine, checkpoint_files, unsupporte
 from qpipe.engines.common.gguf_engine import origin
 from qpipe.errors import CheckpointError
 from qpipe.hf.quantized import AS_IT_IS
-from qpipe.machine.filesystem import link
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 
@@ -76,7 +75,7 @@ class Cast(base.Stage):
         self.refuse(params, work)
         if params.dtype == "source":
             for path in checkpoint_files.files(source):
-                link(path, work.out / path.name)
+                work.link(path, work.out / path.name)
         else:
             self._rewrite(params.dtype, work)
         # Links are the same; and packed matrices have no names of their own to be looked for.

@@ -23,6 +23,7 @@ def to_record(item: WorkItem) -> dict[str, Any]:
         "origins": dict(item.origins),
         "out": str(item.out),
         "partial": str(item.partial),
+        "hashes": None if item.hashes is None else str(item.hashes),
         "where": dict(node.runtime.where),
         "threads": max(1, item.needs.cpus),
         "parent": os.getpid(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
@@ -154,14 +155,14 @@ def _encode(outputs: Sequence[OutputTensor], rows: Rows, start: int, stop: int) 
 
     def encoded(output: OutputTensor) -> Chunk:
         if rows.type == output.type and output.type not in types.FLOATS:
-            return Chunk(rows.raw(start, stop), None)
+            return Chunk(_own(rows.raw(start, stop)), None)
         weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
         made = quantizers.quantizer(output.type)(through(output.via), imatrix=weights)
         kept = None
         if output.scales == "lattice":
             kept = lattices.keep(through(output.via), made, output.type)
         squares = weight_errors.squares(exact(), made, output.type, start=start, shape=output.shape)
-        return Chunk(made, squares, kept)
+        return Chunk(_own(made), squares, kept)
 
     try:
         return [encoded(output) for output in outputs]
@@ -169,6 +170,15 @@ def _encode(outputs: Sequence[OutputTensor], rows: Rows, start: int, stop: int) 
         raise errors.CheckpointError(
             f"{rows.origin}: {error}; choose BF16 or F32 for this model"
         ) from None
+
+
+def _own(made: Bytes) -> Bytes:
+    """Bytes in memory that nobody else writes to: a mapped file's are copied, so that those which
+    are hashed are those which were written."""
+    base: object = made
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return made.copy() if isinstance(base, mmap.mmap) else made
 
 
 def _check_finite(weights: Floats, first_row: int, origin: str) -> None:

@@ -13,6 +13,7 @@ from qpipe.gguf import lattices, stream, values
 from qpipe.gguf.chunks import OnceRead, OutputTensor
 from qpipe.gguf.shortfall import Shortfall
 from qpipe.gguf.types import GGMLType
+from qpipe.support.hashing import Sealed
 
 
 class Facts(TypedDict):
@@ -88,9 +89,11 @@ class FilePlan:
         threads: int = 1,
         progress: stream.Progress | None = None,
         check: Callable[[Path], None] | None = None,
+        hashed: Callable[[Sealed], None] | None = None,
     ) -> Facts:
         """Write it to ``out``; the bytes do not depend on ``threads``. Raises as `stream.write`."""
-        stream.write([self.file(out, progress=progress, check=check)], threads=threads)
+        file = self.file(out, progress=progress, check=check, hashed=hashed)
+        stream.write([file], threads=threads)
         return self.facts
 
     def file(
@@ -99,9 +102,19 @@ class FilePlan:
         *,
         progress: stream.Progress | None = None,
         check: Callable[[Path], None] | None = None,
+        hashed: Callable[[Sealed], None] | None = None,
     ) -> stream.OutputFile:
         """It, to be written to ``out`` beside others of the same source."""
-        return stream.OutputFile(out, self.metadata, self.outputs, progress, check, self._finish)
+        return stream.OutputFile(
+            out,
+            self.metadata,
+            self.outputs,
+            progress,
+            check,
+            self._finish,
+            # What comes out of writing stands in front of it: it is hashed when all is there.
+            None if lattices.NOTED in self.metadata else hashed,
+        )
 
     def _finish(self, written: stream.Written) -> Mapping[str, bytes]:
         kept = lattices.whole(written.kept)

@@ -10,13 +10,15 @@ The bytes depend on the input alone: no time stamp, no order of completion.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -27,7 +29,9 @@ from qpipe.gguf.lattices import Kept
 from qpipe.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from qpipe.gguf.weight_errors import Squares
 from qpipe.machine.filesystem import is_full
+from qpipe.support import hashing
 from qpipe.support.bounded_pool import in_order
+from qpipe.support.hashing import Buffer, Sealed
 
 VERSION = 3
 
@@ -48,7 +52,9 @@ class Written:
 class OutputFile:
     """A file to write; ``progress`` may be told of it. ``check`` is shown the file once all of it
     but the weights is written. ``finish`` may give values of metadata that come out of writing, in
-    as many bytes as those before; it may also refuse the file."""
+    as many bytes as those before; it may also refuse the file. ``hashed`` is given the digest of
+    the whole file, which is computed meanwhile, where it is written from front to end: unless
+    ``finish`` gave any, or its tensors are in another order than those of a file before it."""
 
     out: Path
     metadata: Mapping[str, bytes]
@@ -56,6 +62,7 @@ class OutputFile:
     progress: Progress | None = None
     check: Callable[[Path], None] | None = None
     finish: Callable[[Written], Mapping[str, bytes]] | None = None
+    hashed: Callable[[Sealed], None] | None = None
 
 
 def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[Written]:
@@ -65,19 +72,45 @@ def write(files: Sequence[OutputFile], *, threads: int = 1) -> list[Written]:
     is no finite number, `OutOfSpaceError` for a full disk, and what a file's ``check`` or
     ``finish`` raises.
     """
+    threads = max(1, threads)
     with ExitStack() as stack:
-        opened = [_OpenFile(file, stack.enter_context(_replacing(file.out))) for file in files]
-        pool = stack.enter_context(ThreadPoolExecutor(max(1, threads)))
-        for output in files[0].outputs:
-            kinds = _variants([(file, file.outputs[output.name]) for file in opened])
-            jobs = chunks.chunks([kind.output for kind in kinds])
-            # What comes by itself is in memory from its chunk's turn on, and comes quickly enough.
-            waiting = 1 if isinstance(output.rows, chunks.OnceRead) else 2
-            for parts in in_order(pool, jobs, ahead=waiting * max(1, threads)):
-                for kind, part in zip(kinds, parts, strict=True):
-                    for file in kind.files:
-                        file.append(output.name, part)
-        return [file.finished() for file in opened]
+        names = [output.name for output in files[0].outputs]
+        opened = [
+            stack.enter_context(_OpenFile(file, stack.enter_context(_replacing(file.out)), names))
+            for file in files
+        ]
+        pool = stack.enter_context(ThreadPoolExecutor(threads))
+        # What comes by itself is in memory from its chunk's turn on, and comes quickly enough.
+        once = any(isinstance(output.rows, chunks.OnceRead) for output in files[0].outputs)
+        ahead = threads if once else 2 * threads
+        for kinds, parts in in_order(pool, _jobs(files[0].outputs, opened), ahead=ahead):
+            for kind, part in zip(kinds, parts, strict=True):
+                for file in kind.files:
+                    file.append(kind.output.name, part)
+        written = [file.finished() for file in opened]
+        sealed = [file.sealed() for file in opened]
+    for asked, seal in zip(files, sealed, strict=True):
+        if asked.hashed is not None and seal is not None:
+            asked.hashed(seal)
+    return written
+
+
+_Made: TypeAlias = "tuple[list[_Variant], list[Chunk]]"
+
+
+def _jobs(
+    outputs: Sequence[OutputTensor], opened: Sequence[_OpenFile]
+) -> Iterator[Callable[[], _Made]]:
+    """Yield a function for each chunk of all tensors, in order: where one has too few chunks for
+    all threads, or comes to its end, they go on with the next."""
+
+    def made(kinds: list[_Variant], job: Callable[[], list[Chunk]]) -> _Made:
+        return kinds, job()
+
+    for output in outputs:
+        kinds = _variants([(file, file.outputs[output.name]) for file in opened])
+        for job in chunks.chunks([kind.output for kind in kinds]):
+            yield partial(made, kinds, job)
 
 
 def size(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> int:
@@ -107,24 +140,60 @@ def header(metadata: Mapping[str, bytes], outputs: Sequence[OutputTensor]) -> by
 
 
 class _OpenFile:
-    """A file while it is written: its header is, and each tensor has its place."""
+    """A file while it is written, its tensors in the order of ``names``: its header is, and each
+    tensor has its place."""
 
-    def __init__(self, file: OutputFile, stream: BinaryIO) -> None:
+    def __init__(self, file: OutputFile, stream: BinaryIO, names: Sequence[str]) -> None:
         self._file, self._stream = file, stream
         self.outputs = {output.name: output for output in file.outputs}
         self._written, self._total = 0, sum(output.nbytes for output in file.outputs)
         self._at: dict[str, int] = {}
         self._squares: dict[str, Squares] = {}
         self._kept: dict[str, Kept] = {}
-        stream.write(header(file.metadata, file.outputs))
-        end = stream.tell()
+        head = header(file.metadata, file.outputs)
+        stream.write(head)
+        self._end = len(head)
         for output in file.outputs:
-            self._at[output.name] = end
-            end += padded(output.nbytes)
-        stream.truncate(end)
+            self._at[output.name] = self._end
+            self._end += padded(output.nbytes)
+        stream.truncate(self._end)
         stream.flush()
         if file.check:
             file.check(Path(stream.name))
+        forward = [*self._at] == [*names]
+        self._hash = hashing.Behind(str(file.out)) if file.hashed and forward else None
+        self._hashed = 0
+        self._digest(head, 0)
+
+    def __enter__(self) -> _OpenFile:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._hash is not None:
+            self._hash.close()
+
+    def _digest(self, data: Buffer, at: int) -> None:
+        """Have bytes hashed that were written ``at`` a place behind those before, with the zeros in
+        between; whoever writes elsewhere is not followed."""
+        if self._hash is None:
+            return
+        if at < self._hashed:
+            self._hash.close()
+            self._hash = None
+            return
+        for gap in hashing.zeros(at - self._hashed):
+            self._hash.add(gap)
+        self._hash.add(data)
+        self._hashed = at + len(data)
+
+    def sealed(self) -> Sealed | None:
+        """The digest of the file as it is now, None where it was not to be hashed; ends writing."""
+        self._digest(b"", self._end)
+        self._stream.flush()
+        if self._hash is None:
+            return None
+        stat = os.fstat(self._stream.fileno())
+        return Sealed(self._hash.close(), stat.st_size, stat.st_mtime_ns, stat.st_ino)
 
     def finished(self) -> Written:
         """Return what writing brought out, and have the header say so too."""
@@ -135,15 +204,19 @@ class _OpenFile:
             assert {key: len(metadata[key]) for key in fields} == {
                 key: len(value) for key, value in fields.items()
             }, fields
+            head = header({**metadata, **fields}, self._file.outputs)
             self._stream.seek(0)
-            self._stream.write(header({**metadata, **fields}, self._file.outputs))
+            self._stream.write(head)
+            self._digest(head, 0)
         return written
 
     def append(self, tensor: str, chunk: Chunk) -> None:
         """Write a chunk of a tensor behind those before it."""
         if self._stream.tell() != self._at[tensor]:
             self._stream.seek(self._at[tensor])
-        self._stream.write(chunk.encoded.data)
+        data = chunk.encoded.data.cast("B")
+        self._stream.write(data)
+        self._digest(data, self._at[tensor])
         self._at[tensor] += chunk.encoded.nbytes
         self._written += chunk.encoded.nbytes
         if chunk.squares is not None:

@@ -106,7 +106,8 @@ def pinner_of(recipe: str, store: Path, *, first: Sequence[Path] = ()) -> Pinner
 
 def _plan(draft: RunDraft, context: Context) -> Plan:
     started = time.monotonic()
-    planned = plan(draft, pinner(context), context.notify)
+    cores = draft["executor"]["cpus"]
+    planned = plan(draft, replace(pinner(context), threads=cores), context.notify)
     seconds = time.monotonic() - started
     if seconds > 2:
         context.notify(f"pinned the sources in {seconds:.1f} s (remembered from now on)")

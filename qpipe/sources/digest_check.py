@@ -12,10 +12,9 @@ import os
 import re
 from pathlib import Path
 
-from qpipe.core.key import file_sha256
+from qpipe.support import hashing
 
 _NAMES = {40: "SHA-1 (of git)", 64: "SHA-256"}
-_CHUNK = 1 << 20
 
 
 def named(file: Path) -> str | None:
@@ -27,24 +26,21 @@ def named(file: Path) -> str | None:
     return name if len(name) in _NAMES and re.fullmatch("[0-9a-f]+", name) else None
 
 
-def digests(file: Path, name: str | None) -> tuple[str, str | None]:
-    """The SHA-256 of a file, and what is wrong with it where the hub named ``name``, or None."""
-    sha256 = file_sha256(file)
-    if name is None:
-        return sha256, None
-    digest = sha256 if len(name) == 64 else _git_sha1(file)
-    if digest == name:
+def digests(file: Path, name: str | None, known: str | None = None) -> tuple[str, str | None]:
+    """The SHA-256 of a file, and what is wrong with it where the hub named ``name``, or None.
+
+    The file is read once, unless its SHA-256 is ``known`` and all that is asked for.
+    """
+    if name is None or len(name) == 64:
+        sha256 = digest = known or hashing.of_file(file)
+    else:
+        # The SHA-1 of a blob as git stores it: a header in front of the bytes.
+        git = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
+        sha256 = hashing.of_file(file, git)
+        digest = git.hexdigest()
+    if name is None or digest == name:
         return sha256, None
     return sha256, f"its bytes have the {_NAMES[len(name)]} {digest}, and the hub names {name}"
-
-
-def _git_sha1(file: Path) -> str:
-    """The SHA-1 of a blob as git stores it: a header in front of the bytes."""
-    digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
-    with file.open("rb", buffering=0) as opened:
-        while chunk := opened.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def discard(file: Path) -> None:

@@ -12,10 +12,10 @@ from qpipe.core.digests import stamp
 from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
 from qpipe.errors import EngineMissingError, SourceError
-from qpipe.machine.filesystem import link
 from qpipe.sources import digest_check, hub, model_files
 from qpipe.sources.pinning import HubSource, files_of, is_card
 from qpipe.stages import base
+from qpipe.support import hashing
 from qpipe.texts import records
 
 
@@ -115,7 +115,7 @@ class Download(base.Stage):
             target.parent.mkdir(parents=True, exist_ok=True)
             if not is_card(file, path):
                 # A hard link would change the file's ctime, and have it hashed again.
-                target.symlink_to(file) if work.passing else link(file, target)
+                target.symlink_to(file) if work.passing else work.link(file, target)
             elif (head := model_files.card_metadata(file)) is not None:
                 target.write_bytes(head)
             targets += [target] if target.exists() else []
@@ -129,15 +129,20 @@ def _received(params: DownloadParams, work: base.Work, notes: list[str]) -> list
     source = HubSource(params.repo, params.kind, params.commit, params.file)
     linked = []
     files = hub.fetch(source, work.progress, notes)
+    targets = {
+        file: work.out / (file.name if params.file else model_files.place(file)) for file in files
+    }
+    for target in targets.values():
+        target.parent.mkdir(exist_ok=True)
     if unnamed := [file.name for file in files if digest_check.named(file) is None]:
         notes.append(
             f"{source.label}: {len(unnamed)} of {len(files)} files ({unnamed[0]}, …) could not be "
             "compared with the digests that the hub names: its cache does not keep them here"
         )
-    for file in files:
-        target = work.out / (file.name if params.file else model_files.place(file))
-        target.parent.mkdir(exist_ok=True)
-        problem = _take(file, target, work)
+    taken = hashing.side_by_side(
+        lambda file: _take(file, targets[file], work), files, threads=work.threads
+    )
+    for (file, target), problem in zip(targets.items(), taken, strict=True):
         if problem is not None:
             target.unlink()
             problem = _take(_again(source, file, problem), target, work)
@@ -174,9 +179,11 @@ def _again(source: HubSource, file: Path, problem: str) -> Path:
 
 
 def _take(file: Path, target: Path, work: base.Work) -> str | None:
-    """Link a file of the hub's cache; what is wrong with it, or None."""
+    """Link a file of the hub's cache; what is wrong with it, or None. It is read once, and not at
+    all where the store knows it."""
     name = digest_check.named(file)
-    link(file, target)
-    sha256, problem = digest_check.digests(target, name)
-    work.hashed[stamp(target.stat())] = sha256
+    work.link(file, target)
+    linked = stamp(target.stat())
+    sha256, problem = digest_check.digests(target, name, work.hashed.get(linked))
+    work.hashed[linked] = sha256
     return problem

@@ -20,6 +20,7 @@ from qpipe.core.digests import Digests
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
 from qpipe.errors import SourceError, StoreError
+from qpipe.machine.capacity import usable_cores
 from qpipe.sources import model_class, model_files
 from qpipe.sources.model_class import ModelClass
 from qpipe.support.files import exists, expanded, is_file, open_file, read_file
@@ -73,7 +74,8 @@ class HubSource:
 class Pinner:
     """Pins sources; ``hashes`` is where the digests of local files are remembered.
 
-    ``folders`` are searched for relative paths, in order. ``commits`` maps `HubSource.label` to a
+    ``folders`` are searched for relative paths, in order; files are hashed on ``threads`` cores
+    (None: those that qpipe may use). ``commits`` maps `HubSource.label` to a
     commit. ``resolve`` asks the hub for the commit of a revision, given the one that it named last;
     ``config`` fetches config.json of a repository. ``notes`` collects what was resolved, for
     `qpipe lock`.
@@ -85,6 +87,7 @@ class Pinner:
     resolve: Callable[[HubSource, str | None], str]
     config: Callable[[HubSource], Path | None] = lambda source: None
     notes: dict[str, str] = field(default_factory=dict)
+    threads: int | None = None
 
     def pin(self, source: str, revision: str | None) -> PinnedSource:
         """Pin one source. Raises SourceError if it is not there."""
@@ -159,7 +162,10 @@ class Pinner:
                 "(*.yaml) either"
             )
         root = path.parent if path.is_file() else path
-        digests = Digests(self.hashes)
+        whole = [file for file in files if not is_card(file, path)]
+        threads = self.threads or usable_cores()
+        digests = Digests(self.hashes).of_each(whole, threads=threads)
+        sha256 = dict(zip(whole, digests, strict=True))
         entries = []
         for file in files:
             name = file.relative_to(root).as_posix()
@@ -167,7 +173,7 @@ class Pinner:
             if text is not None:
                 entries.append((name, len(text), bytes_sha256(text)))
             elif not is_card(file, path):
-                entries.append((name, file.stat().st_size, digests.of(file)))
+                entries.append((name, file.stat().st_size, sha256[file]))
         return PinnedSource(
             {"kind": "local", "tree": content_digest(entries), "form": FORM},
             {

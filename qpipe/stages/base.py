@@ -17,13 +17,15 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from qpipe.core.digests import Stamp
+from qpipe.core.digests import Digests, Stamp, stamp
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.manifest import FileEntry
+from qpipe.machine import filesystem
 from qpipe.results.measurement import Measurement
 from qpipe.results.model import ModelFacts
 from qpipe.results.preview import Preview as Preview
+from qpipe.support.hashing import Sealed
 
 
 class Params(BaseModel):
@@ -105,7 +107,8 @@ class Work(Order):
     ``progress`` takes (done, total, unit), ``note`` what goes on meanwhile, in a few words;
     ``where`` locates pinned sources on this machine.
     ``passing``: ``out`` is looked at and goes away again, and links to it leave no trace elsewhere.
-    ``hashed`` takes the SHA-256 of files in ``out`` that the stage has read anyway, by stamp.
+    ``hashed`` takes the SHA-256 of files in ``out`` that the stage has read anyway, by stamp; what
+    the store knows of others, ``digests`` says (None: nothing).
     """
 
     out: Path
@@ -116,6 +119,20 @@ class Work(Order):
     note: Callable[[str], None] = field(default=lambda words: None, kw_only=True)
     passing: bool = field(default=False, kw_only=True)
     hashed: dict[Stamp, str] = field(default_factory=dict, kw_only=True)
+    digests: Digests | None = field(default=None, kw_only=True)
+
+    def link(self, source: Path, target: Path) -> None:
+        """Make ``target``, a file in ``out``, the same file as ``source``
+        (`filesystem.link`), whose bytes are read again only if the store does not know them."""
+        if self.digests is None:
+            filesystem.link(source, target)
+        elif linked := self.digests.link(source, target, filesystem.link):
+            self.hashed[linked.stamp] = linked.sha256
+
+    def keep(self, path: Path, sealed: Sealed) -> None:
+        """Take a file's digest, which came out of writing it, for known, if it is still so."""
+        if sealed.is_still(stat := path.stat()):
+            self.hashed[stamp(stat)] = sealed.sha256
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from qpipe import errors
-from qpipe.gguf import chunks, convert, imatrix, lattices, quantize, quantizers, reader, stream
+from qpipe.gguf import (
+    chunks,
+    convert,
+    imatrix,
+    lattices,
+    quantize,
+    quantizers,
+    reader,
+    stream,
+    values,
+)
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.mixture import TypeRequest
 from qpipe.gguf.types import GGMLType
+from qpipe.support.hashing import Sealed
 from tests.gguf.test_gguf_arch import make
+from tests.hashed import counted
 
 # Files in the checkpoint's order of tensors (F16) and in llama-quantize's, with types in common.
 LEVELS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_M+imatrix", "Q2_K+imatrix", "Q4_0")
@@ -135,3 +149,48 @@ def test_types_in_common_are_quantized_once(
     others = Counter(tensor.type for tensor in reader.read(tmp_path / "2.gguf").tensors.values())
     assert calls[GGMLType.Q8_0] == kinds[GGMLType.Q8_0]
     assert calls[GGMLType.Q4_0] == others[GGMLType.Q4_0] > 0
+
+
+def test_a_file_is_hashed_while_it_is_written(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as it is written from front to end: F16 here is not, beside the order of the first."""
+    monkeypatch.setattr(chunks, "WEIGHTS", 5000)
+    given = convert.prepare(source, outtype="F16")
+    sealed: dict[str, Sealed] = {}
+    hashed = counted(monkeypatch)
+
+    def write(plans: Sequence[FilePlan]) -> list[bytes]:
+        sealed.clear()
+        hashed.clear()
+        outs = [tmp_path / f"{plan.file_type}.gguf" for plan in plans]
+        files = [
+            plan.file(out, hashed=partial(sealed.__setitem__, out.name))
+            for plan, out in zip(plans, outs, strict=True)
+        ]
+        stream.write(files, threads=2)
+        for out in outs:
+            if seal := sealed.get(out.name):
+                assert seal.sha256 == hashlib.sha256(out.read_bytes()).hexdigest()
+                assert seal.is_still(out.stat())
+        return [out.read_bytes() for out in outs]
+
+    levels_bytes = write(levels(given, tmp_path, ("Q4_K_M", "Q8_0", "F16")))
+    assert sorted(sealed) == ["Q4_K_M.gguf", "Q8_0.gguf"]
+    assert sum(hashed.values()) == sum(map(len, levels_bytes[:2]))
+    write([convert.prepare(source, outtype=outtype) for outtype in ("F32", "F16", "BF16")])
+    assert len(sealed) == 3
+    write([quantize.read(tmp_path / "F32.gguf")])  # whose tensors are copied from a mapped file
+    assert len(sealed) == 1
+
+
+def test_a_header_that_is_written_last_is_not_hashed_first(source: Path, tmp_path: Path) -> None:
+    """What a file says of its lattices is known when all is written."""
+    given = convert.prepare(source, outtype="F16")
+    plan = quantize.prepare(given, "Q8_0", provenance={})
+    noted = replace(plan, metadata={**plan.metadata, lattices.NOTED: values.u32(7)})
+    sealed: list[Sealed] = []
+    stream.write([noted.file(tmp_path / "noted.gguf", hashed=sealed.append)])
+    assert not sealed
+    stream.write([replace(noted.file(tmp_path / "noted.gguf"), hashed=sealed.append)])
+    assert not sealed, "its header was written again"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.sources import digest_check
+from tests.hashed import counted
 
 DATA = b"some bytes of a file"
 
@@ -39,6 +40,25 @@ def test_a_file_is_what_its_blob_is_called(tmp_path: Path, name: str) -> None:
     assert f"the hub names {name}" in str(digest_check.digests(bad, digest_check.named(bad))[1])
     digest_check.discard(bad)
     assert not [path for path in (tmp_path / "bad").rglob("*") if not path.is_dir()]
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "reads"),
+    [
+        (hashlib.sha256(DATA).hexdigest(), False, 1),
+        (hashlib.sha256(DATA).hexdigest(), True, 0),
+        (git_name(DATA), False, 1),
+        (git_name(DATA), True, 1),
+        (None, True, 0),
+    ],
+)
+def test_a_file_is_read_once_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str | None, known: bool, reads: int
+) -> None:
+    file = cached(tmp_path, name or "blob")
+    hashed, sha256 = counted(monkeypatch), hashlib.sha256(DATA).hexdigest()
+    assert digest_check.digests(file, name, sha256 if known else None) == (sha256, None)
+    assert sum(hashed.values()) == reads * len(DATA)
 
 
 @pytest.mark.parametrize("name", ["d41d8cd98f00b204e9800998ecf8427e", "x" * 40, "Z" * 64])

@@ -28,6 +28,7 @@ from qpipe.gguf.rows import BufferRows
 from qpipe.gguf.types import BY_NUMBER, GGMLType
 from qpipe.machine import program
 from qpipe.machine.program import ProgramError
+from qpipe.support.hashing import Sealed
 
 MMPROJ = "clip"
 """The architecture of towers for images and sound in GGUF, whatever they are."""
@@ -142,6 +143,7 @@ def convert(
     towers: bool = False,
     progress: stream.Progress | None = None,
     check: Callable[[Path], None] | None = None,
+    hashed: Callable[[Sealed], None] | None = None,
 ) -> FilePlan:
     """Write the checkpoint in the folder ``source``, its text model or its ``towers``, to ``out``
     as llama.cpp's converter does, and return what was written.
@@ -150,7 +152,7 @@ def convert(
     """
     with opened(source, outtype=outtype, name=name, towers=towers) as conversion:
         conversion.begin(conversion.plan.types)
-        conversion.plan.write(out, progress=progress, check=check)
+        conversion.plan.write(out, progress=progress, check=check, hashed=hashed)
         return conversion.plan
 
 
