@@ -298,13 +298,14 @@ def facts(folder: Path, *, source: Path | None = None, wish: Wish | None = None)
 
     Also the check of its structure: raises CheckpointError for a tensor that is missing, of a
     wrong type or of a wrong shape, by its own config.json and by the checkpoint ``source`` that it
-    was made of; and where ``wish`` was not fulfilled (`output_check.check`), whose ``notes`` are
-    added.
+    was made of; for scales that are no finite numbers, and matrices without one that is not 0; and
+    where ``wish`` was not fulfilled (`output_check.check`), whose ``notes`` are added.
     """
-    from qpipe.packed import structure
+    from qpipe.packed import scales, structure
     from qpipe.stages.engine import model_facts
 
     contents = structure.read(folder)
+    scales.check(contents)
     if source is not None:
         structure.compare(contents, source)
     notes = [] if wish is None else output_check.check(contents, wish)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 from qpipe.errors import CheckpointError
 from qpipe.packed.fields import Fields
@@ -30,10 +31,15 @@ from qpipe.packed.formats.base import (
 )
 
 _SCALES = ("F16", "BF16", "F32")
-_READ = (
+READ = (
     "dense", "pack-quantized", "int-quantized", "float-quantized", "naive-quantized",
     "nvfp4-pack-quantized", "mxfp4-pack-quantized", "mxfp8-quantized", "mixed-precision",
 )  # fmt: skip
+"""The formats that are read."""
+
+UNREAD = ("sparse-bitmask", "sparse-24-bitmask", "marlin-24")
+"""Formats without the zeros, of 2023 to 2025: compressed-tensors 0.19 names them, and has nothing
+that reads them."""
 
 
 class CompressedTensorsFormat(PackedFormat):
@@ -46,7 +52,7 @@ class CompressedTensorsFormat(PackedFormat):
         sparse = config.section("sparsity_config").text("format", default="dense")
         named = [config.text("format", default="dense"), sparse]
         named += [group.text("format", default="dense") for group in _groups(config)]
-        return next((f"the format {name}" for name in named if name not in _READ), None)
+        return next((f"the format {name}" for name in named if name not in READ), None)
 
     def label(self, config: Fields) -> str:
         """``W4A16-g128``, ``W8A8``, ``FP8-dynamic``, ``NVFP4``, …, after the names of schemes in
@@ -85,7 +91,16 @@ class CompressedTensorsFormat(PackedFormat):
                 yield _packed(name, tensors, bits, sizes)
         for name in named(tensors, "weight_scale"):
             if f"{name}.weight" in tensors:
-                yield scaled.one_byte(name, tensors, sizes=sizes, block=block)
+                yield _of(bits, scaled.one_byte(name, tensors, sizes=sizes, block=block))
+
+
+def _of(bits: list[int], packed: Packed) -> Packed:
+    """Integers of fewer than eight bits take a byte each (int-quantized); where the config has one
+    number of bits, they are known to be so."""
+    if not packed.type.startswith("INT8") or len({*bits}) != 1 or bits[0] == 8:
+        return packed
+    kind = packed.type.replace("INT8", f"INT{bits[0]}", 1)
+    return replace(packed, type=kind, bits=bits[0])
 
 
 def blocks(config: Fields, name: str) -> tuple[int, int] | None:
@@ -112,7 +127,10 @@ def _label(group: Fields) -> str:
     bits, size = weights.bits("num_bits"), weights.group_size(default=-1)
     if _number(weights) == "FP":
         return _float_label(bits, size, weights, activations)
-    inputs = activations.bits("num_bits") if activations.values else 16
+    inputs = "16"
+    if activations.values:
+        kind = "FP" if _number(activations) == "FP" else ""
+        inputs = f"{kind}{activations.bits('num_bits')}"
     return f"W{bits}A{inputs}" + ("" if size == -1 else f"-{group_label(size)}")
 
 
