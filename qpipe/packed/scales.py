@@ -39,11 +39,10 @@ def _check(tensor: StoredTensor, *, micro: bool, nulls: bool) -> None:
     known = some = False
     for bad, positive in _read(tensor, micro=micro):
         if bad:
+            number = "1 scale that is" if bad == 1 else f"{bad} scales that are"
             raise CheckpointError(
-                f"{tensor.origin}: holds {bad} scale{'' if bad == 1 else 's'} that "
-                f"{'is' if bad == 1 else 'are'} no finite number{'' if bad == 1 else 's'}, and what "
-                "they scale is none either: the checkpoint is damaged or was made wrongly; get or "
-                "make it again"
+                f"{tensor.origin}: holds {number} not finite, and nor is what they scale: the "
+                "checkpoint is damaged or was made wrongly; get or make it again"
             )
         known, some = True, some or positive
     if nulls and known and not some:

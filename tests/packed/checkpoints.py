@@ -49,3 +49,25 @@ def around(packed: Arrays) -> dict[str, npt.NDArray[Any]]:
     """`plain` with the matrix in another form."""
     kept = {name: array for name, array in plain().items() if "up_proj" not in name}
     return {**kept, **{f"model.layers.0.mlp.up_proj.{name}": part for name, part in packed.items()}}
+
+
+_ONES: dict[str, int] = {"uint16": 0x3F80, "bool": 0x38, "uint8": 127}
+
+
+def scales_of(parts: Arrays) -> list[str]:
+    """The tensors of a matrix that hold scales as numbers, or as powers of two."""
+    ends = ("scales", "_scale", "_scale_inv", "absmax", "SCB")
+    kinds = ("float32", "float16", *_ONES)
+    return [n for n in parts if n.endswith(ends) and parts[n].dtype.name in kinds]
+
+
+def scaled(packed: Arrays) -> dict[str, npt.NDArray[Any]]:
+    """The parts of a matrix with all scales 1."""
+    made = dict(packed)
+    for name in scales_of(packed):
+        kind = packed[name].dtype.name
+        stored = np.full(
+            packed[name].shape, _ONES.get(kind, 1), "uint8" if kind == "bool" else kind
+        )
+        made[name] = stored.view(bool) if kind == "bool" else stored
+    return made

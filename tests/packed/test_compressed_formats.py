@@ -37,7 +37,8 @@ CASES: dict[str, tuple[str, dict[str, Any], str, float, float]] = {
     "fp8 channel": (
         "float-quantized", {**FLOAT, "num_bits": 8, "strategy": "channel"}, "FP8A16", 8, 8.125),
     "fp8 tensor": (
-        "float-quantized", {**FLOAT, "num_bits": 8, "strategy": "tensor"}, "FP8A16", 8, 8.001953125),
+        "float-quantized", {**FLOAT, "num_bits": 8, "strategy": "tensor"}, "FP8A16", 8,
+        8.001953125),
     "nvfp4": (
         "nvfp4-pack-quantized",
         {**FLOAT, "num_bits": 4, "strategy": "tensor_group", "group_size": 16,

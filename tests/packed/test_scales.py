@@ -11,7 +11,7 @@ import pytest
 from qpipe.engines.common import checkpoint_engine
 from qpipe.errors import CheckpointError
 from qpipe.packed import scales, structure
-from tests.packed.checkpoints import around, checkpoint
+from tests.packed.checkpoints import around, checkpoint, scales_of
 from tests.packed.test_structure import FORMATS
 
 # By type of the array: the bits of what is no finite number, one and another.
@@ -21,33 +21,15 @@ SPOILS: dict[str, tuple[float | int, ...]] = {
 }  # fmt: skip
 
 
-def whole(label: str) -> tuple[dict[str, Any], Any]:
-    """The parts of a matrix, all scales 1, and its config."""
-    parts, config = FORMATS[label]()
-    made = dict(parts)
-    for name in scale_of(parts):
-        kind = parts[name].dtype.name
-        one: Any = {"uint16": 0x3F80, "bool": 0x38, "uint8": 127}.get(kind, 1)
-        filled = np.full(parts[name].shape, one, np.uint8 if kind == "bool" else kind)
-        made[name] = filled.view(bool) if kind == "bool" else filled
-    return made, config
-
-
-def scale_of(parts: Any) -> list[str]:
-    """The tensors of a matrix that hold scales as numbers."""
-    found = [name for name in parts if name.endswith(("scales", "_scale", "_inv", "absmax", "SCB"))]
-    return [name for name in found if parts[name].dtype.name in SPOILS]
-
-
 def written(folder: Path, parts: Any, config: Any) -> structure.Structure:
     return structure.read(checkpoint(folder, around(parts), quantization_config=config))
 
 
 @pytest.mark.parametrize("label", sorted(FORMATS))
 def test_one_that_is_no_number_is_named(tmp_path: Path, label: str) -> None:
-    parts, config = whole(label)
+    parts, config = FORMATS[label]()
     scales.check(written(tmp_path, parts, config))
-    names = [name for name in scale_of(parts) if not _is_a_code(name, parts)]
+    names = [name for name in scales_of(parts) if not _is_a_code(name, parts)]
     assert names
     for name in names:
         kind = parts[name].dtype.name
@@ -56,7 +38,9 @@ def test_one_that_is_no_number_is_named(tmp_path: Path, label: str) -> None:
             plain = spoiled.view(np.uint8) if kind == "bool" else spoiled
             plain.reshape(-1)[-1] = bad
             contents = written(tmp_path, {**parts, name: spoiled}, config)
-            with pytest.raises(CheckpointError, match=rf"{name}.* holds 1 scale that is no finite"):
+            with pytest.raises(
+                CheckpointError, match=rf"{name}.* holds 1 scale that is not finite"
+            ):
                 scales.check(contents)
 
 
@@ -67,8 +51,8 @@ def _is_a_code(name: str, parts: Any) -> bool:
 
 @pytest.mark.parametrize("label", sorted(FORMATS))
 def test_a_matrix_without_one_that_is_not_0_is_named(tmp_path: Path, label: str) -> None:
-    parts, config = whole(label)
-    for name in scale_of(parts):
+    parts, config = FORMATS[label]()
+    for name in scales_of(parts):
         if parts[name].dtype == np.uint8:
             continue  # an exponent, or a code
         nothing = np.zeros_like(parts[name])
@@ -81,9 +65,9 @@ def test_a_matrix_without_one_that_is_not_0_is_named(tmp_path: Path, label: str)
 
 
 def test_they_are_looked_at_before_anything_is_measured(tmp_path: Path) -> None:
-    parts, config = whole("FP8-block")
-    (name,) = scale_of(parts)
+    parts, config = FORMATS["FP8-block"]()
+    (name,) = scales_of(parts)
     parts = {**parts, name: np.full_like(parts[name], 0x7FC0)}
     folder = checkpoint(tmp_path, around(parts), quantization_config=config)
-    with pytest.raises(CheckpointError, match="scales that are no finite numbers"):
+    with pytest.raises(CheckpointError, match="scales that are not finite"):
         checkpoint_engine.facts(folder)

@@ -14,7 +14,7 @@ import pytest
 from qpipe.errors import CheckpointError
 from qpipe.packed import structure
 from qpipe.packed.inspect import inspect
-from tests.packed.checkpoints import around, checkpoint, plain
+from tests.packed.checkpoints import around, checkpoint, plain, scaled
 
 Arrays = dict[str, Any]
 
@@ -267,7 +267,7 @@ def autoround_blocks() -> tuple[Arrays, dict[str, Any]]:
     return rounded(deepseek()[0], bits=8, data_type="fp", **sizes)
 
 
-FORMATS = {
+_MADE = {
     "GPTQ-4bit-g32-actorder": gptq, "AWQ-4bit-g64": awq, "AWQ-4bit-g64-GEMV": gemv,
     "W4A16-g64": packed, "W8A8": w8a8, "bnb-NF4": nf4, "bnb-INT8": int8, "ao-W8A16": torchao,
     "AutoRound-4bit-g128": autoround, "AutoRound-4bit-g64": autoround_with_zeros,
@@ -281,6 +281,17 @@ FORMATS = {
     "AutoRound-FP8": autoround_fp8, "AutoRound-FP8-block": autoround_blocks,
 }  # fmt: skip
 Maker = Callable[[], tuple[Arrays, dict[str, Any]]]
+
+
+def _whole(make: Maker) -> Maker:
+    def made() -> tuple[Arrays, dict[str, Any]]:
+        parts, config = make()
+        return scaled(parts), config
+
+    return made
+
+
+FORMATS: dict[str, Maker] = {label: _whole(make) for label, make in _MADE.items()}
 
 
 @pytest.mark.parametrize(("label", "make"), FORMATS.items(), ids=FORMATS)

@@ -13,7 +13,7 @@ from qpipe.engines.precision import Cast, CastParams
 from qpipe.errors import CheckpointError, RecipeError
 from qpipe.stages import base
 from qpipe.stages.registry import all_stages
-from tests.packed.checkpoints import around, checkpoint, plain
+from tests.packed.checkpoints import around, checkpoint, plain, scaled
 from tests.packed.test_structure import FORMATS, gptq
 
 ENGINES = [
@@ -37,7 +37,7 @@ def test_it_is_linked_and_has_format_and_bits(tmp_path: Path, label: str) -> Non
 
 def test_settings_of_old_tools_go_along(tmp_path: Path) -> None:
     parts, config = gptq()
-    source = checkpoint(tmp_path / "source", around(parts))
+    source = checkpoint(tmp_path / "source", around(scaled(parts)))
     (source / "quantize_config.json").write_text(json.dumps(config))
     out = tmp_path / "out"
     out.mkdir()
