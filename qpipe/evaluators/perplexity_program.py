@@ -160,8 +160,7 @@ def _options(
     # depend on that.
     yield from ("-b", min(filling(n_ctx) * n_ctx, _BATCH_TOKENS))
     yield from ("-t", threads, "--ppl-output-type", 1)  # 1: a line for each chunk
-    yield from ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
-    yield from params.offload
+    yield from params.options
 
 
 def _require_its_protocol(tokenized: Tokenized) -> None:

@@ -121,10 +121,10 @@ def _opened(
         windows, trained = tokenized.windows, inspect(file)["context_length"]
         windows.require_within(model.vocab.n_tokens, model=f"this model ({PROGRAM})")
         _require_room(tokenized, trained)
-        kv = ("-ctk", params.type_k, "-ctv", params.type_v, "-fa", params.flash_attention)
-        options = (*kv, *params.offload)
         width = windows.tokens.shape[1]
-        with serve(file, model.vocab, n_ctx=width, threads=threads, options=options) as server:
+        with serve(
+            file, model.vocab, n_ctx=width, threads=threads, options=params.options
+        ) as server:
             yield server, _LlamaServer(version(), trained)
 
 

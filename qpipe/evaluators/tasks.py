@@ -66,7 +66,7 @@ def _overlap(tasks: list[str], own: Path | None = None) -> str | None:
     )
 
 
-class _TasksParams(KvParams):
+class CommonTasksParams(KvParams):
     """Settings of lm-eval, under its own names for them."""
 
     metric: Literal["tasks"] = "tasks"
@@ -161,7 +161,7 @@ class _TasksParams(KvParams):
         return " ".join(parts + self.kv_words)
 
 
-class _TasksEvaluator(Evaluator):
+class TasksEvaluator(Evaluator):
     """Base of both backends: a subclass opens the model."""
 
     version = 2
@@ -250,7 +250,7 @@ def _scored(results: Mapping[str, Any], name: str) -> bool:
     return any("," in key for key in results["results"][name])
 
 
-class TasksParams(_TasksParams):
+class TasksParams(CommonTasksParams):
     """For GGUF files."""
 
     backend: Literal["llama.cpp"] = Field(
@@ -262,7 +262,7 @@ class TasksParams(_TasksParams):
     )
 
 
-class Tasks(_TasksEvaluator):
+class Tasks(TasksEvaluator):
     """GGUF files, by llama.cpp in the worker's own process."""
 
     Params = TasksParams
@@ -294,7 +294,7 @@ class Tasks(_TasksEvaluator):
         return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
 
 
-class CheckpointTasksParams(_TasksParams, NoKvParams):
+class CheckpointTasksParams(CommonTasksParams, NoKvParams):
     """For checkpoint folders, and GGUF files that are to be dequantized."""
 
     backend: Literal["transformers"] = Field(
@@ -306,7 +306,7 @@ class CheckpointTasksParams(_TasksParams, NoKvParams):
     )
 
 
-class CheckpointTasks(_TasksEvaluator):
+class CheckpointTasks(TasksEvaluator):
     """Checkpoint folders and GGUF files, by lm-eval's own HFLM on transformers."""
 
     Params = CheckpointTasksParams

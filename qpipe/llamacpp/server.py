@@ -37,6 +37,7 @@ _LISTENING = re.compile(r"listening on (http://\S+)")
 # More than any vocabulary has.
 _ALL = 1 << 24
 _LEAST = -1e30
+_GREEDY = {"samplers": ["top_k"], "top_k": 1, "cache_prompt": True}
 
 
 class TokenLogprob(NamedTuple):
@@ -108,6 +109,17 @@ class Server:
                 found += [self._listed(tokens, at) for at in positions]
         return found
 
+    def write(self, prompt: Sequence[int], *, limit: int, stops: Sequence[str]) -> str:
+        """Return the greedy text after ``prompt``, of at most ``limit`` tokens, without its stop.
+
+        Raises what `logprobs` does.
+        """
+        wish = {"prompt": [*map(int, prompt)], "n_predict": limit, "stop": [*stops]}
+        answer = self._post("/completion", {**wish, **_GREEDY, "return_tokens": True})
+        # Its own text (llama.cpp 0.6.0) begins with the space that SentencePiece puts in front.
+        text = self._vocab.detokenize([t for t in answer["tokens"] if t not in self._vocab.ends])
+        return text[: min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)]
+
     def _forces(self, token: int) -> bool:
         """True if a grammar can make the program generate the token."""
         piece = self._vocab.piece(token)
@@ -143,9 +155,7 @@ class Server:
                 "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens),
                 "n_predict": len(tokens),
                 "n_probs": n_probs,
-                "samplers": [],
-                "temperature": 0,
-                "cache_prompt": True,
+                **_GREEDY,
             },
         )
         entries: list[dict[str, Any]] = answer.get("completion_probabilities", [])

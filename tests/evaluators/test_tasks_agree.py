@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import llama_server
 from tests.evaluators.tasks import ask
 
 Gguf = Callable[[str, str], Path]
@@ -45,6 +46,21 @@ def test_item_by_item(
 
     with GgufLM(gguf_of("tinystories-d256", "F32"), threads=2, **kv) as lm:
         ours, _ = ask(lm, TASKS, tmp_path / "answers.jsonl", limit=24)
+    require_same(ours, hugging_face, tolerance)
+
+
+def test_item_by_item_by_llama_server(
+    hugging_face: Any, gguf_of: Gguf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qpipe.evaluators.harness.server import ServerLM
+
+    llama_server.on_path(tmp_path, monkeypatch)
+    with ServerLM(gguf_of("tinystories-d256", "F32"), threads=2, options=()) as lm:
+        ours, _ = ask(lm, TASKS, tmp_path / "answers.jsonl", limit=24)
+    require_same(ours, hugging_face, 0.05)
+
+
+def require_same(ours: Any, hugging_face: Any, tolerance: float) -> None:
     for task in TASKS:
         pairs = list(zip(ours["samples"][task], hugging_face["samples"][task], strict=True))
         assert len(pairs) == 24

@@ -18,6 +18,12 @@ class ProgramParams(KvParams):
     DEVICES = (CPU, CUDA)
 
     @property
+    def options(self) -> tuple[str | int, ...]:
+        """The options by which it keeps keys and values as the recipe says, on the device."""
+        kv = ("-ctk", self.type_k, "-ctv", self.type_v, "-fa", self.flash_attention)
+        return (*kv, *self.offload)
+
+    @property
     def offload(self) -> tuple[str | int, ...]:
         """The options by which it computes on the GPU that the worker sees, as its first."""
         on_gpu = self.computes_on == CUDA

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import normalize_gen_kwargs
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
-
-from qpipe.errors import CheckpointError, DataError
+from qpipe.errors import CheckpointError
 from qpipe.evaluators.harness.continuations import ContinuationRequest, ContinuationScore, score
 from qpipe.evaluators.harness.generation import TextRequest, Writer
-from qpipe.evaluators.harness.prompts import GgufPrompts
-from qpipe.evaluators.harness.settings import require_greedy
+from qpipe.evaluators.harness.gguf_requests import GgufRequests
 from qpipe.llamacpp.context import ContextOptions, LlamaContext
 from qpipe.llamacpp.model import Model
 from qpipe.llamacpp.prefixes import Prefixes, cells
-from qpipe.support.closable import Closable
-
-if TYPE_CHECKING:
-    from lm_eval.api.instance import Instance
 
 # Tokens that are new in one decode: with more, attention over all of them costs more than the
 # larger matrix products save; one context's sequences; what all texts of a generation may hold.
 _BATCH_TOKENS = 512
 _SEQUENCES = 65
 _GENERATION_CELLS = 16384
-# That of lm-eval 0.4.13 (HFLM.max_gen_toks).
-_MOST_NEW_TOKENS = 256
 
 
-class GgufLM(GgufPrompts, TemplateLM, Closable):  # type: ignore[misc]  # lm_eval is untyped
+class GgufLM(GgufRequests):
     """lm-eval's model interface on one GGUF file; a context manager.
 
     ``kv`` are the types of the KV cache and flash attention, as in ContextOptions. ``max_length``
@@ -63,57 +52,6 @@ class GgufLM(GgufPrompts, TemplateLM, Closable):  # type: ignore[misc]  # lm_eva
         self._kv = kv
         self.read_vocabulary(self.model, date=date)
 
-    def _loglikelihood_tokens(
-        self, requests: Sequence[Any], disable_tqdm: bool = False, **_: Any
-    ) -> list[tuple[float, bool]]:
-        continuations = [
-            ContinuationRequest(tuple(context), tuple(rest)) for _, context, rest in requests
-        ]
-        for (texts, _, _), request in zip(requests, continuations, strict=True):
-            if not 0 < len(request.continuation) <= self.max_length:
-                raise DataError(
-                    f"the continuation {texts[1]!r} has {len(request.continuation)} tokens; the "
-                    f"model's context has room for 1 to {self.max_length}"
-                )
-        answers: list[tuple[float, bool]] = [(0.0, False)] * len(continuations)
-
-        def keep(number: int, result: ContinuationScore) -> None:
-            answers[number] = result.logprob, result.greedy
-            self.cache_hook.add_partial("loglikelihood", requests[number][0], answers[number])
-
-        self._score(continuations, keep)
-        return answers
-
-    def loglikelihood_rolling(
-        self, requests: list[Instance], disable_tqdm: bool = False
-    ) -> list[float]:
-        """Log-probabilities of whole texts, in windows of the model's context."""
-        continuations: list[ContinuationRequest] = []
-        owners: list[int] = []
-        for number, (text,) in enumerate(request.args for request in requests):
-            for window in get_rolling_token_windows(
-                token_list=self.tok_encode(text),
-                prefix_token=self.prefix_token_id,
-                max_seq_len=self.max_length,
-                context_len=1,
-            ):
-                context, rest = make_disjoint_window(window)
-                continuations.append(ContinuationRequest(tuple(context), tuple(rest)))
-                owners.append(number)
-        totals = [0.0] * len(requests)
-        missing = [owners.count(number) for number in range(len(requests))]
-
-        def keep(window: int, result: ContinuationScore) -> None:
-            number = owners[window]
-            totals[number] += result.logprob
-            missing[number] -= 1
-            if not missing[number]:
-                args = requests[number].args
-                self.cache_hook.add_partial("loglikelihood_rolling", args, totals[number])
-
-        self._score(continuations, keep)
-        return totals
-
     def _score(
         self,
         requests: Sequence[ContinuationRequest],
@@ -128,42 +66,16 @@ class GgufLM(GgufPrompts, TemplateLM, Closable):  # type: ignore[misc]  # lm_eva
                 for number, result in batch:
                     keep(number, result)
 
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Greedy texts. Raises DataError for a task that asks for random ones."""
-        text_requests = [self._text_request(*request.args) for request in requests]
-        texts = [""] * len(requests)
-        if not text_requests:
-            return texts
-        longest = max(len(one.prompt) for one in text_requests)
-        each = longest + max(one.limit for one in text_requests)
-        n_sequences = 1 + min(len(text_requests), _SEQUENCES - 1, max(1, _GENERATION_CELLS // each))
+    def _write(self, requests: Sequence[TextRequest], keep: Callable[[int, str], None]) -> None:
+        longest = max(len(one.prompt) for one in requests)
+        each = longest + max(one.limit for one in requests)
+        n_sequences = 1 + min(len(requests), _SEQUENCES - 1, max(1, _GENERATION_CELLS // each))
         n_cells = cells(longest, batch=_BATCH_TOKENS) + (n_sequences - 1) * each
         with self._context(n_cells, n_sequences) as context:
             prefixes = Prefixes(context, batch=_BATCH_TOKENS)
             vocab = self.model.vocab
-            writer = Writer(prefixes, vocab.detokenize, vocab.ends)
-            for number, text in writer.write(text_requests):
-                texts[number] = text
-                self.cache_hook.add_partial("generate_until", requests[number].args, text)
-        return texts
-
-    def _text_request(self, context: str, gen_kwargs: dict[str, Any]) -> TextRequest:
-        settings = normalize_gen_kwargs(gen_kwargs, _MOST_NEW_TOKENS)
-        if settings["do_sample"]:
-            raise DataError(
-                f"random texts were asked for ({gen_kwargs}): this model writes greedily"
-            )
-        require_greedy(gen_kwargs)
-        limit = int(settings["max_gen_toks"])
-        if limit >= self.max_length:
-            raise DataError(
-                f"the task asks for up to {limit} new tokens, and the model's context has "
-                f"{self.max_length}: set evaluate.gen_kwargs to {{max_gen_toks: …}}, fewer"
-            )
-        until = settings.get("until") or []
-        stops = [until] if isinstance(until, str) else until
-        prompt = tuple(self.tok_encode(context)[-(self.max_length - limit) :])
-        return TextRequest(prompt, limit, tuple(stop for stop in stops if stop))
+            for number, text in Writer(prefixes, vocab.detokenize, vocab.ends).write(requests):
+                keep(number, text)
 
     def _context(self, n_cells: int, n_sequences: int) -> LlamaContext:
         options = ContextOptions(
