@@ -41,7 +41,9 @@ def _drafts(count: int) -> RunDraft:
         notes=[],
         invalid=[],
         skip_invalid=False,
-        executor=ExecutorDraft(name="inline", cpus=None, memory=None, enforce_memory=False),
+        executor=ExecutorDraft(
+            name="inline", cpus=None, memory=None, share=False, enforce_memory=False
+        ),
         keep_going=None,
         results_only=False,
         objective=["ppl"],
@@ -102,6 +104,12 @@ class ToyExecutor:
 
     def has_room(self, needs: Resources) -> bool:
         return len(self._jobs) < 8
+
+    def held_up(self) -> str:
+        return ""
+
+    def rest(self) -> None:
+        """Keep nothing."""
 
     def submit(self, *jobs: WorkItem) -> Sequence[str | None]:
         self._jobs.extend(jobs)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -32,6 +34,13 @@ def pytest_configure() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
+    # A book of one's own: no test waits for what others run on this machine.
+    os.environ["QPIPE_BOOKINGS"] = tempfile.mkdtemp(prefix="qpipe-bookings-")
+
+
+def pytest_unconfigure() -> None:
+    """Take the book away."""
+    shutil.rmtree(os.environ.pop("QPIPE_BOOKINGS"), ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -39,11 +39,13 @@ class RunStarted(Event):
 
 @dataclass(frozen=True)
 class NodeWaiting(Event):
-    """Another process is making this artifact; this run waits for it."""
+    """Another process is making this artifact, and this run waits for it; or it waits for what
+    other processes hold of this machine: ``why`` says what, and who does."""
 
     node: str
     name: str
     key: str
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,10 @@ class Executor(Protocol):
     def has_room(self, needs: Resources) -> bool:
         """Return whether a work item with these needs may start now without overbooking."""
 
+    def held_up(self) -> str:
+        """Say what other processes hold, and who, for want of which `has_room` was last False, as
+        ``for a GPU, held by …``; empty if that was not why."""
+
     def fits(self, needs: Sequence[Resources]) -> bool:
         """Return whether work items with these needs could run at one time, if no other did."""
 
@@ -84,6 +88,9 @@ class Executor(Protocol):
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         """Wait up to ``timeout`` seconds for something to happen; return ends and progress."""
+
+    def rest(self) -> None:
+        """Take note that nothing more is to come for now, and keep nothing ready for it."""
 
     def cancel(self) -> None:
         """Stop all work items now, for good; their ends are not reported any more."""

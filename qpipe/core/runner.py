@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qpipe.core import descendants
@@ -30,8 +30,9 @@ from qpipe.core.events import (
     RunStarted,
     Warned,
 )
-from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkOutput, WorkProgress
+from qpipe.core.executor import Executor, WorkItem, WorkOutput, WorkProgress
 from qpipe.core.graph import Graph, Node
+from qpipe.core.held_up import HeldUp
 from qpipe.core.lookahead import Lookahead
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult, finished
@@ -39,7 +40,7 @@ from qpipe.core.priority import priorities
 from qpipe.core.refusing import Refusing
 from qpipe.core.run_settings import RunSettings
 from qpipe.core.store import Artifact, ArtifactStore
-from qpipe.core.work import Miss, Pending, changed_input, manifest, work_item
+from qpipe.core.work import Miss, Pending, changed_input, digests, error_of, manifest, work_item
 from qpipe.errors import (
     InterruptedRunError,
     OutOfMemoryError,
@@ -82,8 +83,9 @@ def run(
     pending, lookahead = Pending(ranks), Lookahead(ranks, executor.fits)
     again = Again(settings.again, settings.compares)
     dropping = Dropping(graph, store, settings, ended, emit)
+    held_up = HeldUp(emit)
     return _Run(
-        graph, store, executor, emit, settings, ended, pending, lookahead, again, dropping
+        graph, store, executor, emit, settings, ended, pending, lookahead, again, dropping, held_up
     ).run()
 
 
@@ -100,6 +102,7 @@ class _Run:
     lookahead: Lookahead
     again: Again
     dropping: Dropping
+    held_up: HeldUp
     missing_inputs: dict[str, int] = field(default_factory=dict)
     ready: deque[Node] = field(default_factory=deque)
     """Nodes whose inputs are there, not yet looked up."""
@@ -142,6 +145,7 @@ class _Run:
                 claim.release()
 
     def _finish(self, status: str, started: float) -> None:
+        self.executor.rest()
         self.store.sync()
         for outcome in self.outcomes.values():
             if self.dropping.is_untold(outcome.node):
@@ -159,7 +163,7 @@ class _Run:
             while self.ready:
                 self._look_up(self.ready.popleft())
             self._start_what_fits()
-            if not (self.ready or self.running or self.contended):
+            if not (self.ready or self.running or self.contended or self.pending):
                 return
             if not self.ready:
                 self._collect()
@@ -171,7 +175,7 @@ class _Run:
         if self.missing_inputs[node.id]:
             return  # one whose bytes went is being made again
         inputs = self._inputs(node)
-        key = node.key(_digests(node, inputs))
+        key = node.key(digests(node, inputs))
         try:
             artifact, damage = self.store.lookup(key, lambda text: self.emit(Warned(text)))
         except QpipeError as error:
@@ -236,9 +240,11 @@ class _Run:
 
     def _may_start(self, miss: Miss) -> bool:
         """True if a node fits now, or will not start at all."""
-        if self.stopped_by or self.executor.check(miss.needs):
+        if self.stopped_by or miss.node.id in self.outcomes or self.executor.check(miss.needs):
             return True
         room = self.executor.has_room(miss.needs)
+        if not room:
+            self.held_up.tell(miss, self.executor.held_up())
         return room and self.lookahead.allows(miss.node.id, miss.needs)
 
     def _start(self, miss: Miss) -> None:
@@ -311,7 +317,7 @@ class _Run:
                         node.id, node.name, event.done, event.total, event.unit, event.note
                     )
                 )
-            elif error := changed_input(self.store, event, self._inputs(node)) or _error(event):
+            elif error := changed_input(self.store, event, self._inputs(node)) or error_of(event):
                 failed.append((node, error))
             elif isinstance(event.outcome, WorkOutput):
                 finished.append((node, manifest(event.item, event.outcome, self._inputs(node))))
@@ -390,11 +396,3 @@ class _Run:
             if self.missing_inputs[user] == 0 and user not in self.outcomes:
                 self.ready.append(self.graph[user])
         self.dropping.ended(outcome)
-
-
-def _digests(node: Node, inputs: Mapping[str, Artifact]) -> Mapping[str, str]:
-    return node.digests({role: artifact.manifest for role, artifact in inputs.items()})
-
-
-def _error(done: WorkEnd) -> QpipeError | None:
-    return done.outcome if isinstance(done.outcome, QpipeError) else None

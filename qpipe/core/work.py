@@ -110,6 +110,16 @@ class Pending:
         return [miss, *same]
 
 
+def digests(node: Node, inputs: Mapping[str, Artifact]) -> Mapping[str, str]:
+    """The content digests that a node's key takes of its inputs, by role."""
+    return node.digests({role: artifact.manifest for role, artifact in inputs.items()})
+
+
+def error_of(done: WorkEnd) -> QpipeError | None:
+    """The error that ended a work item, None if it has an output."""
+    return done.outcome if isinstance(done.outcome, QpipeError) else None
+
+
 def changed_input(
     store: ArtifactStore, done: WorkEnd, inputs: Mapping[str, Artifact]
 ) -> StoreError | None:
@@ -135,7 +145,7 @@ def changed_input(
 def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact]) -> Manifest:
     """The manifest of what a work item made, finished now; its facts say for what."""
     node = item.node
-    digests = node.digests({role: artifact.manifest for role, artifact in inputs.items()})
+    of_inputs = digests(node, inputs)
     return Manifest(
         key=item.key,
         id=node.id,
@@ -145,7 +155,7 @@ def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact])
         params=node.params,
         engine=node.engine,
         inputs={
-            role: {"key": artifact.key, "digest": digests[role], "name": artifact.manifest.name}
+            role: {"key": artifact.key, "digest": of_inputs[role], "name": artifact.manifest.name}
             for role, artifact in inputs.items()
         },
         files=output.files,

@@ -22,11 +22,14 @@ def make(
     cpus: int | None = None,
     memory: int | None = None,
     enforce_memory: bool = False,
+    share: bool = True,
+    notify: Callable[[str], None] = lambda text: None,
 ) -> Executor:
     """The executor of that name, for the run at ``paths``. Raises RecipeError.
 
     ``cpus`` cores and ``memory`` bytes may be booked (None: all that this process may
-    use of the machine).
+    use of the machine). With ``share`` they are booked among all qpipe processes of this machine;
+    ``notify`` is told where that cannot be.
     """
     if name == "inline":
         from qpipe.executors.inline import InlineExecutor
@@ -42,7 +45,9 @@ def make(
             memory=memory or usable_memory(),
             gpus=tuple(gpus.visible()),
         )
-        return LocalExecutor(paths, capacity, enforce_memory=enforce_memory)
+        return LocalExecutor(
+            paths, capacity, enforce_memory=enforce_memory, share=share, notify=notify
+        )
     raise RecipeError(f"executor.name: there is no executor {name!r}; {nearest(name, NAMES)}")
 
 
@@ -57,6 +62,10 @@ class DeferredExecutor:
     def has_room(self, needs: Resources) -> bool:
         """Return whether a work item with these needs may start now."""
         return self._started().has_room(needs)
+
+    def held_up(self) -> str:
+        """Say what other processes hold, for want of which there was no room the last time."""
+        return self._started().held_up()
 
     def fits(self, needs: Sequence[Resources]) -> bool:
         """Return whether work items with these needs could run at one time."""
@@ -73,6 +82,11 @@ class DeferredExecutor:
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         """Return what has happened, waiting up to ``timeout`` seconds."""
         return self._started().wait(timeout)
+
+    def rest(self) -> None:
+        """Keep nothing ready, if anything may be."""
+        if self._executor is not None:
+            self._executor.rest()
 
     def cancel(self) -> None:
         """Stop all work items, if there may be any."""

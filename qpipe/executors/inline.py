@@ -33,6 +33,10 @@ class InlineExecutor:
         """True if no work item is held."""
         return not self._passes
 
+    def held_up(self) -> str:
+        """Nothing: it books nothing."""
+        return ""
+
     def fits(self, needs: Sequence[Resources]) -> bool:
         """True of one work item."""
         return len(needs) <= 1
@@ -58,6 +62,9 @@ class InlineExecutor:
             WorkEnd(item, to_outcome(result)) for item, result in zip(items, results, strict=True)
         ]
         return [*events, *ends]
+
+    def rest(self) -> None:
+        """Keeps nothing ready."""
 
     def cancel(self) -> None:
         """Forget what is held."""

@@ -1,8 +1,8 @@
 """Run each work item, or pass of work items, in a worker process of its own on this machine.
 
-CPU cores, memory and GPUs are booked before a worker starts, and never twice. A worker is a
-process group of its own, so that a stop reaches what it started too. How it ended is told apart:
-its own error, a timeout, a signal, the kernel's out-of-memory killer, or our memory limit.
+CPU cores, memory and GPUs are booked before a worker starts, and never twice: in this run, and
+where the book can be used (`qpipe.executors.sharing`) among all qpipe processes of the machine. A
+worker is a process group of its own, so that a stop reaches what it started too.
 """
 
 from __future__ import annotations
@@ -15,31 +15,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 from qpipe.core import file_lock
-from qpipe.core.executor import WorkEnd, WorkItem, WorkOutput, WorkProgress
+from qpipe.core.executor import WorkEnd, WorkItem, WorkProgress
 from qpipe.core.graph import Resources
 from qpipe.core.layout import RunPaths
-from qpipe.errors import (
-    EngineMissingError,
-    OutOfMemoryError,
-    OutOfSpaceError,
-    QpipeError,
-    StageError,
-    StageTimeoutError,
-    WorkerCrashError,
-)
-from qpipe.executors.processes import log_end, memory_in_use, signal_group
-from qpipe.executors.record import to_outcome, to_record
+from qpipe.errors import EngineMissingError, OutOfSpaceError, QpipeError, StageError
+from qpipe.executors.processes import memory_in_use, signal_group
+from qpipe.executors.record import to_record
+from qpipe.executors.running import RunningWorker, WorkerTask
+from qpipe.executors.sharing import Reservation, Share, Whole
+from qpipe.machine import gpus
+from qpipe.machine.capacity import usable_cores, usable_memory
 from qpipe.machine.filesystem import is_full
-from qpipe.machine.gpus import problem as gpu_problem
-from qpipe.machine.program import oom_kills, signal_name
+from qpipe.machine.program import oom_kills
 from qpipe.support.files import plain_name
-from qpipe.worker import JOB, NO_ROOM, PROGRESS, RESULT
+from qpipe.worker import JOB, PROGRESS, RESULT
 
 # Seconds between two looks at what workers tell, and where the system does not say that one ended.
 _LOOK = 0.1
@@ -64,67 +59,28 @@ class Capacity:
 
 
 @dataclass
-class _WorkerItem:
-    """A work item of a worker, and the folder that they share."""
-
-    item: WorkItem
-    folder: Path
-    progress: IO[bytes] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.item.node.name
-
-
-@dataclass
-class _Worker:
-    tasks: Sequence[_WorkerItem]
-    process: subprocess.Popen[bytes]
-    log: Path
-    gpus: Sequence[str]
-    started: float
-    oom_kills: int
-    end: int | None
-    """What becomes readable when the process ends; None where there is no such thing."""
-    over_memory: int = 0
-
-    @property
-    def needs(self) -> Resources:
-        """The resources that the work items need, and share."""
-        return self.tasks[0].item.needs
-
-    @property
-    def timeout(self) -> float | None:
-        """The seconds that the work items may take one after another."""
-        one = self.tasks[0].item.node.runtime.timeout
-        return None if one is None else one * len(self.tasks)
-
-    def close(self) -> None:
-        """Close the progress files, and what told of the end."""
-        if self.end is not None:
-            os.close(self.end)
-        for task in self.tasks:
-            if task.progress is not None:
-                task.progress.close()
-
-
-@dataclass
 class LocalExecutor:
     """Worker processes on this machine, for one run.
 
-    ``enforce_memory`` stops a worker that grows beyond the memory that its stage declared.
+    ``enforce_memory`` stops a worker that grows beyond the memory that its stage declared;
+    ``share`` books with all other qpipe processes of this machine, and ``notify`` is told if that
+    cannot be done.
     """
 
     paths: RunPaths
     capacity: Capacity
     enforce_memory: bool = False
-    workers: list[_Worker] = field(default_factory=list)
+    share: bool = True
+    notify: Callable[[str], None] = lambda text: None
+    workers: list[RunningWorker] = field(default_factory=list)
+    _reserved: tuple[Resources, Reservation] | None = None
 
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met on this machine, or None."""
-        if needs.gpus > len(self.capacity.gpus):
-            why = "" if self.capacity.gpus else f": {gpu_problem() or 'none is to be used'}"
-            offered = len(self.capacity.gpus)
+        if needs.gpus and needs.gpus > (offered := len(self._cards)):
+            named = self.capacity.gpus
+            why = gpus.unknown(named) if named and not offered else gpus.problem()
+            why = f": {why or 'none is to be used'}" if not offered else ""
             return f"it needs {needs.gpus} GPU(s), and this machine offers {offered}{why}"
         if self.capacity.memory is not None and needs.memory > self.capacity.memory:
             return (
@@ -134,39 +90,96 @@ class LocalExecutor:
             )
         return None
 
+    @cached_property
+    def _cards(self) -> Mapping[str, str]:
+        """The names of GPUs that CUDA knows, by the card that each stands for."""
+        names: dict[str, str] = {}
+        for name, card in gpus.cards(tuple(self.capacity.gpus)).items():
+            names.setdefault(card, name)
+        return names
+
+    @cached_property
+    def _share(self) -> Share | None:
+        if not self.share:
+            return None
+        own = self.capacity
+        memory = None if own.memory is None else max(own.memory, usable_memory())
+        whole = Whole(max(own.cpus, usable_cores()), memory)
+        return Share(self.paths.root.name, whole, self.notify)
+
     def has_room(self, needs: Resources) -> bool:
-        """True if cores, memory and GPUs are free; more cores than there are means all of them."""
+        """True if cores, memory and GPUs are free; more cores than there are means all of them.
+
+        They are then kept for a worker that is started before the next `wait`.
+        """
+        self._let_go()
         if len(self.workers) >= max(_AT_LEAST, 2 * self.capacity.cpus):
             return False  # work items that book no core are many processes all the same
-        return self.fits([*(worker.needs for worker in self.workers), needs])
+        if not self.fits([*(worker.needs for worker in self.workers), needs]):
+            return False
+        room = self._room(needs)
+        if room is not None:
+            self._reserved = needs, room
+        return room is not None
+
+    def held_up(self) -> str:
+        """Say what other processes hold, for want of which there was no room the last time."""
+        share = self._share
+        return str(share.refusal) if share is not None and share.refusal is not None else ""
+
+    def _room(self, needs: Resources) -> Reservation | None:
+        """Room for a worker that fits beside the others of this run."""
+        capped = replace(needs, cpus=min(needs.cpus, self.capacity.cpus))
+        cards = self._free_cards() if needs.gpus else []
+        if self._share is None:
+            return Reservation(tuple(cards[: needs.gpus]))
+        return self._share.reserve(capped, cards, first=not self.workers)
+
+    def _let_go(self) -> None:
+        """Give back what was reserved and not used."""
+        if self._reserved is not None:
+            self._reserved[1].close()
+        self._reserved = None
 
     def fits(self, needs: Sequence[Resources]) -> bool:
         """True if there are as many cores, bytes and GPUs."""
         cpus = sum(min(each.cpus, self.capacity.cpus) for each in needs)
         memory = sum(each.memory for each in needs)
-        gpus = sum(each.gpus for each in needs)
+        wanted = sum(each.gpus for each in needs)
         return (
             cpus <= self.capacity.cpus
-            and gpus <= len(self.capacity.gpus)
+            and wanted <= (len(self._cards) if wanted else 0)
             and (self.capacity.memory is None or memory <= self.capacity.memory)
         )
 
     def submit(self, *items: WorkItem) -> Sequence[str | None]:
         """Start a worker; its log, under the name of each item."""
+        room = self._taken(items[0].needs)
         try:
-            worker = self._start(items)
-        except OSError as error:
-            raise _explain(items[0], error) from error
+            worker = self._start(items, room)
+        except BaseException as error:
+            room.close()
+            if isinstance(error, OSError):
+                raise _explain(items[0], error) from error
+            raise
         self.workers.append(worker)
         return [_named(worker.log, task.folder.name) for task in worker.tasks]
 
-    def _start(self, items: Sequence[WorkItem]) -> _Worker:
+    def _taken(self, needs: Resources) -> Reservation:
+        """The room that `has_room` reserved; else, as nobody asked, what can be had."""
+        if self._reserved is not None and self._reserved[0] == needs:
+            room, self._reserved = self._reserved[1], None
+            return room
+        self._let_go()
+        return self._room(needs) or Reservation(tuple(self._free_cards()[: needs.gpus]))
+
+    def _start(self, items: Sequence[WorkItem], room: Reservation) -> RunningWorker:
         tasks = [self._task(item) for item in items]
         needs, runtime = items[0].needs, items[0].node.runtime
         log = self.paths.logs / f"{tasks[0].folder.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         log.unlink(missing_ok=True)  # that of a pass has other names too
-        gpus = self._free_gpus()[: needs.gpus]
+        names = [self._cards[card] for card in room.cards]
         kills = oom_kills()
         folders = [str(task.folder) for task in tasks]
         with log.open("wb") as output:
@@ -175,30 +188,32 @@ class LocalExecutor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=self._environment(self._threads(needs), gpus),
-                pass_fds=[item.lock_fd for item in items],
+                env=self._environment(self._threads(needs), names),
+                pass_fds=[*(item.lock_fd for item in items), *room.fds],
                 start_new_session=True,
             )
-        return _Worker(tasks, process, log, gpus, time.monotonic(), kills, _end_of(process.pid))
+        return RunningWorker(
+            tasks, process, log, room, time.monotonic(), kills, _end_of(process.pid)
+        )
 
-    def _task(self, item: WorkItem) -> _WorkerItem:
+    def _task(self, item: WorkItem) -> WorkerTask:
         folder = self.paths.jobs / f"{plain_name(item.node.name, _SLUG)}-{item.key[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
         for name in (PROGRESS, RESULT):
             (folder / name).unlink(missing_ok=True)
         record = {**to_record(item), "threads": self._threads(item.needs)}
         file_lock.write_atomic(folder / JOB, json.dumps(record, indent=1).encode(), sync=False)
-        return _WorkerItem(item, folder)
+        return WorkerTask(item, folder)
 
     def _threads(self, needs: Resources) -> int:
         return min(max(1, needs.cpus), self.capacity.cpus)
 
-    def _free_gpus(self) -> list[str]:
-        """The names of the GPUs that no worker has."""
-        taken = {name for worker in self.workers for name in worker.gpus}
-        return [name for name in self.capacity.gpus if name not in taken]
+    def _free_cards(self) -> list[str]:
+        """The cards that no worker of this run has."""
+        taken = {card for worker in self.workers for card in worker.room.cards}
+        return [card for card in self._cards if card not in taken]
 
-    def _environment(self, threads: int, gpus: Sequence[str]) -> Mapping[str, str]:
+    def _environment(self, threads: int, names: Sequence[str]) -> Mapping[str, str]:
         """A worker's environment: the threads and GPUs that were booked, no spinning while idle."""
         own = {
             "OMP_NUM_THREADS": str(threads),
@@ -206,11 +221,14 @@ class LocalExecutor:
             "PYTHONUNBUFFERED": "1",
         }
         if self.capacity.gpus:
-            own["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+            own[gpus.VARIABLE] = ",".join(names)
         return {**os.environ, **own}
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         """WorkProgress and ends, as soon as there are any."""
+        self._let_go()
+        if self._share is not None:
+            self._share.rest()
         until = time.monotonic() + timeout
         while True:
             events = [event for worker in list(self.workers) for event in self._look(worker)]
@@ -231,6 +249,7 @@ class LocalExecutor:
 
     def cancel(self) -> None:
         """Ask all workers to stop, then make them."""
+        self._let_go()
         for worker in self.workers:
             signal_group(worker.process.pid, signal.SIGTERM)
         try:
@@ -243,26 +262,24 @@ class LocalExecutor:
                 _stop(worker)
                 worker.close()
             self.workers.clear()
+            self.rest()
+
+    def rest(self) -> None:
+        """Wait for nothing any more, and keep nothing."""
+        self._let_go()
+        if self._share is not None:
+            self._share.leave()
 
     # -- one worker -----------------------------------------------------------------------------
 
-    def _look(self, worker: _Worker) -> list[WorkEnd | WorkProgress]:
+    def _look(self, worker: RunningWorker) -> list[WorkEnd | WorkProgress]:
         ended = worker.process.poll() is not None
-        events: list[WorkEnd | WorkProgress] = [
-            event for task in worker.tasks for event in _new_progress(task)
-        ]
-        timeout = worker.timeout
+        events: list[WorkEnd | WorkProgress] = [*worker.new_progress()]
         if ended:
-            outcomes = [self._outcome(worker, task) for task in worker.tasks]
-        elif timeout is not None and time.monotonic() - worker.started > timeout:
+            outcomes = [worker.outcome(task) for task in worker.tasks]
+        elif worker.is_late:
             _stop(worker)
-            outcomes = [
-                StageTimeoutError(
-                    f"{task.name}: stopped after {timeout:g} s, its time limit; "
-                    "raise run.timeout (or the stage's own timeout) if it only needs longer"
-                )
-                for task in worker.tasks
-            ]
+            outcomes = [*worker.too_late()]
         else:
             self._watch_memory(worker)
             return events
@@ -273,60 +290,13 @@ class LocalExecutor:
         ends = [WorkEnd(task.item, end) for task, end in zip(worker.tasks, outcomes, strict=True)]
         return [*events, *ends]
 
-    def _watch_memory(self, worker: _Worker) -> None:
+    def _watch_memory(self, worker: RunningWorker) -> None:
         allowed = worker.needs.memory
         if self.enforce_memory and allowed:
             used = memory_in_use(worker.process.pid)
             if used > allowed:
                 worker.over_memory = used
                 _stop(worker)
-
-    def _outcome(self, worker: _Worker, task: _WorkerItem) -> WorkOutput | QpipeError:
-        name, code = task.name, worker.process.returncode
-        result = task.folder / RESULT
-        if worker.over_memory:
-            allowed = worker.needs.memory
-            return OutOfMemoryError(
-                f"{name}: stopped, it used {worker.over_memory / 1e6:.0f} MB of memory and may use "
-                f"{allowed / 1e6:.0f} MB; raise the stage's resources.memory"
-            )
-        if result.exists():
-            outcome = to_outcome(json.loads(result.read_bytes()))
-            if isinstance(outcome, WorkerCrashError):
-                return WorkerCrashError(f"{outcome}{log_end(worker.log)}")
-            return outcome
-        if code == NO_ROOM:
-            return OutOfSpaceError(
-                f"{name}: the disk of the run folder {task.folder} is full; free some space, "
-                "and run the same command again"
-            )
-        if code == -signal.SIGKILL and oom_kills() > worker.oom_kills:
-            return OutOfMemoryError(
-                f"{name}: the kernel killed it, memory ran out; run fewer nodes at a time "
-                "(executor.cpus=1), or use a machine with more memory"
-            )
-        if code < 0:
-            return WorkerCrashError(
-                f"{name}: the worker was killed by {signal_name(-code)}{log_end(worker.log)}"
-            )
-        return WorkerCrashError(
-            f"{name}: the worker ended with exit code {code} and left no result"
-            f"{log_end(worker.log)}"
-        )
-
-
-def _new_progress(task: _WorkerItem) -> list[WorkProgress]:
-    if task.progress is None:
-        try:
-            task.progress = (task.folder / PROGRESS).open("rb")
-        except FileNotFoundError:
-            return []
-    last = None
-    while (line := task.progress.readline()).endswith(b"\n"):
-        last = json.loads(line)
-    if line:  # half a line: come back for the whole of it
-        task.progress.seek(-len(line), os.SEEK_CUR)
-    return [WorkProgress(task.item, *last)] if last else []
 
 
 def _end_of(pid: int) -> int | None:
@@ -339,7 +309,7 @@ def _end_of(pid: int) -> int | None:
         return None
 
 
-def _stop(worker: _Worker) -> None:
+def _stop(worker: RunningWorker) -> None:
     signal_group(worker.process.pid, signal.SIGKILL)
     worker.process.wait()
 

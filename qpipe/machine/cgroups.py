@@ -35,13 +35,26 @@ def memory_limit(root: Path = ROOT) -> int | None:
 
     cgroup v1 writes a number beyond any memory where it has none.
     """
+    return min((limit for limit, _ in _memory_limits(root)), default=None)
+
+
+def memory_group(root: Path = ROOT) -> str:
+    """A name that tells the group whose `memory_limit` bounds this process from other groups of the host;
+    empty if there is no limit."""
+    _, group = min(_memory_limits(root), default=(0, None))
+    if group is None:
+        return ""
+    state = group.stat()
+    return f"{state.st_dev}:{state.st_ino}"
+
+
+def _memory_limits(root: Path) -> list[tuple[int, Path]]:
     names = {1: "memory.limit_in_bytes", 2: "memory.max"}
-    limits = [
-        int(text)
+    return [
+        (int(text), group)
         for group, version in _groups("memory", root)
         if (text := _text(group / names[version])).isdecimal()
     ]
-    return min(limits, default=None)
 
 
 def _quota(group: Path, version: int) -> float | None:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 ROOT = Path("/")
 LIBRARY = "libcuda.so.1"
 VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+# Starting CUDA takes a fraction of a second, and on a machine of eight cards whose driver was
+# asleep (persistence mode off) some ten.
+_SECONDS = 60.0
 
 
 def devices(root: Path = ROOT) -> list[str]:
@@ -65,6 +72,53 @@ def _shown(variable: str, count: int) -> list[str]:
     return shown
 
 
+@cache
+def cards(names: tuple[str, ...], root: Path = ROOT, library: str = LIBRARY) -> dict[str, str]:
+    """Map names, as CUDA_VISIBLE_DEVICES has them, to what tells one physical card (or instance of
+    MIG) from all others, whoever names it and how; without names for which CUDA shows none.
+
+    CUDA itself is asked, in a process of its own and once: it alone knows what an index means
+    (CUDA_DEVICE_ORDER), which of the devices a container hides, and what a UUID is short for.
+    """
+    if not driver_loads(library):
+        return {name: _by_node(name, root) for name in names}
+    # Of several instances of MIG, CUDA shows a process the first alone.
+    alone = [(name,) for name in names if name.startswith("MIG-")]
+    together = tuple(name for name in names if not name.startswith("MIG-"))
+    shown: dict[str, str] = {}
+    for asked in [*([together] if together else []), *alone]:
+        uuids = _shown_by_cuda(asked, library)
+        if uuids is None:
+            shown |= {name: _by_node(name, root) for name in asked}
+        else:
+            shown |= dict(zip(asked, uuids, strict=False))
+    return {name: shown[name] for name in names if name in shown}
+
+
+def _shown_by_cuda(names: Sequence[str], library: str) -> list[str] | None:
+    """UUIDs of the GPUs that CUDA shows where these are named; None where it cannot be asked."""
+    program = Path(__file__).with_name("cuda_cards.py")
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(program), library],
+            env={**os.environ, VARIABLE: ",".join(names)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.split() if done.returncode == 0 else None
+
+
+def _by_node(name: str, root: Path) -> str:
+    """A name for a card where CUDA does not answer: the number of its device node, which is
+    the driver's, else the name itself."""
+    nodes = devices(root)
+    return nodes[int(name)] if name.isdecimal() and int(name) < len(nodes) else name
+
+
 def problem(root: Path = ROOT, library: str = LIBRARY) -> str | None:
     """Why no GPU can be used here, with what helps; None where one can."""
     if visible(root, library):
@@ -77,3 +131,11 @@ def problem(root: Path = ROOT, library: str = LIBRARY) -> str | None:
             "start the container with the NVIDIA container toolkit (--gpus all)"
         )
     return f"{VARIABLE}={os.environ[VARIABLE]} hides {', '.join(there)}: unset it"
+
+
+def unknown(names: Sequence[str]) -> str:
+    """Say that CUDA shows no GPU of these names, with what helps."""
+    return (
+        f"{VARIABLE}={os.environ.get(VARIABLE, ','.join(names))} names no GPU that CUDA shows here "
+        "(`nvidia-smi -L` lists those there are): set it to one of them, or unset it"
+    )

@@ -100,11 +100,13 @@ class InvalidJobDraft(TypedDict):
 
 
 class ExecutorDraft(TypedDict):
-    """An executor's settings: name, cores and bytes to use (None: all), memory limits enforced."""
+    """An executor's settings: name, cores and bytes to use (None: all), booked with other processes
+    or not, memory limits enforced."""
 
     name: str
     cpus: int | None
     memory: int | None
+    share: bool
     enforce_memory: bool
 
 

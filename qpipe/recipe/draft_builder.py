@@ -128,7 +128,11 @@ def _refuse_two_executors(jobs: Sequence[_ValidJob]) -> None:
 def _executor(recipe: Recipe) -> ExecutorDraft:
     spec = recipe.executor
     return ExecutorDraft(
-        name=spec.name, cpus=spec.cpus, memory=spec.memory, enforce_memory=spec.enforce_memory
+        name=spec.name,
+        cpus=spec.cpus,
+        memory=spec.memory,
+        share=spec.share,
+        enforce_memory=spec.enforce_memory,
     )
 
 

@@ -111,6 +111,13 @@ class ExecutorSpec(Params):
             "container, else the machine's)."
         ),
     )
+    share: bool = Field(
+        True,
+        description=(
+            "true: book GPUs, memory and cores among all qpipe processes of this user and machine, "
+            "and wait for what others hold. false: as if no other were there."
+        ),
+    )
     enforce_memory: bool = Field(
         False, description="true: stop a worker that takes more than its stage declares."
     )

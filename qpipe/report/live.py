@@ -27,7 +27,7 @@ from qpipe.core.events import (
 )
 from qpipe.report import numbers
 from qpipe.report.progress_rows import Region
-from qpipe.report.run_state import Tally, closing
+from qpipe.report.run_state import ELSEWHERE, Tally, closing
 from qpipe.report.skipped import EndedUnstarted
 from qpipe.report.text import message
 
@@ -134,7 +134,7 @@ def _describe(event: Event) -> Iterator[tuple[str, str]]:
     if isinstance(event, NodeStarted):
         yield "started", f"start    {event.name}"
     elif isinstance(event, NodeWaiting):
-        yield "waiting", f"waiting  {event.name}: another process is making it"
+        yield "waiting", f"waiting  {event.name}: {event.why or ELSEWHERE}"
     elif isinstance(event, NodeFinished):
         yield event.status, _ended(event)
     elif isinstance(event, MadeAgain):

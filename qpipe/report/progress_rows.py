@@ -91,7 +91,7 @@ def _cells(node: Active, now: float) -> _Cells:
     gone = numbers.duration(max(0.0, now - node.since))
     name = printable(node.name)
     if node.waiting:
-        return _Cells(name, "another process is making it", "elsewhere", "", "", gone, None)
+        return _Cells(name, printable(node.note), "elsewhere", "", "", gone, None)
     share = min(node.done / node.total, 1.0) if node.total else None
     note = printable(node.note)
     percent = note or ("" if share is None else f"{int(100 * share)}%")

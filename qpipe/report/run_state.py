@@ -20,10 +20,14 @@ from qpipe.report.alike import grouped, nodes
 from qpipe.report.node_states import follow, run_seconds_left, seconds_left
 from qpipe.report.skipped import by_cause, phrase, remedy
 
+ELSEWHERE = "another process is making it"
+"""What a node waits for, if nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Active:
-    """Nodes that a worker makes, one or several in one pass, or another process (``waiting``).
+    """Nodes that a worker makes, one or several in one pass, or one that waits for another process
+    (``waiting``: the note says why).
 
     ``since`` is in seconds since the epoch, ``left`` seconds to go, if that can be said.
     """
@@ -58,8 +62,8 @@ class Tally:
     states: dict[str, dict[str, Any]] = field(default_factory=dict)
     """How far each node is, by id (qpipe/report/node_states.py)."""
     running: dict[str, None] = field(default_factory=dict)
-    waiting: dict[str, float] = field(default_factory=dict)
-    """Nodes that another process makes, and since when."""
+    waiting: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """Nodes that wait for other processes, since when, and why."""
     failed: list[FailedNode] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     """Number of skipped nodes by cause."""
@@ -73,7 +77,8 @@ class Tally:
             self.nodes += len(event.nodes)
             self.since = self.since or event.at
         elif isinstance(event, NodeWaiting):
-            self.waiting[event.node] = event.at
+            since, _ = self.waiting.get(event.node, (event.at, ""))
+            self.waiting[event.node] = since, event.why or ELSEWHERE
         elif isinstance(event, NodeStarted):
             self.running[event.node] = None
             self.waiting.pop(event.node, None)
@@ -109,8 +114,8 @@ class Tally:
         return [
             *(_pass(together, now) for together in passes.values()),
             *(
-                Active(self.states[node]["name"], since, waiting=True)
-                for node, since in self.waiting.items()
+                Active(self.states[node]["name"], since, waiting=True, note=why)
+                for node, (since, why) in self.waiting.items()
             ),
         ]
 

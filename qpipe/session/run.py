@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.core import runner
-from qpipe.core.events import Emit, Estimated, Event, NodeFinished, NodeStarted, fan_out
+from qpipe.core.events import Emit, Estimated, Event, NodeFinished, NodeStarted, Warned, fan_out
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, merge
 from qpipe.core.layout import RunPaths
@@ -152,7 +152,9 @@ class _Execution:
             self.listeners += [self.folder.recorder, self._note]
         self.plans.append(plan)
         self._write()
-        make_executor = functools.partial(make, paths=self.folder.paths, **draft["executor"])
+        make_executor = functools.partial(
+            make, paths=self.folder.paths, notify=self._warn, **draft["executor"]
+        )
         result = runner.run(
             plan.graph,
             store=self.store,
@@ -217,6 +219,10 @@ class _Execution:
             return foreseen(forecasts, self.store.paths.root, must_fit=must_fit)
 
         return lambda node: errors().get(node.id)
+
+    def _warn(self, text: str) -> None:
+        """Tell the listeners of something that the run goes on without."""
+        fan_out(self.listeners)(Warned(text))
 
     def _note(self, event: Event) -> None:
         """Take note of what is started; have run.json say, now and then, what is finished."""

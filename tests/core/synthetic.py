@@ -89,6 +89,12 @@ class InstantExecutor:
     def has_room(self, needs: Resources) -> bool:
         return len(self.jobs) < self.room
 
+    def held_up(self) -> str:
+        return ""
+
+    def rest(self) -> None:
+        pass
+
     def fits(self, needs: Sequence[Resources]) -> bool:
         return len(needs) <= self.room
 
