@@ -35,7 +35,7 @@ _MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
-class Entry:
+class Booking:
     """The part of the machine that a worker takes or, ``waiting``, what the process waits for.
 
     ``gpus`` are cards (`qpipe.machine.gpus.cards`): those taken, or those of which ``count`` are
@@ -61,7 +61,7 @@ class Entry:
 
 
 @dataclass
-class EntryFile:
+class BookedFile:
     """An entry in the book, as long as ``fd`` is open here or in a worker."""
 
     path: Path
@@ -94,12 +94,12 @@ class Book:
         finally:
             os.close(fd)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[Booking]:
         """Entries of living processes; files of others are removed. In one's turn alone."""
         entries = [_entry(path) for path in sorted(self.folder.glob("*.json"))]
         return [entry for entry in entries if entry is not None]
 
-    def put(self, entry: Entry) -> EntryFile:
+    def put(self, entry: Booking) -> BookedFile:
         """Enter it. In one's turn alone."""
         path = self.folder / f"{unique()}.json"
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
@@ -107,9 +107,9 @@ class Book:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.write(fd, json.dumps(asdict(entry)).encode())
         except BaseException:
-            EntryFile(path, fd).close()
+            BookedFile(path, fd).close()
             raise
-        return EntryFile(path, fd)
+        return BookedFile(path, fd)
 
 
 def book_folder() -> Path | None:
@@ -157,7 +157,7 @@ def _locked(fd: int) -> bool:
     return False
 
 
-def _entry(path: Path) -> Entry | None:
+def _entry(path: Path) -> Booking | None:
     """Read a file; None for one that nobody holds any more, which goes, and for no entry."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -175,10 +175,10 @@ def _entry(path: Path) -> Entry | None:
         os.close(fd)
 
 
-def _parsed(data: bytes) -> Entry | None:
+def _parsed(data: bytes) -> Booking | None:
     try:
         fields = json.loads(data)
         gpus, cores = tuple(map(str, fields["gpus"])), tuple(map(int, fields["cores"]))
-        return Entry(**{**fields, "gpus": gpus, "cores": cores})
+        return Booking(**{**fields, "gpus": gpus, "cores": cores})
     except (ValueError, TypeError, KeyError):
         return None  # of another version of qpipe

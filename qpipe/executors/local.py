@@ -28,7 +28,7 @@ from qpipe.errors import EngineMissingError, OutOfSpaceError, QpipeError, StageE
 from qpipe.executors.processes import memory_in_use, signal_group
 from qpipe.executors.record import to_record
 from qpipe.executors.running import RunningWorker, WorkerTask
-from qpipe.executors.sharing import Reservation, Share, Whole
+from qpipe.executors.sharing import MachineRoom, Reservation, Share
 from qpipe.machine import gpus
 from qpipe.machine.capacity import usable_cores, usable_memory
 from qpipe.machine.filesystem import is_full
@@ -104,7 +104,7 @@ class LocalExecutor:
             return None
         own = self.capacity
         memory = None if own.memory is None else max(own.memory, usable_memory())
-        whole = Whole(max(own.cpus, usable_cores()), memory)
+        whole = MachineRoom(max(own.cpus, usable_cores()), memory)
         return Share(self.paths.root.name, whole, self.notify)
 
     def has_room(self, needs: Resources) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from qpipe.core.graph import Resources
-from qpipe.executors.booking import VARIABLE, Book, Entry, EntryFile
+from qpipe.executors.booking import VARIABLE, Book, BookedFile, Booking
 from qpipe.machine import cgroups
 from qpipe.machine.capacity import host_memory
 
@@ -23,7 +23,7 @@ _MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
-class Whole:
+class MachineRoom:
     """All that may be booked: ``cpus`` cores, ``memory`` bytes (None: without end), and what the
     host has of it, whatever bounds this process."""
 
@@ -38,8 +38,8 @@ class Refusal:
     only has asked earlier."""
 
     what: str
-    holders: Sequence[Entry] = ()
-    earlier: Sequence[Entry] = ()
+    holders: Sequence[Booking] = ()
+    earlier: Sequence[Booking] = ()
 
     def __str__(self) -> str:
         """In words, as ``for a GPU, held by pid 12 (run X)``."""
@@ -51,7 +51,7 @@ class Refusal:
 
 
 def decide(
-    wish: Entry, entries: Iterable[Entry], whole: Whole, *, first: bool
+    wish: Booking, entries: Iterable[Booking], whole: MachineRoom, *, first: bool
 ) -> tuple[str, ...] | Refusal:
     """The cards that are given, among ``wish.gpus``, or why nothing is.
 
@@ -73,7 +73,7 @@ def decide(
 
 
 def _cards(
-    wish: Entry, held: Sequence[Entry], earlier: Sequence[Entry]
+    wish: Booking, held: Sequence[Booking], earlier: Sequence[Booking]
 ) -> tuple[str, ...] | Refusal:
     taken = {card for entry in held for card in entry.gpus}
     free = [card for card in wish.gpus if card not in taken]
@@ -90,7 +90,7 @@ def _cards(
 
 
 def _lacks_memory(
-    wish: Entry, held: Sequence[Entry], earlier: Sequence[Entry], whole: Whole
+    wish: Booking, held: Sequence[Booking], earlier: Sequence[Booking], whole: MachineRoom
 ) -> Refusal | None:
     if whole.memory is None or not wish.memory:
         return None
@@ -109,7 +109,7 @@ def _lacks_memory(
     return None
 
 
-def _named(entries: Sequence[Entry]) -> str:
+def _named(entries: Sequence[Booking]) -> str:
     each = [*dict.fromkeys(f"pid {entry.pid} (run {entry.run})" for entry in entries)]
     more = f" and {len(each) - _MOST_NAMED} more" if len(each) > _MOST_NAMED else ""
     return ", ".join(each[:_MOST_NAMED]) + more
@@ -120,11 +120,11 @@ class Reservation:
     """Room for one worker: its cards, and its entry in the book (None where there is no book)."""
 
     cards: tuple[str, ...]
-    file: EntryFile | None = None
+    file: BookedFile | None = None
 
     @property
     def fds(self) -> list[int]:
-        """Descriptors for the worker to inherit, so that it is booked as long as the worker lives."""
+        """Descriptors for the worker to inherit: it is booked as long as the worker lives."""
         return [] if self.file is None else [self.file.fd]
 
     def close(self) -> None:
@@ -141,14 +141,14 @@ class Share:
     """
 
     run: str
-    whole: Whole
+    whole: MachineRoom
     notify: Callable[[str], None] = lambda text: None
     refusal: Refusal | None = None
     """Why there was no room the last time, if it was for others."""
     _book: Book | None = None
     _broken: bool = False
-    _asked: Entry | None = None
-    _ticket: EntryFile | None = None
+    _asked: Booking | None = None
+    _ticket: BookedFile | None = None
     """The place in the book of what is asked for."""
     _fresh: bool = False
     """Whether it was asked for again since the last `rest`."""
@@ -185,8 +185,8 @@ class Share:
             held = replace(wish, gpus=answer, waiting=False)
             return Reservation(answer, book.put(held))
 
-    def _wish(self, needs: Resources, cards: Sequence[str]) -> Entry:
-        wish = Entry(
+    def _wish(self, needs: Resources, cards: Sequence[str]) -> Booking:
+        wish = Booking(
             pid=os.getpid(),
             run=self.run,
             cpus=needs.cpus,
@@ -201,7 +201,7 @@ class Share:
             return self._asked
         return replace(wish, since=time.time())
 
-    def _wait(self, book: Book, wish: Entry, refusal: Refusal) -> None:
+    def _wait(self, book: Book, wish: Booking, refusal: Refusal) -> None:
         """Keep a place for the first thing that there is no room for."""
         if not refusal.what:
             return

@@ -39,8 +39,8 @@ def memory_limit(root: Path = ROOT) -> int | None:
 
 
 def memory_group(root: Path = ROOT) -> str:
-    """A name that tells the group whose `memory_limit` bounds this process from other groups of the host;
-    empty if there is no limit."""
+    """A name, among all groups of the host, of that whose `memory_limit` bounds this process; empty
+    if there is no limit."""
     _, group = min(_memory_limits(root), default=(0, None))
     if group is None:
         return ""

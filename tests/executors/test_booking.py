@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 
 from qpipe.executors import booking
-from qpipe.executors.booking import Book, Entry
+from qpipe.executors.booking import Book, Booking
 from tests.core.beside import ready, until
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from qpipe.executors.booking import Book, Entry
+from qpipe.executors.booking import Book, Booking
 book = Book(Path(sys.argv[1]))
 with book.turn() as mine:
     assert mine
-    file = book.put(Entry(1, "theirs", gpus=("card",)))
+    file = book.put(Booking(1, "theirs", gpus=("card",)))
 {then}
 print("ready", flush=True)
 time.sleep(60)
@@ -34,7 +34,7 @@ WORKER = (
 )
 
 
-def entries(book: Book) -> list[Entry]:
+def entries(book: Book) -> list[Booking]:
     with book.turn() as mine:
         assert mine
         return book.entries()
@@ -51,7 +51,7 @@ def beside(folder: Path, then: str = "") -> subprocess.Popen[str]:
 
 def test_an_entry_is_there_until_it_is_closed(tmp_path: Path) -> None:
     book = Book(tmp_path)
-    entry = Entry(7, "run", 2, 3 << 30, ("a", "b"), 2, (0, 1), "1:2", False, 12.5)
+    entry = Booking(7, "run", 2, 3 << 30, ("a", "b"), 2, (0, 1), "1:2", False, 12.5)
     with book.turn():
         file = book.put(entry)
     assert entries(book) == [entry]
@@ -96,7 +96,7 @@ def test_what_is_no_entry_is_passed_over(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "link.json").symlink_to("/etc/passwd")
     with book.turn():
-        file = book.put(Entry(1, "run"))
+        file = book.put(Booking(1, "run"))
         os.ftruncate(file.fd, 0)
         os.write(file.fd, b'{"of": "another version"}')
     assert entries(book) == []

@@ -16,7 +16,7 @@ from qpipe.core.store import ArtifactStore
 from qpipe.executors import factory
 from qpipe.machine import gpus
 from tests.contract.running import toy
-from tests.core.beside import finish, kill
+from tests.core.beside import finish, kill, until
 from tests.machine import drivers
 
 
@@ -118,18 +118,12 @@ def test_processes_share_a_card(tmp_path: Path) -> None:
 
 def test_a_card_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
     first = start(tmp_path, "first", "0", count=1, seconds=60)
+    until((tmp_path / "first" / "logs").is_dir)
     second = start(tmp_path, "second", "0", count=1, seconds=0.1)
-    try:
-        assert second.stdout is not None
-        line = second.stdout.readline()
-        if f"held by pid {first.pid} (run first)" not in line:  # the second came first
-            return
-        kill(first)
-        finish(second, timeout=20)
-    finally:
-        for process in (first, second):
-            if process.poll() is None:
-                kill(process)
+    assert second.stdout is not None
+    assert second.stdout.readline() == (f"second0 for a GPU, held by pid {first.pid} (run first)\n")
+    kill(first)
+    finish(second, timeout=20)
 
 
 def test_runs_without_gpus_do_not_wait_for_each_other(tmp_path: Path) -> None:

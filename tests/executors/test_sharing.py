@@ -10,27 +10,27 @@ from hypothesis import strategies as st
 
 from qpipe.core.graph import Resources
 from qpipe.executors import booking
-from qpipe.executors.booking import Entry
-from qpipe.executors.sharing import Refusal, Reservation, Share, Whole, decide
+from qpipe.executors.booking import Booking
+from qpipe.executors.sharing import MachineRoom, Refusal, Reservation, Share, decide
 
 GB = 10**9
-WHOLE = Whole(cpus=8, memory=20 * GB, host_memory=100 * GB)
+WHOLE = MachineRoom(cpus=8, memory=20 * GB, host_memory=100 * GB)
 ALL = ("a", "b", "c")
 
 
 def wish(
     *, cpus: int = 1, memory: int = 0, count: int = 0, gpus: tuple[str, ...] = ALL,
     since: float = 100.0, pid: int = 1, group: str = "",
-) -> Entry:  # fmt: skip
+) -> Booking:  # fmt: skip
     cards = gpus if count else ()
-    return Entry(pid, f"run{pid}", cpus, memory, cards, count, (), group, True, since)
+    return Booking(pid, f"run{pid}", cpus, memory, cards, count, (), group, True, since)
 
 
 def held(
     *, cpus: int = 1, memory: int = 0, gpus: tuple[str, ...] = (), pid: int = 2, group: str = "",
     cores: tuple[int, ...] = (),
-) -> Entry:  # fmt: skip
-    return Entry(pid, f"run{pid}", cpus, memory, gpus, len(gpus), cores, group, False, 1.0)
+) -> Booking:  # fmt: skip
+    return Booking(pid, f"run{pid}", cpus, memory, gpus, len(gpus), cores, group, False, 1.0)
 
 
 def refused(answer: object) -> str:
@@ -75,7 +75,7 @@ def test_memory_is_what_all_have_together() -> None:
         "for 1.0 GB of memory, after pid 3 (run run3), which asked first"
     )
     assert decide(wish(), [holder, all_of_it], WHOLE, first=True) == ()
-    assert decide(wish(memory=99 * GB), [holder], Whole(8, None), first=True) == ()
+    assert decide(wish(memory=99 * GB), [holder], MachineRoom(8, None), first=True) == ()
 
 
 def test_memory_of_groups_with_limits_of_their_own() -> None:
@@ -98,14 +98,14 @@ def test_the_first_worker_waits_for_no_cores() -> None:
 
 
 def test_cores_of_others_do_not_count_where_one_may_not_run() -> None:
-    mine = Entry(1, "mine", 4, cores=(0, 1, 2, 3), waiting=True, since=2.0)
-    four = Whole(4, None)
+    mine = Booking(1, "mine", 4, cores=(0, 1, 2, 3), waiting=True, since=2.0)
+    four = MachineRoom(4, None)
     assert decide(mine, [held(cpus=4, cores=(4, 5, 6, 7))], four, first=False) == ()
     assert isinstance(decide(mine, [held(cpus=4, cores=(3, 4))], four, first=False), Refusal)
 
 
 ENTRIES = st.builds(
-    Entry,
+    Booking,
     pid=st.integers(1, 5),
     run=st.just("run"),
     cpus=st.integers(0, 8),
@@ -118,10 +118,10 @@ ENTRIES = st.builds(
 
 
 @given(st.lists(ENTRIES, max_size=6))
-def test_everybody_gets_a_turn_and_nothing_is_taken_twice(wishes: list[Entry]) -> None:
+def test_everybody_gets_a_turn_and_nothing_is_taken_twice(wishes: list[Booking]) -> None:
     """All ask again and again, last first; whoever got something ends when nobody else gets any."""
-    waiting = [Entry(**{**vars(w), "run": str(index)}) for index, w in enumerate(wishes)]
-    running: list[Entry] = []
+    waiting = [Booking(**{**vars(w), "run": str(index)}) for index, w in enumerate(wishes)]
+    running: list[Booking] = []
     while waiting:
         started = False
         for one in sorted(waiting, key=lambda w: w.place, reverse=True):
@@ -130,7 +130,7 @@ def test_everybody_gets_a_turn_and_nothing_is_taken_twice(wishes: list[Entry]) -
             if not isinstance(answer, Refusal):
                 started = True
                 waiting.remove(one)
-                running.append(Entry(**{**vars(one), "gpus": answer, "waiting": False}))
+                running.append(Booking(**{**vars(one), "gpus": answer, "waiting": False}))
         taken = [card for entry in running for card in entry.gpus]
         assert len(taken) == len({*taken})
         assert sum(entry.memory for entry in running) <= 20 * GB
