@@ -31,8 +31,8 @@ from qpipe.errors import (
 )
 from qpipe.machine.program import oom_kills, signal_name
 
-# The environment gets folders, and no say over where a model comes from.
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""The environment gets folders, and no say over where a model comes from."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def call(environment: Environment, request: Call) -> dict[str, Any]:
         code = _run(environment, request, folder)
         if (folder / child_runtime.RESULT).exists():
             return _facts(environment, json.loads((folder / child_runtime.RESULT).read_bytes()))
-        raise _end(environment, code, oom=oom_kills() > kills)
+        raise ended(environment, code, oom=oom_kills() > kills)
 
 
 def _record(environment: Environment, request: Call) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _run(environment: Environment, request: Call, folder: Path) -> int:
                 str(writing),
             ],
             stdin=subprocess.DEVNULL,
-            env=_variables(environment, request.threads),
+            env=variables(environment, request.threads),
             pass_fds=(writing,),
         )
     finally:
@@ -115,10 +115,11 @@ def _run(environment: Environment, request: Call, folder: Path) -> int:
             raise
 
 
-def _variables(environment: Environment, threads: int) -> dict[str, str]:
+def variables(environment: Environment, threads: int) -> dict[str, str]:
+    """The process environment of what runs in an engine's environment."""
     # torch compiles by as many jobs as there are cores, unless MAX_JOBS says how many.
     jobs = {"OMP_NUM_THREADS": str(threads), "MAX_JOBS": os.environ.get("MAX_JOBS", str(threads))}
-    return {**os.environ, **environment.variables(), **_OFFLINE, **jobs}
+    return {**os.environ, **environment.variables(), **OFFLINE, **jobs}
 
 
 def _listen(lines: IO[bytes], request: Call) -> None:
@@ -139,7 +140,7 @@ def _facts(environment: Environment, result: Mapping[str, Any]) -> dict[str, Any
     return {**result["facts"], "tools": result["tools"]}
 
 
-def _end(environment: Environment, code: int, *, oom: bool) -> QpipeError:
+def ended(environment: Environment, code: int, *, oom: bool) -> QpipeError:
     """The error that explains the end of a process that left no result."""
     if code == -signal.SIGKILL and oom:
         return OutOfMemoryError(

@@ -84,7 +84,7 @@ def main(folder: Path, fd: int) -> int:
     """Run the job in ``folder``; 0 if it succeeded."""
     os.set_inheritable(fd, False)  # or whatever the script starts would keep the pipe open
     record = json.loads((folder / JOB).read_text())
-    _die_with(record["parent"])
+    die_with(record["parent"])
 
     def progress(done: int, total: int, unit: str) -> None:
         os.write(fd, json.dumps([done, total, unit]).encode() + b"\n")
@@ -110,24 +110,30 @@ def perform(
         _require_device(record["device"])
         facts = script.run(ScriptWork(record, progress, note))
         return {"facts": facts, "tools": {name: _version(name) for name in record["tools"]}}
-    except ScriptError as error:
-        kind, message = error.kind, str(error)
-    except MemoryError:
-        kind, message = "OutOfMemoryError", "memory ran out"
-    except OSError as error:
-        traceback.print_exc()
-        kind = {errno.ENOMEM: "OutOfMemoryError"}.get(error.errno or 0, "WorkerCrashError")
+    except BaseException as error:  # noqa: BLE001  the process boundary
+        return failure(error)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """The record of what a script raised: ``{"error": {"type", "message"}}``; what is not ours is a
+    crash. Raises what only ends a process: KeyboardInterrupt."""
+    kind, message = "WorkerCrashError", f"unexpected {type(error).__name__}: {error}"
+    if isinstance(error, ScriptError):
+        return {"error": {"type": error.kind, "message": str(error)}}
+    if isinstance(error, MemoryError):
+        return {"error": {"type": "OutOfMemoryError", "message": "memory ran out"}}
+    if not isinstance(error, (Exception, SystemExit)):
+        raise error
+    traceback.print_exception(type(error), error, error.__traceback__)
+    if isinstance(error, OSError):
+        kind = {errno.ENOMEM: "OutOfMemoryError"}.get(error.errno or 0, kind)
         kind = "OutOfSpaceError" if error.errno in _FULL else kind
         message = f"{type(error).__name__}: {error}"
-    except SystemExit as error:
-        traceback.print_exc()
-        kind, message = "WorkerCrashError", f"the script called sys.exit({error.code!r})"
-    except Exception as error:  # noqa: BLE001  the process boundary: what is not ours is a crash
-        traceback.print_exc()
-        # torch.OutOfMemoryError, which is no MemoryError: the accelerator's ran out.
-        ours = any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__)
-        kind = "OutOfMemoryError" if ours else "WorkerCrashError"
-        message = f"unexpected {type(error).__name__}: {error}"
+    elif isinstance(error, SystemExit):
+        message = f"the script called sys.exit({error.code!r})"
+    # torch.OutOfMemoryError, which is no MemoryError: the accelerator's ran out.
+    elif any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
+        kind = "OutOfMemoryError"
     return {"error": {"type": kind, "message": message}}
 
 
@@ -169,7 +175,7 @@ def _version(distribution: str) -> str:
         return "missing"
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """End this process soon after the worker that started it."""
 
     def watch() -> None:

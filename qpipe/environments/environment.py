@@ -62,7 +62,9 @@ class Environment:
     ``built`` are the distributions that the index has as source only: they are built, without
     isolation, by tools that the lock pins too, with ``building`` in the process environment.
     ``pythons`` are the first and the last minor version of Python 3 that will do. ``compiles`` is
-    a module whose import compiles CUDA code by nvcc, if that was not done before.
+    a module whose import compiles CUDA code by nvcc, if that was not done before. ``shares`` is the
+    name of the script, where several environments run one; ``asked_as`` what people call it, where
+    the machine chooses among several. ``cuda``: torch has to be a build for CUDA.
     """
 
     name: str
@@ -71,6 +73,9 @@ class Environment:
     building: Mapping[str, str] = field(default_factory=dict)
     pythons: tuple[int, int] = (10, 13)
     compiles: str | None = None
+    shares: str | None = None
+    asked_as: str | None = None
+    cuda: bool = False
 
     @cached_property
     def requirements_lock(self) -> RequirementsLock:
@@ -88,9 +93,14 @@ class Environment:
         return self._file("in")
 
     @property
+    def overrides(self) -> Path:
+        """Requirements that replace those of the same name anywhere, if the file is there."""
+        return self._file("override")
+
+    @property
     def script(self) -> Path:
         """The script that the environment's Python runs (`qpipe.environments.child_runtime`)."""
-        return self._file("py")
+        return self.folder / f"{(self.shares or self.name).replace('-', '_')}.py"
 
     def _file(self, suffix: str) -> Path:
         return self.folder / f"{self.name.replace('-', '_')}.{suffix}"
@@ -113,7 +123,7 @@ class Environment:
     @property
     def command(self) -> str:
         """The command that makes the environment."""
-        return f"qpipe engines install {self.name}"
+        return f"qpipe engines install {self.asked_as or self.name}"
 
     def ready(self) -> Mapping[str, Any] | None:
         """The contents (`qpipe.environments.installation`), None if it is not there as a whole."""

@@ -80,7 +80,7 @@ class PackageSources:
         if self.torch_here and kin:
             lent = frozenset(name for name in kin if shared_torch.version(name) is not None)
             absent = kin - lent
-        elif ours and lock.torch is not None and _is_here(lock.torch):
+        elif ours and lock.torch is not None and _is_here(lock.torch, cuda=environment.cuda):
             lent = frozenset({TORCH})
         if TORCH in absent:
             raise EngineMissingError(
@@ -124,6 +124,9 @@ class PackageSources:
         folder.require(wanted, target)
 
 
-def _is_here(pinned: str) -> bool:
+def _is_here(pinned: str, *, cuda: bool) -> bool:
+    """Return whether the torch here is that version, and a build for CUDA where one is needed."""
     here = shared_torch.version()
-    return here is not None and shared_torch.public(here) == pinned
+    if here is None or (cuda and here.endswith("+cpu")):
+        return False
+    return shared_torch.public(here) == pinned

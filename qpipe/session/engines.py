@@ -208,15 +208,18 @@ def remove(names: Sequence[str], *, say: Callable[[str], None]) -> list[dict[str
 def environments() -> dict[str, Environment]:
     """Return the environments of engines that have one of their own, by name."""
     from qpipe.engines.common.isolated_engine import IsolatedEngine
+    from qpipe.evaluators.common import vllm
     from qpipe.stages.registry import all_stages
 
     stages = [stage for several in all_stages().values() for stage in several]
     own = [stage.environment for stage in stages if issubclass(stage, IsolatedEngine)]
-    return {environment.name: environment for environment in own}
+    return {environment.name: environment for environment in (*own, vllm.CPU, vllm.CUDA)}
 
 
 def _environment(name: str) -> Environment:
-    by_name = environments()
+    from qpipe.evaluators.common import vllm
+
+    by_name = {**environments(), vllm.ASKED_AS: vllm.environment()}
     if name not in by_name:
         raise UsageError(
             f"there is no engine {name!r} with an environment of its own; {nearest(name, by_name)}"

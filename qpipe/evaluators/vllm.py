@@ -1,0 +1,78 @@
+"""Perplexity and KL divergence of checkpoints by vLLM, in its own environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from qpipe.core.key import Json
+from qpipe.evaluators.common import vllm, vllm_support
+from qpipe.evaluators.common.backends import LogitsEvaluator
+from qpipe.evaluators.common.parameters import NoKvParams
+from qpipe.evaluators.kld import Kld, KldParams
+from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
+from qpipe.evaluators.perplexity import Perplexity, PerplexityParams
+from qpipe.stages.base import Order, ParamsModel
+from qpipe.stages.device import CUDA, computes_on
+
+
+class _ByVllm(LogitsEvaluator):
+    """What all of them have; before the metric's own class among a class's bases."""
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """Also of the environment that computes on the device."""
+        own = vllm.fingerprint(vllm.environment(computes_on(params)))
+        return {**super().fingerprint(params), **own}
+
+    @classmethod
+    def refuse(cls, params: Any, order: Order) -> None:
+        """Raises CheckpointError for a model that vLLM does not load, as far as config.json says
+        it."""
+        folder = order.inputs.get("model")
+        if folder is None and "model" in order.configs:
+            folder = order.configs["model"].parent
+        if folder is not None and (folder / "config.json").is_file():
+            vllm_support.refuse(folder, on_cpu=computes_on(params) != CUDA)
+
+
+class VllmPerplexityParams(PerplexityParams, NoKvParams):
+    """The same, by vLLM."""
+
+    backend: Literal["vllm"] = "vllm"  # type: ignore[assignment]
+
+
+class VllmPerplexity(_ByVllm, Perplexity):
+    """Perplexity of a checkpoint by vLLM, as it serves it."""
+
+    version = 1
+    Params: ClassVar[ParamsModel] = VllmPerplexityParams
+    backend = vllm.Vllm
+
+
+class VllmLogprobsParams(LogprobsParams):
+    """The same, by vLLM."""
+
+    backend: Literal["vllm"] = "vllm"  # type: ignore[assignment]
+
+
+class VllmLogprobs(_ByVllm, Logprobs):
+    """A reference's distributions by vLLM."""
+
+    version = 1
+    Params: ClassVar[ParamsModel] = VllmLogprobsParams
+    backend = vllm.Vllm
+
+
+class VllmKldParams(KldParams, NoKvParams):
+    """The same, by vLLM."""
+
+    backend: Literal["vllm"] = "vllm"  # type: ignore[assignment]
+
+
+class VllmKld(_ByVllm, Kld):
+    """KL divergence of a checkpoint by vLLM, from a reference that it or another computed."""
+
+    version = 1
+    Params: ClassVar[ParamsModel] = VllmKldParams
+    backend = vllm.Vllm
