@@ -60,7 +60,7 @@ def _resolved(uv: Path, environment: Environment, requirements: str) -> list[Loc
     done = subprocess.run(
         [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--upgrade",
          "--no-header", "--no-annotate", "--python-version", f"3.{environment.pythons[0]}",
-         *(["--override", overrides] if overrides.exists() else []), "-"],
+         *(["--override", str(overrides)] if overrides.exists() else []), "-"],
         input=requirements,
         capture_output=True,
         text=True,

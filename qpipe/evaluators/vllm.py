@@ -6,23 +6,24 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from qpipe.core.key import Json
-from qpipe.evaluators.common import vllm, vllm_support
+from qpipe.evaluators.common import vllm_environment, vllm_support
 from qpipe.evaluators.common.backends import LogitsEvaluator
 from qpipe.evaluators.common.parameters import NoKvParams
+from qpipe.evaluators.common.vllm import Vllm
 from qpipe.evaluators.kld import Kld, KldParams
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
 from qpipe.evaluators.perplexity import Perplexity, PerplexityParams
 from qpipe.stages.base import Order, ParamsModel
-from qpipe.stages.device import CUDA, computes_on
+from qpipe.stages.device import CPU, CUDA, computes_on
 
 
 class _ByVllm(LogitsEvaluator):
-    """What all of them have; before the metric's own class among a class's bases."""
+    """Base of all, before the metric's own class."""
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
         """Also of the environment that computes on the device."""
-        own = vllm.fingerprint(vllm.environment(computes_on(params)))
+        own = vllm_environment.fingerprint(vllm_environment.environment(computes_on(params)))
         return {**super().fingerprint(params), **own}
 
     @classmethod
@@ -47,11 +48,13 @@ class VllmPerplexity(_ByVllm, Perplexity):
 
     version = 1
     Params: ClassVar[ParamsModel] = VllmPerplexityParams
-    backend = vllm.Vllm
+    backend = Vllm
 
 
 class VllmLogprobsParams(LogprobsParams):
     """The same, by vLLM."""
+
+    DEVICES = (CPU, CUDA)
 
     backend: Literal["vllm"] = "vllm"  # type: ignore[assignment]
 
@@ -61,7 +64,7 @@ class VllmLogprobs(_ByVllm, Logprobs):
 
     version = 1
     Params: ClassVar[ParamsModel] = VllmLogprobsParams
-    backend = vllm.Vllm
+    backend = Vllm
 
 
 class VllmKldParams(KldParams, NoKvParams):
@@ -75,4 +78,4 @@ class VllmKld(_ByVllm, Kld):
 
     version = 1
     Params: ClassVar[ParamsModel] = VllmKldParams
-    backend = vllm.Vllm
+    backend = Vllm

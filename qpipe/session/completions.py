@@ -49,10 +49,11 @@ def steps(store: str) -> Iterator[str]:
 
 def environments() -> Iterator[str]:
     """Yield the engines that come with qpipe and have an environment of their own."""
-    folder = os.path.join(_package(), "engines", "isolated")  # noqa: PTH118
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208
-        if name.endswith(".lock"):
-            yield name.removesuffix(".lock").replace("_", "-")
+    for room in ("engines", "evaluators"):
+        folder = os.path.join(_package(), room, "isolated")  # noqa: PTH118
+        for name in sorted(os.listdir(folder)):  # noqa: PTH208
+            if name.endswith(".lock"):
+                yield name.removesuffix(".lock").replace("_", "-")
 
 
 def tables() -> Iterator[str]:

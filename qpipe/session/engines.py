@@ -208,7 +208,7 @@ def remove(names: Sequence[str], *, say: Callable[[str], None]) -> list[dict[str
 def environments() -> dict[str, Environment]:
     """Return the environments of engines that have one of their own, by name."""
     from qpipe.engines.common.isolated_engine import IsolatedEngine
-    from qpipe.evaluators.common import vllm
+    from qpipe.evaluators.common import vllm_environment as vllm
     from qpipe.stages.registry import all_stages
 
     stages = [stage for several in all_stages().values() for stage in several]
@@ -217,7 +217,7 @@ def environments() -> dict[str, Environment]:
 
 
 def _environment(name: str) -> Environment:
-    from qpipe.evaluators.common import vllm
+    from qpipe.evaluators.common import vllm_environment as vllm
 
     by_name = {**environments(), vllm.ASKED_AS: vllm.environment()}
     if name not in by_name:

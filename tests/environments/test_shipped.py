@@ -94,7 +94,7 @@ def test_the_table(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("install", "autoawk"), "did you mean 'autoawq'?"),
-        (("install",), "auto-gptq, autoawq, exllamav2"),
+        (("install",), "auto-gptq, autoawq, exllamav2, vllm-cpu, vllm-cuda"),
         (("upgrade", "autoawq"), "it is install, fetch, remove or lock"),
     ],
 )

@@ -80,6 +80,20 @@ def burn(job):
 def sleep(job):
     (job.out / "pid").write_text(str(os.getpid()))
     time.sleep(60)
+
+def serve(params, error):
+    if params.get("refused"):
+        raise error("CheckpointError", params["refused"])
+    print("a library says something")
+
+    def answer(request):
+        if request.get("kill"):
+            os.kill(os.getpid(), request["kill"])
+        if request.get("error"):
+            raise ValueError(request["error"])
+        shouted = tinytool.shout(request["text"]).encode() * request.get("times", 1)
+        return {"pid": os.getpid(), "threads": os.environ["OMP_NUM_THREADS"], **params}, shouted
+    return answer
 """
 
 

@@ -93,8 +93,8 @@ class NoKvParams(KvParams):
     def _left_alone(self) -> Any:
         if (self.type_k, self.type_v, self.flash_attention) != ("f16", "f16", "auto"):
             raise ValueError(
-                "type_k, type_v and flash_attention are llama.cpp's, and backend transformers "
-                "measures here: leave them out"
+                "type_k, type_v and flash_attention are llama.cpp's, and backend "
+                f"{self.model_dump()['backend']} measures here: leave them out"
             )
         return self
 

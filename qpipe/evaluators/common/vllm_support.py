@@ -41,8 +41,8 @@ def refuse(folder: Path, *, on_cpu: bool) -> None:
 
 
 def dtype(folder: Path, *, on_cpu: bool) -> str:
-    """What vLLM computes in: on a GPU as it serves, what the checkpoint says; on a CPU float32, or
-    float16 where its kernel for four bits knows no float32."""
+    """The precision that vLLM computes in: on a GPU as it serves, what the checkpoint says; on a
+    CPU float32, or float16 where its kernel for the weights knows no float32."""
     config, settings = read(folder)
     if not on_cpu:
         return STORED
@@ -70,6 +70,11 @@ def _anywhere(settings: QuantizationSettings) -> Iterator[str]:
             f"of GPTQ it has kernels for 4 and 8 bits without zero points (quantize.sym=true), and "
             f"this has {fields.get('bits')} bits, sym={str(fields.get('sym')).lower()}"
         )
+    elif method == "gptq" and fields.get("desc_act") and fields.get("group_size") != -1:
+        yield (
+            "it knows no groups in the order of activations (desc_act) any more; make it with "
+            "quantize.desc_act=false"
+        )
     elif method == "awq" and fields.get("bits") != 4:
         yield f"of AWQ it has kernels for 4 bits, and this has {fields.get('bits')}"
     elif method == "awq" and str(fields.get("version", "gemm")).lower() not in ("gemm", "marlin"):
@@ -82,8 +87,6 @@ def _on_cpu(settings: QuantizationSettings, config: Mapping[str, Any]) -> Iterat
     fields, method = settings.fields, settings.method
     if method == "gptq" and fields.get("bits") != 4:
         yield f"on a CPU it has a kernel for 4 bits alone, and this has {fields.get('bits')}"
-    if method == "gptq" and fields.get("desc_act"):
-        yield "on a CPU it knows no columns in the order of their activations (desc_act)"
     if method in ("modelopt", "mxfp4", "quark", "fbgemm_fp8"):
         yield f"on a CPU it has no kernel for {method}"
     for weights, activations in _groups(fields) if method == "compressed-tensors" else ():
@@ -94,10 +97,19 @@ def _on_cpu(settings: QuantizationSettings, config: Mapping[str, Any]) -> Iterat
             yield f"on a CPU it has no kernel for weights of {bits} bits and such activations"
         if kind == "float" and bits == 4:
             yield "on a CPU it has no kernel for floats of 4 bits"
+        if kind == "float" and weights.get("strategy") == "block" and not has_amx():
+            yield "on a CPU its kernel for blocks of FP8 wants AMX, which this one has not"
+    if method == "fp8" and fields.get("weight_block_size") and not has_amx():
+        yield "on a CPU its kernel for blocks of FP8 wants AMX, which this one has not"
     if method in ("awq", "gptq") or _packed(settings):
         for name in ("hidden_size", "intermediate_size"):
             if isinstance(size := config.get(name), int) and size % 32:
                 yield f"on a CPU its kernel wants sizes that 32 divides, and {name} is {size}"
+
+
+def has_amx(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether the processor multiplies tiles (Intel's AMX)."""
+    return cpuinfo.is_file() and "amx_tile" in cpuinfo.read_text()
 
 
 def _groups(fields: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], Any]]:

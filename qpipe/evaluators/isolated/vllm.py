@@ -15,8 +15,6 @@ from vllm import LLM, SamplingParams
 
 # Between a log-probability out of logits and vLLM's own, in nats: both in float32.
 _ROUNDING = 1e-3
-# Tokens of which likelihoods are asked at once.
-_TOGETHER = 8192
 
 Answer = tuple[dict[str, Any], bytes]
 
@@ -24,8 +22,8 @@ Answer = tuple[dict[str, Any], bytes]
 def serve(params: dict[str, Any], error: Callable[[str, str], Exception]) -> Any:
     """Load the model; a function that answers requests, each named by ``do``.
 
-    Params: ``model`` (a folder), ``dtype``, ``window`` (tokens of a sequence at most), ``sequences``
-    (at once), ``batch`` (tokens of a step), ``kv_bytes``, ``eager``.
+    Params: ``model`` (a folder), ``dtype``, ``window`` (tokens of a sequence at most),
+    ``sequences`` (at once), ``batch`` (tokens of a step), ``kv_bytes``, ``eager``.
     """
     try:
         llm = LLM(
@@ -44,14 +42,20 @@ def serve(params: dict[str, Any], error: Callable[[str, str], Exception]) -> Any
             seed=0,
         )
     except (ValueError, NotImplementedError) as refusal:  # pydantic's ValidationError is one
-        raise error("CheckpointError", f"vLLM cannot load this checkpoint: {refusal}") from refusal
+        why = " ".join(str(refusal).split())
+        raise error("CheckpointError", f"vLLM cannot load this checkpoint: {why}") from refusal
     except RuntimeError as failure:
         if "Engine core initialization failed" not in str(failure):
             raise
         raise error("CheckpointError", f"vLLM cannot load this checkpoint: {failure}") from failure
     session = _Session(llm, error)
-    doing = {"facts": session.facts, "logits": session.logits, "score": session.score,
-             "write": session.write, "time": session.time}  # fmt: skip
+    doing: dict[str, Callable[..., Answer]] = {
+        "facts": session.facts,
+        "logits": session.logits,
+        "score": session.score,
+        "write": session.write,
+        "time": session.time,
+    }
     return lambda request: doing[request.pop("do")](**request)
 
 
@@ -74,7 +78,7 @@ class _Session:
         model.compute_logits = computed
 
     def facts(self) -> Answer:
-        """What computes: precision, attention, KV cache, kernels of packed weights."""
+        """Names of what computes: precision, attention, KV cache, kernels of packed weights."""
         (kernels,) = self._llm.apply_model(_kernels)
         config = self._llm.llm_engine.vllm_config
         return {
@@ -86,32 +90,36 @@ class _Session:
 
     def logits(self, tokens: list[int], first: int) -> Answer:
         """float32 [positions, vocabulary] of one sequence, from position ``first`` to the last but
-        one. The answer has the shape."""
-        self._taken = []
+        one, whose token is not given to the model. The answer has the shape."""
+        given, self._taken = tokens[:-1], []
         try:
-            (output,) = self._generate([tokens], prompt_logprobs=0)
+            (output,) = self._generate([given], prompt_logprobs=0)
             # vLLM 0.32: first the row that the next token is drawn from, then the prompt's, in
-            # pieces.
-            _, *rows = self._taken
+            # pieces; a row of the last position may be among them, or not.
+            drawn, *rows = self._taken
         finally:
             self._taken = None
-        logits = np.concatenate(rows)[: len(tokens) - 1]
-        targets, stated = np.array(tokens[1:]), _stated(output)[0]
-        top = logits.max(axis=1)
-        with np.errstate(invalid="ignore"):
-            total = np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64))
-            found = logits[np.arange(len(targets)), targets] - top - total
-        difference = np.abs(found - stated)[np.isfinite(stated) & np.isfinite(found)]
-        if len(logits) != len(targets) or (len(difference) and difference.max() > _ROUNDING):
-            raise AssertionError(
-                f"logits of {len(logits)} positions for {len(targets)}, off by "
-                f"{difference.max() if len(difference) else 0:.2g} nats from vLLM's prompt_logprobs"
-            )
+        logits = np.concatenate([*rows, drawn])[: len(given) - 1]
+        logits = np.concatenate([logits, drawn])
+        self._check(logits[:-1], given, _stated(output)[0])
         part = np.ascontiguousarray(logits[first:])
         return {"shape": list(part.shape)}, part.tobytes()
 
+    def _check(self, logits: Any, tokens: list[int], stated: Any) -> None:
+        """Raise AssertionError unless logits are those that vLLM's ``prompt_logprobs`` are of."""
+        targets, top = np.array(tokens[1:]), logits.max(axis=1)
+        with np.errstate(invalid="ignore"):
+            total = np.log(np.exp(logits - top[:, None]).sum(axis=1, dtype=np.float64))
+            own = logits[np.arange(len(targets)), targets] - top - total
+        difference = np.abs(own - stated)[np.isfinite(stated) & np.isfinite(own)].max(initial=0)
+        if len(logits) != len(stated) or difference > _ROUNDING:
+            raise AssertionError(
+                f"logits of {len(logits)} positions for {len(stated)}, off by {difference:.2g} "
+                "nats from vLLM's prompt_logprobs"
+            )
+
     def score(self, prompts: list[list[int]], first: list[int]) -> Answer:
-        """Of each prompt's tokens from the ``first`` on: log-probability and rank, as float64."""
+        """Log-probability and rank, as float64, of each prompt's tokens from the ``first`` on."""
         outputs = self._generate(prompts, prompt_logprobs=0)
         parts = []
         for output, at in zip(outputs, first, strict=True):

@@ -1,0 +1,77 @@
+"""What qpipe makes, loaded and measured by vLLM in its own environment, beside transformers."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qpipe.environments.installation import install
+from qpipe.evaluators.common import vllm_environment as vllm
+from qpipe.machine import gpus
+from tests.engines.running import MEASURED, MODEL, Bench, rows
+from tests.engines.ways import EIGHT, FOUR
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("engines"),
+    pytest.mark.skipif(sys.version_info < (3, 11), reason="vLLM 0.32 needs Python 3.11"),
+    pytest.mark.skipif(bool(gpus.visible()), reason="this is of its build for CPUs"),
+]
+
+# Nats a token that vLLM's figure may differ by from transformers' in float32. Activations of eight
+# bits are scaled otherwise (docs/evaluation.md): what is near the middle of two steps goes astray.
+WITHIN = {FOUR["GPTQ-4bit-g128"]: 1e-3, FOUR["W4A16-g128"]: 1e-3, FOUR["AWQ-4bit-g128"]: 1e-3,
+          EIGHT["W8A8"]: 1e-2}  # fmt: skip
+WAYS = list(WITHIN)
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of environments, with vLLM's: QPIPE_ENGINES if it is there, else made anew."""
+    folder = Path(os.environ.get("QPIPE_ENGINES") or tmp_path_factory.mktemp("vllm"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QPIPE_ENGINES", str(folder))
+        install(vllm.CPU, say=lambda words: None)
+        yield folder
+
+
+Documents = dict[tuple[str, tuple[str, ...]], dict[str, Any]]
+
+
+@pytest.fixture(scope="session")
+def measured(bench: Bench, engines: Path) -> Documents:
+    """The documents of runs by both, in one process, by backend and way."""
+    for way in WAYS:
+        bench.run(*way)
+    runs = [(backend, way) for backend in ("transformers", "vllm") for way in WAYS]
+    asked = [("evaluate=kld", f"evaluate.backend={by}", *MEASURED, *way) for by, way in runs]
+    return dict(zip(runs, bench.several(*asked), strict=True))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_a_figure_is_that_of_transformers(measured: Documents, way: tuple[str, ...]) -> None:
+    reference, made = rows(measured["vllm", way])
+    others, other = rows(measured["transformers", way])
+    assert abs(math.log(reference["ppl"] / others["ppl"])) < 1e-5
+    assert abs(math.log(made["ppl"] / other["ppl"])) < WITHIN[way]
+    assert abs(made["kld"] / other["kld"] - 1) < 0.1
+
+
+def test_a_result_says_how_it_was_computed_and_served(
+    measured: Documents,
+) -> None:
+    document = measured["vllm", FOUR["GPTQ-4bit-g128"]]
+    reference, made = rows(document)
+    assert "float32, cpu, CPU_ATTN" in reference["backend"]
+    assert "float16, cpu, CPU_ATTN, CPUWNA16LinearKernel" in made["backend"]
+    notes = json.dumps(document)
+    assert "loads in vLLM 0.32.0: vllm serve FOLDER --dtype float16" in notes
+    assert "vLLM's kernel for these weights on a CPU knows no other" in notes
+    assert str(MODEL) not in made["backend"]
