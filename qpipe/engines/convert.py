@@ -99,8 +99,10 @@ class Convert(base.Stage):
 
     @classmethod
     def resources(cls, params: ConvertParams, *, cores: int) -> Resources:
-        """Reading and writing bound it: one core."""
-        return Resources(cpus=1, memory=256 << 20)
+        """Rows are rounded in threads, each with a few chunks in memory; one writes, one hashes."""
+        return Resources(
+            cpus=cores, memory=256 << 20, input_bytes_per_cpu=128 << 20, memory_per_cpu=40 << 20
+        )
 
     @classmethod
     def preview(cls, params: ConvertParams, order: base.Order) -> base.Preview | None:

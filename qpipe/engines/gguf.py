@@ -84,7 +84,7 @@ class NativeGguf(Engine):
         return Resources(
             cpus=cores,
             memory=304 << 20,
-            input_bytes_per_cpu=128 << 20,
+            input_bytes_per_cpu=32 << 20,
             memory_per_cpu=40 << 20,
         )
 

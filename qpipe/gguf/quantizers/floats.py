@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from qpipe.gguf.quantizers import Bytes, Floats, _compiled
 from qpipe.gguf.types import GGMLType
 
-_F16_OVERFLOWS = 65520.0  # halfway between F16's largest number and infinity: rounds to infinity
+# Halfway between the largest number of a type and the next that it would have: rounds to infinity.
+_F16_OVERFLOWS = 65520.0
+_BF16_OVERFLOWS = float.fromhex("0x1.ffp127")
 
 
 def f32(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
@@ -20,17 +19,10 @@ def f32(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
 
 def f16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     """IEEE half precision, round to nearest even; `OverflowError` beyond ±65504."""
-    with np.errstate(over="ignore"):
-        half = rows.astype("<f2")
-    _check_range(half, rows)
-    return half.view(np.uint8)
-
-
-def _check_range(halves: npt.NDArray[np.floating[Any]], rows: Floats) -> None:
-    infinite = np.isinf(halves)
-    if infinite.any():
-        worst = float(rows[infinite][0])
+    if largest(rows) >= _F16_OVERFLOWS:
+        worst = float(rows[np.abs(rows) >= _F16_OVERFLOWS][0])
         raise OverflowError(f"the weight {worst:g} lies outside the range of F16 (±65504)")
+    return rows.astype("<f2").view(np.uint8)
 
 
 def bf16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
@@ -39,10 +31,15 @@ def bf16(rows: Floats, /, *, imatrix: Floats | None = None) -> Bytes:
     Source: ggml-impl.h, ggml_compute_fp32_to_bf16. `OverflowError` for the few floats above
     BF16's largest.
     """
+    if largest(rows) >= _BF16_OVERFLOWS:
+        worst = float(rows[np.abs(rows) >= _BF16_OVERFLOWS][0])
+        raise OverflowError(f"the weight {worst:g} lies outside BF16's range")
     bits = np.ascontiguousarray(rows, np.float32).view(np.uint32)
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1))) >> 16
-    if (infinite := (rounded & 0x7FFF) == 0x7F80).any():
-        raise OverflowError(f"the weight {float(rows[infinite][0]):g} lies outside BF16's range")
+    rounded = bits >> 16
+    rounded &= 1
+    rounded += bits
+    rounded += 0x7FFF
+    rounded >>= 16
     return rounded.astype("<u2").view(np.uint8)
 
 

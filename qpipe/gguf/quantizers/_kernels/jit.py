@@ -15,7 +15,9 @@ import numba
 import numpy as np
 import numpy.typing as npt
 from numba.core.bytecode import FunctionIdentity
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
+from numba.core.runtime.nrt import rtsys
 
 from qpipe import errors
 from qpipe.gguf.compiling import compiling
@@ -87,9 +89,11 @@ def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
     _number_anew()
     try:
         with compiling():
-            compiled: Kernel = numba.njit(_SIGNATURE, nogil=True, error_model="numpy", cache=True)(
-                _apart(build(_sources(), weighted), weighted)
-            )
+            options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": True}
+            kernel = numba.njit(**options)(_apart(build(_sources(), weighted), weighted))
+            if not _recalled(kernel):
+                kernel.compile(_SIGNATURE)
+            kernel.disable_compile()
     except RuntimeError as error:
         # numba 0.68.1 has no class of its own for this.
         if "no locator available" not in str(error):
@@ -98,7 +102,26 @@ def _compile(build: Callable[[str, bool], Kernel], weighted: bool) -> Kernel:
             "the K-quants are compiled on first use, and neither qpipe's own folder nor your cache "
             "folder can be written to: set NUMBA_CACHE_DIR to a folder that can"
         ) from error
-    return compiled
+    return cast(Kernel, kernel)
+
+
+def _recalled(kernel: Any) -> bool:
+    """Take a kernel from numba's cache, as `compile` would; False if it is not there.
+
+    `compile` first fills numba's tables of all that it can compile, and imports scipy's algebra for
+    them: more than half a second, which a kernel that is compiled already has no use for.
+    """
+    # numba 0.68.1: private. A version without it takes the half second.
+    load = getattr(kernel._cache, "_load_overload", None)
+    if load is None:
+        return False
+    with global_compiler_lock:
+        rtsys.initialize(kernel.targetctx)
+        overload = load(_SIGNATURE, kernel.targetctx)
+        if overload is not None:
+            kernel._cache_hits[_SIGNATURE] += 1
+            kernel.add_overload(overload)
+    return overload is not None
 
 
 def kernel(build: Callable[[str, bool], Kernel], *, weighted: bool) -> Kernel:
