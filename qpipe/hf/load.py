@@ -24,6 +24,9 @@ _EXTRAS = {
     "auto-round": "autoround",
 }
 
+# What transformers 5.17 quantizes to while it loads, and has no way to save or load (hqq 0.2.8,
+# optimum-quanto 0.2.7): it finds none of the weights, and goes on with random ones.
+_MADE_ALONE = ("hqq", "quanto")
 # What transformers 5.17 and the readers of quantized checkpoints raise for a checkpoint that is
 # damaged or odd: the config's values reach their arithmetic unchecked.
 _FOREIGN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError)
@@ -149,14 +152,17 @@ def _refuse_unknown(folder: Path, settings: QuantizationSettings) -> None:
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
     # transformers 5.17 computes such a model as if it were not quantized.
-    supported = (
-        settings.method in AUTO_QUANTIZATION_CONFIG_MAPPING or settings.method == "bitsandbytes"
+    known = settings.method in (*AUTO_QUANTIZATION_CONFIG_MAPPING, "bitsandbytes")
+    if known and settings.method not in _MADE_ALONE:
+        return
+    verb = "makes and does not read" if known else "does not compute"
+    help_ = "give the checkpoint before quantization"
+    if settings.method == "modelopt":
+        help_ += ", or quantize.via=f16, a GGUF file of what its numbers stand for"
+    raise CheckpointError(
+        f"{folder}: is quantized ({settings.words}), which transformers "
+        f"{transformers.__version__} {verb}; {help_}"
     )
-    if not supported:
-        raise CheckpointError(
-            f"{folder}: is quantized ({settings.words}), which transformers "
-            f"{transformers.__version__} does not compute; give the checkpoint before quantization"
-        )
 
 
 def _own_config(folder: Path, settings: QuantizationSettings | None) -> dict[str, Any]:

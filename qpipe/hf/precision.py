@@ -12,6 +12,7 @@ from typing import Any
 from qpipe.hf.quantized import QuantizationSettings
 
 FLOAT32, BFLOAT16, STORED = "float32", "bfloat16", "auto"
+_IN_FLOAT32 = {"Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"}
 
 
 def on_cpu(settings: QuantizationSettings) -> str:
@@ -20,10 +21,8 @@ def on_cpu(settings: QuantizationSettings) -> str:
         # compressed-tensors 0.19 gives bfloat16 out of four bits and out of scales that are powers
         # of two, whatever the model is in: "expected m1 and m2 to have the same dtype".
         return BFLOAT16
-    if settings.method == "torchao" and _kind(settings.fields).startswith(
-        ("Float8", "Intx", "Int8DynamicActivationIntx")
-    ):
-        # These tensors of torchao 0.18 have a precision of their own, in which they are multiplied.
+    if settings.method == "torchao" and not {*_kinds(settings.fields)} <= _IN_FLOAT32:
+        # All other tensors of torchao 0.18 have a precision of their own, in which they multiply.
         return STORED
     return FLOAT32
 
@@ -71,7 +70,13 @@ def _is_micro(weights: Mapping[str, Any]) -> bool:
     return weights.get("type") == "float" and (weights.get("num_bits") == 4 or powers)
 
 
-def _kind(fields: Mapping[str, Any]) -> str:
+def _kinds(fields: Mapping[str, Any]) -> list[str]:
+    """The names of torchao's configs, one or one for each kind of module."""
     inside = fields.get("quant_type")
     default = inside.get("default") if isinstance(inside, dict) else None
-    return str(default.get("_type")) if isinstance(default, dict) else ""
+    if not isinstance(default, dict):
+        return []
+    data = default.get("_data")
+    own = data.get("fqn_to_config") if isinstance(data, dict) else None
+    listed = own.values() if isinstance(own, dict) else [default]
+    return [str(each.get("_type")) for each in listed if isinstance(each, dict)]

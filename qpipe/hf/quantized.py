@@ -8,6 +8,7 @@ config.json                  compression_config (compressed-tensors until 2024),
 quantize_config.json         AutoGPTQ, GPTQModel before 1.0
 quant_config.json            AutoAWQ before transformers 4.35
 hf_quant_config.json         NVIDIA's ModelOpt
+quanto_qmap.json             optimum-quanto
 ===========================  ======================================================
 
 Files beside config.json count where tensors are packed indeed: tools leave them lying about. And
@@ -34,6 +35,7 @@ _FILES: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "quantize_config.json": ("gptq", {"checkpoint_format": "format"}),
     "quant_config.json": ("awq", {"w_bit": "bits", "q_group_size": "group_size"}),
     "hf_quant_config.json": ("modelopt", {}),
+    "quanto_qmap.json": ("quanto", {}),
 }
 # By method, the bits of a weight, where a tool has one number of them and does not write it.
 _BITS: Mapping[str, list[int | float]] = {"fp8": [8], "mxfp4": [4], "bitnet": [2]}
@@ -42,7 +44,7 @@ _ALGORITHMS: Mapping[str, tuple[int, ...]] = {"FP4": (4,), "FP8": (8,), "MIXED":
 # Ends of the names of packed tensors and their scales, as they are in a header.
 _PACKED = (
     b'.qweight"', b'.weight_packed"', b'.weight_scale"', b'_scale_inv"', b'._weight_qdata"',
-    b'.SCB"', b'.W_q"', b'.q_weight"', b".weight.quant_state.bitsandbytes__",
+    b'.SCB"', b'.W_q"', b'.weight._data"', b'.q_weight"', b".weight.quant_state.bitsandbytes__",
 )  # fmt: skip
 _MOST = 100_000_000  # bytes of a header: safetensors/src/tensor.rs, MAX_HEADER_SIZE
 

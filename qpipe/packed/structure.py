@@ -28,6 +28,7 @@ from qpipe.packed.formats.base import Packed, PackedFormat
 CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 """Types of models whose matrices are stored as inputs × outputs."""
 
+_CODES = ("F8_E4M3", "F8_E5M2", "I8", "U8", "I32", "U32")
 _NAMES = {"F32": "FP32", "F16": "FP16"}
 
 
@@ -134,7 +135,19 @@ def of(opened: Checkpoint) -> Structure:
         )
     packed_label = form.label(fields) if modules else f"{label}-{form.label(fields)}"
     aside = frozenset(form.aside(tensors, fields))
-    return Structure(folder, config, packed_label, form.tool(fields), modules, tensors, aside)
+    made = Structure(folder, config, packed_label, form.tool(fields), modules, tensors, aside)
+    _refuse_codes(made)
+    return made
+
+
+def _refuse_codes(contents: Structure) -> None:
+    """Refuse weights of a byte or a word that are part of no packed matrix: codes without scales."""
+    for name, tensor in contents.plain.items():
+        if name.endswith(".weight") and tensor.dtype in _CODES:
+            raise CheckpointError(
+                f"{tensor.origin} is {tensor.dtype}, and not packed by {contents.label} as the "
+                "others are: what scales it is missing; get or make the checkpoint again"
+            )
 
 
 def unread(settings: QuantizationSettings) -> str | None:

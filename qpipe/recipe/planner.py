@@ -21,6 +21,8 @@ from qpipe.recipe.node_names import JobWords, Names
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.pinning import PinnedSource, Pinner
 
+# transformers 5.17 computes these as if they were not quantized; their numbers are read by qpipe.
+_DEQUANTIZED = ("modelopt",)
 MMPROJ = "mmproj"
 """The kind of stage that makes a file of a model's towers for images and sound."""
 
@@ -143,7 +145,7 @@ class _Builder:
         pinned = PinnedSource(node.params, node.runtime.where)
         self._pinned.setdefault(node.id, (pinned, pinner))
         found = self._class(node.id)
-        if found is None or found.method is None:
+        if found is None or found.method in (None, *_DEQUANTIZED):
             return job
         self.notes.setdefault(
             f"quantize=none: {_source_name(node).name} is quantized already ({found.method}) and "

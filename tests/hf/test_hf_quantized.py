@@ -259,7 +259,7 @@ def test_settings_in_an_older_place_are_followed(tmp_path: Path, name: str) -> N
         ({"some": "words"}, r"is quantized \(by a method that it does not name\)"),
         (
             {"quant_method": "hqq", "quant_config": {}},
-            "method hqq needs packages .* no extra for it",
+            r"is quantized \(hqq\), which transformers \S+ makes and does not read",
         ),
     ],
 )

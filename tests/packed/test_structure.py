@@ -267,6 +267,94 @@ def autoround_blocks() -> tuple[Arrays, dict[str, Any]]:
     return rounded(deepseek()[0], bits=8, data_type="fp", **sizes)
 
 
+def ao_nvfp4() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "_weight_qdata": np.zeros((64, 64), np.uint8),
+        "_weight_scale": np.zeros((32, 32), np.bool_),
+        "_weight_per_tensor_scale": np.ones((), np.float32),
+    }
+    return parts, ao("NVFP4WeightOnlyConfig", {"use_dynamic_per_tensor_scale": True})
+
+
+def ao_mxfp8() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "_weight_qdata": np.zeros((64, 128), np.bool_),
+        "_weight_scale": np.zeros((32, 16), np.uint8),
+    }
+    kind = {"_type": "torch.dtype", "_data": "float8_e4m3fn"}
+    return parts, ao("MXDynamicActivationMXWeightConfig", {"weight_dtype": kind})
+
+
+def ao_each() -> tuple[Arrays, dict[str, Any]]:
+    """Two schemes: of these the module has the second."""
+    parts, intx = ao_intx()
+    rules = {
+        "re:.*self_attn.*": {"_type": "Int8WeightOnlyConfig", "_data": {}},
+        "re:model\\.layers\\.0\\.mlp\\..*": intx["quant_type"]["default"],
+        "_default": None,
+    }
+    return parts, ao("FqnToConfig", {"fqn_to_config": rules})
+
+
+def opted(algorithm: str, **parts: Any) -> tuple[Arrays, dict[str, Any]]:
+    """ModelOpt's form in config.json."""
+    maker = {"name": "modelopt", "version": "0.47.0"}
+    return parts, {"quant_method": "modelopt", "quant_algo": algorithm, "producer": maker}
+
+
+def opted_awq() -> tuple[Arrays, dict[str, Any]]:
+    return opted(
+        "NVFP4_AWQ",
+        weight=np.zeros((64, 64), np.uint8),
+        weight_scale=np.zeros((64, 8), np.bool_),
+        weight_scale_2=np.ones((), np.float32),
+        input_scale=np.ones((), np.float32),
+        pre_quant_scale=np.ones(128, np.uint16),
+    )
+
+
+def opted_int4() -> tuple[Arrays, dict[str, Any]]:
+    return opted(
+        "W4A8_AWQ",
+        weight=np.zeros((32, 128), np.uint8),
+        weight_scale=np.zeros((64, 2), np.float32),
+        weight_scale_2=np.ones((), np.float32),
+        input_scale=np.ones((), np.float32),
+    )
+
+
+def opted_of_32() -> tuple[Arrays, dict[str, Any]]:
+    return opted(
+        "MIXED_PRECISION",
+        weight=np.zeros((64, 64), np.uint8),
+        weight_scale=np.zeros((64, 4), np.bool_),
+        weight_scale_2=np.ones((), np.float32),
+    )
+
+
+def opted_blocks() -> tuple[Arrays, dict[str, Any]]:
+    scale = np.zeros((2, 1, 4, 1), np.float32)
+    return opted("fp8_pb_wo", weight=np.zeros((64, 128), np.bool_), weight_scale=scale)
+
+
+def opted_int8() -> tuple[Arrays, dict[str, Any]]:
+    return opted(
+        "W8A8_SQ_PER_CHANNEL",
+        weight=np.zeros((64, 128), np.int8),
+        weight_scale=np.zeros(64, np.float32),
+        input_scale=np.ones((), np.float32),
+        pre_quant_scale=np.ones(128, np.uint16),
+    )
+
+
+def opted_mxfp8() -> tuple[Arrays, dict[str, Any]]:
+    return opted(
+        "MXFP8",
+        weight=np.zeros((64, 128), np.bool_),
+        weight_scale=np.full((64, 4), 127, np.uint8),
+    )
+
+
 _MADE = {
     "GPTQ-4bit-g32-actorder": gptq, "AWQ-4bit-g64": awq, "AWQ-4bit-g64-GEMV": gemv,
     "W4A16-g64": packed, "W8A8": w8a8, "bnb-NF4": nf4, "bnb-INT8": int8, "ao-W8A16": torchao,
@@ -278,6 +366,9 @@ _MADE = {
     "FP8-block deepseek": deepseek, "FP8 whole": fp8_whole,
     "ao-FP8A16": ao_float8, "ao-W4A16-g32": ao_intx,
     "AutoRound-NVFP4": autoround_nvfp4, "AutoRound-MXFP8": autoround_mxfp8,
+    "ao-NVFP4A16": ao_nvfp4, "ao-MXFP8": ao_mxfp8, "ao-mixed": ao_each,
+    "NVFP4-AWQ": opted_awq, "W4AFP8-AWQ": opted_int4, "FP8-block modelopt": opted_blocks,
+    "W8A8-SmoothQuant": opted_int8, "mixed": opted_of_32, "MXFP8": opted_mxfp8,
     "AutoRound-FP8": autoround_fp8, "AutoRound-FP8-block": autoround_blocks,
 }  # fmt: skip
 Maker = Callable[[], tuple[Arrays, dict[str, Any]]]
@@ -310,7 +401,7 @@ def test_what_is_whole_is_read(tmp_path: Path, label: str, make: Maker) -> None:
 
 
 OPTIONAL = ("g_idx", "weight_zero_point", "weight.quant_map", "_weight_qdata", "input_scale",
-            "_weight_zero_point")  # fmt: skip
+            "_weight_zero_point", "pre_quant_scale")  # fmt: skip
 
 
 @pytest.mark.parametrize("make", FORMATS.values(), ids=FORMATS)
@@ -328,6 +419,24 @@ def test_each_part_is_checked(tmp_path: Path, make: Maker) -> None:
             made = checkpoint(tmp_path / "made", around(changed), quantization_config=config)
             with pytest.raises(CheckpointError, match=r"up_proj|no module is packed"):
                 structure.compare(structure.read(made), source)
+
+
+@pytest.mark.parametrize(
+    ("make", "scale"),
+    [(fp8_rows, "weight_scale"), (w8a8, "weight_scale"), (opted_awq, "weight_scale"),
+     (deepseek, "weight_scale_inv"), (int8, "SCB"),
+     (nf4, "weight.quant_state.bitsandbytes__nf4")],
+)  # fmt: skip
+def test_one_matrix_of_many_without_scales_is_noticed(
+    tmp_path: Path, make: Maker, scale: str
+) -> None:
+    parts, config = make()
+    second = {f"model.layers.1.mlp.up_proj.{name}": array for name, array in parts.items()}
+    structure.read(checkpoint(tmp_path, around(parts) | second, quantization_config=config))
+    del second[f"model.layers.1.mlp.up_proj.{scale}"]
+    made = checkpoint(tmp_path, around(parts) | second, quantization_config=config)
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp\.up_proj\.weight.* not packed by"):
+        structure.read(made)
 
 
 def test_a_wrong_group_size_is_noticed(tmp_path: Path) -> None:
@@ -477,6 +586,35 @@ def test_packed_tensors_that_nothing_speaks_of_are_no_plain_weights(
         structure.read(made)
     (tmp_path / "hf_quant_config.json").write_text(json.dumps({"quantization": {}}))
     with pytest.raises(CheckpointError, match=r"field 'quantization\.quant_algo' is missing"):
+        structure.read(made)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"kv_cache_scheme": {"dynamic": False, "num_bits": 8, "type": "float"}},
+        {"kv_cache_quant_algo": "FP8"},
+        {"kv_cache_scheme": "fp8"},
+    ],
+)
+def test_modelopts_cache_is_named(tmp_path: Path, said: dict[str, Any]) -> None:
+    parts, config = opted_blocks()
+    cache = {"model.layers.0.self_attn.k_proj.k_scale": np.ones((), np.float32)}
+    made = checkpoint(tmp_path, around(parts) | cache, quantization_config={**config, **said})
+    assert structure.read(made).label == "FP8-block-KV-FP8"
+
+
+def test_optimum_quantos_own_way_is_named(tmp_path: Path) -> None:
+    """optimum-quanto 0.2.7's save_pretrained: nothing of it in config.json."""
+    parts = {"weight._data": np.zeros((64, 128), np.int8), "weight._scale": np.ones((64, 1))}
+    parts["weight._scale"] = parts["weight._scale"].astype(np.float32)
+    made = checkpoint(tmp_path, around(parts))
+    qmap = {"model.layers.0.mlp.up_proj": {"weights": "qint8", "activations": "none"}}
+    (tmp_path / "quanto_qmap.json").write_text(json.dumps(qmap))
+    seen = inspect(made)
+    assert seen["quantization"] == {"method": "quanto", "unread": "by the method 'quanto'"}
+    assert seen["bits_per_weight"] is None
+    with pytest.raises(CheckpointError, match="quantized by the method 'quanto', which qpipe does"):
         structure.read(made)
 
 

@@ -133,3 +133,10 @@ def test_a_quantized_source_is_measured_as_it_is_unless_a_setting_says_otherwise
     assert plain.params["outtype"] == "f16"
     cast = stage(planned(str(packed), "quantize=none", "quantize.dtype=bf16"), "quantize")
     assert cast.params["dtype"] == "bf16"
+
+
+def test_numbers_that_transformers_does_not_compute_become_a_gguf_file(packed: Path) -> None:
+    file = packed / "config.json"
+    file.write_text(file.read_text().replace('"gptq"', '"modelopt"'))
+    made = stage(planned(str(packed), "quantize=none"), "quantize")
+    assert made.params["outtype"] == "f16"

@@ -179,7 +179,7 @@ def _packed(name: str, tensors: Tensors, candidates: list[int], sizes: list[int]
     if f"{name}.weight_g_idx" in tensors:
         expect(part(tensors, name, "weight_g_idx", ("I32",)), (columns,), why)
     kind = f"INT{bits}-{group_label(size)}"
-    return Packed(name, (rows, columns), kind, (*parts, *scaled.beside(name, tensors)), bits, size)
+    return Packed(name, (rows, columns), kind, (*parts, *scaled.others(name, tensors)), bits, size)
 
 
 def _words(count: int, bits: int) -> tuple[int, int]:

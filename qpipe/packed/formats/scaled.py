@@ -35,16 +35,19 @@ def one_byte(
     scales: str = "weight_scale",
     sizes: Iterable[int] = (),
     block: tuple[int, int] | None = None,
+    beside: Iterable[str] | None = None,
 ) -> Packed:
     """A matrix with a byte for each weight. ``sizes`` are the group sizes that the config names,
-    ``block`` its blocks. Raises CheckpointError."""
+    ``block`` its blocks, ``beside`` its other tensors where they are not those of `others`. Raises
+    CheckpointError."""
     weights, rows, columns = matrix(tensors, name, "weight", tuple(_BYTES))
     scale = part(tensors, name, scales, (*_FLOATS, *_POWERS))
     kind = _BYTES[weights.dtype]
     if scale.dtype in _POWERS and "FP8" in kind and block is None:
         kind = "MXFP8"
     shared, size = _shared(scale, rows, columns, sizes, block)
-    parts = (weights.name, scale.name, *beside(name, tensors))
+    more = others(name, tensors) if beside is None else beside
+    parts = (weights.name, scale.name, *more)
     return Packed(name, (rows, columns), f"{kind}{shared}", parts, 8, size)
 
 
@@ -61,10 +64,10 @@ def half_byte(name: str, tensors: Tensors) -> Packed:
         whole = part(tensors, name, "weight_global_scale", ("F32",))
         expect(whole, (1,), why)
         parts.append(whole.name)
-    return Packed(name, (rows, 2 * pairs), kind, (*parts, *beside(name, tensors)), 4, size)
+    return Packed(name, (rows, 2 * pairs), kind, (*parts, *others(name, tensors)), 4, size)
 
 
-def beside(name: str, tensors: Tensors) -> list[str]:
+def others(name: str, tensors: Tensors) -> list[str]:
     """Names of a module's other tensors: zero points, and scales of what goes in and out."""
     return [f"{name}.{suffix}" for suffix in _BESIDE if f"{name}.{suffix}" in tensors]
 

@@ -50,10 +50,19 @@ def _unrounded(
         return _bitsandbytes(module, tensors)
     if method == "compressed-tensors":
         return _compressed(module, tensors)
+    if method == "modelopt" and not _is_plain(module):
+        return None
     if method in ("fp8", "modelopt", "mxfp4"):
         packed = tensors[module.parts[0]].dtype == "U8"
         return half_byte.read if packed else one_byte.read, "BF16"
     return None
+
+
+def _is_plain(module: Packed) -> bool:
+    """True of a matrix of ModelOpt that is no more than numbers and scales as others have them: its
+    AWQ and SmoothQuant scale what goes in too, and INT4 and blocks lie as nobody else's."""
+    scaled_input = any(part.endswith(".pre_quant_scale") for part in module.parts)
+    return not scaled_input and not module.type.startswith("INT4") and "x" not in module.type
 
 
 def _grid(module: Packed, tensors: Tensors, method: str) -> Exact | None:

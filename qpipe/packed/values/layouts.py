@@ -37,6 +37,8 @@ def reader(module: Packed, tensors: Tensors, config: Mapping[str, Any]) -> Read 
     stored = tensors.get(f"{module.name}.{suffix}")
     if stored is None or stored.dtype not in _STORED or module.group_size is None:
         return None
+    if read is torchao.read and stored.dtype != "I8":
+        return None
     if suffix == "weight_packed" and stored.shape[-1] != -(-module.shape[-1] * module.bits // 32):
         return None  # of compressed-tensors before 0.13, which left bits of words empty
     return read if module.bits in (2, 3, 4, 5, 6, 7, 8) else None
