@@ -141,7 +141,7 @@ def of(opened: Checkpoint) -> Structure:
 
 
 def _refuse_codes(contents: Structure) -> None:
-    """Refuse weights of a byte or a word that are part of no packed matrix: codes without scales."""
+    """Refuse weights of a byte or a word that no packed matrix has: codes without scales."""
     for name, tensor in contents.plain.items():
         if name.endswith(".weight") and tensor.dtype in _CODES:
             raise CheckpointError(

@@ -606,8 +606,8 @@ def test_modelopts_cache_is_named(tmp_path: Path, said: dict[str, Any]) -> None:
 
 def test_optimum_quantos_own_way_is_named(tmp_path: Path) -> None:
     """optimum-quanto 0.2.7's save_pretrained: nothing of it in config.json."""
-    parts = {"weight._data": np.zeros((64, 128), np.int8), "weight._scale": np.ones((64, 1))}
-    parts["weight._scale"] = parts["weight._scale"].astype(np.float32)
+    scale = np.ones((64, 1), np.float32)
+    parts: Arrays = {"weight._data": np.zeros((64, 128), np.int8), "weight._scale": scale}
     made = checkpoint(tmp_path, around(parts))
     qmap = {"model.layers.0.mlp.up_proj": {"weights": "qint8", "activations": "none"}}
     (tmp_path / "quanto_qmap.json").write_text(json.dumps(qmap))

@@ -4,8 +4,8 @@ own (``MIXED_PRECISION``).
 ========  ===========================  ============================================================
           ``weight``                   ``weight_scale``
 ========  ===========================  ============================================================
-NVFP4     U8 (rows, columns / 2)       F8_E4M3 (rows, columns / 16 or 32), and ``weight_scale_2`` F32, one
-                                       number by which one multiplies too
+NVFP4     U8 (rows, columns / 2)       F8_E4M3 (rows, columns / 16 or 32), and ``weight_scale_2``
+                                       F32, one number by which one multiplies too
 MXFP4     U8 (rows, columns / 2)       U8 (rows, columns / 32), powers of two
 INT4      U8 (rows / 2, columns)       floats (rows, groups), and for W4A8 ``weight_scale_2``
 FP8       F8_E4M3 (rows, columns)      F32: one number, one for each row, or for each block

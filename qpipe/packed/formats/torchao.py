@@ -5,7 +5,7 @@ the matrix (1, 1), or (rows, groups); where ranges may be asymmetric ``_weight_z
 same shape. IntxWeightOnlyConfig stores its 1 to 8 bits a weight in a byte each. NVFP4 and MXFP4
 have two numbers a byte, U8 (rows, columns / 2), MXFP8 a byte each; their scales, F8_E4M3 a group of
 16 or F8_E8M0 a group of 32, lie in the order of NVIDIA's matrix units, rows filled up to 128 and
-groups to 4; NVFP4 has ``_weight_per_tensor_scale`` too. FqnToConfig gives modules their own of these.
+groups to 4; NVFP4 has ``_weight_per_tensor_scale`` too. FqnToConfig gives modules their own.
 Source: torchao 0.18, quantization/quantize_/workflows: int8/int8_tensor.py, float8/float8_tensor.py
 and intx/intx_unpacked_to_int8_tensor.py; prototype/mx_formats/nvfp4_tensor.py and mx_tensor.py;
 quantization/quant_api.py, ``FqnToConfig``.
