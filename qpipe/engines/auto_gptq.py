@@ -51,7 +51,7 @@ class AutoGptqParams(GptqParams):
 class AutoGptq(IsolatedEngine):
     """On one NVIDIA GPU."""
 
-    version = 1
+    version = 2  # 2: facts count the model's own weights alone
     roles = ("model", "calibration")
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params = AutoGptqParams

@@ -16,18 +16,16 @@ from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.engines.common import checkpoint_engine, checkpoint_files
-from qpipe.engines.common.isolated_engine import ISOLATED, IsolatedEngine
+from qpipe.engines.common.isolated_engine import IsolatedEngine
 from qpipe.engines.common.methods import Exl2Params
-from qpipe.environments.environment import Environment
+from qpipe.environments.shipped import EXLLAMAV2, exllamav2_compiler_problem
 from qpipe.errors import DataError
-from qpipe.machine import tools
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.device import CUDA
 
 MEASUREMENT = "measurement.json"
 
-_ENVIRONMENT = Environment("exllamav2", ISOLATED)
 _INSTEAD = (
     "there is no EXL2 without one, and quantize=gptq (engine gptqmodel) or quantize=gguf make "
     "models of like size anywhere"
@@ -64,7 +62,7 @@ class _Exllama(IsolatedEngine):
     version = 1
     roles = ("model", "calibration")
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
-    environment = _ENVIRONMENT
+    environment = EXLLAMAV2
     tool = "exllamav2"
     instead = _INSTEAD
 
@@ -75,12 +73,8 @@ class _Exllama(IsolatedEngine):
 
     @classmethod
     def check(cls) -> str | None:
-        """Also whether its CUDA code can be compiled, which it does when it is first imported."""
-        if why := super().check():
-            return why
-        # exllamav2 0.3.2 compiles its CUDA code when it is first imported.
-        why = tools.find("nvcc").problem
-        return why and f"exllamav2 compiles its CUDA code when it is first used, and {why}"
+        """Also whether nvcc is there, without which its CUDA code neither compiles nor loads."""
+        return super().check() or exllamav2_compiler_problem()
 
     def _work(
         self, do: str, work: base.Work, wishes: Mapping[str, Json], measurement: Path | None
@@ -119,12 +113,18 @@ class Exl2Measure(_Exllama):
 class Exl2(_Exllama):
     """``measurement`` is given as a file, comes from a stage, or is made on the way."""
 
+    version = 2  # 2: the weights' files are called as runtimes look for them
     optional_roles = ("measurement",)
     Params = ExllamaParams
 
+    @classmethod
+    def makes(cls, params: Any) -> str:
+        """A folder that exllamav2 alone reads."""
+        return base.EXL2
+
     def run(self, params: ExllamaParams, work: base.Work) -> ModelFacts:
         """Raises CheckpointError (the model), DataError (calibration, measurement)."""
-        from qpipe.packed import transformers4_config
+        from qpipe.packed import exl2_files, transformers4_config
 
         self.refuse(params, work)
         source = work.inputs["model"]
@@ -134,8 +134,10 @@ class Exl2(_Exllama):
         wishes = {"bits": params.bits, "head_bits": params.head_bits}
         result = self._work("quantize", work, wishes, measurement)
         quantization = transformers4_config.quantization(work.out)
+        exl2_files.settle(work.out)
         checkpoint_files.bring_along(source, work.out)
-        transformers4_config.write_config(source, work.out, quantization, dtype="fp16")
+        # exllamav2 0.3.2 reads rope_theta, and not transformers 5's rope_parameters.
+        transformers4_config.write_old_config(source, work.out, quantization, dtype="fp16")
         wish = checkpoint_engine.wish(
             self.tool, params, checkpoint_engine.read_target(params, work)
         )

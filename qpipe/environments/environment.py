@@ -28,6 +28,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from qpipe.core.key import Json
 from qpipe.environments.requirements_lock import RequirementsLock, normalized, read
 from qpipe.environments.shared_torch import public
 from qpipe.errors import EngineMissingError
@@ -165,6 +166,14 @@ class Environment:
             for name in sorted(locked.keys() & installed.keys())
             if installed[name] not in {public(version) for version in locked[name]}
         }
+
+    def fingerprint(self, tool: str) -> Mapping[str, Json]:
+        """Version of the distribution ``tool`` and of all it works with, for keys: the digest of
+        the requirements lock, and the packages that are there in other versions."""
+        lock = self.requirements_lock
+        own: dict[str, Json] = {"name": tool, "version": lock.version(tool), "lock": lock.digest}
+        differing = dict(self.differing())
+        return {**own, "here": differing} if differing else own
 
     def _packages(self) -> Mapping[str, str]:
         record = self.ready()

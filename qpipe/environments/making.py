@@ -76,7 +76,7 @@ class EnvironmentMaker:
         if self.sources.lends:
             self._try()
         record = {"lock": lock.digest, "base": self.base, **shared, **self._packages()}
-        record |= self._compile()
+        record |= self.compile()
         file_lock.write_atomic(self.environment.home / READY, json.dumps(record, indent=1).encode())
         return record
 
@@ -186,8 +186,9 @@ class EnvironmentMaker:
         script = str(self.environment.script)
         self._run([str(self.environment.python), "-I", "-c", _IMPORT, script])
 
-    def _compile(self) -> Mapping[str, Any]:
-        """Compile the tool's CUDA code, if it has any and this is the machine to do it on."""
+    def compile(self) -> Mapping[str, Any]:
+        """Compile the tool's CUDA code, if it has any and this is the machine to do it on; what
+        ready.json says of it. Raises EngineMissingError."""
         module = self.environment.compiles
         if module is None:
             return {}

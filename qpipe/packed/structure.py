@@ -9,6 +9,7 @@ import importlib
 import inspect
 import math
 import pkgutil
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +23,20 @@ from qpipe.gguf.safetensors import StoredTensor
 from qpipe.hf.quantized import QuantizationSettings, read_settings
 from qpipe.packed import formats
 from qpipe.packed.fields import Fields
-from qpipe.packed.formats.base import Packed, PackedFormat
+from qpipe.packed.formats.base import Packed, PackedFormat, content
 
 # transformers 5.17, pytorch_utils.py, ``Conv1D``.
 CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer")
 """Types of models whose matrices are stored as inputs × outputs."""
 
 _CODES = ("F8_E4M3", "F8_E5M2", "I8", "U8", "I32", "U32")
+
+_OUTPUT = "lm_head"
+_EMBEDDING = re.compile(r"emb[^.]*\.weight$|\bwte\.weight$")
+
+# Bytes of the largest bias that is looked at.
+_VECTOR = 1 << 20
+
 _NAMES = {"F32": "FP32", "F16": "FP16"}
 
 
@@ -81,10 +89,12 @@ class Structure:
         """The arguments of `qpipe.stages.engine.model_facts`.
 
         Bits per weight count every byte of every tensor, scales and zero points too, over the
-        weights that they stand for; ``file_bytes`` are the weights' files.
+        weights of the model that they stand for: none twice, and none that a tool made up.
+        ``file_bytes`` are the weights' files.
         """
-        shapes = [packed.shape for packed in self.modules.values()]
-        shapes += [tensor.shape for tensor in self.plain.values()]
+        more = self._added
+        shapes = [module.shape for name, module in self.modules.items() if name not in more]
+        shapes += [tensor.shape for name, tensor in self.plain.items() if name not in more]
         weights = sum(map(math.prod, shapes))
         if weights == 0:
             raise CheckpointError(f"{self.folder}: its tensors hold no number")
@@ -100,6 +110,22 @@ class Structure:
             "types": dict(types),
             "n_tensors": len(self.modules) + len(self.plain),
         }
+
+    @property
+    def _added(self) -> set[str]:
+        """The matrices and tensors of a packed checkpoint that are no weights of the model.
+
+        AutoGPTQ 0.7.1 writes a copy of an output matrix that is tied to the embeddings, exllamav2
+        0.3.2 one packed by itself, and AutoGPTQ a bias of zeros for each matrix that has none.
+        """
+        if not self.modules:
+            return set()
+        biases = {f"{name}.bias" for name in self.modules} & self.plain.keys()
+        added = {name for name in biases if _is_zero(self.plain[name])}
+        embedded = any(_EMBEDDING.search(name) for name in self.plain)
+        if embedded and self.config.get("tie_word_embeddings") is True:
+            added |= {_OUTPUT, f"{_OUTPUT}.weight"}
+        return added
 
     @property
     def _architecture(self) -> str:
@@ -177,6 +203,8 @@ def compare(structure: Structure, source: Path) -> None:
         shape = module.shape if module else name in structure.plain and structure.plain[name].shape
         if module is not None and structure.is_turned:
             shape = module.shape[::-1]
+        if module is not None and not structure.is_turned and module.fits(tensor.shape):
+            continue
         if shape is False:
             if name == "lm_head.weight" and structure.config.get("tie_word_embeddings") is True:
                 continue  # a copy of the embeddings that need not be written
@@ -202,6 +230,11 @@ def _formats() -> Mapping[str, PackedFormat]:
 
 def _format(settings: QuantizationSettings) -> PackedFormat:
     return _formats()[str(settings.method)]
+
+
+def _is_zero(tensor: StoredTensor) -> bool:
+    """Tell whether a vector is all zeros; -0.0 is none."""
+    return len(tensor.shape) == 1 and tensor.nbytes <= _VECTOR and not any(content(tensor))
 
 
 def _plain_label(tensors: Mapping[str, StoredTensor]) -> str:

@@ -97,6 +97,17 @@ def write_config(source: Path, out: Path, quantization: Mapping[str, Any], *, dt
     (out / _CONFIG).write_text(json.dumps(fields, indent=2))
 
 
+def write_old_config(
+    source: Path, out: Path, quantization: Mapping[str, Any], *, dtype: str
+) -> None:
+    """Write config.json as `write_config` does, in the words of transformers 4 too: for tools that
+    read those alone, and take their defaults where they find none."""
+    write_config(source, out, quantization, dtype=dtype)
+    fields = jsonfile.load(out / _CONFIG)
+    both = {**fields, **config(out / _CONFIG, fields)}
+    (out / _CONFIG).write_text(json.dumps(both, indent=2))
+
+
 def quantization(out: Path) -> dict[str, Any]:
     """The ``quantization_config`` that a tool wrote in its own config.json."""
     settings: dict[str, Any] = jsonfile.load(out / _CONFIG)["quantization_config"]

@@ -48,18 +48,17 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
     size = counted * bits / 8 + _head_bytes(rows, columns, head_bits)
     size += sum(_HALF * math.prod(shape) for shape in plain.values())
     entries = [(f"{m}.{part}", "I32", (columns,)) for m in layers for part in _SUFFIXES]
-    tied = 0 if heads else rows * columns
     return PredictedSize(
         f"EXL2-{bits}bpw-h{head_bits}",
         file_bytes=round(size) + header_bytes(entries),
         tensor_bytes=round(size),
-        weights=model.weights + tied,
+        weights=model.weights,
         notes=(
             f"EXL2: the layers are taken for the {bits} bits a weight that exllamav2 aims at, "
             "scales and groups counted; a measurement deals them out, and comes close from below",
             *(
                 ("EXL2 has a head of its own beside embeddings that are tied to it",)
-                if tied
+                if not heads
                 else ()
             ),
             *model.notes,

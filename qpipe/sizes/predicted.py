@@ -11,8 +11,8 @@ class PredictedSize:
     tensors alone; the ``weights`` that these stand for.
 
     All counted as `qpipe.results.model.ModelFacts` counts what was made: in GGUF, where one matrix
-    can be written twice, elements of tensors; of packed checkpoints the weights that packed tensors
-    stand for, and plain ones. ``notes`` tell what was assumed.
+    can be written twice, elements of tensors; of packed checkpoints the model's own weights, once.
+    ``notes`` tell what was assumed.
     """
 
     format: str

@@ -76,7 +76,7 @@ TERMS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*")
 DOCUMENTS = (*TERMS, "README*")
 
 # What an artifact that holds a model is.
-GGUF, CHECKPOINT = "gguf", "checkpoint"
+GGUF, CHECKPOINT, EXL2 = "gguf", "checkpoint", "exl2"
 
 
 @dataclass(frozen=True)

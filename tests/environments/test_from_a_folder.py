@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qpipe.engines.common.isolated_engine import IsolatedEngine
-from qpipe.environments import shared_torch
+from qpipe.environments import making, shared_torch
 from qpipe.environments.call import Call, call
 from qpipe.environments.environment import READY, Environment
 from qpipe.environments.installation import install
+from qpipe.environments.making import EnvironmentMaker
 from qpipe.environments.package_sources import PackageSources
 from qpipe.environments.target_python import TargetPython
 from qpipe.environments.wheel_folder import WheelFolder
 from qpipe.errors import EngineMissingError, UsageError
+from qpipe.machine import tools
 from qpipe.stages import base
 from tests.cli import called
 from tests.environments import tiny
@@ -26,7 +29,9 @@ HASH = f" \\\n    --hash=sha256:{'0' * 64}\n"
 HERE = sys.version_info.minor
 
 
-def made(environment: Environment, folder: Path, **options: bool) -> tuple[list[str], object]:
+def made(
+    environment: Environment, folder: Path, **options: bool
+) -> tuple[list[str], Mapping[str, object]]:
     """Install from a folder alone; what was said, and what is in the environment."""
     said: list[str] = []
     sources = PackageSources(WheelFolder(folder), **options)
@@ -108,6 +113,27 @@ def test_what_is_not_right_in_the_folder(closed: Path) -> None:
     assert faults[1].strip() == f"other 1.0: other-1.0-cp39-cp39-any.whl is not for {where}"
     assert faults[2].strip() == "absent 2.0: no file"
     assert not environment.home.exists()
+
+
+@pytest.mark.slow
+def test_cuda_code_is_compiled_with_it(closed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = replace(tiny.environment(closed, torch="1.0"), compiles="tinytool")
+    monkeypatch.setattr(tools, "locate", lambda name: None)
+    said, record = made(environment, closed, torch_here=True)
+    later = "its CUDA code is compiled in the first job, for some minutes"
+    assert said[-1] == f"no nvcc on PATH: {later}"
+    assert "compiled_seconds" not in record
+    # A GPU, as far as the question goes, and nvcc: the module is imported there.
+    maker = EnvironmentMaker(environment, sys.executable, PackageSources(), 0, said.append)
+    monkeypatch.setattr(tools, "locate", lambda name: Path("/usr/bin/nvcc"))
+    maker.compile()
+    assert said[-1] == f"no GPU that torch sees: {later}"
+    monkeypatch.setattr(making, "_SEES_A_GPU", "print(True)")
+    assert maker.compile()["compiled_seconds"] >= 0
+    assert said[-1] == "compiling its CUDA code, for some minutes"
+    absent = replace(maker, environment=replace(environment, compiles="tinytool.ext"))
+    with pytest.raises(EngineMissingError, match=r"tiny cannot be made(.|\n)*tinytool\.ext"):
+        absent.compile()
 
 
 @pytest.mark.parametrize(

@@ -713,3 +713,26 @@ def test_gpt_oss_experts_are_read(tmp_path: Path) -> None:
         made = {**plain(), **parts, f"{name}_scales": changed}
         with pytest.raises(CheckpointError, match="gate_up_proj_"):
             structure.read(checkpoint(tmp_path, made, quantization_config=config))
+
+
+def test_weights_that_a_tool_adds_are_not_counted(tmp_path: Path) -> None:
+    """AutoGPTQ 0.7.1: a copy of the tied output matrix, and biases of zeros."""
+    from safetensors.numpy import save_file
+
+    arrays, quantization = gptq()
+    layer = {f"model.layers.0.mlp.up_proj.{name}": array for name, array in arrays.items()}
+    embeddings = np.ones((100, 128), np.float16)
+    plain = {"model.embed_tokens.weight": embeddings, "lm_head.weight": embeddings}
+    bias = {"model.layers.0.mlp.up_proj.bias": np.zeros(64, np.float16)}
+    config = {"architectures": ["LlamaForCausalLM"], "quantization_config": quantization}
+    own = 64 * 128 + 100 * 128
+    for tied, values, weights in (
+        (True, 0.0, own), (True, 0.5, own + 64), (False, 0.0, own + 100 * 128)
+    ):  # fmt: skip
+        bias["model.layers.0.mlp.up_proj.bias"][:] = values
+        save_file({**layer, **plain, **bias}, tmp_path / "model.safetensors")
+        text = json.dumps({**config, "tie_word_embeddings": tied})
+        (tmp_path / "config.json").write_text(text)
+        facts = structure.read(tmp_path).facts
+        assert facts["n_weights"] == weights
+        assert facts["bits_per_weight"] == facts["tensor_bytes"] * 8 / weights

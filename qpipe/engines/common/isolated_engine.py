@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 from qpipe.core.key import Json
 from qpipe.engines.common import ahead, unsupported
 from qpipe.environments.environment import Environment
+from qpipe.environments.shipped import ISOLATED
 from qpipe.machine import gpus
 from qpipe.stages import base
 from qpipe.stages.device import Device
 from qpipe.stages.engine import Engine
 
-ISOLATED = Path(__file__).parents[1] / "isolated"
-"""Where the requirements, locks and scripts of the engines that come with qpipe are."""
+__all__ = ["ISOLATED", "IsolatedEngine"]
 
 
 class IsolatedEngine(Engine):
@@ -36,13 +36,8 @@ class IsolatedEngine(Engine):
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
-        """The tool and all it works with: the digest of the requirements lock, and the packages
-        that are there in other versions (``install --torch here``)."""
-        lock = cls.environment.requirements_lock
-        version: str = lock.version(cls.tool)
-        own: dict[str, Json] = {"name": cls.tool, "version": version, "lock": lock.digest}
-        differing = dict(cls.environment.differing())
-        return {**own, "here": differing} if differing else own
+        """The tool and all it works with (`Environment.fingerprint`)."""
+        return cls.environment.fingerprint(cls.tool)
 
     @classmethod
     def check(cls) -> str | None:

@@ -2,7 +2,8 @@
 
 Its converter is a script: it is run in this process with its own command line, given our token ids
 in place of those that it would make of a parquet file. It keeps its work in a folder and goes on
-from there. Source: exllamav2/conversion/convert_exl2.py, tokenize.py.
+from there. Source: exllamav2/conversion/convert_exl2.py, tokenize.py. Measuring is a forward pass a
+window (exllamav2/model.py, ``forward``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import runpy
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,14 +24,66 @@ if TYPE_CHECKING:
 
 _STATE = "job_new.json"
 _MEASUREMENT = "measurement.json"
+_EXTENSION = "exllamav2_ext"
 
 
 def run(job: ScriptWork) -> dict[str, Any]:
-    """Measure ``inputs["model"]``, or quantize it.
+    """Do with ``inputs["model"]`` what the parameter ``do`` says: nll, measure or quantize.
 
-    Params: ``do`` (measure or quantize), ``bits``, ``head_bits``, ``samples`` (lists of token ids).
-    ``inputs["measurement"]``, if there, is a folder with a measurement.json.
+    The last two have ``samples`` (lists of token ids); quantize also ``bits``, ``head_bits`` and,
+    if there, ``inputs["measurement"]``, a folder with a measurement.json.
     """
+    _tell_of_compiling(job)
+    return nll(job) if job.params["do"] == "nll" else convert(job)
+
+
+def nll(job: ScriptWork) -> dict[str, Any]:
+    """Write nll.npy: the negative log-likelihood of each token that is scored, in nats.
+
+    ``inputs["tokens"]`` has tokens.npy [windows, width] and spans.npy [windows, 2], of
+    `qpipe.evaluators.text.windows`.
+    """
+    import numpy as np
+    from exllamav2 import ExLlamaV2, ExLlamaV2Config
+
+    tokens, spans = (np.load(job.inputs["tokens"] / f"{name}.npy") for name in ("tokens", "spans"))
+    windows, width = tokens.shape
+    config = ExLlamaV2Config(str(job.inputs["model"]))
+    trained = config.max_seq_len
+    if not 0 <= tokens.min() <= tokens.max() < config.vocab_size:
+        raise job.error(
+            "DataError",
+            f"the text was tokenized for another model: its token ids go from {tokens.min()} to "
+            f"{tokens.max()}, and this model has a vocabulary of {config.vocab_size}",
+        )
+    # exllamav2 0.3.2 makes its buffers and its table of positions this long, and takes no more.
+    config.max_seq_len = max(config.max_seq_len, width)
+    config.max_input_len = max(config.max_input_len, width)
+    config.max_attention_size = max(config.max_attention_size, width * width)
+    model = ExLlamaV2(config)
+    model.load()
+    began, values = time.perf_counter(), []
+    for number, (first, end) in enumerate(spans):
+        row = torch.from_numpy(tokens[number]).long()
+        # Its logits are of a vocabulary that is filled up to a multiple of 32.
+        logits = model.forward(row[None])[0, first:end, : config.vocab_size].float()
+        targets = row[first + 1 : end + 1].to(logits.device)
+        values.append(torch.nn.functional.cross_entropy(logits, targets, reduction="none").cpu())
+        job.progress((number + 1) * width, windows * width, "tokens")
+    np.save(job.out / "nll.npy", torch.cat(values).double().numpy())
+    speed = tokens.size / (time.perf_counter() - began)
+    return {"n_ctx_train": trained, "tokens_per_second": speed}
+
+
+def _tell_of_compiling(job: ScriptWork) -> None:
+    """Say so where exllamav2 0.3.2 compiles its CUDA code, which its import does if need be."""
+    folder = os.environ.get("TORCH_EXTENSIONS_DIR")  # else torch's own place, which is not asked
+    if folder is not None and not list((Path(folder) / _EXTENSION).glob("*.so")):
+        job.note("exllamav2 compiles its CUDA code, once: some minutes")
+
+
+def convert(job: ScriptWork) -> dict[str, Any]:
+    """Measure what each module loses, or quantize, by its converter."""
     import exllamav2.conversion.bot_status as status
     import exllamav2.conversion.tokenize as tokenizing
 

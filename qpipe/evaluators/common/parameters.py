@@ -87,7 +87,7 @@ def departing(described: Mapping[str, Json], params: KvParams) -> dict[str, Json
 class NoKvParams(KvParams):
     """For evaluators of another backend: recipes name the settings, and they stay as they are."""
 
-    DEVICES = (CPU, CUDA)
+    DEVICES: ClassVar[tuple[Device, ...]] = (CPU, CUDA)
 
     @model_validator(mode="after")
     def _left_alone(self) -> Any:

@@ -23,7 +23,8 @@ class Packed:
     name in reports, ``parts`` the tensors that it is made of.
 
     ``bits`` are each weight's own, without scales and zero points; ``group_size`` weights of a row
-    share a scale: -1 all of them, None a number that differs.
+    share a scale: -1 all of them, None a number that differs. Rows are filled up to a multiple of
+    ``padded_to`` where nothing says how many the matrix has.
     """
 
     name: str
@@ -32,6 +33,12 @@ class Packed:
     parts: tuple[str, ...]
     bits: float
     group_size: int | None
+    padded_to: int = 1
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether a matrix of this shape can be what it stands for."""
+        filled = (-(-shape[0] // self.padded_to) * self.padded_to, *shape[1:]) if shape else shape
+        return self.shape in (shape, filled)
 
 
 class PackedFormat(abc.ABC):

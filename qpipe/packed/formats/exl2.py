@@ -26,6 +26,7 @@ from qpipe.packed.formats.base import (
 )
 
 _BITS = (2, 3, 4, 5, 6, 8)
+_PADDED = 32
 
 
 class Exl2Format(PackedFormat):
@@ -66,6 +67,7 @@ def _module(name: str, tensors: Tensors) -> Packed:
         tuple(f"{name}.{suffix}" for suffix in suffixes),
         bits=words * 32 / columns,
         group_size=None,
+        padded_to=_PADDED if rows == padded else 1,
     )
 
 
