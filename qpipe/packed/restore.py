@@ -78,11 +78,11 @@ def _rewrite(
         write(folder / f".{number}", [TensorStream.copy(tensor) for tensor in members])
         for path in (path for path, at in last.items() if at == number):
             path.unlink()
-    names = _names(len(files))
+    names = file_names(len(files))
     for number, name in enumerate(names):
         (folder / f".{number}").replace(folder / name)
     if len(files) > 1:
-        _index(folder, dict(zip(names, files, strict=True)))
+        write_index(folder, dict(zip(names, files, strict=True)))
 
 
 def _files(tensors: Sequence[StoredTensor], full: int) -> Iterator[list[StoredTensor]]:
@@ -96,13 +96,14 @@ def _files(tensors: Sequence[StoredTensor], full: int) -> Iterator[list[StoredTe
     yield sorted(members, key=lambda t: t.name)
 
 
-def _names(count: int) -> list[str]:
+def file_names(count: int) -> list[str]:
+    """The names of a checkpoint's ``count`` files, as the hub has them."""
     if count == 1:
         return ["model.safetensors"]
     return [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
 
 
-def _index(folder: Path, files: Mapping[str, Sequence[StoredTensor]]) -> None:
+def write_index(folder: Path, files: Mapping[str, Sequence[StoredTensor]]) -> None:
     """Write the index of ``files`` (transformers 5.17, modeling_utils.py, save_pretrained)."""
     size = sum(tensor.nbytes for members in files.values() for tensor in members)
     places = {tensor.name: name for name, members in files.items() for tensor in members}

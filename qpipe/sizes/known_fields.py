@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-_COMMON = ("method", "engine", "allow_requantize")
+_COMMON = ("method", "engine", "device", "allow_requantize")
 _PACKED = (*_COMMON, "modules")
 _ROUNDED = (*_PACKED, "bits", "group_size")
 
@@ -37,7 +37,10 @@ FIELDS: Mapping[str, frozenset[str]] = {
         ),
         "autoround": (*_ROUNDED, "sym", "iters", "batch_size", "seed", "format"),
         "exl2": (*_PACKED, "bits", "head_bits", "measurement", "bpw"),
-        "fp8": (*_PACKED, "scheme"),
+        **dict.fromkeys(
+            ("fp8", "nvfp4", "mxfp4", "mxfp8", "w4afp8"),
+            (*_PACKED, "scheme", "kv_cache", "iters", "batch_size", "seed"),
+        ),
     }.items()
 }
 """By method: other tools' spellings too."""

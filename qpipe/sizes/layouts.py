@@ -62,16 +62,38 @@ def bytes_by_row(rows: int, columns: int, *, kind: str, dtype: str) -> Parts:
     yield "weight_scale", dtype, (rows, 1)
 
 
-def bytes_by_block(rows: int, columns: int, *, block: int = 128) -> Parts:
-    """FP8 in blocks, as DeepSeek and Qwen publish it."""
+def bytes_by_block(rows: int, columns: int, *, dtype: str, block: int = 128) -> Parts:
+    """FP8 in blocks."""
     yield "weight", "F8_E4M3", (rows, columns)
-    yield "weight_scale_inv", "F32", (-(-rows // block), -(-columns // block))
+    yield "weight_scale", dtype, (-(-rows // block), -(-columns // block))
 
 
-def bytes_by_tensor(rows: int, columns: int) -> Parts:
-    """FP8 with one scale for the matrix."""
+def bytes_by_tensor(rows: int, columns: int, *, dtype: str) -> Parts:
+    """FP8 with one scale for the matrix, and one for its inputs."""
     yield "weight", "F8_E4M3", (rows, columns)
-    yield "weight_scale", "F32", (1,)
+    yield "weight_scale", dtype, (1,)
+    yield "input_scale", dtype, (1,)
+
+
+def mxfp8(rows: int, columns: int) -> Parts:
+    """compressed-tensors' mxfp8-quantized."""
+    yield "weight", "F8_E4M3", (rows, columns)
+    yield "weight_scale", "U8", (rows, groups(columns, 32))
+
+
+def mxfp4(rows: int, columns: int) -> Parts:
+    """compressed-tensors' mxfp4-pack-quantized."""
+    yield "weight_packed", "U8", (rows, columns // 2)
+    yield "weight_scale", "U8", (rows, groups(columns, 32))
+
+
+def nvfp4(rows: int, columns: int, *, inputs: bool) -> Parts:
+    """compressed-tensors' nvfp4-pack-quantized; with ``inputs`` activations are rounded too."""
+    yield "weight_packed", "U8", (rows, columns // 2)
+    yield "weight_scale", "F8_E4M3", (rows, groups(columns, 16))
+    yield "weight_global_scale", "F32", (1,)
+    if inputs:
+        yield "input_global_scale", "F32", (1,)
 
 
 def torchao(rows: int, columns: int) -> Parts:

@@ -16,6 +16,7 @@ from qpipe.sizes import layouts
 from qpipe.sizes.layouts import Parts
 from qpipe.sizes.module_rules import BITS, GROUPS, ModuleWish
 from qpipe.sizes.of_packed import ROUTERS, Packing, dtype_of
+from qpipe.sizes.schemes import SCHEMES
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
 
@@ -123,17 +124,6 @@ def autoround(source: ModelSource, settings: Settings) -> Packing:
     return Packing(label, layout, halves=True, left=_by_autoround)
 
 
-def fp8(source: ModelSource, settings: Settings) -> Packing:
-    """FP8 by row (llm-compressor's FP8_DYNAMIC), by block (DeepSeek's, Qwen's) or by matrix."""
-    scheme = settings.text("scheme", "dynamic", choices=("dynamic", "block", "tensor"))
-    if scheme == "block":
-        return Packing("FP8-block", _plain(layouts.bytes_by_block))
-    if scheme == "tensor":
-        return Packing("FP8", _plain(layouts.bytes_by_tensor))
-    by_row = partial(layouts.bytes_by_row, kind="F8_E4M3", dtype=dtype_of(source))
-    return Packing("FP8-dynamic", _plain(by_row))
-
-
 def _integers(source: ModelSource, bits: int, size: int, *, zeros: bool) -> Packing:
     label = f"W{bits}A16" + ("" if size == -1 else f"-{group_label(size)}")
     dtype = dtype_of(source)
@@ -170,5 +160,5 @@ def _size(settings: Settings, *others: str) -> int:
 
 PACKINGS: Mapping[str, Callable[[ModelSource, Settings], Packing]] = {
     "gptq": gptq, "awq": awq, "rtn": rtn, "int8": int8, "bnb": bnb, "autoround": autoround,
-    "fp8": fp8,
+    **SCHEMES,
 }  # fmt: skip

@@ -100,11 +100,11 @@ class Bench:
         out = self.root / f"out-{number}"
         out.mkdir()
         inputs = {"model": source}
-        if "calibration" in engine.roles:
-            inputs["calibration"] = self.root / "texts"
-        work = Work(inputs, out, 2, lambda done, total, unit: None, {})
         try:
             params = engine.Params.model_validate_json(json.dumps(case["params"]))
+            if "calibration" in engine.roles or getattr(params, "is_calibrated", False):
+                inputs["calibration"] = self.root / "texts"
+            work = Work(inputs, out, 2, lambda done, total, unit: None, {})
             engine.refuse(params, work)
         except (RecipeError, ValidationError) as error:
             return {"refused": str(error)}

@@ -36,10 +36,14 @@ def case(way: str, model: str = "llama", fields: Any = None, **params: Any) -> C
 
 BNB, AO, RTN = "bnb bitsandbytes", "int8 torchao", "rtn llmcompressor"
 GPTQ, INT8, AUTOROUND = "gptq llmcompressor", "int8 llmcompressor", "autoround auto-round"
+FP8, NVFP4, W4AFP8 = "fp8 llmcompressor", "nvfp4 llmcompressor", "w4afp8 llmcompressor"
+MXFP4, MXFP8 = "mxfp4 llmcompressor", "mxfp8 llmcompressor"
 SMALL: dict[str, Any] = {"group_size": 32}
 DENSE = [["down_proj", 3], ["q_proj", 5], ["k_proj", 6], ["v_proj", 7], ["o_proj", "skip"]]
 ODD = {"intermediate_size": 136, "vocab_size": 1001}
 SAME = {"same_head": True, "tie_word_embeddings": False}
+# Rows that 128 divides, and matrices whose rows it does not.
+WIDE = {"hidden_size": 256, "intermediate_size": 384, "num_attention_heads": 8, "head_dim": 32}
 TIED = {"tie_word_embeddings": True}
 
 # A case of each kind that went wrong once, and a plain one of each engine.
@@ -56,6 +60,17 @@ FEW: list[tuple[Case, str]] = [
     (case(RTN, fields=SAME, modules=DENSE, **SMALL), "W5A16-g32-mixed"),
     (case(GPTQ, "qwen2_moe", **SMALL), "W4A16-g32"),
     (case(INT8, scheme="w8a8"), "W8A8"),
+    (case(FP8, "qwen3_moe"), "FP8-dynamic"),
+    (case(FP8, fields=SAME, scheme="static"), "FP8"),
+    (case(FP8, fields=WIDE, scheme="block", kv_cache="fp8_head"), "FP8-block-KV-FP8"),
+    (case(FP8, fields=WIDE, scheme="block", modules=[["o_proj", "skip"]]), "FP8-block"),
+    (case(NVFP4, "phi3"), "NVFP4A16"),
+    (case(NVFP4, fields=TIED, scheme="w4a4"), "NVFP4"),
+    (case(NVFP4, "qwen3_moe"), "refused"),
+    (case(MXFP4, "mixtral", scheme="w4a4"), "MXFP4"),
+    (case(MXFP4, fields=ODD), "refused"),
+    (case(MXFP8, "gpt_neox"), "MXFP8"),
+    (case(W4AFP8, fields=WIDE), "W4AFP8-g128"),
     (case(AUTOROUND, iters=0, format="llm_compressor", bits=3, **SMALL), "W3A16-g32"),
     (case(AUTOROUND, iters=0, format="auto_round", **SMALL), "AutoRound-4bit-g32"),
     (case(AUTOROUND, fields=ODD, iters=0, **SMALL), "refused"),
@@ -80,11 +95,13 @@ def wrong(asked: Case, found: dict[str, Any]) -> str | None:
         return None
     if "failed" in found:
         return f"{asked}: {found['failed'][:300]}"
-    four = asked["method"] in ("gptq", "rtn", "autoround")
+    four = asked["method"] in ("gptq", "rtn", "autoround", "nvfp4", "mxfp4", "w4afp8")
     bits = [asked["params"].get("bits", 4 if four else 8)]
     bits += [rule for _, rule in asked["params"].get("modules", []) if isinstance(rule, int)]
     if asked["method"] == "bnb" and asked["params"].get("type") != "int8":
         bits = [4]
+    if asked["method"] in ("fp8", "mxfp8"):
+        bits = [7]  # of eight, four are the exponent's
     if (size := missed(found)) is not None:
         return f"{asked}: {size}"
     if found["error"] is not None and not found["error"] < MOST[min(bits)]:
@@ -138,6 +155,15 @@ def every() -> Iterator[Case]:
         yield case(AUTOROUND, iters=0, format=form, bits=bits, group_size=size, sym=sym)
     for fields in (TIED, SAME, ODD):
         yield case(AUTOROUND, fields=fields, iters=0, format="auto_round", **SMALL)
+    schemes = {
+        FP8: ("dynamic", "block", "static"), NVFP4: ("w4a16", "w4a4"), MXFP4: ("w4a16", "w4a4"),
+        MXFP8: ("w8a16", "w8a8"), W4AFP8: ("dynamic",),
+    }  # fmt: skip
+    for way, names in schemes.items():
+        for model, scheme in product(ARCHITECTURES, names):
+            yield case(way, model, scheme=scheme)
+        for fields, scheme, cache in product(({}, TIED, SAME, WIDE), names, (None, "fp8")):
+            yield case(way, fields=fields, scheme=scheme, kv_cache=cache)
 
 
 @pytest.mark.soak

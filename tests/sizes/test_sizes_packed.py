@@ -74,12 +74,12 @@ def test_eight_bits_of_floats() -> None:
     rows = {s: sizes.predict(model, {"method": "fp8", "scheme": s}) for s in _FP8}
     matrices = 8030261248 - 2 * 128256 * 4096 - 65 * 4096
     whole = matrices + 2 * (8030261248 - matrices)
-    assert rows["tensor"].tensor_bytes == whole + 224 * 4
+    assert rows["static"].tensor_bytes == whole + 224 * 2 * 2
     assert rows["dynamic"].tensor_bytes - whole == 2 * 32 * (4096 * 3 + 1024 * 2 + 14336 * 2)
     assert rows["block"].format == "FP8-block"
 
 
-_FP8 = ("dynamic", "block", "tensor")
+_FP8 = ("dynamic", "block", "static")
 
 
 def test_exl2() -> None:
