@@ -29,6 +29,9 @@ _EXPERT = re.compile(r"\.experts\.\d+\..*\.qweight$")
 _PLAIN = re.compile(r"\.\d+\..*\.weight$")
 # What a packed matrix cannot be without (GPTQModel 7.6.0 fills what is missing).
 _PARTS = (".qweight", ".qzeros", ".scales")
+# Low bits lie apart from high ones: transformers 5.17 and optimum 2.3.0 read them as if they did
+# not, and compute noise without a word.
+_PLANES = "gptq_p"
 # Whose layers optimum 2.3.0, by which transformers reads GPTQ, does not find.
 _WITHOUT_LAYERS = ("mpt",)
 
@@ -38,7 +41,9 @@ def needs_gptqmodel(folder: Path, settings: QuantizationSettings) -> bool:
     if settings.method not in ("gptq", "awq"):
         return False
     if settings.method == "gptq" and (
-        settings.fields.get("dynamic") or settings.fields.get("lm_head")
+        settings.fields.get("dynamic")
+        or settings.fields.get("lm_head")
+        or _PLANES in (settings.fields.get("checkpoint_format"), settings.fields.get("format"))
     ):
         return True
     names = [name for name, _ in _matrices(folder)]

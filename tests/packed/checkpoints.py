@@ -14,8 +14,10 @@ from qpipe.packed.write import TensorStream, write
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-_NAMES = {"float32": "F32", "float16": "F16", "int32": "I32", "int8": "I8", "uint8": "U8",
-          "int64": "I64", "uint32": "U32", "uint16": "BF16", "bool": "F8_E4M3"}  # fmt: skip
+_NAMES = {
+    "float32": "F32", "float16": "F16", "int32": "I32", "int16": "I16", "int8": "I8", "uint8": "U8",
+    "int64": "I64", "uint32": "U32", "uint16": "BF16", "bool": "F8_E4M3",
+}  # fmt: skip
 
 
 def checkpoint(folder: Path, tensors: Arrays, **config: Any) -> Path:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from qpipe.errors import CheckpointError
-from qpipe.packed import structure
+from qpipe.packed import source, structure
 from qpipe.packed.inspect import inspect
+from qpipe.packed.values.layouts import reader
 from tests.packed.checkpoints import around, checkpoint, plain, scaled
 
 Arrays = dict[str, Any]
@@ -64,6 +65,23 @@ def gemv() -> tuple[Arrays, dict[str, Any]]:
         "scales": np.zeros((64, 2 * 8), np.float16),
     }
     return parts, {"quant_method": "awq", "bits": 4, "group_size": 64, "version": "gemv"}
+
+
+def gemv_fast() -> tuple[Arrays, dict[str, Any]]:
+    parts = {  # two groups of each row, filled up to 2 words of 8
+        "qweight": np.zeros((16, 128), np.int16),
+        "scales": np.zeros((16, 64), np.float16),
+        "qzeros": np.zeros((16, 64), np.float16),
+    }
+    return parts, {**awq()[1], "version": "GEMV_FAST"}
+
+
+def marlin() -> tuple[Arrays, dict[str, Any]]:
+    parts = {
+        "qweight": np.zeros((8, 128), np.int32),
+        "scales": np.zeros((2, 64), np.float16),
+    }
+    return parts, {**awq()[1], "version": "marlin", "zero_point": False}
 
 
 def group(bits: int, size: int | None, activations: bool) -> dict[str, Any]:
@@ -357,6 +375,7 @@ def opted_mxfp8() -> tuple[Arrays, dict[str, Any]]:
 
 _MADE = {
     "GPTQ-4bit-g32-actorder": gptq, "AWQ-4bit-g64": awq, "AWQ-4bit-g64-GEMV": gemv,
+    "AWQ-4bit-g64-GEMV_FAST": gemv_fast, "AWQ-4bit-g64-Marlin": marlin,
     "W4A16-g64": packed, "W8A8": w8a8, "bnb-NF4": nf4, "bnb-INT8": int8, "ao-W8A16": torchao,
     "AutoRound-4bit-g128": autoround, "AutoRound-4bit-g64": autoround_with_zeros,
     "FP8-dynamic": fp8_rows, "FP8": fp8_tensor, "FP8-block": fp8_blocks, "MXFP8A16": mxfp8,
@@ -445,6 +464,19 @@ def test_a_wrong_group_size_is_noticed(tmp_path: Path) -> None:
     words = "scales' is [4, 64], and a matrix of 64 × 128 in 4 bits and groups of 64 needs [2, 64]"
     with pytest.raises(CheckpointError, match=re.escape(words)):
         structure.read(made)
+
+
+def test_bits_in_planes_are_counted_and_not_read(tmp_path: Path) -> None:
+    """GPTQModel's layout gptq_p: read as the others it would be noise."""
+    parts, config = gptq()
+    planes = {**config, "checkpoint_format": "gptq_p"}
+    made = checkpoint(tmp_path, around(scaled(parts)), quantization_config=planes)
+    contents = structure.read(made)
+    assert contents.label == "GPTQ-4bit-g32-actorder-planes"
+    (module,) = contents.modules.values()
+    assert reader(module, contents.tensors, planes) is None
+    with pytest.raises(CheckpointError, match="in a way that qpipe does not dequantize"):
+        source.opened(made)
 
 
 def test_rules_of_gptqmodel_are_followed(tmp_path: Path) -> None:
@@ -638,7 +670,10 @@ def test_a_quantized_cache_alone_is_no_damage(tmp_path: Path) -> None:
     ("config", "words"),
     [
         ({**packed()[1], "format": "marlin-24"}, "by compressed-tensors in the format marlin-24"),
-        ({**awq()[1], "version": "GEMV_FAST"}, "by awq in the version gemv_fast"),
+        ({**awq()[1], "version": "llm-awq"}, "by awq in the version llm-awq"),
+        ({**gptq()[1], "checkpoint_format": "marlin"}, "by gptq in the layout marlin"),
+        ({**gptq()[1], "is_marlin_format": True}, "by gptq in the layout marlin"),
+        ({**gptq()[1], "format": "bitblas"}, "by gptq in the layout bitblas"),
         (ao("Int4WeightOnlyConfig"), "by torchao in the scheme Int4WeightOnlyConfig"),
         ({"quant_method": "torchao", "quant_type": "int8_weight_only"},
          "by torchao in the scheme int8_weight_only"),

@@ -30,10 +30,20 @@ from qpipe.support.patterns import matches
 _SCALES = ("F16", "BF16", "F32")
 
 
+_PLANES = "gptq_p"
+_LAYOUTS = ("gptq", "gptq_v2", _PLANES)
+
+
 class GptqFormat(PackedFormat):
-    """The layouts gptq and gptq_v2, which differ in the meaning of zero points alone."""
+    """The layouts gptq and gptq_v2, which differ in the meaning of zero points alone, and gptq_p
+    (GPTQModel 7), in which the low bits of values lie apart from the high ones."""
 
     METHODS = ("gptq",)
+
+    def unread(self, config: Fields) -> str | None:
+        """Another layout, such as Marlin's of 2024."""
+        layout = layout_of(config)
+        return None if layout in _LAYOUTS else f"the layout {layout}"
 
     def label(self, config: Fields) -> str:
         """``GPTQ-4bit-g128-actorder``, as such models are named on the hub; ``-mixed`` where rules
@@ -42,13 +52,21 @@ class GptqFormat(PackedFormat):
         rules = [rule for name, rule in config.sections("dynamic") if not name.startswith("-:")]
         mixed = "-mixed" if any(own(rule, config) != (bits, size) for rule in rules) else ""
         order = "-actorder" if config.flag("desc_act") else ""
-        return f"GPTQ-{bits}bit-{group_label(size)}{order}{mixed}"
+        planes = "-planes" if layout_of(config) == _PLANES else ""
+        return f"GPTQ-{bits}bit-{group_label(size)}{order}{planes}{mixed}"
 
     def modules(self, tensors: Tensors, config: Fields) -> Iterator[Packed]:
         """Raises CheckpointError."""
         for name in named(tensors, "qweight"):
             bits, size = of_module(name, config)
             yield _module(name, tensors, bits=bits, size=size)
+
+
+def layout_of(config: Fields) -> str:
+    """The layout's name, in lower case. Raises CheckpointError."""
+    if config.flag("is_marlin_format"):
+        return "marlin"
+    return config.text("checkpoint_format", "format", default="gptq").lower()
 
 
 def of_module(name: str, config: Fields) -> tuple[int, int]:

@@ -45,7 +45,7 @@ def _unrounded(
     if method == "auto-round":
         method = "awq" if "awq" in str(config.get("packing_format")) else "gptq"
     if method in ("gptq", "awq"):
-        return _grid(module, tensors, method)
+        return None if gptq.in_planes(config) else _grid(module, tensors, method)
     if method == "bitsandbytes":
         return _bitsandbytes(module, tensors)
     if method == "compressed-tensors":
@@ -71,7 +71,9 @@ def _grid(module: Packed, tensors: Tensors, method: str) -> Exact | None:
         return None
     if method == "gptq":
         return (lambda part: gptq.read(part).numbers), scales.dtype
-    known = module.bits in (4, 8)
+    first, zeros = tensors[module.parts[0]], tensors.get(f"{module.name}.qzeros")
+    words = first.dtype == "I32" and zeros is not None and zeros.dtype == "I32"
+    known = words and module.bits in (4, 8)  # GEMM and GEMV
     return ((lambda part: awq.read(part).numbers), scales.dtype) if known else None
 
 

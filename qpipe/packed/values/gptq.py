@@ -6,6 +6,9 @@ The first layout stores zero points less one, and readers add it to the packed w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from qpipe.packed.values.base import (
@@ -18,6 +21,12 @@ from qpipe.packed.values.base import (
     scaled,
     unpacked,
 )
+
+
+def in_planes(config: Mapping[str, Any]) -> bool:
+    """True of GPTQModel's layout gptq_p, which is not read here: the low bits of values lie apart
+    from the high ones."""
+    return "gptq_p" in (config.get("checkpoint_format"), config.get("format"))
 
 
 def read(part: Strip) -> Values:

@@ -39,6 +39,10 @@ def reader(module: Packed, tensors: Tensors, config: Mapping[str, Any]) -> Read 
         return None
     if read is torchao.read and stored.dtype != "I8":
         return None
+    if read is gptq.read and gptq.in_planes(config):
+        return None
+    if read is awq.read and f"{module.name}.qzeros" not in tensors:
+        return None  # Marlin's
     if suffix == "weight_packed" and stored.shape[-1] != -(-module.shape[-1] * module.bits // 32):
         return None  # of compressed-tensors before 0.13, which left bits of words empty
     return read if module.bits in (2, 3, 4, 5, 6, 7, 8) else None
