@@ -18,7 +18,7 @@ from qpipe.machine.identity import describe
 
 NAMES = (
     *("startup", "cached", "composing", "scaling"),
-    *("quantizing", "converter", "experts", "fp8"),
+    *("quantizing", "converter", "experts", "fp8", "realsize"),
     *("evaluating", "engines", "tasks", "repro"),
 )
 _RESULTS = Path(__file__).with_name("results")

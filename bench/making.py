@@ -20,15 +20,20 @@ _ROOT = Path(__file__).parents[1]
 _OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 
+def offline() -> dict[str, str]:
+    """The environment of a command that asks no hub."""
+    return {**os.environ, **_OFFLINE}
+
+
 class Model:
     """A model of `bench.models`, and both ways from it to files."""
 
-    def __init__(self, bench: Bench, name: str) -> None:
-        self._bench, self.name = bench, name
+    def __init__(self, bench: Bench, name: str, *, threads: int = THREADS) -> None:
+        self._bench, self.name, self._threads = bench, name, threads
         self.folder = bench.sub(f"recipes-{name}")
         self.checkpoint = self.folder / name
         call([bench.python, "-m", "bench.models", name, self.checkpoint], cwd=_ROOT)
-        self.usual = llamacpp.UsualPath(self.checkpoint, self.folder / "f16.gguf", THREADS)
+        self.usual = llamacpp.UsualPath(self.checkpoint, self.folder / "f16.gguf", threads)
 
     def ours(self, *levels: str) -> dict[str, Path]:
         """The files of all levels, made in one command and an empty store."""
@@ -36,9 +41,9 @@ class Model:
         _remove(store)
         out = call(
             [self._bench.qpipe, "run", "local", f"model.source={self.checkpoint}", "evaluate=none",
-             f"executor.cpus={THREADS}", "-m", f"quantize.type={','.join(levels)}",
+             f"executor.cpus={self._threads}", "-m", f"quantize.type={','.join(levels)}",
              "--store", store, "--json"],
-            cwd=self.folder, env={**os.environ, **_OFFLINE},
+            cwd=self.folder, env=offline(),
         )  # fmt: skip
         return {row["format"]: Path(row["path"]) for row in json.loads(out)["rows"]}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bench.checkpoint import FP8_BLOCK, Checkpoint, Shape
@@ -44,6 +45,34 @@ def orion() -> Checkpoint:
     }
     outside: dict[str, Shape] = {"model.norm.bias": (hidden,), "lm_head.weight": (vocab, hidden)}
     return Checkpoint(config, dict(_shapes(vocab, hidden, layers, layer)) | outside)
+
+
+def qwen25_7b(layers: int) -> Checkpoint:
+    """Qwen2.5-7B's matrices, in few layers and with fewer tokens: 0.47 billion weights with one
+    layer, 0.23 more with each other."""
+    hidden, ffn, heads, kv_heads, vocab = 3584, 18944, 28, 4, 65536
+    kv = hidden // heads * kv_heads
+    biases: dict[str, Shape] = {
+        "self_attn.q_proj.bias": (hidden,),
+        "self_attn.k_proj.bias": (kv,),
+        "self_attn.v_proj.bias": (kv,),
+    }
+    layer = _norms(hidden) | biases | _attention(hidden, hidden, kv) | _ffn("mlp", hidden, ffn)
+    config = {
+        **_COMMON,
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "vocab_size": vocab,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+        "tie_word_embeddings": True,
+    }
+    return Checkpoint(config, dict(_shapes(vocab, hidden, layers, layer)))
 
 
 def mixtral() -> Checkpoint:
@@ -160,6 +189,8 @@ def _shapes(
 MODELS: dict[str, Callable[[], Checkpoint]] = {
     "orion": orion,
     "mixtral": mixtral,
+    "qwen2.5-7b-1-layer": partial(qwen25_7b, 1),
+    "qwen2.5-7b-4-layers": partial(qwen25_7b, 4),
     "qwen3-bf16": qwen3_bf16,
     "qwen3-fp8": qwen3_fp8,
 }

@@ -83,7 +83,7 @@ def _nodes(nodes: Sequence[PlannedNode]) -> Iterator[str]:
     for node in nodes:
         stage, label = _parts(node.name)
         # A name without a label is one of a kind: a text, a stage of all levels.
-        same = (stage, node.state, node.made_before, _unusual(node))
+        same = (stage, node.state, node.made_before, _unusual(node), node.purpose)
         groups.setdefault(same if label else (node.id,), []).append(node)
     rows = [_row(group) for group in groups.values()]
     width = max(len(amount) for _, amount, _ in rows)
@@ -97,7 +97,7 @@ def _row(nodes: Sequence[PlannedNode]) -> tuple[str, str, str]:
     what = stage if len(nodes) == 1 else f"{stage} ×{len(nodes)}"
     labels = [label for node in nodes if (label := _parts(node.name)[1])]
     why = _unusual(first) or "in the store if its inputs come out as before" * first.made_before
-    words = "; ".join(filter(None, (why, factored(labels))))
+    words = "; ".join(filter(None, (why, factored(labels), first.purpose)))
     return (
         MARKS[first.state],
         _amount(nodes),

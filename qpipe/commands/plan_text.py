@@ -58,7 +58,8 @@ def node_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:
     width = max(len(node.name) for node in nodes)
     for node in nodes:
         key = node.key[:12] if node.key else "-" * 12
-        yield f"{MARKS[node.state]:<10} {node.name:<{width}}  {key}  {node.why}"
+        words = "; ".join(filter(None, (node.why, node.purpose)))
+        yield f"{MARKS[node.state]:<10} {node.name:<{width}}  {key}  {words}"
 
 
 def _record(node: PlannedNode) -> dict[str, Json]:

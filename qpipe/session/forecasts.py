@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from qpipe.core.forecast import FieldDifference, Forecast, forecast, nearest_cached
 from qpipe.core.graph import Graph
@@ -17,8 +17,11 @@ from qpipe.session.again import named_nodes
 from qpipe.session.context import Context
 from qpipe.session.outlook import Outlook, outlook
 from qpipe.session.planned import LeftOut, PlannedNode
-from qpipe.session.plans import merged_plan
+from qpipe.session.plans import MergedPlan, merged_plan
 from qpipe.session.totals import Totals, totals
+
+MADE = "quantize"
+"""The name of the stage whose models a run is about."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def run_plan(context: Context) -> RunPlan:
         results_only=results_only,
     )
     coming = outlook(context, forecasts, plan.drafts[0]["executor"])
-    nodes = [planned(item, coming) for item in forecasts]
+    nodes = _with_purposes([planned(item, coming) for item in forecasts], plan)
     return RunPlan(
         nodes,
         totals(nodes, context.store, results_only=results_only),
@@ -90,6 +93,24 @@ def run_plan(context: Context) -> RunPlan:
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
         same_tensors=groups(_signatures(forecasts, coming)),
     )
+
+
+def _with_purposes(nodes: Sequence[PlannedNode], plan: MergedPlan) -> list[PlannedNode]:
+    """The nodes, and of a file that is converted to measure the reference alone that this is so:
+    nothing is quantized from it, and `run.reference=null` does without it."""
+    references = {job.reference for job in plan.jobs} - {job.nodes.get(MADE) for job in plan.jobs}
+    return [
+        replace(node, purpose="for the reference alone")
+        if node.id in references and _is_apart(plan.graph, node.id)
+        else node
+        for node in nodes
+    ]
+
+
+def _is_apart(graph: Graph, node: str) -> bool:
+    """True if a node converts a checkpoint into a file of which nothing is quantized."""
+    users = [graph[user].stage for user in graph.downstream(node)]
+    return graph[node].params.get("to") == "gguf" and MADE not in users
 
 
 def _seconds(

@@ -148,3 +148,21 @@ def test_the_demo_folds_and_unfolds(tmp_path: Path) -> None:
     assert whole.count("perplexity[") == 8
     assert "\n  Q6_K  token_embd.weight" in whole
     assert "\nresults:  22.7 MiB in 8 models\n" in called("plan", "demo", cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "made"),
+    [
+        ((), "convert: tinystories-d256; for the reference alone"),
+        (("imatrix=calibrated",), "convert: tinystories-d256"),
+        (("quantize=gptq",), "checkpoint: tinystories-d256"),
+        (("evaluate=none",), None),
+    ],
+)
+def test_a_file_that_only_the_reference_needs(
+    tmp_path: Path, words: tuple[str, ...], made: str | None
+) -> None:
+    asked = ("plan", "local", "model.source=builtin:tinystories-d256", *words)
+    lines = called(*asked, cwd=tmp_path).stdout.splitlines()
+    found = [line for line in lines if "convert: " in line or "checkpoint: " in line]
+    assert [line.split("  ")[-1].strip() for line in found] == ([] if made is None else [made])
