@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError, EngineMissingError, reason
-from qpipe.hf import gptqmodel, missing_weights, precision
+from qpipe.hf import gptqmodel, missing_weights, precision, schemes
 from qpipe.hf.device import require
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_settings
@@ -66,8 +66,8 @@ def load(folder: Path, *, gguf_file: str | None = None, device: str = "cpu") -> 
     On a CPU everything is computed in float32, bf16 being slow there, but for formats that cannot
     be (`qpipe.hf.precision`); on a GPU a plain checkpoint is too, a quantized one in its own
     precision, for which its kernels are made. Raises EngineMissingError if what reads this
-    quantization is not installed, CheckpointError for weights that are missing, of another shape or
-    left over, or that transformers cannot load.
+    quantization, or this scheme of it, is not installed, CheckpointError for weights that are
+    missing, of another shape or left over, or that transformers cannot load.
     """
     import torch
     from safetensors import SafetensorError
@@ -79,6 +79,7 @@ def load(folder: Path, *, gguf_file: str | None = None, device: str = "cpu") -> 
     require(device)
     if settings is not None:
         _refuse_unknown(folder, settings)
+        schemes.refuse_unknown(folder, settings)
     try:
         if settings is not None and gptqmodel.needs_gptqmodel(folder, settings):
             model, info = gptqmodel.load(folder, device=device), dict[str, Any]()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from qpipe.errors import CheckpointError, QpipeError
+from qpipe.errors import CheckpointError, EngineMissingError, QpipeError
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load
 from qpipe.hf.precision import on_cpu
@@ -270,6 +270,42 @@ def test_what_transformers_does_not_compute_is_refused(
     stored, _ = packed(floats(1, 0))
     with pytest.raises(QpipeError, match=words):
         load(write(tmp_path, stored, quantization_config=config))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"format": "nvfp6-pack-quantized", "version": "0.31.0"},
+            r"format is 'nvfp6-pack-quantized' \(written by 0.31.0\), which compressed-tensors \d"
+            r"\S+, the one that is installed, does not read; install a newer one: pip install -U",
+        ),
+        ({"format": "marlin-24"}, "'marlin-24', which .* no version of today reads it: give the"),
+        (
+            {"sparsity_config": {"format": "sparse-24-bitmask"}},
+            "sparsity_config.format is 'sparse-24-bitmask', which .* no version of today",
+        ),
+        (
+            {
+                "config_groups": {
+                    "group_0": {"targets": ["Linear"], "weights": {"strategy": "star"}}
+                }
+            },
+            "config_groups.group_0.weights.strategy is 'star', which compressed-tensors .* newer",
+        ),
+        (
+            {"quant_method": "torchao", "quant_type": {"default": {"_type": "Int3FancyConfig"}}},
+            r"'Int3FancyConfig', which torchao \d\S+, .* install a newer one: .* -U torchao",
+        ),
+    ],
+)
+def test_a_scheme_that_the_installed_version_does_not_have_is_named(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    pack, config = FORMATS["FP8 rows"]
+    folder = write(tmp_path, packed(pack)[0], quantization_config={**config, **changes})
+    with pytest.raises(EngineMissingError, match=words):
+        load(folder)
 
 
 def test_biases_of_zeros_are_no_weights_left_over(tmp_path: Path) -> None:
