@@ -37,6 +37,12 @@ class Bitsandbytes(CheckpointEngine):
         instead = "quantize=rtn, quantize=gptq or quantize=gguf"
         unsupported.refuse_experts("bitsandbytes", target.quantized, instead)
 
+    @classmethod
+    def card_memory(cls, params: BitsandbytesParams, target: Target) -> int:
+        """The whole model is there, packed."""
+        weights = sum(rows * columns for rows, columns in target.quantized.values())
+        return int(weights * params.bits_per_weight() / 8)
+
     def make(self, params: BitsandbytesParams, task: Task) -> Mapping[str, Json]:
         """A module is packed as soon as its weights are read."""
         import torch

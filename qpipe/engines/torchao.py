@@ -34,6 +34,12 @@ class Torchao(CheckpointEngine):
         instead = "quantize=rtn quantize.bits=8, quantize=gptq or quantize=gguf"
         unsupported.refuse_experts("torchao", target.quantized, instead)
 
+    @classmethod
+    def card_memory(cls, params: TorchaoParams, target: Target) -> int:
+        """The whole model is there, packed."""
+        weights = sum(rows * columns for rows, columns in target.quantized.values())
+        return int(weights * params.bits_per_weight() / 8)
+
     def make(self, params: TorchaoParams, task: Task) -> Mapping[str, Json]:
         """Rounds while it loads."""
         import torch

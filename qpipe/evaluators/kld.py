@@ -103,7 +103,8 @@ class Kld(LogitsEvaluator):
         write_measured(work.out, described | settings, scores)
         divergence.save_sums(work.out)
         done = divergence.computed * tokenized.windows.tokens.shape[1]
-        return measurement(described, scores, seconds, done / seconds if done else None)
+        speed = done / seconds if done else None
+        return measurement(described, scores, seconds, speed, by=backend)
 
 
 def _rival(work: Work) -> MeasuredLevel | None:

@@ -115,7 +115,7 @@ class Logprobs(LogitsEvaluator):
         scores = [scores_of(tokenized, stored.nll), score("kld_noise", floor)]
         write_measured(work.out, described, scores)
         speed = computed * tokenized.windows.tokens.shape[1] / seconds if computed else None
-        return measurement(described, scores, seconds, speed)
+        return measurement(described, scores, seconds, speed, by=backend)
 
 
 def _n_vocab(order: Order) -> int | None:
@@ -198,6 +198,7 @@ def _spread(count: int) -> Sequence[int]:
 class TransformersLogprobsParams(LogprobsParams):
     """The same, by transformers."""
 
+    TORCH = True
     DEVICES = (CPU, CUDA)
 
     backend: Literal["transformers"] = "transformers"  # type: ignore[assignment]

@@ -161,7 +161,8 @@ class Perplexity(LogitsEvaluator):
         scores = [scores_of(tokenized, likelihoods.nll)]
         write_measured(work.out, described, scores)
         sums_of(tokenized, likelihoods.nll).write(work.out)
-        return measurement(described, scores, likelihoods.seconds, likelihoods.tokens_per_second)
+        speed = likelihoods.tokens_per_second
+        return measurement(described, scores, likelihoods.seconds, speed, by=backend)
 
 
 def _tokenized(params: PerplexityParams, work: Work, backend: Backend) -> Tokenized:

@@ -45,6 +45,7 @@ _ALONE = (
 class ExllamaPerplexityParams(NoKvParams):
     """The stage in role ``tokens`` says what is measured."""
 
+    TORCH = False
     DEVICES = (CUDA,)
     ALONE = _ALONE
 

@@ -16,16 +16,17 @@ from qpipe.core.key import Json
 from qpipe.evaluators.common.backends import (
     LlamaCpp,
     Transformers,
-    checkpoint_memory,
     require_memory,
 )
+from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams
 from qpipe.machine import capacity, tools
 from qpipe.machine.identity import identity
 from qpipe.machine.load import LoadMeter, MachineLoad
+from qpipe.results.arithmetic import Arithmetic
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
-from qpipe.stages.base import Work
+from qpipe.stages.base import Order, Work
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class _SpeedParams(KvParams):
         """Settings of each round."""
         from qpipe.evaluators.speed_rounds.settings import SpeedSettings
 
-        names = ("n_prompt", "n_gen", "batch_size")
+        names = ("n_prompt", "n_gen", "batch_size", "dtype", "kernel")
         chosen: dict[str, Any] = {name: getattr(self, name) for name in names}
         return SpeedSettings(**chosen, threads=self.all_threads, **self.kv, device=self.computes_on)
 
@@ -144,7 +145,13 @@ class _SpeedEvaluator(Evaluator):
         }
         _write(work.out, roles, samples, memory, about)
         scores = [*_of_rounds(samples), *_of_memory(memory), *_of_machine(load)]
-        return Measurement(str(about["protocol"]), tuple(scores), by=subjects[0].version)
+        own = subjects[0].arithmetic
+        return Measurement(
+            str(about["protocol"]),
+            tuple(scores),
+            by=subjects[0].version,
+            arithmetic=None if own is None else Arithmetic(**own),
+        )
 
 
 def _of_rounds(samples: list[list[Sample]]) -> list[Score]:
@@ -294,6 +301,11 @@ class CheckpointSpeed(_SpeedEvaluator):
     def check(cls) -> str | None:
         """transformers and torch."""
         return Transformers.check()
+
+    @classmethod
+    def refuse(cls, params: CheckpointSpeedParams, order: Order) -> None:
+        """Raises RecipeError for what transformers cannot compute as asked."""
+        Transformers.refuse(params, order)
 
     def tool(self, params: CheckpointSpeedParams) -> str:
         """transformers."""

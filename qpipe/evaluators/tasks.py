@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
@@ -19,12 +19,13 @@ from qpipe.errors import DataError, EngineMissingError, RecipeError
 from qpipe.evaluators.common.backends import (
     LlamaCpp,
     Transformers,
-    checkpoint_memory,
     on_device,
     require_memory,
 )
+from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams
 from qpipe.hf.chat import Day, require_template
+from qpipe.results.arithmetic import Arithmetic
 from qpipe.results.measurement import Measurement, Subject
 from qpipe.stages.base import Order, SourceFile, Work, installed
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
@@ -161,6 +162,14 @@ class CommonTasksParams(KvParams):
         return " ".join(parts + self.kv_words)
 
 
+class OpenedModel(NamedTuple):
+    """lm-eval's ``LM`` of a model, the name of what computes, and in what it does."""
+
+    lm: Any
+    name: str
+    arithmetic: Mapping[str, str] | None
+
+
 class TasksEvaluator(Evaluator):
     """Base of both backends: a subclass opens the model."""
 
@@ -191,8 +200,8 @@ class TasksEvaluator(Evaluator):
             raise RecipeError(f"evaluate.{problem}")
 
     @abc.abstractmethod
-    def open(self, params: Any, work: Work, stack: ExitStack) -> tuple[Any, str]:
-        """lm-eval's ``LM`` of the model, and the name of what computes. Raises CheckpointError."""
+    def open(self, params: Any, work: Work, stack: ExitStack) -> OpenedModel:
+        """lm-eval's ``LM`` of the model, and what computes. Raises CheckpointError."""
 
     def run(self, params: Any, work: Work) -> Measurement:
         """Raises CheckpointError (the model), SourceError (a data set), DataError (a task)."""
@@ -216,7 +225,7 @@ class TasksEvaluator(Evaluator):
         options = EvaluationOptions(params.limit, params.chat_template, params.system_instruction)
         assert work.partial is not None
         with ExitStack() as stack:
-            lm, backend = self.open(params, work, stack)
+            lm, backend, arithmetic = self.open(params, work, stack)
             if note := getattr(lm, "note", None):
                 task_notes.append(note)
             journal = work.partial / "answers.jsonl"
@@ -243,6 +252,7 @@ class TasksEvaluator(Evaluator):
             on=Subject(items=items),
             by=backend,
             notes=tuple(task_notes),
+            arithmetic=None if arithmetic is None else Arithmetic(**arithmetic),
         )
 
 
@@ -283,7 +293,7 @@ class Tasks(TasksEvaluator):
         """lm-eval and the wheel that brings llama.cpp."""
         return super().check() or LlamaCpp.check()
 
-    def open(self, params: TasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
+    def open(self, params: TasksParams, work: Work, stack: ExitStack) -> OpenedModel:
         """The one GGUF file in the model's folder."""
         from qpipe.evaluators.harness.gguf import GgufLM
         from qpipe.llamacpp.backend import LlamaCppBackend
@@ -291,7 +301,7 @@ class Tasks(TasksEvaluator):
         path = only_file(work.inputs["model"], suffix=".gguf")
         require_memory(path.stat().st_size, name=path.name)
         lm = stack.enter_context(GgufLM(path, threads=work.threads, date=params.date, **params.kv))
-        return lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}"
+        return OpenedModel(lm, f"{LlamaCppBackend.name} {LlamaCppBackend.version}", None)
 
 
 class CheckpointTasksParams(CommonTasksParams, NoKvParams):
@@ -327,7 +337,13 @@ class CheckpointTasks(TasksEvaluator):
         """lm-eval, transformers and torch."""
         return super().check() or Transformers.check()
 
-    def open(self, params: CheckpointTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
+    @classmethod
+    def refuse(cls, params: Any, order: Order) -> None:
+        """Raises RecipeError too for what transformers cannot compute as asked."""
+        super().refuse(params, order)
+        Transformers.refuse(params, order)
+
+    def open(self, params: CheckpointTasksParams, work: Work, stack: ExitStack) -> OpenedModel:
         """The checkpoint in the model's folder, or its one GGUF file."""
         # As qpipe.hf.backend: OpenMP's threads (torch 2.13) spin by default.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -335,12 +351,10 @@ class CheckpointTasks(TasksEvaluator):
 
         require_memory(checkpoint_memory(work.inputs["model"]), name="the checkpoint")
         folder = work.inputs["model"]
-        lm, what = open_checkpoint(
-            folder,
-            threads=work.threads,
-            date=params.date,
-            device=params.computes_on,
-            stack=stack,
+        options = {"device": params.computes_on, "dtype": params.dtype, "kernel": params.kernel}
+        lm, loaded = open_checkpoint(
+            folder, threads=work.threads, date=params.date, stack=stack, options=options
         )
-        versions = f"transformers {installed('transformers')} (torch {installed('torch')}, {what})"
-        return lm, versions
+        what = f"torch {installed('torch')}, {loaded.dtype}, {loaded.device}"
+        name = f"transformers {installed('transformers')} ({what})"
+        return OpenedModel(lm, name, loaded.arithmetic)

@@ -12,7 +12,7 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.evaluators.common.backends import LlamaCpp, on_device, require_memory
 from qpipe.evaluators.common.llama_programs import ProgramParams, require_device
-from qpipe.evaluators.tasks import CommonTasksParams, TasksEvaluator
+from qpipe.evaluators.tasks import CommonTasksParams, OpenedModel, TasksEvaluator
 from qpipe.machine import tools
 from qpipe.stages.base import GGUF, Order, ParamsModel, Work
 from qpipe.stages.evaluator import only_file
@@ -58,7 +58,7 @@ class ServerTasks(TasksEvaluator):
         super().refuse(params, order)
         require_device(PROGRAM, params)
 
-    def open(self, params: ServerTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
+    def open(self, params: ServerTasksParams, work: Work, stack: ExitStack) -> OpenedModel:
         """The one GGUF file in the model's folder."""
         from qpipe.evaluators.harness.server import ServerLM
         from qpipe.llamacpp.server import version
@@ -66,4 +66,4 @@ class ServerTasks(TasksEvaluator):
         path = only_file(work.inputs["model"], suffix=".gguf")
         require_memory(path.stat().st_size, name=path.name)
         lm = ServerLM(path, threads=work.threads, options=params.options, date=params.date)
-        return stack.enter_context(lm), f"{PROGRAM} {version()}"
+        return OpenedModel(stack.enter_context(lm), f"{PROGRAM} {version()}", None)

@@ -40,6 +40,8 @@ class _ByVllm(LogitsEvaluator):
 class VllmPerplexityParams(PerplexityParams, NoKvParams):
     """The same, by vLLM."""
 
+    TORCH = False
+
     backend: Literal["vllm"] = "vllm"  # type: ignore[assignment]
 
 
@@ -69,6 +71,8 @@ class VllmLogprobs(_ByVllm, Logprobs):
 
 class VllmKldParams(KldParams, NoKvParams):
     """The same, by vLLM."""
+
+    TORCH = False
 
     backend: Literal["vllm"] = "vllm"  # type: ignore[assignment]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from qpipe.hf.load import load
+from qpipe.hf.load import AUTO, load
 from qpipe.hf.tokenizer import TokenArray, Tokenizer
 from qpipe.llamacpp.backend import LlamaCppTokenizer
 from qpipe.support.closable import Closable
@@ -28,7 +28,15 @@ class TransformersBackend(Closable):
 
     name = "transformers"
 
-    def __init__(self, folder: Path, *, threads: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int,
+        device: str = "cpu",
+        dtype: str = "auto",
+        kernel: str = "auto",
+    ) -> None:
         # torch 2.13.0, as qpipe.llamacpp.library: OpenMP's default, spinning, made this four times
         # as slow on shared cores.
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -37,7 +45,11 @@ class TransformersBackend(Closable):
         torch.set_num_threads(threads)
         self.folder = folder
         self._gguf_file = next((path.name for path in folder.glob("*.gguf")), None)
-        self._loaded = load(folder, gguf_file=self._gguf_file, device=device)
+        self._loaded = load(
+            folder, gguf_file=self._gguf_file, device=device, dtype=dtype, kernel=kernel
+        )
+        self._asked = dtype
+        self.arithmetic: Mapping[str, str] = self._loaded.arithmetic
         config = self._loaded.model.config.get_text_config()
         self.n_vocab: int = config.vocab_size
         self.n_ctx_train: int | None = getattr(config, "max_position_embeddings", None)
@@ -57,7 +69,7 @@ class TransformersBackend(Closable):
     def remarks(self) -> Sequence[str]:
         """A note that a format cannot be computed in the precision of all others."""
         loaded = self._loaded
-        if loaded.method is None or (loaded.device, loaded.dtype) == ("cpu", "float32"):
+        if loaded.method is None or self._asked != AUTO or loaded.dtype == "float32":
             return ()
         return (
             f"{loaded.method} was computed in {loaded.dtype} on a {loaded.device}, where plain "

@@ -29,6 +29,13 @@ def require(device: str, *, alone: bool = False) -> None:
         )
 
 
+def gpu_name() -> str:
+    """Return the name of the GPU that torch computes on. Raises what torch raises without one."""
+    import torch
+
+    return torch.cuda.get_device_name(0)
+
+
 def _why_not() -> str:
     import torch
 

@@ -5,9 +5,6 @@ one, and matrices within layers that are not packed (gates of linear attention):
 such a checkpoint as if all modules were alike and none were these, and fills what it then lacks
 with random numbers; GPTQModel and vLLM follow them.
 
-And 4 bits on a CPU: GPTQModel chooses torch's fused kernel there, which rounds activations and
-scales to bfloat16 and does not compute every shape.
-
 What GPTQModel 7.6.0 gets wrong when it loads a model is mended in its own process.
 """
 
@@ -32,6 +29,13 @@ _PARTS = (".qweight", ".qzeros", ".scales")
 # Low bits lie apart from high ones: transformers 5.17 and optimum 2.3.0 read them as if they did
 # not, and compute noise without a word.
 _PLANES = "gptq_p"
+# What gptqmodel 7.6.0 calls kernels that are not its plain one.
+_BACKENDS = {
+    "triton": "triton",
+    "exllamav2": "exllama_v2",
+    "marlin": "marlin",
+    "machete": "machete",
+}
 # Whose layers optimum 2.3.0, by which transformers reads GPTQ, does not find.
 _WITHOUT_LAYERS = ("mpt",)
 
@@ -55,8 +59,8 @@ def needs_gptqmodel(folder: Path, settings: QuantizationSettings) -> bool:
     return alone or any(_PLAIN.search(name) for name in names)
 
 
-def load(folder: Path, *, device: str) -> Any:
-    """The transformers model inside; on a CPU in float32, as `qpipe.hf.load` has all others.
+def load(folder: Path, *, device: str, dtype: str, kernel: str) -> Any:
+    """The transformers model inside, in ``dtype``, with a kernel as `qpipe.hf.kernels` names it.
 
     GPTQModel patches transformers and must be the only thing in its process. Raises CheckpointError
     for weights that are missing, and what GPTQModel and transformers raise.
@@ -73,12 +77,12 @@ def load(folder: Path, *, device: str) -> Any:
             link_without(folder, readable)
         # Not GPTQModel 7.6.0's own choice: on a CPU that is torch's fused kernel, which rounds to
         # bfloat16 and does not compute every shape.
-        model = GPTQModel.load(
-            str(readable), device=device, backend=BACKEND.TORCH, dtype=torch.bfloat16
-        ).model
+        backend = BACKEND(_BACKENDS.get(kernel, "torch"))
+        loaded_in = torch.bfloat16 if dtype == "float32" else getattr(torch, dtype)
+        model = GPTQModel.load(str(readable), device=device, backend=backend, dtype=loaded_in).model
     # GPTQModel 7.6.0 makes up what it lacks, and says nothing.
     _refuse_gaps(folder, model)
-    return model if device == "cuda" else _as_stored(folder, model.float())
+    return _as_stored(folder, model.float()) if dtype == "float32" else model
 
 
 def _as_stored(folder: Path, model: Any) -> Any:
@@ -111,24 +115,6 @@ def _refuse_gaps(folder: Path, model: Any) -> None:
             f"{folder}: the checkpoint lacks {len(missing)} parts of packed matrices that its "
             f"config.json asks for, such as {missing[0]}; get or make it again"
         )
-
-
-def kernel(settings: QuantizationSettings) -> dict[str, Any]:
-    """The option of ``from_pretrained`` for a checkpoint of 4 bits on a CPU: torch's plain kernel,
-    in float32; none for others, which have it anyway.
-
-    By the fused one (gptqmodel 7.6.0, torch_aten_kernel.py) the negative log-likelihood of a small
-    model was off by 0.003 nats, its scales in float16 being rounded to bfloat16.
-    """
-    fields, method = settings.fields, settings.method
-    if method not in ("gptq", "awq") or fields.get("bits", fields.get("w_bit")) != 4:
-        return {}
-    from transformers import AwqConfig, GPTQConfig
-
-    # Else GPTQModel 7.6.0 chooses its fused kernel.
-    if method == "awq":
-        return {"quantization_config": AwqConfig(backend="torch_awq")}  # type: ignore[arg-type]
-    return {"quantization_config": GPTQConfig(bits=4, backend="gptq_torch")}
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qpipe.errors import CheckpointError, EngineMissingError, reason
-from qpipe.hf import gptqmodel, missing_weights, precision, schemes
-from qpipe.hf.device import require
+from qpipe.errors import CheckpointError, EngineMissingError, RecipeError, reason
+from qpipe.hf import gptqmodel, kernels, missing_weights, precision, schemes
+from qpipe.hf.device import gpu_name, require
 from qpipe.hf.implementations import wants_package
 from qpipe.hf.quantized import CONFIG, QuantizationSettings, read_object, read_settings
 from qpipe.support import extras
@@ -24,6 +24,8 @@ _EXTRAS = {
     "auto-round": "autoround",
 }
 
+AUTO = "auto"
+
 # What transformers 5.17 quantizes to while it loads, and has no way to save or load (hqq 0.2.8,
 # optimum-quanto 0.2.7): it finds none of the weights, and goes on with random ones.
 _MADE_ALONE = ("hqq", "quanto")
@@ -36,13 +38,28 @@ _FOREIGN = (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError
 class LoadedModel:
     """``model`` is a transformers model in evaluation mode on ``device``, computing in ``dtype``.
 
-    ``method`` is how its weights are quantized, None for a plain one.
+    ``method`` is how its weights are quantized, None for a plain one. ``kernel`` is what multiplies
+    packed ones, ``kernel_dtype`` the precision in which it does, where that is another.
     """
 
     model: Any
     method: str | None
     dtype: str
     device: str
+    kernel: str | None = None
+    kernel_dtype: str | None = None
+
+    @property
+    def arithmetic(self) -> dict[str, str]:
+        """Precision and device of what is computed, as `qpipe.results.arithmetic` reads them."""
+        fields = {
+            "device": self.device,
+            "precision": self.dtype,
+            "kernel": self.kernel,
+            "kernel_precision": self.kernel_dtype,
+            "gpu": gpu_name() if self.device == "cuda" else None,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 def quantization(folder: Path) -> str | None:
@@ -59,17 +76,24 @@ def _config(folder: Path) -> dict[str, Any]:
     return read_object(folder / CONFIG)
 
 
-def load(folder: Path, *, gguf_file: str | None = None, device: str = "cpu") -> LoadedModel:
+def load(
+    folder: Path,
+    *,
+    gguf_file: str | None = None,
+    device: str = "cpu",
+    dtype: str = "auto",
+    kernel: str = "auto",
+) -> LoadedModel:
     """Load the checkpoint in ``folder``, or dequantize the GGUF file of that name in it, onto
     ``device``: cpu or cuda.
 
-    On a CPU everything is computed in float32, bf16 being slow there, but for formats that cannot
-    be (`qpipe.hf.precision`); on a GPU a plain checkpoint is too, a quantized one in its own
-    precision, for which its kernels are made. Raises EngineMissingError if what reads this
-    quantization, or this scheme of it, is not installed, CheckpointError for weights that are
-    missing, of another shape or left over, or that transformers cannot load.
+    ``dtype`` is the precision of all arithmetic. auto: float32, but for formats that cannot be
+    (`qpipe.hf.precision`), and on a CPU for packed weights whose kernels have one of their own.
+    Raises EngineMissingError if what reads this quantization, or this scheme of it, is not
+    installed, RecipeError for a precision or ``kernel`` (`qpipe.hf.kernels`) that it cannot have,
+    CheckpointError for weights that are missing, of another shape or left over, or that
+    transformers cannot load.
     """
-    import torch
     from safetensors import SafetensorError
     from transformers.utils import logging
 
@@ -82,9 +106,13 @@ def load(folder: Path, *, gguf_file: str | None = None, device: str = "cpu") -> 
         schemes.refuse_unknown(folder, settings)
     try:
         if settings is not None and gptqmodel.needs_gptqmodel(folder, settings):
-            model, info = gptqmodel.load(folder, device=device), dict[str, Any]()
+            half = dtype if dtype != AUTO else precision.FLOAT32
+            model = gptqmodel.load(folder, device=device, dtype=half, kernel=kernel)
+            info = dict[str, Any]()
         else:
-            model, info = _read(folder, settings, device=device, gguf_file=gguf_file)
+            config = {"gguf_file": gguf_file} if gguf_file else _own_config(folder, settings)
+            options = {**config, **_options(settings, device, dtype, kernel)}
+            model, info = _read(folder, device, options)
     except ImportError as error:
         raise EngineMissingError(_missing(folder, method, error)) from error
     except (*_FOREIGN, SafetensorError) as error:
@@ -94,31 +122,55 @@ def load(folder: Path, *, gguf_file: str | None = None, device: str = "cpu") -> 
     # transformers 5.17 fills what is missing with random numbers, and goes on.
     missing_weights.refuse(folder, info)
     _compute_plainly(model)
-    if method == "auto-round" and device == "cpu":
-        # transformers 5.17 refuses `float()` of a quantized model; what is left are scales in
-        # float16.
-        torch.nn.Module.float(model)
-    if settings is not None and device == "cpu" and precision.on_cpu(settings) == precision.FLOAT32:
-        precision.widen(model)
+    if settings is not None:
+        _settle(model, settings, device, dtype)
     model.eval()
-    return LoadedModel(model, method, str(model.dtype).removeprefix("torch."), device)
+    own = str(model.dtype).removeprefix("torch.")
+    if dtype not in (AUTO, own):
+        raise RecipeError(
+            f"evaluate.dtype={dtype}: a checkpoint of method {method or 'none'} is computed in "
+            f"{own} here; evaluate.dtype={own} measures all alike"
+        )
+    return LoadedModel(model, method, own, device, *kernels.used(model))
 
 
-def _read(
-    folder: Path, settings: QuantizationSettings | None, *, device: str, gguf_file: str | None
-) -> tuple[Any, dict[str, Any]]:
-    """The model by transformers, and what it found missing or left over."""
+def _settle(model: Any, settings: QuantizationSettings, device: str, dtype: str) -> None:
+    """Give all parts of a quantized model the precision that is meant."""
     import torch
+
+    wanted = precision.plain(settings) if dtype == AUTO else dtype
+    if wanted == precision.FLOAT32:
+        if settings.method == "auto-round":
+            # transformers 5.17 refuses `float()` of a quantized model; what is left are scales in
+            # float16.
+            torch.nn.Module.float(model)
+        precision.widen(model)
+    elif wanted != precision.STORED and settings.method == "awq":
+        # transformers 5.17 takes float16 for bfloat16 on a GPU (quantizer_awq.py, update_dtype).
+        torch.nn.Module.to(model, getattr(torch, wanted))
+    if wanted != precision.STORED and (device, dtype) != ("cpu", AUTO):
+        kernels.compute_in(model, wanted)
+
+
+def _options(
+    settings: QuantizationSettings | None, device: str, dtype: str, kernel: str
+) -> dict[str, Any]:
+    """The options of ``from_pretrained`` for precision and kernel."""
+    import torch
+
+    wanted = precision.FLOAT32 if dtype == AUTO else dtype
+    options: dict[str, Any] = {}
+    if settings is not None:
+        precision.refuse(settings, dtype)
+        options = kernels.option(settings, device, kernel)
+        wanted = precision.plain(settings) if dtype == AUTO else dtype
+    return {**options, "dtype": wanted if wanted == precision.STORED else getattr(torch, wanted)}
+
+
+def _read(folder: Path, device: str, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The model by transformers, and what it found missing or left over."""
     from transformers import AutoModelForCausalLM
 
-    options: dict[str, Any] = {"gguf_file": gguf_file}
-    if gguf_file is None:
-        options = _own_config(folder, settings)
-    options["dtype"] = torch.float32
-    if settings is not None:
-        options |= gptqmodel.kernel(settings) if device == "cpu" else {}
-        name = precision.on_cpu(settings) if device == "cpu" else precision.STORED
-        options["dtype"] = name if name == precision.STORED else getattr(torch, name)
     from_pretrained: Any = AutoModelForCausalLM.from_pretrained
     with warnings.catch_warnings():
         # Asked for a kernel, transformers 5.17 warns that the rest of the settings are the

@@ -1,7 +1,7 @@
-"""What a quantized checkpoint is computed in on a CPU: float32 where its format can be.
+"""What a quantized checkpoint is computed in: float32 where its format can be, on every device.
 
-Elsewhere figures differ from the float32 reference's by the rounding of activations too, so the
-backend's version says what it was.
+Elsewhere figures differ from the float32 reference's by the rounding of activations too: each
+measurement says what it was (`qpipe.results.arithmetic`), and reports mark such differences.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from qpipe.errors import RecipeError
 from qpipe.hf.quantized import QuantizationSettings
 
 FLOAT32, BFLOAT16, STORED = "float32", "bfloat16", "auto"
 _IN_FLOAT32 = {"Int8WeightOnlyConfig", "Int8DynamicActivationInt8WeightConfig"}
 
 
-def on_cpu(settings: QuantizationSettings) -> str:
+def plain(settings: QuantizationSettings) -> str:
     """One of the names above; STORED is that of the checkpoint's other weights."""
     if settings.method == "compressed-tensors" and any(map(_is_micro, _groups(settings.fields))):
         # compressed-tensors 0.19 gives bfloat16 out of four bits and out of scales that are powers
@@ -25,6 +26,20 @@ def on_cpu(settings: QuantizationSettings) -> str:
         # All other tensors of torchao 0.18 have a precision of their own, in which they multiply.
         return STORED
     return FLOAT32
+
+
+def refuse(settings: QuantizationSettings, dtype: str) -> None:
+    """Raise RecipeError for a precision that the format cannot be computed in."""
+    able = plain(settings)
+    if dtype == "auto" or able == FLOAT32 or (able == BFLOAT16 == dtype):
+        return
+    if able == STORED and dtype != FLOAT32:
+        return  # that of the checkpoint's other weights may be the one
+    raise RecipeError(
+        f"evaluate.dtype={dtype}: this checkpoint ({settings.words}) cannot be computed so, "
+        f"but in {'its own precision' if able == STORED else able}; evaluate.dtype=bfloat16 "
+        "measures all of a table alike, evaluate.dtype=auto marks what is not"
+    )
 
 
 def widen(model: Any) -> None:

@@ -46,6 +46,7 @@ class LlamaCppBackend(LlamaCppTokenizer):
     """
 
     remarks: Sequence[str] = ()
+    arithmetic: None = None
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ _STDERRS = 1.96
 _SMALL = 0.001
 NONE_SEEN = "n.s."
 UNSTEADY = "!"
+UNLIKE = "≠"
 REF = "ref"
 _NONE = "—"
 
@@ -280,6 +281,9 @@ def _times(ratio: float) -> str:
 
 
 def _about(row: ModelRow, score: Score, part: str) -> str:
-    """The mark of a figure that is an estimate, since its measurement ended early; else nothing."""
+    """The marks of a figure that is an estimate, since its measurement ended early, and of one that
+    compares two arithmetics; else nothing."""
     where = f"[{score.where}]" if score.where else ""
-    return "≈ " if f"{score.name}{part}{where}" in row.cut_short else ""
+    name = f"{score.name}{part}{where}"
+    marks = [mark for mark, of in (("≈", row.cut_short), (UNLIKE, row.unlike)) if name in of]
+    return "".join(f"{mark} " for mark in marks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.report import numbers
 from qpipe.report.alike import grouped, listed
-from qpipe.report.columns import NONE_SEEN, REF, UNSTEADY
+from qpipe.report.columns import NONE_SEEN, REF, UNLIKE, UNSTEADY
 from qpipe.report.repeats import SD
 from qpipe.results.comparison import ModelRow
 from qpipe.results.measurement import Evaluation
@@ -57,6 +57,7 @@ def remarks(rows: Sequence[ModelRow], marks: Collection[str]) -> Iterator[str]:
         for measured in row.measurements:
             if by := _rival(measured):
                 yield _dominated(row.name, measured, by)
+    yield from _unlike(rows)
     notes = _notes_on_rows(rows)
     notes += [note for _, measured in _measured(rows) for note in measured.measurement.notes or ()]
     yield from (f"note: {note}" for note in dict.fromkeys(notes))
@@ -64,6 +65,22 @@ def remarks(rows: Sequence[ModelRow], marks: Collection[str]) -> Iterator[str]:
         if mark in marks:
             yield f"{mark}: {words}"
     yield from _failures(rows)
+
+
+def _unlike(rows: Sequence[ModelRow]) -> Iterator[str]:
+    """A line for each pair of arithmetics that rows and their reference differ in."""
+    several = len({row.model for row in rows}) > 1
+    pairs: dict[str, dict[str, None]] = {}
+    for row in rows:
+        name = f"{row.model} {row.name}" if several and row.model else row.name
+        for each in row.measurements:
+            if each.unlike is not None:
+                pairs.setdefault(each.unlike, {})[name] = None
+    for words, names in pairs.items():
+        yield (
+            f"{UNLIKE} {', '.join(names)}: computed in {words}: small differences may come of that "
+            "alone; evaluate.dtype and evaluate.device compute all alike"
+        )
 
 
 def _measured(rows: Sequence[ModelRow]) -> list[tuple[str, Evaluation]]:

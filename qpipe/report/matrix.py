@@ -7,7 +7,17 @@ from dataclasses import dataclass
 
 from qpipe.report import numbers
 from qpipe.report.blocks import Block, beside
-from qpipe.report.columns import LEFT, MORE, NAMES, NONE_SEEN, RIGHT, Column, is_seen, noise_of
+from qpipe.report.columns import (
+    LEFT,
+    MORE,
+    NAMES,
+    NONE_SEEN,
+    RIGHT,
+    UNLIKE,
+    Column,
+    is_seen,
+    noise_of,
+)
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.scores import Score
@@ -27,7 +37,8 @@ class _Loss:
             return ""
         if row.same_as in {other.name for other in rows if self.key in other.scores}:
             return f"= {row.same_as}"
-        shown = _loss(score)
+        field = self.key if score.name == "kld" else _delta_of(self.key)
+        shown = f"{UNLIKE} {_loss(score)}" if field in row.unlike else _loss(score)
         seen = is_seen(score, noise_of(score, rows))
         return shown if seen or not shown else f"{shown} {NONE_SEEN}"
 
@@ -69,6 +80,12 @@ def _losses(models: Sequence[Comparison]) -> Iterator[_Loss]:
         if any(score.delta for score in scores):
             unit = "" if scores[0].unit == "%" else " in % of the reference's"
             yield _Loss(key, f"all models: Δ {printable(key)}{unit}")
+
+
+def _delta_of(key: str) -> str:
+    """The name of the figure that is a score's difference to the reference's."""
+    name, bracket, where = key.partition("[")
+    return f"{name}_delta{bracket}{where}"
 
 
 def _loss(score: Score) -> str:

@@ -14,7 +14,8 @@ from qpipe.results.scores import Difference, Score
 
 
 def compared_with(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation:
-    """Return the evaluation, its scores with their differences to those of the reference.
+    """Return the evaluation, its scores with their differences to those of the reference, and how
+    its arithmetic differs from that of the reference (`Evaluation.unlike`).
 
     ``candidates`` are the reference's evaluations. Nothing changes where none was made alike.
     """
@@ -24,13 +25,14 @@ def compared_with(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> E
 def made_alike(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
     """Return the evaluation among ``candidates`` that was made in the same way; None without one.
 
-    Of several, one by the same backend comes first, then one of the same metric, then one with a
-    score that is compared.
+    Of several, one in the same arithmetic comes first, then one by the same backend, then one of
+    the same metric, then one with a score that is compared.
     """
     alike = [other for other in candidates if _way(other) == _way(evaluation)]
     return max(
         alike,
         key=lambda other: (
+            _computed_alike(evaluation.measurement, other.measurement),
             other.measurement.by == evaluation.measurement.by,
             other.metric == evaluation.metric,
             any(score.compared for score in other.measurement.scores),
@@ -46,7 +48,26 @@ def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation
     reference_values = {score.key: score.value for score in reference.measurement.scores}
     paired = _paired(evaluation, reference) if reference_values else {}
     scores = tuple(_with_delta(score, reference_values, paired) for score in measurement.scores)
-    return replace(evaluation, measurement=replace(measurement, scores=scores))
+    return replace(
+        evaluation,
+        measurement=replace(measurement, scores=scores),
+        unlike=_unlike(measurement, reference.measurement),
+    )
+
+
+def _computed_alike(ours: Measurement, theirs: Measurement) -> bool:
+    """Return whether both are known to be in the same arithmetic."""
+    own, other = ours.arithmetic, theirs.arithmetic
+    return own is not None and other is not None and own.like(other)
+
+
+def _unlike(ours: Measurement, theirs: Measurement) -> str | None:
+    """Words on both where a model and its reference were not computed alike; None where they were,
+    or nothing says it."""
+    own, other = ours.arithmetic, theirs.arithmetic
+    if own is None or other is None or _computed_alike(ours, theirs):
+        return None
+    return f"{own.words}, and the reference in {other.words}"
 
 
 def _paired(evaluation: Evaluation, reference: Evaluation) -> Mapping[str, Difference]:

@@ -208,7 +208,11 @@ _MEASUREMENT = {
     "machine": _NAME | _NULL, "notes": _TEXTS | _NULL, "sampling": _NAME | _NULL,
     "interval": _INTERVAL | _NULL, "dominated_by": _OBJECT | _NULL, "seconds": _NUMBER | _NULL,
     "tokens_per_second": _NUMBER | _NULL, "scores": _OBJECT, "score_types": _OBJECT | _NULL,
-    "distribution": _OBJECT | _NULL,
+    "distribution": _OBJECT | _NULL, "arithmetic": _OBJECT | _NULL, "unlike": _TEXT | _NULL,
+}  # fmt: skip
+_ARITHMETIC = {
+    "device": _NAME, "precision": _NAME, "kernel": _NAME | _NULL,
+    "kernel_precision": _NAME | _NULL, "gpu": _NAME | _NULL,
 }  # fmt: skip
 _RIVAL = {
     "digest": _NAME | _NULL, "format": _NAME | _NULL, "size_bytes": _COUNT | _NULL,
@@ -318,6 +322,9 @@ class _RunReader:
         if measured["distribution"] is not None:
             place = f"{where}.distribution"
             measured["distribution"] = self.fields(measured["distribution"], _DISTRIBUTION, place)
+        if measured["arithmetic"] is not None:
+            place = f"{where}.arithmetic"
+            measured["arithmetic"] = self.fields(measured["arithmetic"], _ARITHMETIC, place)
         for name, score in measured["scores"].items():
             if name in RESERVED or not fields.split(name)[0] or len(name) > _LONGEST_NAME:
                 raise self.wrong(f"{where}.scores", f"{quoted(name)}: …", "scores by their names")

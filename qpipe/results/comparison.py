@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Of run.json; those written before it had a number are read as well."""
 
+# Figures that are of a model and its reference at once.
+_DIVERGENCES = ("kld", "same_top_pct", "rms_dp_pct")
+_DIFFERENCES = ("_delta", "_delta_low", "_delta_high")
+
 Way = tuple[Any, ...]
 """Protocol, tokens and backend of a measurement."""
 
@@ -34,7 +38,8 @@ class ModelRow:
     ``scores`` are all its scores by name; one that was measured in two ways has two names. Of what
     is in ``cut_short`` (names of `figures`) the measurement ended early, for the sake of the row
     ``dominated_by``. ``same_as`` is the name of the row whose file has the same tensors. ``model``
-    is what it was made from; ``file`` is set where it is one file, and ``link`` is the same in the
+    is what it was made from; ``unlike`` are the figures that compare it with a reference of other
+    arithmetic; ``file`` is set where it is one file, and ``link`` is the same in the
     run's folder, under a name that says what it is.
     """
 
@@ -61,6 +66,7 @@ class ModelRow:
     figures: Mapping[str, float | None] = field(default_factory=dict)
     scores: Mapping[str, Score] = field(default_factory=dict)
     cut_short: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
 
     @property
     def path(self) -> str | None:
@@ -101,11 +107,11 @@ class Comparison:
         """Compare rows, naming the scores of all: never one name for two protocols or texts."""
         labels = way_labels([row.measurements for row in rows])
         named = [_named(row, labels) for row in rows]
-        every = {name: None for figures, *_ in named for name in figures}
+        every = {name: None for one in named for name in one["figures"]}
         return cls(
             tuple(
-                replace(row, figures={**every, **figures}, scores=scores, cut_short=short)
-                for row, (figures, scores, short) in zip(rows, named, strict=True)
+                replace(row, figures={**every, **one.pop("figures")}, **one)
+                for row, one in zip(rows, named, strict=True)
             )
         )
 
@@ -138,14 +144,14 @@ class Comparison:
         )
 
 
-def _named(
-    row: ModelRow, labels: Mapping[Way, Mapping[str, str]]
-) -> tuple[dict[str, float | None], dict[str, Score], tuple[str, ...]]:
-    """The figures of a row, its scores by name, and the names of figures cut short."""
+def _named(row: ModelRow, labels: Mapping[Way, Mapping[str, str]]) -> dict[str, Any]:
+    """The figures of a row, its scores by name, and the names of figures that are cut short or
+    unlike: fields of the row."""
     figures: dict[str, float | None] = {}
     scores: dict[str, Score] = {}
     twice: set[str] = set()
     short: list[str] = []
+    unlike: list[str] = []
     for each in row.measurements:
         measurement, of_way = each.measurement, labels.get(way(each), {})
         own = fields.figures(measurement.scores, compared=True, labels=of_way)
@@ -156,9 +162,18 @@ def _named(
             scores[named.key] = named
         if measurement.sampling and measurement.sampling.dominated_by:
             short += own
+        if each.unlike is not None:
+            unlike += [name for name, value in own.items() if value is not None and _beside(name)]
     declared = {score.name: score for score in scores.values()}
     scores |= {key: fields.merged(key, figures, declared) for key in scores if key in twice}
-    return figures, scores, tuple(short)
+    return {"figures": figures, "scores": scores, "cut_short": tuple(short),
+            "unlike": tuple(unlike)}  # fmt: skip
+
+
+def _beside(name: str) -> bool:
+    """Return whether a figure says how far a model is from its reference."""
+    own, _ = fields.split(name)
+    return own.startswith(_DIVERGENCES) or own.endswith(_DIFFERENCES)
 
 
 def way(evaluation: Evaluation) -> Way:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from qpipe.results import fields
+from qpipe.results import arithmetic, fields
 from qpipe.results.measurement import Bucket, Distribution, Measurement, Subject
 from qpipe.results.scores import RESERVED, Score
 
@@ -52,6 +52,8 @@ def of_measurement(result: Measurement) -> dict[str, Any]:
     facts = {**about, **scores} if "text" in about else {**scores, **about}
     if result.seconds is not None:
         facts |= {"seconds": result.seconds, "tokens_per_second": result.tokens_per_second}
+    if result.arithmetic is not None:
+        facts["arithmetic"] = arithmetic.to_record(result.arithmetic)
     if result.distribution is not None:
         facts["distribution"] = distribution_record(result.distribution)
     if _by_key(fields.scores(scores)) != _by_key(result.scores):
@@ -80,6 +82,7 @@ def described(facts: Facts, scores: Sequence[Score]) -> Measurement:
         seconds=facts.get("seconds"),
         tokens_per_second=facts.get("tokens_per_second"),
         distribution=distribution(facts),
+        arithmetic=arithmetic.read(facts),
     )
 
 

@@ -10,6 +10,7 @@ from qpipe.results.fields import ENDINGS, figures
 from qpipe.results.scores import Score
 
 if TYPE_CHECKING:
+    from qpipe.results.arithmetic import Arithmetic
     from qpipe.results.sampling import Sampling
 
 
@@ -60,10 +61,10 @@ class Distribution:
 class Measurement:
     """``scores`` under one ``protocol``, which two figures must share to be compared.
 
-    ``by`` names what computed, with its version. ``notes`` are warnings to show; None: this kind of
-    measurement has none. ``seconds`` are those of measuring alone, without loading. Raises
-    ValueError for scores that would have a field of one name, such as ``x_low`` and ``x`` with an
-    interval.
+    ``by`` names what computed, with its version, ``arithmetic`` where and in what precision.
+    ``notes`` are warnings to show; None: this kind of measurement has none. ``seconds`` are those
+    of measuring alone, without loading. Raises ValueError for scores that would have a field of one
+    name, such as ``x_low`` and ``x`` with an interval.
     """
 
     protocol: str | None
@@ -75,6 +76,7 @@ class Measurement:
     seconds: float | None = None
     tokens_per_second: float | None = None
     distribution: Distribution | None = None
+    arithmetic: Arithmetic | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for scores that no table can show."""
@@ -92,6 +94,8 @@ class Evaluation:
     """A measurement in its place: the stage that made it, its artifact and the machine.
 
     ``seconds`` are the stage's; ``text_digest`` is of the text, or of the folder of tasks.
+    ``unlike`` says how its arithmetic differs from that of the reference that it is compared with:
+    such differences are no measure of small losses.
     """
 
     stage: str
@@ -103,3 +107,4 @@ class Evaluation:
     seconds: float | None = None
     text_digest: str | None = None
     machine: str | None = None
+    unlike: str | None = None

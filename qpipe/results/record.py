@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qpipe.results import facts, fields
+from qpipe.results import arithmetic, facts, fields
 from qpipe.results.comparison import Comparison, ModelRow
 from qpipe.results.measurement import Evaluation, Measurement, Subject
 from qpipe.results.scores import Score, score
@@ -34,6 +34,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
         "dominated_by": row.dominated_by,
         "cut_short": [*row.cut_short],
         "unsteady": [*row.unsteady],
+        "unlike": [*row.unlike],
         "same_as": row.same_as,
         "protocol": row.protocol,
         "seconds": row.seconds,
@@ -55,7 +56,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
 
 def _evaluation(each: Evaluation) -> dict[str, Any]:
     measurement, sampling = each.measurement, each.measurement.sampling
-    spread = measurement.distribution
+    spread, computed = measurement.distribution, measurement.arithmetic
     interval, by = (sampling.interval, sampling.dominated_by) if sampling else (None, None)
     return {
         "stage": each.stage,
@@ -63,6 +64,7 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
         "status": each.status,
         "key": each.key,
         "artifact": each.artifact,
+        "arithmetic": computed and arithmetic.to_record(computed),
         "backend": measurement.by,
         "dominated_by": by and facts.rival(by),
         "interval": interval and [*interval],
@@ -77,6 +79,7 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
         "tokens_scored": measurement.on.tokens_scored,
         "tokens_sha256": measurement.on.tokens_sha256,
         "text_digest": each.text_digest,
+        "unlike": each.unlike,
         "machine": each.machine,
         "scores": fields.figures(measurement.scores, compared=True),
         "score_types": fields.declarations(measurement.scores),
@@ -119,9 +122,11 @@ def evaluation(record: Mapping[str, Any]) -> Evaluation:
         notes=None if record["notes"] is None else tuple(record["notes"]),
         tokens_per_second=record["tokens_per_second"],
         distribution=facts.distribution(record),
+        arithmetic=arithmetic.read(record),
     )
     same = ("stage", "metric", "status", "key", "artifact", "seconds", "text_digest", "machine")
-    return Evaluation(measurement=measurement, **{name: record[name] for name in same})
+    own = {name: record[name] for name in same}
+    return Evaluation(measurement=measurement, unlike=record.get("unlike"), **own)
 
 
 def _with_noise(metric: str | None, scores: Sequence[Score]) -> tuple[Score, ...]:

@@ -28,7 +28,7 @@ RESERVED = frozenset(
      "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
      "artifact", "file", "link", "path", "overrides", "notes", "error", "measurements", "scores",
      "score_types", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend",
-     "sampling", "interval", "tokens_per_second", "distribution"}
+     "sampling", "interval", "tokens_per_second", "distribution", "arithmetic", "unlike"}
 )  # fmt: skip
 
 

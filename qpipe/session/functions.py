@@ -133,7 +133,8 @@ def perplexity(
         measured = measure(backend, tokenized, progress=progress)
         described = about(tokenized, backend)
     scores = [scores_of(tokenized, measured.nll)]
-    return measurement(described, scores, measured.seconds, measured.tokens_per_second)
+    speed = measured.tokens_per_second
+    return measurement(described, scores, measured.seconds, speed, by=backend)
 
 
 def inspect(path: str | Path, *, store: str | Path | None = None) -> dict[str, Any]:

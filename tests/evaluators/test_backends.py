@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qpipe.errors import OutOfMemoryError
-from qpipe.evaluators.common.backends import LlamaCpp, Transformers, checkpoint_memory
+from qpipe.evaluators.common.backends import LlamaCpp, Transformers
+from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.machine.capacity import usable_memory
 
 

@@ -35,6 +35,7 @@ class Letters:
     name: str = "letters"
     version: str = "1"
     remarks: tuple[str, ...] = ()
+    arithmetic: None = None
     rows_per_block: int = 2
     poison: float = 0.0
     prefix: int = 9

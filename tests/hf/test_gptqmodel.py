@@ -54,26 +54,6 @@ def test_who_reads_it(
     assert gptqmodel.needs_gptqmodel(*folder(tmp_path, *names, **config)) == wanted
 
 
-@pytest.mark.parametrize(
-    ("config", "backend"),
-    [
-        ({}, "gptq_torch"),
-        ({"bits": 8, "group_size": 16}, None),
-        ({"group_size": 16}, "gptq_torch"),
-        ({"group_size": -1}, "gptq_torch"),
-        ({"quant_method": "awq"}, "torch_awq"),
-        ({"quant_method": "awq", "group_size": -1}, "torch_awq"),
-        ({"quant_method": "torchao"}, None),
-    ],
-)
-def test_four_bits_are_computed_by_the_kernel_that_has_float32(
-    tmp_path: Path, config: dict[str, Any], backend: str | None
-) -> None:
-    _, said = folder(tmp_path, PACKED, **config)
-    options = gptqmodel.kernel(said)
-    assert (options["quantization_config"].backend if options else None) == backend
-
-
 def test_scales_are_as_they_are_stored(tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file

@@ -14,7 +14,7 @@ import pytest
 from qpipe.errors import CheckpointError, EngineMissingError, QpipeError
 from qpipe.hf.backend import TransformersBackend
 from qpipe.hf.load import load
-from qpipe.hf.precision import on_cpu
+from qpipe.hf.precision import plain as plainly
 from qpipe.hf.quantized import read_settings
 
 torch = pytest.importorskip("torch")
@@ -324,7 +324,7 @@ def test_biases_of_zeros_are_no_weights_left_over(tmp_path: Path) -> None:
 def test_torchaos_tensors_that_have_a_precision_keep_it(scheme: str, dtype: str) -> None:
     config = {"quant_method": "torchao", "quant_type": {"default": {"_type": scheme}}}
     said = read_settings(Path("m"), {"quantization_config": config})
-    assert said is not None and on_cpu(said) == dtype
+    assert said is not None and plainly(said) == dtype
 
 
 @pytest.mark.slow

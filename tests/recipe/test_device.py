@@ -104,6 +104,19 @@ def test_llama_cpp_computes_on_the_cpu(visible: list[str], metric: str) -> None:
     assert where(stages(*named, "evaluate.device=cpu")[metric]) == (None, 0)
     with pytest.raises(RecipeError, match=r"evaluate.device .*device=cuda: the llama.cpp that"):
         stages(*named, "evaluate.device=cuda")
+    with pytest.raises(RecipeError, match=r"dtype and kernel are settings of backend transformers"):
+        stages(*named, "evaluate.dtype=bfloat16")
+
+
+def test_precision_and_kernel_are_those_of_all(visible: list[str]) -> None:
+    visible.append("0")
+    named = ("quantize=gptq", "evaluate=kld", "evaluate.dtype=float16", "evaluate.kernel=marlin")
+    made = stages(*named)
+    for name in ("kld", "kld_reference"):
+        told = {each: made[name]["params"][each] for each in ("device", "dtype", "kernel")}
+        assert told == {"device": "cuda", "dtype": "float16", "kernel": "marlin"}
+    plain = stages(*named[:2])["kld"]["params"]
+    assert not {"dtype", "kernel"} & plain.keys()
 
 
 def test_booking_by_hand_chooses_the_device(visible: list[str]) -> None:

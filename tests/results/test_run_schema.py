@@ -77,8 +77,9 @@ def test_what_is_not_is_told(document: dict[str, Any], where: tuple[Any, ...], v
 
 def test_the_reader_reads_every_field_that_it_describes() -> None:
     described = SCHEMAS["$defs"]
-    made_anew = {"dominated_by", "cut_short", "unsteady", "protocol", "run", "path"}
+    made_anew = {"dominated_by", "cut_short", "unsteady", "unlike", "protocol", "run", "path"}
     assert runs._ROW.keys() == described["row"]["properties"].keys() - made_anew
     assert runs._MEASUREMENT.keys() == described["measurement"]["properties"].keys()
     assert runs._RIVAL.keys() == described["rival"]["properties"].keys()
+    assert runs._ARITHMETIC.keys() == described["arithmetic"]["properties"].keys()
     assert runs._TYPE.keys() == described["score_type"]["properties"].keys()

@@ -23,6 +23,7 @@ from qpipe.errors import RecipeError
 from qpipe.hf.device import require
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
+from qpipe.stages.card import require_cuda, require_room
 from qpipe.stages.device import CUDA, computes_on
 from qpipe.stages.engine import Engine
 from qpipe.support import extras
@@ -139,8 +140,12 @@ class CheckpointEngine(Engine):
         from qpipe.gguf import jsonfile
         from qpipe.hf.implementations import refuse_code
 
+        require_cuda(params, field="quantize")
         if "model" in order.inputs:
-            cls._allow(params, read_target(params, order, dequantizes=True))
+            target = read_target(params, order, dequantizes=True)
+            cls._allow(params, target)
+            needed = cls.card_memory(params, target)
+            require_room(params, needed, field="quantize", name=cls.PACKAGES[0])
         elif "model" in order.configs:
             config = jsonfile.load(order.configs["model"])
             refuse_code(config, order.configs["model"])
@@ -185,6 +190,12 @@ class CheckpointEngine(Engine):
         cls.allow_config(params, target.config)
         unsupported.refuse_fused(target.source, target.config)
         cls.allow(params, target)
+
+    @classmethod
+    def card_memory(cls, params: Any, target: Target) -> int:
+        """The least bytes of a GPU's memory that it takes: those of the largest matrix in half
+        precision. Most engines have a layer there at a time, and more beside it."""
+        return 2 * max((rows * columns for rows, columns in target.quantized.values()), default=0)
 
     @classmethod
     def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:

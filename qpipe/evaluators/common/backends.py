@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import CheckpointError, EngineMissingError, OutOfMemoryError
+from qpipe.errors import EngineMissingError, OutOfMemoryError
+from qpipe.evaluators.common import computing
 from qpipe.evaluators.common.parameters import KvParams
 from qpipe.machine.capacity import usable_memory
-from qpipe.stages.base import CHECKPOINT, GGUF, installed
+from qpipe.stages.base import CHECKPOINT, GGUF, Order, installed
 from qpipe.stages.device import DeviceParams, computes_on
 from qpipe.stages.evaluator import Evaluator, only_file
-from qpipe.support import extras, strict_json
+from qpipe.support import extras
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend
@@ -57,6 +58,11 @@ class Opener(abc.ABC):
     @abc.abstractmethod
     def check() -> str | None:
         """Why it does not work here, with what helps, or None."""
+
+    @staticmethod
+    def refuse(params: Any, order: Order) -> None:
+        """Raise what opening the model would, as far as it is known before anything runs."""
+        return
 
     @staticmethod
     @abc.abstractmethod
@@ -148,12 +154,23 @@ class Transformers(Opener):
         )
 
     @staticmethod
+    def refuse(params: Any, order: Order) -> None:
+        """See `qpipe.evaluators.common.computing`."""
+        computing.refuse(params, order)
+
+    @staticmethod
     def open(model: Path, params: Any, *, threads: int) -> AbstractContextManager[Backend]:
         """The checkpoint in the folder, or its one GGUF file."""
         from qpipe.hf.backend import TransformersBackend
 
-        require_memory(checkpoint_memory(model), name="the checkpoint")
-        return TransformersBackend(model, threads=threads, device=computes_on(params))
+        require_memory(computing.checkpoint_memory(model), name="the checkpoint")
+        return TransformersBackend(
+            model,
+            threads=threads,
+            device=computes_on(params),
+            dtype=params.dtype,
+            kernel=params.kernel,
+        )
 
 
 class LogitsEvaluator(Evaluator):
@@ -183,6 +200,11 @@ class LogitsEvaluator(Evaluator):
         """The backend's."""
         return cls.backend.check()
 
+    @classmethod
+    def refuse(cls, params: Any, order: Order) -> None:
+        """The backend's."""
+        cls.backend.refuse(params, order)
+
 
 def on_device(needs: Resources, params: Any) -> Resources:
     """The needs of a measurement, with a GPU if it computes on one."""
@@ -198,16 +220,3 @@ def require_memory(needed: int, *, name: str) -> None:
             f"{available / 1e9:.1f} GB: measure a smaller quantization, or on a larger machine; "
             "evaluate=none leaves the measurement out"
         )
-
-
-def checkpoint_memory(folder: Path) -> int:
-    """Bytes that a checkpoint's weights take once loaded: those of a plain one in float32."""
-    files = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    try:
-        config = strict_json.load(folder / "config.json", CheckpointError)
-    except CheckpointError:
-        return files  # whoever loads it says what is wrong
-    if not isinstance(config, dict):
-        return files
-    half = (config.get("dtype") or config.get("torch_dtype")) in ("bfloat16", "float16")
-    return files * 2 if half and not config.get("quantization_config") else files

@@ -10,7 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from qpipe.core.key import Json
 from qpipe.errors import UsageError
 from qpipe.evaluators.text.protocols import protocol
+from qpipe.hf.kernels import PLAIN, Kernel
 from qpipe.llamacpp.c_api import UNQUANTIZED_CACHE_TYPES
+from qpipe.stages.base import UnkeyedDefault
 from qpipe.stages.device import CPU, CUDA, Device, DeviceParams
 from qpipe.stages.evaluator import EvaluatorParams
 
@@ -32,13 +34,46 @@ class KvOptions(TypedDict):
 
 
 class OnCpuParams(EvaluatorParams, DeviceParams):
-    """For evaluators by llama.cpp: the build that comes with qpipe computes on the CPU alone."""
+    """For evaluators by llama.cpp: the build that comes with qpipe computes on the CPU alone.
 
+    Recipes name the settings of backend transformers too; without ``TORCH`` they stay as they are.
+    """
+
+    TORCH: ClassVar[bool] = False
     DEVICES: ClassVar[tuple[Device, ...]] = (CPU,)
     ALONE = (
         "the llama.cpp that measures GGUF files here is built for the CPU alone; leave "
         "evaluate.device at auto, or measure checkpoints (backend transformers)"
     )
+
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], UnkeyedDefault()] = Field(
+        "auto",
+        description=(
+            "The precision in which checkpoints are computed, the reference and all levels alike. "
+            "auto: float32 where the format can be; a Δ between two precisions is marked."
+        ),
+    )
+    kernel: Annotated[Kernel, UnkeyedDefault()] = Field(
+        "auto",
+        description=(
+            "What multiplies the packed weights of GPTQ, AWQ and AutoRound. auto: torch, which "
+            "computes in any precision; the others are for a GPU, in float16 or bfloat16."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _computed_by_torch(self) -> Any:
+        if not self.TORCH and (self.dtype, self.kernel) != ("auto", "auto"):
+            raise ValueError(
+                "dtype and kernel are settings of backend transformers, and another measures here: "
+                "leave them out"
+            )
+        if self.kernel not in ("auto", PLAIN) and self.dtype not in ("bfloat16", "float16"):
+            raise ValueError(
+                f"kernel={self.kernel} computes in float16 or bfloat16 alone: set evaluate.dtype "
+                "to one of them, which the reference is then measured in too"
+            )
+        return self
 
 
 class KvParams(OnCpuParams):
@@ -87,6 +122,7 @@ def departing(described: Mapping[str, Json], params: KvParams) -> dict[str, Json
 class NoKvParams(KvParams):
     """For evaluators of another backend: recipes name the settings, and they stay as they are."""
 
+    TORCH: ClassVar[bool] = True
     DEVICES: ClassVar[tuple[Device, ...]] = (CPU, CUDA)
 
     @model_validator(mode="after")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators.common.backends import Opener, checkpoint_memory, require_memory
+from qpipe.evaluators.common.backends import Opener, require_memory
+from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.evaluators.common.vllm_environment import environment, fingerprint
 from qpipe.stages.base import CHECKPOINT
 from qpipe.stages.device import computes_on

@@ -25,6 +25,8 @@ class VllmBackend(Closable):
     sequence is, since its KV cache is made for that."""
 
     name = "vllm"
+    # As in ``version``, which the engine tells.
+    arithmetic: None = None
 
     def __init__(self, folder: Path, environment: Environment, *, threads: int) -> None:
         """Raises CheckpointError for what vLLM does not load."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,14 @@ _LOGITS_BYTES, _PROMPT_TOKENS = 1 << 30, 2048
 
 
 def open_checkpoint(
-    folder: Path, *, threads: int, date: str | None, stack: ExitStack, device: str = "cpu"
-) -> tuple[Any, str]:
-    """The model, on ``device``, and what it computes in.
+    folder: Path,
+    *,
+    threads: int,
+    date: str | None,
+    stack: ExitStack,
+    options: Mapping[str, str] | None = None,
+) -> tuple[Any, LoadedModel]:
+    """lm-eval's model, and the model itself, loaded with ``options`` (device, dtype and kernel).
 
     ``date`` is the day that a chat template is told; ``stack`` closes what is opened. No code of
     its repository is run. Raises what `qpipe.hf.load.load` and
@@ -35,7 +40,9 @@ def open_checkpoint(
     """
     torch.set_num_threads(threads)
     gguf_file = next(folder.glob("*.gguf"), None)
-    loaded = load(folder, gguf_file=None if gguf_file is None else gguf_file.name, device=device)
+    loaded = load(
+        folder, gguf_file=None if gguf_file is None else gguf_file.name, **(options or {})
+    )
     if gguf_file is None:
         lm: Any = CheckpointLM(loaded, read_tokenizer(folder), date=date)
     else:
@@ -43,7 +50,7 @@ def open_checkpoint(
         lm = DequantizedLM(loaded, file, date=date)
     row = 4 * lm.vocab_size * min(lm.max_length, _PROMPT_TOKENS)
     lm.batch_size_per_gpu = max(1, min(16, _LOGITS_BYTES // row))
-    return lm, f"{loaded.dtype}, {loaded.device}"
+    return lm, loaded
 
 
 class _Greedy(HFLM):  # type: ignore[misc]  # lm_eval is untyped

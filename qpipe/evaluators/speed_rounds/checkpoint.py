@@ -23,11 +23,18 @@ class CheckpointModel:
         torch.set_num_threads(settings.threads)
         self._settings = settings
         gguf_file = next((path.name for path in folder.glob("*.gguf")), None)
-        self._loaded = load(folder, gguf_file=gguf_file, device=settings.device)
+        self._loaded = load(
+            folder,
+            gguf_file=gguf_file,
+            device=settings.device,
+            dtype=settings.dtype,
+            kernel=settings.kernel,
+        )
         self.version = (
             f"transformers {transformers.__version__} (torch {torch.__version__}, "
             f"{self._loaded.dtype}, {self._loaded.device})"
         )
+        self.arithmetic = self._loaded.arithmetic
         draw = torch.Generator().manual_seed(0)
         vocabulary = self._loaded.model.config.get_text_config().vocab_size
         size = (settings.batch_size, max(settings.n_prompt, settings.n_gen))

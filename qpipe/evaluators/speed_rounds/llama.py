@@ -24,6 +24,7 @@ class LlamaCppModel:
     """
 
     version = f"llama.cpp {LLAMA_VERSION} ({WHEEL} {WHEEL_VERSION})"
+    arithmetic: None = None
 
     def __init__(self, path: Path, settings: SpeedSettings) -> None:
         self._settings = settings

@@ -42,7 +42,7 @@ def _own_stdout() -> IO[str]:
 def _serve(answers: IO[str]) -> int:
     request = json.loads(sys.stdin.readline())
     model = _open(request["backend"], Path(request["model"]), SpeedSettings(**request["settings"]))
-    _answer(answers, {"version": model.version})
+    _answer(answers, {"version": model.version, "arithmetic": model.arithmetic})
     for line in sys.stdin:
         if line.strip() == "end":
             _answer(answers, asdict(Memory(rss=own_peak_rss(), vram=model.vram())))

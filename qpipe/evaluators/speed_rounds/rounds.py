@@ -7,7 +7,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median, quantiles
@@ -31,9 +31,11 @@ _LOOK_EVERY = 0.02
 
 
 class SpeedTarget(abc.ABC):
-    """A model to be measured. ``version`` names what computes."""
+    """A model to be measured. ``version`` names what computes, ``arithmetic`` in what it does, as
+    `qpipe.results.arithmetic` reads it."""
 
     version: str
+    arithmetic: Mapping[str, str] | None = None
 
     @abc.abstractmethod
     def measure(self) -> Sample:
@@ -60,7 +62,8 @@ class Probe(SpeedTarget):
         )
         asked = {"backend": backend, "model": str(model), "settings": asdict(settings)}
         try:
-            self.version = str(self._ask(json.dumps(asked))["version"])
+            answer = self._ask(json.dumps(asked))
+            self.version, self.arithmetic = str(answer["version"]), answer["arithmetic"]
         except QpipeError:
             self.close()
             raise

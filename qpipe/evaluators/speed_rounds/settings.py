@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -10,8 +11,8 @@ from typing import Literal, Protocol
 class SpeedSettings:
     """``batch_size`` sequences at once: ``n_prompt`` tokens are read, ``n_gen`` are written.
 
-    As llama-bench has it, writing starts from an empty context, and tokens are random. ``device``
-    is cpu or cuda.
+    As llama-bench has it, writing starts from an empty context, and tokens are random. ``device``,
+    ``dtype`` and ``kernel`` are as `qpipe.hf.load.load` takes them.
     """
 
     n_prompt: int
@@ -22,6 +23,8 @@ class SpeedSettings:
     type_v: str
     flash_attention: Literal["auto", "on", "off"]
     device: str = "cpu"
+    dtype: str = "auto"
+    kernel: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,10 @@ class MeasurableModel(Protocol):
     @property
     def version(self) -> str:
         """Version of the software that computes."""
+
+    @property
+    def arithmetic(self) -> Mapping[str, str] | None:
+        """In what was computed and where; None where that is part of the file's types."""
 
     def measure(self) -> Sample:
         """One round."""

@@ -17,7 +17,7 @@ from qpipe.results.windows import SCORES, WindowSums
 from qpipe.stages.evaluator import write_result
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.interfaces import Nll
+    from qpipe.evaluators.text.interfaces import Backend, Nll
     from qpipe.evaluators.text.statistics import Mean
     from qpipe.evaluators.text.windows import Tokenized
 
@@ -106,9 +106,13 @@ def measurement(
     scores: Sequence[Score],
     seconds: float,
     tokens_per_second: float | None,
+    *,
+    by: Backend | None = None,
 ) -> Measurement:
-    """A measurement as `about` and more describe it; ``seconds`` without loading."""
-    measurement = facts.described(described, scores)
+    """A measurement ``by`` a backend as `about` and more describe it; ``seconds`` without
+    loading."""
+    computed = {} if by is None or by.arithmetic is None else {"arithmetic": by.arithmetic}
+    measurement = facts.described({**described, **computed}, scores)
     return replace(measurement, seconds=seconds, tokens_per_second=tokens_per_second)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -69,6 +69,11 @@ class Backend(TextTokenizer, LogitsLane, Protocol):
     @property
     def remarks(self) -> Sequence[str]:
         """Notes that a reader of its figures needs, on how they were computed."""
+
+    @property
+    def arithmetic(self) -> Mapping[str, str] | None:
+        """In what was computed and where (`qpipe.results.arithmetic`); None where that is part of
+        the file's types, as llama.cpp has it."""
 
     def together(self, width: int, rows: int) -> int:
         """Number of windows of ``width`` tokens computed together, ``rows`` logits of each."""
