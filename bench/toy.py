@@ -78,6 +78,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         entry="bench.toy:nothing",
         python=None,
         reads_once=None,
+        imports=[],
         unread={},
         timeout=None,
         resources=asdict(Resources()),
@@ -107,6 +108,9 @@ class ToyExecutor:
 
     def held_up(self) -> str:
         return ""
+
+    def foresee(self, nodes: Sequence[object]) -> None:
+        """Have nothing ready."""
 
     def rest(self) -> None:
         """Keep nothing."""

@@ -67,11 +67,12 @@ NO_ROOM = 73
 _PROGRESS_EVERY = 0.1
 
 
-def main(*folders: Path) -> int:
-    """Run the jobs in ``folders``; 0 if they succeeded."""
-    _leave_the_current_folder()
+def main(*folders: Path, parent: int | None = None) -> int:
+    """Run the jobs in ``folders``; 0 if they succeeded. ``parent`` is the process without which
+    this one ends, the one that the jobs name if none is given."""
+    leave_the_current_folder()
     jobs = [json.loads((folder / JOB).read_bytes()) for folder in folders]
-    _die_with(jobs[0]["parent"])
+    _die_with(jobs[0]["parent"] if parent is None else parent)
     results = perform_all(jobs, [_reporter(folder / PROGRESS) for folder in folders])
     try:
         for folder, result in zip(folders, results, strict=True):
@@ -83,7 +84,7 @@ def main(*folders: Path) -> int:
     return 1 if any("error" in result for result in results) else 0
 
 
-def _leave_the_current_folder() -> None:
+def leave_the_current_folder() -> None:
     """Import nothing from the user's current folder, which ``python -m`` puts in front."""
     if sys.path and Path(sys.path[0]) == Path.cwd():
         del sys.path[0]
@@ -263,7 +264,7 @@ def _die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True, name="watch-parent").start()
 
 
-def _leave(code: int) -> NoReturn:
+def leave(code: int) -> NoReturn:
     """End now that all is written: taking torch and the models apart, object by object, is a second
     that nobody needs. What asked to be called at the end (temporary folders, …) is."""
     # Private in Python (3.10 to 3.13): os._exit calls none of them.
@@ -275,4 +276,4 @@ def _leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    _leave(main(*map(Path, sys.argv[1:])))
+    leave(main(*map(Path, sys.argv[1:])))

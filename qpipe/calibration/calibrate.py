@@ -16,6 +16,7 @@ from qpipe.calibration.text.samples import CALIBRATION_FILE
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.hf.chat import Day, require_template
+from qpipe.hf.modules import MODULES
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 from qpipe.support import extras
@@ -79,6 +80,7 @@ class Calibrate(base.Stage):
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params = CalibrateParams
+    imports = MODULES
 
     @classmethod
     def fingerprint(cls, params: CalibrateParams) -> Mapping[str, Json]:

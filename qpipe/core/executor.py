@@ -77,6 +77,9 @@ class Executor(Protocol):
     def fits(self, needs: Sequence[Resources]) -> bool:
         """Return whether work items with these needs could run at one time, if no other did."""
 
+    def foresee(self, nodes: Sequence[Node]) -> None:
+        """Take note of nodes that may come, to have ready what several of them need."""
+
     def check(self, needs: Resources) -> str | None:
         """Why these needs can never be met here, or None."""
 

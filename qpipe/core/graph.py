@@ -62,6 +62,7 @@ class Runtime:
     the node, and ``nameless`` the roles of which a single file's name makes none: its key is
     without them. ``asides`` are parameters that make no difference to what comes out, as far as
     they are not at their defaults; a node that has any is asked what it refuses even if cached.
+    ``imports`` are modules that the code imports, slowly, and that do nothing when imported.
     """
 
     entry: str
@@ -74,6 +75,7 @@ class Runtime:
     unread: Mapping[str, Sequence[str]] = field(default_factory=dict)
     nameless: frozenset[str] = frozenset()
     asides: Mapping[str, Json] = field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -228,6 +228,8 @@ class _Run:
             asked = Refusing(self.store, self.executor, self.settings, self.again)
             for node, error in asked.refused(self.graph, self.outcomes):
                 self._end_refused(node, error)
+            if not self.stopped_by:
+                self.executor.foresee([n for n in self.graph.values() if n.id not in self.outcomes])
         for miss in self.pending.take(self._may_start):
             if miss.node.id in self.outcomes:
                 continue

@@ -320,6 +320,7 @@ class CheckpointTasks(TasksEvaluator):
     """Checkpoint folders and GGUF files, by lm-eval's own HFLM on transformers."""
 
     Params = CheckpointTasksParams
+    imports = Transformers.imports
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": Transformers.containers}
 
     @classmethod

@@ -13,6 +13,7 @@ from qpipe.errors import EngineMissingError, UsageError
 from qpipe.evaluators.common.parameters import ProtocolName
 from qpipe.evaluators.text.protocols import Protocol, prepared
 from qpipe.evaluators.text.protocols import protocol as find_protocol
+from qpipe.hf.modules import MODULES
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 from qpipe.texts.whole import form, read
@@ -139,6 +140,7 @@ class TransformersTokens(TokensStage):
     version: ClassVar[int] = 3
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     Params: ClassVar[base.ParamsModel] = TransformersTokensParams
+    imports = MODULES
 
     @classmethod
     def fingerprint(cls, params: TransformersTokensParams) -> Mapping[str, Json]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from qpipe.core.executor import Executor, WorkEnd, WorkItem, WorkProgress
-from qpipe.core.graph import Resources
+from qpipe.core.graph import Node, Resources
 from qpipe.core.layout import RunPaths
 from qpipe.errors import RecipeError, nearest
 
@@ -58,6 +58,10 @@ class DeferredExecutor:
         """Nothing is made yet."""
         self._make = make
         self._executor: Executor | None = None
+
+    def foresee(self, nodes: Sequence[Node]) -> None:
+        """Take note of nodes that may come."""
+        self._started().foresee(nodes)
 
     def has_room(self, needs: Resources) -> bool:
         """Return whether a work item with these needs may start now."""

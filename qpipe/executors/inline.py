@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from qpipe.core.executor import WorkEnd, WorkItem, WorkProgress
-from qpipe.core.graph import Resources
+from qpipe.core.graph import Node, Resources
 from qpipe.executors.record import to_outcome, to_record
 from qpipe.worker import perform_all
 
@@ -24,6 +24,9 @@ class InlineExecutor:
         """
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         self._passes: deque[tuple[WorkItem, ...]] = deque()
+
+    def foresee(self, nodes: Sequence[Node]) -> None:
+        """Keeps what it imports anyway."""
 
     def check(self, needs: Resources) -> str | None:
         """Everything fits, one at a time."""

@@ -8,6 +8,7 @@ worker is a process group of its own, so that a stop reaches what it started too
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -22,10 +23,11 @@ from pathlib import Path
 
 from qpipe.core import file_lock
 from qpipe.core.executor import WorkEnd, WorkItem, WorkProgress
-from qpipe.core.graph import Resources
+from qpipe.core.graph import Node, Resources
 from qpipe.core.layout import RunPaths
 from qpipe.errors import EngineMissingError, OutOfSpaceError, QpipeError, StageError
-from qpipe.executors.processes import memory_in_use, signal_group
+from qpipe.executors.forking import ForkedProcess, Forks, Job
+from qpipe.executors.processes import SpawnedProcess, memory_in_use, signal_group
 from qpipe.executors.record import to_record
 from qpipe.executors.running import RunningWorker, WorkerTask
 from qpipe.executors.sharing import MachineRoom, Reservation, Share
@@ -40,6 +42,9 @@ from qpipe.worker import JOB, PROGRESS, RESULT
 _LOOK = 0.1
 _TICK = 0.02
 _GRACE = 3.0
+
+# In the environment of all workers: no spinning while idle.
+_OWN = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
 
 # Bytes of a node's name that its job folder and log bear.
 _SLUG = 120
@@ -106,6 +111,18 @@ class LocalExecutor:
         memory = None if own.memory is None else max(own.memory, usable_memory())
         whole = MachineRoom(max(own.cpus, usable_cores()), memory)
         return Share(self.paths.root.name, whole, self.notify)
+
+    @cached_property
+    def _forks(self) -> Forks:
+        return Forks(self.paths.jobs / "imports.log", _OWN)
+
+    def foresee(self, nodes: Sequence[Node]) -> None:
+        """Import what several of them do, beside what runs first, for all of them to share."""
+        self._forks.foresee(nodes)
+
+    def _tidy(self) -> None:
+        used = any(isinstance(worker.process, ForkedProcess) for worker in self.workers)
+        self._forks.tidy(used)
 
     def has_room(self, needs: Resources) -> bool:
         """True if cores, memory and GPUs are free; more cores than there are means all of them.
@@ -182,19 +199,14 @@ class LocalExecutor:
         names = [self._cards[card] for card in room.cards]
         kills = oom_kills()
         folders = [str(task.folder) for task in tasks]
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [runtime.python or sys.executable, "-m", "qpipe.worker", *folders],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment(self._threads(needs), names),
-                pass_fds=[*(item.lock_fd for item in items), *room.fds],
-                start_new_session=True,
-            )
-        return RunningWorker(
-            tasks, process, log, room, time.monotonic(), kills, _end_of(process.pid)
-        )
+        log.write_bytes(b"")
+        own = self._environment(self._threads(needs), names)
+        fds = [*(item.lock_fd for item in items), *room.fds]
+        job = Job(folders, log, own, self._threads(needs), fds)
+        spawn = functools.partial(_spawned, job, runtime.python or sys.executable)
+        server = self._forks.server(item.node for item in items)
+        process = spawn() if server is None else ForkedProcess(server, job, spawn)
+        return RunningWorker(tasks, process, log, room, time.monotonic(), kills)
 
     def _task(self, item: WorkItem) -> WorkerTask:
         folder = self.paths.jobs / f"{plain_name(item.node.name, _SLUG)}-{item.key[:8]}"
@@ -214,15 +226,11 @@ class LocalExecutor:
         return [card for card in self._cards if card not in taken]
 
     def _environment(self, threads: int, names: Sequence[str]) -> Mapping[str, str]:
-        """A worker's environment: the threads and GPUs that were booked, no spinning while idle."""
-        own = {
-            "OMP_NUM_THREADS": str(threads),
-            "OMP_WAIT_POLICY": "passive",
-            "PYTHONUNBUFFERED": "1",
-        }
+        """A worker's own part of its environment: the threads and GPUs that were booked."""
+        own = {**_OWN, "OMP_NUM_THREADS": str(threads)}
         if self.capacity.gpus:
             own[gpus.VARIABLE] = ",".join(names)
-        return {**os.environ, **own}
+        return own
 
     def wait(self, timeout: float) -> Sequence[WorkEnd | WorkProgress]:
         """WorkProgress and ends, as soon as there are any."""
@@ -238,7 +246,7 @@ class LocalExecutor:
 
     def _pause(self, seconds: float) -> None:
         """Until a worker ends, or the next look is due; ``seconds`` at most."""
-        ends = [worker.end for worker in self.workers if worker.end is not None]
+        ends = [worker.process.end for worker in self.workers if worker.process.end is not None]
         if self.enforce_memory or len(ends) < len(self.workers):
             time.sleep(_TICK)
             return
@@ -251,7 +259,7 @@ class LocalExecutor:
         """Ask all workers to stop, then make them."""
         self._let_go()
         for worker in self.workers:
-            signal_group(worker.process.pid, signal.SIGTERM)
+            _signal(worker, signal.SIGTERM)
         try:
             until = time.monotonic() + _GRACE
             for worker in self.workers:
@@ -265,8 +273,9 @@ class LocalExecutor:
             self.rest()
 
     def rest(self) -> None:
-        """Wait for nothing any more, and keep nothing."""
+        """Wait for nothing any more, and keep nothing ready."""
         self._let_go()
+        self._forks.close()
         if self._share is not None:
             self._share.leave()
 
@@ -285,33 +294,45 @@ class LocalExecutor:
             return events
         self.workers.remove(worker)
         # What the worker started and left behind must not go on.
-        signal_group(worker.process.pid, signal.SIGKILL)
+        _signal(worker, signal.SIGKILL)
         worker.close()
+        self._tidy()
         ends = [WorkEnd(task.item, end) for task, end in zip(worker.tasks, outcomes, strict=True)]
         return [*events, *ends]
 
     def _watch_memory(self, worker: RunningWorker) -> None:
         allowed = worker.needs.memory
-        if self.enforce_memory and allowed:
+        if self.enforce_memory and allowed and worker.process.pid is not None:
             used = memory_in_use(worker.process.pid)
             if used > allowed:
                 worker.over_memory = used
                 _stop(worker)
 
 
-def _end_of(pid: int) -> int | None:
-    """A file descriptor that is readable once the process has ended, under Linux."""
-    if sys.platform != "linux":
-        return None
-    try:
-        return os.pidfd_open(pid)
-    except OSError:  # a kernel before 5.3, a sandbox, too many open files
-        return None
+def _signal(worker: RunningWorker, number: signal.Signals) -> None:
+    if worker.process.pid is not None:
+        signal_group(worker.process.pid, number)
 
 
 def _stop(worker: RunningWorker) -> None:
-    signal_group(worker.process.pid, signal.SIGKILL)
+    _signal(worker, signal.SIGKILL)
     worker.process.wait()
+
+
+def _spawned(job: Job, python: str) -> SpawnedProcess:
+    """A worker that is a process started anew."""
+    with job.log.open("ab") as output:
+        return SpawnedProcess(
+            subprocess.Popen(
+                [python, "-m", "qpipe.worker", *job.folders],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **job.environment},
+                pass_fds=[*job.fds],
+                start_new_session=True,
+            )
+        )
 
 
 def _named(log: Path, name: str) -> str:

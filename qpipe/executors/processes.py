@@ -6,7 +6,10 @@ import contextlib
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Protocol
 
 # How much of a log's end is read, and shown.
 _TAIL_BYTES = 1 << 16
@@ -16,6 +19,73 @@ _TAIL_LINES = 12
 # how many such lines are shown.
 _LAST_WORDS = re.compile(r"GGML_ASSERT|[Ff]atal error|Assertion .* failed|terminate called")
 _MOST_WORDS = 3
+
+
+class WorkerProcess(Protocol):
+    """A worker's process, however it was started; ``pid`` leads a process group, and is None as
+    long as the process is not there."""
+
+    @property
+    def pid(self) -> int | None: ...  # noqa: D102
+    @property
+    def end(self) -> int | None:
+        """What becomes readable when the process ends, or something is heard of it; None where
+        there is no such thing."""
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code that was seen last."""
+
+    def poll(self) -> int | None:
+        """The exit code, None as long as it runs."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+
+    def close(self) -> None:
+        """Let go of all that is kept of it, once it has ended."""
+
+
+class SpawnedProcess:
+    """A process that was started by itself."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self.pid: int | None = popen.pid
+        self.end = end_of(popen.pid)
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code that was seen last."""
+        return self._popen.returncode
+
+    def poll(self) -> int | None:
+        """The exit code, None as long as it runs."""
+        return self._popen.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """The exit code, once it has ended. Raises subprocess.TimeoutExpired."""
+        return self._popen.wait(timeout)
+
+    def take_end(self) -> int | None:
+        """What becomes readable at its end, for others to close."""
+        end, self.end = self.end, None
+        return end
+
+    def close(self) -> None:
+        """Close what tells of its end."""
+        if (end := self.take_end()) is not None:
+            os.close(end)
+
+
+def end_of(pid: int) -> int | None:
+    """A file descriptor that is readable once the process has ended, under Linux."""
+    if sys.platform != "linux":
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:  # a kernel before 5.3, a sandbox, too many open files
+        return None
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from qpipe.errors import (
     StageTimeoutError,
     WorkerCrashError,
 )
-from qpipe.executors.processes import log_end
+from qpipe.executors.processes import WorkerProcess, log_end
 from qpipe.executors.record import to_outcome
 from qpipe.executors.sharing import Reservation
 from qpipe.machine.program import oom_kills, signal_name
@@ -65,13 +64,11 @@ class RunningWorker:
     """A worker, from its start to its end; ``room`` is what is reserved for it."""
 
     tasks: Sequence[WorkerTask]
-    process: subprocess.Popen[bytes]
+    process: WorkerProcess
     log: Path
     room: Reservation
     started: float
     oom_kills: int
-    end: int | None
-    """What becomes readable when the process ends; None where there is no such thing."""
     over_memory: int = 0
 
     @property
@@ -96,10 +93,9 @@ class RunningWorker:
         return [event for task in self.tasks for event in task.new_progress()]
 
     def close(self) -> None:
-        """Close the progress files, and what told of the end; give its room back."""
+        """Close the progress files and what is kept of the process; give its room back."""
         self.room.close()
-        if self.end is not None:
-            os.close(self.end)
+        self.process.close()
         for task in self.tasks:
             if task.progress is not None:
                 task.progress.close()
@@ -116,7 +112,7 @@ class RunningWorker:
 
     def outcome(self, task: WorkerTask) -> WorkOutput | QpipeError:
         """The end of a work item, once the process has ended."""
-        name, code = task.name, self.process.returncode
+        name, code = task.name, self.process.returncode or 0
         result = task.folder / RESULT
         if self.over_memory:
             return OutOfMemoryError(

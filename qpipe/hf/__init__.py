@@ -3,6 +3,7 @@
 ``backend``    windows of tokens in, logits out
 ``load``       a checkpoint folder or a GGUF file as a model in this process
 ``gptqmodel``  what GPTQModel reads in transformers' place, mended while it does
+``modules``    what all of these import
 ``tokenizer``  a checkpoint's tokenizer as tokenizer.json has it; token ids of a text alone
 ``chat``       a model's chat template, rendered in ``sandbox``
 

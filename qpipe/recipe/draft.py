@@ -30,6 +30,7 @@ class StageDraft(TypedDict):
     entry: str
     python: str | None
     reads_once: str | None
+    imports: list[str]
     unread: dict[str, list[str]]
     timeout: float | None
     resources: dict[str, Any]

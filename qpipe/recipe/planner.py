@@ -230,6 +230,7 @@ class _Builder:
                 unread=stage["unread"],
                 nameless=sources,
                 asides=stage["asides"],
+                imports=tuple(stage["imports"]),
             ),
         )
 

@@ -160,6 +160,9 @@ class Stage(abc.ABC):
     ``unread`` lists, by role, patterns of the files of an input that make no difference to what
     comes out: adding one or changing it makes nothing anew.
     ``reads_once`` is the role of an input that `run_all` reads once for several nodes.
+    ``imports`` are modules that ``run`` imports anyway and that take seconds, as torch does: a run
+    in which several stages have the same imports them once, in a process that workers are forked
+    from. None that starts threads, or CUDA, or changes others when it is imported.
     ``foresees`` is whether ``preview`` can do with inputs that are not all there: it is then given
     the previews of those, and config.json of repositories.
     ``chain`` is how it may end early where a recipe says ``stop_dominated``, None if it cannot.
@@ -178,6 +181,7 @@ class Stage(abc.ABC):
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     reads_once: ClassVar[str | None] = None
+    imports: ClassVar[tuple[str, ...]] = ()
     foresees: ClassVar[bool] = False
     chain: ClassVar[Chain | None] = None
     text_alone: ClassVar[str | None] = None

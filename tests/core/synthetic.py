@@ -92,6 +92,9 @@ class InstantExecutor:
     def held_up(self) -> str:
         return ""
 
+    def foresee(self, nodes: Sequence[Node]) -> None:
+        """Have nothing ready."""
+
     def rest(self) -> None:
         pass
 

@@ -138,7 +138,9 @@ def test_the_kernels_out_of_memory_killer(local: MakeBench, tmp_path: Path) -> N
         bench.submit(toy("Allocate", {"megabytes": 2000}))
         executor = bench.executor
         assert isinstance(executor, LocalExecutor)
-        put(executor.workers[0].process.pid)
+        pid = executor.workers[0].process.pid
+        assert pid is not None
+        put(pid)
         outcome = bench.wait()
     assert type(outcome) is OutOfMemoryError
     assert "toy: the kernel killed it, memory ran out" in str(outcome)

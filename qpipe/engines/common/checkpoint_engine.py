@@ -21,6 +21,7 @@ from qpipe.engines.common.output_check import Wish
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
 from qpipe.hf.device import require
+from qpipe.hf.modules import MODULES
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.card import require_cuda, require_room
@@ -92,6 +93,7 @@ class CheckpointEngine(Engine):
     EXTRA: ClassVar[str]
     accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (base.CHECKPOINT,)}
     foresees = True
+    imports = MODULES
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:

@@ -19,6 +19,7 @@ from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError, OutOfMemoryError
 from qpipe.evaluators.common import computing
 from qpipe.evaluators.common.parameters import KvParams
+from qpipe.hf.modules import MODULES
 from qpipe.machine.capacity import usable_memory
 from qpipe.stages.base import CHECKPOINT, GGUF, Order, installed
 from qpipe.stages.device import DeviceParams, computes_on
@@ -41,6 +42,8 @@ NO_DISTRIBUTIONS = {
 class Opener(abc.ABC):
     """A backend as an evaluator's class knows it, and the way it opens a model."""
 
+    imports: ClassVar[tuple[str, ...]] = ()
+    """The modules that opening a model imports, if they take seconds."""
     containers: ClassVar[tuple[str, ...]]
     """The containers of a model that it reads."""
 
@@ -120,6 +123,7 @@ class Transformers(Opener):
     """transformers in the worker's own process: plain and quantized checkpoints, and GGUF files
     dequantized."""
 
+    imports = MODULES
     containers = (CHECKPOINT, GGUF)
 
     @staticmethod
@@ -184,6 +188,7 @@ class LogitsEvaluator(Evaluator):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.accepts = {"model": cls.backend.containers}
+        cls.imports = cls.backend.imports
 
     @classmethod
     def fingerprint(cls, params: Any) -> Mapping[str, Json]:
