@@ -39,8 +39,8 @@ def can_fork() -> bool:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is given: its folders, its log, what it has in its environment besides what all
-    have, and descriptors."""
+    """The job of a worker: its folders, its log, its own part of the environment, the threads that
+    it may use, and the descriptors that it keeps."""
 
     folders: Sequence[str]
     log: Path

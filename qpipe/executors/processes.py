@@ -29,8 +29,8 @@ class WorkerProcess(Protocol):
     def pid(self) -> int | None: ...  # noqa: D102
     @property
     def end(self) -> int | None:
-        """What becomes readable when the process ends, or something is heard of it; None where
-        there is no such thing."""
+        """A descriptor that is readable when the process ends, or something is heard of it; None
+        where there is no such thing."""
 
     @property
     def returncode(self) -> int | None:
@@ -68,7 +68,7 @@ class SpawnedProcess:
         return self._popen.wait(timeout)
 
     def take_end(self) -> int | None:
-        """What becomes readable at its end, for others to close."""
+        """The descriptor that is readable at its end, for others to close."""
         end, self.end = self.end, None
         return end
 

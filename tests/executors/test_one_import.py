@@ -34,7 +34,8 @@ def test_torch_is_imported_once_in_a_run(tmp_path: Path) -> None:
     done = qpipe(
         "run", "local", "model.source=builtin:tinystories-d256", "quantize=gptq",
         "quantize.engine=llmcompressor", "calibration=tinystories", "calibration.samples=8",
-        "calibration.length=64", "evaluate.chunks=2", "evaluate.n_ctx=64", cwd=tmp_path, timeout=300,
+        "calibration.length=64", "evaluate.chunks=2", "evaluate.n_ctx=64",
+        cwd=tmp_path, timeout=300,
         env={
             "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)]),
             "TORCH_IMPORTS": str(imports), "HF_HUB_OFFLINE": "1",
