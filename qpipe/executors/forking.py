@@ -38,7 +38,7 @@ def can_fork() -> bool:
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerOrder:
     """The job of a worker: its folders, its log, its own part of the environment, the threads that
     it may use, and the descriptors that it keeps."""
 
@@ -103,7 +103,7 @@ class ForkServer:
                 return last
         return last
 
-    def fork(self, job: Job) -> int | None:
+    def fork(self, job: WorkerOrder) -> int | None:
         """The process of a new worker; None if it has gone."""
         request = {
             "folders": [*job.folders],
@@ -197,7 +197,7 @@ class ForkedProcess:
     """A worker of a fork server, or the one that ``spawn`` starts if that cannot be."""
 
     server: ForkServer
-    job: Job
+    job: WorkerOrder
     spawn: Callable[[], SpawnedProcess]
     pid: int | None = None
     end: int | None = None

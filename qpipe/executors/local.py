@@ -26,7 +26,7 @@ from qpipe.core.executor import WorkEnd, WorkItem, WorkProgress
 from qpipe.core.graph import Node, Resources
 from qpipe.core.layout import RunPaths
 from qpipe.errors import EngineMissingError, OutOfSpaceError, QpipeError, StageError
-from qpipe.executors.forking import ForkedProcess, Forks, Job
+from qpipe.executors.forking import ForkedProcess, Forks, WorkerOrder
 from qpipe.executors.processes import SpawnedProcess, memory_in_use, signal_group
 from qpipe.executors.record import to_record
 from qpipe.executors.running import RunningWorker, WorkerTask
@@ -202,7 +202,7 @@ class LocalExecutor:
         log.write_bytes(b"")
         own = self._environment(self._threads(needs), names)
         fds = [*(item.lock_fd for item in items), *room.fds]
-        job = Job(folders, log, own, self._threads(needs), fds)
+        job = WorkerOrder(folders, log, own, self._threads(needs), fds)
         spawn = functools.partial(_spawned, job, runtime.python or sys.executable)
         server = self._forks.server(item.node for item in items)
         process = spawn() if server is None else ForkedProcess(server, job, spawn)
@@ -319,7 +319,7 @@ def _stop(worker: RunningWorker) -> None:
     worker.process.wait()
 
 
-def _spawned(job: Job, python: str) -> SpawnedProcess:
+def _spawned(job: WorkerOrder, python: str) -> SpawnedProcess:
     """A worker that is a process started anew."""
     with job.log.open("ab") as output:
         return SpawnedProcess(
