@@ -29,7 +29,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
             "modules_to_not_convert",
         ),
         "rtn": (*_ROUNDED, "sym", "wbits", "groupsize"),
-        "int8": (*_PACKED, "scheme"),
+        "int8": (*_PACKED, "scheme", "smoothing_strength"),
         "bnb": (
             *(*_PACKED, "type", "double_quant", "compute_dtype", "threshold"),
             *("bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype"),
@@ -39,7 +39,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
         "exl2": (*_PACKED, "bits", "head_bits", "measurement", "bpw"),
         **dict.fromkeys(
             ("fp8", "nvfp4", "mxfp4", "mxfp8", "w4afp8"),
-            (*_PACKED, "scheme", "kv_cache", "iters", "batch_size", "seed"),
+            (*_PACKED, "scheme", "kv_cache"),
         ),
     }.items()
 }

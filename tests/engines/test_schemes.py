@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from qpipe.engines import _model_free, _presets
+from qpipe.engines.llmcompressor import LlmcompressorInt8Params
 from qpipe.engines.llmcompressor_schemes import (
     LlmcompressorFp8,
     LlmcompressorFp8Params,
@@ -24,10 +25,11 @@ from qpipe.engines.llmcompressor_schemes import (
     LlmcompressorW4afp8,
     LlmcompressorW4afp8Params,
 )
+from qpipe.engines.torchao import TorchaoParams
 from qpipe.errors import CheckpointError, EngineMissingError, RecipeError
 from qpipe.gguf.checkpoint import read_tensors
 from qpipe.packed import weight_checks
-from qpipe.stages.base import Order, Work
+from qpipe.stages.base import Order, Work, keyed
 from tests.engines.running import MODEL
 from tests.packed.checkpoints import checkpoint
 
@@ -240,12 +242,6 @@ def test_names_are_read_from_the_installed_package() -> None:
         assert {*params.PRESETS.values()} <= quant_scheme.PRESET_SCHEMES.keys()
 
 
-def test_settings_of_engines_that_learn() -> None:
-    with pytest.raises(ValidationError, match=r"iters=8: engine llmcompressor rounds"):
-        LlmcompressorFp8Params.model_validate({"iters": 8})
-    assert LlmcompressorFp8Params.model_validate({"iters": None}) == LlmcompressorFp8Params()
-
-
 @pytest.mark.parametrize(
     ("spelled", "ours"), [("FP8_DYNAMIC", "dynamic"), ("fp8-block", "block"), ("FP8", "static")]
 )
@@ -298,3 +294,11 @@ def test_scales_of_activations_that_are_none(tmp_path: Path, scale: float) -> No
     wrong = {**good, "model.layers.0.self_attn.k_scale": np.array([1, scale], np.float32)}
     with pytest.raises(CheckpointError, match=r"k_scale' is .*by which nothing can be scaled"):
         weight_checks.refuse_scales(checkpoint(tmp_path, wrong))
+
+
+def test_smoothing_of_what_is_not_rounded() -> None:
+    with pytest.raises(ValidationError, match=r"smoothing_strength=0\.8: .*quantize\.scheme=w8a8"):
+        LlmcompressorInt8Params(smoothing_strength=0.8)
+    with pytest.raises(ValidationError, match=r"quantize\.engine=llmcompressor"):
+        TorchaoParams(scheme="w8a8", smoothing_strength=0.8)
+    assert "smoothing_strength" not in keyed(LlmcompressorInt8Params())

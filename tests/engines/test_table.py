@@ -60,6 +60,8 @@ FEW: list[tuple[Case, str]] = [
     (case(RTN, fields=SAME, modules=DENSE, **SMALL), "W5A16-g32-mixed"),
     (case(GPTQ, "qwen2_moe", **SMALL), "W4A16-g32"),
     (case(INT8, scheme="w8a8"), "W8A8"),
+    (case(INT8, "phi3", scheme="w8a8", smoothing_strength=0.8), "W8A8"),
+    (case(INT8, "gemma2", scheme="w8a8", smoothing_strength=0.8), "refused"),
     (case(FP8, "qwen3_moe"), "FP8-dynamic"),
     (case(FP8, fields=SAME, scheme="static"), "FP8"),
     (case(FP8, fields=WIDE, scheme="block", kv_cache="fp8_head"), "FP8-block-KV-FP8"),
@@ -138,6 +140,7 @@ def every() -> Iterator[Case]:
     for model, scheme in product(ARCHITECTURES, ("w8a16", "w8a8")):
         yield case(AO, model, scheme=scheme)
         yield case(INT8, model, scheme=scheme)
+        yield case(INT8, model, scheme="w8a8", smoothing_strength=0.5)
     for model, way, bits in product(ARCHITECTURES, (RTN, GPTQ), (4, 8)):
         yield case(way, model, bits=bits, **SMALL)
     for fields, way, bits, size, sym in product(

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from qpipe.engines.common.module_rules import ModuleRule, ModuleRules, known_group, pairs, skipping
-from qpipe.stages.base import SourceFile
+from qpipe.stages.base import SourceFile, UnkeyedDefault
 from qpipe.stages.device import DeviceParams
 from qpipe.stages.engine import EngineParams
 
@@ -188,10 +188,30 @@ class Int8Params(MethodParams):
     scheme: Literal["w8a16", "w8a8"] = Field(
         "w8a16", description="w8a16: weights alone; w8a8: activations too, rounded as they come."
     )
+    smoothing_strength: Annotated[float | None, UnkeyedDefault()] = Field(
+        None,
+        ge=0,
+        le=1,
+        description=(
+            "SmoothQuant (Xiao et al. 2023) before GPTQ, for w8a8 by llmcompressor: how much of "
+            "the activations' range the weights take over, 0.5 to 0.8 as a rule. null: none."
+        ),
+    )
 
     def bits_per_weight(self) -> float:
         """Bits per weight of a matrix."""
         return 8
+
+    @model_validator(mode="after")
+    def _smooths_activations(self) -> Int8Params:
+        strength = self.smoothing_strength
+        if strength is not None and (self.scheme, self.engine) != ("w8a8", "llmcompressor"):
+            raise ValueError(
+                f"quantize.smoothing_strength={strength}: SmoothQuant is for activations that are "
+                "rounded, and llmcompressor does it; set quantize.scheme=w8a8 and "
+                "quantize.engine=llmcompressor, or take it out"
+            )
+        return self
 
     @field_validator("scheme", mode="before")
     @classmethod

@@ -4,16 +4,15 @@ cache, in the words of compressed-tensors and vLLM."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from qpipe.engines.common.methods import MethodParams
 
-_LEARNING = ("iters", "batch_size", "seed")
-# compressed-tensors' and AutoRound's names, and ours.
+# compressed-tensors' names, and ours.
 _NAMES = {
-    "fp8": "static", "fp8_static": "static", "fp8_dynamic": "dynamic", "fp8_block": "block",
+    "fp8": "static", "fp8_dynamic": "dynamic", "fp8_block": "block",
     "nvfp4": "w4a4", "nvfp4a16": "w4a16", "mxfp4": "w4a4", "mxfp4a16": "w4a16",
     "mxfp8": "w8a8", "mxfp8a16": "w8a16",
 }  # fmt: skip
@@ -47,26 +46,12 @@ class SchemeParams(MethodParams):
         """True if it takes ranges from a calibration text."""
         return self.scheme in self.CALIBRATED or self.kv_cache is not None
 
-    @model_validator(mode="before")
+    @field_validator("scheme", mode="before")
     @classmethod
-    def _check_others(cls, settings: Any) -> Any:
-        """Names of other tools become ours; settings of engines that learn are refused elsewhere,
-        unless they are null."""
-        if not isinstance(settings, Mapping):
-            return settings
-        fields = dict(settings)
-        engine = cls.model_fields["engine"].default
-        for name in (name for name in _LEARNING if name not in cls.model_fields):
-            value = fields.pop(name, None)
-            if value is not None:
-                raise ValueError(
-                    f"quantize.{name}={value}: engine {engine} rounds to the nearest and learns "
-                    "nothing; take it out, or set quantize.engine=auto-round"
-                )
-        scheme = fields.get("scheme")
-        if isinstance(scheme, str) and scheme.lower().replace("-", "_") in _NAMES:
-            fields["scheme"] = _NAMES[scheme.lower().replace("-", "_")]
-        return fields
+    def _known_as(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return _NAMES.get(value.lower().replace("-", "_"), value)
 
 
 class Fp8Params(SchemeParams):
