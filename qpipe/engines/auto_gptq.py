@@ -88,4 +88,4 @@ class AutoGptq(IsolatedEngine):
             self.tool, params, checkpoint_engine.read_target(params, work)
         )
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
-        return facts.adding(calibration_tokens=result["tokens"], tools=result["tools"])
+        return facts.adding(calibration_tokens=result["tokens"], **self.told(result))

@@ -142,7 +142,7 @@ class AutoAwq(IsolatedEngine):
             notes=[*_notes(result["tokens"], available), *(facts.notes or ())],
             calibration_tokens=result["tokens"],
             calibration_tokens_given=available,
-            tools=result["tools"],
+            **self.told(result),
         )
 
 

@@ -17,7 +17,7 @@ from qpipe.engines.common.methods import AutoRoundMethodParams
 from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import CheckpointError, RecipeError
-from qpipe.hf.device import require
+from qpipe.hf.device import computed_on, require
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.device import CUDA
@@ -120,7 +120,9 @@ class Autoround(CheckpointEngine):
         for path in task.out.iterdir():
             if path.name != GGUF_FILE:
                 path.unlink()
-        return file_facts(task.out / GGUF_FILE).adding(calibration_tokens=task.tokens)
+        where = computed_on(params.computes_on, task.threads)
+        facts = file_facts(task.out / GGUF_FILE)
+        return facts.adding(calibration_tokens=task.tokens, computed_on=where)
 
     @classmethod
     def allow(cls, params: AutoroundParams, target: Target) -> None:

@@ -107,7 +107,7 @@ class Exl2Measure(_Exllama):
         """Raises CheckpointError (the model), DataError (calibration)."""
         self.refuse(params, work)
         result = self._work("measure", work, {}, None)
-        return {"calibration_tokens": result["tokens"], "tools": result["tools"]}
+        return {"calibration_tokens": result["tokens"], **self.told(result)}
 
 
 class Exl2(_Exllama):
@@ -142,4 +142,4 @@ class Exl2(_Exllama):
             self.tool, params, checkpoint_engine.read_target(params, work)
         )
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
-        return facts.adding(calibration_tokens=result["tokens"], tools=result["tools"])
+        return facts.adding(calibration_tokens=result["tokens"], **self.told(result))

@@ -34,6 +34,9 @@ from qpipe.machine.program import oom_kills, signal_name
 OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 """The environment gets folders, and no say over where a model comes from."""
 
+TOLD = ("tools", "computed_on")
+"""What is told of how a script worked, beside its own facts."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -137,7 +140,8 @@ def _facts(environment: Environment, result: Mapping[str, Any]) -> dict[str, Any
     if "error" in result:
         error = result["error"]
         raise from_record({**error, "message": f"{environment.name}: {error['message']}"})
-    return {**result["facts"], "tools": result["tools"]}
+    told = {name: result[name] for name in TOLD if name in result}
+    return {**result["facts"], **told}
 
 
 def ended(environment: Environment, code: int, *, oom: bool) -> QpipeError:

@@ -109,7 +109,11 @@ def perform(
         script = load(Path(record["script"]))
         _require_device(record["device"])
         facts = script.run(ScriptWork(record, progress, note))
-        return {"facts": facts, "tools": {name: _version(name) for name in record["tools"]}}
+        return {
+            "facts": facts,
+            "tools": {name: _version(name) for name in record["tools"]},
+            **_computed_on(record["device"], record["threads"]),
+        }
     except BaseException as error:  # noqa: BLE001  the process boundary
         return failure(error)
 
@@ -135,6 +139,19 @@ def failure(error: BaseException) -> dict[str, Any]:
     elif any(cls.__name__ == "OutOfMemoryError" for cls in type(error).__mro__):
         kind = "OutOfMemoryError"
     return {"error": {"type": kind, "message": message}}
+
+
+def _computed_on(device: str, threads: int) -> dict[str, Any]:
+    """What `qpipe.hf.device.computed_on` says, of the torch that the script imported; nothing
+    without one."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return {}
+    if device == "cuda":
+        return {"computed_on": {"device": device, "gpu": torch.cuda.get_device_name(0)}}
+    instructions = torch.backends.cpu.get_cpu_capability()
+    own = {"device": device, "instructions": instructions, "threads": threads}
+    return {"computed_on": own}
 
 
 def _require_device(device: str) -> None:

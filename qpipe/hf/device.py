@@ -29,6 +29,17 @@ def require(device: str, *, alone: bool = False) -> None:
         )
 
 
+def computed_on(device: str, threads: int) -> dict[str, str | int]:
+    """Return what sums in single precision hang on beside versions: the card, or the vector
+    instructions that torch uses on this processor (ATEN_CPU_CAPABILITY) and the threads."""
+    import torch
+
+    if device == "cuda":
+        return {"device": device, "gpu": gpu_name()}
+    instructions = torch.backends.cpu.get_cpu_capability()
+    return {"device": device, "instructions": instructions, "threads": threads}
+
+
 def gpu_name() -> str:
     """Return the name of the GPU that torch computes on. Raises what torch raises without one."""
     import torch

@@ -121,7 +121,7 @@ def _marked_down(block: Block) -> Iterator[str]:
 
 
 # What CSV leaves out: what is no single value, and what it has under other names.
-_NOT_IN_CSV = ("link", "measurements", "path")
+_NOT_IN_CSV = ("computed_on", "link", "measurements", "path")
 
 
 def _csv(table: Table, title: str) -> str:

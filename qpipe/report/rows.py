@@ -133,6 +133,7 @@ def _row(
         model=_called(model.nodes, graph),
         size_bytes=model_facts.size_bytes or (manifest.size if manifest else None),
         bits_per_weight=model_facts.bits_per_weight,
+        computed_on=model_facts.more.get("computed_on"),
         weights=model_facts.weights,
         seconds=best.seconds if manifest else None,
         evaluate_seconds=sum(o.seconds for o in measured) if measured else None,

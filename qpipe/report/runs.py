@@ -198,7 +198,11 @@ _ROW = {
     "artifact": _TEXT | _NULL, "file": _TEXT | _NULL, "link": _TEXT | _NULL,
     "overrides": _TEXTS | _NULL,
     "notes": _TEXTS | _NULL, "error": _TEXT | _NULL, "measurements": _LIST, "model": _NAME | _NULL,
-    "same_as": _NAME | _NULL,
+    "same_as": _NAME | _NULL, "computed_on": _OBJECT | _NULL,
+}  # fmt: skip
+_COMPUTED_ON = {
+    "device": _NAME, "gpu": _NAME | _NULL, "instructions": _NAME | _NULL,
+    "threads": _COUNT | _NULL,
 }  # fmt: skip
 _MEASUREMENT = {
     "stage": _NAME, "metric": _NAME | _NULL, "status": _STATUS, "key": _KEY | _NULL,
@@ -304,6 +308,9 @@ class _RunReader:
     def row(self, value: Any, where: str) -> dict[str, Any]:
         """The known fields of a row."""
         row = self.fields(value, _ROW, where)
+        if row["computed_on"] is not None:
+            told = self.fields(row["computed_on"], _COMPUTED_ON, f"{where}.computed_on")
+            row["computed_on"] = {name: v for name, v in told.items() if v is not None}
         measured = [
             self.measurement(m, f"{where}.measurements[{n}]")
             for n, m in enumerate(row["measurements"])

@@ -38,9 +38,10 @@ class ModelRow:
     ``scores`` are all its scores by name; one that was measured in two ways has two names. Of what
     is in ``cut_short`` (names of `figures`) the measurement ended early, for the sake of the row
     ``dominated_by``. ``same_as`` is the name of the row whose file has the same tensors. ``model``
-    is what it was made from; ``unlike`` are the figures that compare it with a reference of other
-    arithmetic; ``file`` is set where it is one file, and ``link`` is the same in the
-    run's folder, under a name that says what it is.
+    is what it was made from, ``computed_on`` the device, and what else its bytes hang on there;
+    ``unlike`` are the figures that compare it with a reference of other arithmetic; ``file`` is set
+    where it is one file, and ``link`` is the same in the run's folder, under a name that says what
+    it is.
     """
 
     name: str
@@ -67,6 +68,7 @@ class ModelRow:
     scores: Mapping[str, Score] = field(default_factory=dict)
     cut_short: tuple[str, ...] = ()
     unlike: tuple[str, ...] = ()
+    computed_on: Mapping[str, Any] | None = None
 
     @property
     def path(self) -> str | None:

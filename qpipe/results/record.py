@@ -35,6 +35,7 @@ def _row(row: ModelRow, *, run: bool) -> dict[str, Any]:
         "cut_short": [*row.cut_short],
         "unsteady": [*row.unsteady],
         "unlike": [*row.unlike],
+        "computed_on": None if row.computed_on is None else {**row.computed_on},
         "same_as": row.same_as,
         "protocol": row.protocol,
         "seconds": row.seconds,
@@ -95,6 +96,7 @@ def row(record: Mapping[str, Any], *, run: str | None = None) -> ModelRow:
         "same_as",
     )
     return ModelRow(
+        computed_on=record.get("computed_on"),
         **{name: record[name] for name in same},
         run=run,
         overrides=tuple(record["overrides"] or ()),

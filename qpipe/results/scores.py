@@ -28,7 +28,8 @@ RESERVED = frozenset(
      "protocol", "seconds", "evaluate_seconds", "status", "run", "key",
      "artifact", "file", "link", "path", "overrides", "notes", "error", "measurements", "scores",
      "score_types", "text", "tokens", "tokens_scored", "tokens_sha256", "items", "backend",
-     "sampling", "interval", "tokens_per_second", "distribution", "arithmetic", "unlike"}
+     "sampling", "interval", "tokens_per_second", "distribution", "arithmetic", "unlike",
+     "computed_on"}
 )  # fmt: skip
 
 

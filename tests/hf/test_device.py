@@ -10,7 +10,7 @@ import torch
 
 from qpipe.environments import child_runtime
 from qpipe.errors import EngineMissingError, StageError
-from qpipe.hf.device import require
+from qpipe.hf.device import computed_on, require
 from qpipe.hf.load import load
 
 STORIES = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
@@ -32,6 +32,15 @@ def test_a_gpu_that_nobody_promised(monkeypatch: pytest.MonkeyPatch) -> None:
         require("cpu", alone=True)
 
 
+def test_what_bytes_hang_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = computed_on("cpu", 3)
+    assert told == {
+        "device": "cpu", "instructions": torch.backends.cpu.get_cpu_capability(), "threads": 3,
+    }  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "NVIDIA H200")
+    assert computed_on("cuda", 3) == {"device": "cuda", "gpu": "NVIDIA H200"}
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_scripts_in_environments_are_held_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
@@ -43,9 +52,11 @@ def test_scripts_in_environments_are_held_to_it(
     record |= {"script": str(tmp_path / "script.py"), "out": "", "partial": None, "threads": 1}
     for sees in (False, True):
         monkeypatch.setattr(torch.cuda, "is_available", lambda sees=sees: sees)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "NVIDIA H200")
         result = child_runtime.perform({**record, "device": device}, lambda *step: None)
         if sees == (device == "cuda"):
             assert result["facts"] == {}
+            assert result["computed_on"] == computed_on(device, 1)
         else:
             assert f"(device={device})" in result["error"]["message"]
             assert result["error"]["type"] in ("EngineMissingError", "StageError")

@@ -21,6 +21,8 @@ from qpipe.results.scores import score
 
 PLAIN = Arithmetic("cpu", "float32")
 HALF = Arithmetic("cpu", "bfloat16")
+KEYS = {"BF16": "a" * 64, "INT4": "b" * 64, "NVFP4": "c" * 64}
+ON_CPU = {"device": "cpu", "instructions": "AVX2", "threads": 2}
 WORDS = "bfloat16 on a cpu, and the reference in float32 on a cpu"
 
 
@@ -35,7 +37,8 @@ def measured(value: float, how: Arithmetic | None, *, kld: float | None = None) 
 def row(name: str, each: Evaluation, *, reference: bool = False) -> ModelRow:
     return ModelRow(
         name, name, "ran", reference, model="m", size_bytes=1000, bits_per_weight=4.5,
-        artifact="/store/a", key={"B": "a", "N": "b", "I": "c"}[name[0]] * 64, measurements=(each,),
+        computed_on=None if reference else ON_CPU, artifact="/store/a", key=KEYS[name],
+        measurements=(each,),
     )  # fmt: skip
 
 
@@ -109,6 +112,7 @@ def test_a_run_that_is_read_again_keeps_them(tmp_path: Path) -> None:
     document["rows"] = record.rows(table(HALF))
     read = merge([summary(document, tmp_path / "run.json")])
     assert [each.unlike for each in read.rows] == [(), ("kld", "ppl_delta"), ()]
+    assert [each.computed_on for each in read.rows] == [None, *[ON_CPU] * 2]
 
 
 def test_a_table_of_several_models_has_the_mark() -> None:

@@ -81,5 +81,6 @@ def test_the_reader_reads_every_field_that_it_describes() -> None:
     assert runs._ROW.keys() == described["row"]["properties"].keys() - made_anew
     assert runs._MEASUREMENT.keys() == described["measurement"]["properties"].keys()
     assert runs._RIVAL.keys() == described["rival"]["properties"].keys()
+    assert runs._COMPUTED_ON.keys() == described["computed_on"]["properties"].keys()
     assert runs._ARITHMETIC.keys() == described["arithmetic"]["properties"].keys()
     assert runs._TYPE.keys() == described["score_type"]["properties"].keys()

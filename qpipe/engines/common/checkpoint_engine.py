@@ -20,7 +20,7 @@ from qpipe.engines.common.module_rules import ModuleRule, resolve
 from qpipe.engines.common.output_check import Wish
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
-from qpipe.hf.device import require
+from qpipe.hf.device import computed_on, require
 from qpipe.hf.modules import MODULES
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
@@ -133,7 +133,8 @@ class CheckpointEngine(Engine):
         shutil.rmtree(work.out / _PLAIN, ignore_errors=True)
         notes = [*([note] if note else []), *tool_facts.pop("notes", ()), *(facts.notes or ())]
         delivered = {"calibration_tokens": task.tokens} if task.samples else {}
-        return facts.adding(notes=notes, **{**delivered, **tool_facts})
+        where = computed_on(computes_on(params), task.threads)
+        return facts.adding(notes=notes, computed_on=where, **{**delivered, **tool_facts})
 
     @classmethod
     def refuse(cls, params: Any, order: base.Order) -> None:

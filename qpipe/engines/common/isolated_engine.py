@@ -62,6 +62,13 @@ class IsolatedEngine(Engine):
         """About the size of a model, from config.json."""
         return ahead.of_checkpoint(params, order) if cls.kind == Engine.kind else None
 
+    @staticmethod
+    def told(result: Mapping[str, Any]) -> dict[str, Any]:
+        """Facts on how the script worked: versions of tools, and what it computed on."""
+        from qpipe.environments.call import TOLD
+
+        return {name: result[name] for name in TOLD if name in result}
+
     def call(
         self,
         params: Mapping[str, Json],
