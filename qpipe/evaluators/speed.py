@@ -13,20 +13,18 @@ from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators.common.backends import (
-    LlamaCpp,
-    Transformers,
-    require_memory,
-)
+from qpipe.evaluators.common.backends import LlamaCpp, Transformers, on_device, require_memory
 from qpipe.evaluators.common.computing import checkpoint_memory
+from qpipe.evaluators.common.llama_programs import ProgramParams, require_device
 from qpipe.evaluators.common.parameters import KvParams, NoKvParams
-from qpipe.machine import capacity, tools
+from qpipe.machine import capacity, gpus, tools
 from qpipe.machine.identity import identity
 from qpipe.machine.load import LoadMeter, MachineLoad
 from qpipe.results.arithmetic import Arithmetic
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
 from qpipe.stages.base import Order, Work
+from qpipe.stages.device import CUDA
 from qpipe.stages.evaluator import Evaluator, only_file, write_result
 
 if TYPE_CHECKING:
@@ -83,6 +81,7 @@ class _SpeedParams(KvParams):
         """A label that two figures must share to be compared; what is usual goes without saying."""
         parts = [tool, f"pp{self.n_prompt} tg{self.n_gen}", f"threads={self.all_threads}"]
         parts += [f"batch={self.batch_size}"] if self.batch_size > 1 else []
+        parts += [CUDA] if self.computes_on == CUDA else []
         parts += self.kv_words
         return " ".join(parts)
 
@@ -199,7 +198,7 @@ def _write(
     write_result(folder, {**about, "rounds": rounds, "memory": taken})
 
 
-class SpeedParams(_SpeedParams):
+class SpeedParams(_SpeedParams, ProgramParams):
     """For GGUF files."""
 
     backend: Literal["llama.cpp"] = Field(
@@ -209,11 +208,25 @@ class SpeedParams(_SpeedParams):
         ),
     )
 
+    @model_validator(mode="after")
+    def _on_a_gpu_by_llama_bench(self) -> Any:
+        if self.device == CUDA and self.tool != BENCH:
+            raise ValueError(
+                "device=cuda: the llama.cpp that comes with qpipe is built for the CPU alone; set "
+                "evaluate.tool=llama-bench, for a build of your own on PATH"
+            )
+        return self
+
+    @property
+    def takes_a_gpu(self) -> bool:
+        """True for a build of the user's own that was asked for."""
+        return self.tool == BENCH
+
 
 class Speed(_SpeedEvaluator):
     """GGUF files, by llama-bench where it is on PATH, else through llama.cpp's C API.
 
-    llama-bench measures one sequence at a time; it uses a GPU where it was built for one.
+    llama-bench measures one sequence at a time, on a GPU if ``tool`` names it.
     """
 
     Params = SpeedParams
@@ -230,7 +243,17 @@ class Speed(_SpeedEvaluator):
         if bench is not None:
             stat = bench.stat()
             tool = {"name": BENCH, "bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}
-        return {**tool, "machine": identity(), "threads": params.all_threads}
+        return {**tool, **_place(params)}
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """All cores, and a GPU if that is the device."""
+        return on_device(super().resources(params, cores=cores), params)
+
+    @classmethod
+    def refuse(cls, params: SpeedParams, order: Order) -> None:
+        """Raises RecipeError for a device that llama-bench was not built for."""
+        require_device(BENCH, params)
 
     @classmethod
     def check(cls) -> str | None:
@@ -248,8 +271,14 @@ class Speed(_SpeedEvaluator):
         path = only_file(folder, suffix=".gguf")
         require_memory(path.stat().st_size, name=path.name)
         if self.tool(params) == BENCH:
-            return LlamaBench(path, params.settings)
+            return LlamaBench(path, params.settings, options=params.offload)
         return Probe(path, params.settings, backend="llama.cpp")
+
+
+def _place(params: _SpeedParams) -> dict[str, Json]:
+    """The machine and what is used of it: speeds hold there alone."""
+    cards: dict[str, Json] = {"gpus": gpus.names()} if params.gpus else {}
+    return {"machine": identity(), "threads": params.all_threads, **cards}
 
 
 def _bench(params: SpeedParams) -> Path | None:
@@ -284,7 +313,7 @@ class CheckpointSpeed(_SpeedEvaluator):
     def fingerprint(cls, params: CheckpointSpeedParams) -> Mapping[str, Json]:
         """transformers' and torch's versions, and the machine."""
         known = Transformers.fingerprint()
-        return {**known, "machine": identity(), "threads": params.all_threads}
+        return {**known, **_place(params)}
 
     @classmethod
     def resources(cls, params: Any, *, cores: int) -> Resources:

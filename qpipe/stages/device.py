@@ -48,6 +48,11 @@ class DeviceParams(Params):
         return device
 
     @property
+    def takes_a_gpu(self) -> bool:
+        """True if ``auto`` is cuda where a GPU may be used."""
+        return True
+
+    @property
     def computes_on(self) -> Device:
         """The device of a settled stage."""
         if len(self.DEVICES) == 1:
@@ -80,7 +85,7 @@ def settle(params: _P, *, gpus: int, booked: int | None) -> _P:
     if booked is not None:
         _agree(params, wanted, booked)
         wanted = wanted or (CUDA if booked else CPU)
-    device = wanted or (CUDA if gpus else CPU)
+    device = wanted or (CUDA if gpus and params.takes_a_gpu else CPU)
     keyed = device == CUDA and len(params.DEVICES) > 1
     return params.model_copy(update={"device": CUDA if keyed else AUTO})
 

@@ -202,13 +202,16 @@ time.sleep(0.2)
 def test_llama_bench_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "open(sys.argv[0] + '.asked', 'w').write(' '.join(sys.argv[1:]))\n"
     bench(tmp_path, monkeypatch, asked + LINES)
-    subject = LlamaBench(tmp_path / "m.gguf", settings())
+    params = SpeedParams(tool="llama-bench", device="cuda")
+    subject = LlamaBench(tmp_path / "m.gguf", settings(), options=params.offload)
     assert subject.measure() == Sample(pp=3000.0, tg=200.0, ttft=0.008)
     assert subject.version == "llama-bench 1 (0c1e570)"
     if sys.platform == "linux":
         assert subject.finish().rss
     words = (tmp_path / "llama-bench.asked").read_text()
-    assert "-p 24 -n 4 -r 1 -t 1 -ctk f16 -ctv f16 -fa auto -o jsonl" in words
+    assert (
+        "-p 24 -n 4 -r 1 -t 1 -ctk f16 -ctv f16 -fa auto -ngl 999 --device CUDA0 -o jsonl" in words
+    )
 
 
 def test_llama_bench_is_taken_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,10 +102,19 @@ def test_llama_cpp_computes_on_the_cpu(visible: list[str], metric: str) -> None:
     visible.append("0")
     assert where(stages(*named)[metric]) == (None, 0)
     assert where(stages(*named, "evaluate.device=cpu")[metric]) == (None, 0)
-    with pytest.raises(RecipeError, match=r"evaluate.device .*device=cuda: the llama.cpp that"):
+    with pytest.raises(RecipeError, match=r"device=cuda: the llama.cpp that"):
         stages(*named, "evaluate.device=cuda")
     with pytest.raises(RecipeError, match=r"dtype and kernel are settings of backend transformers"):
         stages(*named, "evaluate.dtype=bfloat16")
+
+
+def test_llama_bench_is_given_a_gpu_where_it_is_asked_for(visible: list[str]) -> None:
+    named = ("quantize=gguf", "evaluate=speed")
+    assert where(stages(*named, "evaluate.tool=llama-bench")["speed"]) == (None, 0)
+    visible.append("0")
+    assert where(stages(*named, "evaluate.tool=llama-bench")["speed"]) == ("cuda", 1)
+    on_cpu = stages(*named, "evaluate.tool=llama-bench", "evaluate.device=cpu")
+    assert where(on_cpu["speed"]) == (None, 0)
 
 
 def test_precision_and_kernel_are_those_of_all(visible: list[str]) -> None:

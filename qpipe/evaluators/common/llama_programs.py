@@ -38,7 +38,7 @@ def require_device(program: str, params: ProgramParams) -> None:
     devices = tools.llama_devices(program)
     if not any(name.startswith("CUDA") for name in devices):
         raise RecipeError(
-            f"evaluate.device: {program} {tool.version} has no CUDA device (it lists "
+            f"evaluate.device: {tool.path} has no CUDA device (it lists "
             f"{', '.join(devices) or 'none'}): set evaluate.device=cpu, or build llama.cpp with "
             "-DGGML_CUDA=ON"
         )

@@ -104,10 +104,12 @@ class Probe(SpeedTarget):
 class LlamaBench(SpeedTarget):
     """A GGUF file by the llama-bench on PATH, which loads it anew in each round.
 
-    Raises EngineMissingError if there is none.
+    ``options`` are more of its own. Raises EngineMissingError if there is none.
     """
 
-    def __init__(self, model: Path, settings: SpeedSettings) -> None:
+    def __init__(
+        self, model: Path, settings: SpeedSettings, *, options: Sequence[str | int] = ()
+    ) -> None:
         bench = tools.find(BENCH)
         if bench.path is None:
             raise EngineMissingError(f"{bench.problem}, or set evaluate.tool to in-process")
@@ -116,7 +118,7 @@ class LlamaBench(SpeedTarget):
         self._command: list[str | Path | int] = [
             bench.path, "-m", model, "-p", settings.n_prompt, "-n", settings.n_gen, "-r", 1,
             "-t", settings.threads, "-ctk", settings.type_k, "-ctv", settings.type_v,
-            "-fa", settings.flash_attention, "-o", "jsonl",
+            "-fa", settings.flash_attention, *options, "-o", "jsonl",
         ]  # fmt: skip
 
     def measure(self) -> Sample:
