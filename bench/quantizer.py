@@ -1,7 +1,7 @@
 """The quantizer's own time, without a command around it.
 
 `python -m bench.quantizer CHECKPOINT OUT TYPE THREADS` writes a file as a stage does, hashed while
-it is written, and prints its seconds; kernels are loaded before the clock starts.
+it is written, and prints its CPU and wall seconds; kernels are loaded before the clock starts.
 `python -m bench.quantizer hashed CHECKPOINT STORE TYPE` makes it by a whole run in this process,
 and prints the bytes that were hashed for each byte of the checkpoint and of the file.
 """
@@ -19,19 +19,19 @@ from qpipe.support import hashing
 from qpipe.support.hashing import Sealed
 
 
-def seconds(checkpoint: Path, out: Path, ftype: str, threads: int) -> float:
-    """Wall seconds from the first read row to the closed file."""
+def taken(checkpoint: Path, out: Path, ftype: str, threads: int) -> tuple[float, float]:
+    """CPU and wall seconds from the first read row to the closed file."""
     given = convert.prepare(checkpoint, outtype="F16")
     plan = quantize.prepare(given, ftype)
     small = sorted(plan.outputs, key=lambda output: output.nbytes)
     kinds = {output.type: output for output in reversed(small) if output.name.startswith("blk.")}
     stream.write([stream.OutputFile(out, plan.metadata, [*kinds.values()])])  # loads the kernels
     sealed: list[Sealed] = []
-    started = time.perf_counter()
+    cpu, started = time.process_time(), time.perf_counter()
     stream.write([plan.file(out, hashed=sealed.append)], threads=threads)
-    taken = time.perf_counter() - started
+    wall = time.perf_counter() - started
     assert sealed, "it is hashed meanwhile"
-    return taken
+    return time.process_time() - cpu, wall
 
 
 class _Counted:
@@ -67,4 +67,4 @@ if __name__ == "__main__":
         print(json.dumps(hashed(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])))
     else:
         given, made, name, threads = sys.argv[1:]
-        print(json.dumps(seconds(Path(given), Path(made), name, int(threads))))
+        print(json.dumps(taken(Path(given), Path(made), name, int(threads))))

@@ -8,13 +8,13 @@ two models of its shape, with one layer and with four.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 from bench import llamacpp, making
-from bench.measure import Bench, Row, call, seconds
+from bench.measure import Bench, Row, Spent, call, seconds, spent
 from qpipe.machine.capacity import usable_cores
 
 LEVEL = "Q4_K_M"
@@ -23,10 +23,10 @@ _ROOT = Path(__file__).parents[1]
 
 
 def rows(bench: Bench) -> list[Row]:
-    """Wall times, of interleaved rounds, their medians; and bytes."""
+    """CPU and wall times, of interleaved rounds, their medians; and bytes."""
     cores = usable_cores()
     small, large = (making.Model(bench, name, threads=cores) for name in (SMALL, LARGE))
-    works: dict[str, Callable[[], float]] = {
+    works: dict[str, Callable[[], Spent]] = {
         "whole small": partial(_whole, small),
         "whole large": partial(_whole, large),
         "own small": partial(_own, bench, small, LEVEL, cores),
@@ -41,7 +41,7 @@ def rows(bench: Bench) -> list[Row]:
         *_convert_rows(taken),
         *_thread_rows(taken, cores),
         _hashed(bench, small),
-        *_beside(bench, small, taken["whole small"]),
+        *_beside(bench, small, taken["whole small"].wall),
     ]
     for model in (small, large):
         model.remove()
@@ -53,30 +53,33 @@ def _counts(cores: int) -> list[int]:
     return sorted({cores, *(1 << n for n in range(cores.bit_length()) if 1 << n <= cores)})
 
 
-def _medians(works: Mapping[str, Callable[[], float]], *, rounds: int) -> dict[str, float]:
+def _medians(works: Mapping[str, Callable[[], Spent]], *, rounds: int) -> dict[str, Spent]:
     for work in works.values():
         work()
-    taken: dict[str, list[float]] = {name: [] for name in works}
+    taken: dict[str, list[Spent]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             taken[name].append(work())
-    return {name: median(times) for name, times in taken.items()}
+    return {
+        name: Spent(median(one.cpu for one in each), median(one.wall for one in each), 0)
+        for name, each in taken.items()
+    }
 
 
-def _whole(model: making.Model) -> float:
-    return seconds(lambda: model.ours(LEVEL))
+def _whole(model: making.Model) -> Spent:
+    return spent(lambda: model.ours(LEVEL))
 
 
-def _own(bench: Bench, model: making.Model, ftype: str, threads: int) -> float:
+def _own(bench: Bench, model: making.Model, ftype: str, threads: int) -> Spent:
     out = model.folder / "own.gguf"
     command = [bench.python, "-m", "bench.quantizer", model.checkpoint, out, ftype, threads]
-    taken: float = json.loads(call(command, cwd=_ROOT))
+    cpu, wall = json.loads(call(command, cwd=_ROOT))
     out.unlink()
-    return taken
+    return Spent(cpu, wall, 0)
 
 
-def _written(model: making.Model) -> float:
-    """Seconds in which one thread writes as many bytes as the file in half precision has."""
+def _written(model: making.Model) -> Spent:
+    """The time in which one thread writes as many bytes as the file in half precision has."""
     out, data = model.folder / "written", bytes(1 << 21)
     count = (model.checkpoint / "model.safetensors").stat().st_size // len(data)
 
@@ -85,38 +88,38 @@ def _written(model: making.Model) -> float:
             for _ in range(count):
                 file.write(data)
 
-    taken = seconds(write)
+    wall = seconds(write)
     out.unlink()
-    return taken
+    return Spent(wall, wall, 0)
 
 
-def _whole_rows(taken: Mapping[str, float]) -> list[Row]:
-    peer = "the quantizer alone"
-    small, large = ((taken[f"whole {size}"], taken[f"own {size}"]) for size in ("small", "large"))
-    whole, own = large[0] - small[0], large[1] - small[1]
-    return [
-        Row(f"{LEVEL}, 0.47 billion weights, whole command", small[0], "s", peer, small[1]),
-        Row(f"{LEVEL}, 1.17 billion weights, whole command", large[0], "s", peer, large[1]),
-        Row("each further 0.7 billion", whole, "s", peer, own, limit=1.6),
-    ]
+def _whole_rows(taken: Mapping[str, Spent]) -> Iterator[Row]:
+    peer, sizes = "the quantizer alone", {"small": "0.47", "large": "1.17"}
+    for of in ("cpu", "wall"):
+        at = {name: getattr(spent, of) for name, spent in taken.items()}
+        for size, weights in sizes.items():
+            what = f"{LEVEL}, {weights} billion weights, whole command, {of}"
+            yield Row(what, at[f"whole {size}"], "s", peer, at[f"own {size}"])
+        whole, own = (at[f"{which} large"] - at[f"{which} small"] for which in ("whole", "own"))
+        yield Row(f"each further 0.7 billion, {of}", whole, "s", peer, own, 1.6)
 
 
-def _convert_rows(taken: Mapping[str, float]) -> list[Row]:
+def _convert_rows(taken: Mapping[str, Spent]) -> list[Row]:
     peers = {LEVEL: taken["own large"], "bytes that one thread writes": taken["written"]}
-    what, slower = "F16, 1.17 billion weights", max(peers, key=peers.__getitem__)
+    what, slower = "F16, 1.17 billion weights", max(peers, key=lambda peer: peers[peer].wall)
     return [
-        Row(what, taken["F16"], "s", peer, theirs, 1.2 if peer == slower else None)
+        Row(what, taken["F16"].wall, "s", peer, theirs.wall, 1.2 if peer == slower else None)
         for peer, theirs in peers.items()
     ]
 
 
-def _thread_rows(taken: Mapping[str, float], cores: int) -> list[Row]:
+def _thread_rows(taken: Mapping[str, Spent], cores: int) -> Iterator[Row]:
     """Core seconds beside those of one thread: an efficiency of 0.7 is a ratio of 1.43."""
     one = taken["1 threads"]
-    return [
-        Row(f"{n} threads, core seconds", n * taken[f"{n} threads"], "s", "1 thread", one, 1.43)
-        for n in _counts(cores)[1:]
-    ]
+    for n in _counts(cores)[1:]:
+        now = taken[f"{n} threads"]
+        yield Row(f"{n} threads, core seconds", n * now.wall, "s", "1 thread", one.wall, 1.43)
+        yield Row(f"{n} threads, CPU seconds", now.cpu, "s", "1 thread", one.cpu)
 
 
 def _hashed(bench: Bench, model: making.Model) -> Row:
