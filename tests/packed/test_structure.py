@@ -479,6 +479,23 @@ def test_bits_in_planes_are_counted_and_not_read(tmp_path: Path) -> None:
         source.opened(made)
 
 
+def test_integers_in_a_byte_each_have_the_bits_of_the_group_with_their_size(
+    tmp_path: Path,
+) -> None:
+    parts, config = w8a8()
+    two = {"group_0": group(8, None, True), "group_1": group(4, 32, True)}
+    config = {**config, "config_groups": two}
+    second = {
+        "model.layers.1.mlp.up_proj.weight": parts["weight"],
+        "model.layers.1.mlp.up_proj.weight_scale": np.ones((64, 4), np.uint16),
+    }
+    made = checkpoint(tmp_path, around(parts) | second, quantization_config=config)
+    modules = structure.read(made).modules
+    assert [(m.type, m.bits, m.group_size) for m in modules.values()] == [
+        ("INT8", 8, -1), ("INT4-g32", 4, 32),
+    ]  # fmt: skip
+
+
 def test_rules_of_gptqmodel_are_followed(tmp_path: Path) -> None:
     parts, config = gptq()
     rule = {r"+:^model\.layers\.0\.mlp\.up_proj$": {"group_size": 32}}

@@ -91,16 +91,18 @@ class CompressedTensorsFormat(PackedFormat):
                 yield _packed(name, tensors, bits, sizes)
         for name in named(tensors, "weight_scale"):
             if f"{name}.weight" in tensors:
-                yield _of(bits, scaled.one_byte(name, tensors, sizes=sizes, block=block))
+                packed = scaled.one_byte(name, tensors, sizes=sizes, block=block)
+                yield _with_own_bits(packed, set(zip(bits, sizes, strict=True)))
 
 
-def _of(bits: list[int], packed: Packed) -> Packed:
-    """Integers of fewer than eight bits take a byte each (int-quantized); where the config has one
-    number of bits, they are known to be so."""
-    if not packed.type.startswith("INT8") or len({*bits}) != 1 or bits[0] == 8:
+def _with_own_bits(packed: Packed, groups: set[tuple[int, int]]) -> Packed:
+    """Integers of fewer than eight bits take a byte each (int-quantized); the config's ``groups``,
+    bits and size of each, tell which they are where one alone has the size."""
+    fitting = {bits for bits, size in groups if size == packed.group_size}
+    if not packed.type.startswith("INT8") or len(fitting) != 1:
         return packed
-    kind = packed.type.replace("INT8", f"INT{bits[0]}", 1)
-    return replace(packed, type=kind, bits=bits[0])
+    (bits,) = fitting
+    return replace(packed, type=packed.type.replace("INT8", f"INT{bits}", 1), bits=bits)
 
 
 def blocks(config: Fields, name: str) -> tuple[int, int] | None:
