@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 IN_PROCESS, BENCH = "in-process", "llama-bench"
 
 
-class _SpeedParams(KvParams):
+class CommonSpeedParams(KvParams):
     """Settings of each round."""
 
     metric: Literal["speed"] = "speed"
@@ -94,7 +94,7 @@ _NOT_A_BENCH = {
 }
 
 
-class _SpeedEvaluator(Evaluator):
+class SpeedEvaluator(Evaluator):
     """Base of the backends. A result holds on the machine that made it, and is kept for it.
 
     The machine is therefore part of the fingerprint, and so are the threads; everything else that
@@ -198,7 +198,7 @@ def _write(
     write_result(folder, {**about, "rounds": rounds, "memory": taken})
 
 
-class SpeedParams(_SpeedParams, ProgramParams):
+class SpeedParams(CommonSpeedParams, ProgramParams):
     """For GGUF files."""
 
     backend: Literal["llama.cpp"] = Field(
@@ -223,7 +223,7 @@ class SpeedParams(_SpeedParams, ProgramParams):
         return self.tool == BENCH
 
 
-class Speed(_SpeedEvaluator):
+class Speed(SpeedEvaluator):
     """GGUF files, by llama-bench where it is on PATH, else through llama.cpp's C API.
 
     llama-bench measures one sequence at a time, on a GPU if ``tool`` names it.
@@ -275,7 +275,7 @@ class Speed(_SpeedEvaluator):
         return Probe(path, params.settings, backend="llama.cpp")
 
 
-def _place(params: _SpeedParams) -> dict[str, Json]:
+def _place(params: CommonSpeedParams) -> dict[str, Json]:
     """The machine and what is used of it: speeds hold there alone."""
     cards: dict[str, Json] = {"gpus": gpus.names()} if params.gpus else {}
     return {"machine": identity(), "threads": params.all_threads, **cards}
@@ -288,7 +288,7 @@ def _bench(params: SpeedParams) -> Path | None:
     return tools.locate(BENCH)
 
 
-class CheckpointSpeedParams(_SpeedParams, NoKvParams):
+class CheckpointSpeedParams(CommonSpeedParams, NoKvParams):
     """For checkpoint folders."""
 
     backend: Literal["transformers"] = Field(
@@ -300,7 +300,7 @@ class CheckpointSpeedParams(_SpeedParams, NoKvParams):
     tool: Literal["auto", "in-process"] = "auto"
 
 
-class CheckpointSpeed(_SpeedEvaluator):
+class CheckpointSpeed(SpeedEvaluator):
     """Checkpoint folders, by transformers."""
 
     Params = CheckpointSpeedParams

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from qpipe.core.key import Json
-from qpipe.evaluators.common import vllm_environment, vllm_support
+from qpipe.evaluators.common import vllm_environment
 from qpipe.evaluators.common.backends import LogitsEvaluator
 from qpipe.evaluators.common.parameters import NoKvParams
-from qpipe.evaluators.common.vllm import Vllm
+from qpipe.evaluators.common.vllm import Vllm, refuse
 from qpipe.evaluators.kld import Kld, KldParams
 from qpipe.evaluators.logprobs import Logprobs, LogprobsParams
 from qpipe.evaluators.perplexity import Perplexity, PerplexityParams
@@ -30,11 +30,7 @@ class _ByVllm(LogitsEvaluator):
     def refuse(cls, params: Any, order: Order) -> None:
         """Raises CheckpointError for a model that vLLM does not load, as far as config.json says
         it."""
-        folder = order.inputs.get("model")
-        if folder is None and "model" in order.configs:
-            folder = order.configs["model"].parent
-        if folder is not None and (folder / "config.json").is_file():
-            vllm_support.refuse(folder, on_cpu=computes_on(params) != CUDA)
+        refuse(params, order)
 
 
 class VllmPerplexityParams(PerplexityParams, NoKvParams):

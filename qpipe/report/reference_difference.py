@@ -25,13 +25,15 @@ def compared_with(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> E
 def made_alike(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Evaluation | None:
     """Return the evaluation among ``candidates`` that was made in the same way; None without one.
 
-    Of several, one in the same arithmetic comes first, then one by the same backend, then one of
-    the same metric, then one with a score that is compared.
+    Of several, one by the same software comes first, then one in the same arithmetic, then one by
+    the same backend to the last word, then one of the same metric, then one with a score that is
+    compared.
     """
     alike = [other for other in candidates if _way(other) == _way(evaluation)]
     return max(
         alike,
         key=lambda other: (
+            _software(other) == _software(evaluation),
             _computed_alike(evaluation.measurement, other.measurement),
             other.measurement.by == evaluation.measurement.by,
             other.metric == evaluation.metric,
@@ -39,6 +41,11 @@ def made_alike(evaluation: Evaluation, candidates: Sequence[Evaluation]) -> Eval
         ),
         default=None,
     )
+
+
+def _software(evaluation: Evaluation) -> str:
+    """Its name and version, without what stands in brackets."""
+    return (evaluation.measurement.by or "").partition(" (")[0]
 
 
 def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation:

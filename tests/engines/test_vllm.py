@@ -4,41 +4,32 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qpipe.environments.installation import install
-from qpipe.evaluators.common import vllm_environment as vllm
-from qpipe.machine import gpus
 from tests.engines.running import MEASURED, MODEL, Bench, rows
 from tests.engines.ways import EIGHT, FOUR
+from tests.vllm_environment import NEEDED, installed
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("engines"),
-    pytest.mark.skipif(sys.version_info < (3, 11), reason="vLLM 0.32 needs Python 3.11"),
-    pytest.mark.skipif(bool(gpus.visible()), reason="this is of its build for CPUs"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines"), *NEEDED]
 
 # Nats a token that vLLM's figure may differ by from transformers' in float32. Activations of eight
 # bits are scaled otherwise (docs/evaluation.md): what is near the middle of two steps goes astray.
 WITHIN = {FOUR["GPTQ-4bit-g128"]: 1e-3, FOUR["W4A16-g128"]: 1e-3, FOUR["AWQ-4bit-g128"]: 1e-3,
           EIGHT["W8A8"]: 1e-2}  # fmt: skip
 WAYS = list(WITHIN)
+SPEED = ("evaluate=speed", "evaluate.backend=vllm", "evaluate.n_prompt=32", "evaluate.n_gen=8",
+         "evaluate.batch_size=4", "evaluate.warmup=1", "evaluate.repeats=2")  # fmt: skip
+TIMED = ("speed", WAYS[0])
 
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of environments, with vLLM's: QPIPE_ENGINES if it is there, else made anew."""
-    folder = Path(os.environ.get("QPIPE_ENGINES") or tmp_path_factory.mktemp("vllm"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QPIPE_ENGINES", str(folder))
-        install(vllm.CPU, say=lambda words: None)
+    """The folder of environments, with vLLM's."""
+    with installed(tmp_path_factory) as folder:
         yield folder
 
 
@@ -52,7 +43,7 @@ def measured(bench: Bench, engines: Path) -> Documents:
         bench.run(*way)
     runs = [(backend, way) for backend in ("transformers", "vllm") for way in WAYS]
     asked = [("evaluate=kld", f"evaluate.backend={by}", *MEASURED, *way) for by, way in runs]
-    return dict(zip(runs, bench.several(*asked), strict=True))
+    return dict(zip([*runs, TIMED], bench.several(*asked, (*SPEED, *WAYS[0])), strict=True))
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
@@ -75,3 +66,13 @@ def test_a_result_says_how_it_was_computed_and_served(
     assert "loads in vLLM 0.32.0: vllm serve FOLDER --dtype float16" in notes
     assert "vLLM's kernel for these weights on a CPU knows no other" in notes
     assert str(MODEL) not in made["backend"]
+
+
+def test_speed_as_served(measured: Documents) -> None:
+    reference, made = rows(measured[TIMED])
+    for row in (reference, made):
+        assert row["pp"] > 0
+        assert row["tg"] > 0
+        assert 4 * 32 / row["pp"] == pytest.approx(row["ttft"], rel=0.5)
+        assert row["peak_rss"] > 200 << 20
+    assert made["tg_ratio"] > 0

@@ -10,6 +10,14 @@ import pytest
 
 from tests import llama_server
 from tests.evaluators.tasks import ask
+from tests.vllm_environment import NEEDED, installed
+
+
+def needs_vllm(test: Any) -> Any:
+    for mark in NEEDED:
+        test = mark(test)
+    return test
+
 
 Gguf = Callable[[str, str], Path]
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
@@ -58,6 +66,19 @@ def test_item_by_item_by_llama_server(
     with ServerLM(gguf_of("tinystories-d256", "F32"), threads=2, options=()) as lm:
         ours, _ = ask(lm, TASKS, tmp_path / "answers.jsonl", limit=24)
     require_same(ours, hugging_face, 0.05)
+
+
+@needs_vllm
+def test_item_by_item_by_vllm(
+    hugging_face: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from qpipe.evaluators.common.vllm_environment import CPU
+    from qpipe.evaluators.harness.vllm import VllmLM
+
+    with installed(tmp_path_factory), VllmLM(MODEL, CPU, threads=2) as lm:
+        ours, _ = ask(lm, TASKS, tmp_path / "answers.jsonl", limit=24)
+        assert "float32, cpu, CPU_ATTN" in lm.computed_by
+    require_same(ours, hugging_face, 1e-3)
 
 
 def require_same(ours: Any, hugging_face: Any, tolerance: float) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
+from qpipe.evaluators.common import vllm_support
 from qpipe.evaluators.common.backends import Opener, require_memory
 from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.evaluators.common.vllm_environment import environment, fingerprint
-from qpipe.stages.base import CHECKPOINT
-from qpipe.stages.device import computes_on
+from qpipe.stages.base import CHECKPOINT, Order
+from qpipe.stages.device import CPU, computes_on
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend
@@ -51,3 +52,13 @@ class Vllm(Opener):
 
         require_memory(checkpoint_memory(model), name="the checkpoint")
         return VllmBackend(model, environment(computes_on(params)), threads=threads)
+
+
+def refuse(params: Any, order: Order) -> None:
+    """Raise CheckpointError for a model in role ``model`` that vLLM does not load, as far as
+    config.json says it."""
+    folder = order.inputs.get("model")
+    if folder is None and "model" in order.configs:
+        folder = order.configs["model"].parent
+    if folder is not None and (folder / "config.json").is_file():
+        vllm_support.refuse(folder, on_cpu=computes_on(params) == CPU)

@@ -38,7 +38,7 @@ class VllmBackend(Closable):
         self.n_vocab: int = text["vocab_size"]
         self.n_ctx_train: int | None = text.get("max_position_embeddings")
 
-    def engine(self, window: int, *, sequences: int = 1, eager: bool = True) -> VllmEngine:
+    def engine(self, window: int, *, sequences: int = 1) -> VllmEngine:
         """The engine for sequences of so many tokens, so many at once; started anew for others."""
         if self._engine is not None and not self._engine.fits(window, sequences):
             self.close()
@@ -49,7 +49,8 @@ class VllmBackend(Closable):
                 threads=self._threads,
                 window=window,
                 sequences=sequences,
-                eager=eager,
+                eager=True,
+                at_once=False,
             )
         return self._engine
 

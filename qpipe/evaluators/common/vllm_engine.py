@@ -20,6 +20,8 @@ LogitsArray = npt.NDArray[np.float32]
 
 # Tokens of a block of vLLM's KV cache on a CPU; on a GPU fewer.
 _BLOCK = 128
+# Tokens that are kept for all sequences together, if one is no longer than that.
+_KV_TOKENS = 1 << 15
 # Tokens of one step at least: vLLM 0.32 else cuts a prompt into pieces.
 _STEP = 2048
 # vLLM's own settings: nothing is reported, one process, threads where the worker may be.
@@ -34,7 +36,11 @@ _VARIABLES = {
 
 
 class VllmEngine(Closable):
-    """vLLM's process with one model loaded; ``facts`` are what it says of how it computes."""
+    """vLLM's process with one model loaded; ``facts`` are what it says of how it computes.
+
+    ``sequences`` of ``window`` tokens at most are computed together, all of them if they have to be
+    ``at_once``; ``eager``: without torch.compile and CUDA graphs.
+    """
 
     def __init__(
         self,
@@ -45,6 +51,7 @@ class VllmEngine(Closable):
         window: int,
         sequences: int,
         eager: bool,
+        at_once: bool,
     ) -> None:
         config, _ = vllm_support.read(folder)
         self.folder, self.window, self.sequences = folder, window, sequences
@@ -60,7 +67,7 @@ class VllmEngine(Closable):
                 "window": window,
                 "sequences": sequences,
                 "batch": max(_STEP, window * min(sequences, 4)),
-                "kv_bytes": _kv_bytes(config, window, sequences),
+                "kv_bytes": _kv_bytes(config, window, sequences, at_once=at_once),
                 "eager": eager,
             },
             threads=threads,
@@ -121,15 +128,25 @@ class VllmEngine(Closable):
         asked: dict[str, Json] = {"do": "time", "n_prompt": n_prompt, "n_gen": n_gen}
         return self._script.ask({**asked, "sequences": self.sequences})[0]
 
+    def memory(self) -> Mapping[str, int | None]:
+        """The most that it has taken, in bytes: ``rss``, and ``vram`` of a GPU."""
+        return self._script.ask({"do": "memory"})[0]
+
     def close(self) -> None:
         """End the process."""
         self._script.close()
 
 
-def _kv_bytes(config: Mapping[str, Any], window: int, sequences: int) -> int:
-    """Room for keys and values of all sequences at once, in float32, and two blocks more."""
+def _kv_bytes(config: Mapping[str, Any], window: int, sequences: int, *, at_once: bool) -> int:
+    """Bytes for keys and values of sequences, in float32: of all ``at_once``, or of no more than
+    `_KV_TOKENS` if that is more than one needs; vLLM lets the others wait."""
     text = vllm_support.text_config(config)
     heads = int(text.get("num_key_value_heads") or text["num_attention_heads"])
     size = int(text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"])
-    blocks = sequences * -(-window // _BLOCK) + 2
-    return max(64 << 20, 2 * int(text["num_hidden_layers"]) * heads * size * 4 * blocks * _BLOCK)
+    each = -(-window // _BLOCK)
+    blocks = sequences * each
+    if not at_once:
+        blocks = max(each, min(blocks, _KV_TOKENS // _BLOCK))
+    return max(
+        64 << 20, 2 * int(text["num_hidden_layers"]) * heads * size * 4 * (blocks + 2) * _BLOCK
+    )

@@ -12,8 +12,8 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer, GenerationConfig
 
-from qpipe.errors import CheckpointError, DataError
-from qpipe.evaluators.harness.prompts import GgufPrompts, Prompts
+from qpipe.errors import CheckpointError
+from qpipe.evaluators.harness.prompts import GgufPrompts, Prompts, checkpoint_template
 from qpipe.evaluators.harness.settings import require_greedy
 from qpipe.hf.chat import Template
 from qpipe.hf.load import LoadedModel, load
@@ -93,15 +93,7 @@ class CheckpointLM(Prompts, _Greedy):
 
     @cached_property
     def _template(self) -> Template:
-        if not self.tokenizer.chat_template:
-            raise DataError(
-                "the model's tokenizer has no chat template: set evaluate.chat_template to false"
-            )
-        try:
-            text = self.tokenizer.get_chat_template()
-        except ValueError as error:  # transformers 5.17: several, of which none is the default
-            raise DataError(f"evaluate.chat_template: {error}") from None
-        return Template(text, self.tokenizer.special_tokens_map, self._date)
+        return checkpoint_template(self.tokenizer, date=self._date)
 
 
 class DequantizedLM(GgufPrompts, _Greedy):

@@ -6,11 +6,13 @@ window compared with the log-probabilities of its prompt that vLLM's interface g
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import torch
 from vllm import LLM, SamplingParams
 
 # Between a log-probability out of logits and vLLM's own, in nats: both in float32.
@@ -25,6 +27,11 @@ def serve(params: dict[str, Any], error: Callable[[str, str], Exception]) -> Any
     Params: ``model`` (a folder), ``dtype``, ``window`` (tokens of a sequence at most),
     ``sequences`` (at once), ``batch`` (tokens of a step), ``kv_bytes``, ``eager``.
     """
+    share = {}
+    if torch.cuda.is_available():
+        # vLLM 0.32 asks for that much of the whole card, though it is told how much it may take.
+        free, total = torch.cuda.mem_get_info()
+        share = {"gpu_memory_utilization": 0.95 * free / total}
     try:
         llm = LLM(
             model=params["model"],
@@ -40,6 +47,7 @@ def serve(params: dict[str, Any], error: Callable[[str, str], Exception]) -> Any
             disable_log_stats=True,
             trust_remote_code=False,
             seed=0,
+            **share,
         )
     except (ValueError, NotImplementedError) as refusal:  # pydantic's ValidationError is one
         why = " ".join(str(refusal).split())
@@ -55,6 +63,7 @@ def serve(params: dict[str, Any], error: Callable[[str, str], Exception]) -> Any
         "score": session.score,
         "write": session.write,
         "time": session.time,
+        "memory": session.memory,
     }
     return lambda request: doing[request.pop("do")](**request)
 
@@ -147,6 +156,12 @@ class _Session:
         started = time.perf_counter()
         self._generate([row[:1] for row in tokens], max_tokens=n_gen, ignore_eos=True)
         return {"read": read, "wrote": time.perf_counter() - started}, b""
+
+    def memory(self) -> Answer:
+        """The most memory that was taken, in bytes; None without a GPU."""
+        gpu = torch.cuda.is_available()
+        vram = torch.cuda.max_memory_allocated() if gpu else None
+        return {"rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, "vram": vram}, b""
 
     def _generate(self, prompts: list[list[int]], **settings: Any) -> Any:
         settings = {"max_tokens": 1, "temperature": 0.0, **settings}
