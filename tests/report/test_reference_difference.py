@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,15 @@ def test_words_and_bytes_have_one_too(tmp_path: Path) -> None:
         pair.append(Evaluation("p", "perplexity", "ran", measured, artifact=made.artifact))
     found = delta(pair[0], pair[1])
     assert found.low is not None and found.value == pytest.approx(ours.score - theirs.score)
+
+
+def test_the_same_software_on_another_kernel_comes_before_another(tmp_path: Path) -> None:
+    def by(name: str, words: str, sums: WindowSums) -> Evaluation:
+        made = evaluation(tmp_path / name, sums)
+        return replace(made, measurement=replace(made.measurement, by=words))
+
+    model = by("model", "vllm 0.32.0 (float16, a kernel)", MODEL)
+    other = by("other", "transformers 5.17.0 (float32)", MODEL)
+    own = by("own", "vllm 0.32.0 (float32)", REFERENCE)
+    for candidates in ((other, own), (own, other)):
+        assert delta(model, *candidates).value == pytest.approx(MODEL.score - REFERENCE.score)
