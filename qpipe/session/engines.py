@@ -238,12 +238,15 @@ def _on_disk(environment: InstalledEnvironment) -> dict[str, Any]:
 
 def _record(stage: type[Stage]) -> dict[str, Any]:
     from qpipe.engines.common.isolated_engine import IsolatedEngine
+    from qpipe.evaluators.common import vllm_environment as vllm
     from qpipe.stages import plugins
 
     own_fields = stage.Params.model_fields
     chosen = {name: own_fields[name].default for name in _CHOICES if name in own_fields}
     problem = plugins.problem(stage)
     own = stage.environment if issubclass(stage, IsolatedEngine) else None
+    if chosen.get("backend") == vllm.ASKED_AS:
+        own = vllm.environment()
     return {
         "stage": stage.kind,
         "chosen_by": {name: value for name, value in chosen.items() if isinstance(value, str)},

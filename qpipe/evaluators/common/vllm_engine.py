@@ -21,7 +21,7 @@ LogitsArray = npt.NDArray[np.float32]
 # Tokens of a block of vLLM's KV cache on a CPU; on a GPU fewer.
 _BLOCK = 128
 # Tokens that are kept for all sequences together, if one is no longer than that.
-_KV_TOKENS = 1 << 15
+_KV_TOKENS = 1 << 13
 # Tokens of one step at least: vLLM 0.32 else cuts a prompt into pieces.
 _STEP = 2048
 # vLLM's own settings: nothing is reported, one process, threads where the worker may be.
