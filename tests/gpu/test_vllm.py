@@ -1,4 +1,4 @@
-"""vLLM's build for CUDA on a card, where its environment is installed: `qpipe engines install vllm`.
+"""vLLM's build for CUDA on a card, where `qpipe engines install vllm` was done.
 
 It is a gigabyte of wheels, which `tests/gpu/pack.sh` does not gather.
 """
