@@ -10,7 +10,8 @@ from pydantic import Field
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators.common.backends import checkpoint_memory, require_memory
+from qpipe.evaluators.common.backends import require_memory
+from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.evaluators.common.parameters import NoKvParams
 from qpipe.evaluators.common.vllm import Vllm, refuse
 from qpipe.evaluators.common.vllm_environment import environment, fingerprint
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 class VllmSpeedParams(CommonSpeedParams, NoKvParams):
     """For checkpoint folders, by vLLM."""
+
+    TORCH = False
 
     backend: Literal["vllm"] = Field(
         "vllm", description="What computes: vLLM, in an environment of its own."

@@ -10,17 +10,20 @@ from pydantic import Field
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.evaluators.common.backends import checkpoint_memory, on_device, require_memory
+from qpipe.evaluators.common.backends import on_device, require_memory
+from qpipe.evaluators.common.computing import checkpoint_memory
 from qpipe.evaluators.common.parameters import NoKvParams
 from qpipe.evaluators.common.vllm import Vllm, refuse
 from qpipe.evaluators.common.vllm_environment import environment, fingerprint
-from qpipe.evaluators.tasks import CommonTasksParams, TasksEvaluator
+from qpipe.evaluators.tasks import CommonTasksParams, OpenedModel, TasksEvaluator
 from qpipe.stages.base import Order, ParamsModel, Work
 from qpipe.stages.device import computes_on
 
 
 class VllmTasksParams(CommonTasksParams, NoKvParams):
     """For checkpoint folders, by vLLM."""
+
+    TORCH = False
 
     backend: Literal["vllm"] = Field(
         "vllm", description="What computes: vLLM, in an environment of its own."
@@ -59,7 +62,7 @@ class VllmTasks(TasksEvaluator):
         super().refuse(params, order)
         refuse(params, order)
 
-    def open(self, params: VllmTasksParams, work: Work, stack: ExitStack) -> tuple[Any, str]:
+    def open(self, params: VllmTasksParams, work: Work, stack: ExitStack) -> OpenedModel:
         """The checkpoint in the model's folder; the engine starts with the first request."""
         from qpipe.evaluators.harness.vllm import VllmLM
 
@@ -67,4 +70,4 @@ class VllmTasks(TasksEvaluator):
         require_memory(checkpoint_memory(folder), name="the checkpoint")
         own = environment(computes_on(params))
         lm = stack.enter_context(VllmLM(folder, own, threads=work.threads, date=params.date))
-        return lm, lm.computed_by
+        return OpenedModel(lm, lm.computed_by, lm.arithmetic)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -25,8 +25,6 @@ class VllmBackend(Closable):
     sequence is, since its KV cache is made for that."""
 
     name = "vllm"
-    # As in ``version``, which the engine tells.
-    arithmetic: None = None
 
     def __init__(self, folder: Path, environment: Environment, *, threads: int) -> None:
         """Raises CheckpointError for what vLLM does not load."""
@@ -57,8 +55,15 @@ class VllmBackend(Closable):
     @property
     def version(self) -> str:
         """Versions of vLLM and torch, and what was computed in, where and by which kernels."""
-        engine = self._engine or self.engine(min(self.n_ctx_train or _UNSAID, _UNSAID))
-        return engine.version
+        return self._any_engine().version
+
+    @property
+    def arithmetic(self) -> Mapping[str, str]:
+        """In what was computed and where, as `qpipe.results.arithmetic` reads it."""
+        return self._any_engine().arithmetic
+
+    def _any_engine(self) -> VllmEngine:
+        return self._engine or self.engine(min(self.n_ctx_train or _UNSAID, _UNSAID))
 
     @property
     def remarks(self) -> Sequence[str]:

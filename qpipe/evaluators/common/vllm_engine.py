@@ -88,6 +88,14 @@ class VllmEngine(Closable):
         return f"{release(self._environment)} ({', '.join(words)})"
 
     @property
+    def arithmetic(self) -> Mapping[str, str]:
+        """In what is computed and where, as `qpipe.results.arithmetic` reads it."""
+        facts = self.facts
+        told = {"device": facts["device"], "precision": facts["dtype"], "gpu": facts["gpu"]}
+        told["kernel"] = ", ".join(facts["kernels"]) or None
+        return {name: value for name, value in told.items() if value is not None}
+
+    @property
     def command(self) -> str:
         """The command that serves the checkpoint in FOLDER as it was measured."""
         return f"vllm serve FOLDER --dtype {self.facts['dtype']}"

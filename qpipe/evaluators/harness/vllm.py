@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,11 @@ class VllmLM(CheckpointPrompts, TokenRequests):
     def computed_by(self) -> str:
         """The software, with all that it computes by."""
         return f"{self._vllm.name} {self._engine(_WINDOW - 1).version}"
+
+    @property
+    def arithmetic(self) -> Mapping[str, str]:
+        """In what is computed and where, as `qpipe.results.arithmetic` reads it."""
+        return self._engine(_WINDOW - 1).arithmetic
 
     def _engine(self, longest: int) -> VllmEngine:
         window = min(self._trained, max(longest + 1, _WINDOW))

@@ -93,6 +93,7 @@ class _Session:
         return {
             "dtype": str(config.model_config.dtype).removeprefix("torch."),
             "device": config.device_config.device_type,
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
             "kv_cache": config.cache_config.cache_dtype,
             **kernels,
         }, b""

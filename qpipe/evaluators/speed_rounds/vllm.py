@@ -31,6 +31,7 @@ class VllmTarget(SpeedTarget):
             at_once=True,
         )
         self.version = f"vllm {self._engine.version}"
+        self.arithmetic = self._engine.arithmetic
 
     def measure(self) -> Sample:
         """One round."""
