@@ -44,7 +44,7 @@ _ALGORITHMS: Mapping[str, tuple[int, ...]] = {"FP4": (4,), "FP8": (8,), "MIXED":
 # Ends of the names of packed tensors and their scales, as they are in a header.
 _PACKED = (
     b'.qweight"', b'.weight_packed"', b'.weight_scale"', b'_scale_inv"', b'._weight_qdata"',
-    b'.SCB"', b'.W_q"', b'.weight._data"', b'.q_weight"', b".weight.quant_state.bitsandbytes__",
+    b'.SCB"', b'.W_q"', b".weight._data", b'.q_weight"', b".weight.quant_state.bitsandbytes__",
 )  # fmt: skip
 _MOST = 100_000_000  # bytes of a header: safetensors/src/tensor.rs, MAX_HEADER_SIZE
 

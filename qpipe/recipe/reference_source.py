@@ -105,17 +105,18 @@ def _compared(stages: Mapping[str, StageSpec], quantized_as: str | None) -> dict
     """The measurements of other models on the reference's tokens, each with the text by that
     model's own tokenizer, which must give the same."""
     changed: dict[str, StageSpec] = {}
+    names: dict[str, str] = {}
     for name, spec in stages.items():
         model, tokens = spec.needs.get("model"), spec.needs.get("tokens")
         if spec.uses != _MEASURES or tokens is None or model in (None, REFERENCE):
             continue
         made = stages[tokens]
         if made.uses == _TOKENS and made.needs.get("model") == REFERENCE:
-            own = model if quantized_as == GGUF else source_of(str(model), stages)
-            changed[TOKENIZER] = made.model_copy(
-                update={"needs": {"model": own, "reference": tokens}}
-            )
-            changed[name] = spec.model_copy(update={"needs": {**spec.needs, "tokens": TOKENIZER}})
+            own = str(model) if quantized_as == GGUF else source_of(str(model), stages)
+            checked = names.setdefault(own, f"{TOKENIZER}_{own}" if names else TOKENIZER)
+            needs: dict[str, str | None] = {"model": own, "reference": tokens}
+            changed[checked] = made.model_copy(update={"needs": needs})
+            changed[name] = spec.model_copy(update={"needs": {**spec.needs, "tokens": checked}})
     return changed
 
 

@@ -653,10 +653,11 @@ def test_modelopts_cache_is_named(tmp_path: Path, said: dict[str, Any]) -> None:
     assert structure.read(made).label == "FP8-block-KV-FP8"
 
 
-def test_optimum_quantos_own_way_is_named(tmp_path: Path) -> None:
-    """optimum-quanto 0.2.7's save_pretrained: nothing of it in config.json."""
+@pytest.mark.parametrize("stored", ["weight._data", "weight._data._data"])
+def test_optimum_quantos_own_way_is_named(tmp_path: Path, stored: str) -> None:
+    """optimum-quanto 0.2.7's save_pretrained, of 8 bits and of fewer: nothing in config.json."""
     scale = np.ones((64, 1), np.float32)
-    parts: Arrays = {"weight._data": np.zeros((64, 128), np.int8), "weight._scale": scale}
+    parts: Arrays = {stored: np.zeros((64, 128), np.int8), "weight._scale": scale}
     made = checkpoint(tmp_path, around(parts))
     qmap = {"model.layers.0.mlp.up_proj": {"weights": "qint8", "activations": "none"}}
     (tmp_path / "quanto_qmap.json").write_text(json.dumps(qmap))
