@@ -19,7 +19,7 @@ from qpipe.machine.identity import describe
 NAMES = (
     *("startup", "cached", "composing", "scaling"),
     *("quantizing", "converter", "experts", "fp8", "realsize"),
-    *("evaluating", "engines", "tasks", "repro"),
+    *("evaluating", "engines", "whole", "tasks", "repro"),
 )
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}
