@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.engine_script import THREADS, llmcompressor
 
@@ -22,7 +23,8 @@ def perplexity(folder: str, heldout: str) -> float:
 
     torch.set_num_threads(THREADS)
     ids = AutoTokenizer.from_pretrained(folder)(Path(heldout).read_text())["input_ids"]
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.eval()
     lost = 0.0
     with torch.inference_mode():
         for at in range(0, WINDOWS * WIDTH, WIDTH):
