@@ -142,7 +142,7 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 def _computed_on(device: str, threads: int) -> dict[str, Any]:
-    """What `qpipe.hf.device.computed_on` says, of the torch that the script imported; nothing
+    """Return what `qpipe.hf.device.computed_on` says of the torch that was imported; nothing
     without one."""
     torch = sys.modules.get("torch")
     if torch is None:

@@ -68,11 +68,12 @@ class EnvironmentMaker:
         lock, built = self.environment.requirements_lock, frozenset(self.environment.built)
         origins = self.sources.sort(self.environment, self.base, TargetPython.here(minor))
         self._venv()
-        installed = lock.names - origins.lent - origins.absent - built
-        self._install(lock.requirements(only=installed), "--only-binary", ":all:")
+        wheels = lock.requirements(only=origins.installed - built)
+        self._install(wheels, "--only-binary", ":all:")
         shared = self._lend(origins) if origins.lent else self._torch(origins)
         if built:
-            self._install(lock.requirements(only=built - origins.lent), "--no-build-isolation")
+            sources = lock.requirements(only=origins.installed & built)
+            self._install(sources, "--no-build-isolation")
         if self.sources.lends:
             self._try()
         record = {"lock": lock.digest, "base": self.base, **shared, **self._packages()}
@@ -119,8 +120,7 @@ class EnvironmentMaker:
         words = ", ".join(f"{name} {version}" for name, version in versions.items())
         self.say(f"sharing {words} with {from_here}")
         folder = self.environment.home / SHARED
-        names = self.environment.requirements_lock.names
-        shared_torch.lend(folder, versions, without=names - origins.lent)
+        shared_torch.lend(folder, versions, without=origins.installed | origins.absent)
         shared_torch.on_path(self.environment.home, folder)
         if origins.absent:
             self.say(

@@ -20,9 +20,11 @@ _PLACES = ("FIND_LINKS", "INDEX_URL", "EXTRA_INDEX_URL", "INDEX", "DEFAULT_INDEX
 
 @dataclass(frozen=True)
 class PackageOrigins:
-    """The packages of a lock that come from the interpreter here (``lent``), those that nobody has
-    who has this torch (``absent``), and the torch to be installed (None: none, or it is lent)."""
+    """The packages of a lock that are ``installed``, torch apart, those that come from the
+    interpreter here (``lent``), those that nobody has who has this torch (``absent``), and the
+    torch to be installed (None: none, or it is lent)."""
 
+    installed: frozenset[str]
     lent: frozenset[str]
     absent: frozenset[str] = frozenset()
     torch: str | None = None
@@ -93,7 +95,7 @@ class PackageSources:
         torch = None if TORCH in lent else lock.torch
         if self.folder is not None:
             self._require(self.folder, wanted, torch, target)
-        return PackageOrigins(lent, absent, torch)
+        return PackageOrigins(frozenset(p.name for p in wanted), lent, absent, torch)
 
     def _rest(
         self, needed: Sequence[LockedPackage], kin: frozenset[str], built: frozenset[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -87,6 +88,16 @@ def test_what_is_here_whatever_its_version(closed: Path) -> None:
     assert record["packages"]["torch"] == versions["torch"]
     there = {name: shared_torch.public(version) for name, version in versions.items()}
     assert key(environment)["here"] == there
+
+
+@pytest.mark.slow
+def test_what_a_shared_package_needs_comes_along(closed: Path) -> None:
+    """Also where the lock has it, for another Python."""
+    more = f"python-dateutil==0.1{HASH}six==0.1 ; python_version < '3'{HASH}"
+    environment = tiny.environment(closed, more=more)
+    made(environment, closed, rest_here=True)
+    command = [str(environment.python), "-I", "-c", "import dateutil.tz, six"]
+    subprocess.run(command, check=True)
 
 
 def test_packages_that_do_not_go_together(closed: Path) -> None:

@@ -35,7 +35,7 @@ ENGINES = {
 
 
 def rows(folder: Path, *overrides: str) -> list[dict[str, Any]]:
-    answer = qpipe(*RECIPE, *overrides, cwd=folder)
+    answer = qpipe(*RECIPE, *overrides, cwd=folder, timeout=420)  # tools compile at first use
     assert answer.code == 0, answer.stderr
     made: list[dict[str, Any]] = json.loads(answer.stdout)["rows"]
     return made

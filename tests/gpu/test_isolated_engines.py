@@ -1,56 +1,45 @@
-"""CUDA engines in their own environments, on the model that comes with qpipe."""
+"""CUDA engines in their own environments: made, loaded and measured."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from qpipe.machine import gpus
-from tests.cli import qpipe
-
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.slow,
-    pytest.mark.skipif(not gpus.visible(), reason="needs an NVIDIA GPU"),
-]
-
-RECIPE = (
-    "run", "local", "model.source=builtin:tinystories-d256", "evaluate.n_ctx=256",
-    "evaluate.chunks=20", "calibration.samples=32", "calibration.length=256", "--json",
-)  # fmt: skip
+from tests.gpu.running import GpuBench, installed
 
 
-def rows(folder: Path, *overrides: str) -> list[dict[str, Any]]:
-    answer = qpipe(*RECIPE, *overrides, cwd=folder)
-    assert answer.code == 0, answer.stderr
-    found: list[dict[str, Any]] = json.loads(answer.stdout)["rows"]
-    return found
+@pytest.mark.parametrize("act_order", ["false", "true"])
+def test_auto_gptq(bench: GpuBench, act_order: str) -> None:
+    installed("auto-gptq")
+    how = ("quantize=gptq", "quantize.engine=auto-gptq", f"quantize.desc_act={act_order}")
+    reference, model = bench.measured(*how)
+    assert model["format"].startswith("GPTQ-4bit-g128")
+    assert model["ppl"] < reference["ppl"] * 1.05
+    assert model["weights"] == reference["weights"]
 
 
-def test_auto_gptq(tmp_path: Path) -> None:
-    for act_order in ("false", "true"):
-        reference, model = rows(
-            tmp_path, "quantize=gptq", "quantize.engine=auto-gptq", f"quantize.desc_act={act_order}"
-        )
-        assert model["format"].startswith("GPTQ-4bit-g128")
-        assert model["ppl"] < reference["ppl"] * 1.05
-
-
-def test_autoawq(tmp_path: Path) -> None:
-    reference, model = rows(tmp_path, "quantize=awq", "quantize.engine=autoawq")
+def test_autoawq(bench: GpuBench) -> None:
+    installed("autoawq")
+    reference, model = bench.measured("quantize=awq", "quantize.engine=autoawq")
     assert model["format"] == "AWQ-4bit-g128"
     assert model["ppl"] < reference["ppl"] * 1.05
 
 
-def test_exl2_measures_once(tmp_path: Path) -> None:
-    answer = qpipe(
-        *RECIPE, "quantize=exl2", "evaluate=none", "-m", "quantize.bits=3.0,5.0", cwd=tmp_path
-    )
-    assert answer.code == 0, answer.stderr
-    found = json.loads(answer.stdout)
-    assert sum(node["name"].startswith("measure[") for node in found["nodes"]) == 1
-    small, large = (row for row in found["rows"] if str(row["format"]).startswith("EXL2"))
+def test_exl2_measures_modules_once(bench: GpuBench) -> None:
+    installed("exllamav2")
+    bits = ("-m", "quantize.bits=3.0,5.0")
+    answer = bench.run("evaluate.n_ctx=256", "evaluate.chunks=20", "quantize=exl2", *bits)
+    assert sum(node["name"].startswith("measure[") for node in answer["nodes"]) == 1
+    small, large = (row for row in answer["rows"] if str(row["format"]).startswith("EXL2"))
     assert small["size_bytes"] < large["size_bytes"]
+    assert small["ppl"] > large["ppl"]
+    for row in (small, large):
+        assert row["measurements"][0]["backend"].startswith("exllamav2 0.3.2 (torch ")
+
+
+def test_exl2_and_its_reference_by_one_backend(bench: GpuBench) -> None:
+    installed("exllamav2")
+    how = ("quantize=exl2", "quantize.bits=5.0", "evaluate.backend=exllamav2")
+    reference, model = bench.measured(*how)
+    by = {row["measurements"][0]["backend"] for row in (reference, model)}
+    assert len(by) == 1
+    assert reference["ppl"] < model["ppl"] < reference["ppl"] * 1.05

@@ -14,7 +14,7 @@ import pytest
 from qpipe.evaluators.common.vllm_environment import CUDA
 from qpipe.machine import gpus
 from tests.cli import qpipe
-from tests.gpu.test_isolated_engines import rows
+from tests.gpu.running import MEASURED, GpuBench
 
 pytestmark = [
     pytest.mark.gpu,
@@ -24,15 +24,15 @@ pytestmark = [
 ]
 
 
-def test_as_it_is_served(tmp_path: Path) -> None:
+def test_as_it_is_served(bench: GpuBench) -> None:
     by = {
-        backend: rows(tmp_path, "quantize=gptq", f"evaluate.backend={backend}")
+        backend: bench.run(*MEASURED, "quantize=gptq", f"evaluate.backend={backend}")["rows"]
         for backend in ("transformers", "vllm")
     }
     for mine, theirs in zip(by["vllm"], by["transformers"], strict=True):
         # In bfloat16, as config.json says, beside transformers' float32.
         assert abs(math.log(mine["ppl"] / theirs["ppl"])) < 0.02
-        assert "cuda" in mine["backend"]
+        assert mine["measurements"][0]["arithmetic"]["device"] == "cuda"
 
 
 def test_speed_of_two_on_one_card(tmp_path: Path) -> None:
