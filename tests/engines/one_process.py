@@ -71,6 +71,9 @@ class Bench:
         torch.manual_seed(0)
         from_config: Any = AutoModelForCausalLM.from_config
         made = from_config(AutoConfig.for_model(kind, **fields))
+        for name, parameter in made.named_parameters():
+            if name.endswith(".bias"):  # of zeros none is counted, as AutoGPTQ makes them up
+                parameter.data.normal_(std=0.02)
         if same:
             made.lm_head.weight.data.copy_(made.model.embed_tokens.weight.data)
         folder = self.root / f"model-{kind}-{abs(hash(given))}"
