@@ -26,8 +26,8 @@ SIGNATURES = {
     "None, runs: str | Path | None = None) -> Session",
     "open_run": "(run: str | Path = 'latest', *, runs: str | Path | None = None) -> Comparison",
     "perplexity": "(model: str | Path, text: str | Path, *, protocol: str = 'llamacpp-512', n_ctx: "
-    "int | None = None, chunks: int | None = None, threads: int | None = None, progress: Progress "
-    "| None = None) -> Measurement",
+    "int | None = None, chunks: int | None = None, threads: int | None = None, device: str = "
+    "'auto', progress: Progress | None = None) -> Measurement",
     "quantize": "(model: str | Path, out: str | Path, type: str, *, imatrix: str | Path | None = "
     "None, tensor_types: Mapping[str, str] | None = None, via: str = 'f16', allow_requantize: "
     "bool = False, threads: int | None = None, progress: Progress | None = None) -> Path",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from qpipe.gate.bounds import DROP, KLD, PPL
@@ -79,7 +79,7 @@ class Gatherer:
             if isinstance(each, Lack):
                 why = why or each
             elif each.name not in by_name or by_name[each.name].basis == OF_REPORT:
-                by_name[each.name] = each
+                by_name[each.name] = _with_arithmetic(each)
         return [*by_name.values()] or why or Lack(row, kind, _unmeasured(row))
 
     def _name(self, evaluation: Evaluation, score: Score) -> str:
@@ -111,6 +111,14 @@ class Gatherer:
             protocol = each.measurement.protocol or ""
             several = sum(e.measurement.on.items is not None for e in row.measurements) > 1
             yield _drop(row, each, other, self._score, f"drop[{protocol}]" if several else DROP)
+
+
+def _with_arithmetic(evidence: Evidence) -> Evidence:
+    """The evidence, with a note where model and reference were not computed alike."""
+    unlike = evidence.evaluation.unlike
+    if unlike is None:
+        return evidence
+    return replace(evidence, note="; ".join(filter(None, (evidence.note, f"computed in {unlike}"))))
 
 
 def _unmeasured(row: ModelRow) -> str:

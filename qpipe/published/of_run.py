@@ -146,7 +146,9 @@ def _entry(row: ModelRow, called: str, common: Sequence[str], writer: _Metrics) 
     for evaluation in row.measurements:
         for name, value in writer.values(evaluation):
             values.setdefault(name, value)
-    row_of = {"model": _model(row), "format": called, "overrides": own, "values": values}
+    unlike = dict.fromkeys(each.unlike for each in row.measurements if each.unlike)
+    note = {"note": f"computed in {'; '.join(unlike)}"} if unlike else {}
+    row_of = {"model": _model(row), "format": called, "overrides": own, **note, "values": values}
     return _OnALine(row_of)
 
 

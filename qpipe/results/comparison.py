@@ -175,7 +175,8 @@ def _named(row: ModelRow, labels: Mapping[Way, Mapping[str, str]]) -> dict[str, 
 def _beside(name: str) -> bool:
     """Return whether a figure says how far a model is from its reference."""
     own, _ = fields.split(name)
-    return own.startswith(_DIVERGENCES) or own.endswith(_DIFFERENCES)
+    divergence = own.startswith(_DIVERGENCES) and not own.endswith("_stderr")
+    return divergence or own.endswith(_DIFFERENCES)
 
 
 def way(evaluation: Evaluation) -> Way:

@@ -15,6 +15,7 @@ from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import CheckpointError, SourceError, StoreError, UsageError
+from qpipe.machine import gpus
 from qpipe.machine.capacity import usable_cores
 from qpipe.results.tensors import DETAILS, from_fact
 from qpipe.support.files import exists, expanded, is_file, is_folder
@@ -109,6 +110,7 @@ def perplexity(
     n_ctx: int | None = None,
     chunks: int | None = None,
     threads: int | None = None,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Measurement:
     """Measure the perplexity of a model on a text file: a GGUF file by llama.cpp, a checkpoint's
@@ -116,8 +118,10 @@ def perplexity(
 
     The measurement's one score is ``ppl`` with its standard error; under some protocols it is
     ``word_ppl`` or ``bits_per_byte``. ``n_ctx`` and ``chunks`` depart from the ``protocol``, whose
-    label then says so. Raises EngineMissingError, CheckpointError (the model), DataError (the text
-    or its logits), UsageError for a protocol that is not known.
+    label then says so. ``device`` is where a checkpoint is computed, cpu or cuda; auto: on a GPU if
+    there is one. Raises EngineMissingError (also for a GPU that torch does not see),
+    CheckpointError (the model), DataError (the text or its logits), UsageError for a protocol or a
+    device that is not known.
     """
     from qpipe.evaluators.perplexity import measure
     from qpipe.evaluators.text.description import about, measurement, scores_of
@@ -128,7 +132,7 @@ def perplexity(
     cutting = find_protocol(protocol).with_overrides(n_ctx=n_ctx, chunks=chunks)
     file = local_path(text)
     words = read(file)
-    with _backend(local_path(model), threads or usable_cores()) as backend:
+    with _backend(local_path(model), threads or usable_cores(), device) as backend:
         tokenized = tokenize(words.text, backend, cutting, name=file.name, rows=words.rows)
         measured = measure(backend, tokenized, progress=progress)
         described = about(tokenized, backend)
@@ -180,12 +184,19 @@ def local_path(source: str | Path) -> Path:
     raise SourceError(f"{name}: no such file or folder{hint}")
 
 
-def _backend(model: Path, threads: int) -> AbstractContextManager[Backend]:
+def _backend(model: Path, threads: int, device: str) -> AbstractContextManager[Backend]:
+    if device not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"device={device!r}: it is auto, cpu or cuda")
     file = _gguf_file(model)
     if file is None:
         from qpipe.hf.backend import TransformersBackend
 
-        return TransformersBackend(model, threads=threads)
+        where = ("cuda" if gpus.visible() else "cpu") if device == "auto" else device
+        return TransformersBackend(model, threads=threads, device=where)
+    if device == "cuda":
+        raise UsageError(
+            f"device=cuda: {file.name} is a GGUF file, which llama.cpp computes here on the CPU"
+        )
     from qpipe.llamacpp.backend import LlamaCppBackend
 
     return LlamaCppBackend(file, threads=threads)

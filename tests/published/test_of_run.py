@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 
 from qpipe.errors import UsageError
 from qpipe.published.lint import lint
@@ -14,6 +16,8 @@ from qpipe.published.load import TableFile, load
 from qpipe.published.of_run import table_of
 from qpipe.report.runs import Summary, summary
 from tests.cli import called
+from tests.report.test_unlike import HALF, WORDS
+from tests.report.test_unlike import table as unlike_rows
 
 RUNS = Path(__file__).parent.parent / "data" / "runs"
 SETTINGS = (
@@ -103,3 +107,11 @@ def test_an_old_run_kept_no_recipe() -> None:
     old: Summary = summary(json.loads((RUNS / "all.json").read_bytes()), Path("run.json"))
     with pytest.raises(UsageError, match="kept no recipe"):
         table_of(old)
+
+
+def test_a_difference_between_two_arithmetics_has_its_note() -> None:
+    rows = [replace(row, overrides=(f"quantize={row.name}",)) for row in unlike_rows(HALF).rows]
+    about = {"recipe": "local", "overrides": [], "qpipe": "1", "started": 0.0, "machine": {}}
+    table = yaml.safe_load(table_of(Summary("r", [], rows, about)))
+    notes = {row["format"]: row.get("note") for row in table["rows"]}
+    assert notes == {"NVFP4": f"computed in {WORDS}", "INT4": None}

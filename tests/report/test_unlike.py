@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qpipe.gate.evidence import Gatherer
 from qpipe.report.matrix import matrix
 from qpipe.report.reference_difference import compared_with
 from qpipe.report.render import render, to_terminal
@@ -27,7 +28,7 @@ WORDS = "bfloat16 on a cpu, and the reference in float32 on a cpu"
 
 
 def measured(value: float, how: Arithmetic | None, *, kld: float | None = None) -> Evaluation:
-    own = score("kld", kld) if kld is not None else score("kld_noise", 1e-7)
+    own = score("kld", kld, stderr=0.001) if kld is not None else score("kld_noise", 1e-7)
     scores = (own, score("ppl", value, stderr=0.1))
     on = Subject(text="t.txt", tokens_scored=100, tokens_sha256="a" * 64)
     made = Measurement("llamacpp-512", scores, on, by="transformers 5", arithmetic=how)
@@ -120,3 +121,12 @@ def test_a_table_of_several_models_has_the_mark() -> None:
     (block,) = matrix(models)
     cells = {line[0]: line[1:] for line in block.body}
     assert cells["NVFP4"] == ["≠ 0.0200", "0.0200"]
+
+
+def test_the_gate_says_so_too() -> None:
+    for how, unlike in ((HALF, True), (PLAIN, False)):
+        reference, level, _ = table(how).rows
+        gathered = Gatherer([reference, level]).of(level, reference, "kld")
+        assert isinstance(gathered, list)
+        (evidence,) = gathered
+        assert (f"computed in {WORDS}" in str(evidence.note)) == unlike

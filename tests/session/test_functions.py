@@ -89,6 +89,14 @@ def test_a_folder_of_several_models_is_none(tmp_path: Path) -> None:
         qpipe.perplexity(half, tmp_path)
 
 
+def test_a_device_that_a_model_cannot_be_measured_on(tmp_path: Path) -> None:
+    half = qpipe.convert(MODEL, tmp_path / "a.gguf")
+    with pytest.raises(UsageError, match=r"device=cuda: a\.gguf is a GGUF file, which llama\.cpp"):
+        qpipe.perplexity(half, TEXT, chunks=1, device="cuda")
+    with pytest.raises(UsageError, match="device='gpu': it is auto, cpu or cuda"):
+        qpipe.perplexity(MODEL, TEXT, chunks=1, device="gpu")
+
+
 @pytest.mark.slow
 def test_perplexity_is_that_of_a_recipe(swept: Swept) -> None:
     row = swept.comparison.rows[-1]
