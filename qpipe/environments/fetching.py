@@ -85,13 +85,13 @@ class Fetching:
             for package in environment.requirements_lock.entries
             if self.target.needs(package) and package.name != TORCH and self._is_wanted(package)
         ]
+        pinned = environment.requirements_lock.torch
+        torch = self._torch(pinned) if pinned is not None and self.cuda is not None else []
         there = WheelFolder(self.folder)
         missing = [p for p in packages if there.of(p, self.target) is None]
         for number, package in enumerate(missing, 1):
             self.say(f"{number} of {len(missing)}: {package.name} {package.version}")
             self._package(package, environment)
-        pinned = environment.requirements_lock.torch
-        torch = self._torch(pinned) if pinned is not None and self.cuda is not None else []
         after = WheelFolder(self.folder)
         after.require(packages, self.target)
         files = [path for p in packages if (path := after.of(p, self.target)) is not None]

@@ -123,9 +123,7 @@ class EnvironmentMaker:
         shared_torch.lend(folder, versions, without=origins.installed | origins.absent)
         shared_torch.on_path(self.environment.home, folder)
         if origins.absent:
-            self.say(
-                f"without {', '.join(sorted(origins.absent))}, which the torch here is without"
-            )
+            self.say(f"without {', '.join(sorted(origins.absent))}, as the torch that is here")
         told = {TORCH: versions[TORCH]} if TORCH in versions else {}
         return {**told, "shared_with": from_here, "here": versions}
 

@@ -72,6 +72,7 @@ class WheelFolder:
         lock, or is for another Python."""
         packages = list(packages)
         faults = [fault for package in packages if (fault := self._fault(package, target))]
+        faults.sort(key=lambda fault: ": no file" in fault)  # what is wrong before what is missing
         if faults:
             more = [f"and {len(faults) - _MOST} more"] if len(faults) > _MOST else []
             raise EngineMissingError(

@@ -110,7 +110,7 @@ def test_packages_that_do_not_go_together(closed: Path) -> None:
 
 def test_what_is_not_right_in_the_folder(closed: Path) -> None:
     _, good = tiny.wheel(closed.parent, name="other", tag="cp39-cp39-any")
-    more = f"other==1.0 \\\n    --hash=sha256:{good}\nabsent==2.0 ; python_version > '3'{HASH}"
+    more = f"absent==2.0 ; python_version > '3'{HASH}other==1.0 \\\n    --hash=sha256:{good}\n"
     environment = tiny.environment(
         closed, sha256="1" * 64, more=f"{more}old==1 ; python_version < '3'{HASH}"
     )
