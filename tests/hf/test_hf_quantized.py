@@ -187,6 +187,9 @@ FORMATS: dict[str, tuple[Packing, dict[str, Any]]] = {
     "fp8 blocks": (
         floats(32, 32, "weight_scale_inv", torch.float32), {**FP8, "weight_block_size": [32, 32]},
     ),
+    "fp8 tensor": (
+        floats(0, 0, "weight_scale_inv", torch.float32), {**FP8, "weight_block_size": None},
+    ),
     "auto-round blocks": (
         floats(32, 32, "weight_scale_inv", torch.float32),
         {
