@@ -23,7 +23,7 @@ _OF_A_BUILD = ("nvidia-", "cuda-")
 _NEVER = "sys_platform == 'never'"
 
 _HEADER = """\
-# Made by `qpipe engines lock {name}` from {name}.in; do not edit.
+# Made by `qpipe engines lock {name}` from {file}; do not edit.
 # torch is pinned by its version alone: its build is a matter of the machine.
 """
 
@@ -47,7 +47,7 @@ def make(environment: Environment) -> int:
         if not (entry.name in brought and entry.name.startswith(_OF_A_BUILD))
         and _NEVER not in entry.text
     ]
-    text = _HEADER.format(name=environment.requirements.stem)
+    text = _HEADER.format(name=environment.name, file=environment.requirements.name)
     for entry in entries:
         text += f"{TORCH}=={entry.version}\n" if entry.name == TORCH else entry.text
     file_lock.write_atomic(environment.requirements_lock_path, text.encode())
