@@ -75,6 +75,7 @@ def _quantize(stage: type[base.Stage], params: Any, work: base.Work, folder: Pat
         "where": {},
         "threads": work.threads,
         "parent": os.getpid(),
+        "hashes": None,
     }
     (folder / "job.json").write_text(json.dumps(job))
     try:
