@@ -189,8 +189,11 @@ class Fetching:
                 f"{what}: the index cannot be reached; fetch where there is a network:\n{end}"
             )
         if "No matching distribution" in said:
+            # pip 23.2.1 says no more of an index that it did not reach, once retries are off.
+            or_not = ", or cannot be reached" if "from versions: none" in said else ""
             return EngineMissingError(
-                f"{what}: the index that pip asks has no file of it for {self.target}:\n{end}"
+                f"{what}: the index that pip asks has no file of it for {self.target}{or_not}:"
+                f"\n{end}"
             )
         why = f"{what} cannot be fetched"
         if "No module named" in said or "BackendUnavailable" in said:
