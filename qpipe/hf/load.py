@@ -88,7 +88,7 @@ def load(
     ``device``: cpu or cuda.
 
     ``dtype`` is the precision of all arithmetic. auto: float32, but for formats that cannot be
-    (`qpipe.hf.precision`), and on a CPU for packed weights whose kernels have one of their own.
+    (`qpipe.hf.precision`).
     Raises EngineMissingError if what reads this quantization, or this scheme of it, is not
     installed, RecipeError for a precision or ``kernel`` (`qpipe.hf.kernels`) that it cannot have,
     CheckpointError for weights that are missing, of another shape or left over, or that
@@ -123,7 +123,7 @@ def load(
     missing_weights.refuse(folder, info)
     _compute_plainly(model)
     if settings is not None:
-        _settle(model, settings, device, dtype)
+        _settle(model, settings, dtype)
     model.eval()
     own = str(model.dtype).removeprefix("torch.")
     if dtype not in (AUTO, own):
@@ -134,7 +134,7 @@ def load(
     return LoadedModel(model, method, own, device, *kernels.used(model))
 
 
-def _settle(model: Any, settings: QuantizationSettings, device: str, dtype: str) -> None:
+def _settle(model: Any, settings: QuantizationSettings, dtype: str) -> None:
     """Give all parts of a quantized model the precision that is meant."""
     import torch
 
@@ -148,7 +148,7 @@ def _settle(model: Any, settings: QuantizationSettings, device: str, dtype: str)
     elif wanted != precision.STORED and settings.method == "awq":
         # transformers 5.17 takes float16 for bfloat16 on a GPU (quantizer_awq.py, update_dtype).
         torch.nn.Module.to(model, getattr(torch, wanted))
-    if wanted != precision.STORED and (device, dtype) != ("cpu", AUTO):
+    if wanted != precision.STORED:
         kernels.compute_in(model, wanted)
 
 

@@ -16,7 +16,7 @@ from tests.cli import called
 
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}
 AWQ = {"quant_method": "awq", "bits": 4, "version": "gemm"}
-ACTIVATIONS = {"num_bits": 8, "type": "int"}
+ACTIVATIONS = {"num_bits": 8, "type": "int", "dynamic": True}
 
 
 def packed(weights: dict[str, Any], activations: Any = None) -> dict[str, Any]:
@@ -27,7 +27,9 @@ def packed(weights: dict[str, Any], activations: Any = None) -> dict[str, Any]:
 
 INT4 = packed({"num_bits": 4, "type": "int"})
 W8A8 = packed({"num_bits": 8, "type": "int"}, ACTIVATIONS)
-FP8 = packed({"num_bits": 8, "type": "float", "strategy": "channel"}, ACTIVATIONS)
+FP8_WEIGHTS = {"num_bits": 8, "type": "float", "strategy": "channel"}
+MXFP8 = {"num_bits": 8, "type": "float", "strategy": "group", "scale_dtype": "torch.uint8"}
+FP8 = packed(FP8_WEIGHTS, ACTIVATIONS)
 BLOCKS = packed({"num_bits": 8, "type": "float", "strategy": "block"}, ACTIVATIONS)
 
 
@@ -67,6 +69,8 @@ def test_refused_everywhere(tmp_path: Path, quantization: dict[str, Any], words:
         (packed({"num_bits": 8, "type": "int"}), {}, "weights of 4 bits alone, and this has 8"),
         (packed({"num_bits": 4, "type": "float"}), {}, "no kernel for floats of 4 bits"),
         (packed({"num_bits": 4, "type": "int"}, ACTIVATIONS), {}, "no kernel for weights of 4"),
+        (packed(MXFP8, ACTIVATIONS), {}, "no kernel for MXFP8"),
+        (packed(FP8_WEIGHTS, {**ACTIVATIONS, "dynamic": False}), {}, "quantize.scheme=dynamic"),
         (GPTQ, {"hidden_size": 48}, "32 divides, and hidden_size is 48"),
         ({"quant_method": "mxfp4"}, {}, "no kernel for mxfp4"),
     ],

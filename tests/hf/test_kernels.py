@@ -102,19 +102,19 @@ def test_all_is_computed_in_one_precision_where_it_is_asked_for(
 
 
 @pytest.mark.skipif(find_spec("gptqmodel") is None, reason="needs gptqmodel")
-def test_awq_is_multiplied_in_float16_unless_float32_is_asked_for(tmp_path: Path) -> None:
-    """gptqmodel's plain kernel rounds what it is given in float32; auto leaves that, and tells."""
+def test_awq_is_multiplied_in_float32(tmp_path: Path) -> None:
+    """gptqmodel's plain kernel would round what it is given in float32 to float16."""
     done = program.run(
         [sys.executable, "-m", "tests.hf.awq_in_float32", tmp_path], name="awq", quiet=True
     )
     told = json.loads(done[-1])
     usual = {"device": "cpu", "precision": "float32", "kernel": "AwqTorchLinear"}
-    assert told["auto"] == {**usual, "kernel_precision": "float16"}
-    assert told["float32"] == usual
-    assert told["float32_off_by"] < 2e-5 < told["auto_off_by"] < 0.05
+    assert told["arithmetic"] == usual
+    assert told["off_by"] < 2e-5
 
 
-def test_bitsandbytes_is_multiplied_as_it_says_unless_float32_is_asked_for(tmp_path: Path) -> None:
+def test_bitsandbytes_is_multiplied_in_float32(tmp_path: Path) -> None:
+    """Left alone, it computes in the ``compute_dtype`` that the checkpoint asks for."""
     pytest.importorskip("bitsandbytes")
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
@@ -124,7 +124,7 @@ def test_bitsandbytes_is_multiplied_as_it_says_unless_float32_is_asked_for(tmp_p
     source = write(tmp_path / "plain", plain())
     model = AutoModelForCausalLM.from_pretrained(source, quantization_config=config)
     model.save_pretrained(tmp_path / "nf4")
-    usual, asked = load(tmp_path / "nf4"), load(tmp_path / "nf4", dtype="float32")
-    assert usual.arithmetic["kernel_precision"] == "bfloat16"
-    assert asked.arithmetic == {"device": "cpu", "precision": "float32", "kernel": "Linear4bit"}
-    assert 0 < (logits(usual.model) - logits(asked.model)).abs().max() < 0.2
+    loaded = load(tmp_path / "nf4")
+    assert loaded.arithmetic == {"device": "cpu", "precision": "float32", "kernel": "Linear4bit"}
+    of_bitsandbytes = AutoModelForCausalLM.from_pretrained(tmp_path / "nf4", dtype=torch.float32)
+    assert 0 < (logits(loaded.model) - logits(of_bitsandbytes)).abs().max() < 0.2

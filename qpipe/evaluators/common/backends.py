@@ -133,7 +133,7 @@ class Transformers(Opener):
         kernels = ("auto-round", "bitsandbytes", "compressed-tensors", "gptqmodel", "torchao")
         names = ("transformers", "torch", *kernels)
         versions = {name: installed(name) for name in names}
-        return {"name": "transformers", "reading": 2, **versions}
+        return {"name": "transformers", "reading": 3, **versions}
 
     @staticmethod
     def resources(*, cores: int) -> Resources:

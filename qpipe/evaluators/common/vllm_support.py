@@ -97,8 +97,16 @@ def _on_cpu(settings: QuantizationSettings, config: Mapping[str, Any]) -> Iterat
             yield f"on a CPU it has no kernel for weights of {bits} bits and such activations"
         if kind == "float" and bits == 4:
             yield "on a CPU it has no kernel for floats of 4 bits"
+        if kind == "float" and bits == 8 and "uint8" in str(weights.get("scale_dtype")):
+            yield "on a CPU it has no kernel for MXFP8"
         if kind == "float" and weights.get("strategy") == "block" and not has_amx():
             yield "on a CPU its kernel for blocks of FP8 wants AMX, which this one has not"
+        if kind == "float" and bits == 8 and activations and not activations.get("dynamic"):
+            # vLLM 0.32: `_C::static_scaled_fp8_quant` is declared and takes nothing.
+            yield (
+                "on a CPU it rounds no activations to FP8 by a scale set before; make it with "
+                "quantize.scheme=dynamic"
+            )
     if method == "fp8" and fields.get("weight_block_size") and not has_amx():
         yield "on a CPU its kernel for blocks of FP8 wants AMX, which this one has not"
     if method in ("awq", "gptq") or _packed(settings):
