@@ -28,8 +28,9 @@ _NAMES = {
 
 
 # Llama-like models whose logits llm-compressor 0.14.0.1's SmoothQuant leaves as they are (within
-# 5e-7 of their size). Of Gemma 2 and 3 and Phi it makes others (by three quarters): it takes the
-# norm behind the attention for the one in front of the MLP.
+# 5e-7 of their size). Of Gemma 2 and 3 it makes others, as it takes the norm behind the attention
+# for the one in front of the MLP, and of Phi, as it leaves out that the MLP reads attention's norm
+# (findings/llmcompressor-smoothquant-norms.sh).
 _SMOOTHED = (
     "cohere", "granite", "llama", "mistral", "phi3", "qwen2", "qwen3", "seed_oss", "smollm3",
     "stablelm",
@@ -204,13 +205,8 @@ class LlmcompressorInt8(_Llmcompressor):
     def allow_config(cls, params: LlmcompressorInt8Params, config: Mapping[str, Any]) -> None:
         """Raises RecipeError too for a model that SmoothQuant would make another of."""
         super().allow_config(params, config)
-        kind = config.get("model_type")
-        strength = params.smoothing_strength
-        if strength is not None and kind not in _SMOOTHED:
-            raise RecipeError(
-                f"quantize.smoothing_strength={strength}: llm-compressor 0.14 does not smooth "
-                f"{kind} so that it stays the same model, only {', '.join(_SMOOTHED)}; take it out"
-            )
+        if params.smoothing_strength is not None:
+            _refuse_to_smooth(params.smoothing_strength, config)
 
     def make(self, params: LlmcompressorInt8Params, task: Task) -> Mapping[str, Json]:
         """Weights have a scale for each row, activations one for each token."""
@@ -252,6 +248,23 @@ class LlmcompressorRtn(_Llmcompressor):
         weights = _weights(params.bits, params.group_size, sym=params.sym)
         return self._oneshot(
             QuantizationModifier(config_groups=_groups(task, weights), ignore=_ignored(task)), task
+        )
+
+
+def _refuse_to_smooth(strength: float, config: Mapping[str, Any]) -> None:
+    """Raises RecipeError unless SmoothQuant is known to leave the model the same."""
+    kind = config.get("model_type")
+    if kind not in _SMOOTHED:
+        raise RecipeError(
+            f"quantize.smoothing_strength={strength}: that llm-compressor 0.14's SmoothQuant "
+            f"leaves a model the same is known only of {', '.join(_SMOOTHED)}, not of {kind}; "
+            "take it out"
+        )
+    # Such a StableLM has no norm of its own in front of the MLP; llm-compressor stops at it.
+    if kind == "stablelm" and config.get("use_parallel_residual"):
+        raise RecipeError(
+            f"quantize.smoothing_strength={strength}: llm-compressor 0.14 cannot smooth a StableLM "
+            "with use_parallel_residual=true in config.json; take it out"
         )
 
 

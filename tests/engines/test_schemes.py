@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from qpipe.engines import _model_free, _presets
-from qpipe.engines.llmcompressor import LlmcompressorInt8Params
+from qpipe.engines.llmcompressor import LlmcompressorInt8, LlmcompressorInt8Params
 from qpipe.engines.llmcompressor_schemes import (
     LlmcompressorFp8,
     LlmcompressorFp8Params,
@@ -302,3 +302,20 @@ def test_smoothing_of_what_is_not_rounded() -> None:
     with pytest.raises(ValidationError, match=r"quantize\.engine=llmcompressor"):
         TorchaoParams(scheme="w8a8", smoothing_strength=0.8)
     assert "smoothing_strength" not in keyed(LlmcompressorInt8Params())
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"model_type": "gemma2"}, "not of gemma2"),
+        ({"model_type": "gemma3_text"}, "not of gemma3_text"),
+        ({"model_type": "phi"}, "not of phi"),
+        ({"model_type": "stablelm", "use_parallel_residual": True}, "use_parallel_residual=true"),
+    ],
+)
+def test_smoothing_of_what_would_be_another_model(fields: dict[str, Any], part: str) -> None:
+    smoothed = LlmcompressorInt8Params(scheme="w8a8", smoothing_strength=0.8)
+    with pytest.raises(RecipeError, match=rf"smoothing_strength=0\.8: .*{part}"):
+        LlmcompressorInt8.allow_config(smoothed, fields)
+    LlmcompressorInt8.allow_config(LlmcompressorInt8Params(scheme="w8a8"), fields)
+    LlmcompressorInt8.allow_config(smoothed, {"model_type": "stablelm"})
