@@ -85,10 +85,12 @@ class JobDraft(TypedDict):
 
 class PackedJobDraft(TypedDict):
     """The job in place of another, where the model that the stage ``source`` fetches is quantized
-    already."""
+    already: a draft, or why there is none. ``otherwise`` is why there is none for other models,
+    None where there is."""
 
     source: str
-    job: JobDraft
+    job: JobDraft | str
+    otherwise: str | None
 
 
 class InvalidJobDraft(TypedDict):

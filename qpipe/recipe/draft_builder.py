@@ -140,7 +140,23 @@ def _job(job: Job, recipe: Recipe, usable: _Usable) -> JobDraft:
     """The draft of a job, on a machine of which ``usable`` may be used."""
     cores = recipe.executor.cpus or usable.cores
     bounds = StageBounds(cores, usable.gpus, recipe.run.timeout)
-    drafted = _as_written(job, recipe, bounds)
+    changed = _of_packed(job, recipe, bounds)
+    if changed is None:
+        return _as_written(job, recipe, bounds)
+    # Settings may fit one of the two alone: which of them it is, the model's files tell.
+    source, other = changed
+    plain, packed = (_or_error(job, each, bounds) for each in (recipe, other))
+    if isinstance(plain, UsageError):
+        if isinstance(packed, UsageError):
+            raise plain
+        return {**packed, "packed": PackedJobDraft(source=source, job=packed, otherwise=str(plain))}
+    of_packed = str(packed) if isinstance(packed, UsageError) else packed
+    return {**plain, "packed": PackedJobDraft(source=source, job=of_packed, otherwise=None)}
+
+
+def _of_packed(job: Job, recipe: Recipe, bounds: StageBounds) -> tuple[str, Recipe] | None:
+    """The recipe for a model that is quantized already, where that is another, and the stage that
+    fetches the model."""
     changed = {
         name: spec.model_copy(update={"with_": spec.with_packed, "with_packed": None})
         for name, spec in recipe.stages.items()
@@ -149,9 +165,15 @@ def _job(job: Job, recipe: Recipe, usable: _Usable) -> JobDraft:
     for name in changed:
         source = source_of(name, recipe.stages)
         if format_of(source, recipe.stages, job, bounds) == CHECKPOINT:
-            other = recipe.model_copy(update={"stages": {**recipe.stages, **changed}})
-            drafted["packed"] = PackedJobDraft(source=source, job=_as_written(job, other, bounds))
-    return drafted
+            return source, recipe.model_copy(update={"stages": {**recipe.stages, **changed}})
+    return None
+
+
+def _or_error(job: Job, recipe: Recipe, bounds: StageBounds) -> JobDraft | UsageError:
+    try:
+        return _as_written(job, recipe, bounds)
+    except (RecipeError, GraphError) as error:
+        return error
 
 
 def _as_written(job: Job, recipe: Recipe, bounds: StageBounds) -> JobDraft:

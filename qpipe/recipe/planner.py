@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Resources, Runtime, order
 from qpipe.core.key import Json
-from qpipe.errors import SourceError
+from qpipe.errors import RecipeError, SourceError
 from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.model_names import SourceName
 from qpipe.recipe.node_names import JobWords, Names
@@ -108,7 +108,8 @@ class _Builder:
         return Plan(graph.renamed(names.nodes, names.models), labelled)
 
     def add(self, job: JobDraft, pinner: Pinner) -> None:
-        """Add a job, whole or not at all. Raises SourceError for a source that is missing."""
+        """Add a job, whole or not at all. Raises SourceError for a source that is missing, and
+        RecipeError for one that its settings do not fit."""
         job = self._of_model(job, pinner)
         nodes: dict[str, Node] = {}
         ids: dict[str, str] = {}
@@ -136,7 +137,8 @@ class _Builder:
         self.jobs.append(PlannedJob("", job["overrides"], ids, reference))
 
     def _of_model(self, job: JobDraft, pinner: Pinner) -> JobDraft:
-        """The job itself, or the one for a model that is quantized already."""
+        """The job itself, or the one for a model that is quantized already. Raises RecipeError
+        where the settings fit other models alone."""
         other = job["packed"]
         if other is None:
             return job
@@ -146,11 +148,16 @@ class _Builder:
         self._pinned.setdefault(node.id, (pinned, pinner))
         found = self._class(node.id)
         if found is None or found.method in (None, *_DEQUANTIZED):
+            if other["otherwise"] is not None:
+                raise RecipeError(other["otherwise"])
             return job
-        self.notes.setdefault(
+        note = (
             f"quantize=none: {_source_name(node).name} is quantized already ({found.method}) and "
             "measured as it is; quantize.via=f16 makes a GGUF file of what its numbers stand for"
         )
+        if isinstance(other["job"], str):
+            raise RecipeError(f"{other['job']} ({note})")
+        self.notes.setdefault(note)
         return other["job"]
 
     def _note_towers(self, job: JobDraft, ids: Mapping[str, str]) -> None:

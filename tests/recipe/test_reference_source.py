@@ -135,6 +135,22 @@ def test_a_quantized_source_is_measured_as_it_is_unless_a_setting_says_otherwise
     assert cast.params["dtype"] == "bf16"
 
 
+def test_settings_that_fit_one_of_both_forms_alone_are_held_against_the_model(packed: Path) -> None:
+    """A plain model becomes a GGUF file, and a quantized one stays a checkpoint."""
+    of_gguf, of_checkpoint = "evaluate.backend=llama.cpp", "evaluate.dtype=float32"
+    plain = planned(str(FOLDER), "quantize=none", of_gguf)
+    assert stage(plain, "quantize").params["to"] == "gguf"
+    as_it_is = planned(str(packed), "quantize=none", of_checkpoint, f"run.reference={STORIES}")
+    assert stage(as_it_is, "quantize").params["to"] == "checkpoint"
+    assert stage(as_it_is, "perplexity_reference").params["dtype"] == "float32"
+    with pytest.raises(RecipeError, match=r"of format 'checkpoint'.*w4 is quantized already"):
+        planned(str(packed), "quantize=none", of_gguf)
+    with pytest.raises(RecipeError, match="settings of backend transformers"):
+        planned(str(FOLDER), "quantize=none", of_checkpoint)
+    with pytest.raises(RecipeError, match="settings of backend transformers"):
+        planned(str(packed), "quantize=none", of_checkpoint, of_gguf)
+
+
 def test_numbers_that_transformers_does_not_compute_become_a_gguf_file(packed: Path) -> None:
     file = packed / "config.json"
     file.write_text(file.read_text().replace('"gptq"', '"modelopt"'))
