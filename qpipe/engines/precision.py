@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -58,10 +59,16 @@ class Cast(base.Stage):
 
     @classmethod
     def refuse(cls, params: CastParams, order: base.Order) -> None:
-        """Raises CheckpointError for another precision of weights that are quantized already."""
+        """Raises CheckpointError for another precision of weights that are quantized already, and
+        for those that config.json contradicts."""
         config = order.configs.get("checkpoint")
-        folder = order.inputs.get("checkpoint") or (config and config.parent)
-        if folder is None or params.dtype == "source":
+        whole = order.inputs.get("checkpoint")
+        if params.dtype == "source":
+            if whole is not None:
+                _check_packed(whole)
+            return
+        folder = whole or (config and config.parent)
+        if folder is None:
             return
         if (settings := unsupported.quantization_settings(folder)) is not None:
             raise CheckpointError(
@@ -78,9 +85,10 @@ class Cast(base.Stage):
                 work.link(path, work.out / path.name)
         else:
             self._rewrite(params.dtype, work)
-        # Links are the same; and packed matrices have no names of their own to be looked for.
+        # Links are the same, and what is said of them is said of the source.
         same = params.dtype == "source"
-        facts = checkpoint_engine.facts(work.out, source=None if same else source)
+        made = source if same else work.out
+        facts = checkpoint_engine.facts(made, source=None if same else source)
         return replace(facts, source=origin(work.origins["checkpoint"]))
 
     def _rewrite(self, dtype: str, work: base.Work) -> None:
@@ -99,3 +107,12 @@ class Cast(base.Stage):
         fields = cast.config(opened.config.fields, dtype=dtype)
         (work.out / "config.json").write_text(json.dumps(fields, indent=2))
         checkpoint_files.bring_along(source, work.out)
+
+
+def _check_packed(source: Path) -> None:
+    """Refuse matrices that config.json contradicts: what computes them goes by that."""
+    from qpipe.packed import structure
+    from qpipe.packed.source import check_settings
+
+    if (settings := unsupported.quantization_settings(source)) is not None:
+        check_settings(structure.read(source), settings)

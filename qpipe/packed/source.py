@@ -56,10 +56,42 @@ def opened(folder: Path) -> Checkpoint:
         raise CheckpointError(f"{folder}: quantized {why}, which qpipe does not dequantize")
     _check_twice(plain)
     packed = structure.of(plain)
-    _check_settings(packed, settings)
+    check_settings(packed, settings)
     tensors = {tensor.name: tensor for tensor in _tensors(packed, settings)}
     _check_left(packed, settings)
     return replace(plain, tensors=tensors, quantization=settings)
+
+
+def check_settings(packed: Structure, settings: QuantizationSettings) -> None:
+    """Raise CheckpointError for matrices of compressed-tensors of other numbers, bits or groups
+    than the settings name."""
+    if settings.method != "compressed-tensors":
+        return
+    config = Fields(settings.path, settings.where, settings.fields)
+    groups = [group.section("weights") for _, group in config.sections("config_groups")]
+    groups = [group for group in groups if group.values]
+    bits = {group.bits("num_bits") for group in groups}
+    sizes = {group.group_size(default=-1) for group in groups}
+    floats = {group.text("type", default="int") == "float" for group in groups}
+    zeroed = all(group.values.get("symmetric") is False for group in groups)
+    for module in packed.modules.values():
+        first = packed.tensors[module.parts[0]]
+        a_byte_each = first.dtype == "I8"
+        wrong = (module.bits not in bits and not a_byte_each) or (
+            module.group_size is not None and module.group_size not in (-1, *sizes)
+        )
+        if wrong or (first.dtype in _FLOATS) not in floats:
+            kind = "" if len(floats) > 1 else f", as {'floats' if floats == {True} else 'integers'}"
+            raise CheckpointError(
+                f"{first.origin}: it and its scales are {module.type}, and {settings.path.name} "
+                f"says {_listed(bits)} bits in groups of {_listed(sizes)}{kind}; they contradict "
+                "each other: download both again"
+            )
+        if zeroed and f"{module.name}.weight_zero_point" not in packed.tensors:
+            raise CheckpointError(
+                f"{first.origin} has no {module.name}.weight_zero_point, which "
+                f"{settings.path.name} says it needs (symmetric: false); download both again"
+            )
 
 
 def unread(settings: QuantizationSettings) -> str | None:
@@ -133,37 +165,6 @@ def _check_left(packed: Structure, settings: QuantizationSettings) -> None:
                 f"{tensor.origin} ({tensor.dtype}) is no part of any matrix that is packed as "
                 f"{settings.path.name} says ({settings.words}): they contradict each other; "
                 "download both again"
-            )
-
-
-def _check_settings(packed: Structure, settings: QuantizationSettings) -> None:
-    """Refuse matrices of compressed-tensors of other numbers, bits or groups than the settings
-    name."""
-    if settings.method != "compressed-tensors":
-        return
-    config = Fields(settings.path, settings.where, settings.fields)
-    groups = [group.section("weights") for _, group in config.sections("config_groups")]
-    groups = [group for group in groups if group.values]
-    bits = {group.bits("num_bits") for group in groups}
-    sizes = {group.group_size(default=-1) for group in groups}
-    floats = {group.text("type", default="int") == "float" for group in groups}
-    zeroed = all(group.values.get("symmetric") is False for group in groups)
-    for module in packed.modules.values():
-        first = packed.tensors[module.parts[0]]
-        a_byte_each = first.dtype == "I8"
-        wrong = (module.bits not in bits and not a_byte_each) or (
-            module.group_size is not None and module.group_size not in (-1, *sizes)
-        )
-        if wrong or (first.dtype in _FLOATS) not in floats:
-            raise CheckpointError(
-                f"{first.origin}: it and its scales are {module.type}, and {settings.path.name} "
-                f"says {_listed(bits)} bits in groups of {_listed(sizes)}; they contradict each "
-                "other: download both again"
-            )
-        if zeroed and f"{module.name}.weight_zero_point" not in packed.tensors:
-            raise CheckpointError(
-                f"{first.origin} has no {module.name}.weight_zero_point, which "
-                f"{settings.path.name} says it needs (symmetric: false); download both again"
             )
 
 

@@ -168,7 +168,8 @@ class ModelSpec(Params):
     """The model block."""
 
     source: str = Field(
-        description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:tinystories-d256."
+        min_length=1,
+        description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:tinystories-d256.",
     )
     revision: str | None = Field(
         None,

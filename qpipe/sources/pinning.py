@@ -91,6 +91,8 @@ class Pinner:
 
     def pin(self, source: str, revision: str | None) -> PinnedSource:
         """Pin one source. Raises SourceError if it is not there."""
+        if not source:
+            raise SourceError("'' is no source: give a file, a folder or OWNER/NAME, or null")
         if path := self._local(source):
             return self._pin_local(path)
         hub = parse_hub(source, revision)

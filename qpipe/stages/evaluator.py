@@ -12,6 +12,7 @@ from pydantic import Field
 
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
+from qpipe.errors import DataError
 from qpipe.results.measurement import Measurement
 from qpipe.stages import base
 
@@ -49,6 +50,12 @@ def write_result(folder: Path, result: Mapping[str, Json]) -> None:
 
 
 def only_file(folder: Path, *, suffix: str = "") -> Path:
-    """The one file (with this suffix) in an input artifact."""
-    (file,) = (p for p in folder.iterdir() if p.name != MANIFEST and p.name.endswith(suffix))
-    return file
+    """The one file (with this suffix) in an input artifact. Raises DataError for none or several:
+    a folder was given where a file is needed."""
+    files = [p for p in folder.iterdir() if p.name != MANIFEST and p.name.endswith(suffix)]
+    if len(files) != 1:
+        raise DataError(
+            f"{folder}: is a folder of {len(files)} files{suffix and f' *{suffix}'}, and one file "
+            "is needed: name that"
+        )
+    return files[0]

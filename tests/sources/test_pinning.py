@@ -177,6 +177,7 @@ def test_two_revisions_contradict(tmp_path: Path) -> None:
     [
         ("./missing", "no such file or folder"),
         ("builtin:nothing", "ships no such model"),
+        ("", "'' is no source"),  # not the folder that one is in
         ("empty", "nothing in this folder is part of a checkpoint"),
     ],
 )
