@@ -37,6 +37,7 @@ def test_what_works_is_short_and_versions_stand_once() -> None:
         record("lint"),
         record("quantize", method="gptq", engine="a"),
         record("quantize", method="gptq", engine="b"),
+        record("quantize", method="gptq", engine="b"),  # in another way
         record("tokens", backend="transformers"),
     )
     assert lines == [
