@@ -32,6 +32,9 @@ from qpipe.packed.values.layouts import reader, strips
 # Weights that are looked at: of a matrix, and of a checkpoint with very many.
 _OF_MATRIX, _OF_ALL = 1 << 18, 1 << 29
 _FACTOR = 4.0
+# A scale of 8 bits or more, rounded itself, moves a weight that outweighs all others by less; of
+# those the nearest float is the weight itself.
+_SCALE = 0.01
 # Weights that have nothing to do with each other differ by 1.4 times their own size.
 _MOST = 1.25
 _FLOATS = ("F32", "F16", "BF16")
@@ -58,7 +61,7 @@ class Likeness:
     @property
     def is_alike(self) -> bool:
         """True if the difference is no more than quantizing makes."""
-        return not self.flipped and self.error <= min(_FACTOR * self.rounding, _MOST)
+        return not self.flipped and self.error <= min(max(_FACTOR * self.rounding, _SCALE), _MOST)
 
 
 def check(structure: Structure, source: Path, *, scaled: bool) -> list[str]:

@@ -102,6 +102,17 @@ def test_scales_of_floats_that_are_off_are_refused(
     assert not likeness(tmp_path, (parts, config)).is_alike
 
 
+def test_one_weight_that_outweighs_all_is_as_exact_as_its_scale(tmp_path: Path) -> None:
+    weights = W.copy()
+    weights[3, 5] = 12345.0
+    parts, config = packing.fp8(weights, 8, 128)
+    as_bfloat16 = parts["weight_scale"].astype(np.float32).view(np.uint32) & 0xFFFF0000
+    parts["weight_scale"] = as_bfloat16.view(np.float32)
+    source = {f"{NAME}.weight": weights.astype(np.float32)}
+    found = likeness(tmp_path, (parts, config), **source)
+    assert 4 * found.rounding < found.error and found.is_alike
+
+
 @pytest.mark.parametrize("pack", [packing.fp8, packing.nvfp4], ids=["fp8", "nvfp4"])
 def test_a_float_of_the_other_sign_is_refused(tmp_path: Path, pack: Pack) -> None:
     bits = 8 if pack is packing.fp8 else 4
