@@ -78,7 +78,9 @@ def _usable(records: Sequence[Record]) -> Iterator[str]:
         if record["chosen_by"]:
             what, by = _choices(record)
             groups.setdefault((record["stage"], what), []).append(by)
-    rows = [[f"  {stage}", what, ", ".join(dict.fromkeys(by))] for (stage, what), by in groups.items()]
+    rows = [
+        [f"  {stage}", what, ", ".join(dict.fromkeys(by))] for (stage, what), by in groups.items()
+    ]
     yield from text.table(("", "", ""), rows).split("\n")[1:]
     tools = {f"{name} {v[:16]}": None for r in records for name, v in r["tools"].items()}
     yield from _wrapped(f"by {', '.join(sorted(tools))}", "  ")
