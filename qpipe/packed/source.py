@@ -80,8 +80,9 @@ def check_settings(packed: Structure, settings: QuantizationSettings) -> None:
         wrong = (module.bits not in bits and not a_byte_each) or (
             module.group_size is not None and module.group_size not in (-1, *sizes)
         )
-        if wrong or (first.dtype in _FLOATS) not in floats:
-            kind = "" if len(floats) > 1 else f", as {'floats' if floats == {True} else 'integers'}"
+        other = (first.dtype in _FLOATS) not in floats
+        if wrong or other:
+            kind = f", as {'floats' if True in floats else 'integers'}" if other else ""
             raise CheckpointError(
                 f"{first.origin}: it and its scales are {module.type}, and {settings.path.name} "
                 f"says {_listed(bits)} bits in groups of {_listed(sizes)}{kind}; they contradict "

@@ -108,7 +108,7 @@ def test_one_weight_that_outweighs_all_is_as_exact_as_its_scale(tmp_path: Path) 
     parts, config = packing.fp8(weights, 8, 128)
     as_bfloat16 = parts["weight_scale"].astype(np.float32).view(np.uint32) & 0xFFFF0000
     parts["weight_scale"] = as_bfloat16.view(np.float32)
-    source = {f"{NAME}.weight": weights.astype(np.float32)}
+    source: dict[str, Any] = {f"{NAME}.weight": weights.astype(np.float32)}
     found = likeness(tmp_path, (parts, config), **source)
     assert 4 * found.rounding < found.error and found.is_alike
 
