@@ -21,15 +21,19 @@ _FLOATS = {"F32": "<f4", "F16": "<f2"}
 # An exponent of two, of which 255 is no number (OCP Microscaling Formats 1.0, 5.4.1).
 _POWERS = ("U8", "F8_E8M0")
 _MICRO = ("MXFP4", "MXFP8")
+# Floats have a sign of their own, so that no tool makes a negative scale of them.
+_SIGNED = ("FP8", "NVFP4")
 
 
 def check(contents: Structure) -> None:
-    """Raise CheckpointError for a scale that is not finite, and for a matrix of which all scales
-    are 0. Reads every byte of the scales, and no others."""
+    """Raise CheckpointError for a scale that is not finite, or negative where weights are floats,
+    and for a matrix of which all scales are 0. Reads every byte of the scales, and no others."""
     for module in contents.modules.values():
         for part in module.parts:
             if part.endswith(_ENDS):
                 _check(contents.tensors[part], micro=module.type.startswith(_MICRO), nulls=True)
+                if module.type.startswith(_SIGNED):
+                    _refuse_negative(contents.tensors[part])
     for name in sorted(contents.aside):
         if name.endswith(_ENDS):
             _check(contents.tensors[name], micro=False, nulls=False)
@@ -50,6 +54,21 @@ def _check(tensor: StoredTensor, *, micro: bool, nulls: bool) -> None:
             f"{tensor.origin}: all of its scales are 0, so that nothing is left of what they "
             "scale: the checkpoint is damaged or was made wrongly; get or make it again"
         )
+
+
+def _refuse_negative(tensor: StoredTensor) -> None:
+    for piece in stored(tensor):
+        if tensor.dtype == "F8_E4M3":
+            below = bool((np.frombuffer(piece, np.uint8) > 0x80).any())
+        elif tensor.dtype in _FLOATS or tensor.dtype == "BF16":
+            below = bool((_floats(piece, tensor.dtype) < 0).any())
+        else:
+            return
+        if below:
+            raise CheckpointError(
+                f"{tensor.origin}: holds a negative scale, which would turn the sign of weights: "
+                "the checkpoint is damaged or was made wrongly; get or make it again"
+            )
 
 
 def _read(tensor: StoredTensor, *, micro: bool) -> Iterator[tuple[int, bool]]:

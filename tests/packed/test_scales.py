@@ -64,6 +64,21 @@ def test_a_matrix_without_one_that_is_not_0_is_named(tmp_path: Path, label: str)
             scales.check(written(tmp_path, {**parts, name: nothing}, config))
 
 
+@pytest.mark.parametrize("label", ["FP8-block", "FP8-dynamic", "NVFP4A16"])
+def test_a_negative_one_of_floats_is_named(tmp_path: Path, label: str) -> None:
+    parts, config = FORMATS[label]()
+    for name in scales_of(parts):
+        turned = parts[name].copy()
+        if turned.dtype.kind == "f":
+            turned.reshape(-1)[-1] *= -1
+        else:  # BF16 and FP8 by their bits: the sign is the highest
+            bits = turned.view(np.uint16 if turned.itemsize == 2 else np.uint8)
+            bits.reshape(-1)[-1] |= 1 << (8 * bits.itemsize - 1)
+        contents = written(tmp_path, {**parts, name: turned}, config)
+        with pytest.raises(CheckpointError, match=rf"{name}.* holds a negative scale"):
+            scales.check(contents)
+
+
 def test_they_are_looked_at_before_anything_is_measured(tmp_path: Path) -> None:
     parts, config = FORMATS["FP8-block"]()
     (name,) = scales_of(parts)
