@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from qpipe.core.key import Json
+from qpipe.engines import _autoround
 from qpipe.engines._autoround_layers import resuming
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.gguf_engine import GGUF_FILE
@@ -16,11 +17,10 @@ from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.engines.common.methods import AutoRoundMethodParams
 from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR
-from qpipe.errors import CheckpointError, RecipeError
+from qpipe.errors import RecipeError
 from qpipe.hf.device import computed_on, require
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
-from qpipe.stages.device import CUDA
 from qpipe.stages.engine import EngineParams
 
 _GGUF = (
@@ -149,8 +149,7 @@ class Autoround(CheckpointEngine):
         else:
             with resuming(task.partial) as (folder, layers):
                 self._quantize(params, task, folder)
-        # auto-round 0.15.1 saves into a folder of its own below.
-        _move_up(folder, task.out)
+        _autoround.move_up(folder, task.out)
         if params.gguf:
             return {}
         from qpipe.packed.restore import restore
@@ -162,32 +161,14 @@ class Autoround(CheckpointEngine):
         return {"resumed_layers": layers[0]}
 
     def _quantize(self, params: AutoroundParams, task: Task, folder: Path) -> None:
-        """Writes into a folder below ``folder``."""
-        import torch
-        from auto_round import AutoRound
-
-        from qpipe.hf.tokenizer import read_tokenizer
-
-        torch.set_num_threads(task.threads)
-        quantizer = AutoRound(
-            str(task.source),
-            # transformers 5.17.0 reads some tokenizers otherwise than tokenizer.json has them.
-            read_tokenizer(task.source).tokenizer,
+        _autoround.quantize(
+            params,
+            task,
+            folder,
             scheme=params.format if params.gguf else _scheme(params),
-            layer_config=_layers(params, task) or None,
-            dataset=[
-                {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids))}
-                for ids in task.samples
-            ],
-            iters=params.iters,
-            nsamples=len(task.samples),
-            seqlen=max(map(len, task.samples)),
-            batch_size=min(params.batch_size, len(task.samples)),
-            seed=params.seed,
-            device_map="cuda:0" if params.computes_on == CUDA else "cpu",
-            enable_torch_compile=False,
+            layers=_layers(params, task),
+            packing=params.format,
         )
-        quantizer.quantize_and_save(output_dir=str(folder), format=params.format)
 
 
 def _scheme(params: AutoroundParams) -> dict[str, Any]:
@@ -204,13 +185,3 @@ def _layers(params: AutoroundParams, task: Task) -> dict[str, dict[str, Any]]:
         name: {"bits": 16} if rule.skip else {**common, **rule.wishes}
         for name, rule in task.rules.items()
     }
-
-
-def _move_up(folder: Path, out: Path) -> None:
-    folders = [path for path in folder.iterdir() if path.is_dir()]
-    if len(folders) > 1:
-        raise CheckpointError(f"{folder}: auto-round wrote {len(folders)} folders instead of one")
-    for below in folders:
-        for path in below.iterdir():
-            path.rename(out / path.name)
-        below.rmdir()

@@ -38,9 +38,10 @@ FIELDS: Mapping[str, frozenset[str]] = {
         "autoround": (*_ROUNDED, "sym", "iters", "batch_size", "seed", "format"),
         "exl2": (*_PACKED, "bits", "head_bits", "measurement", "bpw"),
         **dict.fromkeys(
-            ("fp8", "nvfp4", "mxfp4", "mxfp8", "w4afp8"),
-            (*_PACKED, "scheme", "kv_cache"),
+            ("fp8", "nvfp4", "mxfp4", "mxfp8"),
+            (*_PACKED, "scheme", "kv_cache", "iters", "batch_size", "seed"),
         ),
+        "w4afp8": (*_PACKED, "scheme", "kv_cache"),
     }.items()
 }
 """By method: other tools' spellings too."""

@@ -75,6 +75,12 @@ def bytes_by_tensor(rows: int, columns: int, *, dtype: str) -> Parts:
     yield "input_scale", dtype, (1,)
 
 
+def bytes_by_row_and_inputs(rows: int, columns: int, *, dtype: str) -> Parts:
+    """auto-round's FP8_STATIC: a scale for each row, and one for all inputs."""
+    yield from bytes_by_row(rows, columns, kind="F8_E4M3", dtype=dtype)
+    yield "input_scale", dtype, (1,)
+
+
 def mxfp8(rows: int, columns: int) -> Parts:
     """compressed-tensors' mxfp8-quantized."""
     yield "weight", "F8_E4M3", (rows, columns)

@@ -24,6 +24,12 @@ def fp8(source: ModelSource, settings: Settings) -> Packing:
         "block": partial(layouts.bytes_by_block, dtype=dtype),
         "static": partial(layouts.bytes_by_tensor, dtype=dtype),
     }
+    if settings.text("engine", "") == "auto-round":
+        pack = {
+            **pack,
+            "block": partial(layouts.bytes_by_block, dtype="F32"),
+            "static": partial(layouts.bytes_by_row_and_inputs, dtype=dtype),
+        }
     suffix = "" if scheme == "static" else f"-{scheme}"
     return _packing(f"FP8{suffix}", pack[scheme], settings)
 

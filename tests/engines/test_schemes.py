@@ -12,6 +12,13 @@ import pytest
 from pydantic import ValidationError
 
 from qpipe.engines import _model_free, _presets
+from qpipe.engines.autoround_schemes import (
+    AutoroundFp8,
+    AutoroundFp8Params,
+    AutoroundMxfp4Params,
+    AutoroundMxfp8Params,
+    AutoroundNvfp4Params,
+)
 from qpipe.engines.llmcompressor import LlmcompressorInt8, LlmcompressorInt8Params
 from qpipe.engines.llmcompressor_schemes import (
     LlmcompressorFp8,
@@ -319,3 +326,35 @@ def test_smoothing_of_what_would_be_another_model(fields: dict[str, Any], part: 
         LlmcompressorInt8.allow_config(smoothed, fields)
     LlmcompressorInt8.allow_config(LlmcompressorInt8Params(scheme="w8a8"), fields)
     LlmcompressorInt8.allow_config(smoothed, {"model_type": "stablelm"})
+
+
+AUTOROUND: list[tuple[Any, dict[str, Any], str]] = [
+    (AutoroundFp8Params, {"scheme": "dynamic"}, r"writes fp8 as block or static alone"),
+    (AutoroundNvfp4Params, {}, r"writes nvfp4 as w4a4 alone; set quantize\.scheme=w4a4"),
+    (AutoroundMxfp4Params, {"scheme": "w4a16"}, r"writes mxfp4 as w4a4 alone"),
+    (AutoroundMxfp8Params, {"scheme": "w8a16"}, r"or quantize\.engine=llmcompressor"),
+    (AutoroundMxfp8Params, {"kv_cache": "fp8"}, r"kv_cache=fp8: .*llmcompressor"),
+    (LlmcompressorFp8Params, {"iters": 8}, r"iters=8: .*quantize\.engine=auto-round"),
+]
+
+
+@pytest.mark.parametrize(("params", "asked", "told"), AUTOROUND)
+def test_schemes_that_autoround_does_not_write(
+    params: Any, asked: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(ValidationError, match=told):
+        params.model_validate(asked)
+    assert {"iters", "seed"}.isdisjoint(keyed(LlmcompressorFp8Params()))
+    assert AutoroundMxfp8Params.model_validate({"iters": None}).iters == 200
+
+
+def test_sources_that_autoround_would_change(tmp_path: Path) -> None:
+    way = (AutoroundFp8, AutoroundFp8Params)
+    refuse(way, model(tmp_path, 64, 128), text=True, scheme="static")
+    with pytest.raises(RecipeError, match=r"weight is F16, .*quantize\.dtype=bf16"):
+        refuse(way, model(tmp_path, 64, 128, dtype=np.float16), text=True, scheme="static")
+    with pytest.raises(RecipeError, match=r"is 64 x 128, .*sides that 128 divides"):
+        refuse(way, model(tmp_path, 64, 128), text=True, scheme="block")
+    experts = model(tmp_path, 64, 128, name="model.layers.0.mlp.experts.0.up_proj")
+    with pytest.raises(RecipeError, match=r"1 of 1 matrices.*modules=\{experts: skip\}"):
+        refuse(way, experts, text=True, scheme="static")

@@ -38,12 +38,15 @@ BNB, AO, RTN = "bnb bitsandbytes", "int8 torchao", "rtn llmcompressor"
 GPTQ, INT8, AUTOROUND = "gptq llmcompressor", "int8 llmcompressor", "autoround auto-round"
 FP8, NVFP4, W4AFP8 = "fp8 llmcompressor", "nvfp4 llmcompressor", "w4afp8 llmcompressor"
 MXFP4, MXFP8 = "mxfp4 llmcompressor", "mxfp8 llmcompressor"
+AUTO_FP8, AUTO_NVFP4 = "fp8 auto-round", "nvfp4 auto-round"
+AUTO_MXFP4, AUTO_MXFP8 = "mxfp4 auto-round", "mxfp8 auto-round"
 SMALL: dict[str, Any] = {"group_size": 32}
 DENSE = [["down_proj", 3], ["q_proj", 5], ["k_proj", 6], ["v_proj", 7], ["o_proj", "skip"]]
 ODD = {"intermediate_size": 136, "vocab_size": 1001}
 SAME = {"same_head": True, "tie_word_embeddings": False}
 # Rows that 128 divides, and matrices whose rows it does not.
 WIDE = {"hidden_size": 256, "intermediate_size": 384, "num_attention_heads": 8, "head_dim": 32}
+BLOCKS = {**WIDE, "num_key_value_heads": 4}
 TIED = {"tie_word_embeddings": True}
 
 # A case of each kind that went wrong once, and a plain one of each engine.
@@ -73,6 +76,15 @@ FEW: list[tuple[Case, str]] = [
     (case(MXFP4, fields=ODD), "refused"),
     (case(MXFP8, "gpt_neox"), "MXFP8"),
     (case(W4AFP8, fields=WIDE), "W4AFP8-g128"),
+    (case(AUTO_FP8, fields=SAME, scheme="static", iters=8), "FP8"),
+    (case(AUTO_FP8, fields=BLOCKS, scheme="block", iters=8), "FP8-block"),
+    (case(AUTO_FP8, fields=WIDE, scheme="block"), "refused"),
+    (case(AUTO_NVFP4, "qwen3_moe", scheme="w4a4"), "refused"),
+    (case(AUTO_NVFP4, fields=TIED, scheme="w4a4", iters=8, modules=[["o_proj", "skip"]]), "NVFP4"),
+    (case(AUTO_MXFP4, scheme="w4a4", iters=8), "MXFP4"),
+    (case(AUTO_MXFP8, "gpt_neox", iters=8), "MXFP8"),
+    (case(AUTO_MXFP8, scheme="w8a16"), "refused"),
+    (case(AUTO_FP8), "refused"),
     (case(AUTOROUND, iters=0, format="llm_compressor", bits=3, **SMALL), "W3A16-g32"),
     (case(AUTOROUND, iters=0, format="auto_round", **SMALL), "AutoRound-4bit-g32"),
     (case(AUTOROUND, fields=ODD, iters=0, **SMALL), "refused"),

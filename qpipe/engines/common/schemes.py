@@ -4,11 +4,12 @@ cache, in the words of compressed-tensors and vLLM."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from qpipe.engines.common.methods import MethodParams
+from qpipe.stages.base import UnkeyedDefault
 
 # compressed-tensors' names, and ours.
 _NAMES = {
@@ -54,7 +55,40 @@ class SchemeParams(MethodParams):
         return _NAMES.get(value.lower().replace("-", "_"), value)
 
 
-class Fp8Params(SchemeParams):
+class LearnableParams(SchemeParams):
+    """A scheme whose rounding can be learned; ``WRITES`` are the names that the schemes have in the
+    tool that does, and none elsewhere."""
+
+    WRITES: ClassVar[Mapping[str, str]] = {}
+
+    iters: Annotated[int | None, UnkeyedDefault()] = Field(
+        None,
+        ge=0,
+        description=(
+            "auto-round: steps of learning for each layer, 32 or more to be of use; 0: round to "
+            "the nearest. null: 200."
+        ),
+    )
+    batch_size: Annotated[int | None, UnkeyedDefault()] = Field(
+        None, ge=1, description="auto-round: samples of a step. null: 8."
+    )
+    seed: Annotated[int | None, UnkeyedDefault()] = Field(
+        None, description="auto-round: chooses the samples of each step. null: 42."
+    )
+
+    @model_validator(mode="after")
+    def _learns(self) -> LearnableParams:
+        wishes = {"iters": self.iters, "batch_size": self.batch_size, "seed": self.seed}
+        for name, value in wishes.items():
+            if value is not None and not self.WRITES:
+                raise ValueError(
+                    f"quantize.{name}={value}: engine {self.engine} rounds to the nearest and "
+                    "learns nothing; set quantize.engine=auto-round, or take it out"
+                )
+        return self
+
+
+class Fp8Params(LearnableParams):
     """FP8 (E4M3; Micikevicius et al. 2022) of weights and activations."""
 
     PRESETS: ClassVar[Mapping[str, str]] = {
@@ -80,7 +114,7 @@ class Fp8Params(SchemeParams):
         return 8 + 16 / 128**2 if self.scheme == "block" else 8
 
 
-class Nvfp4Params(SchemeParams):
+class Nvfp4Params(LearnableParams):
     """NVFP4 (NVIDIA 2025): E2M1, in groups of 16 with a scale in E4M3, and one for the matrix."""
 
     PRESETS: ClassVar[Mapping[str, str]] = {"w4a16": "NVFP4A16", "w4a4": "NVFP4"}
@@ -101,7 +135,7 @@ class Nvfp4Params(SchemeParams):
         return 4 + 8 / 16
 
 
-class Mxfp4Params(SchemeParams):
+class Mxfp4Params(LearnableParams):
     """MXFP4 (OCP Microscaling Formats 1.0): E2M1, in groups of 32 with a power of two."""
 
     PRESETS: ClassVar[Mapping[str, str]] = {"w4a16": "MXFP4A16", "w4a4": "MXFP4"}
@@ -117,7 +151,7 @@ class Mxfp4Params(SchemeParams):
         return 4 + 8 / 32
 
 
-class Mxfp8Params(SchemeParams):
+class Mxfp8Params(LearnableParams):
     """MXFP8 (OCP Microscaling Formats 1.0): E4M3, in groups of 32 with a power of two."""
 
     PRESETS: ClassVar[Mapping[str, str]] = {"w8a16": "MXFP8A16", "w8a8": "MXFP8"}
