@@ -56,35 +56,57 @@ class LearningParams(BaseModel):
 
 
 class AutoroundFp8Params(LearningParams, Fp8Params):
-    """By block, or with ranges from the text."""
+    """FP8 by block, or with ranges from the text."""
 
     WRITES: ClassVar[Mapping[str, str]] = {"block": "FP8_BLOCK", "static": "FP8_STATIC"}
 
     engine: Literal["auto-round"] = "auto-round"
+    scheme: Literal["dynamic", "block", "static"] = Field(
+        "block",
+        description=(
+            "block: a scale for 128 × 128 weights, and for 128 activations of a token; "
+            "static: for each row, and for all inputs of a matrix, from the calibration text."
+        ),
+    )
 
 
 class AutoroundNvfp4Params(LearningParams, Nvfp4Params):
-    """With activations."""
+    """NVFP4 of weights and activations."""
 
     WRITES: ClassVar[Mapping[str, str]] = {"w4a4": "NVFP4"}
 
     engine: Literal["auto-round"] = "auto-round"
+    scheme: Literal["w4a16", "w4a4"] = Field(
+        "w4a4",
+        description=(
+            "w4a4: activations too, with one scale for all inputs of a matrix from the "
+            "calibration text, and one for 16 as they come."
+        ),
+    )
 
 
 class AutoroundMxfp4Params(LearningParams, Mxfp4Params):
-    """With activations."""
+    """MXFP4 of weights and activations."""
 
     WRITES: ClassVar[Mapping[str, str]] = {"w4a4": "MXFP4"}
 
     engine: Literal["auto-round"] = "auto-round"
+    scheme: Literal["w4a16", "w4a4"] = Field(
+        "w4a4",
+        description=("w4a4: activations too, rounded as they come."),
+    )
 
 
 class AutoroundMxfp8Params(LearningParams, Mxfp8Params):
-    """With activations."""
+    """MXFP8 of weights and activations."""
 
     WRITES: ClassVar[Mapping[str, str]] = {"w8a8": "MXFP8"}
 
     engine: Literal["auto-round"] = "auto-round"
+    scheme: Literal["w8a16", "w8a8"] = Field(
+        "w8a8",
+        description=("w8a8: activations too, rounded as they come."),
+    )
 
 
 class _AutoroundScheme(CheckpointEngine):

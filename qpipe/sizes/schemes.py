@@ -15,18 +15,21 @@ from qpipe.sizes.of_packed import Packing, dtype_of
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
 
+# The engine that learns; llm-compressor rounds.
+_LEARNS = "auto-round"
+
 
 def fp8(source: ModelSource, settings: Settings) -> Packing:
     """A scale for each row, block, or matrix and its inputs."""
-    scheme, dtype = _scheme(settings, "dynamic", "block", "static"), dtype_of(source)
+    learned, dtype = settings.text("engine", "") == _LEARNS, dtype_of(source)
+    scheme = _scheme(settings, *("block", "static") if learned else ("dynamic", "block", "static"))
     pack: Mapping[str, Callable[[int, int], Parts]] = {
         "dynamic": partial(layouts.bytes_by_row, kind="F8_E4M3", dtype=dtype),
         "block": partial(layouts.bytes_by_block, dtype=dtype),
         "static": partial(layouts.bytes_by_tensor, dtype=dtype),
     }
-    if settings.text("engine", "") == "auto-round":
+    if learned:
         pack = {
-            **pack,
             "block": partial(layouts.bytes_by_block, dtype="F32"),
             "static": partial(layouts.bytes_by_row_and_inputs, dtype=dtype),
         }
@@ -37,14 +40,14 @@ def fp8(source: ModelSource, settings: Settings) -> Packing:
 def nvfp4(source: ModelSource, settings: Settings) -> Packing:
     """Two numbers a byte, with a scale in a byte for 16; one for all inputs where these are
     rounded."""
-    inputs = _scheme(settings, "w4a16", "w4a4") == "w4a4"
+    inputs = _four_bits(settings) == "w4a4"
     label = "NVFP4" if inputs else "NVFP4A16"
     return _packing(label, partial(layouts.nvfp4, inputs=inputs), settings)
 
 
 def mxfp4(source: ModelSource, settings: Settings) -> Packing:
     """Two numbers a byte, with a scale in a byte for 32."""
-    label = "MXFP4" if _scheme(settings, "w4a16", "w4a4") == "w4a4" else "MXFP4A16"
+    label = "MXFP4" if _four_bits(settings) == "w4a4" else "MXFP4A16"
     return _packing(label, layouts.mxfp4, settings)
 
 
@@ -69,6 +72,12 @@ def _packing(label: str, pack: Callable[[int, int], Parts], settings: Settings) 
         return Packing(label, layout)
     note = "the scales of the cache, some bytes a layer, are not counted"
     return Packing(f"{label}-KV-FP8", layout, notes=(note,))
+
+
+def _four_bits(settings: Settings) -> str:
+    """auto-round writes w4a4 alone."""
+    learned = settings.text("engine", "") == _LEARNS
+    return _scheme(settings, *("w4a4",) if learned else ("w4a16", "w4a4"))
 
 
 def _scheme(settings: Settings, *choices: str) -> str:

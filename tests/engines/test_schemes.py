@@ -330,7 +330,11 @@ def test_smoothing_of_what_would_be_another_model(fields: dict[str, Any], part: 
 
 AUTOROUND: list[tuple[Any, dict[str, Any], str]] = [
     (AutoroundFp8Params, {"scheme": "dynamic"}, r"writes fp8 as block or static alone"),
-    (AutoroundNvfp4Params, {}, r"writes nvfp4 as w4a4 alone; set quantize\.scheme=w4a4"),
+    (
+        AutoroundNvfp4Params,
+        {"scheme": "w4a16"},
+        r"alone; set quantize\.scheme=w4a4",
+    ),
     (AutoroundMxfp4Params, {"scheme": "w4a16"}, r"writes mxfp4 as w4a4 alone"),
     (AutoroundMxfp8Params, {"scheme": "w8a16"}, r"or quantize\.engine=llmcompressor"),
     (AutoroundMxfp8Params, {"kv_cache": "fp8"}, r"kv_cache=fp8: .*llmcompressor"),

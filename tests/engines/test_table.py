@@ -84,7 +84,7 @@ FEW: list[tuple[Case, str]] = [
     (case(AUTO_MXFP4, scheme="w4a4", iters=8), "MXFP4"),
     (case(AUTO_MXFP8, "gpt_neox", iters=8), "MXFP8"),
     (case(AUTO_MXFP8, scheme="w8a16"), "refused"),
-    (case(AUTO_FP8), "refused"),
+    (case(AUTO_FP8, fields=WIDE, scheme="dynamic"), "refused"),
     (case(AUTOROUND, iters=0, format="llm_compressor", bits=3, **SMALL), "W3A16-g32"),
     (case(AUTOROUND, iters=0, format="auto_round", **SMALL), "AutoRound-4bit-g32"),
     (case(AUTOROUND, fields=ODD, iters=0, **SMALL), "refused"),
