@@ -89,7 +89,7 @@ SWEEPS = [
     ["vars.deep.b=[1,2],[3],[]", "vars.whole={a: 5},text"],
     ["quantize.type=choice(A,B)", "evaluate.n_ctx=range(64,256,64)", "vars.deep.a=range(0,1,0.5)"],
     ["+vars.s=sort(3,1,2)"],
-    ["executor=glob(*)", "quantize=glob([*uf,n*])"],
+    ["executor=glob(*)", "quantize=glob([*uf,no*])"],
     ["+vars@vars=pair", "vars.right=[1],[2,'${model.source}']"],
     [
         "vars.text=a b c,x:y,http://h/p",
@@ -114,7 +114,7 @@ def test_a_sweep_equals_each_job_composed_alone(recipe: str, overrides: list[str
 
 def _expanded(recipe: str, overrides: list[str]) -> list[list[str]]:
     """Globs need a loader: they are written out by hand."""
-    written = {"glob(*)": "inline,local", "glob([*uf,n*])": "gguf,none"}
+    written = {"glob(*)": "inline,local", "glob([*uf,no*])": "gguf,none"}
     for pattern, choices in written.items():
         overrides = [text.replace(pattern, choices) for text in overrides]
     return products(overrides)
