@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -97,6 +96,8 @@ def cards(names: tuple[str, ...], root: Path = ROOT, library: str = LIBRARY) -> 
 
 def _shown_by_cuda(names: Sequence[str], library: str) -> list[str] | None:
     """UUIDs of the GPUs that CUDA shows where these are named; None where it cannot be asked."""
+    import subprocess  # a run in which all is cached takes less than this does to import
+
     program = Path(__file__).with_name("cuda_cards.py")
     try:
         done = subprocess.run(

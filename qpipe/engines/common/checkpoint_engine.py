@@ -143,17 +143,19 @@ class CheckpointEngine(Engine):
         from qpipe.gguf import jsonfile
         from qpipe.hf.implementations import refuse_code
 
-        require_cuda(params, field="quantize")
         if "model" in order.inputs:
             target = read_target(params, order, dequantizes=True)
             cls._allow(params, target)
+            require_cuda(params, field="quantize")
             needed = cls.card_memory(params, target)
             require_room(params, needed, field="quantize", name=cls.PACKAGES[0])
-        elif "model" in order.configs:
+            return
+        if "model" in order.configs:
             config = jsonfile.load(order.configs["model"])
             refuse_code(config, order.configs["model"])
             _refuse_again(params, order.configs["model"].parent)
             cls.allow_config(params, config)
+        require_cuda(params, field="quantize")
 
     def _readable(self, work: base.Work) -> tuple[base.Work, str | None]:
         """``work`` with a source that tools can load, where that takes a copy of it, and what is to
