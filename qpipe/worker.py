@@ -70,7 +70,6 @@ _PROGRESS_EVERY = 0.1
 def main(*folders: Path, parent: int | None = None) -> int:
     """Run the jobs in ``folders``; 0 if they succeeded. ``parent`` is the process without which
     this one ends, the one that the jobs name if none is given."""
-    leave_the_current_folder()
     jobs = [json.loads((folder / JOB).read_bytes()) for folder in folders]
     _die_with(jobs[0]["parent"] if parent is None else parent)
     results = perform_all(jobs, [_reporter(folder / PROGRESS) for folder in folders])
@@ -276,4 +275,5 @@ def leave(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
+    leave_the_current_folder()
     leave(main(*map(Path, sys.argv[1:])))
