@@ -391,7 +391,7 @@ def _as_hydra_shows(recipe: str, *overrides: str) -> str:
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("quantize=n", {"quantize=none"}),
+        ("quantize=no", {"quantize=none"}),
         ("quantize=gp", {"quantize=gptq"}),
         ("quantize.ty", {"quantize.type="}),
         ("--json --store /x -m quantize=none quantize.", {"quantize.dtype=", "quantize.via="}),
