@@ -12,7 +12,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +20,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from qpipe.core.graph import Resources
-from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError, RecipeError, StageError
-from qpipe.evaluators.common.backends import LlamaCpp, on_device, require_memory
-from qpipe.evaluators.common.llama_programs import ProgramParams, require_device
+from qpipe.evaluators.common.backends import require_memory
+from qpipe.evaluators.common.llama_programs import ProgramEvaluator, ProgramParams
 from qpipe.evaluators.common.parameters import departing
 from qpipe.evaluators.text.description import about, measurement, write_measured
 from qpipe.evaluators.text.protocols import LEAST
@@ -32,8 +30,8 @@ from qpipe.machine import program, tools
 from qpipe.results.measurement import Measurement
 from qpipe.results.scores import Score, score
 from qpipe.results.windows import WindowSums
-from qpipe.stages.base import GGUF, Order, ParamsModel, Work
-from qpipe.stages.evaluator import Evaluator, only_file
+from qpipe.stages.base import ParamsModel, Work
+from qpipe.stages.evaluator import only_file
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Tokens
@@ -58,34 +56,12 @@ class ProgramPerplexityParams(ProgramParams):
     )
 
 
-class ProgramPerplexity(Evaluator):
+class ProgramPerplexity(ProgramEvaluator):
     """Perplexity by llama-perplexity, which uses a GPU where it was built for one."""
 
     version = 3
-    roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
-    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
+    program = PROGRAM
     Params: ClassVar[ParamsModel] = ProgramPerplexityParams
-
-    @classmethod
-    def fingerprint(cls, params: ProgramPerplexityParams) -> Mapping[str, Json]:
-        """The version that the program on PATH prints."""
-        return {"name": "llama.cpp", PROGRAM: version()}
-
-    @classmethod
-    def resources(cls, params: ProgramPerplexityParams, *, cores: int) -> Resources:
-        """Resources as for llama.cpp in the worker's process, and a GPU if that is the device."""
-        return on_device(LlamaCpp.resources(cores=cores), params)
-
-    @classmethod
-    def check(cls) -> str | None:
-        """Return the problem, or None if the program is on PATH and runs."""
-        why = tools.find(PROGRAM).problem
-        return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
-
-    @classmethod
-    def refuse(cls, params: ProgramPerplexityParams, order: Order) -> None:
-        """Raises RecipeError for a device that the program was not built for."""
-        require_device(PROGRAM, params)
 
     def run(self, params: ProgramPerplexityParams, work: Work) -> Measurement:
         """Raises EngineMissingError, RecipeError (another protocol), DataError (tokens that the

@@ -7,7 +7,7 @@ Any protocol will do: it is given token ids, and tells the log-probability of ea
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from qpipe.core.graph import Resources
-from qpipe.core.key import Json
 from qpipe.errors import DataError, EngineMissingError
-from qpipe.evaluators.common.backends import LlamaCpp, on_device, require_memory
-from qpipe.evaluators.common.llama_programs import ProgramParams, require_device
+from qpipe.evaluators.common.backends import require_memory
+from qpipe.evaluators.common.llama_programs import ProgramEvaluator, ProgramParams
 from qpipe.evaluators.common.parameters import departing
 from qpipe.evaluators.text.description import (
     about,
@@ -28,10 +26,9 @@ from qpipe.evaluators.text.description import (
     sums_of,
     write_measured,
 )
-from qpipe.machine import tools
 from qpipe.results.measurement import Measurement
-from qpipe.stages.base import GGUF, Order, ParamsModel, Work
-from qpipe.stages.evaluator import Evaluator, only_file
+from qpipe.stages.base import ParamsModel, Work
+from qpipe.stages.evaluator import only_file
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Nll
@@ -50,34 +47,12 @@ class ServerPerplexityParams(ProgramParams):
     )
 
 
-class ServerPerplexity(Evaluator):
+class ServerPerplexity(ProgramEvaluator):
     """Perplexity by llama-server."""
 
     version = 1
-    roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
-    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
+    program = PROGRAM
     Params: ClassVar[ParamsModel] = ServerPerplexityParams
-
-    @classmethod
-    def fingerprint(cls, params: ServerPerplexityParams) -> Mapping[str, Json]:
-        """The version that the program on PATH prints."""
-        return {"name": "llama.cpp", PROGRAM: tools.find(PROGRAM).version}
-
-    @classmethod
-    def resources(cls, params: ServerPerplexityParams, *, cores: int) -> Resources:
-        """Resources as for llama.cpp in the worker's process, and a GPU if that is the device."""
-        return on_device(LlamaCpp.resources(cores=cores), params)
-
-    @classmethod
-    def check(cls) -> str | None:
-        """Return the problem, or None if the program is on PATH and runs."""
-        why = tools.find(PROGRAM).problem
-        return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
-
-    @classmethod
-    def refuse(cls, params: ServerPerplexityParams, order: Order) -> None:
-        """Raises RecipeError for a device that the program was not built for."""
-        require_device(PROGRAM, params)
 
     def run(self, params: ServerPerplexityParams, work: Work) -> Measurement:
         """Raises EngineMissingError (no such program, or too old), DataError (windows longer than

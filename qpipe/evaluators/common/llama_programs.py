@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from qpipe.core.graph import Resources
+from qpipe.core.key import Json
 from qpipe.errors import RecipeError
+from qpipe.evaluators.common.backends import LlamaCpp, on_device
 from qpipe.evaluators.common.parameters import KvParams
 from qpipe.machine import tools
+from qpipe.stages.base import GGUF, Order
 from qpipe.stages.device import CPU, CUDA
+from qpipe.stages.evaluator import Evaluator
 
 # More layers than any model has.
 _ALL_LAYERS = 999
@@ -42,3 +50,33 @@ def require_device(program: str, params: ProgramParams) -> None:
             f"{', '.join(devices) or 'none'}): set evaluate.device=cpu, or build llama.cpp with "
             "-DGGML_CUDA=ON"
         )
+
+
+class ProgramEvaluator(Evaluator):
+    """Base of evaluators of a GGUF file, on prepared tokens, by the program of llama.cpp's that
+    ``program`` names."""
+
+    program: ClassVar[str]
+    roles: ClassVar[tuple[str, ...]] = ("model", "tokens")
+    accepts: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": (GGUF,)}
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """The version that the program on PATH prints."""
+        return {"name": "llama.cpp", cls.program: tools.find(cls.program).version}
+
+    @classmethod
+    def resources(cls, params: Any, *, cores: int) -> Resources:
+        """Resources as for llama.cpp in the worker's process, and a GPU if that is the device."""
+        return on_device(LlamaCpp.resources(cores=cores), params)
+
+    @classmethod
+    def check(cls) -> str | None:
+        """Return the problem, or None if the program is on PATH and runs."""
+        why = tools.find(cls.program).problem
+        return why and f"{why}; evaluate.backend=llama.cpp measures the same without it"
+
+    @classmethod
+    def refuse(cls, params: Any, order: Order) -> None:
+        """Raises RecipeError for a device that the program was not built for."""
+        require_device(cls.program, params)
