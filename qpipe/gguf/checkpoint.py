@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.weight_files import INDEX
 from qpipe.hf.quantized import QuantizationSettings
 from qpipe.support.files import is_file
+from qpipe.support.inside import is_inner
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _weight_map(index: Path) -> dict[str, str]:
             f"{index}: field 'weight_map' is no object {{tensor: file}}; download it again"
         )
     for tensor, name in weight_map.items():
-        if not isinstance(name, str) or not re.fullmatch(r"[^/\\\0]+\.safetensors", name):
+        if not is_inner(name) or "/" in name or not name.endswith(".safetensors"):
             raise errors.CheckpointError(
                 f"{index}: field 'weight_map' puts tensor {quoted(tensor)} into {quoted(name)}, "
                 "which is no name of a safetensors file beside it; download it again"

@@ -1,6 +1,7 @@
 """Helpers that are tied to no room; standard library only.
 
 ``files``         files of somebody else, opened without waiting and read up to a bound
+``inside``        names of somebody else as places inside one folder
 ``strict_json``   JSON of somebody else
 ``patterns``      regular expressions of somebody else, matched in linear time
 ``quantities``    sizes and ages as people write them
