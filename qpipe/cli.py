@@ -32,6 +32,7 @@ VERBS = {
     "runs": ("runs", "the runs, and how each ended or how far it is"),
     "status": ("status", "what a run does, what waits, what it took, what is left"),
     "report": ("report", "compare the models of one or more runs"),
+    "export": ("export", "models in the form that other tools and hubs take"),
     "repro": ("repro", "published results beside our own, with a verdict on each"),
     "check": ("check", "whether what models lost is within bounds: a gate for CI"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),

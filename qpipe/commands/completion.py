@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     Names = Callable[[], Iterable[str]]
 
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
-_KEY_VERBS = ("rm", "show", "verify", "inspect")
-_RUN_VERBS = ("rm", "pin", "unpin", "status", "report", "check")
+_KEY_VERBS = ("rm", "show", "verify", "inspect", "export")
+_RUN_VERBS = ("rm", "pin", "unpin", "status", "report", "check", "export")
 
 
 def complete(words: Sequence[str], verbs: Mapping[str, tuple[str, str]]) -> None:

@@ -1,0 +1,50 @@
+"""`qpipe export RUN|KEY…`: models in the form that other tools and hubs take."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from qpipe.commands.output import print_json, say
+from qpipe.commands.parser import add_json, add_runs, add_store
+
+_TARGETS = ("folder", "ollama", "hf", "vllm")
+
+
+def configure(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add ``RUN|KEY…``, ``--to``, ``--out``, ``--only``, ``--json``, ``--store`` and ``--runs``."""
+    parser.add_argument(
+        "names", metavar="RUN|KEY", nargs="+", help="a run, latest, or the first digits of a key"
+    )
+    parser.add_argument("--to", metavar="TARGET", required=True, help=" or ".join(_TARGETS))
+    parser.add_argument("--out", metavar="DIR", required=True, help="a folder that is not there")
+    parser.add_argument(
+        "--only", metavar="NAMES", default="", help="these rows or formats: Q4_K_M,Q8_0"
+    )
+    add_json(parser)
+    add_store(parser)
+    add_runs(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export the models, and say what can be done with them."""
+    from qpipe.commands.export_text import record, spoken
+    from qpipe.session.export import ExportOptions, export
+
+    options = ExportOptions(only=[name for name in args.only.split(",") if name])
+    result = export(
+        args.names,
+        args.to,
+        args.out,
+        store=Path(args.store),
+        runs=Path(args.runs),
+        options=options,
+    )
+    for note in result.notes:
+        say(note, file=sys.stderr)
+    if args.json:
+        print_json("export/1", record(result))
+    else:
+        say(spoken(result))
+    return 0

@@ -1,0 +1,1 @@
+"""Models that leave the store: folders that other tools, hubs and people take as they are."""

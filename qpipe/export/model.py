@@ -1,0 +1,80 @@
+"""A model of the store that is to leave it, with all that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qpipe.core.layout import MANIFEST
+from qpipe.core.manifest import Manifest
+from qpipe.core.store import Artifact
+from qpipe.results.comparison import ModelRow
+
+DOWNLOAD, IMATRIX = "download", "imatrix"
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model with its row of a comparison, its artifact, and its ancestors.
+
+    ``ancestors`` are the artifacts that it was made from, by key, the nearest first; where the
+    bytes of one are gone its path leads nowhere, and its manifest still tells what it was.
+    """
+
+    row: ModelRow
+    artifact: Artifact
+    ancestors: Mapping[str, Artifact]
+
+    @property
+    def name(self) -> str:
+        """The model's name, without its format."""
+        return self.row.model or self.artifact.manifest.name
+
+    @property
+    def format(self) -> str:
+        """The format in the words of tables: Q4_K_M, gptq 4-bit g128."""
+        return self.row.format or self.row.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """The account of the model's making."""
+        return self.artifact.manifest
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the model, without the store's manifest."""
+        folder = self.artifact.path
+        return [folder / entry.path for entry in self.manifest.files if entry.path != MANIFEST]
+
+    @property
+    def gguf(self) -> Path | None:
+        """The GGUF file that the model is, or the first of its parts; None for a checkpoint."""
+        files = [file for file in self.files if file.suffix == ".gguf"]
+        return min(files) if files else None
+
+    @property
+    def source(self) -> Artifact | None:
+        """The download that the weights came from; None where its manifest is gone too."""
+        return self._ancestor(DOWNLOAD)
+
+    @property
+    def imatrix(self) -> Artifact | None:
+        """The importance matrix that it was quantized with, if there was one."""
+        return self._ancestor(IMATRIX)
+
+    def _ancestor(self, stage: str) -> Artifact | None:
+        """The nearest ancestor of a stage: of a download, one that holds weights."""
+        for artifact in self.ancestors.values():
+            if artifact.manifest.stage == stage and (stage != DOWNLOAD or _has_weights(artifact)):
+                return artifact
+        return None
+
+
+def _has_weights(artifact: Artifact) -> bool:
+    return any(f.path.endswith((".safetensors", ".gguf")) for f in artifact.manifest.files)
+
+
+def checkpoints(models: Sequence[ExportedModel]) -> list[ExportedModel]:
+    """Return the models that are checkpoints, not GGUF files."""
+    return [model for model in models if model.gguf is None]

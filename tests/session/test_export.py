@@ -1,0 +1,73 @@
+"""`qpipe export`: which models are meant, and that nothing is written where something is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import qpipe
+from qpipe.core.layout import DEFAULT_RUNS
+from qpipe.errors import UsageError
+from qpipe.results.comparison import Comparison
+from qpipe.session.export import ExportOptions, export
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+    """A folder with a store and a run of two levels."""
+    folder = tmp_path_factory.mktemp("export")
+    session = qpipe.load(
+        "local",
+        "model.source=builtin:stories260K",
+        "quantize.type=Q8_0,Q4_0",
+        "evaluate=none",
+        sweep=True,
+        store=folder / "store",
+        runs=folder / DEFAULT_RUNS,
+    )
+    return folder, session.run()
+
+
+def test_a_run_without_its_reference(made: tuple[Path, Comparison], tmp_path: Path) -> None:
+    folder, comparison = made
+    out = tmp_path / "out"
+    result = export(["latest"], "folder", out, store=folder / "store", runs=folder / DEFAULT_RUNS)
+    assert [file.row for file in result.exported.files] == ["Q8_0", "Q4_0"]
+    for row, file in zip(comparison.rows[-2:], result.exported.files, strict=True):
+        assert row.file is not None
+        assert Path(row.file).samefile(out / file.name)  # linked, not copied
+
+
+def test_a_key_has_its_row(made: tuple[Path, Comparison], tmp_path: Path) -> None:
+    folder, comparison = made
+    key = comparison.rows[-1].key
+    assert key is not None
+    store, runs = folder / "store", folder / DEFAULT_RUNS
+    result = export([key[:12]], "folder", tmp_path / "out", store=store, runs=runs)
+    assert [file.row for file in result.exported.files] == ["Q4_0"]
+
+
+@pytest.mark.parametrize("only", ["Q8_0", "Q4_K_M"])
+def test_only(made: tuple[Path, Comparison], tmp_path: Path, only: str) -> None:
+    folder, _ = made
+    store, runs = folder / "store", folder / DEFAULT_RUNS
+    options = ExportOptions(only=[only])
+    out = tmp_path / "out"
+    if only == "Q8_0":
+        result = export(
+            ["latest"], "folder", tmp_path / "out", store=store, runs=runs, options=options
+        )
+        assert {file.row for file in result.exported.files} == {"Q8_0"}
+        return
+    with pytest.raises(UsageError, match="--only Q4_K_M: no such row"):
+        export(["latest"], "folder", out, store=store, runs=runs, options=options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_something_in_it_stays(made: tuple[Path, Comparison], tmp_path: Path) -> None:
+    folder, _ = made
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        export(["latest"], "folder", tmp_path, store=folder / "store", runs=folder / DEFAULT_RUNS)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
