@@ -48,7 +48,7 @@ def main(name: str, seed: str, first: int, last: int) -> dict[str, Any]:
         for number in range(first, last):
             random = Random(f"{name} {seed} {number}")
             file, data = target.damaged(whole, random)
-            ended = _read(target, folder, file, data)
+            ended = read(target, folder, file, data)
             (folder / file).write_bytes(whole[file])
             counts["refused" if ended == "refused" else "read" if ended is None else "bad"] += 1
             if ended not in (None, "refused"):
@@ -56,7 +56,7 @@ def main(name: str, seed: str, first: int, last: int) -> dict[str, Any]:
     return {"target": name, "counts": counts, "failures": failures}
 
 
-def _read(target: Target, folder: Path, file: str, data: bytes) -> str | None:
+def read(target: Target, folder: Path, file: str, data: bytes) -> str | None:
     """None, ``refused``, or the last lines of what came out."""
     (folder / file).write_bytes(data)
     _allow(SECONDS)
@@ -82,10 +82,15 @@ def _allow(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, 30 * seconds, seconds)
 
 
-def _bound() -> None:
-    warnings.simplefilter("error")
+def listen() -> None:
+    """Have the timers of `_allow` end what takes too long."""
     signal.signal(signal.SIGPROF, _too_long)
     signal.signal(signal.SIGALRM, _too_long)
+
+
+def _bound() -> None:
+    warnings.simplefilter("error")
+    listen()
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     limit = pages * resource.getpagesize() + MEMORY
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
