@@ -13,7 +13,8 @@ from qpipe.core.graph import Plan, Resources
 from qpipe.core.manifest import FileEntry, Usage
 from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.planner import plan
-from qpipe.sources.pinning import HubSource, Pinner
+from qpipe.sources.hub_source import HubSource
+from qpipe.sources.pinning import Pinner
 
 _DEPTH = 10
 _CONTENT = b"toy\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qpipe import errors
 from qpipe.errors import quoted
-from qpipe.gguf import jsonfile, safetensors, weight_files
+from qpipe.gguf import jsonfile, no_weights, safetensors, weight_files
 from qpipe.gguf.config import Config
 from qpipe.gguf.safetensors import StoredTensor
 from qpipe.gguf.weight_files import INDEX
@@ -94,7 +94,7 @@ def weight_file_names(folder: Path) -> list[str]:
         missing, count = error.args
         raise errors.CheckpointError(_missing(folder / missing, count)) from None
     if not files:
-        raise errors.CheckpointError(f"{folder}: {weight_files.instead(names)}")
+        raise errors.CheckpointError(f"{folder}: {no_weights.instead(names)}")
     return files
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpipe import errors
-from qpipe.gguf import reader, values
+from qpipe.gguf import no_weights, reader, values
 from qpipe.gguf.reader import GGUFFile, Tensor
 from qpipe.support.files import is_file
 
@@ -56,8 +56,13 @@ def only_model(folder: Path) -> Path | None:
             return files[0]
     if is_file(folder / "config.json"):
         return None
-    listed = ", ".join(file.name for file in files) or "neither a .gguf file nor a config.json"
-    raise errors.CheckpointError(f"{folder}: holds {listed}; give the path of one checkpoint")
+    if files:
+        listed = ", ".join(file.name for file in files)
+        raise errors.CheckpointError(f"{folder}: holds {listed}; give the path of one checkpoint")
+    raise errors.CheckpointError(
+        f"{folder}: holds neither a .gguf file nor a config.json: it "
+        f"{no_weights.instead([path.name for path in folder.iterdir()])}"
+    )
 
 
 def place(file: GGUFFile) -> tuple[int, int] | None:

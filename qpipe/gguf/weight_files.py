@@ -1,4 +1,4 @@
-"""Which files of a folder are its model's weights, and what the folder holds where none are.
+"""Which files of a folder are its model's weights.
 
 Other layouts of the same weights, adapters and what an earlier save left may lie beside them.
 """
@@ -15,8 +15,9 @@ SINGLE = "model.safetensors"
 
 # Mistral's own layout, and LoRA: no tool reads these as the model.
 _BESIDE = ("consolidated*", "adapter_*")
-_PART = re.compile(r"model-[0-9]+-of-([0-9]+)\.safetensors")
-_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+_PART = re.compile(r"(?P<stem>model[^/]*)-[0-9]+-of-(?P<total>[0-9]+)\.safetensors")
+_INDEXES = "*.safetensors.index*.json"
+_WAY = "tools differ in which they read; name the one that you mean"
 
 
 class AmbiguousError(ValueError):
@@ -32,6 +33,28 @@ def is_beside(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in _BESIDE)
 
 
+def are_named(name: str) -> bool:
+    """True if a file's name stands for a checkpoint's weights: a file of them, or their index."""
+    return name.endswith(".safetensors") or fnmatch(name, _INDEXES)
+
+
+def is_index(name: str) -> bool:
+    """True if a file is an index of safetensors, the model's or that of another set."""
+    return fnmatch(name, _INDEXES)
+
+
+def named(name: str, names: Collection[str], index: Collection[str] | None) -> list[str]:
+    """The files of the set of weights that ``name`` is one of, its index among them if that is
+    the model's; ``index`` are the files that ``name`` lists, if it is an index itself.
+
+    Raises IncompleteError for parts that are not all there.
+    """
+    if index is not None:
+        return sorted([*index, *([INDEX] if name == INDEX else [])])
+    part = _PART.fullmatch(name)
+    return [name] if part is None else _whole(part["stem"], part["total"], names)
+
+
 def weights(names: Collection[str], index: Collection[str] | None) -> list[str]:
     """The files with the model's weights, in order; none if there are none.
 
@@ -42,69 +65,40 @@ def weights(names: Collection[str], index: Collection[str] | None) -> list[str]:
     files = sorted(name for name in names if fnmatch(name, "model*.safetensors"))
     if index is not None:
         if SINGLE in files and SINGLE not in index:
-            raise AmbiguousError(_two(SINGLE, [*index], f"the files in {INDEX}"))
+            raise AmbiguousError(_two(SINGLE, INDEX, f"the files in {INDEX}", index))
+        others = [n for n in names if fnmatch(n, f"model{_INDEXES}") and n != INDEX]
+        if others:
+            raise AmbiguousError(f"holds two indexes of weights, {INDEX} and {others[0]}; {_WAY}")
         return sorted(index)
-    parts: dict[str, list[str]] = {}
+    sets: dict[tuple[str, str], list[str]] = {}
     for name in files:
-        if match := _PART.fullmatch(name):
-            parts.setdefault(match[1], []).append(name)
-    if parts and SINGLE in files:
-        raise AmbiguousError(_two(SINGLE, next(iter(parts.values())), "parts without an index"))
-    if len(parts) > 1:
-        first, second, *_ = parts.values()
-        raise AmbiguousError(_two(first[0], second, "parts of another number"))
-    return _whole(*next(iter(parts.items()))) if parts else files
+        match = _PART.fullmatch(name)
+        sets.setdefault((match["stem"], match["total"]) if match else (name, ""), []).append(name)
+    if len(sets) > 1 and ((SINGLE, "") in sets or any(total for _, total in sets)):
+        one, other = sorted(sets.values(), key=lambda each: each[0] != SINGLE)[:2]
+        about = "parts without an index" if one[0] == SINGLE and other[1:] else "another set"
+        raise AmbiguousError(_two(one[0], other[0], about, other))
+    (stem, total), *_ = sets or [("", "")]
+    return _whole(stem, total, files) if total else files
 
 
-def _two(one: str, others: Collection[str], description: str) -> str:
+def _two(one: str, other: str, description: str, files: Collection[str]) -> str:
+    shown = ", ".join(sorted(files)[:2]) + (", …" if len(files) > 2 else "")
     return (
-        f"holds two sets of weights, {one} and {description} ({', '.join(sorted(others)[:2])}, …), "
-        "and tools differ in which they read; remove the set that is out of date"
+        f"holds two sets of weights, {one} and {description} ({shown}), and {_WAY} (its {one} or "
+        f"{other} as model.source), or remove the set that is out of date"
     )
 
 
-def _whole(total: str, names: Collection[str]) -> list[str]:
+def _whole(stem: str, total: str, names: Collection[str]) -> list[str]:
     """The parts that a name with ``total`` in it promises.
 
     Counted up to what is there: the number is a name's, and may be any.
     """
-    expected = (f"model-{i:0{len(total)}d}-of-{total}.safetensors" for i in itertools.count(1))
-    files = list(itertools.takewhile(set(names).__contains__, expected))
-    if str(len(files)).zfill(len(total)) != total:
-        missing = f"model-{len(files) + 1:0{len(total)}d}-of-{total}.safetensors"
+    width = len(total)
+    expected = (f"{stem}-{i:0{width}d}-of-{total}.safetensors" for i in itertools.count(1))
+    files = list(itertools.takewhile({*names}.__contains__, expected))
+    if str(len(files)).zfill(width) != total:
+        missing = f"{stem}-{len(files) + 1:0{width}d}-of-{total}.safetensors"
         raise IncompleteError(missing, total.lstrip("0") or "0")
     return files
-
-
-def instead(names: Collection[str]) -> str:
-    """Say what a folder without weights of its own holds, and what to do about it."""
-
-    def first(*patterns: str) -> str | None:
-        return next((n for p in patterns for n in sorted(names) if fnmatch(n, p)), None)
-
-    if name := first("adapter_model.*", "adapter_config.json"):
-        return (
-            f"holds an adapter (LoRA: {name}) and not the model that it belongs to: merge it into "
-            "its base model (peft: merge_and_unload(), then save_pretrained) and give that folder"
-        )
-    if name := first("consolidated*.safetensors", "consolidated*.pth"):
-        return (
-            f"holds {name} alone, which is Mistral's or Meta's own layout: give the same model's "
-            "model*.safetensors, as its repository has them for transformers"
-        )
-    if name := first("*.gguf"):
-        return f"holds no safetensors, but GGUF ({name}): give that file"
-    if name := first(*_PICKLED):
-        return (
-            f"holds its weights as {name}, which is read by running it: convert {name} to "
-            "safetensors (transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
-            ".save_pretrained(OTHER)) and give that folder"
-        )
-    if name := first("*.h5", "*.msgpack", "*.onnx"):
-        return f"holds {name} and no safetensors: give the model's PyTorch version as safetensors"
-    if name := first("*.safetensors"):
-        return (
-            f"holds {name}, and neither {SINGLE} nor {INDEX}: if these are the model's weights, "
-            f"rename the file to {SINGLE}"
-        )
-    return f"holds no weights: no {SINGLE} and no {INDEX}; download the checkpoint again"

@@ -12,6 +12,7 @@ from qpipe.errors import RecipeError, nearest
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import Recipe, StageSpec
 from qpipe.recipe.stage_drafts import ChosenStage, StageBounds, inputs_of, stage_drafts
+from qpipe.sources.hub_source import names_gguf
 from qpipe.stages.base import GGUF
 
 DOWNLOAD, REFERENCE, TOKENIZER = "original_download", "original", "same_tokens"
@@ -19,7 +20,7 @@ DOWNLOAD, REFERENCE, TOKENIZER = "original_download", "original", "same_tokens"
 tokenizer of each model that is compared with it."""
 
 _MEASURES, _TOKENS, _QUANTIZED = "evaluate", "tokens", "quantize"
-_AT_A_REVISION = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@([^/@]+(?:/[^/@]+)*)")
+_AT_A_REVISION = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@([^/@:]+(?:/[^/@:]+)*)")
 
 
 def with_reference(recipe: Recipe, job: Job, bounds: StageBounds) -> Recipe:
@@ -44,7 +45,7 @@ def with_reference(recipe: Recipe, job: Job, bounds: StageBounds) -> Recipe:
         for name, spec in recipe.stages.items()
     }
     quantized_as = format_of(_QUANTIZED, stages, job, bounds)
-    if reference.endswith(".gguf") and quantized_as != GGUF:
+    if names_gguf(reference) and quantized_as != GGUF:
         raise RecipeError(
             f"{where}: {reference} is a GGUF file, and what is measured beside it a checkpoint, "
             "which other code computes, so that a difference would be of both; give the "

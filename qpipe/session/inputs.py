@@ -15,10 +15,10 @@ from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
 from qpipe.errors import QpipeError, SourceError, placed
+from qpipe.sources.hub_source import hub_source
 
 if TYPE_CHECKING:
     from qpipe.sources.hub import ComingFiles
-    from qpipe.sources.pinning import HubSource
     from qpipe.stages.base import Order, Stage
 
 Look = Callable[[Mapping[str, Json]], "ComingFiles | None"]
@@ -114,7 +114,8 @@ class AvailableInputs:
         return folder
 
     def _config(self, item: Forecast) -> Path | None:
-        if item.node.params.get("kind") != "model" or item.node.params.get("file") is not None:
+        source = hub_source(item.node.params)
+        if source is None or source.kind != "model" or source.one_file is not None:
             return None
         coming = self.coming(item)
         return None if coming is None else coming.config
@@ -160,17 +161,6 @@ def _look(params: Mapping[str, Json]) -> ComingFiles | None:
         return None if source is None else hub.look(source)
     except SourceError:
         return None
-
-
-def hub_source(params: Mapping[str, Json]) -> HubSource | None:
-    """Return the repository that a node with these parameters downloads; None if it is none."""
-    from qpipe.sources.pinning import HubSource
-
-    kind, file = params.get("kind"), params.get("file")
-    if kind not in ("model", "dataset"):
-        return None
-    name = None if file is None else str(file)
-    return HubSource(str(params["repo"]), str(kind), str(params["commit"]), name)
 
 
 def _origin(item: Forecast) -> Mapping[str, Json]:

@@ -28,7 +28,7 @@ from qpipe.machine.capacity import usable_memory
 from qpipe.recipe import draft_cache
 from qpipe.results.preview import Preview
 from qpipe.session.context import Context
-from qpipe.session.inputs import hub_source
+from qpipe.sources.hub_source import hub_source
 
 if TYPE_CHECKING:
     from qpipe.recipe.draft import ExecutorDraft

@@ -15,7 +15,8 @@ from qpipe.recipe import draft_cache, lock_file
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.planner import plan
 from qpipe.session.context import Context
-from qpipe.sources.pinning import HubSource, Pinner
+from qpipe.sources.hub_source import HubSource
+from qpipe.sources.pinning import Pinner
 
 if TYPE_CHECKING:
     from qpipe.recipe.request import InvalidJob, Job
@@ -101,6 +102,7 @@ def pinner_of(recipe: str, store: Path, *, first: Sequence[Path] = ()) -> Pinner
         commits=lock_file.read(recipe),
         resolve=_resolve,
         config=_config,
+        files=_files,
     )
 
 
@@ -121,6 +123,12 @@ def _config(source: HubSource) -> Path | None:
         return hub.look(source).config
     except SourceError:  # downloading it says why
         return None
+
+
+def _files(source: HubSource) -> tuple[list[str], bool]:
+    from qpipe.sources import hub
+
+    return hub.file_names(source)
 
 
 def _resolve(source: HubSource, last: str | None) -> str:

@@ -13,7 +13,8 @@ from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
 from qpipe.errors import EngineMissingError, SourceError
 from qpipe.sources import digest_check, hub, model_files
-from qpipe.sources.pinning import HubSource, files_of, is_card
+from qpipe.sources.hub_source import HubSource, names_gguf
+from qpipe.sources.pinning import checkpoint_of, files_of, is_card
 from qpipe.stages import base
 from qpipe.support import hashing
 from qpipe.texts import records
@@ -65,7 +66,7 @@ class Download(base.Stage):
     @classmethod
     def makes(cls, params: DownloadSettings) -> str:
         """A single file is a GGUF (or a text); folders and repositories bring safetensors alone."""
-        return base.GGUF if params.source.endswith(".gguf") else base.CHECKPOINT
+        return base.GGUF if names_gguf(params.source) else base.CHECKPOINT
 
     @classmethod
     def confirm(cls, params: DownloadParams, files: Sequence[FileEntry]) -> None:
@@ -105,10 +106,11 @@ class Download(base.Stage):
         if not path.exists():
             raise SourceError(f"{path}: it was there when the run began, and is gone")
         files = files_of(path)
-        if path.is_dir():
-            names = [file.name for file in path.glob("*.safetensors")]
-            notes += model_files.passed_over(str(path), names, [file.name for file in files])
         root = path.parent if path.is_file() else path
+        path = checkpoint_of(path)
+        if path.is_dir():
+            names = [f.name for f in path.iterdir() if f.suffix in (".safetensors", ".gguf")]
+            notes += model_files.passed_over(str(path), names, [file.name for file in files])
         targets = []
         for file in files:
             target = work.out / file.relative_to(root)
@@ -130,7 +132,8 @@ def _received(params: DownloadParams, work: base.Work, notes: list[str]) -> list
     linked = []
     files = hub.fetch(source, work.progress, notes)
     targets = {
-        file: work.out / (file.name if params.file else model_files.place(file)) for file in files
+        file: work.out / (file.name if source.one_file else model_files.place(file))
+        for file in files
     }
     for target in targets.values():
         target.parent.mkdir(exist_ok=True)

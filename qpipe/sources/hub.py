@@ -18,7 +18,7 @@ from qpipe.errors import OutOfSpaceError, SourceError, UnreachableError
 from qpipe.gguf import split
 from qpipe.machine.filesystem import is_full
 from qpipe.sources import digest_check, model_files
-from qpipe.sources.pinning import HubSource, is_commit
+from qpipe.sources.hub_source import HubSource, is_commit
 
 _CONFIG = "config.json"
 
@@ -68,8 +68,8 @@ def fetch(
     """
     from huggingface_hub import snapshot_download
 
-    if source.file is not None:
-        return [_one(source, name, progress) for name in _with_parts(source.file)]
+    if source.one_file is not None:
+        return [_one(source, name, progress) for name in _with_parts(source.one_file)]
     listed = _listed(source)
     names = _cached(source) if listed is None else listed
     if listed is None and not names:
@@ -112,8 +112,8 @@ def look(source: HubSource) -> ComingFiles:
 @lru_cache(maxsize=64)
 def _looked(source: HubSource, cache: str, endpoint: str) -> ComingFiles:
     sizes = _sizes(source)
-    if source.file is not None:
-        return _coming(source, None, _with_parts(source.file), sizes)
+    if source.one_file is not None:
+        return _coming(source, None, _with_parts(source.one_file), sizes)
     names = _cached(source) if sizes is None else [*sizes]
     chosen = _chosen(source, names, cached=sizes is None)
     weights = any(name.endswith(".safetensors") for name in chosen)
@@ -145,6 +145,22 @@ def _coming(
     snapshot = _cache(source) / "snapshots" / source.revision
     absent = sum(s for name, s in bytes_of.items() if s and not (snapshot / name).is_file())
     return ComingFiles(config, sum(known), absent)
+
+
+def file_names(source: HubSource) -> tuple[list[str], bool]:
+    """The files of a repository at a commit, in folders too, and whether these are all: without a
+    network they are those in the hub's cache. Raises SourceError."""
+    names = _listed(source)
+    if names is not None:
+        return names, True
+    snapshot = _cache(source) / "snapshots" / source.revision
+    files = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
+    if not files:
+        raise SourceError(
+            f"{source.label}: which file is of type {source.type} only the hub can tell, and "
+            f"nobody answers; name the file: model.source={source.repo}/FILE.gguf"
+        )
+    return files, False
 
 
 def _arguments(source: HubSource) -> dict[str, Any]:
@@ -210,7 +226,11 @@ def _cache(source: HubSource) -> Path:
 def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> list[str]:
     """The files of one model among ``names``. Raises SourceError if they are none."""
     chosen = model_files.selected_files(
-        source.label, names, lambda name: _one(source, name, _told_nobody).read_bytes()
+        source.label,
+        names,
+        lambda name: _one(source, name, _told_nobody).read_bytes(),
+        repo=source.repo,
+        weights=source.weights,
     )
     if not chosen:
         where = "the hub's cache has of this repository" if cached else "in this repository"
@@ -229,8 +249,8 @@ def _told_nobody(done: int, total: int, unit: str) -> None:
 def fetch_again(source: HubSource, file: Path) -> Path:
     """A file of a snapshot once more, its blob removed first. Raises SourceError."""
     name = model_files.place(file)
-    if source.file is not None:
-        name = str(PurePosixPath(source.file).with_name(file.name))
+    if source.one_file is not None:
+        name = str(PurePosixPath(source.one_file).with_name(file.name))
     digest_check.discard(file)
     return _one(source, name, _told_nobody)
 

@@ -1,9 +1,9 @@
 """Where models and texts come from, and the pinning of each to exact content.
 
-A source is a local file or folder, ``builtin:NAME`` (shipped with qpipe), a hub repository
-``OWNER/NAME``, or ``hf:[datasets/]OWNER/NAME[@REVISION][/FILE]``. Pinning gives it parameters that
-say what it is (the digest of a local tree, the commit of a repository), which enter keys, and a
-``where`` that says how to get at it here, which does not.
+A source is a local file or folder, ``builtin:NAME`` (shipped with qpipe), or a repository on the
+hub (`qpipe.sources.hub_source`). Pinning gives it parameters that say what it is (the digest of a
+local tree, the commit of a repository), which enter keys, and a ``where`` that says how to get at
+it here, which does not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import fnmatch
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from qpipe.core import file_lock
@@ -21,18 +21,14 @@ from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
 from qpipe.errors import SourceError, StoreError
 from qpipe.machine.capacity import usable_cores
-from qpipe.sources import model_class, model_files
+from qpipe.sources import gguf_types, model_class, model_files
+from qpipe.sources.hub_source import HubSource, hub_source, is_commit, parse_hub
 from qpipe.sources.model_class import ModelClass
 from qpipe.support.files import exists, expanded, is_file, open_file, read_file
 
 # The parts of a folder of lm-eval tasks, at any depth.
 TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-_HF = re.compile(
-    r"hf:(?P<type>datasets/)?(?P<repo>[A-Za-z0-9_][\w.-]*/[A-Za-z0-9_][\w.-]*)(@(?P<revision>[^/]+))?(/(?P<file>.+))?"
-)
 _WHOLE_SPLIT = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
 # Bytes of an index at most (of 1,000,000 tensors), and of a pointer of git LFS.
 _INDEX_BYTES, _POINTER_BYTES = 200 << 20, 1024
@@ -55,21 +51,6 @@ class PinnedSource:
     where: Mapping[str, Json]
 
 
-@dataclass(frozen=True)
-class HubSource:
-    """A repository on the hub, or one file of it. ``kind`` is model or dataset."""
-
-    repo: str
-    kind: str
-    revision: str
-    file: str | None
-
-    @property
-    def label(self) -> str:
-        """The source's name in lock files and messages."""
-        return f"{self.kind}:{self.repo}@{self.revision}"
-
-
 @dataclass
 class Pinner:
     """Pins sources; ``hashes`` is where the digests of local files are remembered.
@@ -77,8 +58,9 @@ class Pinner:
     ``folders`` are searched for relative paths, in order; files are hashed on ``threads`` cores
     (None: those that qpipe may use). ``commits`` maps `HubSource.label` to a
     commit. ``resolve`` asks the hub for the commit of a revision, given the one that it named last;
-    ``config`` fetches config.json of a repository. ``notes`` collects what was resolved, for
-    `qpipe lock`.
+    ``config`` fetches config.json of a repository; ``files`` names the files of a commit, and says
+    whether these are all (without a network, what the hub's cache has). ``notes`` collects what
+    was resolved, for `qpipe lock`.
     """
 
     folders: tuple[Path, ...]
@@ -86,6 +68,7 @@ class Pinner:
     commits: Mapping[str, str]
     resolve: Callable[[HubSource, str | None], str]
     config: Callable[[HubSource], Path | None] = lambda source: None
+    files: Callable[[HubSource], tuple[list[str], bool]] = lambda source: ([], False)
     notes: dict[str, str] = field(default_factory=dict)
     threads: int | None = None
 
@@ -102,26 +85,32 @@ class Pinner:
                 f"{', '.join(str(folder) for folder in self.folders)}), and it is no hub "
                 "repository (OWNER/NAME) either"
             )
-        return self._pin_hub(hub)
+        try:
+            return self._pin_hub(hub)
+        except SourceError as error:
+            if source != f"{hub.repo}/{hub.file}":
+                raise
+            raise type(error)(
+                f"{source}: no such file here, and as a file of a repository on the hub: {error}"
+            ) from None
 
     def model_class(self, pinned: PinnedSource) -> ModelClass | None:
         """The class of the model in a pinned source; None for a GGUF file, and where config.json
         cannot be had."""
         if "path" in pinned.where:
-            folder = Path(str(pinned.where["path"]))
+            folder = checkpoint_of(Path(str(pinned.where["path"])))
             if not any(folder.glob("*.safetensors")):
                 return None
             if any(folder.glob("*.gguf")) and files_of(folder)[0].suffix == ".gguf":
                 return None
             return model_class.read(folder / model_class.CONFIG)
-        params = pinned.params
-        if params["kind"] != "model" or params["file"] is not None:
+        source = hub_source(pinned.params)
+        if source is None or source.kind != "model" or source.one_file is not None:
             return None
-        label = f"{params['repo']}@{params['commit']}"
+        label = f"{source.repo}@{source.revision}"
         note = self.hashes / f"class-{bytes_sha256(label.encode())}"
         found = model_class.recall(note)
         if found is None:
-            source = HubSource(str(params["repo"]), "model", str(params["commit"]), None)
             config = self.config(source)
             found = None if config is None else model_class.read(config)
             if found is not None:
@@ -151,6 +140,7 @@ class Pinner:
             ) from error
 
     def _pin_files(self, path: Path) -> PinnedSource:
+        given = path
         if not (path.is_file() or path.is_dir()):
             raise SourceError(
                 f"{path}: is a pipe or a device, whose content may be read but once; save it to a "
@@ -164,6 +154,7 @@ class Pinner:
                 "(*.yaml) either"
             )
         root = path.parent if path.is_file() else path
+        path = checkpoint_of(path)
         whole = [file for file in files if not is_card(file, path)]
         threads = self.threads or usable_cores()
         digests = Digests(self.hashes).of_each(whole, threads=threads)
@@ -179,7 +170,7 @@ class Pinner:
         return PinnedSource(
             {"kind": "local", "tree": content_digest(entries), "form": FORM},
             {
-                "path": str(path),
+                "path": str(given),
                 "name": _called(path),
                 "shown": str(root),
                 "bytes": sum(size for _, size, _ in entries),
@@ -196,11 +187,25 @@ class Pinner:
                 f"{hub.label}: the lock file has {commit!r} for it, which is no commit (40 digits "
                 "of 0-9a-f); run `qpipe lock` again"
             )
+        if hub.type is not None:
+            hub = replace(hub, file=self._file_of_type(replace(hub, revision=commit), hub.type))
         params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
         name = hub.repo if hub.file is None else _called_file(hub.file)
         inside = "" if hub.file is None else f"/{PurePosixPath(hub.file).parent}".removesuffix("/.")
         shown = f"{hub.repo}@{commit[:8]}{inside}"
         return PinnedSource({**params, "file": hub.file}, {"name": name, "shown": shown})
+
+    def _file_of_type(self, hub: HubSource, kind: str) -> str:
+        """The file of a commit that is its GGUF model of type ``kind``. Raises SourceError."""
+        note = self.hashes / f"type-{bytes_sha256(f'{hub.label}:{kind}'.encode())}"
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return note.read_text()
+        names, whole = self.files(hub)
+        file = gguf_types.chosen(hub.label, hub.repo, model_files.gguf_models(names), kind)
+        if whole:
+            with contextlib.suppress(OSError):  # a commit's files stay what they are
+                file_lock.write_atomic(note, file.encode(), sync=False)
+        return file
 
     def _resolved(self, hub: HubSource) -> str:
         """The commit that the hub names, or without a network the one that it named last."""
@@ -234,64 +239,33 @@ def _noted(note: Path) -> str | None:
     return None
 
 
-def is_commit(revision: str) -> bool:
-    """True if a revision is a commit's whole SHA, and so no name that may mean another tomorrow."""
-    return _COMMIT.fullmatch(revision) is not None
-
-
-def parse_hub(source: str, revision: str | None) -> HubSource | None:
-    """The repository that ``source`` names, or None if it has no such form.
-
-    A revision inside the source and another beside it contradict each other: SourceError, as for
-    a name that would lead out of a folder.
-    """
-    hub_source = _parse_hub(source, revision)
-    if hub_source is not None:
-        for field, name in (
-            ("model.revision", hub_source.revision),
-            ("file", hub_source.file or ""),
-        ):
-            if name and not all(map(_is_name, name.split("/"))):
-                raise SourceError(
-                    f"{source}: {field} {name!r} is no name on the hub: it has an empty part, `.`, "
-                    "`..` or a backslash; give a branch, a tag or a commit SHA of 40 digits"
-                )
-    return hub_source
-
-
-def _is_name(part: str) -> bool:
-    return part not in ("", ".", "..") and "\\" not in part and part.isprintable()
-
-
-def _parse_hub(source: str, revision: str | None) -> HubSource | None:
-    if match := _HF.fullmatch(source):
-        inside = match["revision"]
-        if inside and revision and inside != revision:
-            raise SourceError(f"{source}: names revision {inside!r}, and revision {revision!r} too")
-        kind = "dataset" if match["type"] else "model"
-        return HubSource(match["repo"], kind, inside or revision or "main", match["file"])
-    if _REPOSITORY.fullmatch(source):
-        return HubSource(source, "model", revision or "main", None)
-    return None
+def checkpoint_of(path: Path) -> Path:
+    """The folder of the checkpoint whose weights ``path`` names; of any other path itself."""
+    return path.parent if model_files.names_weights(path.name) and is_file(path) else path
 
 
 def files_of(path: Path) -> list[Path]:
     """The files that a local source comes to, in order: of a GGUF file all its parts, of a folder
-    those that mean something to us.
+    those that mean something to us, and so of a file with a checkpoint's weights.
 
     Of a checkpoint those of the folder itself, and its further chat templates. A folder with *.yaml
     and no config.json is one of tasks: all of them and their data, below it too, but for what is
     hidden or compiled. Raises SourceError for a model that cannot be read.
     """
+    folder = checkpoint_of(path)
+    if folder != path:
+        return _of_folder(folder, path.name)
     if path.is_file():
+        if path.suffix == ".gguf" and _is_pointer(path):
+            raise _is_pointers(path.parent, [path.name])
         beside = [other.name for other in path.parent.glob("*.gguf")]
         names = model_files.all_parts(str(path), path.name, beside)
         return [path.parent / name for name in names]
-    return _of_folder(path)
+    return _of_folder(path, None)
 
 
-def _of_folder(folder: Path) -> list[Path]:
-    if holds_tasks(folder):
+def _of_folder(folder: Path, weights: str | None) -> list[Path]:
+    if weights is None and holds_tasks(folder):
         return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
     names = [path.name for path in folder.iterdir() if is_file(path)]
     templates = [path for path in (folder / model_files.TEMPLATES).glob("*.jinja") if is_file(path)]
@@ -300,13 +274,19 @@ def _of_folder(folder: Path) -> list[Path]:
     def read(name: str) -> bytes:
         return read_file(folder / name, SourceError, most=_INDEX_BYTES)
 
-    files = [folder / name for name in model_files.selected_files(str(folder), names, read)]
+    folders = [path.name for path in folder.iterdir() if path.is_dir()]
+    selected = model_files.selected_files(str(folder), names, read, beside=folders, weights=weights)
+    files = [folder / name for name in selected]
     if pointers := [file.name for file in files if _is_pointer(file)]:
-        raise SourceError(
-            f"{folder}: {', '.join(pointers[:3])}{' and others' if pointers[3:] else ''}: pointers "
-            "of git LFS and not the files themselves; run `git lfs pull` in that folder"
-        )
+        raise _is_pointers(folder, pointers)
     return files
+
+
+def _is_pointers(folder: Path, names: list[str]) -> SourceError:
+    return SourceError(
+        f"{folder}: {', '.join(names[:3])}{' and others' if names[3:] else ''}: pointers "
+        "of git LFS and not the files themselves; run `git lfs pull` in that folder"
+    )
 
 
 def _is_pointer(file: Path) -> bool:

@@ -16,7 +16,8 @@ from qpipe.recipe.load import drive
 from qpipe.recipe.model_names import shortest
 from qpipe.recipe.planner import plan
 from qpipe.recipe.request import InvalidJob, Job, Request
-from qpipe.sources.pinning import HubSource, Pinner
+from qpipe.sources.hub_source import HubSource
+from qpipe.sources.pinning import Pinner
 from tests.recipe.jobs import MODEL
 
 SMALL = Path(__file__).parents[1] / "data" / "models" / "stories260K"

@@ -14,7 +14,8 @@ from qpipe.core.graph import Node, Plan
 from qpipe.errors import RecipeError
 from qpipe.recipe.draft_builder import draft
 from qpipe.recipe.planner import plan
-from qpipe.sources.pinning import HubSource, Pinner
+from qpipe.sources.hub_source import HubSource
+from qpipe.sources.pinning import Pinner
 from tests.recipe.composing import single, sweep
 
 STORIES = "builtin:stories260K"

@@ -13,7 +13,8 @@ from qpipe.core.digests import TICK, Digests
 from qpipe.core.manifest import FileEntry, scan
 from qpipe.errors import SourceError
 from qpipe.sources.download import Download, DownloadParams
-from qpipe.sources.pinning import HubSource, PinnedSource, Pinner
+from qpipe.sources.hub_source import HubSource
+from qpipe.sources.pinning import PinnedSource, Pinner
 from qpipe.stages.base import Work
 from tests.hashed import counted
 

@@ -10,8 +10,9 @@ import pytest
 
 from qpipe.errors import SourceError
 from qpipe.sources.download import Download, DownloadParams
+from qpipe.sources.hub_source import HubSource, parse_hub
 from qpipe.sources.model_class import ModelClass
-from qpipe.sources.pinning import HubSource, Pinner, parse_hub
+from qpipe.sources.pinning import Pinner
 from qpipe.stages.base import Work
 
 COMMIT = "a" * 40
@@ -115,6 +116,23 @@ def test_a_branch_is_resolved_once_locked(tmp_path: Path) -> None:
         ("hf:a/b@v1", HubSource("a/b", "model", "v1", None)),
         ("hf:a/b@v1/x/y.gguf", HubSource("a/b", "model", "v1", "x/y.gguf")),
         ("hf:datasets/a/b/t.txt", HubSource("a/b", "dataset", "main", "t.txt")),
+        ("a/b@v1", HubSource("a/b", "model", "v1", None)),
+        ("a/b:q4_k_m", HubSource("a/b", "model", "main", None, "Q4_K_M")),
+        ("a/b@v1:UD-Q4_K_XL", HubSource("a/b", "model", "v1", None, "UD-Q4_K_XL")),
+        ("hf:a/b:Q8_0", HubSource("a/b", "model", "main", None, "Q8_0")),
+        ("hf.co/a/b:Q8_0", HubSource("a/b", "model", "main", None, "Q8_0")),
+        ("a/b/x/y.gguf", HubSource("a/b", "model", "main", "x/y.gguf")),
+        ("https://huggingface.co/a/b", HubSource("a/b", "model", "main", None)),
+        ("https://hf.co/a/b:Q8_0", HubSource("a/b", "model", "main", None, "Q8_0")),
+        (
+            "https://huggingface.co/a/b/blob/v1/x%20y.gguf?download=true",
+            HubSource("a/b", "model", "v1", "x y.gguf"),
+        ),
+        (
+            "https://huggingface.co/datasets/a/b/resolve/main/t.txt",
+            HubSource("a/b", "dataset", "main", "t.txt"),
+        ),
+        ("https://elsewhere.org/a/b", None),
         ("./a/b", None),
         ("/a/b", None),
         ("a", None),
@@ -135,6 +153,8 @@ def test_forms_of_hub_sources(text: str, expected: HubSource | None) -> None:
         ("a/b", "a\\b"),
         ("hf:a/b@v1/../../x", None),
         ("hf:a/b@v1/x/./y.gguf", None),
+        ("a/b/../../x.gguf", None),
+        ("https://huggingface.co/a/b/resolve/main/%2e%2e/x.gguf", None),
     ],
 )
 def test_names_that_lead_out_of_a_folder_are_refused(
@@ -178,7 +198,7 @@ def test_two_revisions_contradict(tmp_path: Path) -> None:
         ("./missing", "no such file or folder"),
         ("builtin:nothing", "ships no such model"),
         ("", "'' is no source"),  # not the folder that one is in
-        ("empty", "nothing in this folder is part of a checkpoint"),
+        ("empty", "is empty: give the folder"),
     ],
 )
 def test_what_is_not_there(tmp_path: Path, source: str, words: str) -> None:
@@ -255,3 +275,55 @@ def test_the_class_of_a_commit_is_asked_for_once(tmp_path: Path) -> None:
         pinned = mine.pin("someone/model", "0123456789" * 4)
         assert mine.model_class(pinned) == ModelClass("LlamaForCausalLM", None)
     assert [source.repo for source in asked] == ["someone/model"]
+
+
+LADDER = ["m-Q4_K_M.gguf", "m-Q8_0.gguf", "BF16/m-BF16-00001-of-00002.gguf",
+          "BF16/m-BF16-00002-of-00002.gguf", "mmproj-F16.gguf", "m.imatrix.gguf"]  # fmt: skip
+
+
+def test_a_type_becomes_a_file_of_the_commit_once(tmp_path: Path) -> None:
+    asked: list[HubSource] = []
+
+    def files(source: HubSource) -> tuple[list[str], bool]:
+        asked.append(source)
+        return LADDER, True
+
+    asking = replace(pinner(tmp_path), files=files)
+    for kind, file in (("bf16", LADDER[2]), ("Q8_0", LADDER[1])):
+        for _ in range(2):
+            params = asking.pin(f"a/b:{kind}", COMMIT).params
+            assert params == {"kind": "model", "repo": "a/b", "commit": COMMIT, "file": file}
+    assert asked == [HubSource("a/b", "model", COMMIT, None, kind) for kind in ("BF16", "Q8_0")]
+
+
+def test_what_the_cache_alone_tells_is_not_remembered(tmp_path: Path) -> None:
+    asking = replace(pinner(tmp_path), files=lambda source: (["m-UD-Q4_K_M.gguf"], False))
+    assert asking.pin("a/b:Q4_K_M", COMMIT).params["file"] == "m-UD-Q4_K_M.gguf"
+    whole = replace(pinner(tmp_path), files=lambda source: (["m-Q4_K_M.gguf"], True))
+    assert whole.pin("a/b:Q4_K_M", COMMIT).params["file"] == "m-Q4_K_M.gguf"
+
+
+def test_a_typing_error_in_a_path_is_told_as_one(tmp_path: Path) -> None:
+    def missing(source: HubSource, last: str | None) -> str:
+        raise SourceError("there is no such repository")
+
+    with pytest.raises(SourceError, match=r"^my/models/m\.gguf: no such file here, and as"):
+        pinner(tmp_path, resolve=missing).pin("my/models/m.gguf", None)
+
+
+def test_a_file_of_weights_stands_for_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    whole = pinner(tmp_path).pin("model", None)
+    named = pinner(tmp_path).pin("model/model.safetensors", None)
+    assert named.params == whole.params
+    assert named.where["name"] == "model"
+    (checkpoint / "model.fp16.safetensors").write_bytes(b"half")
+    with pytest.raises(SourceError, match="two sets of weights"):
+        pinner(tmp_path).pin("model", None)
+    assert pinner(tmp_path).pin("model/model.safetensors", None).params == whole.params
+    half = pinner(tmp_path).pin("model/model.fp16.safetensors", None)
+    assert half.params != whole.params
+    target = tmp_path / "taken"
+    target.mkdir()
+    work = Work({}, target, 1, lambda done, total, unit: None, half.where, passing=True)
+    Download().run(DownloadParams.model_validate(half.params), work)
+    assert {path.name for path in target.iterdir()} == {"config.json", "model.fp16.safetensors"}

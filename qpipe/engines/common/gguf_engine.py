@@ -16,7 +16,7 @@ from qpipe.engines.common import gguf_facts, types_like, unsupported
 from qpipe.engines.common.module_rules import pairs
 from qpipe.engines.common.types_like import LikeTypes
 from qpipe.results.facts import of_model
-from qpipe.sources.pinning import parse_hub
+from qpipe.sources.hub_source import parse_hub
 from qpipe.stages.base import Order, Preview, SourceFile, UnkeyedDefault
 from qpipe.stages.engine import EngineParams
 from qpipe.stages.evaluator import only_file

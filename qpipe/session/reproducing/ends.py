@@ -18,7 +18,7 @@ from qpipe.session.reproducing.planned import outlooks
 from qpipe.session.reproducing.question import Question
 from qpipe.session.reproducing.room import without_room
 from qpipe.session.reproducing.table_job import TableJob
-from qpipe.sources.pinning import is_commit, parse_hub
+from qpipe.sources.hub_source import is_commit, parse_hub
 
 
 @dataclass(frozen=True)

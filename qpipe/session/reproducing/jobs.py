@@ -17,7 +17,8 @@ from qpipe.recipe.planner import PartialPlan, plan_each
 from qpipe.recipe.request import InvalidJob
 from qpipe.session.plans import pinner_of
 from qpipe.session.reproducing.table_job import TableJob
-from qpipe.sources.pinning import HubSource, Pinner
+from qpipe.sources.hub_source import HubSource
+from qpipe.sources.pinning import Pinner
 
 _MOST_ERRORS = 8
 _MANY = 20  # jobs, whose composing takes seconds

@@ -13,10 +13,11 @@ from qpipe.core.store import ArtifactStore
 from qpipe.errors import QpipeError
 from qpipe.executors.factory import make
 from qpipe.session.context import Context
-from qpipe.session.inputs import available, hub_source
+from qpipe.session.inputs import available
 from qpipe.session.refusals import missing, refusals
 from qpipe.session.reproducing.jobs import TablePlan
 from qpipe.session.reproducing.table_job import TableJob
+from qpipe.sources.hub_source import hub_source
 
 if TYPE_CHECKING:
     from qpipe.sources.hub import ComingFiles
