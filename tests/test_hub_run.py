@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import by_stage, qpipe
-from tests.hub_server import COMMIT, etag, serve
+from tests.hub import COMMIT, Damaged, etag, serve
 from tests.texts import wikitext
 
 pytestmark = pytest.mark.slow
@@ -55,13 +55,13 @@ def test_damaged_bytes_of_the_right_length_are_fetched_again_and_then_refused(
     asked = ("run", "local", "model.source=someone/stories", "quantize=none", "evaluate=none")
     env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
     with serve({"someone/stories": STORIES}) as hub:
-        hub.damaged[name] = 2
+        hub.fail(name, Damaged(), times=2)
         refused = qpipe(*asked, cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
         assert refused.code == 1
         assert f"{name} came damaged, twice" in refused.stderr
         digest = etag(name, (STORIES / name).read_bytes())
         assert f"the hub names {digest}" in refused.stderr
-        hub.damaged[name] = 1
+        hub.fail(name, Damaged(), times=1)
         run = qpipe(*asked, "--json", cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url})
         assert run.code == 0, run
     download = by_stage(json.loads(run.stdout)["nodes"])["download"]

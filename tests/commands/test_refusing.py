@@ -10,7 +10,7 @@ import pytest
 
 from qpipe.gguf.convert import convert
 from tests.cli import by_stage, called, imported, qpipe
-from tests.hub_server import serve
+from tests.hub import serve
 
 pytestmark = pytest.mark.slow
 

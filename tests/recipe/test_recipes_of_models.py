@@ -21,7 +21,7 @@ from qpipe.recipe.draft import RunDraft
 from qpipe.recipe.draft_builder import draft
 from qpipe.sizes.known import entries
 from tests.cli import environment
-from tests.hub_server import serve
+from tests.hub import serve
 from tests.recipe.composing import batches
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ import pytest
 from qpipe.recipe import draft_cache
 from qpipe.session import outlook
 from tests.cli import called, imported, qpipe
-from tests.hub_server import COMMIT, serve
+from tests.hub import COMMIT, serve
 
 MODEL = Path(__file__).parents[2] / "qpipe" / "data" / "tinystories-d256"
 LISTING = f"GET /api/models/someone/model/revision/{COMMIT}?blobs=true"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import environment
-from tests.hub_server import COMMIT, Hub, serve
+from tests.hub import COMMIT, Hub, serve
 
 RESOLVE = "print(hub.resolve_commit(source))"
 FETCH = "print(*(p.name for p in hub.fetch(source)))"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import called, qpipe
-from tests.hub_server import serve
+from tests.hub import serve
 
 MODEL = Path(__file__).parents[3] / "qpipe" / "data" / "tinystories-d256"
 TABLE = """\
