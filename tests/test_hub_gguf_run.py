@@ -12,7 +12,7 @@ import pytest
 from qpipe.gguf import quantize
 from tests.cli import by_stage, qpipe
 from tests.gguf.test_gguf_split import divide
-from tests.hub_server import COMMIT, serve
+from tests.hub import COMMIT, serve
 
 pytestmark = pytest.mark.slow
 
