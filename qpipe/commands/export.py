@@ -13,7 +13,8 @@ _TARGETS = ("folder", "ollama", "hf", "vllm")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``RUN|KEY…``, ``--to``, ``--out``, ``--only``, ``--json``, ``--store`` and ``--runs``."""
+    """Add ``RUN|KEY…``, ``--to``, ``--out``, ``--only``, ``--split-size``, ``--name``, ``--json``,
+    ``--store`` and ``--runs``."""
     parser.add_argument(
         "names", metavar="RUN|KEY", nargs="+", help="a run, latest, or the first digits of a key"
     )
@@ -22,6 +23,10 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "--only", metavar="NAMES", default="", help="these rows or formats: Q4_K_M,Q8_0"
     )
+    parser.add_argument(
+        "--split-size", metavar="SIZE", help="GGUF files in parts of at most 4GB, 800MB, …"
+    )
+    parser.add_argument("--name", metavar="NAME", help="what files are called, before the format")
     add_json(parser)
     add_store(parser)
     add_runs(parser)
@@ -31,8 +36,10 @@ def run(args: argparse.Namespace) -> int:
     """Export the models, and say what can be done with them."""
     from qpipe.commands.export_text import record, spoken
     from qpipe.session.export import ExportOptions, export
+    from qpipe.support.quantities import parse_size
 
-    options = ExportOptions(only=[name for name in args.only.split(",") if name])
+    size = args.split_size and parse_size(args.split_size, option="--split-size")
+    options = ExportOptions([name for name in args.only.split(",") if name], size, args.name)
     result = export(
         args.names,
         args.to,

@@ -12,6 +12,8 @@ from qpipe.core.store import Artifact
 from qpipe.results.comparison import ModelRow
 
 DOWNLOAD, IMATRIX = "download", "imatrix"
+# Roles through which a model was made of another.
+_MADE_OF = ("model", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class ExportedModel:
 
     ``ancestors`` are the artifacts that it was made from, by key, the nearest first; where the
     bytes of one are gone its path leads nowhere, and its manifest still tells what it was.
+    ``towers`` are the files for images and sound that were made of the same source.
     """
 
     row: ModelRow
     artifact: Artifact
     ancestors: Mapping[str, Artifact]
+    towers: Sequence[Artifact] = ()
 
     @property
     def name(self) -> str:
@@ -56,23 +60,19 @@ class ExportedModel:
     @property
     def source(self) -> Artifact | None:
         """The download that the weights came from; None where its manifest is gone too."""
-        return self._ancestor(DOWNLOAD)
+        of: Artifact | None = self.artifact
+        while of is not None and of.manifest.stage != DOWNLOAD:
+            of = next(filter(None, (self._input(of, role) for role in _MADE_OF)), None)
+        return of
 
     @property
     def imatrix(self) -> Artifact | None:
         """The importance matrix that it was quantized with, if there was one."""
-        return self._ancestor(IMATRIX)
+        return self._input(self.artifact, IMATRIX)
 
-    def _ancestor(self, stage: str) -> Artifact | None:
-        """The nearest ancestor of a stage: of a download, one that holds weights."""
-        for artifact in self.ancestors.values():
-            if artifact.manifest.stage == stage and (stage != DOWNLOAD or _has_weights(artifact)):
-                return artifact
-        return None
-
-
-def _has_weights(artifact: Artifact) -> bool:
-    return any(f.path.endswith((".safetensors", ".gguf")) for f in artifact.manifest.files)
+    def _input(self, of: Artifact, role: str) -> Artifact | None:
+        entry = of.manifest.inputs.get(role)
+        return None if entry is None else self.ancestors.get(entry["key"])
 
 
 def checkpoints(models: Sequence[ExportedModel]) -> list[ExportedModel]:

@@ -25,7 +25,6 @@ FULL_IN_WORDS = os.strerror(errno.ENOSPC)
 # ioctl FICLONE of linux/fs.h: share all blocks of another file, copy on write.
 _FICLONE = 0x40049409
 
-# Errors of a hard link that only says that there can be none here.
 _NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP, errno.EROFS}
 
 # Calls of fsync at a time.
@@ -103,17 +102,24 @@ def link(source: Path, target: Path) -> None:
     later write is noticed. A reflink is a file of its own.
     """
     source = source.resolve(strict=True)
-    if _reflink(source, target):
+    if clone(source, target):
         return
     try:
         os.link(source, target)
     except OSError as error:
-        if error.errno not in _NO_HARD_LINK:
+        if not cannot_link(error):
             raise
         target.symlink_to(source)
 
 
-def _reflink(source: Path, target: Path) -> bool:
+def cannot_link(error: OSError) -> bool:
+    """Tell whether an error of a hard link only says that there can be none here."""
+    return error.errno in _NO_HARD_LINK
+
+
+def clone(source: Path, target: Path) -> bool:
+    """Make ``target``, which is not there, a file of its own that shares its bytes with ``source``
+    until one is written to; False where the file system has no such thing. Raises OSError."""
     if sys.platform != "linux":
         return False
     with source.open("rb") as old, target.open("xb") as new:

@@ -64,6 +64,19 @@ def of_file(path: Path, *beside: Hash) -> str:
     return digest.hexdigest()
 
 
+def copy(source: Path, target: Path) -> str:
+    """Copy a file to ``target``, which is not there; return the SHA-256 (hex) of its bytes.
+
+    Raises OSError.
+    """
+    digest = begin(str(source))
+    with source.open("rb", buffering=0) as old, target.open("xb") as new:
+        while chunk := old.read(_CHUNK):
+            digest.update(chunk)
+            new.write(chunk)
+    return digest.hexdigest()
+
+
 def side_by_side(work: Callable[[Path], _T], paths: Sequence[Path], *, threads: int) -> list[_T]:
     """Do ``work`` on each file, on ``threads`` cores, the largest first; results in the files'
     order. Raises what ``work`` raises, and OSError."""

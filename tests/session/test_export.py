@@ -33,8 +33,13 @@ def test_a_run_without_its_reference(made: tuple[Path, Comparison], tmp_path: Pa
     folder, comparison = made
     out = tmp_path / "out"
     result = export(["latest"], "folder", out, store=folder / "store", runs=folder / DEFAULT_RUNS)
-    assert [file.row for file in result.exported.files] == ["Q8_0", "Q4_0"]
-    for row, file in zip(comparison.rows[-2:], result.exported.files, strict=True):
+    assert [(file.name, file.row) for file in result.exported.files] == [
+        ("stories260K-260K-v1.0-Q8_0.gguf", "Q8_0"),
+        ("stories260K-260K-v1.0-Q4_0.gguf", "Q4_0"),
+        ("LICENSE.md", None),
+        ("SHA256SUMS", None),
+    ]
+    for row, file in zip(comparison.rows[-2:], result.exported.files, strict=False):
         assert row.file is not None
         assert Path(row.file).samefile(out / file.name)  # linked, not copied
 
@@ -45,7 +50,7 @@ def test_a_key_has_its_row(made: tuple[Path, Comparison], tmp_path: Path) -> Non
     assert key is not None
     store, runs = folder / "store", folder / DEFAULT_RUNS
     result = export([key[:12]], "folder", tmp_path / "out", store=store, runs=runs)
-    assert [file.row for file in result.exported.files] == ["Q4_0"]
+    assert [file.row for file in result.exported.files] == ["Q4_0", None, None]
 
 
 @pytest.mark.parametrize("only", ["Q8_0", "Q4_K_M"])
@@ -58,7 +63,7 @@ def test_only(made: tuple[Path, Comparison], tmp_path: Path, only: str) -> None:
         result = export(
             ["latest"], "folder", tmp_path / "out", store=store, runs=runs, options=options
         )
-        assert {file.row for file in result.exported.files} == {"Q8_0"}
+        assert {file.row for file in result.exported.files} == {"Q8_0", None}
         return
     with pytest.raises(UsageError, match="--only Q4_K_M: no such row"):
         export(["latest"], "folder", out, store=store, runs=runs, options=options)

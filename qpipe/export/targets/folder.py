@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qpipe.export.placing import place
-from qpipe.export.target import Export, Exported, ExportedFile, ExportTarget
+from qpipe.export.files import place_all
+from qpipe.export.target import Export, Exported, ExportTarget
 
 
 class FolderTarget(ExportTarget):
@@ -15,11 +15,5 @@ class FolderTarget(ExportTarget):
         """Refuse nothing: every model is files."""
 
     def write(self, export: Export) -> Exported:
-        """Link each model's files."""
-        files = []
-        for model in export.models:
-            for file in model.files:
-                name = f"{model.name}-{model.format}/{file.relative_to(model.artifact.path)}"
-                place(file, export.folder / name, export.digests)
-                files.append(ExportedFile(name, model.row.name))
-        return Exported(files)
+        """Place each model's files, and what goes along with them."""
+        return Exported(place_all(export))
