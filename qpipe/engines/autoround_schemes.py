@@ -153,7 +153,7 @@ class _AutoroundScheme(CheckpointEngine):
                 "bfloat16 first (quantize=none quantize.dtype=bf16), and take that"
             )
 
-    def _make(self, params: LearnableParams, task: Task) -> Mapping[str, Json]:
+    def make(self, params: LearnableParams, task: Task) -> Mapping[str, Json]:
         """Raises CheckpointError for weights that are no numbers, before anything is quantized."""
         from qpipe.packed import restore, source, weight_checks
 
@@ -190,20 +190,12 @@ class AutoroundFp8(_AutoroundScheme):
     version = 1
     Params = AutoroundFp8Params
 
-    def make(self, params: AutoroundFp8Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
-
 
 class AutoroundNvfp4(_AutoroundScheme):
     """NVFP4 of weights and activations."""
 
     version = 1
     Params = AutoroundNvfp4Params
-
-    def make(self, params: AutoroundNvfp4Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
 
 
 class AutoroundMxfp4(_AutoroundScheme):
@@ -212,20 +204,12 @@ class AutoroundMxfp4(_AutoroundScheme):
     version = 1
     Params = AutoroundMxfp4Params
 
-    def make(self, params: AutoroundMxfp4Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
-
 
 class AutoroundMxfp8(_AutoroundScheme):
     """MXFP8 of weights and activations."""
 
     version = 1
     Params = AutoroundMxfp8Params
-
-    def make(self, params: AutoroundMxfp8Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
 
 
 def _refuse_unwritten(params: LearnableParams) -> None:

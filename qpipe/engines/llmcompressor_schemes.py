@@ -127,7 +127,7 @@ class _LlmcompressorScheme(_Llmcompressor):
 
         weight_checks.refuse_integers(_wanted(target).values())
 
-    def _make(self, params: SchemeParams, task: Task) -> Mapping[str, Json]:
+    def make(self, params: SchemeParams, task: Task) -> Mapping[str, Json]:
         """Raises CheckpointError for weights that are no numbers, before anything is quantized."""
         from qpipe.packed import weight_checks
 
@@ -198,20 +198,12 @@ class LlmcompressorFp8(_LlmcompressorScheme):
     version = 1
     Params = LlmcompressorFp8Params
 
-    def make(self, params: LlmcompressorFp8Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
-
 
 class LlmcompressorNvfp4(_LlmcompressorScheme):
     """NVFP4, of weights alone or of activations too."""
 
     version = 1
     Params = LlmcompressorNvfp4Params
-
-    def make(self, params: LlmcompressorNvfp4Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
 
 
 class LlmcompressorMxfp4(_LlmcompressorScheme):
@@ -220,10 +212,6 @@ class LlmcompressorMxfp4(_LlmcompressorScheme):
     version = 1
     Params = LlmcompressorMxfp4Params
 
-    def make(self, params: LlmcompressorMxfp4Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
-
 
 class LlmcompressorMxfp8(_LlmcompressorScheme):
     """MXFP8, of weights alone or of activations too."""
@@ -231,20 +219,12 @@ class LlmcompressorMxfp8(_LlmcompressorScheme):
     version = 1
     Params = LlmcompressorMxfp8Params
 
-    def make(self, params: LlmcompressorMxfp8Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
-
 
 class LlmcompressorW4afp8(_LlmcompressorScheme):
     """Four bits for weights, FP8 for activations."""
 
     version = 1
     Params = LlmcompressorW4afp8Params
-
-    def make(self, params: LlmcompressorW4afp8Params, task: Task) -> Mapping[str, Json]:
-        """Raises CheckpointError for weights that are no numbers."""
-        return self._make(params, task)
 
 
 # Whose experts transformers 5.17 reads.

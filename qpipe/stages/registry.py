@@ -48,6 +48,7 @@ def _shipped(room: str) -> list[type[Stage]]:
             if issubclass(type(value), type)
             and issubclass(value, Stage)
             and value.__module__ == module.__name__
+            and not value.__name__.startswith("_")  # a base of several
             and not inspect.isabstract(value)
         ]
     return stages
