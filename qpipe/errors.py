@@ -16,6 +16,7 @@
     │   ├── WorkerCrashError        1   a worker died of a signal or an unexpected exception
     │   └── StageTimeoutError       1   a worker ran longer than it may
     ├── StoreError                  1   the artifact store is damaged or cannot be written
+    ├── PublishError                1   an upload was refused, or ended early
     ├── EngineMissingError          3   an engine or tool is not usable here
     └── InterruptedRunError       130   the user stopped the run
 
@@ -89,6 +90,10 @@ class StageTimeoutError(StageError):
 
 class StoreError(QpipeError):
     """The artifact store is damaged or cannot be written."""
+
+
+class PublishError(QpipeError):
+    """An upload was refused, or ended early."""
 
 
 class EngineMissingError(QpipeError):

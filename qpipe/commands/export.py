@@ -6,15 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
+from qpipe.commands import publishing_options
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs, add_store
 
-_TARGETS = ("folder", "ollama", "hf", "vllm")
+_TARGETS = ("folder", "ollama", "hf", "vllm", "card")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``RUN|KEY…``, ``--to``, ``--out``, ``--only``, ``--split-size``, ``--name``, ``--json``,
-    ``--store`` and ``--runs``."""
+    """Add ``RUN|KEY…``, ``--to``, ``--out``, ``--only``, ``--split-size``, ``--name``, those of a
+    repository, ``--json``, ``--store`` and ``--runs``."""
     parser.add_argument(
         "names", metavar="RUN|KEY", nargs="+", help="a run, latest, or the first digits of a key"
     )
@@ -27,6 +28,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
         "--split-size", metavar="SIZE", help="GGUF files in parts of at most 4GB, 800MB, …"
     )
     parser.add_argument("--name", metavar="NAME", help="what files are called, before the format")
+    publishing_options.add(parser)
     add_json(parser)
     add_store(parser)
     add_runs(parser)
@@ -39,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     from qpipe.support.quantities import parse_size
 
     size = args.split_size and parse_size(args.split_size, option="--split-size")
-    options = ExportOptions([name for name in args.only.split(",") if name], size, args.name)
+    only = [name for name in args.only.split(",") if name]
+    options = ExportOptions(only, size, args.name, publishing=publishing_options.read(args))
     result = export(
         args.names,
         args.to,
@@ -47,9 +50,8 @@ def run(args: argparse.Namespace) -> int:
         store=Path(args.store),
         runs=Path(args.runs),
         options=options,
+        say=lambda note: say(note, file=sys.stderr),
     )
-    for note in result.notes:
-        say(note, file=sys.stderr)
     if args.json:
         print_json("export/1", record(result))
     else:

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 
 from qpipe.core.digests import Digests
 from qpipe.export.model import ExportedModel
+from qpipe.export.publishing import Publishing
+from qpipe.report.runs import Summary
 from qpipe.results.comparison import Comparison
 
 
@@ -21,7 +23,7 @@ class Export:
     ``folder`` is empty and to be filled; it is moved to its place, ``out``, once it is whole.
     ``split_size`` is the most bytes of a file, None: no bound. ``command`` is the command line that
     asked for it. ``note`` takes sentences that its user should read; ``progress`` takes (bytes
-    done, bytes in all).
+    done, bytes in all). ``runs`` made the models; ``publishing`` is for a repository on the hub.
     """
 
     models: Sequence[ExportedModel]
@@ -34,6 +36,8 @@ class Export:
     command: str = ""
     note: Callable[[str], None] = lambda note: None
     progress: Callable[[int, int], None] = lambda done, total: None
+    runs: Sequence[Summary] = ()
+    publishing: Publishing = field(default_factory=Publishing)
 
 
 @dataclass(frozen=True)

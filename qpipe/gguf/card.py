@@ -19,6 +19,7 @@ from qpipe.support.files import open_file, up_to
 MOST = 1 << 19
 """Bytes of front matter; the longest (tables of results) have a quarter of it."""
 
+_NAME = "README.md"
 _LEVELS = 50
 
 # What gguf-py 0.19.0 (metadata.py, apply_metadata_heuristic) takes as text, and as several texts.
@@ -41,7 +42,15 @@ def read(folder: Path) -> dict[str, Any]:
 
     Raises `CheckpointError` for front matter that is no YAML, too long, or of other types.
     """
-    path = folder / "README.md"
+    return _card_fields(front_matter(folder), folder / _NAME)
+
+
+def front_matter(folder: Path) -> dict[Any, Any]:
+    """All fields, as they are, of a card without any or that is not there none.
+
+    Raises `CheckpointError` for what is no YAML, or too long.
+    """
+    path = folder / _NAME
     if not path.is_file():
         return {}
     try:
@@ -50,7 +59,7 @@ def read(folder: Path) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise _unusable(path, f"is no YAML ({' '.join(str(reason).split())[:300]})") from None
-    return _card_fields(card, path) if isinstance(card, dict) else {}
+    return card if isinstance(card, dict) else {}
 
 
 def _unusable(path: Path, problem: str) -> errors.CheckpointError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from qpipe.core.layout import DEFAULT_RUNS
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import UsageError, nearest
 from qpipe.export import making, sums
+from qpipe.export.publishing import Publishing
 from qpipe.export.target import Export, Exported, ExportedFile, ExportTarget
 from qpipe.results.comparison import Comparison
+from qpipe.session import publishing
 from qpipe.session.exportable import named
 
-TARGETS = ("folder", "ollama", "hf", "vllm")
+TARGETS = ("folder", "ollama", "hf", "vllm", "card")
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class ExportOptions:
     split_size: int | None = None
     name: str | None = None
     command: str = ""
+    publishing: Publishing = field(default_factory=Publishing)
 
 
 def export(
@@ -48,6 +52,7 @@ def export(
     runs: Path | None = None,
     options: ExportOptions = ExportOptions(),
     progress: Callable[[int, int], None] = lambda done, total: None,
+    say: Callable[[str], None] = lambda note: None,
 ) -> ExportResult:
     """Write the models of runs, or of keys, to the new folder ``out``.
 
@@ -56,6 +61,12 @@ def export(
     """
     opened, final, notes = ArtifactStore(store), Path(out), list[str]()
     target = load_target(to)
+    publishing.refuse(options.publishing, to)
+
+    def note(sentence: str) -> None:
+        notes.append(sentence)
+        say(sentence)
+
     try:
         chosen = named(names, opened, runs or Path(os.environ.get("QPIPE_RUNS") or DEFAULT_RUNS))
         request = Export(
@@ -67,16 +78,50 @@ def export(
             split_size=options.split_size,
             name=options.name,
             command=options.command,
-            note=notes.append,
+            note=note,
             progress=progress,
+            runs=chosen.runs,
+            publishing=options.publishing,
         )
-        making.refuse(final)
         target.refuse(request)
-        with making.filling(final) as aside:
-            exported = _whole(target, replace(request, folder=aside))
+        request = publishing.begun(request)
+        exported = _at_its_place(target, request)
+        if request.publishing.online:
+            answer = publishing.published(request, final, note)
+            exported = replace(exported, more={**exported.more, "upload": answer})
     finally:
         opened.close()
     return ExportResult(final, to, exported, tuple(notes))
+
+
+def _at_its_place(target: ExportTarget, request: Export) -> Exported:
+    """Write the export; of one that is to be uploaded and is there already, only make sure of it.
+
+    Raises UsageError where something else is.
+    """
+    try:
+        making.refuse(request.out)
+    except UsageError:
+        if not (request.publishing.online and (request.out / sums.NAME).is_file()):
+            raise
+        return _there(target, request)
+    with making.filling(request.out) as aside:
+        return _whole(target, replace(request, folder=aside))
+
+
+def _there(target: ExportTarget, request: Export) -> Exported:
+    """Make sure of what is at its place. Raises UsageError where that is another export."""
+    beside = request.out.absolute().parent
+    with tempfile.TemporaryDirectory(prefix=f".{request.out.name}.", dir=beside) as folder:
+        again = replace(request, folder=Path(folder), note=lambda note: None)
+        exported = _whole(target, again)
+        if names := publishing.differences(request, Path(folder)):
+            raise UsageError(
+                f"--out {request.out}: is not this export ({', '.join(names[:3])}"
+                f"{', …' if len(names) > 3 else ''} would be otherwise): name a folder that is not "
+                "there yet"
+            )
+    return exported
 
 
 def _whole(target: ExportTarget, request: Export) -> Exported:
