@@ -68,14 +68,19 @@ def _of_checkpoint(folder: Path) -> Template | None:
         for name in _SPECIAL
         if (text := _content(config.get(f"{name}_token"))) is not None
     }
+    template = _text_of(folder, config)
+    return None if template is None else Template(template, names)
+
+
+def _text_of(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """The default template of a checkpoint: a file of its own, or in the tokenizer's settings."""
     if (file := folder / "chat_template.jinja").is_file():
-        text: Any = file.read_text(encoding="utf-8", errors="replace")
-    else:
-        text = config.get("chat_template")
+        return file.read_text(encoding="utf-8", errors="replace")
+    text = config.get("chat_template")
     if isinstance(text, list):
         named = [each for each in text if isinstance(each, dict) and each.get("name") == "default"]
         text = named[0].get("template") if named else None
-    return Template(text, names) if isinstance(text, str) else None
+    return text if isinstance(text, str) else None
 
 
 def _content(token: Any) -> str | None:
