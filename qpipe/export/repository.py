@@ -153,9 +153,10 @@ class HubRepository:
         """
         import httpx
 
+        passed: tuple[type[Exception], ...] = (*let, PublishError)
         try:
             yield
-        except (*let, PublishError):
+        except passed:
             raise
         except (ValueError, RuntimeError, OSError, httpx.HTTPError) as error:
             raise PublishError(f"{self.name}: {_reason(error)}") from None

@@ -15,6 +15,8 @@ from qpipe.export.repository import HubRepository, UploadPlan
 from qpipe.export.source_model import is_repository, read_source
 from qpipe.export.target import Export
 
+__all__ = ["Publishing", "asked", "begun", "differences", "published", "refuse"]
+
 _OPTIONS = {
     "repository": "--repo",
     "base_model": "--base-model",

@@ -11,7 +11,7 @@ from qpipe.report.columns import is_seen, noise_of
 from qpipe.report.html.data import interval, role
 from qpipe.report.html.front import Point, front
 from qpipe.results.comparison import Comparison, ModelRow
-from qpipe.results.scores import Score
+from qpipe.results.scores import Better, Score
 
 # Metrics in the order in which they say what was lost: how far a model is from its reference says
 # more than its perplexity (`report.columns`).
@@ -118,7 +118,7 @@ class Levels:
         return high < least or most < low
 
     @property
-    def _better(self) -> str:
+    def _better(self) -> Better:
         score = next(score for row in self.rows if (score := self.score(row)) is not None)
         assert score.better is not None
         return score.better
