@@ -33,6 +33,7 @@ VERBS = {
     "status": ("status", "what a run does, what waits, what it took, what is left"),
     "report": ("report", "compare the models of one or more runs"),
     "export": ("export", "models in the form that other tools and hubs take"),
+    "reference": ("reference", "a reference's log-probabilities as one file, to share"),
     "repro": ("repro", "published results beside our own, with a verdict on each"),
     "check": ("check", "whether what models lost is within bounds: a gate for CI"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),

@@ -120,6 +120,8 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
         yield from completions.tables()
     if verb == "engines":
         yield from completions.environments() if typed else ("install", "fetch", "remove", "lock")
+    if verb == "reference":
+        yield from _of_reference(typed, store, runs)
     if verb == "settings" and not typed:
         yield from ("model", "run", "executor", "stages.NAME")
         for group, options in completions.groups("").items():
@@ -129,6 +131,15 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
     if verb in _RUN_VERBS:
         yield from completions.runs(runs)
     if verb in _KEY_VERBS:
+        yield from completions.keys(store)
+
+
+def _of_reference(typed: Line, store: str, runs: str) -> Iterator[str]:
+    """Words for the act, and of export the runs and keys; files are the shell's."""
+    if not typed:
+        yield from ("export", "import", "show", "size")
+    elif typed[0] == "export":
+        yield from completions.runs(runs)
         yield from completions.keys(store)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import EngineMissingError, UsageError
+from qpipe.errors import EngineMissingError, RecipeError, UsageError
 from qpipe.evaluators.common.parameters import ProtocolName
-from qpipe.evaluators.text.protocols import Protocol, prepared
+from qpipe.evaluators.text.protocols import Protocol, of_label, prepared
 from qpipe.evaluators.text.protocols import protocol as find_protocol
 from qpipe.hf.modules import MODULES
 from qpipe.stages import base
@@ -20,18 +20,20 @@ from qpipe.texts.whole import form, read
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import TextTokenizer
+    from qpipe.evaluators.text.windows import Tokenized
 
 
 class TokensParams(base.Params):
     """A text under a protocol; what departs from it is in the label."""
 
-    text: base.SourceFile = Field(
+    text: base.SourceFile | None = Field(
+        None,
         description=(
             "The text to measure on, in UTF-8: a plain text, or records with a text each (.parquet,"
             " .jsonl, .json, also .gz), also as hf:datasets/OWNER/NAME@COMMIT/FILE. "
             "`text=wikitext-2` chooses a known one; tinystories, which comes with qpipe, is small, "
-            "and of children's stories."
-        )
+            "and of children's stories. null: the one of the tokens in role `reference`."
+        ),
     )
     protocol: ProtocolName = Field(
         "llamacpp-512",
@@ -68,7 +70,8 @@ class TokensParams(base.Params):
 class TokensStage(base.Stage):
     """A text in windows; subclasses have a tokenizer.
 
-    With the tokens of another model in role ``reference`` these must be the same.
+    With the tokens of another model in role ``reference`` these must be the same. Without a text
+    it is that of the reference, cut by the protocol which that says.
     """
 
     kind = "tokens"
@@ -173,7 +176,8 @@ class TransformersTokens(TokensStage):
 
 def _reading(params: TokensParams) -> dict[str, Json]:
     """The versions of the protocol, and of how records are read."""
-    return {"protocol": find_protocol(params.protocol).version, **form(params.text)}
+    reading = {} if params.text is None else form(params.text)
+    return {"protocol": find_protocol(params.protocol).version, **reading}
 
 
 def _called(name: str, work: base.Work) -> str:
@@ -187,19 +191,14 @@ def _called(name: str, work: base.Work) -> str:
 def _write(
     params: TokensParams, work: base.Work, tokenizer: TextTokenizer, *, by: str, note: str | None
 ) -> Mapping[str, Json]:
-    from qpipe.evaluators.text.windows import TEXT, load, tokenize
+    from qpipe.evaluators.text.windows import load, save_documents
 
-    file, protocol = only_file(work.inputs["text"]), params.cutting()
-    whole = read(file)
-    tokenized = tokenize(
-        whole.text, tokenizer, protocol, name=_called(file.name, work), rows=whole.rows
-    )
+    tokenized, documents = (_of_text if "text" in work.inputs else _again)(params, work, tokenizer)
     if "reference" in work.inputs:
         tokenized.require_same(load(work.inputs["reference"]), model="the model to measure")
     tokenized.save(work.out)
-    documents = prepared(protocol, whole.text, whole.rows)
     if len(documents) == 1:
-        (work.out / TEXT).write_bytes(documents[0].text.encode())
+        save_documents(work.out, documents)
     windows = tokenized.windows
     return {
         "protocol": tokenized.about.protocol,
@@ -213,3 +212,31 @@ def _write(
         "tokenizer": by,
         "notes": [] if note is None else [note],
     }
+
+
+def _of_text(
+    params: TokensParams, work: base.Work, tokenizer: TextTokenizer
+) -> tuple[Tokenized, Sequence[str]]:
+    """The windows of the text that was given, and the documents that they are cut from."""
+    from qpipe.evaluators.text.windows import tokenize
+
+    file, protocol = only_file(work.inputs["text"]), params.cutting()
+    whole = read(file)
+    name = _called(file.name, work)
+    tokenized = tokenize(whole.text, tokenizer, protocol, name=name, rows=whole.rows)
+    return tokenized, [each.text for each in prepared(protocol, whole.text, whole.rows)]
+
+
+def _again(
+    params: TokensParams, work: base.Work, tokenizer: TextTokenizer
+) -> tuple[Tokenized, Sequence[str]]:
+    """The windows of the reference's text by this tokenizer, and its documents."""
+    from qpipe.evaluators.text.windows import load, load_documents, tokenize_again
+
+    folder = work.inputs.get("reference")
+    documents = None if folder is None else load_documents(folder)
+    if folder is None or documents is None:
+        raise RecipeError("tokens: no text is given, and none in role reference: give text")
+    like = load(folder).about
+    again = tokenize_again(documents, tokenizer, of_label(like.protocol), like=like)
+    return again, documents

@@ -1,5 +1,5 @@
-"""``run.reference`` as a model of its own, `OWNER/NAME@REVISION`, a folder or a GGUF file: what a
-model that was quantized elsewhere is compared with."""
+"""``run.reference`` as a model of its own, `OWNER/NAME@REVISION`, a folder or a GGUF file, or as a
+reference file of such: what a model that was quantized elsewhere is compared with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from qpipe.core.graph import order
 from qpipe.errors import RecipeError, nearest
+from qpipe.recipe import reference_file
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import Recipe, StageSpec
 from qpipe.recipe.stage_drafts import ChosenStage, StageBounds, inputs_of, stage_drafts
@@ -36,7 +37,8 @@ def with_reference(recipe: Recipe, job: Job, bounds: StageBounds) -> Recipe:
     if not is_model(reference):
         raise RecipeError(
             f"{where}: {reference!r} is no stage of this recipe, and no model either (OWNER/NAME, "
-            f"./FOLDER, ./FILE.gguf); {nearest(reference, recipe.stages)}"
+            f"./FOLDER, ./FILE.gguf, or ./FILE.safetensors of `qpipe reference export`); "
+            f"{nearest(reference, recipe.stages)}"
         )
     if clash := sorted({DOWNLOAD, REFERENCE, TOKENIZER} & {*recipe.stages}):
         raise RecipeError(f"{where}: a model brings the stage {clash[0]!r}; call yours otherwise")
@@ -45,6 +47,13 @@ def with_reference(recipe: Recipe, job: Job, bounds: StageBounds) -> Recipe:
         for name, spec in recipe.stages.items()
     }
     quantized_as = format_of(_QUANTIZED, stages, job, bounds)
+    if reference_file.is_reference_file(reference):
+        stages |= reference_file.reading_file(
+            stages, job, file=DOWNLOAD, reference=REFERENCE, where=where
+        )
+        stages[DOWNLOAD] = _download(reference)
+        stages |= _compared(stages, quantized_as, given={})
+        return _referring(recipe, stages)
     if names_gguf(reference) and quantized_as != GGUF:
         raise RecipeError(
             f"{where}: {reference} is a GGUF file, and what is measured beside it a checkpoint, "
@@ -53,6 +62,10 @@ def with_reference(recipe: Recipe, job: Job, bounds: StageBounds) -> Recipe:
         )
     stages |= _fetched(reference, recipe, quantized_as)
     stages |= _compared(stages, quantized_as)
+    return _referring(recipe, stages)
+
+
+def _referring(recipe: Recipe, stages: Mapping[str, StageSpec]) -> Recipe:
     run = recipe.run.model_copy(update={"reference": REFERENCE})
     return recipe.model_copy(update={"stages": stages, "run": run})
 
@@ -68,7 +81,7 @@ def source_of(model: str, stages: Mapping[str, StageSpec]) -> str:
 def is_model(reference: str) -> bool:
     """True if a text has the form of a model and not of a stage's name."""
     known = reference.startswith(("builtin:", "hf:", "~", "."))
-    return known or "/" in reference or reference.endswith(".gguf")
+    return known or "/" in reference or reference.endswith((".gguf", reference_file.SUFFIX))
 
 
 def _renamed(needs: Mapping[str, str | None], reference: str) -> dict[str, str | None]:
@@ -77,8 +90,6 @@ def _renamed(needs: Mapping[str, str | None], reference: str) -> dict[str, str |
 
 def _fetched(reference: str, recipe: Recipe, quantized_as: str | None) -> dict[str, StageSpec]:
     """The stages that bring the reference, in the container of what is compared with it."""
-    at = _AT_A_REVISION.fullmatch(reference)
-    source, revision = (reference, None) if at is None else at.groups()
     as_it_is = {"to": "checkpoint", "engine": "cast", "dtype": "source"}
     as_gguf = {
         "to": "gguf",
@@ -88,9 +99,7 @@ def _fetched(reference: str, recipe: Recipe, quantized_as: str | None) -> dict[s
     }
     parameters: dict[str, Any] = as_gguf if quantized_as == GGUF else as_it_is
     return {
-        DOWNLOAD: StageSpec.model_validate(
-            {"uses": "download", "with": {"source": source, "revision": revision}, "optional": True}
-        ),
+        DOWNLOAD: _download(reference),
         REFERENCE: StageSpec.model_validate(
             {
                 "uses": "convert",
@@ -102,9 +111,23 @@ def _fetched(reference: str, recipe: Recipe, quantized_as: str | None) -> dict[s
     }
 
 
-def _compared(stages: Mapping[str, StageSpec], quantized_as: str | None) -> dict[str, StageSpec]:
+def _download(reference: str) -> StageSpec:
+    at = _AT_A_REVISION.fullmatch(reference)
+    source, revision = (reference, None) if at is None else at.groups()
+    return StageSpec.model_validate(
+        {"uses": "download", "with": {"source": source, "revision": revision}, "optional": True}
+    )
+
+
+def _compared(
+    stages: Mapping[str, StageSpec],
+    quantized_as: str | None,
+    *,
+    given: Mapping[str, Any] | None = None,
+) -> dict[str, StageSpec]:
     """The measurements of other models on the reference's tokens, each with the text by that
-    model's own tokenizer, which must give the same."""
+    model's own tokenizer, which must give the same; ``given`` is what that stage is told, None: the
+    same as the reference's."""
     changed: dict[str, StageSpec] = {}
     names: dict[str, str] = {}
     for name, spec in stages.items():
@@ -116,7 +139,8 @@ def _compared(stages: Mapping[str, StageSpec], quantized_as: str | None) -> dict
             own = str(model) if quantized_as == GGUF else source_of(str(model), stages)
             checked = names.setdefault(own, f"{TOKENIZER}_{own}" if names else TOKENIZER)
             needs: dict[str, str | None] = {"model": own, "reference": tokens}
-            changed[checked] = made.model_copy(update={"needs": needs})
+            told = made.with_ if given is None else {**given}
+            changed[checked] = made.model_copy(update={"needs": needs, "with_": told})
             changed[name] = spec.model_copy(update={"needs": {**spec.needs, "tokens": checked}})
     return changed
 

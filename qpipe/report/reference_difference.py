@@ -48,6 +48,11 @@ def _software(evaluation: Evaluation) -> str:
     return (evaluation.measurement.by or "").partition(" (")[0]
 
 
+def _backend(measurement: Measurement) -> str:
+    """The software's name alone."""
+    return (measurement.by or "").partition(" ")[0]
+
+
 def _compare(evaluation: Evaluation, reference: Evaluation | None) -> Evaluation:
     measurement = evaluation.measurement
     if reference is None or not measurement.scores:
@@ -72,9 +77,17 @@ def _unlike(ours: Measurement, theirs: Measurement) -> str | None:
     """Words on both where a model and its reference were not computed alike; None where they were,
     or nothing says it."""
     own, other = ours.arithmetic, theirs.arithmetic
+    if theirs.imported is not None and _backend(ours) != _backend(theirs):
+        return f"{_words(ours)}, and the reference in {_words(theirs)}"
     if own is None or other is None or _computed_alike(ours, theirs):
         return None
     return f"{own.words}, and the reference in {other.words}"
+
+
+def _words(measurement: Measurement) -> str:
+    """The arithmetic, and by what software: a reference file may be by another."""
+    computed = measurement.arithmetic
+    return f"{computed.words if computed else 'its types'} by {_backend(measurement)}"
 
 
 def _paired(evaluation: Evaluation, reference: Evaluation) -> Mapping[str, Difference]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob
 from qpipe.core.manifest import Manifest
@@ -21,6 +22,8 @@ from qpipe.results.measurement import Evaluation
 from qpipe.results.same_tensors import signature
 
 QUANTIZE, EVALUATE, LINT, MODEL = "quantize", "evaluate", "lint", "model"
+IMPORTED = "imported"
+"""The fact of what was computed elsewhere: of a reference file, and of its measurements."""
 # The roles of what a model is measured on.
 TEXT, TOKENS = "text", "tokens"
 TEXTS = (TEXT, "include_path")
@@ -123,6 +126,7 @@ def _row(
     measured = _distinct(o for node in model.nodes for o in evaluations.get(node, ()))
     manifest = best.artifact.manifest if best.artifact else None
     model_facts = facts.model(manifest.facts if manifest else {})
+    imported = model_facts.more.get(IMPORTED) or {}
     every = [best, *measured]
     jobs = model.jobs
     return ModelRow(
@@ -130,7 +134,7 @@ def _row(
         format=model_facts.format or _wanted_format(best),
         status=_status(every),
         reference=bool(model.references),
-        model=_called(model.nodes, graph),
+        model=imported.get(MODEL) or _called(model.nodes, graph),
         size_bytes=model_facts.size_bytes or (manifest.size if manifest else None),
         bits_per_weight=model_facts.bits_per_weight,
         computed_on=model_facts.more.get("computed_on"),
@@ -248,7 +252,7 @@ def _evaluation(outcome: Outcome, stage: str, graph: Graph) -> Evaluation:
         artifact=str(outcome.artifact.path) if outcome.artifact else None,
         seconds=outcome.seconds if manifest else None,
         text_digest=_text_digest(manifest) if manifest else None,
-        machine=_machine(manifest) if manifest else None,
+        machine=_machine(_computed_on(manifest)) if manifest else None,
     )
 
 
@@ -275,9 +279,15 @@ def _text_digest(manifest: Manifest) -> str | None:
     return None
 
 
-def _machine(manifest: Manifest) -> str:
+def _computed_on(manifest: Manifest) -> Mapping[str, Any]:
+    """The machine that computed: of what is imported not the one that imported it."""
+    imported: Any = manifest.facts.get(IMPORTED)
+    machine: Mapping[str, Any] = imported.get("machine", {}) if imported else manifest.machine
+    return machine
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
     """Processor, cores and system in a few words."""
-    machine = manifest.machine
     words = [machine.get("processor") or machine.get("architecture"), machine.get("system")]
     if cores := machine.get("cores"):
         words.insert(1, f"{cores} core{'' if cores == 1 else 's'}")
@@ -297,6 +307,8 @@ def _with_names(
         labels = list(dict.fromkeys(job.label for job in model.jobs if job.label))
         stage = stages[model.nodes[0]]
         by_format = row.format or stage
+        if any(each.measurement.imported for each in row.measurements):
+            by_format = f"{by_format}, imported"
         plain = labels[0] if len(labels) == 1 and not model.references else by_format
         words.append((plain, [*filter(None, [_common(labels)]), stage, model.nodes[0][:6]]))
     names = [plain for plain, _ in words]

@@ -56,6 +56,8 @@ def of_measurement(result: Measurement) -> dict[str, Any]:
         facts["arithmetic"] = arithmetic.to_record(result.arithmetic)
     if result.distribution is not None:
         facts["distribution"] = distribution_record(result.distribution)
+    if result.imported is not None:
+        facts["imported"] = {**result.imported}
     if _by_key(fields.scores(scores)) != _by_key(result.scores):
         facts[TYPES] = fields.declarations(result.scores)
     return facts
@@ -83,6 +85,7 @@ def described(facts: Facts, scores: Sequence[Score]) -> Measurement:
         tokens_per_second=facts.get("tokens_per_second"),
         distribution=distribution(facts),
         arithmetic=arithmetic.read(facts),
+        imported=facts.get("imported"),
     )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qpipe.results.fields import ENDINGS, figures
 from qpipe.results.scores import Score
@@ -62,6 +63,7 @@ class Measurement:
     """``scores`` under one ``protocol``, which two figures must share to be compared.
 
     ``by`` names what computed, with its version, ``arithmetic`` where and in what precision.
+    ``imported`` is what a reference file says of one that was made elsewhere.
     ``notes`` are warnings to show; None: this kind of measurement has none. ``seconds`` are those
     of measuring alone, without loading. Raises ValueError for scores that would have a field of one
     name, such as ``x_low`` and ``x`` with an interval.
@@ -77,6 +79,7 @@ class Measurement:
     tokens_per_second: float | None = None
     distribution: Distribution | None = None
     arithmetic: Arithmetic | None = None
+    imported: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for scores that no table can show."""

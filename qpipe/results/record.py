@@ -84,6 +84,7 @@ def _evaluation(each: Evaluation) -> dict[str, Any]:
         "machine": each.machine,
         "scores": fields.figures(measurement.scores, compared=True),
         "score_types": fields.declarations(measurement.scores),
+        **({} if measurement.imported is None else {"imported": {**measurement.imported}}),
         **({} if spread is None else {"distribution": facts.distribution_record(spread)}),
     }
 

@@ -75,8 +75,8 @@ Result: TypeAlias = "Mapping[str, Json] | Measurement | ModelFacts"
 TERMS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*")
 DOCUMENTS = (*TERMS, "README*")
 
-# What an artifact that holds a model is.
-GGUF, CHECKPOINT, EXL2 = "gguf", "checkpoint", "exl2"
+# What an artifact that holds a model is; of the last, its log-probabilities on a text alone.
+GGUF, CHECKPOINT, EXL2, REFERENCE = "gguf", "checkpoint", "exl2", "reference"
 
 
 @dataclass(frozen=True)

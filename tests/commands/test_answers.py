@@ -59,6 +59,7 @@ VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("verify", "verify"),
     ("gc", "gc --max-size 1 --dry-run"),
     ("rm", "rm latest --dry-run"),
+    ("reference", "reference size 151,936 --chunks 32"),
     ("pin", "pin latest"),
     ("unpin", "unpin latest"),
     ("runs", "runs"),

@@ -21,9 +21,9 @@ first. Nothing that is stored tells P from one that reaches this.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,31 @@ from qpipe.evaluators.text.interfaces import Logits, Nll, Tokens, Values
 from qpipe.evaluators.text.token_scores import STEP, token_nll
 from qpipe.evaluators.text.windows import Windows
 
-Rows: TypeAlias = npt.NDArray[Any]
+
+class Columns:
+    """Stored distributions whose fields are arrays of their own, [tokens, …] each."""
+
+    def __init__(self, fields: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.fields = fields
+
+    def __len__(self) -> int:
+        return len(next(iter(self.fields.values())))
+
+    @overload
+    def __getitem__(self, part: str) -> npt.NDArray[Any]: ...
+    @overload
+    def __getitem__(self, part: slice) -> Columns: ...
+    def __getitem__(self, part: str | slice) -> npt.NDArray[Any] | Columns:
+        """A field, or some of the rows."""
+        if isinstance(part, str):
+            return self.fields[part]
+        return Columns({name: field[part] for name, field in self.fields.items()})
+
+
+StoredRows: TypeAlias = npt.NDArray[Any]
 """Structured, as a form's ``row_type`` says."""
+Rows: TypeAlias = "npt.NDArray[Any] | Columns"
+"""The same, or its fields apart."""
 
 RANGE = np.float32(16)
 STEPS = np.float32(65535)
@@ -48,7 +71,7 @@ class Form(Protocol):
 
     row_type: np.dtype[Any]
 
-    def encode(self, logits: Logits) -> Rows:
+    def encode(self, logits: Logits) -> StoredRows:
         """Stored distributions of logits [n, n_vocab]."""
 
     def divergence(self, logits: Logits, rows: Rows, targets: Tokens) -> Values:
@@ -64,7 +87,7 @@ class Full:
     def __init__(self, n_vocab: int) -> None:
         self.row_type = row_type(n_vocab)
 
-    def encode(self, logits: Logits) -> Rows:
+    def encode(self, logits: Logits) -> StoredRows:
         """See `encode`."""
         return encode(logits)
 
@@ -83,7 +106,7 @@ def row_type(n_vocab: int) -> np.dtype[Any]:
     return np.dtype([("scale", "<f4"), ("low", "<f4"), ("codes", "<u2", (n_vocab,))])
 
 
-def encode(logits: Logits) -> Rows:
+def encode(logits: Logits) -> StoredRows:
     """Stored distributions of logits [n, n_vocab]."""
     rows = np.empty(len(logits), row_type(logits.shape[1]))
     top = logits.max(axis=1)
@@ -199,7 +222,7 @@ class Top:
             ]
         )
 
-    def encode(self, logits: Logits) -> Rows:
+    def encode(self, logits: Logits) -> StoredRows:
         """Log p of ``tokens[i]`` is ``top - codes[i] · 16 / 65535``."""
         rows = np.empty(len(logits), self.row_type)
         step = max(1, STEP // logits.shape[1])
@@ -207,7 +230,7 @@ class Top:
             self._encode(logits[at : at + step], rows[at : at + step])
         return rows
 
-    def _encode(self, logits: Logits, rows: Rows) -> None:
+    def _encode(self, logits: Logits, rows: StoredRows) -> None:
         tokens = np.argpartition(logits, -self.k, axis=1)[:, -self.k :]
         order = np.argsort(-np.take_along_axis(logits, tokens, axis=1), axis=1, kind="stable")
         tokens = np.take_along_axis(tokens, order, axis=1)

@@ -182,6 +182,13 @@ def protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
+def of_label(label: str) -> Protocol:
+    """The protocol that results so label (`Protocol.label`). Raises UsageError for another text."""
+    name, *words = label.split(" ")
+    departures = dict(word.split("=") for word in words if "=" in word)
+    return protocol(name).with_overrides(**{n: int(value) for n, value in departures.items()})
+
+
 @dataclass(frozen=True)
 class PreparedDocument:
     """``text`` to tokenize; ``words`` and ``bytes`` are what a mean over these units counts."""

@@ -2,25 +2,46 @@
 
 Files: ``distributions.bin``, a row of the form's ``row_type`` for each scored token, in the order
 of the text; ``nll.npy``, float64, nats; ``result.json``, the measurement of the reference itself.
+One that was imported has in place of the first the reference file, and ``columns.json``, which says
+where in it each field of the rows is: a tensor of its own.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from qpipe.errors import DataError, RecipeError
-from qpipe.evaluators.text.distributions import Form, Full, Rows, Top, starts
+from qpipe.evaluators.text.distributions import Columns, Form, Full, Rows, Top, starts
 from qpipe.evaluators.text.interfaces import Nll
 from qpipe.evaluators.text.windows import Tokenized
 from qpipe.stages.evaluator import RESULT
 
-DISTRIBUTIONS, NLL = "distributions.bin", "nll.npy"
+DISTRIBUTIONS, NLL, COLUMNS = "distributions.bin", "nll.npy", "columns.json"
+
+
+@dataclass(frozen=True)
+class MappedField:
+    """A field of the rows as a tensor of ``file``, at a byte of it; ``dtype`` is numpy's."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def write_columns(folder: Path, columns: Mapping[str, MappedField]) -> None:
+    """Write ``columns.json``."""
+    (folder / COLUMNS).write_text(
+        json.dumps({name: asdict(each) for name, each in columns.items()}, indent=1)
+    )
 
 
 @dataclass(frozen=True)
@@ -58,7 +79,7 @@ class Reference:
     def rows(self, window: int) -> Rows:
         """The distributions of a window's scored tokens."""
         first, end = int(self._starts[window]), int(self._starts[window + 1])
-        return self._rows[first:end]
+        return self.all_rows[first:end]
 
     @cached_property
     def form(self) -> Form:
@@ -70,8 +91,21 @@ class Reference:
         return starts(self.tokenized.windows)
 
     @cached_property
-    def _rows(self) -> Rows:
-        return np.memmap(self.folder / DISTRIBUTIONS, dtype=self.form.row_type, mode="r")
+    def all_rows(self) -> Rows:
+        """The distributions of all scored tokens, in the order of the text."""
+        if not (self.folder / COLUMNS).exists():
+            return np.memmap(self.folder / DISTRIBUTIONS, dtype=self.form.row_type, mode="r")
+        said = json.loads((self.folder / COLUMNS).read_bytes())
+        return Columns({name: self._mapped(MappedField(**each)) for name, each in said.items()})
+
+    def _mapped(self, column: MappedField) -> npt.NDArray[Any]:
+        return np.memmap(
+            self.folder / column.file,
+            column.dtype,
+            "r",
+            offset=column.offset,
+            shape=tuple(column.shape),
+        )
 
 
 def form_of(n_vocab: int, top_k: int | None) -> Form:

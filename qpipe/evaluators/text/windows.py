@@ -2,7 +2,8 @@
 
 Files: ``tokens.npy`` [windows, width] and ``spans.npy`` [windows, 2], little-endian int32, and
 ``tokens.json``, and ``text.txt``, the prepared text, where it is one document. No tool's version is
-in them: a text's equal ids give equal bytes, whatever made them.
+in them: a text's equal ids give equal bytes, whatever made them. Those of an imported reference
+have ``documents.json`` where there are several.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from qpipe.evaluators.text.interfaces import TextTokenizer, Tokens
 from qpipe.evaluators.text.protocols import LEAST, PreparedDocument, Protocol, prepared
 
 TOKENS, SPANS, ABOUT, TEXT = "tokens.npy", "spans.npy", "tokens.json", "text.txt"
+DOCUMENTS = "documents.json"
 
 Spans = npt.NDArray[np.int32]
 
@@ -119,6 +121,23 @@ class Tokenized:
         )
 
 
+def save_documents(folder: Path, documents: Sequence[str]) -> None:
+    """Write the prepared text that the windows were cut from."""
+    if len(documents) == 1:
+        (folder / TEXT).write_bytes(documents[0].encode())
+    else:
+        (folder / DOCUMENTS).write_text(json.dumps([*documents]))
+
+
+def load_documents(folder: Path) -> list[str] | None:
+    """The prepared text of an artifact; None where it has not kept it."""
+    if (folder / TEXT).exists():
+        return [(folder / TEXT).read_bytes().decode()]
+    if (folder / DOCUMENTS).exists():
+        return [str(each) for each in json.loads((folder / DOCUMENTS).read_bytes())]
+    return None
+
+
 def load(folder: Path) -> Tokenized:
     """Read the files of an artifact."""
     about = About(**json.loads((folder / ABOUT).read_bytes()))
@@ -144,7 +163,22 @@ def tokenize(
 
     Raises DataError for an unusable text.
     """
-    windows = cut(text, tokenizer, protocol, rows=rows)
+    return _tokenized(cut(text, tokenizer, protocol, rows=rows), protocol, name)
+
+
+def tokenize_again(
+    documents: Sequence[str], tokenizer: TextTokenizer, protocol: Protocol, *, like: About
+) -> Tokenized:
+    """Cut the documents that another tokenizer's windows, ``like`` these, were cut from.
+
+    Raises DataError where this tokenizer makes no window of them.
+    """
+    texts = [PreparedDocument(document, 0, 0) for document in documents]
+    windows = replace(_cut(texts, tokenizer, protocol), units=like.units)
+    return _tokenized(windows, protocol, like.text)
+
+
+def _tokenized(windows: Windows, protocol: Protocol, name: str) -> Tokenized:
     about = About(
         text=name,
         protocol=protocol.label,
@@ -170,7 +204,12 @@ def cut(
 
     Raises DataError if the text is empty or has fewer tokens than one window.
     """
-    documents = prepared(protocol, text, rows)
+    return _cut(prepared(protocol, text, rows), tokenizer, protocol)
+
+
+def _cut(
+    documents: Sequence[PreparedDocument], tokenizer: TextTokenizer, protocol: Protocol
+) -> Windows:
     if not any(document.text for document in documents):
         raise DataError("the text to measure is empty: give a text with evaluate.text")
     if protocol.scored == "rolling":

@@ -1,0 +1,1 @@
+"""Reference files as use cases: exported, shown, imported, and their sizes foretold."""
