@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from qpipe.errors import RecipeError
 from qpipe.recipe.request import Job, shipped_recipes
@@ -24,7 +25,11 @@ _TOY = "builtin:texts/tinystories_lower_heldout.txt"
 
 def is_reference_file(reference: str) -> bool:
     """True if a reference has the name of a reference file, and not of a model or a stage."""
-    return reference.endswith(SUFFIX)
+    return (
+        urlsplit(reference).path.endswith(SUFFIX)
+        if "://" in reference
+        else (reference.endswith(SUFFIX))
+    )
 
 
 def reading_file(
