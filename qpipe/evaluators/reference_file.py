@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from qpipe.evaluators.reference_files.header import FileHeader
     from qpipe.evaluators.text.windows import Tokenized
 
-SUFFIX = ".safetensors"
 KIND = "reference"
-NAME = f"reference{SUFFIX}"
+NAME = f"of{base.REFERENCE_SUFFIX}"
 """What the file is called in artifacts."""
 
 
@@ -100,7 +99,7 @@ def header_in(folder: Path) -> FileHeader:
     """Read the header of the one file in an artifact. Raises DataError for another kind of file."""
     from qpipe.evaluators.reference_files import header
 
-    return header.read(only_file(folder, suffix=SUFFIX))
+    return header.read(only_file(folder, suffix=base.REFERENCE_SUFFIX))
 
 
 def _facts(header: FileHeader, order: base.Order) -> dict[str, Any]:

@@ -15,6 +15,8 @@ SINGLE = "model.safetensors"
 
 # Mistral's own layout, and LoRA: no tool reads these as the model.
 _BESIDE = ("consolidated*", "adapter_*")
+# `qpipe.stages.base.REFERENCE_SUFFIX`: log-probabilities, and no weights.
+_REFERENCES = "*.reference.safetensors"
 _PART = re.compile(r"(?P<stem>model[^/]*)-[0-9]+-of-(?P<total>[0-9]+)\.safetensors")
 _INDEXES = "*.safetensors.index*.json"
 _WAY = "tools differ in which they read; name the one that you mean"
@@ -30,12 +32,13 @@ class IncompleteError(ValueError):
 
 def is_beside(name: str) -> bool:
     """True if a file, of weights or not, belongs to another layout or to an adapter."""
-    return any(fnmatch(name, pattern) for pattern in _BESIDE)
+    return any(fnmatch(name, pattern) for pattern in (*_BESIDE, _REFERENCES))
 
 
 def are_named(name: str) -> bool:
     """True if a file's name stands for a checkpoint's weights: a file of them, or their index."""
-    return name.endswith(".safetensors") or fnmatch(name, _INDEXES)
+    of_weights = name.endswith(".safetensors") and not fnmatch(name, _REFERENCES)
+    return of_weights or fnmatch(name, _INDEXES)
 
 
 def is_index(name: str) -> bool:
@@ -62,7 +65,7 @@ def weights(names: Collection[str], index: Collection[str] | None) -> list[str]:
     or its parts, as llama.cpp's converter finds them. Raises AmbiguousError for two sets, and
     IncompleteError for parts that are not all there.
     """
-    files = sorted(name for name in names if fnmatch(name, "model*.safetensors"))
+    files = sorted(n for n in names if fnmatch(n, "model*.safetensors") and are_named(n))
     if index is not None:
         if SINGLE in files and SINGLE not in index:
             raise AmbiguousError(_two(SINGLE, INDEX, f"the files in {INDEX}", index))

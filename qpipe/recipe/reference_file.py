@@ -16,8 +16,6 @@ from qpipe.errors import RecipeError
 from qpipe.recipe.request import Job, shipped_recipes
 from qpipe.recipe.schema import StageSpec, resolve_alias
 
-SUFFIX = ".safetensors"
-
 _MEASURES, _TOKENS, _FILE = "evaluate", "tokens", "file"
 _METRICS = ("logprobs", "perplexity")
 _TOY = "builtin:texts/tinystories_lower_heldout.txt"
@@ -25,11 +23,8 @@ _TOY = "builtin:texts/tinystories_lower_heldout.txt"
 
 def is_reference_file(reference: str) -> bool:
     """True if a reference has the name of a reference file, and not of a model or a stage."""
-    return (
-        urlsplit(reference).path.endswith(SUFFIX)
-        if "://" in reference
-        else (reference.endswith(SUFFIX))
-    )
+    path = urlsplit(reference).path if "://" in reference else reference
+    return path.endswith(REFERENCE_SUFFIX)
 
 
 def reading_file(

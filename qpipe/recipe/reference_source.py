@@ -14,7 +14,7 @@ from qpipe.recipe.request import Job
 from qpipe.recipe.schema import Recipe, StageSpec
 from qpipe.recipe.stage_drafts import ChosenStage, StageBounds, inputs_of, stage_drafts
 from qpipe.sources.hub_source import names_gguf
-from qpipe.stages.base import GGUF
+from qpipe.stages.base import GGUF, REFERENCE_SUFFIX
 
 DOWNLOAD, REFERENCE, TOKENIZER = "original_download", "original", "same_tokens"
 """The stages that such a reference brings: its files, what is measured of it, and the text by the
@@ -37,7 +37,7 @@ def with_reference(recipe: Recipe, job: Job, bounds: StageBounds) -> Recipe:
     if not is_model(reference):
         raise RecipeError(
             f"{where}: {reference!r} is no stage of this recipe, and no model either (OWNER/NAME, "
-            f"./FOLDER, ./FILE.gguf, or ./FILE.safetensors of `qpipe reference export`); "
+            f"./FOLDER, ./FILE.gguf, or FILE{REFERENCE_SUFFIX} of `qpipe reference export`); "
             f"{nearest(reference, recipe.stages)}"
         )
     if clash := sorted({DOWNLOAD, REFERENCE, TOKENIZER} & {*recipe.stages}):
@@ -81,7 +81,7 @@ def source_of(model: str, stages: Mapping[str, StageSpec]) -> str:
 def is_model(reference: str) -> bool:
     """True if a text has the form of a model and not of a stage's name."""
     known = reference.startswith(("builtin:", "hf:", "~", "."))
-    return known or "/" in reference or reference.endswith((".gguf", reference_file.SUFFIX))
+    return known or "/" in reference or reference.endswith((".gguf", REFERENCE_SUFFIX))
 
 
 def _renamed(needs: Mapping[str, str | None], reference: str) -> dict[str, str | None]:

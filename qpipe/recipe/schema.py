@@ -131,8 +131,8 @@ class RunSpec(Params):
         description=(
             "What the others are compared with: a stage (each method sets its own), or a model, as "
             "OWNER/NAME@REVISION, ./FOLDER or ./FILE.gguf: the original of a model.source that was "
-            "quantized elsewhere; or ./FILE.safetensors, its log-probabilities of `qpipe reference "
-            "export`. null: none."
+            "quantized elsewhere; or FILE.reference.safetensors, its log-probabilities, of `qpipe "
+            "reference export`. null: none."
         ),
     )
     keep_going: bool | None = Field(

@@ -77,6 +77,8 @@ DOCUMENTS = (*TERMS, "README*")
 
 # What an artifact that holds a model is; of the last, its log-probabilities on a text alone.
 GGUF, CHECKPOINT, EXL2, REFERENCE = "gguf", "checkpoint", "exl2", "reference"
+REFERENCE_SUFFIX = ".reference.safetensors"
+"""The end of a reference file's name, which tells it from weights."""
 
 
 @dataclass(frozen=True)

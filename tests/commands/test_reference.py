@@ -16,6 +16,7 @@ from tests.commands.test_answers import wrong
 DATA = Path(__file__).parents[1] / "data"
 MODEL, TEXT = DATA / "models" / "stories260K", DATA / "texts" / "tinystories_train_head_ascii.txt"
 OTHER_TEXT = "builtin:texts/tinystories_lower_train.txt"
+FILE = "r.reference.safetensors"
 Gguf = Callable[[str, str], Path]
 
 # Of these, what is measured has no difference but where its reference comes from.
@@ -50,15 +51,15 @@ def share(folder: Path, *more: str) -> Shared:
         cwd=folder,
     )
     assert answer.code == 0, answer.stderr
-    said = called("reference", "export", "latest", "-o", "r.safetensors", "--json", cwd=folder)
+    said = called("reference", "export", "latest", "-o", FILE, "--json", cwd=folder)
     assert said.code == 0, said.stderr
     document = json.loads(said.stdout)
     assert wrong(document, "reference") == []
     (exported,) = document["files"]
-    assert exported["size_bytes"] == (folder / "r.safetensors").stat().st_size
+    assert exported["size_bytes"] == (folder / FILE).stat().st_size
     (model,) = folder.glob("outputs/runs/*/models/*Q8_0.gguf")
     run = json.loads(answer.stdout)
-    return Shared(folder, run, model.resolve(), folder / "r.safetensors")
+    return Shared(folder, run, model.resolve(), folder / FILE)
 
 
 def against(file: Path, quantized: Path, cwd: Path, *more: str, verb: str = "run") -> Answer:
@@ -146,12 +147,19 @@ def test_what_the_file_has_not_is_refused_in_the_plan(
 @pytest.mark.slow
 def test_a_text_that_is_not_carried_is_to_be_given(shared: Shared, tmp_path: Path) -> None:
     said = called(
-        *("reference", "export", "latest", "--without-text", "-o", str(tmp_path / "r.safetensors")),
+        *(
+            "reference",
+            "export",
+            "latest",
+            "--without-text",
+            "-o",
+            str(tmp_path / FILE),
+        ),
         cwd=shared.folder,
     )
     assert said.code == 0, said.stderr
     assert "its digest alone" in said.stdout
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     assert b"Once upon" not in file.read_bytes()
     lacking = against(file, shared.quantized, tmp_path, verb="plan")
     assert lacking.code == 2
@@ -168,16 +176,14 @@ def test_a_text_that_is_not_carried_is_to_be_given(shared: Shared, tmp_path: Pat
 def test_what_is_imported_is_cached_for_runs_and_outlives_the_file(
     shared: Shared, tmp_path: Path
 ) -> None:
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     shutil.copy(shared.file, file)
-    said = called("reference", "import", "r.safetensors", "--json", cwd=tmp_path)
+    said = called("reference", "import", FILE, "--json", cwd=tmp_path)
     assert said.code == 0, said.stderr
     document = json.loads(said.stdout)
     assert wrong(document, "reference") == []
     assert document["cached"] is False
-    again = json.loads(
-        called("reference", "import", "r.safetensors", "--json", cwd=tmp_path).stdout
-    )
+    again = json.loads(called("reference", "import", FILE, "--json", cwd=tmp_path).stdout)
     assert (again["cached"], again["key"]) == (True, document["key"])
     plan = json.loads(against(file, shared.quantized, tmp_path, verb="plan").stdout)
     assert by_stage(plan["nodes"])["original"]["key"] == document["key"]
@@ -194,22 +200,22 @@ def test_what_is_imported_is_cached_for_runs_and_outlives_the_file(
 def test_damage_is_found_on_the_way_in(shared: Shared, tmp_path: Path) -> None:
     data = bytearray(shared.file.read_bytes())
     data[len(data) // 2] ^= 1
-    (tmp_path / "r.safetensors").write_bytes(data)
-    said = called("reference", "import", "r.safetensors", cwd=tmp_path)
+    (tmp_path / FILE).write_bytes(data)
+    said = called("reference", "import", FILE, cwd=tmp_path)
     assert said.code == 1
     assert "this reference file is damaged: bytes" in said.stderr
-    assert not [*(tmp_path / "outputs" / "store").glob("artifacts/*/*/reference.safetensors")]
+    assert not [*(tmp_path / "outputs" / "store").glob("artifacts/*/*/of.reference.safetensors")]
 
 
 def test_names_that_are_none(shared: Shared, tmp_path: Path) -> None:
-    (tmp_path / "x.safetensors").write_bytes(b"no")
+    (tmp_path / "x.reference.safetensors").write_bytes(b"no")
     weights = MODEL / "model.safetensors"
     for words, said in (
         (("export", "nothing"), "'nothing' is neither a run nor the beginning of a key"),
-        (("export", "latest", "-o", "r.bin"), "give -o r.bin.safetensors"),
-        (("export", "latest", "-o", "r.safetensors"), "is there already"),
+        (("export", "latest", "-o", "r.bin"), "give -o r.bin.reference.safetensors"),
+        (("export", "latest", "-o", FILE), "is there already"),
         (("show", "nothing"), "there is no such file"),
-        (("show", str(tmp_path / "x.safetensors")), "no reference file"),
+        (("show", str(tmp_path / "x.reference.safetensors")), "no reference file"),
         (("show", str(weights)), "safetensors, but no reference file"),
         (("shwo", "latest"), "give export, import, show or size first"),
         (("size", "512"), "Give --chunks N (windows), or --text FILE"),

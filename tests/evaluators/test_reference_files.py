@@ -36,12 +36,14 @@ from qpipe.evaluators.reference_files.writing import documents_sha256, write
 from qpipe.evaluators.text.reference import Reference
 from qpipe.evaluators.text.windows import load
 from qpipe.evaluators.tokens_imported import ImportedTokens, ImportedTokensParams
+from qpipe.gguf import weight_files
 from qpipe.llamacpp.backend import LlamaCppBackend
-from qpipe.stages.base import Work
+from qpipe.stages.base import REFERENCE_SUFFIX, Work
 from tests.evaluators import measuring
 
 Gguf = Callable[[str, str], Path]
 CHUNKS = 12
+FILE = f"r{REFERENCE_SUFFIX}"
 
 
 def about(stored: Reference, documents: list[str]) -> FileAbout:
@@ -82,7 +84,7 @@ def made(gguf_of: Gguf, tmp_path_factory: pytest.TempPathFactory) -> Mapping[Any
     folder, made = tmp_path_factory.mktemp("references"), {}
     for top_k in (None, 16):
         stored = measuring.stories(gguf_of, folder / str(top_k), chunks=CHUNKS, top_k=top_k)
-        file = folder / f"{top_k}.safetensors"
+        file = folder / f"{top_k}.reference.safetensors"
         write(file, about(stored, documents()), stored, documents())
         made[top_k] = stored, file
     return made
@@ -154,7 +156,7 @@ def test_any_changed_byte_is_found(
     top_k: int | None, made: Mapping[Any, Any], tmp_path: Path
 ) -> None:
     data = bytearray(made[top_k][1].read_bytes())
-    file, start = tmp_path / "r.safetensors", header.read(made[top_k][1]).start
+    file, start = tmp_path / FILE, header.read(made[top_k][1]).start
     places = [
         *range(0, start, 97),
         start - 1,
@@ -175,14 +177,14 @@ def test_any_changed_byte_is_found(
 def test_a_file_that_was_cut_is_found_before_it_is_read(
     length: int, made: Mapping[Any, Any], tmp_path: Path
 ) -> None:
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     file.write_bytes(made[None][1].read_bytes()[:length])
-    with pytest.raises(DataError, match=r"r\.safetensors"):
+    with pytest.raises(DataError, match=r"r\.reference\.safetensors"):
         header.read(file)
 
 
 def test_a_file_with_more_behind_it(made: Mapping[Any, Any], tmp_path: Path) -> None:
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     file.write_bytes(made[None][1].read_bytes() + b"more")
     with pytest.raises(DataError, match="has more behind its last tensor"):
         header.read(file)
@@ -234,7 +236,7 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(
     made: Mapping[Any, Any],
     tmp_path: Path,
 ) -> None:
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     file.write_bytes(rewritten(made[None][1], change))
     with pytest.raises(DataError, match=words):
         header.read(file)
@@ -243,7 +245,7 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(
 def test_windows_that_do_not_fit_are_refused_though_digests_are_right(
     made: Mapping[Any, Any], tmp_path: Path
 ) -> None:
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     file.write_bytes(
         rewritten(made[None][1], lambda p: p["about"]["protocol"].update(tokens_sha256="0" * 64))
     )
@@ -260,12 +262,12 @@ def test_bytes_of_anybody_give_clean_errors(
     made: Mapping[Any, Any], tmp_path: Path, noise: bytes, place: int
 ) -> None:
     data = made[16][1].read_bytes()
-    file = tmp_path / "r.safetensors"
+    file = tmp_path / FILE
     file.write_bytes(data[:place] + noise + data[place + len(noise) :])
     try:
         reading.check(header.read(file))
     except QpipeError as error:
-        assert re.search(r"r\.safetensors", str(error))
+        assert re.search(r"r\.reference\.safetensors", str(error))
 
 
 def test_ids_beyond_the_vocabulary_are_refused(
@@ -280,9 +282,9 @@ def test_ids_beyond_the_vocabulary_are_refused(
     rows["tokens"][3, 4] = 600
     rows.flush()
     other = Reference(bad, stored.tokenized)
-    write(tmp_path / "r.safetensors", about(other, documents()), other, documents())
+    write(tmp_path / FILE, about(other, documents()), other, documents())
     with pytest.raises(DataError, match="beyond the vocabulary of 512"):
-        imported(tmp_path / "r.safetensors", tmp_path / "in")
+        imported(tmp_path / FILE, tmp_path / "in")
 
 
 def test_what_is_left_of_a_write_that_failed(made: Mapping[Any, Any], tmp_path: Path) -> None:
@@ -291,5 +293,19 @@ def test_what_is_left_of_a_write_that_failed(made: Mapping[Any, Any], tmp_path: 
 
     stored = made[None][0]
     with pytest.raises(KeyboardInterrupt):
-        write(tmp_path / "r.safetensors", about(stored, documents()), stored, [], progress=stop)
+        write(
+            tmp_path / FILE,
+            about(stored, documents()),
+            stored,
+            [],
+            progress=stop,
+        )
     assert [*tmp_path.iterdir()] == []
+
+
+def test_weights_are_told_from_a_reference_file_beside_them() -> None:
+    """A folder with both is a checkpoint of its weights."""
+    assert not weight_files.are_named(f"model{REFERENCE_SUFFIX}")
+    assert weight_files.weights(["model.safetensors", f"model{REFERENCE_SUFFIX}"], None) == [
+        "model.safetensors"
+    ]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from qpipe.core.dropped import recall
 from qpipe.core.store import Artifact, ArtifactStore
 from qpipe.errors import OutOfSpaceError, QpipeError, StoreError, UsageError
+from qpipe.evaluators.reference_file import NAME
 from qpipe.evaluators.reference_files import header
 from qpipe.evaluators.reference_files.about import FileAbout
 from qpipe.evaluators.reference_files.writing import write
@@ -18,10 +19,10 @@ from qpipe.evaluators.text.windows import load, load_documents
 from qpipe.machine.filesystem import existing, free_bytes, is_full
 from qpipe.report.runs import LATEST, find_run, read_summary
 from qpipe.session.reference_files.provenance import Ancestors, about_file
+from qpipe.stages.base import REFERENCE_SUFFIX
 from qpipe.support.files import is_folder, plain_name
 from qpipe.texts.whole import read
 
-SUFFIX = ".safetensors"
 _METRIC = "logprobs"
 
 Progress = Callable[[int, int], None]
@@ -139,7 +140,7 @@ def _opened(artifact: Artifact, store: ArtifactStore) -> _Chosen:
     if (artifact.path / COLUMNS).exists():
         raise UsageError(
             f"{artifact.key[:12]} ({artifact.manifest.name}) was imported itself: its file is "
-            f"{artifact.path / f'reference{SUFFIX}'}; copy that"
+            f"{artifact.path / NAME}; copy that"
         )
     tokens = _there(artifact.manifest.inputs["tokens"]["key"], store)
     stored = Reference(artifact.path, load(tokens.path))
@@ -184,19 +185,19 @@ def _name(about: FileAbout) -> str:
         Path(about.text.name).stem,
         protocol.name,
         *([f"top{top_k}"] if top_k else []),
-        "reference",
     ]
-    return plain_name("-".join(words), 150) + SUFFIX
+    return plain_name("-".join(words), 150) + REFERENCE_SUFFIX
 
 
 def _refuse(exported: Sequence[ExportedReference], dry_run: bool) -> None:
     """Raise for files that cannot be written, before any is."""
     files = [each.file for each in exported]
     for file in files:
-        if file.suffix != SUFFIX:
+        if not file.name.endswith(REFERENCE_SUFFIX):
+            stem = str(file).removesuffix(".safetensors")
             raise UsageError(
-                f"{file}: a reference file is safetensors, and run.reference knows it by its "
-                f"suffix: give -o {file}{SUFFIX}, or a folder that is there"
+                f"{file}: run.reference knows a reference file, and everybody that it is no "
+                f"model, by its name: give -o {stem}{REFERENCE_SUFFIX}, or a folder that is there"
             )
         if files.count(file) > 1:
             raise UsageError(f"{file}: two references would be written there; export them apart")
