@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from qpipe.errors import RecipeError
 from qpipe.recipe.request import Job, shipped_recipes
 from qpipe.recipe.schema import StageSpec, resolve_alias
+from qpipe.stages.base import REFERENCE_SUFFIX
 
 _MEASURES, _TOKENS, _FILE = "evaluate", "tokens", "file"
 _METRICS = ("logprobs", "perplexity")
