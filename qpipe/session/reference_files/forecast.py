@@ -124,7 +124,7 @@ def _of_model(model: str, store: Path) -> int:
 def _on_the_hub(model: str, store: Path) -> Mapping[str, Any]:
     from qpipe.gguf import jsonfile
     from qpipe.session.plans import pinner_of
-    from qpipe.sources.pinning import parse_hub
+    from qpipe.sources.hub_source import parse_hub
 
     source = parse_hub(model, None)
     try:
