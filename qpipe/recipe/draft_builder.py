@@ -36,6 +36,7 @@ from qpipe.recipe.text_notes import idle_choices, toy_notes
 from qpipe.recipe.validation import validate
 from qpipe.stages.base import CHECKPOINT
 from qpipe.stages.registry import all_stages, chosen
+from qpipe.support.addresses import without_secrets
 
 
 class _ValidJob(NamedTuple):
@@ -191,9 +192,9 @@ def _as_written(job: Job, recipe: Recipe, bounds: StageBounds) -> JobDraft:
             levels |= _level(name, specs[name], job, chosen_stages)
     reference = recipe.run.reference
     return JobDraft(
-        varying=dict(job.varying),
+        varying={name: without_secrets(value) for name, value in job.varying.items()},
         called=_called(job, recipe),
-        overrides=list(job.overrides),
+        overrides=[*map(without_secrets, job.overrides)],
         stages=list(stages.values()),
         reference=reference if reference in stages else None,
         levels=levels,

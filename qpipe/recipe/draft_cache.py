@@ -24,6 +24,7 @@ from qpipe.machine import capacity, gpus
 from qpipe.machine.filesystem import executable
 from qpipe.recipe.request import Request, find_recipe
 from qpipe.recipe.witnesses import Witnesses
+from qpipe.support.addresses import without_secrets
 
 _FORMAT = 3
 
@@ -62,9 +63,13 @@ def remember(
 ) -> bool:
     """Keep ``payload`` for `recall`; False if it may not or cannot be kept.
 
-    A disk that is full or read-only is no error: the recipe is composed anew next time.
+    Not where there is an address with a query in it, which may be a signature. A disk that is full
+    or read-only is no error: the recipe is composed anew next time.
     """
     if witnesses is None or request.flags:
+        return False
+    text = json.dumps([*request.overrides, payload], ensure_ascii=False)
+    if without_secrets(text) != text:
         return False
     record = {
         "format": _FORMAT,

@@ -1,4 +1,5 @@
-"""The lock file beside a recipe: which commit each hub revision stood for when it was locked."""
+"""The lock file beside a recipe: which commit each hub revision stood for when it was locked, and
+which SHA-256 each file at an address had."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from qpipe.errors import RecipeError, quoted
 from qpipe.recipe.request import find_recipe, shipped_recipes
 from qpipe.support import strict_json
 
+_PIN = "[0-9a-f]{40}|sha256:[0-9a-f]{64}"
 _ANEW = "remove it and run `qpipe lock` again"
 
 
@@ -30,7 +32,8 @@ def path_of(recipe: str) -> Path:
 
 
 def read(recipe: str) -> Mapping[str, str]:
-    """The locked commits by source label; empty without a lock file. Raises RecipeError."""
+    """What the lock file pins, by source label: commits, and ``sha256:…``; empty without a lock
+    file. Raises RecipeError."""
     path = path_of(recipe)
     if not os.path.lexists(path):
         return {}
@@ -42,9 +45,10 @@ def read(recipe: str) -> Mapping[str, str]:
     if not isinstance(sources, dict):
         raise RecipeError(f"{path}: this is no lock file that qpipe wrote; {_ANEW}")
     for label, commit in sources.items():
-        if not (isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}", commit)):
+        if not (isinstance(commit, str) and re.fullmatch(_PIN, commit)):
             raise RecipeError(
-                f"{path}: sources[{quoted(label)}] is {quoted(commit)}, no commit; {_ANEW}"
+                f"{path}: sources[{quoted(label)}] is {quoted(commit)}, no commit and no SHA-256; "
+                f"{_ANEW}"
             )
     return sources
 
@@ -52,9 +56,16 @@ def read(recipe: str) -> Mapping[str, str]:
 def write(recipe: str, sources: Mapping[str, str]) -> Path:
     """Write the lock file of a recipe, keeping what it held of other sources."""
     path = path_of(recipe)
-    merged = dict(sorted({**read(recipe), **sources}.items()))
+    anew = {_whole(label) for label in sources}
+    kept = {label: pin for label, pin in read(recipe).items() if _whole(label) not in anew}
+    merged = dict(sorted({**kept, **sources}.items()))
     file_lock.write_atomic(path, encoded(merged).encode())
     return path
+
+
+def _whole(label: str) -> str:
+    """The source that a line is of: a folder at an address has a line for each file."""
+    return label.partition("#")[0]
 
 
 def encoded(sources: Mapping[str, str]) -> str:

@@ -248,7 +248,9 @@ class _Builder:
             revision = params["revision"]
             try:
                 self._pins[same] = pinner.pin(
-                    str(params["source"]), None if revision is None else str(revision)
+                    str(params["source"]),
+                    None if revision is None else str(revision),
+                    _digests(params.get("sha256")),
                 )
             except SourceError as error:
                 self._pins[same] = error
@@ -258,10 +260,18 @@ class _Builder:
         return pinned
 
 
+def _digests(setting: Json) -> str | list[str] | None:
+    if isinstance(setting, list):
+        return [*map(str, setting)]
+    return None if setting is None else str(setting)
+
+
 def _source_name(node: Node) -> SourceName:
     where, params = node.runtime.where, node.params
-    place = where.get("path") or "/".join(
-        str(params[part]) for part in ("repo", "file") if params.get(part)
+    place = (
+        where.get("path")
+        or where.get("address")
+        or "/".join(str(params[part]) for part in ("repo", "file") if params.get(part))
     )
     return SourceName(
         str(where.get("name") or place), str(place), str(params.get("commit") or "")[:8]

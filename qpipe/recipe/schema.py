@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from qpipe.errors import RecipeError, UsageError, nearest
 from qpipe.recipe.messages import as_pairs
+from qpipe.sources.sha256_setting import Sha256
 from qpipe.stages.base import Params
 from qpipe.support.quantities import parse_size
 
@@ -170,13 +171,25 @@ class ModelSpec(Params):
 
     source: str = Field(
         min_length=1,
-        description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:tinystories-d256.",
+        description=(
+            "A folder, a GGUF file, OWNER/NAME on the hub, OWNER/NAME:Q4_K_M or "
+            "OWNER/NAME/FILE.gguf of it, an address (https://, file://, s3://, gs://), or "
+            "builtin:tinystories-d256."
+        ),
     )
     revision: str | None = Field(
         None,
         description=(
             "A commit, tag or branch on the hub. null: the newest commit of the main branch, "
             "which `qpipe lock` pins."
+        ),
+    )
+    sha256: Sha256 = Field(
+        None,
+        description=(
+            "Of a file here or at an address, the SHA-256 that it must have, as `sha256sum` prints "
+            "it; of a model in several files a list, in their order. null: what the lock file has, "
+            "else what it has at the first use, which is shown and locked."
         ),
     )
     name: str | None = Field(

@@ -258,7 +258,9 @@ def _source(value: str, parameter: str) -> StageDraft:
     """A download of the file that a parameter names; named after both, so that jobs share it."""
     from qpipe.sources.download import Download
 
-    return plain(f"{parameter}:{value}", Download, {"source": value, "revision": None})
+    return plain(
+        f"{parameter}:{value}", Download, {"source": value, "revision": None, "sha256": None}
+    )
 
 
 def plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft:

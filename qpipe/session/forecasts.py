@@ -185,4 +185,4 @@ def planned(item: Forecast, coming: Outlook) -> PlannedNode:
 
 
 def _source_kind(kind: Json) -> str | None:
-    return str(kind) if kind in ("local", "model", "dataset") else None
+    return str(kind) if kind in ("local", "model", "dataset", "remote") else None

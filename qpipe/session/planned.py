@@ -26,8 +26,8 @@ class PlannedNode:
     will hold; ``artifact`` is the folder in the store, of ``artifact_bytes``. ``preview`` is what
     would be made, as far as headers tell, ``facts`` those of the artifact or the preview; ``error``
     is what the node would fail with.
-    ``source_kind`` is local, model or dataset of a source, else None; ``purpose`` is said of what
-    is made for one thing alone.
+    ``source_kind`` is local, model, dataset or remote of a source, else None; ``purpose`` is said
+    of what is made for one thing alone.
     """
 
     name: str

@@ -20,6 +20,10 @@ from qpipe.sources.pinning import Pinner
 
 if TYPE_CHECKING:
     from qpipe.recipe.request import InvalidJob, Job
+    from qpipe.sources.remote import RemoteSource
+
+# Seconds between two words on how far a file is that is fetched before anything runs.
+_EVERY = 10.0
 
 Objective = float | Sequence[float] | None
 DraftHandler = Callable[[RunDraft], Sequence[Objective]]
@@ -69,15 +73,17 @@ def each_plan(
     handle: Callable[[RunDraft, Plan], Sequence[Objective]],
     *,
     folder: Path | None = None,
+    learn: bool = False,
 ) -> None:
     """Do as `each_draft`, with the sources pinned and the jobs merged into one graph.
 
+    ``learn`` has files at addresses whose digests are not known fetched, and their digests locked.
     The notes of drafts are passed on, each once, where there is a plan to note something of.
     """
     told: set[str] = set()
 
     def planned(draft: RunDraft) -> Sequence[Objective]:
-        merged = _plan(draft, context)
+        merged = _plan(draft, context, learn=learn)
         for note in dict.fromkeys(draft["notes"]):
             if note not in told:
                 context.notify(note)
@@ -106,14 +112,53 @@ def pinner_of(recipe: str, store: Path, *, first: Sequence[Path] = ()) -> Pinner
     )
 
 
-def _plan(draft: RunDraft, context: Context) -> Plan:
+def _plan(draft: RunDraft, context: Context, *, learn: bool) -> Plan:
     started = time.monotonic()
-    cores = draft["executor"]["cpus"]
-    planned = plan(draft, replace(pinner(context), threads=cores), context.notify)
+    asking = replace(pinner(context), threads=draft["executor"]["cpus"])
+    if learn:
+        asking = replace(asking, learn=_learn(context))
+    planned = plan(draft, asking, context.notify)
+    if asking.learned:
+        _lock(context, asking.learned)
     seconds = time.monotonic() - started
     if seconds > 2:
         context.notify(f"pinned the sources in {seconds:.1f} s (remembered from now on)")
     return planned
+
+
+def _learn(context: Context) -> Callable[[RemoteSource], dict[str, str]]:
+    """A function that fetches the files of an address, and says what that comes to."""
+
+    def learn(source: RemoteSource) -> dict[str, str]:
+        from qpipe.report import numbers
+        from qpipe.sources import remote_store
+
+        context.notify(f"{source.shown}: fetched for its SHA-256, which nothing gives yet")
+        last = time.monotonic()
+
+        def progress(done: int, total: int, unit: str) -> None:
+            nonlocal last
+            if time.monotonic() - last > _EVERY:
+                last = time.monotonic()
+                context.notify(f"{source.shown}: {numbers.size(done)} of {numbers.size(total)}")
+
+        return remote_store.learned(source, StorePaths(context.store.absolute()), progress)
+
+    return learn
+
+
+def _lock(context: Context, learned: Mapping[str, str]) -> None:
+    """Write digests of a first use into the lock file, and say what they are."""
+    for label, digest in learned.items():
+        context.notify(f"{label} = {digest}")
+    try:
+        path = lock_file.write(context.request.recipe, learned)
+    except OSError as error:
+        context.notify(
+            f"the lock file cannot be written ({error.strerror}): give model.sha256 from now on"
+        )
+    else:
+        context.notify(f"written to {path}: other bytes are refused from now on")
 
 
 def _config(source: HubSource) -> Path | None:
@@ -168,19 +213,20 @@ def merged_plan(context: Context) -> MergedPlan:
 
 @dataclass(frozen=True)
 class PinnedSources:
-    """The commits of a recipe's hub sources by label, and the lock file that keeps them (None if
-    there are none)."""
+    """The commits and digests of a recipe's sources by label, and the lock file that keeps them
+    (None if there are none)."""
 
     lock_file: Path | None
     commits: Mapping[str, str]
 
 
 def pin_sources(context: Context) -> PinnedSources:
-    """Resolve every hub revision anew, whatever an older lock file says, and write the lock file.
+    """Resolve every hub revision anew, and the SHA-256 of every file at an address, whatever an
+    older lock file says, and write the lock file.
 
     Raises RecipeError, and SourceError without a network.
     """
-    asking = replace(pinner(context), commits={})
+    asking = replace(pinner(context), commits={}, anew=True, learn=_learn(context))
 
     def handle(draft: RunDraft) -> Sequence[Objective]:
         plan(draft, asking)

@@ -94,7 +94,7 @@ def execute(
     run = _Execution(context, [*listeners], told)
     try:
         if feed is None:
-            each_plan(context, run.batch, folder=run.base)
+            each_plan(context, run.batch, folder=run.base, learn=True)
         else:
             feed(run.batch)
     except BaseException as error:

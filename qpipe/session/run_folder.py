@@ -15,6 +15,7 @@ from qpipe import __version__
 from qpipe.core import file_lock
 from qpipe.core.layout import RunPaths
 from qpipe.errors import QpipeError, UsageError
+from qpipe.support.addresses import without_secrets
 
 if TYPE_CHECKING:
     from qpipe.core.events import Event
@@ -140,15 +141,16 @@ def about(
 
 def _asked(context: Context) -> dict[str, Any]:
     request = context.request
+    overrides = [*map(without_secrets, request.overrides)]
     return {
         "command": [
-            *("qpipe", "run", request.recipe, *request.overrides),
+            *("qpipe", "run", request.recipe, *overrides),
             *(["-m"] if request.multirun else []),
             *(["--keep-going"] if context.keep_going else []),
             *(word for stage in context.again for word in ("--again", stage)),
         ],
         "recipe": request.recipe,
-        "overrides": [*request.overrides],
+        "overrides": overrides,
         "multirun": request.multirun,
     }
 

@@ -9,12 +9,15 @@ from typing import Literal
 from pydantic import Field
 
 from qpipe.core.digests import stamp
+from qpipe.core.env_values import reveal
 from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
 from qpipe.errors import EngineMissingError, SourceError
-from qpipe.sources import digest_check, hub, model_files
+from qpipe.machine.filesystem import remove_tree
+from qpipe.sources import digest_check, hub, model_files, remote_store
 from qpipe.sources.hub_source import HubSource, names_gguf
 from qpipe.sources.pinning import checkpoint_of, files_of, is_card
+from qpipe.sources.sha256_setting import Sha256
 from qpipe.stages import base
 from qpipe.support import hashing
 from qpipe.texts import records
@@ -24,7 +27,10 @@ class DownloadSettings(base.Params):
     """A source as a recipe writes it; see qpipe/sources/pinning.py for its forms."""
 
     source: str = Field(
-        description="A folder, a GGUF file, OWNER/NAME on the hub, or builtin:NAME."
+        description=(
+            "A folder, a file, OWNER/NAME on the hub, OWNER/NAME:TYPE or OWNER/NAME/FILE.gguf of "
+            "it, an address (https://, file://, s3://, gs://), or builtin:NAME."
+        )
     )
     revision: str | None = Field(
         None,
@@ -33,14 +39,27 @@ class DownloadSettings(base.Params):
             "which `qpipe lock` pins."
         ),
     )
+    sha256: Sha256 = Field(
+        None,
+        description=(
+            "Of a file here or at an address, the SHA-256 that it must have; of several a list. "
+            "null: what the lock file has, else what it has at the first use."
+        ),
+    )
 
 
 class DownloadParams(base.Params):
-    """A source as a node holds it: the digest of a local tree (``form``: `sources.FORM`), or a
-    repository's commit."""
+    """A source as a node holds it: the digest of a local tree (``form``: `sources.FORM`), a
+    repository's commit, or the digests of files at an address."""
 
-    kind: Literal["local", "model", "dataset"] = Field(
-        description="Whether the source is on this machine, or a model or data set on the hub."
+    kind: Literal["local", "model", "dataset", "remote"] = Field(
+        description=(
+            "Whether the source is on this machine, a model or data set on the hub, or at an "
+            "address."
+        )
+    )
+    files: dict[str, str] | None = Field(
+        None, description="The SHA-256 of each file at an address, by name."
     )
     tree: str | None = Field(None, description="The digest of a local source.")
     form: int | None = Field(None, description="How that digest is made.")
@@ -72,6 +91,10 @@ class Download(base.Stage):
     def confirm(cls, params: DownloadParams, files: Sequence[FileEntry]) -> None:
         """Raises SourceError if a local tree is not the one that was pinned."""
         digest = content_digest((entry.path, entry.size, entry.sha256) for entry in files)
+        for entry in files if params.files else ():
+            assert params.files is not None
+            if entry.path != model_files.CARD and entry.sha256 != params.files[entry.path]:
+                raise SourceError(f"{entry.path}: changed while the run was under way; run again")
         if params.tree is not None and digest != params.tree:
             raise SourceError(
                 "the source's files changed while the run was under way; run the command again"
@@ -89,15 +112,20 @@ class Download(base.Stage):
         what the hub says that it is."""
         notes: list[str] = []
         files = (
-            self._local(work, notes) if params.kind == "local" else _received(params, work, notes)
+            self._local(work, notes)
+            if params.kind == "local"
+            else _fetched(params, work)
+            if params.kind == "remote"
+            else _received(params, work, notes)
         )
         total = sum(path.stat().st_size for path in files)
+        place = work.where.get("path", work.where.get("address"))
         work.progress(total, total, "bytes")
         return {
             "size_bytes": total,
             "files": len(files),
             "name": work.where["name"],
-            **({"fetched_from": work.where["path"]} if "path" in work.where else {}),
+            **({"fetched_from": place} if place is not None else {}),
             "notes": [*notes],
         }
 
@@ -122,6 +150,25 @@ class Download(base.Stage):
                 target.write_bytes(head)
             targets += [target] if target.exists() else []
         return targets
+
+
+def _fetched(params: DownloadParams, work: base.Work) -> list[Path]:
+    """The files of an address in ``work.out``, each with its digest: what of them is here already
+    is not fetched again."""
+    from qpipe.sources import remote
+
+    assert params.files is not None
+    source, _ = remote.parse(str(reveal(work.where["url"])))
+    folder = Path(str(work.where["partial"]))
+    with remote_store.held(folder):
+        files = remote_store.fetched(source, folder, params.files, work.digests, work.progress)
+        for name, path in files.items():
+            target = work.out / name
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+            work.hashed[stamp(target.stat())] = params.files[name]
+        remove_tree(folder)
+    return [target for name in files if _is_kept(target := work.out / name)]
 
 
 def _received(params: DownloadParams, work: base.Work, notes: list[str]) -> list[Path]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from qpipe.core import file_lock
 from qpipe.core.digests import Digests
@@ -24,7 +25,12 @@ from qpipe.machine.capacity import usable_cores
 from qpipe.sources import gguf_types, model_class, model_files
 from qpipe.sources.hub_source import HubSource, hub_source, is_commit, parse_hub
 from qpipe.sources.model_class import ModelClass
+from qpipe.sources.sha256 import digests_named
+from qpipe.support.addresses import is_address, without_secrets
 from qpipe.support.files import exists, expanded, is_file, open_file, read_file
+
+if TYPE_CHECKING:
+    from qpipe.sources.remote import RemoteSource
 
 # The parts of a folder of lm-eval tasks, at any depth.
 TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
@@ -59,8 +65,10 @@ class Pinner:
     (None: those that qpipe may use). ``commits`` maps `HubSource.label` to a
     commit. ``resolve`` asks the hub for the commit of a revision, given the one that it named last;
     ``config`` fetches config.json of a repository; ``files`` names the files of a commit, and says
-    whether these are all (without a network, what the hub's cache has). ``notes`` collects what
-    was resolved, for `qpipe lock`.
+    whether these are all (without a network, what the hub's cache has). ``learn`` fetches the files
+    of an address whose digests nobody has given, and returns them (None: that is refused); with
+    ``anew`` it is asked even if there were digests before. ``notes`` collects what was resolved,
+    for `qpipe lock`, and ``learned`` the digests among it that were not known.
     """
 
     folders: tuple[Path, ...]
@@ -68,22 +76,43 @@ class Pinner:
     commits: Mapping[str, str]
     resolve: Callable[[HubSource, str | None], str]
     config: Callable[[HubSource], Path | None] = lambda source: None
+    learn: Callable[[RemoteSource], dict[str, str]] | None = None
     files: Callable[[HubSource], tuple[list[str], bool]] = lambda source: ([], False)
+    anew: bool = False
     notes: dict[str, str] = field(default_factory=dict)
+    learned: dict[str, str] = field(default_factory=dict)
     threads: int | None = None
 
-    def pin(self, source: str, revision: str | None) -> PinnedSource:
-        """Pin one source. Raises SourceError if it is not there."""
+    def pin(
+        self, source: str, revision: str | None, sha256: str | Sequence[str] | None = None
+    ) -> PinnedSource:
+        """Pin one source, whose files must have the digests ``sha256``, if any are given. Raises
+        SourceError if it is not there."""
         if not source:
             raise SourceError("'' is no source: give a file, a folder or OWNER/NAME, or null")
+        digests = digests_named(sha256)
+        shown = without_secrets(source)
+        if source.startswith("file:"):
+            from qpipe.sources import remote
+
+            source, behind = remote.local_path(source)
+            digests += [] if behind is None or behind in digests else [behind]
         if path := self._local(source):
-            return self._pin_local(path)
+            return self._pin_local(path, digests)
         hub = parse_hub(source, revision)
+        if hub is None and is_address(source):
+            return self._pin_remote(source, revision, digests)
         if hub is None:
             raise SourceError(
                 f"{source}: no such file or folder (looked in "
                 f"{', '.join(str(folder) for folder in self.folders)}), and it is no hub "
                 "repository (OWNER/NAME) either"
+            )
+        if digests:
+            raise SourceError(
+                f"{shown}: model.sha256 is for a file here or at an address; a repository is "
+                "pinned by its commit (model.revision), and its files by the digests that the hub "
+                "names"
             )
         try:
             return self._pin_hub(hub)
@@ -104,6 +133,10 @@ class Pinner:
             if any(folder.glob("*.gguf")) and files_of(folder)[0].suffix == ".gguf":
                 return None
             return model_class.read(folder / model_class.CONFIG)
+        if "files" in pinned.params and "url" in pinned.where:
+            from qpipe.sources import remote_pins
+
+            return remote_pins.checkpoint_class(pinned.params, pinned.where, self.hashes)
         source = hub_source(pinned.params)
         if source is None or source.kind != "model" or source.one_file is not None:
             return None
@@ -131,9 +164,12 @@ class Pinner:
                 return (folder / path).resolve()
         return None
 
-    def _pin_local(self, path: Path) -> PinnedSource:
+    def _pin_local(self, path: Path, sha256: Sequence[str]) -> PinnedSource:
         try:
-            return self._pin_files(path)
+            pinned = self._pin_files(path)
+            if sha256:
+                _require(path, sha256, Digests(self.hashes))
+            return pinned
         except OSError as error:
             raise SourceError(
                 f"{error.filename or path}: cannot be read: {error.strerror}"
@@ -195,6 +231,15 @@ class Pinner:
         shown = f"{hub.repo}@{commit[:8]}{inside}"
         return PinnedSource({**params, "file": hub.file}, {"name": name, "shown": shown})
 
+    def _pin_remote(self, url: str, revision: str | None, sha256: Sequence[str]) -> PinnedSource:
+        from qpipe.sources.remote_pins import RemotePins
+
+        pins = RemotePins(self.hashes, self.commits, self.learn, self.anew)
+        params, where = pins.pin(url, revision, sha256)
+        self.notes |= pins.notes
+        self.learned |= pins.learned
+        return PinnedSource(params, where)
+
     def _file_of_type(self, hub: HubSource, kind: str) -> str:
         """The file of a commit that is its GGUF model of type ``kind``. Raises SourceError."""
         note = self.hashes / f"type-{bytes_sha256(f'{hub.label}:{kind}'.encode())}"
@@ -214,6 +259,27 @@ class Pinner:
         with contextlib.suppress(OSError):  # the next run without a network does without it
             file_lock.write_atomic(note, commit.encode(), sync=False)
         return commit
+
+
+def _require(path: Path, sha256: Sequence[str], known: Digests) -> None:
+    """Raise SourceError for local files that do not have their digests."""
+    if not is_file(path) or checkpoint_of(path) != path:
+        raise SourceError(
+            f"{path}: model.sha256 is of one file, and this is a folder, whose files are pinned by "
+            "their content as they are; leave it out"
+        )
+    files = files_of(path)
+    if len(files) != len(sha256):
+        raise SourceError(
+            f"{path}: model.sha256 names {len(sha256)} digests, and the model has {len(files)} "
+            "files: give one for each, in their order"
+        )
+    for file, expected in zip(files, sha256, strict=True):
+        if (digest := known.of(file)) != expected:
+            raise SourceError(
+                f"{file}: its bytes have the SHA-256 {digest}, and model.sha256 asks for "
+                f"{expected}: it is another file, or damaged; fetch it again, or correct the digest"
+            )
 
 
 def _called_file(file: str) -> str:

@@ -363,4 +363,7 @@ def origin(record: Mapping[str, Json]) -> str:
     assert isinstance(params, Mapping) and isinstance(facts, Mapping), record
     if params.get("commit"):
         return f"{params['repo']}@{params['commit']}"
+    files = params.get("files")
+    if isinstance(files, Mapping) and len(files) == 1:
+        return f"sha256:{next(iter(files.values()))}"
     return str(facts.get("source") or f"local:{record['digest']}")

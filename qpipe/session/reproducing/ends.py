@@ -87,6 +87,10 @@ def _sources(planned: TablePlan) -> dict[str, str]:
         kind, params = node.params.get("kind"), node.params
         if kind == "local":
             pins[str(node.runtime.where["name"])] = f"sha256:{params['tree']}"
+        elif kind == "remote":
+            files = params["files"]
+            assert isinstance(files, Mapping)
+            pins |= {name: f"sha256:{digest}" for name, digest in files.items()}
         elif kind in ("model", "dataset"):
             inside = f"/{params['file']}" if params.get("file") else ""
             pins[f"{kind}:{params['repo']}{inside}"] = str(params["commit"])
