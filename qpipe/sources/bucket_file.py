@@ -8,11 +8,12 @@ its own from the environment too: ``FSSPEC_S3='{"anon": true}'`` for a public bu
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from qpipe.errors import EngineMissingError, SourceError
 from qpipe.sources import model_files
@@ -78,11 +79,18 @@ class BucketFile:
             if start and (now != version or start > int(info["size"])):
                 start = 0
             # Read one after the other: nothing is kept of what was read.
-            settings = {"block_size": _CHUNK, "cache_type": "readahead"}
-            with self.system.open(self.path, "rb", **settings) as file:
-                file.seek(start)
-                chunks = iter(lambda: file.read(_CHUNK), b"")
-                yield Body(start, int(info["size"]), now, chunks)
+            file = self.system.open(self.path, "rb", block_size=_CHUNK, cache_type="readahead")
+            file.seek(start)
+        with contextlib.closing(file):
+            yield Body(start, int(info["size"]), now, self._chunks(file))
+
+    def _chunks(self, file: BinaryIO) -> Iterator[bytes]:
+        while True:
+            with _our_errors(self.shown):
+                chunk = file.read(_CHUNK)
+            if not chunk:
+                return
+            yield chunk
 
 
 def listed(system: Any, path: str, shown: str) -> list[str]:
@@ -133,8 +141,10 @@ def _our_errors(shown: str) -> Iterator[None]:
             f"{shown}: it may not be read ({error}); check the credentials that its library finds "
             "(s3: AWS_PROFILE, `aws configure`; gs: `gcloud auth application-default login`)"
         ) from None
-    except (TimeoutError, ConnectionError) as error:
-        raise CutError(str(error) or type(error).__name__) from None
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # s3fs 2026.9.0: of a bad request, such as a bucket's name
+            raise SourceError(f"{shown}: {error.strerror}") from None
+        raise CutError(error.strerror or str(error) or type(error).__name__) from None
     except _foreign() as error:
         why = " ".join(str(error).split())
         if "redentials" in why:
