@@ -32,7 +32,7 @@ def path_of(recipe: str) -> Path:
 
 
 def read(recipe: str) -> Mapping[str, str]:
-    """What the lock file pins, by source label: commits, and ``sha256:…``; empty without a lock
+    """The pins of a lock file by source label, commits and ``sha256:…``; empty without a lock
     file. Raises RecipeError."""
     path = path_of(recipe)
     if not os.path.lexists(path):

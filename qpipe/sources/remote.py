@@ -100,7 +100,7 @@ class RemoteSource:
         return [self.name] if part is None else part.all_names()
 
     def versions(self, names: Iterable[str]) -> dict[str, str | None]:
-        """What tells the state of each file that is there now from others, None where nothing does.
+        """The version of each file as it is there now, None where nothing tells one from another.
 
         Raises SourceError.
         """

@@ -30,7 +30,8 @@ class RemotePins:
     def pin(
         self, url: str, revision: str | None, sha256: Sequence[str]
     ) -> tuple[dict[str, Json], dict[str, Json]]:
-        """What a node of the address has for its key, and to locate it. Raises SourceError."""
+        """Return what a node of the address has for its key, and to locate it. Raises
+        SourceError."""
         source, behind = remote.parse(url)
         if revision is not None:
             raise SourceError(
