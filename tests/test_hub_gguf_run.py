@@ -97,3 +97,31 @@ def test_what_no_repository_has(tmp_path: Path, ladder: Path, source: str, words
     assert answer.code == 1
     assert words in " ".join(answer.stderr.split()), answer
     assert not [line for line in fetched if "other" not in str(line)]
+
+
+def test_only_what_is_read_is_fetched(tmp_path: Path) -> None:
+    """A repository with every layout of the same weights, and all that lies beside."""
+    folder = tmp_path / "repository"
+    shutil.copytree(STORIES, folder)
+    weights = (folder / "model.safetensors").read_bytes()
+    read = {path.name for path in folder.iterdir()}
+    for name in (
+        *("consolidated.safetensors", "params.json.bak", "adapter_model.safetensors"),
+        *("adapter_config.json", "original/consolidated.00.pth", "original/params.json"),
+        *("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack"),
+        *("onnx/model.onnx", "onnx/config.json", "openvino/openvino_model.xml", "m-Q4_K_M.gguf"),
+        *("training_args.bin", "trainer_state.json", "images/plot.png", "logo.jpg"),
+    ):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(weights[:1000])
+    with serve({"someone/stories": folder}) as hub:
+        env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1", "HF_ENDPOINT": hub.url}
+        run = qpipe("run", "local", "model.source=someone/stories", *ASKED, cwd=tmp_path, env=env)
+        asked = [str(line) for line in hub.requests]
+    assert run.code == 0, run
+    fetched = [line for line in asked if "GET" in line and "resolve" in line]
+    names = {name for name in read for line in fetched if name in line}
+    assert names == read, fetched
+    for unread in ("consolidated", "adapter", ".bin", "onnx", "openvino", "h5", "msgpack", "gguf",
+                   "trainer_state", "png", "jpg", "original"):  # fmt: skip
+        assert not [line for line in asked if unread in line], unread

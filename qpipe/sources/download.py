@@ -14,7 +14,7 @@ from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
 from qpipe.errors import EngineMissingError, SourceError
 from qpipe.machine.filesystem import remove_tree
-from qpipe.sources import digest_check, hub, model_files, remote_store
+from qpipe.sources import digest_check, hub, model_files
 from qpipe.sources.hub_source import HubSource, names_gguf
 from qpipe.sources.pinning import checkpoint_of, files_of, is_card
 from qpipe.sources.sha256_setting import Sha256
@@ -155,7 +155,7 @@ class Download(base.Stage):
 def _fetched(params: DownloadParams, work: base.Work) -> list[Path]:
     """The files of an address in ``work.out``, each with its digest: what of them is here already
     is not fetched again."""
-    from qpipe.sources import remote
+    from qpipe.sources import remote, remote_store
 
     assert params.files is not None
     source, _ = remote.parse(str(reveal(work.where["url"])))

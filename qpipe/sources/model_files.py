@@ -166,6 +166,8 @@ def _listed(names: Collection[str], read: ReadFile, index: str) -> set[str] | No
 
 def gguf_models(names: Collection[str]) -> dict[str, list[str]]:
     """The GGUF models among ``names``, each with its files, by the name of the first."""
+    if not any(map(gguf_types.is_model, names)):
+        return {}  # importing numpy takes a while
     from qpipe.gguf import split
 
     models: dict[tuple[str, int], list[str]] = {}

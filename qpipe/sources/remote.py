@@ -24,7 +24,7 @@ from qpipe.gguf import split
 from qpipe.sources import bucket_file
 from qpipe.sources.http_file import HttpFile
 from qpipe.sources.sha256 import digest_named
-from qpipe.sources.transfer import CutError, ReceivedFile, RemoteFile, fetch
+from qpipe.sources.transfer import CutError, FileElsewhere, ReceivedFile, fetch
 from qpipe.support.addresses import HIDDEN, without_secrets
 
 FetchProgress = Callable[[int, int, str], None]
@@ -138,7 +138,7 @@ class RemoteSource:
             self._file(name), target, sha256, lambda done, total: counter.add(name, done, total)
         )
 
-    def _file(self, name: str) -> RemoteFile:
+    def _file(self, name: str) -> FileElsewhere:
         if self.scheme in bucket_file.PROTOCOLS:
             system = bucket_file.filesystem(self.scheme)
             last = PurePosixPath(self._path).name

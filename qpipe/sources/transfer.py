@@ -56,7 +56,7 @@ class Body:
     page: bool = False
 
 
-class RemoteFile(Protocol):
+class FileElsewhere(Protocol):
     """A file elsewhere. ``name`` is its own, ``shown`` where it is, in the words of messages."""
 
     @property
@@ -81,7 +81,7 @@ class ReceivedFile:
 
 
 def fetch(
-    file: RemoteFile,
+    file: FileElsewhere,
     folder: Path,
     sha256: str | None,
     advance: Advance = lambda done, total: None,
@@ -121,7 +121,7 @@ def fetch(
 class _Attempt:
     """Attempts at one file: what of it is here, hashed as far as that."""
 
-    def __init__(self, file: RemoteFile, folder: Path, advance: Advance) -> None:
+    def __init__(self, file: FileElsewhere, folder: Path, advance: Advance) -> None:
         self.file = file
         self.version: str | None = None
         self._target = folder / file.name
@@ -216,7 +216,7 @@ class _Attempt:
             )
 
 
-def _judged(file: RemoteFile, body: Body) -> Iterator[bytes]:
+def _judged(file: FileElsewhere, body: Body) -> Iterator[bytes]:
     """The bytes of a file from its beginning, once these are known to be of such a file."""
     head = b""
     for chunk in body.chunks:
@@ -232,7 +232,7 @@ def _judged(file: RemoteFile, body: Body) -> Iterator[bytes]:
         yield head
 
 
-def _require_kind(file: RemoteFile, head: bytes, page: bool) -> None:
+def _require_kind(file: FileElsewhere, head: bytes, page: bool) -> None:
     """Raise SourceError for bytes that are plainly no file of that name; none of them are kept."""
     gguf = file.name.endswith(".gguf")
     if gguf and head[:4] == b"GGUF":
