@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
 _KEY_VERBS = ("rm", "show", "verify", "inspect", "export")
+EXPORT_TARGETS = ("folder", "ollama", "hf", "vllm")
 _RUN_VERBS = ("rm", "pin", "unpin", "status", "report", "check", "export")
 
 
@@ -108,6 +109,7 @@ def _values(option: str, actions: Iterable[argparse.Action], before: Line) -> It
         "--stage": lambda: completions.stages(store),
         "--again": lambda: completions.steps(store),
         "--run": lambda: completions.runs(runs),
+        "--to": lambda: EXPORT_TARGETS,
     }
     return names[option]() if option in names else ()
 

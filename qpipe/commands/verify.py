@@ -1,5 +1,4 @@
-"""`qpipe verify [KEY]`: read every byte again; what is damaged is moved to quarantine, and so is
-what was made from it."""
+"""`qpipe verify [KEY|FOLDER]`: read every byte again, of artifacts or of an exported folder."""
 
 from __future__ import annotations
 
@@ -12,16 +11,36 @@ from qpipe.commands.parser import add_json, add_store
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``[KEY]``, ``--json`` and ``--store``."""
+    """Add ``[KEY|FOLDER]``, ``--json`` and ``--store``."""
     parser.add_argument(
-        "key", metavar="KEY", nargs="?", help="the first digits of a key; without one, all"
+        "key",
+        metavar="KEY|FOLDER",
+        nargs="?",
+        help="the first digits of a key, without one, all; or a folder that was exported",
     )
     add_json(parser)
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify artifacts; return 1 if anything was damaged."""
+    """Verify artifacts or an exported folder; return 1 if anything is not as it was."""
+    if args.key and Path(args.key).is_dir():
+        from qpipe.session import exported
+
+        if exported.is_export(args.key):
+            from qpipe.commands import verify_text
+
+            result = exported.verify(args.key)
+            if args.json:
+                print_json("verify-folder/1", verify_text.record(result))
+            else:
+                say(verify_text.spoken(result))
+            return 0 if result.whole else 1
+    return _artifacts(args)
+
+
+def _artifacts(args: argparse.Namespace) -> int:
+    from qpipe.commands.verify_text import damage_record, damage_spoken
     from qpipe.session.store import Store
 
     read: list[str] = []
@@ -34,19 +53,8 @@ def run(args: argparse.Namespace) -> int:
     damaged = Store(args.store).verify(Path(args.key).name if args.key else None, on_key=show)
     if read and sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
-    moved = [(d.key, d.problem, None if d.moved_to is None else str(d.moved_to)) for d in damaged]
     if args.json:
-        records = [dict(zip(("key", "problem", "moved_to"), one, strict=True)) for one in moved]
-        store = str(Path(args.store).absolute())
-        print_json("verify/1", {"store": store, "verified": len(read), "damaged": records})
-        return 1 if damaged else 0
-    for key, problem, place in moved:
-        say(f"{key[:12]}  {problem}")
-        if place:
-            say(f"{'':12}  moved to {place}")
-    whole = len(read) - len({key for key, *_ in moved}.intersection(read))
-    summary = f"{whole} of {len(read)} artifact(s) are whole"
-    if damaged:
-        summary += f", {len(damaged)} moved away; the next run that needs one makes it again"
-    print(summary)
+        print_json("verify/1", damage_record(args.store, read, damaged))
+    else:
+        say(damage_spoken(read, damaged))
     return 1 if damaged else 0

@@ -10,12 +10,15 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
+from qpipe.core.digests import stamp
 from qpipe.core.layout import MANIFEST
 from qpipe.core.store import Artifact
+from qpipe.errors import quoted
 from qpipe.export.model import ExportedModel
 from qpipe.export.names import ExportName, export_names, part_name
 from qpipe.export.placing import place
 from qpipe.export.target import Export, ExportedFile
+from qpipe.support.hashing import Sealed
 
 TERMS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*")
 """Files with the terms of a model."""
@@ -33,17 +36,50 @@ def place_all(export: Export) -> list[ExportedFile]:
 
 
 def place_model(export: Export, model: ExportedModel, name: ExportName) -> list[ExportedFile]:
-    """Place a GGUF file, or the parts of one, or a checkpoint's folder."""
+    """Place a GGUF file, in parts where it is larger than `Export.split_size`, or the parts of one,
+    or a checkpoint's folder."""
     if model.gguf is None:
         targets = {
             file: f"{name.stem}/{file.relative_to(model.artifact.path)}" for file in model.files
         }
     else:
         parts = sorted(file for file in model.files if file.suffix == ".gguf")
+        if export.split_size is not None and model.gguf.stat().st_size > export.split_size:
+            if len(parts) == 1:
+                return _split(export, model, name, export.split_size)
+            export.note(
+                f"{name.stem}: it is in {len(parts)} parts already, of up to "
+                f"{max(part.stat().st_size for part in parts):,} bytes, and stays so"
+            )
         targets = {
             part: part_name(name.stem, number, len(parts)) for number, part in enumerate(parts, 1)
         }
     return [_placed(export, file, target, model) for file, target in targets.items()]
+
+
+def _split(export: Export, model: ExportedModel, name: ExportName, most: int) -> list[ExportedFile]:
+    """Write a GGUF file in parts of at most so many bytes."""
+    from qpipe.gguf.splitting import Parts
+
+    assert model.gguf is not None
+    parts = Parts(model.gguf, most)
+    if parts.larger:
+        export.note(
+            f"{name.stem}: {len(parts.larger)} tensors are larger than {most:,} bytes, and each "
+            f"has a file of its own ({quoted(parts.larger[0])}, …)"
+        )
+
+    def sealed(path: Path, seal: Sealed) -> None:
+        path.chmod(0o444)
+        if seal.is_still(path.stat()):
+            export.digests.note(stamp(path.stat()), seal.sha256)
+
+    paths = parts.write(
+        lambda number, count: export.folder / part_name(name.stem, number, count),
+        sealed=sealed,
+        progress=export.progress,
+    )
+    return [ExportedFile(path.name, model.row.name) for path in paths]
 
 
 def place_beside(export: Export, names: Sequence[ExportName]) -> list[ExportedFile]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
@@ -22,13 +22,15 @@ class ExportedModel:
 
     ``ancestors`` are the artifacts that it was made from, by key, the nearest first; where the
     bytes of one are gone its path leads nowhere, and its manifest still tells what it was.
-    ``towers`` are the files for images and sound that were made of the same source.
+    ``towers`` are the files for images and sound that were made of the same source, ``measured``
+    the artifacts of its measurements and all that these were made from.
     """
 
     row: ModelRow
     artifact: Artifact
     ancestors: Mapping[str, Artifact]
     towers: Sequence[Artifact] = ()
+    measured: Mapping[str, Artifact] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from qpipe.core.digests import Digests
+from qpipe.errors import StoreError
+from qpipe.support.files import read_file
 
 NAME = "SHA256SUMS"
+
+_MOST = 100_000_000
+_LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)")
+_MARKS = {"\\": "\\", "n": "\n", "r": "\r"}
 
 
 def of(folder: Path, digests: Digests) -> dict[str, str]:
@@ -29,3 +36,18 @@ def _line(name: str, sha256: str) -> str:
     """A line of sha256sum, which marks names that it writes otherwise."""
     escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
     return f"{'' if escaped == name else chr(92)}{sha256}  {escaped}\n"
+
+
+def read(folder: Path) -> dict[str, str]:
+    """The digests in SHA256SUMS, by name. Raises StoreError for a line that is none."""
+    data = read_file(folder / NAME, StoreError, most=_MOST)
+    stated = {}
+    for number, line in enumerate(os.fsdecode(data).splitlines(), 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise StoreError(f"{NAME}: line {number} is no digest with a name")
+        name = match[3]
+        if match[1]:
+            name = re.sub(r"\\\\([\\\\nr])", lambda mark: _MARKS[mark[1]], name)
+        stated[name] = match[2]
+    return stated

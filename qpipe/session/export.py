@@ -12,7 +12,7 @@ from pathlib import Path
 from qpipe.core.layout import DEFAULT_RUNS
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import UsageError, nearest
-from qpipe.export import making, sums
+from qpipe.export import making, provenance, sums
 from qpipe.export.publishing import Publishing
 from qpipe.export.target import Export, Exported, ExportedFile, ExportTarget
 from qpipe.results.comparison import Comparison
@@ -125,10 +125,13 @@ def _there(target: ExportTarget, request: Export) -> Exported:
 
 
 def _whole(target: ExportTarget, request: Export) -> Exported:
-    """Write what the target writes, and the sums of all files."""
+    """Write what the target writes, its provenance, and the sums of all files."""
     exported = target.write(request)
+    digests = sums.of(request.folder, request.digests)
+    provenance.write(request, target.name, exported.files, digests)
     sums.write(request.folder, request.digests)
-    return replace(exported, files=[*exported.files, ExportedFile(sums.NAME)])
+    added = [ExportedFile(name) for name in (provenance.NAME, sums.NAME)]
+    return replace(exported, files=[*exported.files, *added])
 
 
 def load_target(name: str) -> ExportTarget:

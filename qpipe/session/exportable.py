@@ -43,7 +43,16 @@ class Exportable:
         _gather(artifact.manifest, self.store, ancestors)
         sources = {row.key, *ancestors}
         own = [one for one in towers if sources.issuperset(_input_keys(one.manifest))]
-        return ExportedModel(row, artifact, ancestors, own)
+        return ExportedModel(row, artifact, ancestors, own, self._measured(row))
+
+    def _measured(self, row: ModelRow) -> dict[str, Artifact]:
+        """The measurements of a model that are known, and all that they were made from."""
+        into: dict[str, Artifact] = {}
+        for key in dict.fromkeys(each.key for each in row.measurements if each.key):
+            if (one := _known(key, self.store)) is not None:
+                into[key] = one
+                _gather(one.manifest, self.store, into)
+        return into
 
     def _towers(self) -> list[Artifact]:
         """The towers for images and sound that the runs made, as far as they are there."""

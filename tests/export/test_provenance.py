@@ -1,0 +1,284 @@
+"""provenance.json and `qpipe verify FOLDER`: what an export says of itself, and that every change
+is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qpipe
+from qpipe.core.key import artifact_key, content_digest
+from qpipe.export import verifying
+from qpipe.session.export import ExportOptions, export
+from tests.cli import called
+from tests.hashed import counted
+from tests.results.validating import faults
+
+SCHEMA = json.loads(
+    (Path(__file__).parents[2] / "qpipe" / "export" / "provenance.schema.json").read_text()
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store, and a run of two levels that were measured."""
+    folder = tmp_path_factory.mktemp("provenance")
+    qpipe.load(
+        "local", "model.source=builtin:stories260K", "quantize.type=Q8_0,Q4_0", "evaluate.chunks=1",
+        sweep=True, store=folder / "store", runs=folder / "runs",
+    ).run()  # fmt: skip
+    return folder
+
+
+def exported(run: Path, out: Path, **options: Any) -> Path:
+    export(
+        ["latest"], "folder", out,
+        store=run / "store", runs=run / "runs", options=ExportOptions(**options),
+    )  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="module")
+def whole(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exported(run, tmp_path_factory.mktemp("whole") / "out")
+
+
+@pytest.fixture
+def copied(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the export, where each file may be written to."""
+    shutil.copytree(whole, tmp_path / "copy")
+    for file in (tmp_path / "copy").iterdir():
+        file.chmod(0o644)
+    return tmp_path / "copy"
+
+
+def statement(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "provenance.json").read_text())
+    return read
+
+
+def test_the_statement_is_as_its_schema_says(whole: Path, run: Path) -> None:
+    document = statement(whole)
+    assert faults(document, SCHEMA, SCHEMA) == []
+    assert set(document) == {"_type", "subject", "predicateType", "predicate"}
+    names = {file.name for file in whole.iterdir()} - {"provenance.json", "SHA256SUMS"}
+    assert {each["name"] for each in document["subject"]} == names
+    text = (whole / "provenance.json").read_text()
+    for secret in (str(run), str(Path.cwd()), str(Path.home()) + "/", os.uname().nodename):
+        assert secret not in text
+    (measured, _) = document["predicate"]["runDetails"]["byproducts"]
+    assert measured["annotations"]["protocol"] == "llamacpp-512 chunks=1"
+    assert measured["annotations"]["scores"]["ppl"] > 1
+
+
+def test_sums_are_read_by_sha256sum(whole: Path) -> None:
+    said = subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=whole, check=True,
+                          capture_output=True, text=True)  # fmt: skip
+    assert said.stdout.count(": OK\n") == len(list(whole.iterdir())) - 1
+
+
+def test_the_same_export_has_the_same_bytes(whole: Path, run: Path, tmp_path: Path) -> None:
+    again = exported(run, tmp_path / "again")
+    for file in whole.iterdir():
+        assert (again / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_models_are_linked_and_not_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported(run, tmp_path / "first")
+    read = counted(monkeypatch)
+    out = exported(run, tmp_path / "out")
+    assert not [name for name in read if name.endswith((".gguf", ".safetensors"))]
+    assert sum(read.values()) < 100_000
+    for file in out.glob("*.gguf"):
+        assert file.stat().st_nlink >= 3 and not file.is_symlink()
+        assert file.stat().st_mode & 0o222 == 0
+
+
+def test_keys_follow_from_what_stands_beside_them(whole: Path) -> None:
+    """By hand, as docs/provenance.md has it."""
+    document = statement(whole)["predicate"]
+    artifacts = document["artifacts"]
+    for key, each in artifacts.items():
+        digests = {role: entry["digest"] for role, entry in each["inputs"].items()}
+        fields = {name: each[name] for name in ("stage", "version", "params", "engine")}
+        assert artifact_key(**fields, inputs=digests) == key
+    for model in document["buildDefinition"]["externalParameters"]["models"]:
+        assert model["gguf"]["key"] == model["key"]
+        (source,) = {model["source"]}
+        files = [(f["path"], f["size"], f["sha256"]) for f in artifacts[source]["files"]]
+        assert artifacts[source]["params"]["tree"] == content_digest(files)
+
+
+def test_whole(whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("QPIPE_STORE", str(tmp_path / "none"))  # as on another machine
+    said = called("verify", str(whole), cwd=tmp_path)
+    assert said.code == 0
+    assert "2 of 2 models carry their key in the file" in said.stdout
+    assert "there is no signature" in said.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def _flip(folder: Path) -> None:
+    file = next(folder.glob("*Q4_0.gguf"))
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def _edited(
+    change: Callable[[dict[str, Any]], object], *, sums: bool = True
+) -> Callable[..., None]:
+    """Change provenance.json, and SHA256SUMS with it."""
+
+    def edit(folder: Path) -> None:
+        document = statement(folder)
+        change(document)
+        (folder / "provenance.json").write_text(json.dumps(document))
+        if sums:
+            files = sorted(f.name for f in folder.iterdir() if f.name != "SHA256SUMS")
+            text = subprocess.run(["sha256sum", *files], cwd=folder, check=True,
+                                  capture_output=True)  # fmt: skip
+            (folder / "SHA256SUMS").write_bytes(text.stdout)
+
+    return edit
+
+
+def _artifact(document: dict[str, Any], stage: str) -> dict[str, Any]:
+    every = document["predicate"]["artifacts"].values()
+    return next(each for each in every if each["stage"] == stage)
+
+
+def _models(document: dict[str, Any]) -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = document["predicate"]["buildDefinition"]["externalParameters"][
+        "models"
+    ]
+    return models
+
+
+CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a flipped bit": (_flip, "Q4_0.gguf': its bytes are others"),
+    "a longer file": (
+        lambda f: next(f.glob("*Q8_0.gguf")).write_bytes(b"x"), "has 1 bytes, not",
+    ),
+    "a missing file": (lambda f: (f / "LICENSE.md").unlink(), "'LICENSE.md': is missing"),
+    "an added file": (
+        lambda f: (f / "extra.txt").write_text("x"), "'extra.txt': is not part of the export",
+    ),
+    "a renamed file": (
+        lambda f: (f / "LICENSE.md").rename(f / "b.md"), "it has the bytes of 'LICENSE.md'",
+    ),
+    "a link": (
+        lambda f: ((f / "LICENSE.md").unlink(), (f / "LICENSE.md").symlink_to("/etc/hostname")),
+        "'LICENSE.md': is a link, or no file",
+    ),
+    "no provenance": (lambda f: (f / "provenance.json").unlink(), "is not there, so there is"),
+    "no sums": (lambda f: (f / "SHA256SUMS").unlink(), "SHA256SUMS: is missing"),
+    "a sum": (
+        lambda f: (f / "SHA256SUMS").write_text((f / "SHA256SUMS").read_text().replace("a", "b")),
+        "its bytes are not those of SHA256SUMS",
+    ),
+    "no line of sums": (
+        lambda f: (f / "SHA256SUMS").write_text("x\n"), "line 1 is no digest with a name",
+    ),
+    "an edited statement": (
+        _edited(lambda d: d["predicate"].update(x=1), sums=False),
+        "'provenance.json': its bytes are not those of SHA256SUMS",
+    ),
+    "a setting": (
+        _edited(lambda d: _artifact(d, "quantize")["params"].update(via="source")),
+        "its settings, engine and inputs give the key",
+    ),
+    "an engine": (
+        _edited(lambda d: _artifact(d, "quantize")["engine"].update(numba="0.1")),
+        "its settings, engine and inputs give the key",
+    ),
+    "a file of the source": (
+        _edited(lambda d: _artifact(d, "download")["files"][0].update(sha256="0" * 64)),
+        "its source has the digest",
+    ),
+    "how inputs count": (
+        _edited(lambda d: _artifact(d, "quantize")["inputs"]["model"].update(
+            counted={"but": ["*.safetensors"], "nameless": False})),
+        "its input model has the digest",
+    ),
+    "another key": (
+        _edited(lambda d: _models(d)[0].update(key=_models(d)[1]["key"])), "is not what",
+    ),
+    "a key that is none": (
+        _edited(lambda d: _models(d)[0].update(key="ab" * 32)), "is none of the artifacts",
+    ),
+    "a count of tensors": (
+        _edited(lambda d: _models(d)[0]["gguf"].update(tensors=3)), "its tensors is",
+    ),
+    "a source's commit": (
+        _edited(lambda d: d["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]
+                .update(gitCommit="0" * 40)),
+        "is not what its artifact says",
+    ),
+    "a measured model": (
+        _edited(lambda d: d["predicate"]["runDetails"]["byproducts"][0]["annotations"].update(
+            model=_models(d)[1]["key"])),
+        "was measured of another model",
+    ),
+    "a name that leads out": (
+        _edited(lambda d: d["subject"][0].update(name="../LICENSE.md")), "no place inside a folder",
+    ),
+    "an absolute name": (
+        _edited(lambda d: d["subject"][0].update(name="/etc/passwd")), "no place inside a folder",
+    ),
+    "another form": (
+        _edited(lambda d: d.update(predicateType="https://slsa.dev/provenance/v1")),
+        "predicateType is not urn:qpipe:provenance:v1",
+    ),
+    "a field that is missing": (
+        _edited(lambda d: d["predicate"].pop("artifacts")), "a field is missing",
+    ),
+    "a field of another type": (
+        _edited(lambda d: _artifact(d, "download").update(files=7)), "of another type",
+    ),
+    "no JSON": (lambda f: (f / "provenance.json").write_text("{"), "provenance.json"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", sorted(CHANGES))
+def test_every_change_is_found(copied: Path, change: str) -> None:
+    apply, words = CHANGES[change]
+    assert verifying.verify(copied).problems == []
+    apply(copied)
+    problems = verifying.verify(copied).problems
+    assert any(words in problem for problem in problems), problems
+
+
+def test_exit_code_and_json(copied: Path, tmp_path: Path) -> None:
+    from tests.commands.test_answers import wrong
+
+    document = json.loads(called("verify", str(copied), "--json", cwd=tmp_path).stdout)
+    assert document["whole"] and wrong(document, "verify-folder") == []
+    _flip(copied)
+    said = called("verify", str(copied), "--json", cwd=tmp_path)
+    assert said.code == 1
+    document = json.loads(said.stdout)
+    assert not document["whole"] and wrong(document, "verify-folder") == []
+    said = called("verify", str(copied), cwd=tmp_path)
+    assert said.code == 1 and "its bytes are others" in said.stdout
+
+
+def test_parts(run: Path, tmp_path: Path) -> None:
+    """The parts of a model are the very file that the key made; one that is gone is told."""
+    out = exported(run, tmp_path / "out", split_size=100_000)
+    parts = sorted(out.glob("*Q8_0-*.gguf"))
+    assert len(parts) > 2 and all(part.stat().st_size <= 100_000 for part in parts)
+    assert verifying.verify(out).problems == []
+    parts[1].chmod(0o644)
+    parts[1].unlink()
+    problems = verifying.verify(out).problems
+    assert any("is missing" in problem for problem in problems)
