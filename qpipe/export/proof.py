@@ -107,7 +107,8 @@ def _manifest(own: str, record: Mapping[str, Any]) -> Manifest:
             raise TypeError(file.path)
         _digest(file.sha256)
     for entry in record["inputs"].values():
-        _digest(entry["digest"]), _digest(entry["key"])
+        _digest(entry["digest"])
+        _digest(entry["key"])
         if entry["counted"] is not None:
             _rule(entry["counted"])
     if not (isinstance(record["params"], dict) and isinstance(record["engine"], dict)):

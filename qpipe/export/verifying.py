@@ -15,8 +15,7 @@ from qpipe.support.inside import inside, is_inner
 
 _MOST = 100_000_000
 CANNOT = (
-    "that the tools really ran as it says, and that the figures are what they measured: make them "
-    "again (`qpipe run`, `qpipe attest`)",
+    "that the tools really ran so, and that the figures are what they measured",
     "who wrote it: there is no signature",
 )
 """What no look at a folder proves."""

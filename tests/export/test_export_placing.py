@@ -121,7 +121,7 @@ def test_nothing_is_left_behind(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
     errors: dict[str, tuple[BaseException, type[BaseException], str]] = {
-        "interrupt": (KeyboardInterrupt(), KeyboardInterrupt, ""),
+        "interrupt": (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
         "full": (OSError(errno.ENOSPC, "full", "f"), OutOfSpaceError, "its disk is full"),
         "forbidden": (OSError(errno.EACCES, "no", "f"), UsageError, "cannot be written"),
     }

@@ -134,6 +134,11 @@ def _flip(folder: Path) -> None:
     file.write_bytes(data)
 
 
+def _linked(folder: Path) -> None:
+    (folder / "LICENSE.md").unlink()
+    (folder / "LICENSE.md").symlink_to("/etc/hostname")
+
+
 def _edited(
     change: Callable[[dict[str, Any]], object], *, sums: bool = True
 ) -> Callable[..., None]:
@@ -177,7 +182,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: (f / "LICENSE.md").rename(f / "b.md"), "it has the bytes of 'LICENSE.md'",
     ),
     "a link": (
-        lambda f: ((f / "LICENSE.md").unlink(), (f / "LICENSE.md").symlink_to("/etc/hostname")),
+        _linked,
         "'LICENSE.md': is a link, or no file",
     ),
     "no provenance": (lambda f: (f / "provenance.json").unlink(), "is not there, so there is"),
