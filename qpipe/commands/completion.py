@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
 _KEY_VERBS = ("rm", "show", "verify", "inspect", "export")
-EXPORT_TARGETS = ("folder", "ollama", "hf", "vllm")
+EXPORT_TARGETS = ("folder", "ollama", "hf", "vllm", "card")
 _RUN_VERBS = ("rm", "pin", "unpin", "status", "report", "check", "export")
 
 

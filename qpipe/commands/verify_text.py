@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qpipe.core.store import Damage
-    from qpipe.export.verifying import Verification
+    from qpipe.session.exported import Verification
 
 
 def spoken(result: Verification) -> str:

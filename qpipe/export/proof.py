@@ -20,7 +20,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Chain:
+class KeyChain:
     """The artifacts of a statement by key: ``manifests`` as far as they can be read, ``records`` as
     they stand there."""
 
@@ -82,7 +82,7 @@ def _of_tree(own: str, manifest: Manifest) -> Iterator[str]:
         )
 
 
-def read(records: Any) -> Chain:
+def read(records: Any) -> KeyChain:
     """The artifacts of a statement. Raises ValueError, in words, for what is no such record."""
     if not isinstance(records, dict):
         raise ValueError("artifacts is no object")
@@ -97,7 +97,7 @@ def read(records: Any) -> Chain:
                 f"artifact {own[:12]}: {type(error).__name__} at {error}, a field is missing or of "
                 "another type"
             ) from None
-    return Chain(records, manifests)
+    return KeyChain(records, manifests)
 
 
 def _manifest(own: str, record: Mapping[str, Any]) -> Manifest:

@@ -149,7 +149,7 @@ def _of_sums(folder: Path, digests: Mapping[str, str]) -> Iterator[str]:
 
 
 def _of_model(
-    folder: Path, model: Any, chain: proof.Chain, digests: Mapping[str, str]
+    folder: Path, model: Any, chain: proof.KeyChain, digests: Mapping[str, str]
 ) -> Iterator[str]:
     """A model's files are the artifact's under its key, and a GGUF file says that key."""
     row, names = model["row"], [name for name in model["files"] if name in digests]
@@ -186,7 +186,7 @@ def _joined(first: Path) -> str:
     return joined_sha256(first)
 
 
-def _of_sources(statement: Any, chain: proof.Chain) -> Iterator[str]:
+def _of_sources(statement: Any, chain: proof.KeyChain) -> Iterator[str]:
     """A source that is named is a download among the artifacts, with its commit and digest."""
     for each in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
         artifact = chain.manifests.get(each["annotations"]["key"])
@@ -197,7 +197,7 @@ def _of_sources(statement: Any, chain: proof.Chain) -> Iterator[str]:
             yield f"source {quoted(each['name'])}: is not what its artifact says"
 
 
-def _of_measurements(statement: Any, chain: proof.Chain) -> Iterator[str]:
+def _of_measurements(statement: Any, chain: proof.KeyChain) -> Iterator[str]:
     """A measurement that is among the artifacts is of the model that it is said to be of."""
     for each in statement["predicate"]["runDetails"]["byproducts"]:
         of, artifact = each["annotations"]["model"], chain.manifests.get(each["annotations"]["key"])
@@ -212,7 +212,7 @@ def _of_measurements(statement: Any, chain: proof.Chain) -> Iterator[str]:
             yield f"{quoted(each['name'])}: was measured of another model"
 
 
-def _proved(chain: proof.Chain, models: Sequence[Any], result: Verification) -> list[str]:
+def _proved(chain: proof.KeyChain, models: Sequence[Any], result: Verification) -> list[str]:
     if result.problems:
         return []
     carried = [m for m in models if m.get("gguf", {}).get("key") == m["key"]]

@@ -11,6 +11,8 @@ from qpipe.export.verifying import Verification
 from qpipe.machine import capacity
 from qpipe.support.files import exists, is_folder
 
+__all__ = ["CANNOT", "Verification", "is_export", "verify"]
+
 CANNOT = verifying.CANNOT
 
 

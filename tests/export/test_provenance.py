@@ -37,9 +37,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def exported(run: Path, out: Path, **options: Any) -> Path:
+def exported(run: Path, out: Path, to: str = "folder", **options: Any) -> Path:
     export(
-        ["latest"], "folder", out,
+        ["latest"], to, out,
         store=run / "store", runs=run / "runs", options=ExportOptions(**options),
     )  # fmt: skip
     return out
@@ -275,6 +275,16 @@ def test_exit_code_and_json(copied: Path, tmp_path: Path) -> None:
     assert not document["whole"] and wrong(document, "verify-folder") == []
     said = called("verify", str(copied), cwd=tmp_path)
     assert said.code == 1 and "its bytes are others" in said.stdout
+
+
+@pytest.mark.parametrize("to", ["card", "hf"])
+def test_other_targets(run: Path, tmp_path: Path, to: str) -> None:
+    out = exported(run, tmp_path / "out", to)
+    assert faults(statement(out), SCHEMA, SCHEMA) == []
+    assert verifying.verify(out).problems == []
+    (text,) = out.glob("*.md") if to == "card" else [out / "README.md"]
+    text.write_text("edited")
+    assert verifying.verify(out).problems[0].startswith(f"'{text.name}': has 6 bytes, not")
 
 
 def test_parts(run: Path, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_a_run_without_its_reference(made: tuple[Path, Comparison], tmp_path: Pa
         ("stories260K-260K-v1.0-Q8_0.gguf", "Q8_0"),
         ("stories260K-260K-v1.0-Q4_0.gguf", "Q4_0"),
         ("LICENSE.md", None),
+        ("provenance.json", None),
         ("SHA256SUMS", None),
     ]
     for row, file in zip(comparison.rows[-2:], result.exported.files, strict=False):
@@ -50,7 +51,7 @@ def test_a_key_has_its_row(made: tuple[Path, Comparison], tmp_path: Path) -> Non
     assert key is not None
     store, runs = folder / "store", folder / DEFAULT_RUNS
     result = export([key[:12]], "folder", tmp_path / "out", store=store, runs=runs)
-    assert [file.row for file in result.exported.files] == ["Q4_0", None, None]
+    assert [file.row for file in result.exported.files] == ["Q4_0", None, None, None]
 
 
 @pytest.mark.parametrize("only", ["Q8_0", "Q4_K_M"])
