@@ -18,7 +18,7 @@ from qpipe.machine.identity import describe
 
 NAMES = (
     *("startup", "cached", "composing", "scaling", "local_source"),
-    *("quantizing", "converter", "experts", "fp8", "realsize"),
+    *("quantizing", "converter", "experts", "fp8", "realsize", "attest"),
     *("evaluating", "engines", "whole", "tasks", "repro"),
 )
 _RESULTS = Path(__file__).with_name("results")

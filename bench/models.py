@@ -75,6 +75,27 @@ def qwen25_7b(layers: int) -> Checkpoint:
     return Checkpoint(config, dict(_shapes(vocab, hidden, layers, layer)))
 
 
+def llama32(hidden: int, ffn: int, layers: int, vocab: int) -> Checkpoint:
+    """A Llama 3.2 with tied embeddings, of heads of 64 and four queries to a key."""
+    layer = _norms(hidden) | _attention(hidden, hidden, hidden // 4) | _ffn("mlp", hidden, ffn)
+    config = {
+        **_COMMON,
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": hidden,
+        "intermediate_size": ffn,
+        "num_hidden_layers": layers,
+        "num_attention_heads": hidden // 64,
+        "num_key_value_heads": hidden // 256,
+        "head_dim": 64,
+        "vocab_size": vocab,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 5e5,
+        "tie_word_embeddings": True,
+    }
+    return Checkpoint(config, dict(_shapes(vocab, hidden, layers, layer)))
+
+
 def mixtral() -> Checkpoint:
     """0.91 billion weights, of which 0.81 in 512 experts of 8 layers, each matrix a tensor."""
     hidden, ffn, layers, heads, kv_heads, experts, vocab = 1024, 512, 8, 16, 4, 64, 32000
@@ -189,6 +210,8 @@ def _shapes(
 MODELS: dict[str, Callable[[], Checkpoint]] = {
     "orion": orion,
     "mixtral": mixtral,
+    "llama-3.2-1b": partial(llama32, 2048, 8192, 16, 128256),  # 1.24 billion weights
+    "llama-3.2-small": partial(llama32, 1024, 4096, 4, 32000),  # 0.09 billion
     "qwen2.5-7b-1-layer": partial(qwen25_7b, 1),
     "qwen2.5-7b-4-layers": partial(qwen25_7b, 4),
     "qwen3-bf16": qwen3_bf16,

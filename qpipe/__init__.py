@@ -13,6 +13,7 @@ _PUBLIC = {
     "RunPlan": "qpipe.session.forecasts",
     "Session": "qpipe.session.session",
     "Store": "qpipe.session.store",
+    "attest": "qpipe.session.attesting.function",
     "check": "qpipe.session.check",
     "convert": "qpipe.session.functions",
     "inspect": "qpipe.session.functions",

@@ -2,6 +2,7 @@ from qpipe import errors as errors
 from qpipe.errors import QpipeError as QpipeError
 from qpipe.published.reproduction import Reproduction as Reproduction
 from qpipe.results.comparison import Comparison as Comparison
+from qpipe.session.attesting.function import attest as attest
 from qpipe.session.check import check as check
 from qpipe.session.forecasts import RunPlan as RunPlan
 from qpipe.session.functions import convert as convert

@@ -35,6 +35,7 @@ VERBS = {
     "export": ("export", "models in the form that other tools and hubs take"),
     "reference": ("reference", "a reference's log-probabilities as one file, to share"),
     "repro": ("repro", "published results beside our own, with a verdict on each"),
+    "attest": ("attest", "whether published GGUF files are what their source gives"),
     "check": ("check", "whether what models lost is within bounds: a gate for CI"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),
     "settings": ("settings", "what a recipe may say: every setting, its values and default"),
@@ -54,8 +55,8 @@ Quantize language models as recipes say, and compare what comes out.
 
 The store is ./outputs/store unless --store or QPIPE_STORE names another; runs go to
 ./outputs/runs unless --runs or QPIPE_RUNS does. Exit codes: 0 done, 1 a stage failed, 2 bad usage
-or recipe, 3 an engine or tool is missing, 4 a published result not reproduced, 130 interrupted;
-of `qpipe check`: 5 a regression, 6 not decided.
+or recipe, 3 an engine or tool is missing, 4 a published result or file not reproduced, 130
+interrupted; 5 a regression (`qpipe check`), 6 not decided.
 
 Tab completion: eval "$(qpipe -sc install=bash)" (or zsh); qpipe -sc install=fish | source
 """

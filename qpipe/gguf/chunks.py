@@ -91,7 +91,7 @@ class OutputTensor:
         by default) says that they lie on one."""
         if self.scales == "ggml":
             return False
-        source, step = rows or self.rows, _step(self.shape[-1])
+        source, step = rows or self.rows, rows_of_chunk(self.shape[-1])
 
         def sample(start: int, stop: int) -> Floats:
             return floats.rounded(source.floats(start, stop), self.via)
@@ -112,9 +112,40 @@ class Chunk(NamedTuple):
     kept: Kept | None = None
 
 
-def _step(n_per_row: int) -> int:
+def rows_of_chunk(n_per_row: int) -> int:
     """Rows of a chunk, at most."""
     return max(1, WEIGHTS // n_per_row)
+
+
+@dataclass(frozen=True)
+class ChunkWeights:
+    """The weights of rows ``start`` to ``stop`` (not included), each precision computed once."""
+
+    rows: Rows
+    start: int
+    stop: int
+
+    @functools.cached_property
+    def _through(self) -> dict[GGMLType, Floats]:
+        return {}
+
+    @functools.cached_property
+    def _exact(self) -> Floats:
+        weights = self.rows.floats(self.start, self.stop)
+        _check_finite(weights, self.start, self.rows.origin)
+        return weights
+
+    def exact(self) -> Floats:
+        """The source's numbers [rows, n_per_row]. Raises `CheckpointError` for one that is not
+        finite."""
+        return self._exact
+
+    def through(self, via: GGMLType) -> Floats:
+        """The numbers as they would be read again from a file in a precision. Raises
+        `OverflowError` as `floats.rounded`."""
+        if via not in self._through:
+            self._through[via] = floats.rounded(self._exact, via)
+        return self._through[via]
 
 
 def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Chunk]]]:
@@ -126,7 +157,7 @@ def chunks(outputs: Sequence[OutputTensor]) -> Iterator[Callable[[], list[Chunk]
     """
     one = outputs[0]
     n_rows, matrix = math.prod(one.shape[:-1]), min(output.matrix_rows for output in outputs)
-    step = _step(one.shape[-1])
+    step = rows_of_chunk(one.shape[-1])
     for first in range(0, n_rows, matrix):
         for start in range(first, first + matrix, step):
             stop = min(start + step, first + matrix)
@@ -143,25 +174,18 @@ def _decided(output: OutputTensor, rows: Rows) -> OutputTensor:
 def _encode(outputs: Sequence[OutputTensor], rows: Rows, start: int, stop: int) -> list[Chunk]:
     """Rows of one tensor in every type; what types have in common is computed once."""
 
-    @functools.cache
-    def exact() -> Floats:
-        weights = rows.floats(start, stop)
-        _check_finite(weights, start, rows.origin)
-        return weights
-
-    @functools.cache
-    def through(via: GGMLType) -> Floats:
-        return floats.rounded(exact(), via)
+    source = ChunkWeights(rows, start, stop)
 
     def encoded(output: OutputTensor) -> Chunk:
         if rows.type == output.type and output.type not in types.FLOATS:
             return Chunk(_own(rows.raw(start, stop)), None)
         weights = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
-        made = quantizers.quantizer(output.type)(through(output.via), imatrix=weights)
+        made = quantizers.quantizer(output.type)(source.through(output.via), imatrix=weights)
         kept = None
         if output.scales == "lattice":
-            kept = lattices.keep(through(output.via), made, output.type)
-        squares = weight_errors.squares(exact(), made, output.type, start=start, shape=output.shape)
+            kept = lattices.keep(source.through(output.via), made, output.type)
+        exact = source.exact()
+        squares = weight_errors.squares(exact, made, output.type, start=start, shape=output.shape)
         return Chunk(_own(made), squares, kept)
 
     try:

@@ -18,12 +18,13 @@ from qpipe.gguf.hyperparameters import Hyperparameters
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.types import GGMLType
 
-# Written in one way, whatever the weights (ggml-quants.c, quantize_* with quant_weights unused).
-_INDIFFERENT = (
+INDIFFERENT = (
     *types.FLOATS,
     *(GGMLType.Q8_0, GGMLType.TQ1_0, GGMLType.TQ2_0),
     *(GGMLType.MXFP4, GGMLType.NVFP4, GGMLType.Q1_0),
 )
+"""Types that are written in one way, whatever the importances (ggml-quants.c, quantize_* with
+quant_weights unused)."""
 
 
 def weighted(
@@ -100,7 +101,7 @@ def notes(outputs: Sequence[OutputTensor], weights: IMatrix) -> tuple[str, ...]:
 
 def _listens(output: OutputTensor) -> bool:
     """Embeddings are left out: no importance matrix knows them."""
-    written = output.rows.type != output.type and output.type not in _INDIFFERENT
+    written = output.rows.type != output.type and output.type not in INDIFFERENT
     return written and category_of(output.name) is not Category.EMBEDDING
 
 

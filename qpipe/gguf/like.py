@@ -165,11 +165,7 @@ def _same(name: str, mine: tuple[int, ...], other: tuple[int, ...]) -> bool:
 def _writes(kind: GGMLType) -> bool:
     from qpipe.gguf import quantizers  # with numpy, which looking at a file does without
 
-    try:
-        quantizers.quantizer(kind)
-    except errors.EngineMissingError:
-        return False
-    return True
+    return quantizers.writes(kind)
 
 
 def _listed(names: Sequence[str]) -> str:

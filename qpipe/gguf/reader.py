@@ -11,9 +11,9 @@ import mmap
 import os
 import struct
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from qpipe import errors
 from qpipe.errors import quoted
@@ -56,13 +56,30 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Unread:
+    """A tensor of a type that is not known here: its ``number`` in the file, its shape in numpy
+    order."""
+
+    name: str
+    shape: tuple[int, ...]
+    number: int
+
+
+@dataclass(frozen=True)
 class GGUFFile:
-    """A GGUF file whose header was read and found sound."""
+    """A GGUF file whose header was read and found sound; ``unread`` are tensors of unknown types,
+    where the reader was to pass over them."""
 
     path: Path
     version: int
     metadata: values.Metadata
     tensors: dict[str, Tensor]
+    unread: dict[str, Unread] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> dict[str, Tensor | Unread]:
+        """All tensors, those of unknown types last."""
+        return {**self.tensors, **self.unread}
 
     @property
     def architecture(self) -> str:
@@ -106,17 +123,21 @@ class GGUFFile:
         return mapped
 
 
-def read(path: Path) -> GGUFFile:
-    """Open ``path``; `CheckpointError` where it is cut short, contradictory or no GGUF at all."""
+def read(path: Path, *, any_type: bool = False) -> GGUFFile:
+    """Open ``path``; `CheckpointError` where it is cut short, contradictory or no GGUF at all, and
+    for a tensor of an unknown type, unless ``any_type`` is to be passed over."""
     with open_file(path, errors.CheckpointError) as file:
         size = os.fstat(file.fileno()).st_size
         if size < 24:
             raise _broken(path, f"it is {size} bytes long, too short for a header", _AGAIN)
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _HeaderParser(path, memoryview(mapped)).parse()
+    return _HeaderParser(path, memoryview(mapped), any_type=any_type).parse()
 
 
 _AGAIN = "download or convert it again"
+
+_Entry: TypeAlias = "tuple[str, tuple[int, ...], GGMLType | int, int]"
+"""Name, shape, type (its number where that is not known) and offset in the data."""
 
 
 def _broken(path: Path, problem: str, fix: str) -> errors.CheckpointError:
@@ -124,10 +145,12 @@ def _broken(path: Path, problem: str, fix: str) -> errors.CheckpointError:
 
 
 class _HeaderParser:
-    def __init__(self, path: Path, buffer: memoryview) -> None:
+    def __init__(self, path: Path, buffer: memoryview, *, any_type: bool) -> None:
         self.path = path
         self.buffer = buffer
+        self.any_type = any_type
         self.at = 0
+        self.unread: dict[str, Unread] = {}
 
     def parse(self) -> GGUFFile:
         try:
@@ -142,7 +165,8 @@ class _HeaderParser:
             ) from None
         if not entries and "split.count" not in metadata:  # a first part may hold none
             raise _broken(self.path, "it holds no tensor", "give the file with the weights")
-        return GGUFFile(self.path, version, metadata, self._placed(entries, metadata))
+        tensors = self._placed(entries, metadata)
+        return GGUFFile(self.path, version, metadata, tensors, self.unread)
 
     def _header(self) -> tuple[int, int, int]:
         magic = bytes(self.buffer[:4])
@@ -176,7 +200,7 @@ class _HeaderParser:
             metadata[key] = bytes(self.buffer[start : self.at])
         return metadata
 
-    def _entry(self, index: int, count: int) -> tuple[str, tuple[int, ...], GGMLType, int]:
+    def _entry(self, index: int, count: int) -> _Entry:
         name = self._string(f"the name of tensor {index} of {count}")
         (n_dims,) = self._unpack("<I")
         if not 1 <= n_dims <= MAX_DIMS:
@@ -188,29 +212,35 @@ class _HeaderParser:
         try:
             return name, shape, types.BY_NUMBER[kind], offset
         except KeyError:
+            if self.any_type:
+                return name, shape, kind, offset
             problem = f"tensor {quoted(name)} has the unknown type number {kind}"
             raise _broken(
                 self.path, problem, "a newer version of qpipe or gguf may know it"
             ) from None
 
-    def _placed(
-        self, entries: list[tuple[str, tuple[int, ...], GGMLType, int]], metadata: values.Metadata
-    ) -> dict[str, Tensor]:
+    def _placed(self, entries: list[_Entry], metadata: values.Metadata) -> dict[str, Tensor]:
         alignment = self._alignment(metadata)
         start = _padded(self.at, alignment)
         tensors: dict[str, Tensor] = {}
-        expected = 0
+        expected, unread_before = 0, False
         for name, shape, kind, offset in entries:
-            if name in tensors:
+            if name in tensors or name in self.unread:
                 raise _broken(self.path, f"tensor {quoted(name)} appears twice", _AGAIN)
-            if 0 in shape or not kind.fits(shape[-1]):
+            if not isinstance(kind, int) and (0 in shape or not kind.fits(shape[-1])):
                 problem = f"tensor {quoted(name)} of type {kind.name} cannot have the shape {shape}"
                 raise _broken(self.path, problem, _AGAIN)
-            nbytes = kind.tensor_bytes(shape)
-            if offset != expected:
+            behind_unread = unread_before and offset > expected and offset % alignment == 0
+            if offset != expected and not behind_unread:
                 where = f"byte {offset} of the data instead of {expected}"
                 problem = f"tensor {quoted(name)} starts at {where}"
                 raise _broken(self.path, problem, _AGAIN)
+            unread_before = isinstance(kind, int)
+            if isinstance(kind, int):  # where it ends, the next one's place tells
+                self.unread[name] = Unread(name, shape, kind)
+                expected = offset
+                continue
+            nbytes = kind.tensor_bytes(shape)
             if start + offset + nbytes > len(self.buffer):
                 needed = f"{start + offset}–{start + offset + nbytes}"
                 ends = f"but the file ends after {len(self.buffer)}"

@@ -73,12 +73,13 @@ def place(file: GGUFFile) -> tuple[int, int] | None:
     return (_number(file, NUMBER) or 0) + 1, count
 
 
-def read(path: Path) -> GGUFFile:
+def read(path: Path, *, any_type: bool = False) -> GGUFFile:
     """The model that ``path`` is, or is the first or another part of, as one file.
 
-    Raises `CheckpointError` for what is damaged, missing, or of another model.
+    Raises `CheckpointError` for what is damaged, missing, or of another model, and for a tensor of
+    an unknown type, unless ``any_type`` is to be passed over.
     """
-    first = reader.read(path)
+    first = reader.read(path, any_type=any_type)
     where = place(first)
     if where is None:
         return first
@@ -88,12 +89,13 @@ def read(path: Path) -> GGUFFile:
             f"{path}: is one part of a split GGUF model ({where[0]} of {where[1]}), and its name "
             "does not say so: call the parts NAME-00001-of-0000N.gguf, as llama.cpp expects them"
         )
-    files = [reader.read(path.with_name(name)) for name in part.all_names()]
+    files = [reader.read(path.with_name(n), any_type=any_type) for n in part.all_names()]
     return _joined(files)
 
 
 def _joined(files: list[GGUFFile]) -> GGUFFile:
     tensors: dict[str, Tensor] = {}
+    unread = {name: tensor for file in files for name, tensor in file.unread.items()}
     for number, file in enumerate(files, 1):
         if place(file) != (number, len(files)):
             raise errors.CheckpointError(
@@ -108,14 +110,14 @@ def _joined(files: list[GGUFFile]) -> GGUFFile:
                 )
             tensors[tensor.name] = replace(tensor, path=file.path)
     first = files[0]
-    count = _number(first, TENSORS)
-    if count is not None and count != len(tensors):
+    count, held = _number(first, TENSORS), len(tensors) + len(unread)
+    if count is not None and count != held:
         raise errors.CheckpointError(
-            f"{first.path}: the {len(files)} parts hold {len(tensors)} tensors, and the first says "
+            f"{first.path}: the {len(files)} parts hold {held} tensors, and the first says "
             f"{count}; download the parts again"
         )
     metadata = {key: value for key, value in first.metadata.items() if key not in _OWN}
-    return replace(first, metadata=metadata, tensors=tensors)
+    return replace(first, metadata=metadata, tensors=tensors, unread=unread)
 
 
 def _number(file: GGUFFile, key: str) -> int | None:

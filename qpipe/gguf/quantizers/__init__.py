@@ -47,6 +47,11 @@ def _registered() -> Mapping[GGMLType, Quantizer]:
     return quantizers
 
 
+def writes(kind: GGMLType) -> bool:
+    """True if `quantizer` has a function for ``kind``."""
+    return kind in _registered()
+
+
 def quantizer(kind: GGMLType) -> Quantizer:
     """The function that writes ``kind``; `EngineMissingError` if qpipe has none."""
     try:

@@ -1,0 +1,215 @@
+"""What `qpipe attest` prints: a line for each file, and of those that differ, their tensors."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+from types import TracebackType
+from typing import IO, TYPE_CHECKING
+
+from qpipe.report import numbers, text
+
+if TYPE_CHECKING:
+    from qpipe.session.attesting.attestation import (
+        Attestation,
+        AttestedFile,
+        MetadataComparison,
+        TensorVerdict,
+        Way,
+    )
+
+_WIDTH, _MOST = 80, 40
+_READINGS = {
+    "rounding": "few blocks, as near to the source as ours: the rounding of another compiler or "
+    "version of llama.cpp",
+    "changed": "few blocks, and far from the source: changed after it was made",
+    "same_weights": "about as near to the source as ours: the same weights by another way (another "
+    "importance matrix, tool or version)",
+    "other_weights": "far from the source: other weights",
+    "other_shape": "not of the source's shape",
+}
+_PROOF = (
+    "identical: every weight of the file is what qpipe makes of this source by the way that is "
+    "named, byte for byte. It says nothing of the metadata (tokenizer, chat template, "
+    "hyperparameters), which are compared apart, nor of who made the file."
+)
+
+
+class Progress:
+    """A line on a terminal that says how far it is; it goes when the block ends."""
+
+    def __init__(self, stream: IO[str], *, quiet: bool) -> None:
+        """Keep the stream; nothing is written yet, and if ``quiet`` nothing ever."""
+        self._stream, self._quiet, self._shown = stream, quiet, ""
+
+    def __enter__(self) -> Progress:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Clear the line."""
+        if self._shown:
+            print("\r\033[K", end="", file=self._stream, flush=True)
+
+    def __call__(self, done: int, total: int, unit: str) -> None:
+        """Show that ``done`` of ``total`` bytes are fetched or compared."""
+        doing = "comparing" if unit == "bytes compared" else "fetching"
+        share = f"{100 * done // total} %" if total else ""
+        shown = f"{doing} {numbers.size(total)}  {share}"
+        if not self._quiet and shown != self._shown:
+            self._shown = shown
+            print(f"\r\033[K{shown}", end="", file=self._stream, flush=True)
+
+
+def text_of_source(answer: Attestation) -> str:
+    """Return what the source was pinned to."""
+    source = answer.source
+    if source["commit"] is not None:
+        return f"source: {source['repo']} at commit {source['commit']}"
+    return f"source: {source['source']} (digest {str(source['digest'])[:12]})"
+
+
+def document(answer: Attestation, width: int | None) -> str:
+    """Return all of the answer, in lines of a terminal of so many columns."""
+    columns = min(width or _WIDTH, 100)
+    parts = [text_of_source(answer), _table(answer.files, width)]
+    parts += ["\n".join(_details(file, columns)) for file in answer.files if _has_details(file)]
+    if legend := _legend(answer.files):
+        parts.append("\n".join(_wrapped(f"{name}: {words}", columns) for name, words in legend))
+    if any(file.identical for file in answer.files):
+        parts.append(_wrapped(_PROOF, columns, indent=""))
+    return "\n\n".join(parts)
+
+
+def _table(files: Sequence[AttestedFile], width: int | None) -> str:
+    rows = [
+        [
+            PurePath(file.name).name,
+            _verdict(file),
+            f"{file.counts.get('identical', 0)} of {len(file.tensors)}" if file.tensors else "",
+            "" if file.way is None else file.way.via.name,
+            _imatrix(file),
+            "" if file.metadata is None else _metadata_word(file.metadata),
+        ]
+        for file in files
+    ]
+    head = ("FILE", "VERDICT", "TENSORS", "VIA", "IMATRIX", "METADATA")
+    return text.fitting(head, rows, right="llrlll", width=width, less=("VIA", "IMATRIX"))
+
+
+def _verdict(file: AttestedFile) -> str:
+    if file.problem is not None:
+        return "not readable"
+    if file.identical:
+        return "identical"
+    return "undecided" if file.undecided else "DIFFERENT"
+
+
+def _imatrix(file: AttestedFile) -> str:
+    if file.imatrix is None:
+        return "none"
+    if file.imatrix.path is None:
+        return "missing"
+    return "yes" if file.way is not None and file.way.weighted else "not used"
+
+
+def _metadata_word(metadata: MetadataComparison) -> str:
+    count = len(metadata.different)
+    return f"{count} differ" if count > 1 else "1 differs" if count else "same"
+
+
+def _has_details(file: AttestedFile) -> bool:
+    return not file.identical or bool(file.metadata and file.metadata.different)
+
+
+def _details(file: AttestedFile, columns: int) -> Iterator[str]:
+    """Yield what is to be said of a file that is not identical, or whose metadata are not."""
+    yield f"{PurePath(file.name).name}:"
+    if file.problem is not None:
+        yield _wrapped(file.problem, columns)
+        return
+    if file.other_source:
+        far = "most matrices are far from the source's weights: probably not made from this source"
+        yield _wrapped(far, columns)
+    if file.imatrix is not None:
+        for why in (file.imatrix.problem, file.imatrix.mismatch):
+            if why is not None:
+                yield _wrapped(f"importance matrix: {why}; --imatrix FILE gives another", columns)
+    if unlike := [tensor for tensor in file.tensors if tensor.status != "identical"]:
+        yield textwrap.indent(_tensors(unlike), "  ")
+    for words in dict.fromkeys(_because(tensor) for tensor in unlike):
+        if words:
+            yield _wrapped(words, columns)
+    if file.metadata is not None:
+        yield from _metadata(file.metadata, columns)
+
+
+def _tensors(tensors: Sequence[TensorVerdict]) -> str:
+    """A line for each kind of tensor with the same verdict, the worst of it."""
+    kinds: dict[tuple[str, str, str, str], list[TensorVerdict]] = {}
+    for each in tensors:
+        kind = re.sub(r"\.\d+\.", ".*.", each.name, count=1)
+        kinds.setdefault((kind, each.type or "", each.status, each.reading or ""), []).append(each)
+    rows = []
+    for (kind, *_), alike in [*kinds.items()][:_MOST]:
+        first = alike[0]
+        status = first.status.replace("_", " ")
+        rows.append(
+            [
+                first.name if len(alike) == 1 else f"{kind} ({len(alike)})",
+                first.type or "",
+                first.reading.replace("_", " ") if first.reading else status,
+                _share(max((t.blocks for t in alike if t.blocks is not None), default=None)),
+                _share(max((t.error for t in alike if t.error is not None), default=None)),
+                _share(max((t.our_error for t in alike if t.our_error is not None), default=None)),
+            ]
+        )
+    head = ("TENSOR", "TYPE", "VERDICT", "BLOCKS", "ERROR", "OURS")
+    more = f"\n… and {len(kinds) - _MOST} more kinds (--json)" if len(kinds) > _MOST else ""
+    return text.table(head, rows, right="lllrrr") + more
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.3g} %"
+
+
+def _because(tensor: TensorVerdict) -> str:
+    if tensor.instead is not None:
+        return f"{tensor.name} and its like would be identical {_way(tensor.instead)}"
+    if tensor.why is None or tensor.reading == "other_shape":
+        return ""
+    alone = tensor.status in ("missing", "extra")
+    return f"{tensor.status}: {tensor.why}" if alone else f"{tensor.name}: {tensor.why}"
+
+
+def _way(way: Way) -> str:
+    weights = "with" if way.weighted else "without"
+    lattice = ", with the scales of a lattice" if way.scales == "lattice" else ""
+    return f"by way of {way.via.name}, {weights} an importance matrix{lattice}"
+
+
+def _metadata(metadata: MetadataComparison, columns: int) -> Iterator[str]:
+    for difference in metadata.different[:_MOST]:
+        sides = {"file": difference.file, "source": difference.source}
+        values = ", ".join(f"{name} {'none' if v is None else v}" for name, v in sides.items())
+        yield _wrapped(f"metadata {difference.key}: {values}", columns)
+
+
+def _legend(files: Sequence[AttestedFile]) -> list[tuple[str, str]]:
+    shown = {t.reading for file in files for t in file.tensors if t.reading is not None}
+    return [(name.replace("_", " "), words) for name, words in _READINGS.items() if name in shown]
+
+
+def _wrapped(words: str, columns: int, *, indent: str = "  ") -> str:
+    later = indent + "  " if indent else ""
+    return textwrap.fill(
+        text.printable(words), columns, initial_indent=indent, subsequent_indent=later,
+        break_on_hyphens=False,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""`qpipe attest`: published GGUF files beside what their source makes of them."""

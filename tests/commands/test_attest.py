@@ -1,0 +1,104 @@
+"""`qpipe attest` as its users see it, and through a hub."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli import called, qpipe
+from tests.commands.test_answers import wrong
+from tests.gguf import samples
+from tests.hub_server import COMMIT, serve
+from tests.session.attesting import files
+
+STORIES = samples.MODELS["stories260K"]
+MATRIX = "stories260K.imatrix.gguf"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with files of llama.cpp's, one of which was damaged."""
+    folder = tmp_path_factory.mktemp("made")
+    whole = files.golden(folder, "stories260K", "Q4_0")
+    files.with_byte(whole, "blk.1.ffn_up.weight", at=1)
+    files.golden(folder, "stories260K", "Q5_1", imatrix=True)
+    (folder / "cut.gguf").write_bytes(whole.read_bytes()[:9000])
+    return folder
+
+
+def test_a_file_that_is_identical(made: Path, tmp_path: Path) -> None:
+    words = ("attest", str(made / "stories260K-Q4_0.gguf"), "--source", "builtin:stories260K")
+    said = called(*words, cwd=tmp_path)
+    assert (said.code, said.stderr) == (0, "")
+    assert "stories260K-Q4_0.gguf  identical  47 of 47  F32  none     same" in said.stdout
+    assert "It says nothing of the metadata" in said.stdout
+
+
+def test_a_ladder_with_damage(made: Path, tmp_path: Path) -> None:
+    words = ("attest", str(made), "--source", str(STORIES))
+    said = called(*words, cwd=tmp_path, env={"COLUMNS": "80"})
+    assert said.code == 4
+    lines = said.stdout.splitlines()
+    verdicts = {line.split()[0]: " ".join(line.split()[1:3]) for line in lines if ".gguf  " in line}
+    assert verdicts == {
+        "cut.gguf": "not readable",
+        "stories260K-Q4_0-byte.gguf": "DIFFERENT 46",
+        "stories260K-Q4_0.gguf": "identical 47",
+        "stories260K-Q5_1-i1.gguf": "undecided 11",
+    }
+    assert any(line.split()[:3] == ["blk.1.ffn_up.weight", "Q4_0", "changed"] for line in lines)
+    assert "not comparable without the importance matrix" in " ".join(lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_answer_has_a_form(made: Path, tmp_path: Path) -> None:
+    words = ("attest", str(made), "--source", str(STORIES), "--json")
+    said = called(*words, cwd=tmp_path)
+    answer = json.loads(said.stdout)
+    assert wrong(answer, "attest") == []
+    assert answer["identical"] is False
+    assert {tensor["status"] for tensor in answer["tensors"]} == {
+        "identical", "different", "not_comparable",
+    }  # fmt: skip
+    assert [file["problem"] is None for file in answer["files"]] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("x.gguf", "--source", "builtin:stories260K"), 1, "x.gguf: no such file"),
+        (("x.gguf",), 2, "--source"),
+        (("--source", "builtin:stories260K"), 2, "FILE"),
+        (("FILE", "--source", "./nowhere"), 1, "./nowhere: no such file or folder"),
+        (("FILE", "--source", "a/b@"), 1, "give OWNER/NAME@COMMIT"),
+        (("FILE", "--source", "builtin:stories260K", "--imatrix", "FILE"), 1, "no importance matrix"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(
+    words: tuple[str, ...], code: int, message: str, made: Path, tmp_path: Path
+) -> None:
+    file = str(made / "stories260K-Q4_0.gguf")
+    said = called("attest", *(file if w == "FILE" else w for w in words), cwd=tmp_path)
+    assert said.code == code
+    assert message in said.stderr
+
+
+@pytest.mark.slow
+def test_source_file_and_importance_matrix_from_a_hub(made: Path, tmp_path: Path) -> None:
+    repository = tmp_path / "published"
+    repository.mkdir()
+    shutil.copy(made / "stories260K-Q5_1-i1.gguf", repository / "Q5_1.gguf")
+    shutil.copy(samples.imatrix_of("stories260K"), repository / MATRIX)
+    env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
+    with serve({"someone/stories": STORIES, "someone/gguf": repository}) as hub:
+        said = qpipe(
+            "attest", f"hf:someone/gguf@{COMMIT}/Q5_1.gguf", "--source", "someone/stories@main",
+            "--json", cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url},
+        )  # fmt: skip
+    assert said.code == 0, said
+    answer = json.loads(said.stdout)
+    assert answer["source"]["commit"] == COMMIT
+    assert answer["files"][0]["imatrix"]["path"].endswith(MATRIX)
