@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 _WIDTH, _MOST = 80, 40
 _READINGS = {
-    "rounding": "few blocks, as near to the source as ours: the rounding of another compiler or "
-    "version of llama.cpp",
+    "rounding": "few blocks, as near to the source as ours: as another compiler or version of "
+    "llama.cpp rounds, or a change as small as that",
     "changed": "few blocks, and far from the source: changed after it was made",
     "same_weights": "about as near to the source as ours: the same weights by another way (another "
     "importance matrix, tool or version)",
@@ -139,14 +139,16 @@ def _details(file: AttestedFile, columns: int) -> Iterator[str]:
         far = "most matrices are far from the source's weights: probably not made from this source"
         yield _wrapped(far, columns)
     if file.imatrix is not None:
-        for why in (file.imatrix.problem, file.imatrix.mismatch):
-            if why is not None:
-                yield _wrapped(f"importance matrix: {why}; --imatrix FILE gives another", columns)
+        if file.imatrix.problem is not None:
+            words = f"importance matrix: {file.imatrix.problem}; --imatrix FILE gives it"
+            yield _wrapped(words, columns)
+        if file.imatrix.mismatch is not None:
+            words = f"importance matrix: probably another one: {file.imatrix.mismatch}"
+            yield _wrapped(words, columns)
     if unlike := [tensor for tensor in file.tensors if tensor.status != "identical"]:
         yield textwrap.indent(_tensors(unlike), "  ")
-    for words in dict.fromkeys(_because(tensor) for tensor in unlike):
-        if words:
-            yield _wrapped(words, columns)
+    for words in _reasons(unlike):
+        yield _wrapped(words, columns)
     if file.metadata is not None:
         yield from _metadata(file.metadata, columns)
 
@@ -180,13 +182,16 @@ def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.3g} %"
 
 
-def _because(tensor: TensorVerdict) -> str:
-    if tensor.instead is not None:
-        return f"{tensor.name} and its like would be identical {_way(tensor.instead)}"
-    if tensor.why is None or tensor.reading == "other_shape":
-        return ""
-    alone = tensor.status in ("missing", "extra")
-    return f"{tensor.status}: {tensor.why}" if alone else f"{tensor.name}: {tensor.why}"
+def _reasons(tensors: Sequence[TensorVerdict]) -> Iterator[str]:
+    """Yield each reason beside the bytes once, with the tensors that have it."""
+    names: dict[str, list[str]] = {}
+    for tensor in tensors:
+        if tensor.instead is not None:
+            names.setdefault(f"identical {_way(tensor.instead)}", []).append(tensor.name)
+        elif tensor.why is not None and tensor.reading != "other_shape":
+            names.setdefault(tensor.why, []).append(tensor.name)
+    for why, having in names.items():
+        yield f"{having[0] if len(having) == 1 else f'{len(having)} tensors'}: {why}"
 
 
 def _way(way: Way) -> str:

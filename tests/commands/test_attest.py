@@ -74,7 +74,7 @@ def test_the_answer_has_a_form(made: Path, tmp_path: Path) -> None:
         (("--source", "builtin:stories260K"), 2, "FILE"),
         (("FILE", "--source", "./nowhere"), 1, "./nowhere: no such file or folder"),
         (("FILE", "--source", "a/b@"), 1, "give OWNER/NAME@COMMIT"),
-        (("FILE", "--source", "builtin:stories260K", "--imatrix", "FILE"), 1, "no importance matrix"),
+        (("FILE", "--source", "builtin:stories260K", "--imatrix", "FILE"), 1, "no importance matr"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(

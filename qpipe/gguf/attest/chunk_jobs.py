@@ -16,7 +16,7 @@ from qpipe.gguf.chunks import Bytes, ChunkWeights, OutputTensor, Rows
 
 
 @dataclass(frozen=True)
-class Question:
+class ChunkQuestion:
     """A tensor of a file, and the ways in which a chunk of it is made: ``first``, and where that is
     not the file's, or ``thorough`` is asked for, the ``others``."""
 
@@ -26,8 +26,8 @@ class Question:
     thorough: bool = False
 
 
-class Finding(NamedTuple):
-    """What came out for one way: the ``gap``, if there is any. A ``problem``: the source's rows
+class ChunkFinding(NamedTuple):
+    """The outcome of one way: the ``gap``, if there is any. A ``problem``: the source's rows
     cannot be used."""
 
     trial: Trial
@@ -36,20 +36,22 @@ class Finding(NamedTuple):
     problem: str | None = None
 
 
-def ask(questions: Sequence[Question], rows: Rows, start: int, stop: int) -> list[Finding]:
+def ask(
+    questions: Sequence[ChunkQuestion], rows: Rows, start: int, stop: int
+) -> list[ChunkFinding]:
     """Make the rows from ``start`` to ``stop`` of one tensor for all that is asked; what questions
     have in common is computed once."""
     maker = _Maker(ChunkWeights(rows, start, stop))
     try:
-        return [one for question in questions for one in _answer(question, maker)]
+        return [answer for question in questions for answer in _answer(question, maker)]
     except errors.CheckpointError as error:
-        return [Finding(question.trial, None, None, str(error)) for question in questions]
+        return [ChunkFinding(question.trial, None, None, str(error)) for question in questions]
 
 
-def _answer(question: Question, maker: _Maker) -> list[Finding]:
+def _answer(question: ChunkQuestion, maker: _Maker) -> list[ChunkFinding]:
     trial, source = question.trial, maker.weights
     theirs = trial.published[source.start : source.stop]
-    answers: list[Finding] = []
+    answers: list[ChunkFinding] = []
     for way in (question.first, *question.others):
         if way is None:
             continue
@@ -57,7 +59,7 @@ def _answer(question: Question, maker: _Maker) -> list[Finding]:
         ours = maker.made(output)
         # What cannot be written so, for weights beyond the type's range, is not the file's.
         gap = gaps.gap(theirs, ours, source.exact(), output.type) if ours is not None else Gap()
-        answers.append(Finding(trial, way, gap))
+        answers.append(ChunkFinding(trial, way, gap))
         if gap is None and not question.thorough:
             break
     return answers

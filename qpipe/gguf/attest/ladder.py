@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
-from qpipe.gguf.attest.chunk_jobs import Finding, Question, ask
+from qpipe.gguf.attest.chunk_jobs import ChunkFinding, ChunkQuestion, ask
 from qpipe.gguf.attest.contest import Contest
 from qpipe.gguf.attest.trials import Trial
 from qpipe.gguf.attest.ways import Way
@@ -18,7 +18,7 @@ from qpipe.support.bounded_pool import in_order
 Progress = Callable[[int, int], None]
 """Called with (bytes compared, bytes to compare) of the files' tensors."""
 
-_Job: TypeAlias = "Callable[[], tuple[_Part, list[Finding]]]"
+_Job: TypeAlias = "Callable[[], tuple[_Part, list[ChunkFinding]]]"
 
 
 class _Entry(NamedTuple):
@@ -89,19 +89,19 @@ def _first_pass(tensors: Mapping[str, Sequence[_Entry]]) -> Iterator[_Job]:
 
 
 def _first(
-    part: _Part, answer: Callable[[Sequence[Question]], list[Finding]]
-) -> tuple[_Part, list[Finding]]:
+    part: _Part, answer: Callable[[Sequence[ChunkQuestion]], list[ChunkFinding]]
+) -> tuple[_Part, list[ChunkFinding]]:
     return part, answer([_question(entry) for entry in part.entries])
 
 
-def _question(entry: _Entry) -> Question:
+def _question(entry: _Entry) -> ChunkQuestion:
     contest, trial = entry
     first = trial.way(contest.preferred)
     others = [way for way in trial.alive(contest.ways) if way != first]
-    return Question(trial, first, others, thorough=trial.read_once)
+    return ChunkQuestion(trial, first, others, thorough=trial.read_once)
 
 
-def _note(chunk: int, findings: Iterable[Finding]) -> None:
+def _note(chunk: int, findings: Iterable[ChunkFinding]) -> None:
     for trial, way, gap, problem in findings:
         if problem is not None:
             trial.problem = problem
@@ -140,11 +140,11 @@ def _left(trials: Iterable[Trial], ways: Sequence[Way], *, alive: bool = False) 
     return jobs
 
 
-def _again(trial: Trial, way: Way, chunk: int, *, alive: bool) -> tuple[_Part, list[Finding]]:
+def _again(trial: Trial, way: Way, chunk: int, *, alive: bool) -> tuple[_Part, list[ChunkFinding]]:
     part = _Part([], chunk, last=False)
     if alive and trial.fails(way):
         return part, []
-    return part, ask([Question(trial, way)], trial.output.rows, *trial.spans[chunk])
+    return part, ask([ChunkQuestion(trial, way)], trial.output.rows, *trial.spans[chunk])
 
 
 def _run(jobs: Sequence[_Job], pool: ThreadPoolExecutor, ahead: int) -> None:

@@ -15,7 +15,7 @@ _HEAD = 60  # characters of a value that are shown
 
 
 @dataclass(frozen=True)
-class Difference:
+class KeyDifference:
     """A key whose values differ, as they are shown; None of a side that lacks it."""
 
     key: str
@@ -30,7 +30,7 @@ class MetadataComparison:
     """
 
     same: int
-    different: Sequence[Difference]
+    different: Sequence[KeyDifference]
     apart: Sequence[str]
 
 
@@ -60,15 +60,15 @@ def _equal(theirs: bytes | None, ours: bytes | None) -> bool:
     return values.decode(theirs) == values.decode(ours)
 
 
-def _difference(key: str, theirs: bytes | None, ours: bytes | None) -> Difference:
+def _difference(key: str, theirs: bytes | None, ours: bytes | None) -> KeyDifference:
     if theirs is not None and ours is not None:
         file, source = values.decode(theirs), values.decode(ours)
         if isinstance(file, list) and isinstance(source, list) and len(file) == len(source):
             places = [i for i, pair in enumerate(zip(file, source, strict=True)) if _unlike(*pair)]
             at, count = places[0], len(places)
             which = f"{count:,} of {len(file):,} differ, first at {at}: "
-            return Difference(key, which + _shown(file[at]), _shown(source[at]))
-    return Difference(key, _value(theirs), _value(ours))
+            return KeyDifference(key, which + _shown(file[at]), _shown(source[at]))
+    return KeyDifference(key, _value(theirs), _value(ours))
 
 
 def _unlike(one: Value, other: Value) -> bool:

@@ -51,7 +51,7 @@ def verdicts(contest: Contest) -> list[TensorVerdict]:
 
 
 def other_source(tensors: Sequence[TensorVerdict]) -> bool:
-    """True if a file is probably not made from the source: most matrices are far from its."""
+    """True if a file is probably not made from the source, most matrices being far off."""
     matrices = [t for t in tensors if t.shape is not None and len(t.shape) > 1]
     known = [t for t in matrices if t.status in ("identical", "different")]
     far = [t for t in known if t.reading in ("other_weights", "other_shape")]
@@ -80,7 +80,9 @@ def _present(contest: Contest) -> Iterator[TensorVerdict]:
 
 def _missing(contest: Contest) -> Iterator[TensorVerdict]:
     for name in contest.missing:
-        yield TensorVerdict(name, None, None, "missing", "the source gives it, the file has none")
+        yield TensorVerdict(
+            name, None, None, "missing", "the source gives it, and the file has none"
+        )
 
 
 def _tried(contest: Contest, name: str, trial: Trial) -> TensorVerdict:
@@ -139,7 +141,7 @@ def _different(contest: Contest, name: str, trial: Trial, way: Way | None) -> Te
 
 
 def _reading(error: float | None, ours: float | None, *, few: bool) -> Reading | None:
-    """What the errors of the file's numbers and of ours, both to the source's, speak for."""
+    """The reading that the errors of the file's numbers and of ours, to the source's, speak for."""
     if few and (error is None or ours is None or error > _CLOSE * ours):
         return "changed"
     if error is None or ours is None:

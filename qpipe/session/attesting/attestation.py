@@ -16,7 +16,7 @@ DIFFERS, UNDECIDED = 4, 6
 
 
 @dataclass(frozen=True)
-class Part:
+class PublishedPart:
     """One of the files of a model: name, bytes, SHA-256 (hex)."""
 
     name: str
@@ -41,7 +41,7 @@ class AttestedFile:
     verdict on each, and its metadata beside the source's; or the ``problem`` with it alone."""
 
     name: str
-    parts: Sequence[Part]
+    parts: Sequence[PublishedPart]
     type: str | None = None
     way: Way | None = None
     imatrix: UsedImatrix | None = None

@@ -1,26 +1,18 @@
-"""`qpipe.attest`: derive published GGUF files again from their source, and compare them."""
+"""`qpipe.attest`: published GGUF files beside what their source makes of them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from qpipe.core.digests import Digests
-from qpipe.core.layout import DEFAULT_STORE, StorePaths
-from qpipe.errors import SourceError, UsageError
-from qpipe.gguf import values
-from qpipe.gguf.attest import ladder, metadata, verdicts
-from qpipe.gguf.attest.contest import Contest, contest, noted_imatrix
-from qpipe.gguf.file_plan import FilePlan
-from qpipe.gguf.imatrix import IMatrix
-from qpipe.gguf.reader import GGUFFile
+from qpipe.core.layout import DEFAULT_STORE
+from qpipe.errors import UsageError
 from qpipe.machine.capacity import usable_cores
-from qpipe.session.attesting import published
-from qpipe.session.attesting.attestation import Attestation, AttestedFile, Part, UsedImatrix
-from qpipe.session.attesting.published import Imatrices, PublishedFile
-from qpipe.session.attesting.source import opened
-from qpipe.session.functions import local_path
+
+if TYPE_CHECKING:
+    from qpipe.session.attesting.attestation import Attestation
 
 Progress = Callable[[int, int, str], None]
 """Takes how much is done, of how much, and of what: bytes fetched, or compared."""
@@ -49,103 +41,17 @@ def attest(
     """
     if not files:
         raise UsageError("attest: name a GGUF file, or several")
-    place = Path(store or os.environ.get("QPIPE_STORE") or DEFAULT_STORE)
-    cores = threads or usable_cores()
-    tell = progress or _tell_nobody
-    given = None if imatrix is None else local_path(imatrix)
-    read = published.read([str(file) for file in files], place)
-    whole = [file for file in read if file.header is not None]
-    if not whole:
-        assert read[0].problem is not None
-        raise read[0].problem
-    pre = _splitting_rule(whole[0].header)
-    with opened(str(source), place, threads=cores, pre=pre, progress=tell) as origin:
-        beside = [origin.folder, *_own_folder(str(source))]
-        matrices = Imatrices(given, beside)
-        found = {file.name: matrices.of(file) for file in whole}
-        contests = {file.name: _contest(origin.plan, file, found[file.name][0]) for file in whole}
-        ladder.compare(
-            origin.plan,
-            [*contests.values()],
-            threads=cores,
-            begin=origin.begin,
-            progress=lambda done, total: tell(done, total, "bytes compared"),
-        )
-        digests = Digests(StorePaths(place).hashes)
-        results = []
-        for file in read:
-            parts = _parts(file, digests, cores)
-            if file.header is None:
-                results.append(AttestedFile(file.name, parts, problem=str(file.problem)))
-            else:
-                matrix = _imatrix(file.header, *found[file.name])
-                results.append(_result(origin.plan, file.name, parts, contests[file.name], matrix))
-        return Attestation(origin.record, results)
+    from qpipe.session.attesting.comparing import compared
+
+    return compared(
+        [str(file) for file in files],
+        str(source),
+        None if imatrix is None else str(imatrix),
+        Path(store or os.environ.get("QPIPE_STORE") or DEFAULT_STORE),
+        threads or usable_cores(),
+        progress or _tell_nobody,
+    )
 
 
 def _tell_nobody(done: int, total: int, unit: str) -> None:
     return
-
-
-def _own_folder(source: str) -> list[Path]:
-    """The folder that a source is, or is in, if it is a local one."""
-    try:
-        path = local_path(source)
-    except SourceError:
-        return []
-    return [path if path.is_dir() else path.parent]
-
-
-def _splitting_rule(header: GGUFFile | None) -> str | None:
-    key = "tokenizer.ggml.pre"
-    known = header is not None and key in header.metadata
-    return str(values.decode(header.metadata[key])) if header is not None and known else None
-
-
-def _contest(plan: FilePlan, file: PublishedFile, imatrix: IMatrix | None) -> Contest:
-    assert file.header is not None
-    return contest(plan, file.header, imatrix)
-
-
-def _parts(file: PublishedFile, digests: Digests, threads: int) -> list[Part]:
-    sha256 = digests.of_each(file.parts, threads=threads)
-    return [
-        Part(path.name, path.stat().st_size, digest)
-        for path, digest in zip(file.parts, sha256, strict=True)
-    ]
-
-
-def _result(
-    plan: FilePlan, name: str, parts: list[Part], compared: Contest, matrix: UsedImatrix | None
-) -> AttestedFile:
-    header = compared.file
-    return AttestedFile(
-        name,
-        parts,
-        type=header.file_type,
-        way=compared.preferred,
-        imatrix=matrix,
-        tensors=verdicts.verdicts(compared),
-        metadata=metadata.compare(header.metadata, plan.metadata),
-    )
-
-
-def _imatrix(header: GGUFFile, matrix: IMatrix | None, problem: str | None) -> UsedImatrix | None:
-    noted = noted_imatrix(header)
-    if noted is None and matrix is None:
-        return None
-    path = None if matrix is None else str(matrix.path)
-    return UsedImatrix(noted, path, problem, _mismatch(header, matrix))
-
-
-def _mismatch(header: GGUFFile, matrix: IMatrix | None) -> str | None:
-    """What the file notes of its importance matrix and the one at hand is not."""
-    if matrix is None or noted_imatrix(header) is None:
-        return None
-    own = {"entries": len(matrix.weights), "chunks": matrix.chunks}
-    for word, number in own.items():
-        key = f"quantize.imatrix.{word}_count"
-        noted = values.decode(header.metadata[key], limit=1) if key in header.metadata else number
-        if noted != number and number:
-            return f"the file notes {noted} {word}, it has {number}"
-    return None

@@ -24,8 +24,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True)
 class OpenedSource:
-    """What a source would be in F16, ``plan``, whose rows can be read once `begin` was told of
-    which tensors; its files are linked in ``folder``. ``record`` tells what it is."""
+    """A source as it would be in F16, ``plan``, whose rows can be read once `begin` was told of
+    which tensors; its files are linked in ``folder``. ``record`` tells where it is from."""
 
     plan: FilePlan
     begin: Callable[[Iterable[str]], None]

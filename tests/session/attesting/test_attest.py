@@ -247,7 +247,8 @@ def test_a_gguf_file_is_a_source(outtype: str, ladder: dict[str, Path], here: Pa
 
 def test_experts(here: Path) -> None:
     source = arch_checkpoints.write(here / "moe", *CASES["mixtral"])
-    qpipe.quantize(source, here / "q.gguf", "Q4_K_M")
+    plan = convert.prepare(source, outtype="F16")
+    quantize.quantize(plan, here / "q.gguf", ftype="Q4_K_M")
     name = "blk.1.ffn_up_exps.weight"
     damaged = files.with_byte(here / "q.gguf", name, at=300_000)
     answer = qpipe.attest("q.gguf", damaged, source=source)
@@ -319,10 +320,10 @@ def test_metadata_are_compared_apart(ladder: dict[str, Path], here: Path) -> Non
 def test_a_packed_source_cannot_tell(here: Path) -> None:
     """Tools unpack in other precisions: what differs may be made of it all the same."""
     source = published.by_hand(TINY, here / "packed", lambda w: packing.gptq(w, 4, 32))
-    qpipe.quantize(source, here / "q.gguf", "Q8_0")
+    plan = convert.prepare(packed.opened(source), outtype="F16")
+    quantize.quantize(plan, here / "q.gguf", ftype="Q8_0")
     damaged = files.with_byte(here / "q.gguf", DOWN)
     # As if it had been unpacked in another precision: the last bits of some weights.
-    plan = convert.prepare(packed.opened(source), outtype="F16")
     near = [replace(o, rows=Nudged(o.rows)) if o.name == DOWN else o for o in plan.outputs]
     quantize.quantize(replace(plan, outputs=near), here / "near.gguf", ftype="Q8_0")
     answer = qpipe.attest("q.gguf", damaged, "near.gguf", source=source)
