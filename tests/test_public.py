@@ -16,8 +16,8 @@ import pytest
 import qpipe
 
 SIGNATURES = {
-    "attest": "(*files: str | Path, source: str | Path, imatrix: str | Path | None = None, store: str "
-    "| Path | None = None, threads: int | None = None, progress: Progress | None = None) -> "
+    "attest": "(*files: str | Path, source: str | Path, imatrix: str | Path | None = None, store: "
+    "str | Path | None = None, threads: int | None = None, progress: Progress | None = None) -> "
     "Attestation",
     "check": "(run: str | Path | Comparison = 'latest', *, max_drop: str | None = None, max_kld: "
     "str | float | None = None, max_ppl: str | None = None, equivalent: bool = False, only: "
