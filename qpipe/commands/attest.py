@@ -17,8 +17,8 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
         "files",
         metavar="FILE",
         nargs="+",
-        help="a GGUF file, a folder of such, or hf:OWNER/NAME@COMMIT/FILE; all are compared in one "
-        "pass over the source",
+        help="a GGUF file, a folder of such, or OWNER/NAME@COMMIT/FILE.gguf; all are compared in "
+        "one pass over the source",
     )
     add(
         "--source",

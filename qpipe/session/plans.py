@@ -102,10 +102,16 @@ def pinner_of(recipe: str, store: Path, *, first: Sequence[Path] = ()) -> Pinner
     """Return the `Pinner` of the sources of a recipe; relative paths are looked for in the folders
     ``first``, in the current one, and beside the recipe."""
     folders = (*first, Path.cwd(), lock_file.recipe_folder(recipe))
+    own = tuple(dict.fromkeys(folders))
+    return replace(unlocked_pinner(store), folders=own, commits=lock_file.read(recipe))
+
+
+def unlocked_pinner(store: Path) -> Pinner:
+    """Return the `Pinner` of sources that no recipe names, and so no lock file pins."""
     return Pinner(
-        folders=tuple(dict.fromkeys(folders)),
+        folders=(Path.cwd(),),
         hashes=StorePaths(store).hashes,
-        commits=lock_file.read(recipe),
+        commits={},
         resolve=_resolve,
         config=_config,
         files=_files,

@@ -11,7 +11,7 @@ import pytest
 from tests.cli import called, qpipe
 from tests.commands.test_answers import wrong
 from tests.gguf import samples
-from tests.hub_server import COMMIT, serve
+from tests.hub import COMMIT, serve
 from tests.session.attesting import files
 
 STORIES = samples.MODELS["stories260K"]
@@ -73,7 +73,7 @@ def test_the_answer_has_a_form(made: Path, tmp_path: Path) -> None:
         (("x.gguf",), 2, "--source"),
         (("--source", "builtin:stories260K"), 2, "FILE"),
         (("FILE", "--source", "./nowhere"), 1, "./nowhere: no such file or folder"),
-        (("FILE", "--source", "a/b@"), 1, "give OWNER/NAME@COMMIT"),
+        (("FILE", "--source", "a/b@"), 1, "a/b@: no such file or folder"),
         (("FILE", "--source", "builtin:stories260K", "--imatrix", "FILE"), 1, "no importance matr"),
     ],
 )  # fmt: skip
@@ -95,7 +95,7 @@ def test_source_file_and_importance_matrix_from_a_hub(made: Path, tmp_path: Path
     env = {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1"}
     with serve({"someone/stories": STORIES, "someone/gguf": repository}) as hub:
         said = qpipe(
-            "attest", f"hf:someone/gguf@{COMMIT}/Q5_1.gguf", "--source", "someone/stories@main",
+            "attest", f"someone/gguf@{COMMIT}:Q5_1", "--source", "someone/stories@main",
             "--json", cwd=tmp_path, env={**env, "HF_ENDPOINT": hub.url},
         )  # fmt: skip
     assert said.code == 0, said

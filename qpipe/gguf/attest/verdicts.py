@@ -19,6 +19,7 @@ off: changed afterwards. Many: the same weights in another way, or other weights
 
 _FEW, _CLOSE, _NEAR = 0.02, 1.05, 1.5
 _MOST = 0.5
+_LAST_BITS = 2.0**-7  # two roundings to BF16
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,16 @@ def _tried(contest: Contest, name: str, trial: Trial) -> TensorVerdict:
     if untold := _untold(contest, name, trial, way):
         return TensorVerdict(name, kind, shape, "not_comparable", untold)
     verdict = _different(contest, name, trial, way)
-    if ways.is_packed(trial.output) and verdict.reading in ("rounding", "same_weights"):
+    if ways.is_packed(trial.output) and _is_near(verdict):
         why = "the source's weights are packed, and tools unpack them to other last bits"
         return replace(verdict, status="not_comparable", why=why)
     return verdict
+
+
+def _is_near(verdict: TensorVerdict) -> bool:
+    """True of what weights make that are the same up to the last bits of BF16."""
+    same = verdict.reading in ("rounding", "same_weights")
+    return same or (verdict.apart is not None and verdict.apart <= _LAST_BITS)
 
 
 def _untold(contest: Contest, name: str, trial: Trial, way: Way | None) -> str | None:

@@ -29,9 +29,9 @@ def attest(
     """Say tensor by tensor whether GGUF files are what their source gives in the types that they
     have; all of them are compared in one pass over it, and nothing is written.
 
-    ``files`` are paths, folders of GGUF files, or ``hf:OWNER/NAME@COMMIT/FILE``; parts of a model
-    are one. ``source`` is a checkpoint or a GGUF file in F32, F16 or BF16: all that
-    ``model.source`` takes, and ``OWNER/NAME@COMMIT``. ``imatrix`` is the importance matrix that
+    ``files`` are paths, folders of GGUF files, or ``OWNER/NAME@COMMIT/FILE.gguf``; parts of a model
+    are one. ``source`` is a checkpoint or a GGUF file in F32, F16 or BF16, as ``model.source``
+    takes it. ``imatrix`` is the importance matrix that
     they were made with; by default each file's own, by the name that it notes. The digests of files
     are remembered in the ``store``.
 

@@ -11,10 +11,10 @@ from qpipe.errors import CheckpointError, DataError, SourceError
 from qpipe.gguf import split
 from qpipe.gguf.attest.contest import noted_imatrix
 from qpipe.gguf.reader import GGUFFile
-from qpipe.session.attesting.source import pin
+from qpipe.session.plans import unlocked_pinner
 from qpipe.sources import hub
+from qpipe.sources.hub_source import HubSource, hub_source
 from qpipe.sources.model_files import gguf_models
-from qpipe.sources.pinning import HubSource
 from qpipe.support.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
@@ -60,16 +60,12 @@ def _located(name: str, store: Path) -> Iterable[PublishedFile]:
         return [PublishedFile(str(path / model), path / model, None) for model in models]
     if exists(path):
         return [PublishedFile(name, path, None)]
-    pinned = pin(name, store)
-    params = pinned.params
-    if params.get("file") is None:
+    source = hub_source(unlocked_pinner(store).pin(name, None).params)
+    if source is None or source.one_file is None:
         raise SourceError(
-            f"{name}: no such file; of a repository name the file, as in "
-            "hf:OWNER/NAME@COMMIT/FILE.gguf"
+            f"{name}: a repository and no file of it; name one, as OWNER/NAME@COMMIT/FILE.gguf or "
+            "OWNER/NAME@COMMIT:Q4_K_M"
         )
-    source = HubSource(
-        str(params["repo"]), str(params["kind"]), str(params["commit"]), str(params["file"])
-    )
     return [PublishedFile(name, hub.fetch(source)[0], source)]
 
 

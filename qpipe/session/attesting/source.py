@@ -10,11 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from qpipe.core.key import Json
-from qpipe.core.layout import StorePaths
-from qpipe.errors import CheckpointError, SourceError
-from qpipe.sources.pinning import HubSource, PinnedSource, Pinner
+from qpipe.errors import CheckpointError
+from qpipe.session.plans import unlocked_pinner
+from qpipe.sources.pinning import PinnedSource
 from qpipe.stages.base import Work
-from qpipe.support.files import exists, expanded
 
 if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
@@ -41,45 +40,21 @@ class _PassingWork(Work):
         target.symlink_to(source.resolve(strict=True))
 
 
-def pinner(store: Path) -> Pinner:
-    """Return the `Pinner` of what is named on the command line, which no lock file pins."""
-    return Pinner(
-        folders=(Path.cwd(),), hashes=StorePaths(store).hashes, commits={}, resolve=_resolve
-    )
-
-
 @contextmanager
 def opened(
     name: str, store: Path, *, threads: int, pre: str | None, progress: Progress
 ) -> Iterator[OpenedSource]:
-    """Bring the source ``name`` here and open it within the block; ``OWNER/NAME@COMMIT`` is taken
-    beside all that ``model.source`` takes.
+    """Bring the source ``name``, as ``model.source`` takes it, here and open it within the block.
 
     ``pre`` names the splitting rule of its tokenizer for the case that it is not recognized. Raises
     SourceError where the source cannot be had, CheckpointError for one that cannot be converted.
     """
-    pinned = pin(name, store)
+    pinned = unlocked_pinner(store).pin(name, None)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="qpipe-attest-")))
         _bring(pinned, folder, threads, progress)
         plan, begin = stack.enter_context(_read(folder, str(pinned.where["name"]), pre))
         yield OpenedSource(plan, begin, folder, _record(name, pinned))
-
-
-def pin(name: str, store: Path) -> PinnedSource:
-    """Pin a source, with the commit behind an ``@`` if there is one. Raises SourceError."""
-    repo, at, revision = name.partition("@")
-    if not at or name.startswith("hf:") or exists(expanded(name)):
-        return pinner(store).pin(name, None)
-    if not revision:
-        raise SourceError(f"{name}: there is no commit behind the @; give OWNER/NAME@COMMIT")
-    return pinner(store).pin(repo, revision)
-
-
-def _resolve(source: HubSource, last: str | None) -> str:
-    from qpipe.sources.hub import resolve_commit
-
-    return resolve_commit(source, last)
 
 
 def _bring(pinned: PinnedSource, folder: Path, threads: int, progress: Progress) -> None:
