@@ -350,6 +350,21 @@ class Nudged:
         raise NotImplementedError
 
 
+@pytest.mark.slow
+def test_an_architecture_of_llama_cpps_converter(here: Path) -> None:
+    """Its weights come but once, as they are quantized."""
+    from qpipe.gguf.pydist import streaming
+    from tests.gguf.test_gguf_pydist import FIELDS, HIDDEN, SHAPES
+
+    source = arch_checkpoints.write(here / "orion", FIELDS, SHAPES | {"model.norm.bias": (HIDDEN,)})
+    streaming.convert(source, here / "bf16.gguf", outtype="BF16")
+    quantize.quantize(here / "bf16.gguf", here / "q.gguf", ftype="Q4_K_M")
+    damaged = files.with_byte(here / "q.gguf", "blk.1.ffn_up.weight")
+    answer = qpipe.attest("q.gguf", damaged, "bf16.gguf", source=source)
+    assert [file.identical for file in answer.files] == [True, False, True]
+    assert unlike(answer.files[1]) == {"blk.1.ffn_up.weight": "different"}
+
+
 def test_answers_do_not_hang_on_threads(ladder: dict[str, Path], here: Path) -> None:
     damaged = files.with_byte(ladder["Q4_K_M"], DOWN, at=1)
     answers = [qpipe.attest(damaged, ladder["i1"], source=TINY, threads=n).record() for n in (1, 4)]
