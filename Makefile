@@ -15,6 +15,7 @@ STATE := $(shell { echo "$(CURDIR)"; cat pyproject.toml constraints.txt; } | cks
 BENCH_STATE := $(shell cat bench/requirements.txt | cksum | cut -d' ' -f1)
 BASE := $(VENV)/.base-$(STATE)
 DEV := $(VENV)/.dev-$(STATE)
+SOAK := $(VENV)/.soak-$(STATE)
 PEERS := $(BENCH_VENV)/.peers-$(BENCH_STATE)
 
 .PHONY: setup demo test test-fast soak lint format reference versions families bench clean
@@ -36,10 +37,13 @@ test: $(DEV)
 test-fast: $(DEV)
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup -m 'not slow and not soak' $(ARGS)
 
-# A million superblocks of each compiled type against ggml, damaged files by the ten thousand: minutes,
-# so no part of `make test`.
-soak: $(DEV)
-	$(VENV)/bin/python -m pytest -m soak -o timeout=0 -o faulthandler_timeout=0 $(ARGS)
+# A million superblocks of each compiled type against ggml, damaged files by the ten thousand, and each
+# reader fuzzed by coverage for ten minutes: hours, so no part of `make test`. Less of the last:
+# make soak SECONDS=60 ARGS='-k guided'
+soak: SECONDS := 600
+soak: $(SOAK)
+	QPIPE_SOAK_SECONDS=$(SECONDS) $(VENV)/bin/python -m pytest -m soak -rP -o timeout=0 \
+		-o faulthandler_timeout=0 $(ARGS)
 
 lint: $(DEV)
 	$(VENV)/bin/python -m ruff check
@@ -86,6 +90,10 @@ $(BASE): | $(VENV)/bin/python
 $(DEV): | $(VENV)/bin/python
 	$(VENV)/bin/python $(PIP) --editable '.[dev]'
 	@touch $(BASE) $@
+
+$(SOAK): | $(VENV)/bin/python
+	$(VENV)/bin/python $(PIP) --editable '.[dev,soak]'
+	@touch $(BASE) $(DEV) $@
 
 $(PEERS): export PIP_CONSTRAINT := bench/requirements.txt
 $(PEERS): export PIP_BUILD_CONSTRAINT := bench/requirements.txt

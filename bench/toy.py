@@ -86,6 +86,7 @@ def _stage(name: str, number: int, needs: dict[str, str]) -> StageDraft:
         asides={},
         text_alone=None,
         stand_in=None,
+        unpickle=None,
     )
 
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatch
 
 from qpipe.gguf.weight_files import INDEX, SINGLE
 
-_PICKLED = ("pytorch_model*.bin", "*.bin", "*.pt", "*.pth", "*.ckpt")
+_PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # What a training leaves beside a model, pickled too.
 _LEFT = ("training_args.bin", "optimizer*", "scheduler*", "rng_state*", "scaler.pt")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
@@ -50,6 +50,12 @@ _KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
         ("manifests",),
         "holds a library of Ollama ({name}): `ollama show --modelfile MODEL` says which of its "
         "blobs is the model (FROM); give that file under a name that ends in .gguf",
+    ),
+    (
+        ("pytorch_model*.bin",),
+        "holds its weights as {name}, a pickle, which is read by running it: set "
+        "model.allow_pickle=true (of a repository with its exact commit as model.revision), and "
+        "qpipe reads its tensors alone; or give the same model as safetensors",
     ),
     (
         _PICKLED,

@@ -32,8 +32,8 @@ class ValueType(IntEnum):
 MAX_U32 = 2**32 - 1
 """The largest unsigned 32-bit integer."""
 
-MAX_STRINGS = 1 << 22
-"""Texts in one array, which can only be passed over one by one: vocabularies have a tenth."""
+MAX_ITEMS = 1 << 22
+"""Values in one array: vocabularies have a tenth."""
 
 Scalar = bool | int | float | str
 Value = Scalar | list[Scalar]
@@ -117,10 +117,13 @@ def skip(buffer: memoryview, at: int) -> int:
     count, at = _length(buffer, at)
     if item == ValueType.ARRAY:
         raise ValueError("an array of arrays")
-    if item != ValueType.STRING:
-        return _within(buffer, at + count * struct.calcsize(_FORMATS[item]))
-    if count > MAX_STRINGS:
-        raise ValueError(f"an array of {count:,} texts, more than {MAX_STRINGS:,}")
+    texts = item == ValueType.STRING
+    end = at if texts else _within(buffer, at + count * struct.calcsize(_FORMATS[item]))
+    if count > MAX_ITEMS:
+        noun = "texts" if texts else "values"
+        raise ValueError(f"an array of {count:,} {noun}, more than {MAX_ITEMS:,}")
+    if not texts:
+        return end
     for _ in range(count):
         at = _skip(buffer, at, item)
     return at

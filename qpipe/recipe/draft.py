@@ -18,6 +18,7 @@ class StageDraft(TypedDict):
     ``source`` is set for a stage that fetches: its ``params`` are then ``{"source", "revision"}``.
     ``resources`` are the fields of `qpipe.core.graph.Resources`, ``asides`` parameters that are in
     no key, ``text_alone`` the role of a checkpoint whose towers for images and sound it leaves out.
+    ``unpickle`` makes safetensors of a source that comes to pickles; None where it may not.
     """
 
     name: str
@@ -37,6 +38,7 @@ class StageDraft(TypedDict):
     asides: dict[str, Json]
     text_alone: str | None
     stand_in: StandInDraft | None
+    unpickle: StageDraft | None
 
 
 class StandInDraft(TypedDict):

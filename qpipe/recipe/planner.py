@@ -18,6 +18,7 @@ from qpipe.errors import RecipeError, SourceError
 from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.model_names import SourceName
 from qpipe.recipe.node_names import JobWords, Names
+from qpipe.sources import pickle_names
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.pinning import PinnedSource, Pinner
 
@@ -113,18 +114,26 @@ class _Builder:
         job = self._of_model(job, pinner)
         nodes: dict[str, Node] = {}
         ids: dict[str, str] = {}
+        made: dict[str, str] = {}
+        """By stage the node that others are given: of pickles what is made of them."""
         sources = {stage["name"] for stage in job["stages"] if stage["source"]}
         names: dict[str, SourceName] = {}
         for stage in job["stages"]:
-            inputs = {role: ids[name] for role, name in stage["needs"].items()}
+            inputs = {role: made[name] for role, name in stage["needs"].items()}
             direct = frozenset(r for r, n in stage["needs"].items() if n in sources)
             node = self._node(stage, inputs, direct, pinner)
             nodes[node.id] = node
-            ids[stage["name"]] = node.id
+            ids[stage["name"]] = made[stage["name"]] = node.id
             if stage["source"]:
                 names[node.id] = _source_name(node)
                 pinned = PinnedSource(node.params, node.runtime.where)
                 self._pinned.setdefault(node.id, (pinned, pinner))
+                other = stage["unpickle"]
+                if other is not None and pickle_names.is_source(pinned.params, pinned.where):
+                    plain = self._node(other, {"checkpoint": node.id}, frozenset(), pinner)
+                    nodes[plain.id] = plain
+                    ids[f"{stage['name']}_{other['name']}"] = made[stage["name"]] = plain.id
+                    self._pinned.setdefault(plain.id, (pinned, pinner))
         self.nodes |= nodes
         self.words.append(JobWords(job["varying"], job["called"], names))
         self._note_towers(job, ids)
@@ -251,6 +260,7 @@ class _Builder:
                     str(params["source"]),
                     None if revision is None else str(revision),
                     _digests(params.get("sha256")),
+                    allow_pickle=params.get("allow_pickle") is True,
                 )
             except SourceError as error:
                 self._pins[same] = error

@@ -206,6 +206,14 @@ class ModelSpec(Params):
             "runs such code."
         ),
     )
+    allow_pickle: bool = Field(
+        False,
+        description=(
+            "true: where the source has no safetensors, take its weights from pickles "
+            "(pytorch_model*.bin): tensors alone, read by torch with weights_only. Of a "
+            "repository only with the exact commit in revision. false: refuse that."
+        ),
+    )
     pretokenizer: str | None = Field(
         None,
         description=(

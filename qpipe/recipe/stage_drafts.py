@@ -78,6 +78,8 @@ def stage_drafts(
     sources, values = _sources(field, params, needs, job)
     made = _drafted(name, spec, job, bounds, ChosenStage(stage, params), values)
     made["needs"] = needs
+    if getattr(params, "allow_pickle", False):
+        made["unpickle"] = _unpickle(job, bounds)
     if (other := _stand_in(stage, raw, formats, job, field)) is not None:
         others = _sources(field, other.params, {}, job)[1]
         stand_in = _drafted(name, spec, job, bounds, other, others)
@@ -158,7 +160,16 @@ def _drafted(
         asides=_asides(params),
         text_alone=stage.text_alone,
         stand_in=None,
+        unpickle=None,
     )
+
+
+def _unpickle(job: Job, bounds: StageBounds) -> StageDraft:
+    """The stage that makes safetensors of a source's pickles."""
+    from qpipe.sources.unpickle import Unpickle, UnpickleParams
+
+    choice = ChosenStage(Unpickle, UnpickleParams())
+    return _drafted(Unpickle.kind, StageSpec(uses=Unpickle.kind), job, bounds, choice, {})
 
 
 def _stand_in(
@@ -283,4 +294,5 @@ def plain(name: str, stage: type[Stage], params: dict[str, Json]) -> StageDraft:
         asides={},
         text_alone=None,
         stand_in=None,
+        unpickle=None,
     )

@@ -165,7 +165,8 @@ def _notes(model: _Model, graph: Graph, result: RunResult) -> tuple[str, ...]:
     text that it is measured on."""
     behind = _ancestors(model.nodes, graph)
     every = [node for job in model.jobs for node in job.nodes.values()]
-    if any(graph[node].stage not in (QUANTIZE, "download", "convert") for node in behind):
+    plain = (QUANTIZE, "download", "unpickle", "convert")
+    if any(graph[node].stage not in plain for node in behind):
         behind += [node for node in every if graph[node].stage == LINT]
     behind += [node for node in every if graph[node].stage == TOKENS]
     outcomes = [result.outcomes[node] for node in dict.fromkeys(behind)]

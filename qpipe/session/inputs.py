@@ -27,6 +27,8 @@ Look = Callable[[Mapping[str, Json]], "ComingFiles | None"]
 # Stands for a key that depends on an input's content: as long as all keys.
 _SOME_KEY = "0" * 64
 
+_UNPICKLE = "unpickle"
+
 
 def stage_of(entry: str) -> type[Stage]:
     """Import the class behind a node's entry."""
@@ -114,6 +116,11 @@ class AvailableInputs:
         return folder
 
     def _config(self, item: Forecast) -> Path | None:
+        if item.node.stage == _UNPICKLE:  # changes weights alone
+            item = self._forecasts[item.node.inputs["checkpoint"]]
+            folder = self._folder(item)
+            if folder is not None:
+                return folder / "config.json"
         source = hub_source(item.node.params)
         if source is None or source.kind != "model" or source.one_file is not None:
             return None

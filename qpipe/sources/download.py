@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -44,6 +44,14 @@ class DownloadSettings(base.Params):
         description=(
             "Of a file here or at an address, the SHA-256 that it must have; of several a list. "
             "null: what the lock file has, else what it has at the first use."
+        ),
+    )
+    allow_pickle: Annotated[bool, base.UnkeyedDefault()] = Field(
+        False,
+        description=(
+            "true: where there are no safetensors, take the weights from pickles "
+            "(pytorch_model*.bin), tensors alone; of a repository only with the exact commit in "
+            "revision."
         ),
     )
 

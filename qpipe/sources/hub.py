@@ -14,11 +14,14 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from qpipe.errors import OutOfSpaceError, SourceError, UnreachableError
+from qpipe.errors import OutOfSpaceError, SourceError, UnreachableError, quoted
 from qpipe.gguf import split
 from qpipe.machine.filesystem import is_full
 from qpipe.sources import digest_check, model_files
 from qpipe.sources.hub_source import HubSource, is_commit
+from qpipe.sources.pinning import INDEX_BYTES
+from qpipe.support.files import read_file
+from qpipe.support.inside import is_inner
 
 _CONFIG = "config.json"
 
@@ -116,7 +119,7 @@ def _looked(source: HubSource, cache: str, endpoint: str) -> ComingFiles:
         return _coming(source, None, _with_parts(source.one_file), sizes)
     names = _cached(source) if sizes is None else [*sizes]
     chosen = _chosen(source, names, cached=sizes is None)
-    weights = any(name.endswith(".safetensors") for name in chosen)
+    weights = any(model_files.names_weights(name) for name in chosen)
     config = _one(source, _CONFIG, _told_nobody) if weights and _CONFIG in chosen else None
     return _coming(source, config, chosen, sizes)
 
@@ -206,6 +209,11 @@ def _sizes(source: HubSource, *, ask: bool = True) -> dict[str, int | None] | No
     except httpx.TransportError:
         return None
     siblings = getattr(info, "siblings", None) or ()  # huggingface_hub 1.33: kernels have none
+    if outside := [one.rfilename for one in siblings if not is_inner(one.rfilename)]:
+        raise SourceError(
+            f"{source.label}: lists the file {quoted(outside[0])}, which is no place inside a "
+            "folder; nothing was fetched. A mirror (HF_ENDPOINT) may be to blame"
+        )
     return {one.rfilename: one.size for one in siblings}
 
 
@@ -228,7 +236,7 @@ def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> lis
     chosen = model_files.selected_files(
         source.label,
         names,
-        lambda name: _one(source, name, _told_nobody).read_bytes(),
+        lambda name: read_file(_one(source, name, _told_nobody), SourceError, most=INDEX_BYTES),
         repo=source.repo,
         weights=source.weights,
     )

@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.core import file_lock
+from qpipe.errors import CheckpointError
+from qpipe.support import strict_json
 
 CONFIG = "config.json"
+
+# Bytes of the longest config.json that is read, as in qpipe/gguf/jsonfile.py.
+_MOST = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,9 @@ def read(config: Path) -> ModelClass | None:
     """The class that a config.json names; None if it is not there, or names none: whoever reads the
     model says what is wrong with it."""
     try:
-        fields = json.loads(config.read_bytes())
+        fields = strict_json.load(config, CheckpointError, most=_MOST)
         name = fields["architectures"][0]
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (CheckpointError, KeyError, IndexError, TypeError):
         return None
     settings = fields.get("quantization_config")
     method = settings.get("quant_method") if isinstance(settings, dict) else None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import SourceError
-from qpipe.sources import gguf_types
+from qpipe.sources import gguf_types, pickle_names
 from qpipe.support.files import open_file
 
 # The parts of a checkpoint that mean something to us.
@@ -65,6 +65,9 @@ def _with_weights(label: str, names: Collection[str], read: ReadFile, weights: s
             f"{label}: {weights} has no config.json beside it, without which weights are no model: "
             "give the folder or the repository of the whole checkpoint"
         )
+    if pickle_names.is_pickled(weights):
+        plain = [n for n in names if _is_selected(n) and not weight_files.are_named(n)]
+        return sorted([*plain, *pickle_names.named(names)])
     listed = _listed(names, read, weights) if weight_files.is_index(weights) else None
     try:
         chosen = weight_files.named(weights, names, listed)
@@ -126,7 +129,7 @@ def names_weights(name: str) -> bool:
     """True if a file of a checkpoint stands for the checkpoint with these weights."""
     from qpipe.gguf import weight_files
 
-    return weight_files.are_named(name)
+    return weight_files.are_named(name) or pickle_names.is_pickled(name)
 
 
 def place(file: Path) -> str:

@@ -11,6 +11,7 @@ import io
 import os
 import pickletools
 import struct
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ _LATER = frozenset({"STACK_GLOBAL", "EXT1", "EXT2", "EXT4"})
 # types; then come the tensors, and the names of their storages.
 _LEGACY_PICKLES, _LEGACY_TENSORS = 5, 3
 
+_WRONG = (ValueError, zipfile.BadZipFile, struct.error, NotImplementedError, EOFError)
+
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
 _UNKNOWN = 0xFFFFFFFF
 
@@ -96,11 +99,13 @@ def check(path: Path) -> PickledFile:
         zipped = file.read(4) == b"PK\3\4"
         file.seek(0)
         try:
-            if zipped:
-                _check_steps(path, io.BytesIO(_description(path, file, size)), size)
-            else:
-                _check_legacy(path, file, size)
-        except (ValueError, zipfile.BadZipFile, struct.error, NotImplementedError) as error:
+            with warnings.catch_warnings():  # pickletools' own, of escapes in old texts
+                warnings.simplefilter("ignore")
+                if zipped:
+                    _check_steps(path, io.BytesIO(_description(path, file, size)), size)
+                else:
+                    _check_legacy(path, file, size)
+        except (*_WRONG, OSError) as error:
             raise _broken(path, f"no file of torch.save: {quoted(str(error))}") from None
     return PickledFile(path, size, zipped)
 
@@ -174,7 +179,7 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], size: int) -> Non
         stored = entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1
         if not stored or entry.file_size != entry.compress_size:
             raise _broken(path, f"the entry {name} compressed or encrypted")
-        if entry.header_offset + entry.file_size > size:
+        if entry.header_offset < 0 or entry.header_offset + entry.file_size > size:
             raise _broken(path, f"the entry {name} of {entry.file_size:,} bytes of {size:,}")
     if sum(entry.file_size for entry in entries) > size:
         raise _broken(path, f"entries that share bytes: more than {size:,} in all")

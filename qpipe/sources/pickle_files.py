@@ -1,36 +1,15 @@
-"""Which files of a checkpoint are its weights as pickles, and their names as safetensors."""
+"""Which files of a folder are its weights as pickles: by their index, or their names."""
 
 from __future__ import annotations
 
 import itertools
-import re
-from collections.abc import Collection
 from pathlib import Path
 
 from qpipe.errors import CheckpointError, quoted
 from qpipe.gguf import jsonfile
-from qpipe.gguf.weight_files import INDEX as INDEX
+from qpipe.sources.pickle_names import PART, PICKLED_INDEX, SINGLE, is_pickled, named
 from qpipe.support.files import is_file
 from qpipe.support.inside import is_inner
-
-PICKLED_INDEX = "pytorch_model.bin.index.json"
-SINGLE = "pytorch_model.bin"
-_PART = re.compile(r"pytorch_model-([0-9]+)-of-([0-9]+)\.bin")
-
-
-def is_pickled(name: str) -> bool:
-    """True if a file is one of weights as pickles, or their index."""
-    return name in (SINGLE, PICKLED_INDEX) or _PART.fullmatch(name) is not None
-
-
-def named(names: Collection[str]) -> list[str]:
-    """The files of weights as pickles among ``names``, with their index, in order."""
-    return sorted(name for name in names if is_pickled(name))
-
-
-def safetensors_name(name: str) -> str:
-    """The name of the file that is made of the pickle ``name``."""
-    return name.replace("pytorch_model", "model", 1).removesuffix(".bin") + ".safetensors"
 
 
 def weight_map(folder: Path) -> dict[str, str] | None:
@@ -82,7 +61,7 @@ def weight_files(folder: Path) -> list[str]:
 def _parts(files: list[str]) -> list[str]:
     """All parts that the names promise, up to the first that is missing: a number in a name may be
     any."""
-    counts = {match[2] for name in files if (match := _PART.fullmatch(name))}
+    counts = {match[2] for name in files if (match := PART.fullmatch(name))}
     if not counts:
         return files
     if len(counts) > 1:

@@ -20,9 +20,9 @@ from qpipe.core import file_lock
 from qpipe.core.digests import Digests
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
-from qpipe.errors import SourceError, StoreError
+from qpipe.errors import RecipeError, SourceError, StoreError
 from qpipe.machine.capacity import usable_cores
-from qpipe.sources import gguf_types, model_class, model_files
+from qpipe.sources import gguf_types, model_class, model_files, pickle_names
 from qpipe.sources.hub_source import HubSource, hub_source, is_commit, parse_hub
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.sha256 import digests_named
@@ -37,7 +37,7 @@ TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parqu
 
 _WHOLE_SPLIT = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
 # Bytes of an index at most (of 1,000,000 tensors), and of a pointer of git LFS.
-_INDEX_BYTES, _POINTER_BYTES = 200 << 20, 1024
+INDEX_BYTES, _POINTER_BYTES = 200 << 20, 1024
 
 # How a local source becomes an artifact; 2: without a card's prose, and its name is noted.
 FORM = 2
@@ -84,10 +84,36 @@ class Pinner:
     threads: int | None = None
 
     def pin(
-        self, source: str, revision: str | None, sha256: str | Sequence[str] | None = None
+        self,
+        source: str,
+        revision: str | None,
+        sha256: str | Sequence[str] | None = None,
+        *,
+        allow_pickle: bool = False,
     ) -> PinnedSource:
         """Pin one source, whose files must have the digests ``sha256``, if any are given. Raises
-        SourceError if it is not there."""
+        SourceError if it is not there.
+
+        Its weights may be pickles only with ``allow_pickle``, which takes a repository's exact
+        commit: RecipeError without.
+        """
+        pinned = self._pin(source, revision, sha256, allow_pickle=allow_pickle)
+        if pickle_names.is_source(pinned.params, pinned.where) and not allow_pickle:
+            raise SourceError(
+                f"{without_secrets(source)}: a pickle, which is read by running it: give "
+                "safetensors, or set model.allow_pickle=true (of a repository with its exact "
+                "commit as model.revision), and qpipe reads its tensors alone"
+            )
+        return pinned
+
+    def _pin(
+        self,
+        source: str,
+        revision: str | None,
+        sha256: str | Sequence[str] | None,
+        *,
+        allow_pickle: bool,
+    ) -> PinnedSource:
         if not source:
             raise SourceError("'' is no source: give a file, a folder or OWNER/NAME, or null")
         digests = digests_named(sha256)
@@ -98,7 +124,7 @@ class Pinner:
             source, behind = remote.local_path(source)
             digests += [] if behind is None or behind in digests else [behind]
         if path := self._local(source):
-            return self._pin_local(path, digests)
+            return self._pin_local(_pickles_of(path) if allow_pickle else path, digests)
         hub = parse_hub(source, revision)
         if hub is None and is_address(source):
             return self._pin_remote(source, revision, digests)
@@ -115,7 +141,7 @@ class Pinner:
                 "names"
             )
         try:
-            return self._pin_hub(hub)
+            return self._pin_hub(self._pickles(hub) if allow_pickle else hub)
         except SourceError as error:
             if source != f"{hub.repo}/{hub.file}":
                 raise
@@ -128,6 +154,8 @@ class Pinner:
         cannot be had."""
         if "path" in pinned.where:
             folder = checkpoint_of(Path(str(pinned.where["path"])))
+            if pickle_names.is_source(pinned.params, pinned.where):
+                return model_class.read(folder / model_class.CONFIG)
             if not any(folder.glob("*.safetensors")):
                 return None
             if any(folder.glob("*.gguf")) and files_of(folder)[0].suffix == ".gguf":
@@ -240,6 +268,30 @@ class Pinner:
         self.learned |= pins.learned
         return PinnedSource(params, where)
 
+    def _pickles(self, hub: HubSource) -> HubSource:
+        """The repository, or where its weights are pickles alone these. Raises RecipeError without
+        an exact commit."""
+        if not is_commit(hub.revision):
+            raise RecipeError(
+                f"model.allow_pickle: true lets {hub.repo} give weights as pickles, so it needs "
+                f"the exact commit that you trust, not {hub.revision!r}: set model.revision to its "
+                "40-digit SHA, or allow_pickle to false"
+            )
+        if hub.file is not None or hub.type is not None:
+            return hub
+        note = self.hashes / f"pickles-{bytes_sha256(hub.label.encode())}"
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return replace(hub, file=note.read_text() or None)
+        try:
+            names, whole = self.files(hub)
+        except SourceError:  # downloading it says why
+            return hub
+        file = pickle_names.standing_for(names)
+        if whole:
+            with contextlib.suppress(OSError):  # a commit's files stay what they are
+                file_lock.write_atomic(note, (file or "").encode(), sync=False)
+        return replace(hub, file=file)
+
     def _file_of_type(self, hub: HubSource, kind: str) -> str:
         """The file of a commit that is its GGUF model of type ``kind``. Raises SourceError."""
         note = self.hashes / f"type-{bytes_sha256(f'{hub.label}:{kind}'.encode())}"
@@ -305,6 +357,15 @@ def _noted(note: Path) -> str | None:
     return None
 
 
+def _pickles_of(path: Path) -> Path:
+    """The file that stands for the pickles of a folder whose weights are these alone; any other
+    path as it is."""
+    if not path.is_dir() or holds_tasks(path):
+        return path
+    file = pickle_names.standing_for([each.name for each in path.iterdir() if is_file(each)])
+    return path if file is None else path / file
+
+
 def checkpoint_of(path: Path) -> Path:
     """The folder of the checkpoint whose weights ``path`` names; of any other path itself."""
     return path.parent if model_files.names_weights(path.name) and is_file(path) else path
@@ -338,7 +399,7 @@ def _of_folder(folder: Path, weights: str | None) -> list[Path]:
     names += map(model_files.place, templates)
 
     def read(name: str) -> bytes:
-        return read_file(folder / name, SourceError, most=_INDEX_BYTES)
+        return read_file(folder / name, SourceError, most=INDEX_BYTES)
 
     folders = [path.name for path in folder.iterdir() if path.is_dir()]
     selected = model_files.selected_files(str(folder), names, read, beside=folders, weights=weights)

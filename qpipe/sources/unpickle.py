@@ -16,7 +16,8 @@ from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.core.layout import MANIFEST
 from qpipe.errors import CheckpointError
-from qpipe.sources import pickle_check, pickle_files
+from qpipe.gguf.weight_files import INDEX
+from qpipe.sources import pickle_check, pickle_files, pickle_names
 from qpipe.stages import base
 from qpipe.support import extras
 
@@ -82,7 +83,7 @@ class Unpickle(base.Stage):
         for name, file in zip(names, files, strict=True):
             work.note(name)
             listed = None if index is None else {t for t, where in index.items() if where == name}
-            out = pickle_files.safetensors_name(name)
+            out = pickle_names.safetensors_name(name)
             shard = unpickling.convert(file, work.out / out, listed=listed, tied=tied)
             if twice := sorted(places.keys() & shard.names):
                 raise CheckpointError(
@@ -99,7 +100,7 @@ class Unpickle(base.Stage):
                 "weight_map": places,
             }
             text = json.dumps(contents, indent=2, sort_keys=True) + "\n"
-            (work.out / pickle_files.INDEX).write_text(text, encoding="utf-8")
+            (work.out / INDEX).write_text(text, encoding="utf-8")
         _bring_along(source, work)
         return _facts(work, size, names, aliases)
 
@@ -116,7 +117,7 @@ def _bring_along(source: Path, work: base.Work) -> None:
     """Link all but the pickles and their index."""
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source).as_posix()
-        if path.is_file() and name != MANIFEST and not pickle_files.is_pickled(name):
+        if path.is_file() and name != MANIFEST and not pickle_names.is_pickled(name):
             target = work.out / name
             target.parent.mkdir(exist_ok=True)
             work.link(path, target)
@@ -133,6 +134,7 @@ def _facts(
     kept = {
         name: known[name] for name in ("name", "fetched_from", "repo", "commit") if known.get(name)
     }
-    notes = [f"{len(names)} pickles were read with weights_only and written as safetensors"]
+    shown = names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
+    notes = [f"{shown}: read with weights_only, and written as safetensors"]
     notes += [f"{name} is {other}, and written once" for name, other in sorted(aliases.items())]
     return {**kept, "size_bytes": size, "aliases": dict(aliases), "notes": [*notes]}

@@ -19,6 +19,13 @@ PARQUET = ".parquet"
 _LINES = (".jsonl", ".ndjson")
 # Rows of a Parquet file in memory at a time.
 _ROWS = 1000
+
+MOST_TIMES, MOST_AT_LEAST = 100, 64 << 20
+"""What is compressed may come to so many times its size, and in any case to so many bytes: texts
+come to some three to ten times."""
+
+MOST_LIST = 1 << 30
+"""Bytes of a .json file that is one list; lines, and Parquet, are read a few at a time."""
 _RECORDS = (*_LINES, ".json", PARQUET)
 
 
@@ -61,6 +68,33 @@ def read_plain(path: Path) -> str:
         return file.read()
 
 
+class _Bounded(io.RawIOBase):
+    """The bytes of a compressed file, up to a bound that hangs on its size."""
+
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._most = max(MOST_AT_LEAST, MOST_TIMES * path.stat().st_size)
+        self._read = 0
+        self._file = gzip.open(path)  # noqa: SIM115  # closed with this
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer)
+        self._read += count
+        if self._read > self._most:
+            raise DataError(
+                f"{self._name}: comes to more than {self._most:,} bytes, {MOST_TIMES} times what "
+                "it is compressed, as no text does; give it uncompressed if it is one"
+            )
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 @contextlib.contextmanager
 def _our_errors(path: Path) -> Iterator[None]:
     """Turn what reading a file raises into a DataError that says what to do."""
@@ -78,7 +112,8 @@ def _our_errors(path: Path) -> Iterator[None]:
 def _open(path: Path) -> IO[str]:
     """Its text, in lines that end with a line feed: others, such as U+2028, may stand in JSON."""
     try:
-        raw: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # noqa: SIM115
+        packed = path.suffix == ".gz"
+        raw: Any = io.BufferedReader(_Bounded(path)) if packed else path.open("rb")
     except OSError as error:
         raise DataError(f"{path.name}: cannot be read: {error.strerror}") from None
     return io.TextIOWrapper(raw, encoding="utf-8-sig", newline="\n")
@@ -100,7 +135,13 @@ def _json(file: IO[str], path: Path) -> Iterable[Any]:
             pass  # one object over several lines
         else:
             return _lines(chain([first], file), path)
-    records = _parsed(first + file.read(), path.name)
+    text = first + file.read(MOST_LIST)
+    if len(text) > MOST_LIST:
+        raise DataError(
+            f"{path.name}: a list of more than {MOST_LIST:,} characters; save its records as JSON "
+            "lines (.jsonl), which are read one by one"
+        )
+    records = _parsed(text, path.name)
     if not isinstance(records, list):
         raise DataError(f"{path.name}: holds a {type(records).__name__}, not a list of records")
     return records
@@ -122,7 +163,19 @@ def _parquet(path: Path) -> Iterator[Any]:
 
     try:
         with parquet.ParquetFile(path) as file:
+            _check_parquet(path, file.metadata)
             for batch in file.iter_batches(batch_size=_ROWS):
                 yield from batch.to_pylist()
     except (ArrowInvalid, OSError) as error:
         raise DataError(f"{path.name}: no usable Parquet file: {error}") from None
+
+
+def _check_parquet(path: Path, metadata: Any) -> None:
+    """Raises DataError for row groups that claim more than a file of this size holds of text."""
+    most = max(MOST_AT_LEAST, MOST_TIMES * path.stat().st_size)
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    if (claimed := sum(max(0, group.total_byte_size) for group in groups)) > most:
+        raise DataError(
+            f"{path.name}: says that it comes to {claimed:,} bytes, more than {MOST_TIMES} times "
+            "what it is compressed, as no text does; save it as JSON lines if it is one"
+        )

@@ -63,7 +63,7 @@ class Reader:
     """A target whose files stand ready, and an account of what reading inputs ended in."""
 
     def __init__(self, name: str, work: Path) -> None:
-        from tests.fuzz.targets import TARGETS
+        from tests.fuzz.readers import TARGETS
 
         self.name, self.work = name, work
         self.target = TARGETS[name]
@@ -177,7 +177,7 @@ def _fuzz(name: str, work: Path, seconds: float) -> None:
 
 def main() -> None:
     """One reader, or all; here, or (``--work``) as the child of such a run."""
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.readers import TARGETS
 
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("targets", nargs="*", choices=[*TARGETS, []], metavar="TARGET")

@@ -20,7 +20,8 @@ from types import FrameType
 from typing import Any
 
 from qpipe.errors import QpipeError
-from tests.fuzz.targets import TARGETS, Target
+from tests.fuzz.readers import TARGETS
+from tests.fuzz.targets import Target
 
 SECONDS = 2.0
 """CPU seconds for one input: the longest takes a tenth."""

@@ -101,7 +101,7 @@ def test_weights_alone_are_no_model() -> None:
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (("pytorch_model.bin",), "convert pytorch_model.bin to safetensors"),
+        (("pytorch_model.bin",), "set model.allow_pickle=true"),
         (("adapter_model.safetensors", "adapter_config.json"), "merge_and_unload"),
         (("consolidated.safetensors",), "model\\*.safetensors, as its repository"),
         (("tf_model.h5",), "PyTorch version"),

@@ -14,7 +14,9 @@ import pytest
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf.checkpoint import read_tensors
+from qpipe.gguf.weight_files import INDEX
 from qpipe.sources import pickle_check, pickle_files
+from qpipe.sources.pickle_names import PICKLED_INDEX
 from qpipe.sources.unpickle import Unpickle, UnpickleParams
 from qpipe.stages.base import Work
 from tests.sources.pickled import llama, save
@@ -56,7 +58,7 @@ def test_parts_stay_parts_with_an_index(tmp_path: Path) -> None:
     state = model.state_dict()
     assert read_tensors(out).keys() == state.keys()  # the index and the files agree
     assert len([*out.glob("model-0000?-of-00003.safetensors")]) == 3
-    size = json.loads((out / pickle_files.INDEX).read_text())["metadata"]["total_size"]
+    size = json.loads((out / INDEX).read_text())["metadata"]["total_size"]
     assert size == sum(tensor.numel() * 2 for tensor in state.values())
 
 
@@ -167,9 +169,13 @@ def test_counts_of_a_zip_are_held_against_the_file(tmp_path: Path) -> None:
     listed = whole.rindex(b"PK\1\2")
     large = bytearray(whole)
     struct.pack_into("<II", large, listed + 20, 0x7FFFFFFF, 0x7FFFFFFF)
+    early = bytearray(whole)  # entries would begin before the file
+    (start,) = struct.unpack_from("<I", whole, end + 16)
+    struct.pack_into("<I", early, end + 16, start + 5)
     for damaged, words in (
         (many, "a list of 65,520 entries"),
         (large, "of 2,147,483,647 bytes of"),
+        (early, "the entry .* bytes of|no file of torch"),
     ):
         (tmp_path / "y.bin").write_bytes(damaged)
         with pytest.raises(CheckpointError, match=words):
@@ -197,6 +203,32 @@ def test_names_of_files(tmp_path: Path, names: list[str], index: Any, words: str
     for name in names:
         (tmp_path / name).touch()
     if index is not None:
-        (tmp_path / pickle_files.PICKLED_INDEX).write_text(json.dumps({"weight_map": index}))
+        (tmp_path / PICKLED_INDEX).write_text(json.dumps({"weight_map": index}))
     with pytest.raises(CheckpointError, match=words):
         pickle_files.weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("prefixed", [True, False], ids=["whole", "base model"])
+def test_opt_computes_the_same(tmp_path: Path, *, prefixed: bool) -> None:
+    """The family of recipes that need it; its pickles may be of the model without a head."""
+    import torch
+    from transformers import OPTConfig, OPTForCausalLM
+
+    torch.manual_seed(0)
+    whole: Any = OPTForCausalLM
+    config: Any = OPTConfig
+    model = whole(
+        config(
+            vocab_size=64, hidden_size=32, ffn_dim=48, num_hidden_layers=2, num_attention_heads=4,
+            max_position_embeddings=64, word_embed_proj_dim=32,
+        )
+    ).eval()  # fmt: skip
+    source = save(tmp_path / "bin", model)
+    if not prefixed:
+        state = model.model.state_dict()
+        torch.save(state, source / "pytorch_model.bin")
+    out, facts = unpickled(source, tmp_path / "ours")
+    again = whole.from_pretrained(out).eval()
+    tokens = torch.arange(10)[None]
+    assert torch.equal(again(tokens).logits, model(tokens).logits)
+    assert bool(facts["aliases"]) == prefixed

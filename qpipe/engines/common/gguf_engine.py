@@ -301,7 +301,7 @@ def model_name(setting: str | None, record: Mapping[str, Json]) -> str | None:
     ``record`` of how it was made (`Order.origins`): a repository's id or a folder's name."""
     params, facts = record["params"], record["facts"]
     assert isinstance(params, Mapping) and isinstance(facts, Mapping), record
-    name = setting or params.get("repo") or facts.get("name")
+    name = setting or params.get("repo") or facts.get("repo") or facts.get("name")
     return None if name is None else str(name)
 
 
@@ -361,8 +361,9 @@ def origin(record: Mapping[str, Json]) -> str:
     """A model's first origin: ``OWNER/NAME@COMMIT``, or the digest of local files."""
     params, facts = record["params"], record["facts"]
     assert isinstance(params, Mapping) and isinstance(facts, Mapping), record
-    if params.get("commit"):
-        return f"{params['repo']}@{params['commit']}"
+    for known in (params, facts):  # of a stage between the source and this one, in its facts
+        if known.get("commit"):
+            return f"{known['repo']}@{known['commit']}"
     files = params.get("files")
     if isinstance(files, Mapping) and len(files) == 1:
         return f"sha256:{next(iter(files.values()))}"

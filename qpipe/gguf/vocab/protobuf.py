@@ -13,8 +13,8 @@ from dataclasses import dataclass
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-MOST_PIECES = 1 << 22
-"""The largest vocabularies have a tenth."""
+MOST_PIECES = 1 << 20
+"""The largest vocabularies have a quarter."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def page(
     tensors = {key: of for run in runs for key, of in run.tensors.items()}
     document = {"words": words, **data.document(models, tensors)}
     parts = {
-        "title": escape(title),
+        "title": escape(printable(title)),
         "subtitle": escape(printable(_subtitle(table, document["models"]))),
         "connect": "" if version is None else "; connect-src 'self'",
         "watch": "" if version is None else f' data-version="{escape(version)}"',
