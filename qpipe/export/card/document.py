@@ -13,6 +13,7 @@ from qpipe.export.card.making import HUB, making, measuring
 from qpipe.export.card.picture import alternative
 from qpipe.export.card.usage import usage
 from qpipe.report.markup import escaped, plain
+from qpipe.report.text import printable
 
 
 def document(content: CardContent) -> str:
@@ -63,17 +64,23 @@ def _files(content: CardContent) -> Iterator[str]:
         yield f"![{plain(alternative(content.levels))}]({quote(content.picture)})"
         yield ""
     for name, words in content.extras.items():
-        yield f"- [{plain(name)}]({quote(name)}): {plain(words)}"
+        yield f"- {_link(name)}: {plain(words)}"
+
+
+def _link(name: str) -> str:
+    """A link to a file of the repository, whatever its name is."""
+    return f"[{plain(name)}]({quote(name, errors='replace')})"
 
 
 def _prompt(content: CardContent) -> Iterator[str]:
     if content.prompt is None:
         yield "The model has no chat template: it goes on with the text that it is given."
         return
-    fence = "`" * max(3, 1 + _longest_run(content.prompt))
+    prompt = printable(content.prompt, lines=True)
+    fence = "`" * max(3, 1 + _longest_run(prompt))
     yield "By the chat template in the file:"
     yield ""
-    yield from (f"{fence}text", content.prompt.rstrip("\n"), fence)
+    yield from (f"{fence}text", prompt.rstrip("\n"), fence)
 
 
 def _longest_run(text: str) -> int:
@@ -108,7 +115,7 @@ def _licence(content: CardContent) -> Iterator[str]:
         link = f" ([its text]({terms.source}))" if terms.source else ""
         yield f"{escaped(terms.name)}{link}, as the original: {plain(terms.conditions)}."
     if texts:
-        names = ", ".join(f"[{plain(path.name)}]({quote(path.name)})" for path in texts)
+        names = ", ".join(_link(path.name) for path in texts)
         yield ""
         yield f"The source's own text: {names}."
     if terms.notice:
