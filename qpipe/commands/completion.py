@@ -110,6 +110,7 @@ def _values(option: str, actions: Iterable[argparse.Action], before: Line) -> It
         "--again": lambda: completions.steps(store),
         "--run": lambda: completions.runs(runs),
         "--to": lambda: EXPORT_TARGETS,
+        "--license": completions.licences,
     }
     return names[option]() if option in names else ()
 

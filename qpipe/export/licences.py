@@ -94,9 +94,18 @@ class Terms:
         elif self.sharing == "unknown":
             yield f"{self.name}: {self.conditions}"
         name = (repository or "").rpartition("/")[2]
-        wanted = (self.prefix or "").replace(" ", "-").casefold()
-        if repository and self.prefix and not name.casefold().startswith(wanted):
+        if repository and self.prefix and not _letters(name).startswith(_letters(self.prefix)):
             yield f"{self.name}: a model's name begins with {self.prefix}, and {name} does not"
+
+
+def _letters(name: str) -> str:
+    """A name without what stands between its words."""
+    return re.sub(r"[^a-z0-9]", "", name.casefold())
+
+
+def identifiers() -> list[str]:
+    """The licences whose terms are known, as the hub calls them."""
+    return [*_table()["identifiers"]]
 
 
 def of_text(repository: str | None, digests: Iterable[str]) -> str | None:

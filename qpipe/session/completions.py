@@ -64,6 +64,13 @@ def tables() -> Iterator[str]:
         yield file.stem
 
 
+def licences() -> list[str]:
+    """Licences as the hub calls them, as far as their terms are known here."""
+    from qpipe.export.licences import identifiers
+
+    return identifiers()
+
+
 def types(method: str) -> Iterator[str]:
     """Yield the values of ``quantize.type`` under ``quantize=METHOD``."""
     from qpipe.gguf.ftypes import FILE_TYPES

@@ -55,6 +55,8 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
         ("qpipe engines ", ["install", "fetch", "remove", "lock"]),
         ("qpipe engines install auto", ["auto-gptq", "autoawq"]),
         ("qpipe settings quantize=ex", ["quantize=exl2"]),
+        ("qpipe export latest --to h", ["hf"]),
+        ("qpipe export latest --to hf --license llama3.", ["llama3.1", "llama3.2", "llama3.3"]),
         ("qpipe run 'de", []),
     ],
 )  # fmt: skip

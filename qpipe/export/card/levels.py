@@ -16,6 +16,8 @@ from qpipe.results.scores import Better, Score
 # Metrics in the order in which they say what was lost: how far a model is from its reference says
 # more than its perplexity (`report.columns`).
 _FIRST = ("kld", "ppl", "word_ppl")
+# The score of which one is a share of another.
+_RATIO = "kld"
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,22 @@ class Levels:
             words = ["the smallest"]
         elif place == len(self.front) - 1:
             words = ["the least loss"]
+        smaller = self.front[place - 1] if place else None
         if not is_seen(score, noise_of(score, self.comparison.rows)):
             words.append("no loss that could be seen")
-        elif place and not self._apart(row, self.front[place - 1]):
-            words.append(f"not surely less than that of {self.named(self.front[place - 1])}")
+        elif smaller is not None and not self._apart(row, smaller):
+            words.append(f"not surely less than that of {self.named(smaller)}")
+        elif smaller is not None and score.name == _RATIO:
+            words.append(self._beside(row, smaller))
         return ", ".join(words)
+
+    def _beside(self, row: ModelRow, smaller: ModelRow) -> str:
+        """The loss of a level as a share of that of the next smaller one, and what it costs."""
+        one, other = self.score(row), self.score(smaller)
+        assert one is not None and other is not None
+        share = one.value / other.value
+        larger = (row.size_bytes or 0) / (smaller.size_bytes or 1) - 1
+        return f"{share:.0%} of that of {self.named(smaller)} for {larger:.0%} more bytes"
 
     def _apart(self, better: ModelRow, worse: ModelRow) -> bool:
         """Return whether the intervals of two rows do not meet; True where there are none."""

@@ -68,7 +68,7 @@ def _spec(levels: Levels) -> dict[str, Any]:
         "title": f"{printable(str(levels.key))} (less is better)"
         if _is_less_better(levels)
         else f"{printable(str(levels.key))} (more is better)",
-        "scale": {"type": "log"} if log else {"zero": False},
+        "scale": {"type": "log", "nice": False, "padding": 16} if log else {"zero": False},
     }
     return {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",

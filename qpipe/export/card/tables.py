@@ -47,7 +47,7 @@ def files(levels: Levels, listed: Mapping[str, Sequence[CardFile]]) -> Iterator[
         own = listed.get(row.name, ())
         size = sum(file.size for file in own) or row.size_bytes
         cells = [
-            "" if size is None else numbers.size(size),
+            _size(size),
             "" if row.bits_per_weight is None else f"{row.bits_per_weight:.3f}",
             *(plain(column.cells[number]) for column in drawn),
         ]
@@ -90,7 +90,12 @@ def choices(levels: Levels, listed: Mapping[str, Sequence[CardFile]]) -> Iterato
     yield piped(["---:", "---", "---:"])
     for row in levels.front:
         size = sum(file.size for file in listed.get(row.name, ())) or row.size_bytes or 0
-        yield piped([numbers.size(size), plain(levels.named(row)), plain(levels.shown(row))])
+        yield piped([_size(size), plain(levels.named(row)), plain(levels.shown(row))])
+
+
+def _size(count: int | None) -> str:
+    """A size that is not broken into two lines."""
+    return "" if count is None else numbers.size(count).replace(" ", "\u00a0")
 
 
 def _link(row: ModelRow, own: Sequence[CardFile]) -> str:

@@ -1,0 +1,152 @@
+"""`qpipe export --to hf` and `--to card`: the folder, the card, and its upload to a loopback hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard
+
+from tests.cli import Answer, qpipe
+from tests.hub import TOKEN, Hub, serve
+
+REPO = "someone/stories260K-GGUF"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of two levels, measured on two windows."""
+    folder = tmp_path_factory.mktemp("hf")
+    sweep = ("-m", "quantize.type=Q8_0,Q4_0", "evaluate=kld", "evaluate.chunks=2")
+    result = qpipe("run", "local", "model.source=builtin:stories260K", *sweep, cwd=folder)
+    assert result.code == 0, result.stderr
+    return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve({}) as server:
+        yield server
+
+
+def export(ran: Path, *words: str, hub: Hub | None = None, token: str = TOKEN) -> Answer:
+    env = {"HF_HUB_DISABLE_XET": "1", "HF_TOKEN": token, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    if hub is not None:
+        env["HF_ENDPOINT"] = hub.url
+    return qpipe("export", "latest", *words, cwd=ran, env=env)
+
+
+def there(hub: Hub) -> dict[str, bytes]:
+    root = hub.repositories[REPO]
+    files = (path for path in root.rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def test_a_folder_is_published_as_it_is(ran: Path, hub: Hub, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--to", "hf", "--out", str(out), "--repo", REPO, "--license", "mit", "--json")
+    first = export(ran, *words, "--upload", hub=hub)
+    assert first.code == 0, first.stderr
+    assert "licence: MIT" in first.stderr
+    answer = json.loads(first.stdout)["upload"]
+    assert answer["url"] == f"{hub.url}/{REPO}"
+    names = sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+    assert answer["new"] == names
+    stored = there(hub)
+    assert {name: stored[name] for name in names} == {n: (out / n).read_bytes() for n in names}
+
+    card = ModelCard(stored["README.md"].decode())
+    assert (card.data.license, card.data.quantized_by) == ("mit", "someone")
+    assert f"llama-cli -hf {REPO}:Q8_0" in card.text or f"llama-cli -hf {REPO}:Q4_0" in card.text
+
+    sent = len([one for one in hub.seen if one.method == "PUT"])
+    again = export(ran, *words, "--upload", hub=hub)
+    assert again.code == 0, again.stderr
+    assert json.loads(again.stdout)["upload"]["same"] == names
+    assert len([one for one in hub.seen if one.method == "PUT"]) == sent
+
+    for where in (first.stdout, first.stderr, again.stderr, *map(str, out.rglob("*"))):
+        assert TOKEN not in where
+    secret = [p for p in (*out.rglob("*"), *(ran / "outputs").rglob("*")) if p.is_file()]
+    assert not [path for path in secret if TOKEN.encode() in path.read_bytes()]
+
+
+def test_another_folder_is_not_taken_for_the_export(ran: Path, hub: Hub, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--to", "hf", "--out", str(out), "--repo", REPO, "--license", "mit")
+    assert export(ran, *words).code == 0
+    (out / "README.md").write_text("mine\n")
+    result = export(ran, *words, "--upload", hub=hub)
+    assert result.code == 2
+    assert "is not this export (README.md" in result.stderr
+    assert (out / "README.md").read_text() == "mine\n"
+    assert REPO not in hub.known
+
+
+def test_looking_changes_nothing(ran: Path, hub: Hub, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--to", "hf", "--out", str(out), "--repo", REPO, "--license", "mit", "--dry-run")
+    result = export(ran, *words, hub=hub)
+    assert result.code == 0, result.stderr
+    assert "new: LICENSE.md" in result.stderr
+    assert REPO not in hub.known
+
+
+REFUSED = {
+    "no licence": ([], "its source says no licence"),
+    "forbidden": (["--license", "cc-by-nd-4.0"], "may not be shared"),
+    "unknown": (
+        ["--license", "other", "--license-name", "my-own"],
+        "whether quantized copies may be shared, its text says",
+    ),
+    "a name": (["--license", "llama3.2"], "begins with Llama"),
+    "no identifier": (["--license", "Apache 2.0"], "the hub calls licences"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(REFUSED))
+def test_a_licence_may_stand_in_the_way(ran: Path, hub: Hub, tmp_path: Path, case: str) -> None:
+    words, message = REFUSED[case]
+    out = str(tmp_path / "out")
+    result = export(ran, "--to", "hf", "--out", out, "--repo", REPO, "--upload", *words, hub=hub)
+    assert result.code == 2
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
+    assert not hub.seen
+
+
+def test_a_licence_that_was_accepted(ran: Path, hub: Hub, tmp_path: Path) -> None:
+    words = ("--repo", REPO, "--upload", "--license", "llama3.2", "--accept-license")
+    result = export(ran, "--to", "hf", "--out", str(tmp_path / "out"), *words, hub=hub)
+    assert result.code == 0, result.stderr
+    assert b"Llama 3.2 Community License" in there(hub)["NOTICE"]
+
+
+def test_a_wrong_token_is_found_before_anything_is_written(
+    ran: Path, hub: Hub, tmp_path: Path
+) -> None:
+    words = ("--repo", REPO, "--upload", "--license", "mit")
+    result = export(
+        ran, "--to", "hf", "--out", str(tmp_path / "out"), *words, hub=hub, token="hf_wrong"
+    )
+    assert result.code == 1
+    assert "does not take the token" in result.stderr
+    assert "hf_wrong" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_card_alone(ran: Path, tmp_path: Path) -> None:
+    result = export(ran, "--to", "card", "--out", str(tmp_path / "out"))
+    assert result.code == 0, result.stderr
+    assert (tmp_path / "out" / "card.png").read_bytes().startswith(b"\x89PNG")
+    text = (tmp_path / "out" / "card.md").read_text()
+    assert "](card.png)" in text
+    assert "sha256sum" not in text
+
+
+def test_options_of_a_repository_are_for_one(ran: Path, tmp_path: Path) -> None:
+    result = export(ran, "--to", "folder", "--out", str(tmp_path / "out"), "--upload")
+    assert result.code == 2
+    assert "--upload: is for --to hf" in result.stderr
