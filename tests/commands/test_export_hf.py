@@ -1,4 +1,4 @@
-"""`qpipe export --to hf` and `--to card`: the folder, the card, and its upload to a loopback hub."""
+"""`qpipe export --to hf` and `--to card`: folder, card, picture, and the upload to a hub here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called, qpipe
 from tests.hub import TOKEN, Hub, serve
 
 REPO = "someone/stories260K-GGUF"
@@ -107,14 +107,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", sorted(REFUSED))
-def test_a_licence_may_stand_in_the_way(ran: Path, hub: Hub, tmp_path: Path, case: str) -> None:
+def test_a_licence_may_stand_in_the_way(ran: Path, tmp_path: Path, case: str) -> None:
+    """Before anybody is asked, and anything is written."""
     words, message = REFUSED[case]
     out = str(tmp_path / "out")
-    result = export(ran, "--to", "hf", "--out", out, "--repo", REPO, "--upload", *words, hub=hub)
+    to_hub = ("--to", "hf", "--out", out, "--repo", REPO, "--upload", *words)
+    result = called("export", "latest", *to_hub, cwd=ran)
     assert result.code == 2
     assert message in result.stderr
     assert not list(tmp_path.iterdir())
-    assert not hub.seen
 
 
 def test_a_licence_that_was_accepted(ran: Path, hub: Hub, tmp_path: Path) -> None:
@@ -138,7 +139,7 @@ def test_a_wrong_token_is_found_before_anything_is_written(
 
 
 def test_the_card_alone(ran: Path, tmp_path: Path) -> None:
-    result = export(ran, "--to", "card", "--out", str(tmp_path / "out"))
+    result = called("export", "latest", "--to", "card", "--out", str(tmp_path / "out"), cwd=ran)
     assert result.code == 0, result.stderr
     assert (tmp_path / "out" / "card.png").read_bytes().startswith(b"\x89PNG")
     text = (tmp_path / "out" / "card.md").read_text()
@@ -147,6 +148,7 @@ def test_the_card_alone(ran: Path, tmp_path: Path) -> None:
 
 
 def test_options_of_a_repository_are_for_one(ran: Path, tmp_path: Path) -> None:
-    result = export(ran, "--to", "folder", "--out", str(tmp_path / "out"), "--upload")
+    out = str(tmp_path / "out")
+    result = called("export", "latest", "--to", "folder", "--out", out, "--upload", cwd=ran)
     assert result.code == 2
     assert "--upload: is for --to hf" in result.stderr

@@ -27,9 +27,8 @@ SHARING = {
 def test_sharing(name: str) -> None:
     terms = Licence(name).terms
     assert terms.sharing == SHARING[name]
-    assert bool([*terms.objections("me/Llama-model")]) == (
-        SHARING[name] in ("forbidden", "unknown")
-    )
+    objections = [*terms.objections("me/Llama-model")]
+    assert bool(objections) == (SHARING[name] in ("forbidden", "unknown"))
 
 
 @pytest.mark.parametrize("name", identifiers())
