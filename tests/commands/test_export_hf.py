@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
+from qpipe.sources.pinning import DATA
 from tests.cli import Answer, called, qpipe
-from tests.hub import TOKEN, Hub, serve
+from tests.hub import COMMIT, TOKEN, Hub, serve
 
 REPO = "someone/stories260K-GGUF"
 
@@ -58,7 +60,7 @@ def test_a_folder_is_published_as_it_is(ran: Path, hub: Hub, tmp_path: Path) -> 
     assert {name: stored[name] for name in names} == {n: (out / n).read_bytes() for n in names}
 
     card = ModelCard(stored["README.md"].decode())
-    assert (card.data.license, card.data.quantized_by) == ("mit", "someone")
+    assert (card.data.get("license"), card.data.get("quantized_by")) == ("mit", "someone")
     assert f"llama-cli -hf {REPO}:Q8_0" in card.text or f"llama-cli -hf {REPO}:Q4_0" in card.text
 
     sent = len([one for one in hub.seen if one.method == "PUT"])
@@ -136,6 +138,33 @@ def test_a_wrong_token_is_found_before_anything_is_written(
     assert "does not take the token" in result.stderr
     assert "hf_wrong" not in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_of_the_hub_says_what_it_is_of(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(DATA / "stories260K", source)
+    (source / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: my-own\nlicense_link: LICENSE.md\nlanguage: en\n---\n"
+        "prose"
+    )
+    with serve({"somebody/tiny": source}) as hub:
+        env = {"HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+        words = ("model.source=somebody/tiny", "quantize.type=Q8_0", "evaluate=none")
+        result = qpipe("run", "local", *words, cwd=tmp_path, env=env)
+        assert result.code == 0, result.stderr
+    out = tmp_path / "out"
+    result = called("export", "latest", "--to", "hf", "--out", str(out), cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    card = ModelCard((out / "README.md").read_text())
+    assert card.data.get("base_model") == "somebody/tiny"
+    assert card.data.get("base_model_relation") == "quantized"
+    assert card.data.get("license_name") == "my-own"
+    assert card.data.get("license_link") == "LICENSE.md"
+    assert card.data.get("language") == ["en"]
+    assert (out / "LICENSE.md").read_bytes() == (source / "LICENSE.md").read_bytes()
+    assert "prose" not in card.text
+    assert f"at commit `{COMMIT}`" in card.text
+    assert "was not measured" in card.text
 
 
 def test_the_card_alone(ran: Path, tmp_path: Path) -> None:
