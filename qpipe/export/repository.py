@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,11 @@ class HubRepository:
         """
         with self._explained():
             api = self._api()
+            if private and self._is_public():
+                raise PublishError(
+                    f"{self.name}: is there already, and public: make it private in its settings "
+                    "on the hub, or leave --private out"
+                )
             url = str(api.create_repo(self.name, private=private, exist_ok=True))
             plan = self.compare(folder, sums)
             if plan.new or plan.replaced:
@@ -125,6 +131,15 @@ class HubRepository:
                 oid = str(api.repo_info(self.name).sha)
         self._confirm(folder, sums, oid)
         return UploadedCommit(url, oid, plan)
+
+    def _is_public(self) -> bool:
+        """True of a repository that is there for everybody to see."""
+        from huggingface_hub.errors import RepositoryNotFoundError
+
+        try:
+            return not self._api().repo_info(self.name).private
+        except RepositoryNotFoundError:
+            return False
 
     def _confirm(self, folder: Path, sums: Mapping[str, str], oid: str) -> None:
         """Raise PublishError where the hub names other digests than the folder has."""
@@ -142,7 +157,10 @@ class HubRepository:
 
     def _api(self) -> Any:
         from huggingface_hub import HfApi
+        from huggingface_hub.utils import disable_progress_bars
 
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         return HfApi(library_name="qpipe")
 
     @contextlib.contextmanager

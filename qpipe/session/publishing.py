@@ -104,14 +104,14 @@ def published(export: Export, folder: Path, say: Callable[[str], None]) -> dict[
     digests[sums.NAME] = export.digests.of(folder / sums.NAME)
     if not publishing.upload or publishing.dry_run:
         plan = repository.compare(folder, digests)
-        for line in told(plan):
+        for line in _lines(plan):
             say(f"{repository.name}: {line}")
         return {"repository": repository.name, "commit": None, "url": None, **_record(plan)}
     model = export.models[0].name
     commit = repository.upload(
         folder, digests, private=publishing.private, message=f"{model}, by qpipe export"
     )
-    for line in told(commit.plan):
+    for line in _lines(commit.plan):
         say(f"{repository.name}: {line}")
     return {
         "repository": repository.name,
@@ -121,7 +121,7 @@ def published(export: Export, folder: Path, say: Callable[[str], None]) -> dict[
     }
 
 
-def told(plan: UploadPlan) -> list[str]:
+def _lines(plan: UploadPlan) -> list[str]:
     """Return a line for each kind of file."""
     kinds = (
         (plan.new, "new"),

@@ -82,6 +82,14 @@ def test_what_is_there_is_what_was_sent(hub: Hub, folder: Path) -> None:
     assert not {"README.md", "a-Q4_0.gguf"} - set(stored)
 
 
+def test_what_is_to_be_private_goes_into_nothing_public(hub: Hub, folder: Path) -> None:
+    upload(folder)
+    commits = len(hub.known[NAME].commits)
+    with pytest.raises(PublishError, match="is there already, and public"):
+        upload(folder, private=True)
+    assert len(hub.known[NAME].commits) == commits
+
+
 def test_nothing_is_sent_twice(hub: Hub, folder: Path) -> None:
     upload(folder)
     commits, sent = len(hub.known[NAME].commits), len(puts(hub))

@@ -82,13 +82,13 @@ def _levels(export: Export) -> Levels:
     """The exported rows, and beside them those of their own model that they are compared with."""
     keys = {model.row.key for model in export.models}
     model = export.models[0].row.model
-    own = [row for row in export.comparison.rows if row.key in keys]
+    exported = [row for row in export.comparison.rows if row.key in keys]
     others = [
         row
         for row in export.comparison.rows
         if row.key not in keys and row.reference and row.model == model
     ]
-    compared = Comparison.of([*others, *own])
+    compared = Comparison.of([*others, *exported])
     rows = [row for row in compared.rows if row.key in keys]
     return Levels.of(compared, rows)
 

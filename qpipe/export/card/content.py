@@ -50,8 +50,8 @@ class CardContent:
         """The card's title."""
         if self.publishing.repository:
             return self.publishing.repository.rpartition("/")[2]
-        own = self.name.rpartition("/")[2]
-        return f"{own} GGUF" if self.gguf else f"{own} {self.models[0].format}"
+        name = self.name.rpartition("/")[2]
+        return f"{name} GGUF" if self.gguf else f"{name} {self.models[0].format}"
 
     @property
     def base_model(self) -> str | None:

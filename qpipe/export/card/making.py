@@ -43,9 +43,9 @@ def _notes(content: CardContent) -> Iterator[str]:
     for model in content.models:
         for note in model.row.notes:
             names.setdefault(note, []).append(model.row.name)
-    for note, own in names.items():
-        every = len(own) == len(content.models) or note.startswith(f"{own[0]}: ")
-        yield note if every else f"{listed(own)}: {note}"
+    for note, rows in names.items():
+        every = len(rows) == len(content.models) or note.startswith(f"{rows[0]}: ")
+        yield note if every else f"{listed(rows)}: {note}"
 
 
 def measuring(content: CardContent) -> Iterator[str]:

@@ -44,15 +44,15 @@ def files(levels: Levels, listed: Mapping[str, Sequence[CardFile]]) -> Iterator[
     yield piped(map(plain, ["type", "size", "bits/weight", *(c.heading for c in drawn), *whom]))
     yield piped(["---", *["---:"] * (2 + len(drawn)), *(["---"] if whom else [])])
     for number, row in enumerate(rows):
-        own = listed.get(row.name, ())
-        size = sum(file.size for file in own) or row.size_bytes
+        parts = listed.get(row.name, ())
+        size = sum(file.size for file in parts) or row.size_bytes
         cells = [
             _size(size),
             "" if row.bits_per_weight is None else f"{row.bits_per_weight:.3f}",
             *(plain(column.cells[number]) for column in drawn),
         ]
         words = "the original" if row in first else levels.sentence(row)
-        yield piped([_link(row, own), *cells, *([plain(words)] if whom else [])])
+        yield piped([_link(row, parts), *cells, *([plain(words)] if whom else [])])
 
 
 _LEGEND = {
@@ -74,8 +74,8 @@ def legend(levels: Levels) -> Iterator[str]:
 
 def _of_original(levels: Levels, name: str) -> str:
     """The perplexity of the reference, by which its rise can be judged."""
-    own = {} if levels.reference is None else levels.reference.scores
-    values = [score for score in own.values() if score.name == name and name == "ppl"]
+    scores = {} if levels.reference is None else levels.reference.scores
+    values = [score for score in scores.values() if score.name == name and name == "ppl"]
     if len(values) != 1:
         return ""
     return f", which is {numbers.figure(values[0].value, digits=values[0].digits)}"
@@ -98,13 +98,13 @@ def _size(count: int | None) -> str:
     return "" if count is None else numbers.size(count).replace(" ", "\u00a0")
 
 
-def _link(row: ModelRow, own: Sequence[CardFile]) -> str:
+def _link(row: ModelRow, parts: Sequence[CardFile]) -> str:
     """The type of a model as a link to its file, or to the first of several."""
     words = plain(row.format or row.name)
-    if not own:
+    if not parts:
         return words
-    more = f" (and {len(own) - 1} more)" if len(own) > 1 else ""
-    return f"[{words}]({quote(min(file.name for file in own))}){more}"
+    more = f" (and {len(parts) - 1} more)" if len(parts) > 1 else ""
+    return f"[{words}]({quote(min(file.name for file in parts))}){more}"
 
 
 def _quality(rows: Sequence[ModelRow]) -> list[Column]:

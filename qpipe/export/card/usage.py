@@ -41,7 +41,8 @@ def _gguf(content: CardContent) -> Iterator[str]:
     chosen = shlex.quote(f"{repository}:{kind}")
     yield from _shell("llama.cpp", f"llama-cli -hf {chosen}")
     yield from _shell("llama.cpp, as a server", f"llama-server -hf {chosen}")
-    yield from _shell("Ollama", f"ollama run {shlex.quote(f'hf.co/{repository}:{kind}')}")
+    if len(content.listed.get(row.name, ())) == 1:  # Ollama takes no model in parts from the hub
+        yield from _shell("Ollama", f"ollama run {shlex.quote(f'hf.co/{repository}:{kind}')}")
     page = shlex.quote(f"https://huggingface.co/{repository}@{kind}")
     yield from _shell("LM Studio", f"lms get {page}")
     if len(content.models) > 1:
