@@ -85,7 +85,7 @@ def export(
         )
         target.refuse(request)
         request = publishing.begun(request)
-        exported = _at_its_place(target, request)
+        exported = _at_its_place(target, request, opened.paths.root)
         if request.publishing.online:
             answer = publishing.published(request, final, note)
             exported = replace(exported, more={**exported.more, "upload": answer})
@@ -94,7 +94,7 @@ def export(
     return ExportResult(final, to, exported, tuple(notes))
 
 
-def _at_its_place(target: ExportTarget, request: Export) -> Exported:
+def _at_its_place(target: ExportTarget, request: Export, store: Path) -> Exported:
     """Write the export; of one that is to be uploaded and is there already, only make sure of it.
 
     Raises UsageError where something else is.
@@ -104,34 +104,46 @@ def _at_its_place(target: ExportTarget, request: Export) -> Exported:
     except UsageError:
         if not (request.publishing.online and (request.out / sums.NAME).is_file()):
             raise
-        return _there(target, request)
+        return _there(target, request, store)
     with making.filling(request.out) as aside:
         return _whole(target, replace(request, folder=aside))
 
 
-def _there(target: ExportTarget, request: Export) -> Exported:
-    """Make sure of what is at its place. Raises UsageError where that is another export."""
-    beside = request.out.absolute().parent
-    with tempfile.TemporaryDirectory(prefix=f".{request.out.name}.", dir=beside) as folder:
+def _there(target: ExportTarget, request: Export, store: Path) -> Exported:
+    """Make sure of what is at its place. Raises UsageError where that is another export.
+
+    It is made again within the store, where links take no room, and what is known is not read.
+    """
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=store) as folder:
         again = replace(request, folder=Path(folder), note=lambda note: None)
         exported = _whole(target, again)
-        if names := publishing.differences(request, Path(folder)):
+        names = publishing.differences(request, Path(folder))
+        if set(names) - publishing.EDITED:
             raise UsageError(
                 f"--out {request.out}: is not this export ({', '.join(names[:3])}"
                 f"{', …' if len(names) > 3 else ''} would be otherwise): name a folder that is not "
                 "there yet"
             )
+    if names:
+        request.note(f"{', '.join(names)} was changed by hand, and goes as it is")
+        _attest(target, replace(request, folder=request.out), exported.files)
     return exported
 
 
 def _whole(target: ExportTarget, request: Export) -> Exported:
     """Write what the target writes, its provenance, and the sums of all files."""
     exported = target.write(request)
-    digests = sums.of(request.folder, request.digests)
-    provenance.write(request, target.name, exported.files, digests)
-    sums.write(request.folder, request.digests)
+    _attest(target, request, exported.files)
     added = [ExportedFile(name) for name in (provenance.NAME, sums.NAME)]
     return replace(exported, files=[*exported.files, *added])
+
+
+def _attest(target: ExportTarget, request: Export, files: Sequence[ExportedFile]) -> None:
+    """Write what was made from what, and the digests of all."""
+    (request.folder / provenance.NAME).unlink(missing_ok=True)
+    digests = sums.of(request.folder, request.digests)
+    provenance.write(request, target.name, files, digests)
+    sums.write(request.folder, request.digests)
 
 
 def load_target(name: str) -> ExportTarget:

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qpipe.errors import UsageError
+from qpipe.errors import CheckpointError, UsageError
 from qpipe.export import sums
 from qpipe.export.licences import Licence
 from qpipe.export.publishing import Publishing
 from qpipe.export.repository import HubRepository, UploadPlan
 from qpipe.export.source_model import is_repository, read_source
 from qpipe.export.target import Export
+from qpipe.gguf import card
 
-__all__ = ["Publishing", "asked", "begun", "differences", "published", "refuse"]
+__all__ = ["EDITED", "Publishing", "asked", "begun", "differences", "published", "refuse"]
 
 _OPTIONS = {
     "repository": "--repo",
@@ -66,9 +67,20 @@ def begun(export: Export) -> Export:
         return export
     assert publishing.repository is not None
     _refuse_licence(export)
-    account = HubRepository(publishing.repository).login()
+    account: str | None = HubRepository(publishing.repository).login()
+    if (export.out / sums.NAME).is_file():  # written before, with whatever it says of that
+        account = _named_there(export.out)
     named = publishing.quantized_by or account
     return replace(export, publishing=replace(publishing, quantized_by=named))
+
+
+def _named_there(folder: Path) -> str | None:
+    """The account that the card of a folder names."""
+    try:
+        name = card.front_matter(folder).get("quantized_by")
+    except CheckpointError:
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _refuse_licence(export: Export) -> None:
@@ -152,6 +164,9 @@ def differences(export: Export, again: Path) -> list[str]:
     names = {name for name in {*there, *here} if there.get(name) != here.get(name)}
     return sorted(names - _OF_A_DAY)
 
+
+EDITED = frozenset({"README.md"})
+"""What its user may have changed before an upload."""
 
 # What tells when and by which command an export was made.
 _OF_A_DAY = frozenset({"provenance.json"})

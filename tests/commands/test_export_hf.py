@@ -78,13 +78,27 @@ def test_a_folder_is_published_as_it_is(ran: Path, hub: Hub, tmp_path: Path) -> 
 def test_another_folder_is_not_taken_for_the_export(ran: Path, hub: Hub, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ("--to", "hf", "--out", str(out), "--repo", REPO, "--license", "mit")
-    assert export(ran, *words).code == 0
-    (out / "README.md").write_text("mine\n")
+    assert called("export", "latest", *words, cwd=ran).code == 0
+    (out / "results.csv").write_text("mine\n")
     result = export(ran, *words, "--upload", hub=hub)
     assert result.code == 2
-    assert "is not this export (README.md" in result.stderr
-    assert (out / "README.md").read_text() == "mine\n"
+    assert "is not this export (results.csv" in result.stderr
+    assert (out / "results.csv").read_text() == "mine\n"
     assert REPO not in hub.known
+
+
+def test_a_card_may_be_edited(ran: Path, hub: Hub, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = ("--to", "hf", "--out", str(out), "--repo", REPO, "--license", "mit")
+    assert called("export", "latest", *words, cwd=ran).code == 0
+    with (out / "README.md").open("a") as card:
+        card.write("\nMy own words.\n")
+    result = export(ran, *words, "--upload", hub=hub)
+    assert result.code == 0, result.stderr
+    assert "README.md was changed by hand" in result.stderr
+    assert b"quantized_by" not in there(hub)["README.md"]
+    assert there(hub)["README.md"].endswith(b"\nMy own words.\n")
+    assert called("verify", str(out), cwd=ran).code == 0
 
 
 def test_looking_changes_nothing(ran: Path, hub: Hub, tmp_path: Path) -> None:
