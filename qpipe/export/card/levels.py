@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from qpipe.report import numbers
-from qpipe.report.columns import is_seen, noise_of
+from qpipe.report.columns import interval_of, is_seen, noise_of
 from qpipe.report.html.data import interval, role
 from qpipe.report.html.front import Point, front
 from qpipe.results.comparison import Comparison, ModelRow
@@ -106,12 +106,21 @@ class Levels:
             words = ["the least loss"]
         smaller = self.front[place - 1] if place else None
         if not is_seen(score, noise_of(score, self.comparison.rows)):
-            words.append("no loss that could be seen")
+            words.append(f"not told from no loss{self._most(score)}")
         elif smaller is not None and not self._apart(row, smaller):
             words.append(f"not surely less than that of {self.named(smaller)}")
         elif smaller is not None and score.name == _RATIO:
             words.append(self._beside(row, smaller))
         return ", ".join(words)
+
+    def _most(self, score: Score) -> str:
+        """The most that a loss may be which cannot be told from none, where its interval says
+        that."""
+        bounds = score.delta and interval_of(score.delta)
+        if not bounds:
+            return ""
+        most = max(bounds) if score.better == "lower" else min(bounds)
+        return f" (up to {numbers.signed(most, unit=score.unit, digits=score.digits)} is possible)"
 
     def _beside(self, row: ModelRow, smaller: ModelRow) -> str:
         """The loss of a level as a share of that of the next smaller one, and what it costs."""

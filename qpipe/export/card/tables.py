@@ -40,7 +40,7 @@ def files(levels: Levels, listed: Mapping[str, Sequence[CardFile]]) -> Iterator[
     first = [reference] if reference is not None and reference not in levels.rows else []
     rows = [*first, *levels.rows]
     drawn = _quality(rows)
-    whom = ["for whom"] if levels.key is not None else []
+    whom = ["for whom"] if levels.key is not None and len(levels.rows) > 1 else []
     yield piped(map(plain, ["type", "size", "bits/weight", *(c.heading for c in drawn), *whom]))
     yield piped(["---", *["---:"] * (2 + len(drawn)), *(["---"] if whom else [])])
     for number, row in enumerate(rows):

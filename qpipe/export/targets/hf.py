@@ -45,7 +45,7 @@ class HfTarget(ExportTarget):
         _write(export.folder / CARD, document(content))
         _say_what_is_missing(export, content)
         every = [*files, *map(ExportedFile, [CARD, *written])]
-        return Exported(every, commands=_commands(export))
+        return Exported(every)
 
 
 def _placed(export: Export) -> list[ExportedFile]:
@@ -140,12 +140,7 @@ def _say_what_is_missing(export: Export, content: CardContent) -> None:
         )
     if content.licence.identifier is None:
         export.note("card: the source says no licence; --license ID gives it, as the hub calls it")
+    if export.publishing.repository and not export.publishing.online:
+        export.note("to send it to the hub: the same command with --upload")
     if content.source.gated:
         export.note(f"{content.source.repository or content.name} is gated: see its terms first")
-
-
-def _commands(export: Export) -> Mapping[str, str]:
-    repository = export.publishing.repository
-    if repository is None:
-        return {}
-    return {"upload it": f"hf upload {repository} {export.out}"}

@@ -40,7 +40,10 @@ SENTENCES = {
     ),
     "nothing seen": (
         [row("Q8_0", 80, ppl(10.001, 0.001, 0.01)), row("Q4_0", 40, ppl(11.0, 1.0, 0.1))],
-        {"Q8_0": "the least loss, no loss that could be seen", "Q4_0": "the smallest"},
+        {
+            "Q8_0": "the least loss, not told from no loss (up to +0.0110 is possible)",
+            "Q4_0": "the smallest",
+        },
     ),
     "one alone": (
         [row("Q8_0", 80, kld(0.001, 0.0001))],
