@@ -13,7 +13,6 @@ from pathlib import Path
 from qpipe.core.digests import stamp
 from qpipe.core.layout import MANIFEST
 from qpipe.core.store import Artifact
-from qpipe.errors import quoted
 from qpipe.export.model import ExportedModel
 from qpipe.export.names import ExportName, export_names, part_name
 from qpipe.export.placing import place
@@ -65,8 +64,8 @@ def _split(export: Export, model: ExportedModel, name: ExportName, most: int) ->
     parts = Parts(model.gguf, most)
     if parts.larger:
         export.note(
-            f"{name.stem}: {len(parts.larger)} tensors are larger than {most:,} bytes, and each "
-            f"has a file of its own ({quoted(parts.larger[0])}, …)"
+            f"{name.stem}: {len(parts.larger)} of {len(parts.tensors)} parts are larger than "
+            f"{most:,} bytes: no tensor is cut, and the first part has all metadata"
         )
 
     def sealed(path: Path, seal: Sealed) -> None:
@@ -83,12 +82,22 @@ def _split(export: Export, model: ExportedModel, name: ExportName, most: int) ->
 
 
 def place_beside(export: Export, names: Sequence[ExportName]) -> list[ExportedFile]:
-    """Place what goes along with the GGUF files among the models, each once."""
+    """Place what goes along with the GGUF files among the models, each once; note what is gone."""
     files: dict[str, Path] = {}
+    gone: dict[str, None] = {}
+    several = len({name.model for name in names}) > 1
     for model, name in zip(export.models, names, strict=True):
         if model.gguf is not None:
-            for file, target in _beside(model, name, several=len({n.model for n in names}) > 1):
-                files[_free(files, target, file)] = file
+            for file, target in _beside(model, name, several=several):
+                if file.is_file():
+                    files[_free(files, target, file)] = file
+                else:
+                    gone[target] = None
+    if gone:
+        export.note(
+            f"{', '.join(gone)}: would go along, and are gone from the store; run the recipe again "
+            "to have them"
+        )
     return [_placed(export, file, target) for target, file in files.items()]
 
 
@@ -107,9 +116,9 @@ def _beside(model: ExportedModel, name: ExportName, *, several: bool) -> Iterato
 
 
 def _files(artifact: Artifact) -> list[Path]:
-    """The files of an artifact that are there, without the store's manifest."""
+    """The files of an artifact, without the store's manifest."""
     files = [artifact.path / entry.path for entry in artifact.manifest.files]
-    return [file for file in files if file.name != MANIFEST and file.is_file()]
+    return [file for file in files if file.name != MANIFEST]
 
 
 def _free(files: dict[str, Path], name: str, file: Path) -> str:

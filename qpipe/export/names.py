@@ -27,7 +27,7 @@ _MIXED = ("tensor_types", "like_digest", "output_tensor_type", "token_embedding_
 @dataclass(frozen=True)
 class ExportName:
     """A model's name outside of the store: ``model`` is the same for all formats of one model,
-    ``format`` tells these apart."""
+    ``format`` tells these apart, and is empty for a checkpoint as it was published."""
 
     model: str
     format: str
@@ -35,7 +35,7 @@ class ExportName:
     @property
     def stem(self) -> str:
         """The file's name without its suffix, or the folder's."""
-        return f"{self.model}-{self.format}"
+        return "-".join(filter(None, (self.model, self.format)))
 
     def mmproj(self, kind: str) -> str:
         """The file of its towers for images and sound, in numbers of a ``kind``: F16."""
@@ -60,7 +60,9 @@ def export_names(models: Sequence[ExportedModel], name: str | None = None) -> li
     return [
         each
         if several[each.stem.casefold()] == 1
-        else replace(each, format=f"{each.format}_{model.artifact.key[:8].upper()}")
+        else replace(
+            each, format="_".join(filter(None, (each.format, model.artifact.key[:8].upper())))
+        )
         for each, model in zip(names, models, strict=True)
     ]
 
@@ -81,13 +83,16 @@ def _refuse_name(models: Sequence[ExportedModel], name: str) -> None:
 def _named(model: ExportedModel, name: str | None) -> ExportName:
     if model.gguf is None:
         own = name or plain_name(model.name.rpartition("/")[2], _LONGEST) or NO_NAME
-        return ExportName(own, plain_name(model.format, _LONGEST) or "unknown")
-    return ExportName(name or _by_convention(model, model.gguf).stem, _encoding(model))
+        return ExportName(own, plain_name(model.row.format or "", _LONGEST))
+    return ExportName(name or _by_convention(model, model.gguf).stem, _encoding(model, model.gguf))
 
 
-def _encoding(model: ExportedModel) -> str:
+def _encoding(model: ExportedModel, file: Path) -> str:
     """The file type, with a word behind it where tensors have other types than it says."""
-    words = [re.sub(r"\W+", "_", plain(model.format)).strip("_") or "unknown"]
+    from qpipe.gguf import split
+
+    kind = model.row.format or split.read(file).file_type
+    words = [re.sub(r"\W+", "_", plain(kind)).strip("_") or "unknown"]
     params = model.manifest.params
     words += ["MIX"] if any(params.get(name) for name in _MIXED) else []
     words += ["PURE"] if params.get("pure") else []

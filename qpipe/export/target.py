@@ -62,6 +62,8 @@ class ExportTarget(ABC):
     """A form in which models leave."""
 
     name: ClassVar[str]
+    largest: ClassVar[int | None] = None
+    """The most bytes of a file that it takes, where it has a bound and none is asked for."""
 
     @abstractmethod
     def refuse(self, export: Export) -> None:

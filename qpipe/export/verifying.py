@@ -218,11 +218,11 @@ def _proved(chain: proof.KeyChain, models: Sequence[Any], result: Verification) 
     carried = [m for m in models if m.get("gguf", {}).get("key") == m["key"]]
     sources = [m for m in chain.manifests.values() if m.stage == "download"]
     lines = [
-        f"{result.files} files have the bytes that {provenance.NAME} and {sums.NAME} say, and "
-        "there are no others",
-        f"{len(chain.manifests)} keys follow from their settings, engines and inputs, "
-        f"{len(sources)} of them sources",
+        f"all {result.files} files have the bytes that {provenance.NAME} and {sums.NAME} say",
+        "there are no other files",
+        f"all {len(chain.manifests)} keys follow from their settings, engines and inputs; "
+        f"of sources: {len(sources)}",
     ]
     if carried:
-        lines.append(f"{len(carried)} of {len(models)} models carry their key in the file")
+        lines.append(f"models that carry their key in the file: {len(carried)} of {len(models)}")
     return lines

@@ -39,12 +39,13 @@ class Parts:
         self._divide(plan.outputs)
 
     @property
-    def larger(self) -> list[str]:
-        """The tensors whose parts are larger than asked for."""
+    def larger(self) -> list[int]:
+        """The numbers (from 1) of parts that are larger than asked for: with a large tensor, or
+        the metadata."""
         return [
-            part[0].name
-            for number, part in enumerate(self.tensors)
-            if len(part) == 1 and stream.size(self._own(number), part) > self._most
+            number
+            for number, part in enumerate(self.tensors, 1)
+            if stream.size(self._own(number - 1), part) > self._most
         ]
 
     def write(

@@ -61,6 +61,8 @@ def export(
     """
     opened, final, notes = ArtifactStore(store), Path(out), list[str]()
     target = load_target(to)
+    if options.split_size is not None and options.split_size < 1:
+        raise UsageError("--split-size 0: no file is as small as that; leave it out for no bound")
     publishing.refuse(options.publishing, to)
 
     def note(sentence: str) -> None:
@@ -75,7 +77,7 @@ def export(
             final,
             final,
             opened.digests,
-            split_size=options.split_size,
+            split_size=options.split_size or target.largest,
             name=options.name,
             command=options.command,
             note=note,

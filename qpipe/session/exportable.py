@@ -123,7 +123,7 @@ def _summaries(runs: Path) -> Iterator[Summary]:
 
 def _chosen(rows: Sequence[ModelRow], only: Sequence[str]) -> list[ModelRow]:
     """The rows that are meant: by name or format, else all that were made but references."""
-    there = [row for row in rows if row.key is not None]
+    there = list({row.key: row for row in reversed(rows) if row.key is not None}.values())[::-1]
     if not only:
         chosen = [row for row in there if not row.reference] or there
         if not chosen:

@@ -66,6 +66,7 @@ VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("status", "status"),
     ("comparison", "report latest"),
     ("report", "report latest -o x.md"),
+    ("export", "export latest --to folder --out exported --only Q8_0"),
     ("check", "check latest --max-ppl 5% --only Q8_0"),
     ("inspect", f"inspect {MODEL}"),
     ("settings", "settings gguf"),

@@ -122,7 +122,7 @@ def test_whole(whole: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setenv("QPIPE_STORE", str(tmp_path / "none"))  # as on another machine
     said = called("verify", str(whole), cwd=tmp_path)
     assert said.code == 0
-    assert "2 of 2 models carry their key in the file" in said.stdout
+    assert "models that carry their key in the file: 2 of 2" in said.stdout
     assert "there is no signature" in said.stdout
     assert not (tmp_path / "none").exists()
 

@@ -50,7 +50,7 @@ def test_a_key_has_its_row(made: tuple[Path, Comparison], tmp_path: Path) -> Non
     key = comparison.rows[-1].key
     assert key is not None
     store, runs = folder / "store", folder / DEFAULT_RUNS
-    result = export([key[:12]], "folder", tmp_path / "out", store=store, runs=runs)
+    result = export([key[:12], key], "folder", tmp_path / "out", store=store, runs=runs)
     assert [file.row for file in result.exported.files] == ["Q4_0", None, None, None]
 
 

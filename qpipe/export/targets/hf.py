@@ -27,6 +27,7 @@ class HfTarget(ExportTarget):
     """GGUF files side by side, or one checkpoint, with README.md, card.png and results."""
 
     name = "hf"
+    largest = 50 * 10**9  # of what the hub takes as one file without Xet
 
     def refuse(self, export: Export) -> None:
         """Refuse what no one repository can hold."""
