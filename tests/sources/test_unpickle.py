@@ -232,3 +232,13 @@ def test_opt_computes_the_same(tmp_path: Path, *, prefixed: bool) -> None:
     tokens = torch.arange(10)[None]
     assert torch.equal(again(tokens).logits, model(tokens).logits)
     assert bool(facts["aliases"]) == prefixed
+
+
+def test_without_torch_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    assert Unpickle.check() is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    problem = Unpickle.check()
+    assert problem is not None and problem.startswith("reading a pickle needs torch: pip install")
+    assert "[hf]" in problem
