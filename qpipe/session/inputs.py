@@ -74,7 +74,7 @@ class AvailableInputs:
             yield
         except QpipeError as error:
             places = {}
-            for input_id in item.node.inputs.values():
+            for input_id in self._read(item):
                 where = self._forecasts[input_id].node.runtime.where
                 if "shown" in where:
                     places[str(self._at(input_id))] = str(where["shown"])
@@ -83,6 +83,14 @@ class AvailableInputs:
                         places[str(coming.config.parent)] = str(where["shown"])
             error.args = (placed(str(error), places), *error.args[1:])
             raise
+
+    def _read(self, item: Forecast) -> Iterator[str]:
+        """The nodes whose files are read: the inputs, and of pickles the source too."""
+        for input_id in item.node.inputs.values():
+            yield input_id
+            node = self._forecasts[input_id].node
+            if node.stage == _UNPICKLE:
+                yield node.inputs["checkpoint"]
 
     def _at(self, input_id: str) -> Path:
         artifact = self._forecasts[input_id].artifact
