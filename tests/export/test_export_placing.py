@@ -24,16 +24,6 @@ from qpipe.session.export import export
 from qpipe.support import hashing
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("placing")
-    qpipe.load(
-        "local", "model.source=builtin:stories260K", "quantize.type=Q8_0", "evaluate=none",
-        store=folder / "store", runs=folder / "runs",
-    ).run()  # fmt: skip
-    return folder
-
-
 def exported(run: Path, out: Path) -> list[str]:
     result = export(["latest"], "folder", out, store=run / "store", runs=run / "runs")
     return [file.name for file in result.exported.files]
@@ -105,8 +95,10 @@ def test_a_damaged_artifact_is_refused(run: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(run / "store", tmp_path / "store")
-    (file,) = (p for p in (tmp_path / "store").glob("artifacts/*/*/model.gguf")
-               if "quantize" in (p.parent / "manifest.json").read_text())  # fmt: skip
+    made = (tmp_path / "store").glob("artifacts/*/*/model.gguf")
+    file = next(
+        p for p in made if '"stage": "quantize"' in (p.parent / "manifest.json").read_text()
+    )
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.chmod(0o644)
