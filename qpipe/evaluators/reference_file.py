@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import abc
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -84,8 +85,17 @@ class ReferenceFile(base.Stage):
             progress=lambda done, total: work.progress(done, total, "bytes"),
         )
         values.check(header)
-        work.link(header.path, work.out / NAME)
+        _take(header.path, work)
         return ModelFacts(**_facts(header, work))
+
+
+def _take(file: Path, work: base.Work) -> None:
+    """Make the file the artifact's own: a link to another file system would be to one that may
+    go."""
+    work.link(file, target := work.out / NAME)
+    if target.is_symlink():
+        target.unlink()
+        shutil.copyfile(file, target)
 
 
 def _require(params: ReferenceFileParams, header: FileHeader) -> None:

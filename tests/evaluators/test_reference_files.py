@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import struct
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -268,6 +270,26 @@ def test_bytes_of_anybody_give_clean_errors(
         reading.check(header.read(file))
     except QpipeError as error:
         assert re.search(r"r\.reference\.safetensors", str(error))
+
+
+def test_a_file_on_another_file_system_is_copied(made: Mapping[Any, Any], tmp_path: Path) -> None:
+    """What was imported stays when a disk that was plugged in goes."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        file = Path(folder, FILE)
+        shutil.copy(made[None][1], file)
+        imported(file, tmp_path / "in")
+    (kept,) = (tmp_path / "in" / "original").iterdir()
+    assert not kept.is_symlink()
+    assert kept.read_bytes() == made[None][1].read_bytes()
+
+
+def test_another_vocabulary_is_refused(made: Mapping[Any, Any], tmp_path: Path) -> None:
+    theirs = imported(made[None][1], tmp_path / "in")
+    with pytest.raises(DataError, match="512 logits a token and this model has 600"):
+        theirs.require_same(n_vocab=600, model="this model")
 
 
 def test_ids_beyond_the_vocabulary_are_refused(
