@@ -74,9 +74,7 @@ def _write(file: Path) -> None:
     np.save(folder / NLL, np.ones(windows.scored))
     about = FileAbout(
         model=ModelPart(name="random"),
-        text=TextPart(
-            name="t", sha256=documents_sha256(["t"]), documents=1, bytes=1, carried=True
-        ),
+        text=TextPart(name="t", sha256=documents_sha256(["t"]), documents=1, bytes=1, carried=True),
         protocol=ProtocolPart(
             name="llamacpp-512",
             version=1,

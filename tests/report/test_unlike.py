@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from qpipe.gate.evidence import Gatherer
+from qpipe.report.footnotes import remarks
 from qpipe.report.matrix import matrix
 from qpipe.report.reference_difference import compared_with
 from qpipe.report.render import render, to_terminal
@@ -130,3 +132,22 @@ def test_the_gate_says_so_too() -> None:
         assert isinstance(gathered, list)
         (evidence,) = gathered
         assert (f"computed in {WORDS}" in str(evidence.note)) == unlike
+
+
+def test_an_imported_reference_by_other_software_is_marked() -> None:
+    """A reference file may be of a checkpoint, and what is measured against it a GGUF file."""
+    theirs = measured(9.0, HALF)
+    imported = replace(theirs, measurement=replace(theirs.measurement, imported={"model": "m"}))
+    ours = measured(9.5, None, kld=0.02)
+    ours = replace(ours, measurement=replace(ours.measurement, by="llama.cpp 0.6"))
+    compared = compared_with(ours, [imported])
+    words = "its types by llama.cpp, and the reference in bfloat16 on a cpu by transformers"
+    assert compared.unlike == words
+    rows = [row("BF16", imported, reference=True), row("INT4", compared)]
+    said = f"≠ INT4: computed in {words}: small differences may come of that alone"
+    assert said in remarks(Comparison.of(rows).rows, ())
+    assert compared_with(ours, [theirs]).unlike is None, "one run chooses what is beside what"
+    same = compared_with(measured(9.5, HALF, kld=0.02), [imported])
+    assert same.unlike is None
+    precise = compared_with(measured(9.5, PLAIN, kld=0.02), [imported])
+    assert precise.unlike == "float32 on a cpu, and the reference in bfloat16 on a cpu"
