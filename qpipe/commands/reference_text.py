@@ -138,7 +138,8 @@ def _pairs(about: Any) -> list[tuple[str, str]]:
     """Pairs of words on a file's content, a line each; ``about`` is its `FileAbout`."""
     model, words, protocol = about.model, about.text, about.protocol
     stored, measured = about.stored, about.measured
-    of = [model.format, model.source, model.licence and f"licence {model.licence}"]
+    pinned = model.source if str(model.source).startswith("hf:") else None
+    of = [model.format, pinned, model.licence and f"licence {model.licence}"]
     carried = "carried" if words.carried else "its digest alone"
     who = [measured.by, measured.backend, measured.machine.get("processor"), measured.date]
     arithmetic = measured.arithmetic or {}

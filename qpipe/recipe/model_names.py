@@ -12,7 +12,7 @@ from qpipe.core.graph import Graph, PlannedJob
 # The roles by which something is made from a model, or is about it.
 _FROM = ("model", "checkpoint")
 _DOWNLOAD = "download"
-_GGUF = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$")
+_SUFFIX = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$|\.reference\.safetensors$")
 
 
 _Of = TypeVar("_Of", bound=Hashable)
@@ -165,9 +165,10 @@ def _longer(source: SourceName) -> list[str]:
 
 
 def _last_part(name: str) -> str:
-    """``Qwen2.5-0.5B`` of ``Qwen/Qwen2.5-0.5B``; of a GGUF file its name without the suffix."""
+    """``Qwen2.5-0.5B`` of ``Qwen/Qwen2.5-0.5B``; of a GGUF or reference file its
+    name without the suffix."""
     last = name.rstrip("/").rsplit("/", 1)[-1]
-    return _GGUF.sub("", last) or last or name
+    return _SUFFIX.sub("", last) or last or name
 
 
 def _joined(names: Mapping[str, None]) -> str | None:
