@@ -32,7 +32,7 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
     ("line", "words"),
     [
         ("qpipe ", [*VERBS]),
-        ("qpipe r", ["run", "rm", "runs", "report", "repro"]),
+        ("qpipe r", ["run", "rm", "runs", "report", "reference", "repro"]),
         ("qpipe repro qwen2-", ["qwen2-gguf-perplexity", "qwen2-quality"]),
         ("qpipe repro --only ", ["sizes", "quality", "speed"]),
         ("qpipe --", ["--help", "--version"]),
