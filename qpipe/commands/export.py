@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from qpipe.commands import publishing_options
+from qpipe.commands import export_options
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_runs, add_store
 
@@ -14,21 +14,14 @@ _TARGETS = ("folder", "ollama", "hf", "vllm", "card")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``RUN|KEY…``, ``--to``, ``--out``, ``--only``, ``--split-size``, ``--name``, those of a
-    repository, ``--json``, ``--store`` and ``--runs``."""
+    """Add ``RUN|KEY…``, ``--to``, ``--out``, those of targets, ``--json``, ``--store`` and
+    ``--runs``."""
     parser.add_argument(
         "names", metavar="RUN|KEY", nargs="+", help="a run, latest, or the first digits of a key"
     )
     parser.add_argument("--to", metavar="TARGET", required=True, help=" or ".join(_TARGETS))
     parser.add_argument("--out", metavar="DIR", required=True, help="a folder that is not there")
-    parser.add_argument(
-        "--only", metavar="NAMES", default="", help="these rows or formats: Q4_K_M,Q8_0"
-    )
-    parser.add_argument(
-        "--split-size", metavar="SIZE", help="GGUF files in parts of at most 4GB, 800MB, …"
-    )
-    parser.add_argument("--name", metavar="NAME", help="what files are called, before the format")
-    publishing_options.add(parser)
+    export_options.add(parser)
     add_json(parser)
     add_store(parser)
     add_runs(parser)
@@ -37,19 +30,15 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export the models, and say what can be done with them."""
     from qpipe.commands.export_text import record, spoken
-    from qpipe.session.export import ExportOptions, export
-    from qpipe.support.quantities import parse_size
+    from qpipe.session.export import export
 
-    size = args.split_size and parse_size(args.split_size, option="--split-size")
-    only = [name for name in args.only.split(",") if name]
-    options = ExportOptions(only, size, args.name, publishing=publishing_options.read(args))
     result = export(
         args.names,
         args.to,
         args.out,
         store=Path(args.store),
         runs=Path(args.runs),
-        options=options,
+        options=export_options.read(args),
         say=lambda note: say(note, file=sys.stderr),
     )
     if args.json:

@@ -22,8 +22,9 @@ class Export:
 
     ``folder`` is empty and to be filled; it is moved to its place, ``out``, once it is whole.
     ``split_size`` is the most bytes of a file, None: no bound. ``command`` is the command line that
-    asked for it. ``note`` takes sentences that its user should read; ``progress`` takes (bytes
-    done, bytes in all). ``runs`` made the models; ``publishing`` is for a repository on the hub.
+    asked for it. ``run``: `ExportTarget.use` is asked; ``memory``: bytes of the card that serves.
+    ``note`` takes sentences that its user should read; ``progress`` takes (bytes done, bytes in
+    all). ``runs`` made the models; ``publishing`` is for a repository on the hub.
     """
 
     models: Sequence[ExportedModel]
@@ -34,6 +35,8 @@ class Export:
     split_size: int | None = None
     name: str | None = None
     command: str = ""
+    run: bool = True
+    memory: int | None = None
     note: Callable[[str], None] = lambda note: None
     progress: Callable[[int, int], None] = lambda done, total: None
     runs: Sequence[Summary] = ()
@@ -73,3 +76,10 @@ class ExportTarget(ABC):
     @abstractmethod
     def write(self, export: Export) -> Exported:
         """Fill ``export.folder``. Raises QpipeError; OSError is explained by the caller."""
+
+    def use(self, export: Export, exported: Exported) -> Exported:
+        """Hand what is at ``export.out`` to the program that it is for, where that is here.
+
+        Raises QpipeError; the folder stays.
+        """
+        return exported

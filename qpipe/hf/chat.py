@@ -56,7 +56,8 @@ class Template:
     """A chat template and what it is given beside messages.
 
     ``tokens`` are the special tokens' texts by name (bos_token, …), ``day`` is what strftime_now
-    tells (None: `DATE`), ``block`` the part of a recipe in which chat_template is set.
+    tells (None: `DATE`), ``block`` the part of a recipe in which chat_template is set, if there
+    is one.
     """
 
     text: str
@@ -76,19 +77,23 @@ class Template:
         A template that refuses a system message is given the others, as HFLM does. Raises
         DataError for a template that fails or does not end, EngineMissingError without Jinja.
         """
-        settings = {
-            **self.tokens,
-            "tools": tools,
-            "documents": None,
-            "add_generation_prompt": add_generation_prompt,
-        }
         others = [message for message in messages if message.get("role") != "system"]
+        settings = {"tools": tools, "add_generation_prompt": add_generation_prompt}
         try:
-            return self._once(messages, settings)
+            return self.render_all(messages, **settings)
         except DataError:
             if len(others) == len(messages):
                 raise
-            return self._once(others, settings)
+            return self.render_all(others, **settings)
+
+    def render_all(self, messages: Sequence[Message], **settings: Any) -> str:
+        """The prompt of all messages: none is left out where the template refuses one.
+
+        ``settings`` are the names that templates know: add_generation_prompt, tools. Raises as
+        `render` does.
+        """
+        fixed = {**self.tokens, "tools": None, "documents": None, "add_generation_prompt": False}
+        return self._once(messages, fixed | settings)
 
     def render_open(self, messages: Sequence[Message]) -> str:
         """The prompt, its last message left open, to go on with. Raises DataError."""
@@ -98,9 +103,13 @@ class Template:
         if at < 0:
             raise DataError(
                 "the model's chat template changes the last message, so that nothing can be put "
-                f"behind it: set {self.block}.chat_template to false"
+                f"behind it{self._advice}"
             )
         return text[:at] if text[at : at + len(_END)] == _END else text[:at].rstrip()
+
+    @property
+    def _advice(self) -> str:
+        return f"; set {self.block}.chat_template to false" if self.block else ""
 
     @cached_property
     def _compiled(self) -> Callable[..., str]:
@@ -129,8 +138,8 @@ class Template:
             AttributeError, RecursionError,
         ) as error:  # fmt: skip
             raise DataError(
-                f"the model's chat template cannot be used: {error or type(error).__name__}; set "
-                f"{self.block}.chat_template to false"
+                "the model's chat template cannot be used: "
+                f"{error or type(error).__name__}{self._advice}"
             ) from None
 
 

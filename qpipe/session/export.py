@@ -41,6 +41,8 @@ class ExportOptions:
     name: str | None = None
     command: str = ""
     publishing: Publishing = field(default_factory=Publishing)
+    run: bool = True
+    memory: int | None = None
 
 
 def export(
@@ -64,6 +66,8 @@ def export(
     if options.split_size is not None and options.split_size < 1:
         raise UsageError("--split-size 0: no file is as small as that; leave it out for no bound")
     publishing.refuse(options.publishing, to)
+    if options.memory is not None and to != "vllm":
+        raise UsageError(f"--memory: is for --to vllm, and this is --to {to}; leave it out")
 
     def note(sentence: str) -> None:
         notes.append(sentence)
@@ -80,6 +84,8 @@ def export(
             split_size=options.split_size or target.largest,
             name=options.name,
             command=options.command,
+            run=options.run,
+            memory=options.memory,
             note=note,
             progress=progress,
             runs=chosen.runs,
@@ -88,6 +94,8 @@ def export(
         target.refuse(request)
         request = publishing.begun(request)
         exported = _at_its_place(target, request, opened.paths.root)
+        if options.run:
+            exported = target.use(request, exported)
         if request.publishing.online:
             answer = publishing.published(request, final, note)
             exported = replace(exported, more={**exported.more, "upload": answer})

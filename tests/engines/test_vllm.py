@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli import called
 from tests.engines.running import MEASURED, Bench, rows
 from tests.engines.ways import EIGHT, FOUR
 from tests.vllm_environment import NEEDED, installed
@@ -75,3 +76,13 @@ def test_speed_as_served(measured: Documents) -> None:
         assert 4 * 32 / row["pp"] == pytest.approx(row["ttft"], rel=0.5)
         assert row["peak_rss"] > 200 << 20
     assert made["tg_ratio"] > 0
+
+
+def test_an_export_is_loaded(bench: Bench, engines: Path, tmp_path: Path) -> None:
+    key = rows(bench.run(*WAYS[0]))[-1]["key"]
+    out = ("--to", "vllm", "--out", str(tmp_path / "out"), "--json")
+    answer = called("export", key, *out, cwd=bench.folder)
+    assert answer.code == 0, answer.stderr
+    (record,) = json.loads(answer.stdout)["vllm"]
+    assert record["loaded"].startswith("0.32")
+    assert record["command"].startswith(f"vllm serve {tmp_path / 'out'} --served-model-name ")

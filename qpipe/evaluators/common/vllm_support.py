@@ -33,11 +33,17 @@ def read(folder: Path) -> tuple[Mapping[str, Any], QuantizationSettings | None]:
 
 def refuse(folder: Path, *, on_cpu: bool) -> None:
     """Raise CheckpointError, with the reason, for what vLLM is known not to load."""
+    for why in reasons(folder, on_cpu=on_cpu):
+        raise CheckpointError(f"vLLM 0.32 does not load this checkpoint: {why}; {OTHERWISE}")
+
+
+def reasons(folder: Path, *, on_cpu: bool) -> list[str]:
+    """Return why vLLM is known not to load a checkpoint. Raises CheckpointError for a config.json
+    that cannot be read."""
     config, settings = read(folder)
     if settings is None:
-        return
-    for why in (*_anywhere(settings), *(_on_cpu(settings, config) if on_cpu else ())):
-        raise CheckpointError(f"vLLM 0.32 does not load this checkpoint: {why}; {OTHERWISE}")
+        return []
+    return [*_anywhere(settings), *(_on_cpu(settings, config) if on_cpu else ())]
 
 
 def dtype(folder: Path, *, on_cpu: bool) -> str:
