@@ -24,7 +24,7 @@ def test_asked_for_shown_locked_and_checked(tmp_path: Path, gguf_of: GgufOf) -> 
         asked = ("local", f"model.source={source}", *ASKED)
         plan = qpipe("plan", *asked, cwd=tmp_path)
         assert plan.code == 1
-        assert "give model.sha256, or have `qpipe lock`" in plan.stderr
+        assert "or, for one file, give model.sha256" in plan.stderr
         assert not server.requests
         # Cut on the way, and gone on from there.
         server.cuts = [100_000]

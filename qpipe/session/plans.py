@@ -139,7 +139,7 @@ def _learn(context: Context) -> Callable[[RemoteSource], dict[str, str]]:
         from qpipe.report import numbers
         from qpipe.sources import remote_store
 
-        context.notify(f"{source.shown}: fetched for its SHA-256, which nothing gives yet")
+        context.notify(f"{source.shown}: fetched for the SHA-256, which nothing gives yet")
         last = time.monotonic()
 
         def progress(done: int, total: int, unit: str) -> None:

@@ -68,9 +68,9 @@ class RemotePins:
         if not digests:
             if self.learn is None:
                 raise SourceError(
-                    f"{source.shown}: its SHA-256 is not known yet: give model.sha256, or have "
-                    "`qpipe lock` (or `qpipe run`) with the same words fetch it, show its SHA-256 "
-                    "and write it into the lock file"
+                    f"{source.shown}: the SHA-256 of what is there is not known yet: have `qpipe "
+                    "lock` (or `qpipe run`) with the same words fetch it, show it and write it "
+                    "into the lock file, or, for one file, give model.sha256"
                 )
             digests = self.learn(source)
             self.learned |= source.pins(digests)
