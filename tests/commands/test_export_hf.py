@@ -195,3 +195,25 @@ def test_options_of_a_repository_are_for_one(ran: Path, tmp_path: Path) -> None:
     result = called("export", "latest", "--to", "folder", "--out", out, "--upload", cwd=ran)
     assert result.code == 2
     assert "--upload: is for --to hf" in result.stderr
+
+
+def test_files_for_ollama_lie_beside_a_model_that_chats(tmp_path: Path) -> None:
+    """`ollama run hf.co/…` reads them there; a model without a template has none."""
+    source = tmp_path / "source"
+    shutil.copytree(DATA / "stories260K", source)
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    words = (f"model.source={source}", "quantize.type=Q8_0", "evaluate=none")
+    assert qpipe("run", "local", *words, cwd=tmp_path).code == 0
+    out = tmp_path / "out"
+    result = called("export", "latest", "--to", "hf", "--out", str(out), cwd=tmp_path)
+    assert result.code == 0, result.stderr
+    assert ".Content" in (out / "template").read_text()
+    card = (out / "README.md").read_text()
+    assert "<|user|>\n{prompt}\n<|assistant|>" in card
+    assert "conversational" in card
+    assert str(tmp_path) not in card

@@ -13,8 +13,10 @@ from qpipe.export.card.document import document
 from qpipe.export.card.tables import CardFile
 from qpipe.export.files import TERMS, place_beside, place_model
 from qpipe.export.names import export_names
+from qpipe.export.ollama.settings import read
 from qpipe.export.placing import place
 from qpipe.export.target import Export, Exported, ExportedFile, ExportTarget
+from qpipe.export.targets.ollama import write_for_the_hub
 from qpipe.report.render import render
 
 CARD, PICTURE = "README.md", "card.png"
@@ -39,6 +41,8 @@ class HfTarget(ExportTarget):
         content = assembled.content(export, _listed(export, files))
         content = replace(content, extras=_extras(files), verified=True)
         written = [*_results(export, content), *_notice(export, content, files)]
+        if content.gguf:
+            written += write_for_the_hub(export, [*map(read, export.models)])
         if picture.is_drawn(content.levels):
             (export.folder / PICTURE).write_bytes(picture.picture(content.levels))
             content = replace(content, picture=PICTURE)

@@ -56,7 +56,7 @@ class OllamaTarget(ExportTarget):
             (export.folder / file).write_text(str(text), "utf-8")
             files.append(ExportedFile(file, model.row.name))
             makes[file] = _ollama_name(name, several=len(names) > 1)
-        files += [ExportedFile(name) for name in _write_for_the_hub(export, settings)]
+        files += [ExportedFile(name) for name in write_for_the_hub(export, settings)]
         _tell(export, names, settings)
         return Exported(files, _commands(export, makes), {"ollama": _record(makes, settings)})
 
@@ -117,7 +117,7 @@ def _modelfile(
     return result
 
 
-def _write_for_the_hub(export: Export, settings: Sequence[OllamaSettings]) -> Iterator[str]:
+def write_for_the_hub(export: Export, settings: Sequence[OllamaSettings]) -> Iterator[str]:
     """The files that Ollama reads beside GGUF files of a repository (`ollama run hf.co/…`), which
     are the same for all of them."""
     first = settings[0]
