@@ -39,8 +39,10 @@ def test_download_lock_and_go_on_without_a_network(tmp_path: Path) -> None:
         metadata = json.loads(document.stdout)["metadata"]
         assert metadata["general.name"] == "Stories"
     assert metadata["qpipe.source"] == f"someone/stories@{COMMIT}"
-    # The server is gone: what the lock says is enough, for what is cached and for what is not.
-    offline = {**env, "HF_ENDPOINT": "http://127.0.0.1:9"}
+    # The server is gone, and the hub's cache: what the lock says and the store has is enough, for
+    # what is cached and for what is not.
+    shutil.rmtree(tmp_path / "hf")
+    offline = {**env, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "1"}
     again = qpipe("run", *asked, "quantize.type=Q4_0", "--json", cwd=tmp_path, env=offline)
     assert again.code == 0, again
     nodes = by_stage(json.loads(again.stdout)["nodes"])

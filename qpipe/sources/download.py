@@ -14,7 +14,8 @@ from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
 from qpipe.errors import EngineMissingError, SourceError
 from qpipe.machine.filesystem import remove_tree
-from qpipe.sources import digest_check, hub, model_files
+from qpipe.sources import digest_check, hub, hub_download, model_files
+from qpipe.sources.hub_download import HubFile
 from qpipe.sources.hub_source import HubSource, names_gguf
 from qpipe.sources.pinning import checkpoint_of, files_of, is_card
 from qpipe.sources.sha256_setting import Sha256
@@ -181,36 +182,32 @@ def _fetched(params: DownloadParams, work: base.Work) -> list[Path]:
 
 def _received(params: DownloadParams, work: base.Work, notes: list[str]) -> list[Path]:
     """The files of a repository in ``work.out``, each with the bytes that the hub names; a note
-    where the hub's cache does not say what it named."""
+    where nobody says what it named."""
     assert params.repo is not None and params.commit is not None
     source = HubSource(params.repo, params.kind, params.commit, params.file)
     linked = []
-    files = hub.fetch(source, work.progress, notes)
+    files = {file.path: file for file in hub.fetch(source, work.progress, notes)}
     targets = {
-        file: work.out / (file.name if source.one_file else model_files.place(file))
-        for file in files
+        path: work.out / (path.name if source.one_file else model_files.place(path))
+        for path in files
     }
     for target in targets.values():
         target.parent.mkdir(exist_ok=True)
-    if unnamed := [file.name for file in files if digest_check.named(file) is None]:
+    if unnamed := [file.path.name for file in files.values() if _named(file) is None]:
         notes.append(
             f"{source.label}: {len(unnamed)} of {len(files)} files ({unnamed[0]}, …) could not be "
             "compared with the digests that the hub names: its cache does not keep them here"
         )
     taken = hashing.side_by_side(
-        lambda file: _take(file, targets[file], work), files, threads=work.threads
+        lambda path: _take(files[path], targets[path], work), [*files], threads=work.threads
     )
-    for (file, target), problem in zip(targets.items(), taken, strict=True):
+    for (path, target), problem in zip(targets.items(), taken, strict=True):
         if problem is not None:
             target.unlink()
-            problem = _take(_again(source, file, problem), target, work)
+            problem = _take(_again(source, files[path], problem), target, work)
         if problem is not None:
-            digest_check.discard(file)
-            raise SourceError(
-                f"{source.label}: {file.name} came damaged, twice: {problem}; it was removed from "
-                "the hub's cache. Try again later, or by another way (HF_ENDPOINT, a mirror or a "
-                "proxy may be to blame)"
-            )
+            digest_check.discard(path)
+            raise hub_download.damaged(source, path.name, problem)
         linked.append(target)
     return [file for file in linked if _is_kept(file)]
 
@@ -226,22 +223,33 @@ def _is_kept(file: Path) -> bool:
     return head is not None
 
 
-def _again(source: HubSource, file: Path, problem: str) -> Path:
+def _again(source: HubSource, file: HubFile, problem: str) -> HubFile:
     try:
         return hub.fetch_again(source, file)
     except SourceError as error:
         raise SourceError(
-            f"{source.label}: {file.name} in the hub's cache was damaged ({problem}) and is "
+            f"{source.label}: {file.path.name} in the hub's cache was damaged ({problem}) and is "
             f"removed; it could not be fetched again: {error}"
         ) from None
 
 
-def _take(file: Path, target: Path, work: base.Work) -> str | None:
+def _named(file: HubFile) -> str | None:
+    """The digest that the hub names for a file: in its listing, else by the name in its cache."""
+    return file.digest or digest_check.named(file.path)
+
+
+def _take(file: HubFile, target: Path, work: base.Work) -> str | None:
     """Link a file of the hub's cache; what is wrong with it, or None. It is read once, and not at
-    all where the store knows it."""
-    name = digest_check.named(file)
-    work.link(file, target)
+    all where it was hashed as it came, or the store knows it."""
+    blob, sealed = file.path.stat(), file.sealed
+    if sealed is not None and sealed.is_still(blob) and work.digests is not None:
+        work.digests.note(stamp(blob), sealed.sha256)  # a clone is a file of its own
+    work.link(file.path, target)
+    if sealed is not None:
+        work.keep(target, sealed)
     linked = stamp(target.stat())
-    sha256, problem = digest_check.digests(target, name, work.hashed.get(linked))
+    if sealed is not None and work.hashed.get(linked) == sealed.sha256:
+        return None
+    sha256, problem = digest_check.digests(target, _named(file), work.hashed.get(linked))
     work.hashed[linked] = sha256
     return problem

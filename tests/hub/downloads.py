@@ -196,7 +196,8 @@ def _file(handler: Handler, file: Stored, headers: dict[str, str]) -> None:
         return
     fault = None
     if handler.command == "GET":
-        fault = handler.hub.faults.take("GET", handler.parts.path, body=True)
+        ranged = "Range" in handler.headers
+        fault = handler.hub.faults.take("GET", handler.parts.path, body=True, ranged=ranged)
     size = sending.length(file.size, fault)
     asked = handler.headers.get("Range")
     if handler.headers.get("If-Range", headers["ETag"]) != headers["ETag"]:
@@ -212,5 +213,8 @@ def _file(handler: Handler, file: Stored, headers: dict[str, str]) -> None:
     handler.begin(206 if span else 200, {**headers, **sizes, **place})
     if handler.command == "GET":
         handler.wfile.flush()
+        handler.hub.sending += 1
+        handler.hub.most = max(handler.hub.most, handler.hub.sending)
         if not sending.send(handler.connection, file.path, begin, end, fault):
             handler.close_connection = True
+        handler.hub.sending -= 1

@@ -57,6 +57,7 @@ class _Planned:
     fault: Fault
     left: int | None
     method: str
+    ranged: bool
 
 
 class Faults:
@@ -66,24 +67,34 @@ class Faults:
         self._planned: list[_Planned] = []
         self._lock = threading.Lock()
 
-    def add(self, where: str, fault: Fault, *, times: int | None = 1, method: str = "") -> None:
+    def add(
+        self,
+        where: str,
+        fault: Fault,
+        *,
+        times: int | None = 1,
+        method: str = "",
+        ranged: bool = False,
+    ) -> None:
         """Plan a fault for requests whose path holds ``where``; ``times`` None: for all of them.
 
-        One of a body waits for a request that is answered with one.
+        One of a body waits for a request that is answered with one; ``ranged``: for one that asks
+        for a part.
         """
         with self._lock:
-            self._planned.append(_Planned(where, fault, times, method))
+            self._planned.append(_Planned(where, fault, times, method, ranged))
 
     def clear(self) -> None:
         """From now on all goes well."""
         with self._lock:
             self._planned.clear()
 
-    def take(self, method: str, path: str, *, body: bool) -> Fault | None:
+    def take(self, method: str, path: str, *, body: bool, ranged: bool = False) -> Fault | None:
         """The fault of this answer, one of a ``body`` or a status; used up by it."""
         with self._lock:
             for one in self._planned:
                 fits = one.where in path and one.method in ("", method)
+                fits = fits and one.ranged <= ranged
                 if fits and one.left != 0 and isinstance(one.fault, Status) is not body:
                     if one.left is not None:
                         one.left -= 1

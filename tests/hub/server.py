@@ -58,6 +58,7 @@ class Hub:
     is a secret of those who were given it. ``page`` is how many files a page of a tree has,
     ``part`` the bytes from which an upload is one in parts of that size. ``moved`` maps former
     names of repositories to those of today. ``gzip`` compresses small files for who takes that.
+    ``most`` is how many files were ``sending`` at once at most.
     """
 
     url: str
@@ -73,6 +74,8 @@ class Hub:
     page: int = 1000
     part: int = 5_000_000
     gzip: bool = False
+    sending: int = 0
+    most: int = 0
 
     @property
     def requests(self) -> list[str]:
@@ -84,9 +87,18 @@ class Hub:
         """The folders of the newest commits of main."""
         return {name: one.commits[one.branches["main"]] for name, one in self.known.items()}
 
-    def fail(self, where: str, fault: Fault, *, times: int | None = 1, method: str = "") -> None:
-        """Have requests whose path holds ``where`` go wrong, ``times`` times (None: always)."""
-        self.faults.add(where, fault, times=times, method=method)
+    def fail(
+        self,
+        where: str,
+        fault: Fault,
+        *,
+        times: int | None = 1,
+        method: str = "",
+        ranged: bool = False,
+    ) -> None:
+        """Have requests whose path holds ``where`` go wrong, ``times`` times (None: always);
+        ``ranged``: those alone that ask for a part of a file."""
+        self.faults.add(where, fault, times=times, method=method, ranged=ranged)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -119,7 +131,8 @@ class Handler(BaseHTTPRequestHandler):
         self.parts = urlsplit(self.path)
         self.query = parse_qs(self.parts.query)
         self.unread = int(self.headers.get("Content-Length", "0"))
-        fault = self.hub.faults.take(self.command, self.parts.path, body=False)
+        ranged = "Range" in self.headers
+        fault = self.hub.faults.take(self.command, self.parts.path, body=False, ranged=ranged)
         if isinstance(fault, Status):
             self.refuse(fault.code, "", fault.text, fault.headers)
         elif self.token is not None and self.token not in self.hub.tokens:

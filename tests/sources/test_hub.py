@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli import environment
-from tests.hub import COMMIT, Hub, serve
+from tests.hub import COMMIT, TOKEN, Access, Hub, Stall, serve
 
 RESOLVE = "print(hub.resolve_commit(source))"
-FETCH = "print(*(p.name for p in hub.fetch(source)))"
+FETCH = "print(*(one.path.name for one in hub.fetch(source)))"
 
 
 @pytest.fixture
@@ -91,7 +91,8 @@ def test_progress_counts_bytes(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_one_file_of_a_repository(hub: Hub, tmp_path: Path) -> None:
-    one = "print(*hub.fetch(HubSource(source.repo, 'model', source.revision, 'notes.md')))"
+    asked = "HubSource(source.repo, 'model', source.revision, 'notes.md')"
+    one = f"print(*(one.path for one in hub.fetch({asked})))"
     code, path = call(one, tmp_path, revision=COMMIT, HF_ENDPOINT=hub.url)
     assert code == 0
     assert Path(path).read_text() == "notes.md of the repository"
@@ -144,3 +145,41 @@ def test_no_network(tmp_path: Path, what: str) -> None:
     assert code == 1
     assert "http://127.0.0.1:9 cannot be reached" in message
     assert "local folder" in message
+    code, message = call(what, tmp_path, HF_ENDPOINT="http://me:secret@127.0.0.1:9")
+    assert code == 1
+    assert "@127.0.0.1:9 cannot be reached" in message
+    assert "secret" not in message
+
+
+def test_files_come_several_at_a_time(hub: Hub, tmp_path: Path) -> None:
+    hub.fail("someone", Stall(after=4, seconds=0.5), times=None)
+    assert call(FETCH, tmp_path, revision=COMMIT, HF_ENDPOINT=hub.url)[0] == 0
+    assert hub.most == 2
+
+
+def test_the_token_of_the_clients_own_login_opens_a_gated_repository(
+    hub: Hub, tmp_path: Path
+) -> None:
+    hub.access["someone/model"] = Access("gated", [TOKEN])
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "token").write_text(TOKEN)
+    code, said = call(FETCH, tmp_path, revision=COMMIT, HF_ENDPOINT=hub.url)
+    assert code == 0, said
+    assert {one.token for one in hub.seen if "/cdn/" in one.path} == {None}
+
+
+def test_all_but_what_needs_none_goes_through_a_proxy(hub: Hub, tmp_path: Path) -> None:
+    asked = {"HF_ENDPOINT": "http://hub.invalid", "NO_PROXY": "localhost"}
+    code, said = call(FETCH, tmp_path, revision=COMMIT, HTTP_PROXY=hub.url, **asked)
+    assert (code, said) == (0, "config.json model.safetensors")
+    hosts = {one.host.split(":")[0] for one in hub.seen}
+    assert hosts == {"hub.invalid", "localhost"}
+    proxy = "http://me:secret@127.0.0.1:9"
+    code, said = call(FETCH, tmp_path / "a", revision=COMMIT, HTTP_PROXY=proxy, **asked)
+    assert code == 1
+    assert "check the proxy (HTTP_PROXY)" in said
+    assert "secret" not in said
+    asked["HF_ENDPOINT"] = "https://hub.invalid"
+    code, said = call(FETCH, tmp_path / "b", revision=COMMIT, HTTPS_PROXY=hub.url, **asked)
+    assert code == 1
+    assert "the proxy does not let it through (501" in said
