@@ -66,7 +66,7 @@ def _located(name: str, store: Path) -> Iterable[PublishedFile]:
             f"{name}: a repository and no file of it; name one, as OWNER/NAME@COMMIT/FILE.gguf or "
             "OWNER/NAME@COMMIT:Q4_K_M"
         )
-    return [PublishedFile(name, hub.fetch(source)[0], source)]
+    return [PublishedFile(name, hub.fetch(source)[0].path, source)]
 
 
 def _first_part(path: Path) -> Path:
@@ -129,6 +129,6 @@ class Imatrices:
             return None
         inside = str(PurePosixPath(file.hub.file).with_name(name))
         try:
-            return hub.fetch(replace(file.hub, file=inside))[0]
+            return hub.fetch(replace(file.hub, file=inside))[0].path
         except SourceError:
             return None
