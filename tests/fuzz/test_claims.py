@@ -19,12 +19,13 @@ from typing import Any
 import pytest
 
 from qpipe.errors import QpipeError
-from qpipe.gguf import checkpoint, imatrix, reader, safetensors, split, values
+from qpipe.gguf import checkpoint, imatrix, reader, safetensors, split, values, vocab
 from qpipe.gguf.vocab import protobuf, sentencepiece
 from qpipe.sources import model_class, pickle_files
 from qpipe.support import strict_json
 from qpipe.texts import whole
 from tests.fuzz.changes import Gguf
+from tests.fuzz.readers import _make_tekken
 from tests.fuzz.targets import gguf
 
 SECONDS, MEMORY = 1.0, 32 << 20
@@ -248,6 +249,21 @@ def text(name: str, data: Callable[[], bytes], words: str) -> Claim:
     )
 
 
+def tekken(number: object) -> Claim:
+    """A number of special tokens that nothing else in the file says."""
+
+    def fill(folder: Path) -> None:
+        _make_tekken(folder)
+        content = json.loads((folder / "tekken.json").read_text())
+        content["config"]["default_num_special_tokens"] = number
+        (folder / "tekken.json").write_text(json.dumps(content))
+
+    words = "field 'config.default_num_special_tokens' is"
+    return Claim(fill, lambda folder: vocab.metadata(folder, 261), words)
+
+
+TOKENS = {"many": tekken(1 << 40), "negative": tekken(-1), "flag": tekken(True)}
+
 TEXTS = {
     "depth": text("x.jsonl", lambda: b"[" * 100_000, "nested too deep"),
     "digits": text("x.jsonl", lambda: b"1" * 100_000, "no JSON"),
@@ -259,7 +275,7 @@ CLAIMS = {
     f"{kind}: {name}": claim
     for kind, claims in (
         ("safetensors", SAFETENSORS), ("gguf", GGUF), ("imatrix", IMATRIX), ("protobuf", PROTOBUF),
-        ("json", JSON), ("index", INDEX), ("text", TEXTS),
+        ("json", JSON), ("index", INDEX), ("text", TEXTS), ("tekken", TOKENS),
     )
     for name, claim in claims.items()
 }  # fmt: skip

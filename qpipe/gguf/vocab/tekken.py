@@ -47,8 +47,13 @@ def metadata(folder: Path, n_vocab: int) -> values.Metadata:
             f"{path}: field 'config.pattern' is {errors.quoted(config['pattern'])}, which is not "
             f"llama.cpp's rule {PRE}: texts would be split otherwise than by this tokenizer"
         )
-    specials = _specials(content, config["default_num_special_tokens"])
-    size = config["default_vocab_size"]
+    count, size = config["default_num_special_tokens"], config["default_vocab_size"]
+    if type(count) is not int or not 0 <= count <= n_vocab:
+        raise errors.CheckpointError(
+            f"{path}: field 'config.default_num_special_tokens' is {errors.quoted(count)}, and "
+            f"config.json's vocab_size is {n_vocab}: download both again"
+        )
+    specials = _specials(content, count)
     if size > n_vocab:
         raise errors.CheckpointError(
             f"{path}: has {size} tokens, but config.json's vocab_size is {n_vocab}; they belong to "
