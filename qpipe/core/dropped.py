@@ -40,7 +40,7 @@ def drop(store: ArtifactStore, artifact: Artifact) -> bool:
         raise store.explain(error) from error
     if target is None:
         return False
-    remove_tree(target)
+    remove_tree(target, store.digests.unlink)
     return True
 
 

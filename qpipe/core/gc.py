@@ -63,7 +63,7 @@ def _collect(
         _forget_the_dead(store)
     for folder in taken.values():
         if folder is not None:
-            remove_tree(folder)
+            remove_tree(folder, store.digests.unlink)
     _clear(store)
     return Collection([c for c in choice.removed if taken[c.key] is not None], choice.kept)
 

@@ -166,10 +166,12 @@ def _sources(manifests: Iterable[Manifest]) -> Iterable[dict[str, Any]]:
         params = manifest.params
         repo, commit = params.get("repo"), params.get("commit")
         kind = "datasets/" if params.get("kind") == "dataset" else ""
+        address = str(manifest.facts.get("fetched_from"))
+        uri = f"hf://{kind}{repo}@{commit}" if commit else address
         terms = [each.path for each in manifest.files if each.path.startswith(_PREFIXES)]
         yield {
             "name": repo or manifest.facts.get("name") or manifest.name,
-            **({"uri": f"hf://{kind}{repo}@{commit}"} if commit else {}),
+            **({"uri": uri} if uri.startswith(_PUBLIC) else {}),
             "digest": {
                 "sha256": manifest.digest,
                 **({"gitCommit": commit} if commit else {}),
@@ -178,6 +180,7 @@ def _sources(manifests: Iterable[Manifest]) -> Iterable[dict[str, Any]]:
         }
 
 
+_PUBLIC = ("hf://", "https://", "s3://", "gs://")
 _PREFIXES = tuple(pattern.rstrip("*") for pattern in TERMS)
 
 

@@ -13,7 +13,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -79,18 +79,21 @@ def move_out(artifact: Path, target: Path) -> None:
     artifact.rename(target)
 
 
-def remove_tree(path: Path) -> None:
+def remove_tree(path: Path, unlink: Callable[[Path], None] = Path.unlink) -> None:
     """Remove a folder of ours, read-only parts included.
 
-    One that is not there is fine, and so is another process that removes it beside us.
+    ``unlink`` takes away files that have a name elsewhere too. One that is not there is fine, and
+    so is another process that removes it beside us.
     """
     with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISDIR(path.lstat().st_mode):
-            path.unlink()
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode):
+            shared = stat.S_ISREG(status.st_mode) and status.st_nlink > 1
+            (unlink if shared else Path.unlink)(path)
             return
         path.chmod(0o755)
         for entry in list(path.iterdir()):
-            remove_tree(entry)
+            remove_tree(entry, unlink)
         path.rmdir()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qpipe.core import file_lock, gc
+from qpipe.core.digests import stamp
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest, scan
 from qpipe.core.store import ArtifactStore
@@ -194,6 +195,20 @@ def test_links_to_the_users_files_free_nothing(root: Path, tmp_path: Path) -> No
     assert len(found.removed) == 5
     assert found.freed < 100_000
     assert source.stat().st_size == 1_000_000
+
+
+def test_the_digest_of_a_users_file_stays_known(root: Path, tmp_path: Path) -> None:
+    source = tmp_path / "model.bin"
+    source.write_bytes(b"x" * 1_000)
+    store = ArtifactStore(root)
+    claim = claimed(store, key_of("linked"))
+    os.link(source, claim.folder / "model.bin")
+    sha256 = store.digests.read(source)
+    store.commit(claim, manifest(claim.key, scan(claim.folder)))
+    store.close()
+    assert gc.collect(store, max_size=0).removed
+    assert source.stat().st_nlink == 1
+    assert store.digests.lookup(stamp(source.stat())) == sha256
 
 
 def test_a_file_that_artifacts_share_counts_once_and_goes_with_the_last(root: Path) -> None:
