@@ -95,7 +95,7 @@ def choices(levels: Levels, listed: Mapping[str, Sequence[CardFile]]) -> Iterato
 
 def _size(count: int | None) -> str:
     """A size that is not broken into two lines."""
-    return "" if count is None else numbers.size(count).replace(" ", "\u00a0")
+    return "" if count is None else numbers.size(count).replace(" ", "&nbsp;")
 
 
 def _link(row: ModelRow, parts: Sequence[CardFile]) -> str:

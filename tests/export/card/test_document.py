@@ -28,7 +28,7 @@ HOSTILE = (
 def test_figures_stand_in_the_table() -> None:
     lines = document(content(RANKED)).splitlines()
     assert (
-        "| [Q8_0](tiny-Q8_0.gguf) | 80\u00a0B | 4.500 | 0.00100 [0.000804, 0.00120] | "
+        "| [Q8_0](tiny-Q8_0.gguf) | 80&nbsp;B | 4.500 | 0.00100 [0.000804, 0.00120] | "
         in "".join(line for line in lines if line.startswith("| [Q8_0]"))
     )
     (smallest,) = [line for line in lines if line.startswith("| [Q4_0]")]
