@@ -1,5 +1,7 @@
-"""What a worker does of a download: `python hub_script.py REPO COMMIT OUT`; prints the bytes that it
-read of files (0 where the kernel does not count them)."""
+"""What a worker does of a download: `python hub_script.py REPO COMMIT OUT`.
+
+Prints the bytes that it read of files, 0 where the kernel does not count them.
+"""
 
 from __future__ import annotations
 
