@@ -45,7 +45,7 @@ def test_a_default_of_null_is_explained() -> None:
         if field.default is None and "null" not in (description(model, name) or "")
     }
     # What a node holds of a pinned source: nobody writes it, and what does not apply is null.
-    pinned = ("tree", "form", "repo", "commit")
+    pinned = ("files", "tree", "form", "repo", "commit")
     blocks = ("quantize", "evaluate", "calibration")
     assert unexplained <= {
         *(f"qpipe.sources.download.DownloadParams.{name}" for name in pinned),

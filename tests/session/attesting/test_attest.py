@@ -354,9 +354,10 @@ class Nudged:
 def test_an_architecture_of_llama_cpps_converter(here: Path) -> None:
     """Its weights come but once, as they are quantized."""
     from qpipe.gguf.pydist import streaming
-    from tests.gguf.test_gguf_pydist import FIELDS, HIDDEN, SHAPES
+    from tests.gguf.test_gguf_pydist import FIELDS, SHAPES
 
-    source = arch_checkpoints.write(here / "orion", FIELDS, SHAPES | {"model.norm.bias": (HIDDEN,)})
+    shapes = SHAPES | {"model.norm.bias": (arch_checkpoints.HIDDEN,)}
+    source = arch_checkpoints.write(here / "orion", FIELDS, shapes)
     streaming.convert(source, here / "bf16.gguf", outtype="BF16")
     quantize.quantize(here / "bf16.gguf", here / "q.gguf", ftype="Q4_K_M")
     damaged = files.with_byte(here / "q.gguf", "blk.1.ffn_up.weight")
