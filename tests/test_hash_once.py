@@ -10,7 +10,8 @@ import pytest
 
 import qpipe
 from qpipe.core.store import ArtifactStore
-from qpipe.sources.pinning import DATA, files_of, is_card
+from qpipe.sources.local_files import files_of, is_card
+from qpipe.sources.pinning import DATA
 from tests.hashed import counted
 
 MODEL = DATA / "tinystories-d256"

@@ -17,7 +17,7 @@ from qpipe.machine.filesystem import remove_tree
 from qpipe.sources import digest_check, hub, hub_download, model_files
 from qpipe.sources.hub_download import HubFile
 from qpipe.sources.hub_source import HubSource, names_gguf
-from qpipe.sources.pinning import checkpoint_of, files_of, is_card
+from qpipe.sources.local_files import checkpoint_of, files_of, is_card
 from qpipe.sources.sha256_setting import Sha256
 from qpipe.stages import base
 from qpipe.support import hashing

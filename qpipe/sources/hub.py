@@ -27,7 +27,7 @@ from qpipe.sources.hub_download import (
 )
 from qpipe.sources.hub_errors import hub_errors, patiently, unreachable
 from qpipe.sources.hub_source import HubSource, is_commit
-from qpipe.sources.pinning import INDEX_BYTES
+from qpipe.sources.local_files import INDEX_BYTES
 from qpipe.support.files import read_file
 from qpipe.support.inside import is_inner
 

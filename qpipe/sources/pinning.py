@@ -9,7 +9,6 @@ it here, which does not.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,21 +23,16 @@ from qpipe.errors import RecipeError, SourceError, StoreError
 from qpipe.machine.capacity import usable_cores
 from qpipe.sources import gguf_types, model_class, model_files, pickle_names
 from qpipe.sources.hub_source import HubSource, hub_source, is_commit, parse_hub
+from qpipe.sources.local_files import checkpoint_of, files_of, is_card, pickles_of
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.sha256 import digests_named
 from qpipe.support.addresses import is_address, without_secrets
-from qpipe.support.files import exists, expanded, is_file, open_file, read_file
+from qpipe.support.files import exists, expanded, is_file
 
 if TYPE_CHECKING:
     from qpipe.sources.remote import RemoteSource
 
-# The parts of a folder of lm-eval tasks, at any depth.
-TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
-
 _WHOLE_SPLIT = re.compile(r"(?:.*/)?([^/]+/[^/]+)-00000-of-00001\.parquet")
-# Bytes of an index at most (of 1,000,000 tensors), and of a pointer of git LFS.
-INDEX_BYTES, _POINTER_BYTES = 200 << 20, 1024
-
 # How a local source becomes an artifact; 2: without a card's prose, and its name is noted.
 FORM = 2
 
@@ -124,7 +118,7 @@ class Pinner:
             source, behind = remote.local_path(source)
             digests += [] if behind is None or behind in digests else [behind]
         if path := self._local(source):
-            return self._pin_local(_pickles_of(path) if allow_pickle else path, digests)
+            return self._pin_local(pickles_of(path) if allow_pickle else path, digests)
         hub = parse_hub(source, revision)
         if hub is None and is_address(source):
             return self._pin_remote(source, revision, digests)
@@ -355,89 +349,3 @@ def _noted(note: Path) -> str | None:
         commit = note.read_text(errors="replace")
         return commit if is_commit(commit) else None
     return None
-
-
-def _pickles_of(path: Path) -> Path:
-    """The file that stands for the pickles of a folder whose weights are these alone; any other
-    path as it is."""
-    if not path.is_dir() or holds_tasks(path):
-        return path
-    file = pickle_names.standing_for([each.name for each in path.iterdir() if is_file(each)])
-    return path if file is None else path / file
-
-
-def checkpoint_of(path: Path) -> Path:
-    """The folder of the checkpoint whose weights ``path`` names; of any other path itself."""
-    return path.parent if model_files.names_weights(path.name) and is_file(path) else path
-
-
-def files_of(path: Path) -> list[Path]:
-    """The files that a local source comes to, in order: of a GGUF file all its parts, of a folder
-    those that mean something to us, and so of a file with a checkpoint's weights.
-
-    Of a checkpoint those of the folder itself, and its further chat templates. A folder with *.yaml
-    and no config.json is one of tasks: all of them and their data, below it too, but for what is
-    hidden or compiled. Raises SourceError for a model that cannot be read.
-    """
-    folder = checkpoint_of(path)
-    if folder != path:
-        return _of_folder(folder, path.name)
-    if path.is_file():
-        if path.suffix == ".gguf" and _is_pointer(path):
-            raise _is_pointers(path.parent, [path.name])
-        beside = [other.name for other in path.parent.glob("*.gguf")]
-        names = model_files.all_parts(str(path), path.name, beside)
-        return [path.parent / name for name in names]
-    return _of_folder(path, None)
-
-
-def _of_folder(folder: Path, weights: str | None) -> list[Path]:
-    if weights is None and holds_tasks(folder):
-        return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
-    names = [path.name for path in folder.iterdir() if is_file(path)]
-    templates = [path for path in (folder / model_files.TEMPLATES).glob("*.jinja") if is_file(path)]
-    names += map(model_files.place, templates)
-
-    def read(name: str) -> bytes:
-        return read_file(folder / name, SourceError, most=INDEX_BYTES)
-
-    folders = [path.name for path in folder.iterdir() if path.is_dir()]
-    selected = model_files.selected_files(str(folder), names, read, beside=folders, weights=weights)
-    files = [folder / name for name in selected]
-    if pointers := [file.name for file in files if _is_pointer(file)]:
-        raise _is_pointers(folder, pointers)
-    return files
-
-
-def _is_pointers(folder: Path, names: list[str]) -> SourceError:
-    return SourceError(
-        f"{folder}: {', '.join(names[:3])}{' and others' if names[3:] else ''}: pointers "
-        "of git LFS and not the files themselves; run `git lfs pull` in that folder"
-    )
-
-
-def _is_pointer(file: Path) -> bool:
-    """True if git LFS has not fetched a file: what it leaves is short."""
-    from qpipe.gguf.safetensors import is_pointer
-
-    if file.stat().st_size >= _POINTER_BYTES:
-        return False
-    with open_file(file, SourceError) as opened:
-        return is_pointer(opened.read(_POINTER_BYTES))
-
-
-def is_card(file: Path, source: Path) -> bool:
-    """True if a file of the folder ``source`` is the model card of a checkpoint."""
-    return file.name == model_files.CARD and file.parent == source and not holds_tasks(source)
-
-
-def holds_tasks(folder: Path) -> bool:
-    """True if a folder is one of lm-eval tasks."""
-    return any(folder.glob("*.yaml")) and not (folder / "config.json").exists()
-
-
-def _is_of_tasks(path: Path, folder: Path) -> bool:
-    inside = path.relative_to(folder)
-    hidden = any(part.startswith((".", "__")) for part in inside.parts)
-    matches = any(fnmatch.fnmatch(path.name, pattern) for pattern in (*TASK_FILES, "LICENSE*"))
-    return matches and not hidden and path.is_file()

@@ -9,7 +9,8 @@ import pytest
 from qpipe.errors import RecipeError, SourceError
 from qpipe.sources import pickle_names
 from qpipe.sources.hub_source import HubSource
-from qpipe.sources.pinning import PinnedSource, Pinner, files_of
+from qpipe.sources.local_files import files_of
+from qpipe.sources.pinning import PinnedSource, Pinner
 from tests.cli import Answer, qpipe
 from tests.hub import COMMIT, serve
 from tests.hub.repositories import Stored
