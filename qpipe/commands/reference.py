@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"qpipe reference {args.do}: give export, import, show or size first")
     if args.do != "export" and len(args.names) > 1:
         raise UsageError(f"qpipe reference {args.do} takes one name, and was given {args.names}")
+    reference_text.refuse(args)
     answer = reference_text.ANSWERS[args.do](args)
     if args.json:
         print_json("reference/1", answer.document)

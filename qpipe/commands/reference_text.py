@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qpipe.errors import UsageError
 from qpipe.report import numbers, text
 
 
@@ -124,6 +125,24 @@ def _size(args: argparse.Namespace) -> ReferenceAnswer:
         ),
     ]
     return ReferenceAnswer(lines, {"do": "size", **asdict(foreseen)})
+
+
+_OPTIONS = {
+    "export": ("output", "by", "without_text", "dry_run"),
+    "size": ("text", "protocol", "n_ctx", "chunks"),
+}
+
+
+def refuse(args: argparse.Namespace) -> None:
+    """Raise UsageError for an option of another of the four, which would do nothing."""
+    given = vars(args)
+    for do, names in _OPTIONS.items():
+        for name in names:
+            if do != args.do and given[name] not in (None, False):
+                raise UsageError(
+                    f"qpipe reference {args.do}: --{name.replace('_', '-')} is for {do}; leave it "
+                    "out"
+                )
 
 
 ANSWERS: Mapping[str, Callable[[argparse.Namespace], ReferenceAnswer]] = {

@@ -24,9 +24,9 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Verify artifacts or an exported folder; return 1 if anything is not as it was."""
-    if args.key and Path(args.key).is_dir():
-        from qpipe.session import exported
+    from qpipe.session import exported
 
+    if args.key and Path(args.key).is_dir():
         if exported.is_export(args.key):
             from qpipe.commands import verify_text
 
@@ -36,10 +36,10 @@ def run(args: argparse.Namespace) -> int:
             else:
                 say(verify_text.spoken(result))
             return 0 if result.whole else 1
-    return _artifacts(args)
+    return _artifacts(args, exported.key_of(args.key))
 
 
-def _artifacts(args: argparse.Namespace) -> int:
+def _artifacts(args: argparse.Namespace, key_given: str | None) -> int:
     from qpipe.commands.verify_text import damage_record, damage_spoken
     from qpipe.session.store import Store
 
@@ -50,7 +50,7 @@ def _artifacts(args: argparse.Namespace) -> int:
         if sys.stderr.isatty():
             print(f"\rreading {number}/{of}  {key[:12]}", end="", file=sys.stderr, flush=True)
 
-    damaged = Store(args.store).verify(Path(args.key).name if args.key else None, on_key=show)
+    damaged = Store(args.store).verify(key_given, on_key=show)
     if read and sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
     if args.json:

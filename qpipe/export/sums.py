@@ -41,13 +41,15 @@ def _line(name: str, sha256: str) -> str:
 def read(folder: Path) -> dict[str, str]:
     """The digests in SHA256SUMS, by name. Raises StoreError for a line that is none."""
     data = read_file(folder / NAME, StoreError, most=_MOST)
-    stated = {}
-    for number, line in enumerate(os.fsdecode(data).splitlines(), 1):
+    stated: dict[str, str] = {}
+    if not data:
+        return stated
+    for number, line in enumerate(os.fsdecode(data).removesuffix("\n").split("\n"), 1):
         match = _LINE.fullmatch(line)
         if match is None:
             raise StoreError(f"{NAME}: line {number} is no digest with a name")
         name = match[3]
         if match[1]:
-            name = re.sub(r"\\\\([\\\\nr])", lambda mark: _MARKS[mark[1]], name)
+            name = re.sub(r"\\([\\nr])", lambda mark: _MARKS[mark[1]], name)
         stated[name] = match[2]
     return stated

@@ -14,6 +14,7 @@ from qpipe.support import hashing, strict_json
 from qpipe.support.inside import inside, is_inner
 
 _MOST = 100_000_000
+_WEIGHTS = (".gguf", ".safetensors")
 CANNOT = (
     "that the tools really ran so, and that the figures are what they measured",
     "who wrote it: there is no signature",
@@ -50,6 +51,7 @@ def verify(folder: Path, *, threads: int = 1) -> Verification:
         result.problems += _of_files(folder, subjects, digests)
         result.problems += _of_sums(folder, digests)
         result.problems += chain.problems()
+        result.problems += _of_names(models, subjects, chain)
         for model in models:
             result.problems += _of_model(folder, model, chain, digests)
         result.problems += _of_sources(statement, chain)
@@ -146,6 +148,28 @@ def _of_sums(folder: Path, digests: Mapping[str, str]) -> Iterator[str]:
             yield f"{sums.NAME}: does not name {quoted(name)}"
         elif stated[name] != digests[name]:
             yield f"{quoted(name)}: its bytes are not those of {sums.NAME}"
+
+
+def _of_names(
+    models: Sequence[Any], subjects: Mapping[str, tuple[int, str]], chain: proof.KeyChain
+) -> Iterator[str]:
+    """Where the export has weights, each model names files of it, and all weights are a model's or
+    an artifact's (an importance matrix, towers). `--to card` has none."""
+    weights = {name: sha for name, (_, sha) in subjects.items() if name.endswith(_WEIGHTS)}
+    if not weights:
+        return
+    for model in models:
+        row, names = model["row"], model["files"]
+        if not isinstance(names, list) or not names:
+            yield f"{row}: {provenance.NAME} names no file of it"
+        for name in names:
+            if name not in subjects:
+                yield f"{row}: its file {quoted(name)} is not part of the export"
+    named = {name for model in models for name in model["files"]}
+    made = {file.sha256 for each in chain.manifests.values() for file in each.files}
+    for name, sha256 in weights.items():
+        if name not in named and sha256 not in made:
+            yield f"{quoted(name)}: is of no model and no artifact that {provenance.NAME} names"
 
 
 def _of_model(

@@ -61,6 +61,8 @@ def export(
     Raises UsageError for what is not there or cannot leave so, StoreError for a damaged artifact
     and a folder that cannot be written.
     """
+    if not os.fspath(out):
+        raise UsageError("--out '': names no folder")
     opened, final, notes = ArtifactStore(store), Path(out), list[str]()
     target = load_target(to)
     if options.split_size is not None and options.split_size < 1:

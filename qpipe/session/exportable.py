@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qpipe.core import dropped
@@ -78,7 +78,26 @@ def named(names: Sequence[str], store: ArtifactStore, runs: Path) -> Exportable:
             rows.append(row)
             used += run
     merged = merge(summaries).rows if summaries else ()
-    return Exportable([*merged, *rows], [*summaries, *used], store)
+    return Exportable(_told_apart([*merged, *rows]), [*summaries, *used], store)
+
+
+def _told_apart(rows: Sequence[ModelRow]) -> list[ModelRow]:
+    """The rows of several runs under names that no two models share, by which files, cards and
+    provenance are joined: the model's name in front, and digits of the key where that is no help.
+    """
+    named = _renamed(rows, lambda row: f"{row.model} {row.name}" if row.model else row.name)
+    return _renamed(named, lambda row: f"{row.name} {str(row.key)[:8]}")
+
+
+def _renamed(rows: Sequence[ModelRow], name: Callable[[ModelRow], str]) -> list[ModelRow]:
+    """The rows, with this name where the one that they have is of several keys."""
+    keys: dict[str, set[str]] = {}
+    for row in rows:
+        if row.key is not None:
+            keys.setdefault(row.name, set()).add(row.key)
+    return [
+        replace(row, name=name(row)) if row.key and len(keys[row.name]) > 1 else row for row in rows
+    ]
 
 
 def _of_key(

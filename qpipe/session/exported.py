@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
+from qpipe.errors import UsageError, quoted
 from qpipe.export import provenance, verifying
 from qpipe.export.verifying import Verification
 from qpipe.machine import capacity
 from qpipe.support.files import exists, is_folder
 
-__all__ = ["CANNOT", "Verification", "is_export", "verify"]
+__all__ = ["CANNOT", "Verification", "is_export", "key_of", "verify"]
 
 CANNOT = verifying.CANNOT
 
@@ -25,6 +26,20 @@ def is_export(argument: str) -> bool:
     if exists(path / provenance.NAME):
         return True
     return not (exists(path / MANIFEST) or re.fullmatch("[0-9a-f]{1,64}", argument))
+
+
+def key_of(argument: str | None) -> str | None:
+    """The first digits of a key that were given, bare or as an artifact's folder; None for none.
+    Raises UsageError for what is neither that nor a folder."""
+    if argument is None:
+        return None
+    digits = Path(argument).name
+    if re.fullmatch("[0-9a-f]{1,64}", digits):
+        return digits
+    raise UsageError(
+        f"{quoted(argument)}: no folder, and no first digits of a key either; give an exported "
+        "folder, or digits that `qpipe ls` shows, or nothing for all artifacts"
+    )
 
 
 def verify(folder: str) -> Verification:

@@ -71,6 +71,8 @@ def test_the_answer_has_a_form(made: Path, tmp_path: Path) -> None:
     [
         (("x.gguf", "--source", "builtin:stories260K"), 1, "x.gguf: no such file"),
         (("x.gguf",), 2, "--source"),
+        (("", "--source", "builtin:stories260K"), 1, "'' is no file"),
+        (("FILE", "--source", "FILE"), 1, "stories260K-Q4_0.gguf: tensor 'token_embd.weight' is"),
         (("--source", "builtin:stories260K"), 2, "FILE"),
         (("FILE", "--source", "./nowhere"), 1, "./nowhere: no such file or folder"),
         (("FILE", "--source", "a/b@"), 1, "a/b@: no such file or folder"),
@@ -83,7 +85,17 @@ def test_what_is_wrong_is_said(
     file = str(made / "stories260K-Q4_0.gguf")
     said = called("attest", *(file if w == "FILE" else w for w in words), cwd=tmp_path)
     assert said.code == code
-    assert message in said.stderr
+    assert message in said.stderr and "qpipe-attest-" not in said.stderr
+
+
+def test_the_importance_matrix_of_an_export(made: Path, tmp_path: Path) -> None:
+    """It lies beside the models under their name, not that which they note."""
+    shutil.copy(made / "stories260K-Q5_1-i1.gguf", tmp_path / "stories-v1.0-Q5_1.gguf")
+    shutil.copy(samples.imatrix_of("stories260K"), tmp_path / "stories-v1.0-imatrix.gguf")
+    words = ("attest", "stories-v1.0-Q5_1.gguf", "--source", str(STORIES))
+    assert called(*words, cwd=tmp_path).code == 0
+    shutil.copy(samples.imatrix_of("stories260K"), tmp_path / "stories-v1.0-imatrix-2.gguf")
+    assert called(*words, cwd=tmp_path).code == 6
 
 
 @pytest.mark.slow

@@ -211,6 +211,7 @@ def test_damage_is_found_on_the_way_in(shared: Shared, tmp_path: Path) -> None:
 
 def test_names_that_are_none(shared: Shared, tmp_path: Path) -> None:
     (tmp_path / "x.reference.safetensors").write_bytes(b"no")
+    (shared.folder / "short.txt").write_text("Once upon a time.")
     weights = MODEL / "model.safetensors"
     for words, said in (
         (("export", "nothing"), "'nothing' is neither a run nor the beginning of a key"),
@@ -222,6 +223,12 @@ def test_names_that_are_none(shared: Shared, tmp_path: Path) -> None:
         (("shwo", "latest"), "give export, import, show or size first"),
         (("size", "512"), "Give --chunks N (windows), or --text FILE"),
         (("size", "1", "--chunks", "2"), "a vocabulary has from 2 to"),
+        (("size", "512", "--chunks", "999999999999"), "more than the 1,099,511,627,776 tokens"),
+        (("size", "512", "--text", "short.txt"), "too short for a window of 512 tokens"),
+        (("size", "512", "--chunks", "2", "--without-text"), "--without-text is for export"),
+        (("import", FILE, "--dry-run"), "--dry-run is for export"),
+        (("show", FILE, "-o", "x", "--by", "me"), "--output is for export"),
+        (("export", "latest", "--chunks", "2"), "--chunks is for size"),
     ):
         answer = called("reference", *words, cwd=shared.folder)
         assert answer.code in (1, 2)

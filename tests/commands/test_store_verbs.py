@@ -316,6 +316,14 @@ def test_verify_of_a_whole_store(tmp_path: Path) -> None:
     assert (answer.code, answer.stdout) == (0, "1 of 1 artifact(s) are whole\n")
 
 
+@pytest.mark.parametrize("name", ["", "published", "published/provenance.json"])
+def test_verify_of_what_is_neither_key_nor_folder(name: str, tmp_path: Path) -> None:
+    """A name that is empty or wrong is not taken for all artifacts."""
+    said = called("verify", name, cwd=tmp_path)
+    assert said.code == 2 and said.stdout == ""
+    assert said.stderr.startswith(f"qpipe: '{name}': no folder, and no first digits of a key")
+
+
 def test_verify_finds_a_flipped_bit_and_moves_it_away(tmp_path: Path) -> None:
     good, bad = make(tmp_path / "store", "good"), make(tmp_path / "store", "bad")
     flip(path_of(tmp_path / "store", bad) / "model.gguf")

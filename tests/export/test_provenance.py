@@ -3,6 +3,7 @@ is found."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -12,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from qpipe.core.digests import Digests
 from qpipe.core.key import artifact_key, content_digest
-from qpipe.export import verifying
+from qpipe.export import sums, verifying
 from qpipe.session.export import ExportOptions, export
 from tests.cli import called
 from tests.hashed import counted
@@ -69,6 +71,19 @@ def test_sums_are_read_by_sha256sum(whole: Path) -> None:
     said = subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=whole, check=True,
                           capture_output=True, text=True)  # fmt: skip
     assert said.stdout.count(": OK\n") == len(list(whole.iterdir())) - 1
+
+
+def test_odd_names_in_sums(tmp_path: Path) -> None:
+    """Names are read back as sha256sum writes them, and lines end with a line feed alone."""
+    names = ["back\\slash", "back\\name", "line\nfeed", "line\u2028mark\x0bor\x85"]
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text(name)
+    written = sums.write(folder, Digests(tmp_path / "hashes"))
+    assert sums.read(folder) == written and set(written) == set(names)
+    subprocess.run(["sha256sum", "--strict", "-c", "SHA256SUMS"], cwd=folder, check=True,
+                   capture_output=True)  # fmt: skip
 
 
 def test_the_same_export_has_the_same_bytes(whole: Path, run: Path, tmp_path: Path) -> None:
@@ -156,6 +171,23 @@ def _models(document: dict[str, Any]) -> list[dict[str, Any]]:
     return models
 
 
+def _retold(folder: Path, document: dict[str, Any]) -> None:
+    """Tell the subjects the digests that the files have now."""
+    for each in document["subject"]:
+        each["digest"]["sha256"] = hashlib.sha256((folder / each["name"]).read_bytes()).hexdigest()
+
+
+def _other_bytes(folder: Path) -> None:
+    """Change a model, and take all that is said of models out of the statement."""
+
+    def change(document: dict[str, Any]) -> None:
+        _models(document).clear()
+        _retold(folder, document)
+
+    _flip(folder)
+    _edited(change)(folder)
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped bit": (_flip, "Q4_0.gguf': its bytes are others"),
     "a longer file": (
@@ -211,6 +243,14 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a count of tensors": (
         _edited(lambda d: _models(d)[0]["gguf"].update(tensors=3)), "its tensors is",
     ),
+    "a model that names no file": (
+        _edited(lambda d: _models(d)[0].update(files=[])), "names no file of it",
+    ),
+    "a model that names other files": (
+        _edited(lambda d: _models(d)[0].update(files=["x.gguf"])),
+        "its file 'x.gguf' is not part of the export",
+    ),
+    "bytes of no model": (_other_bytes, "Q4_0.gguf': is of no model and no artifact"),
     "a source's commit": (
         _edited(lambda d: d["predicate"]["buildDefinition"]["resolvedDependencies"][0]["digest"]
                 .update(gitCommit="0" * 40)),

@@ -9,6 +9,7 @@ import pytest
 import qpipe
 from qpipe.core.layout import DEFAULT_RUNS
 from qpipe.errors import UsageError
+from qpipe.export import verifying
 from qpipe.results.comparison import Comparison
 from qpipe.session.export import ExportOptions, export
 
@@ -77,3 +78,23 @@ def test_a_folder_with_something_in_it_stays(made: tuple[Path, Comparison], tmp_
     with pytest.raises(UsageError, match="is not empty"):
         export(["latest"], "folder", tmp_path, store=folder / "store", runs=folder / DEFAULT_RUNS)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_rows_of_two_runs_with_one_name(made: tuple[Path, Comparison], tmp_path: Path) -> None:
+    """Each model has its own files in provenance and Modelfiles, whatever rows are called."""
+    folder, _ = made
+    store, runs = folder / "store", folder / DEFAULT_RUNS
+    other = qpipe.load(
+        "local", "model.source=builtin:stories260K", "quantize.type=Q8_0", "quantize.pure=true",
+        "evaluate=none", store=store, runs=tmp_path / "runs",
+    ).run()  # fmt: skip
+    keys = [row.key for row in other.rows if row.key and not row.reference]
+    names = ["latest", *keys]
+    options = ExportOptions(only=["Q8_0"])
+    out = tmp_path / "out"
+    export(names, "ollama", out, store=store, runs=runs, options=options)
+    assert verifying.verify(out).problems == []
+    modelfiles = sorted(out.glob("Modelfile-*"))
+    models = [line for file in modelfiles for line in file.read_text().splitlines()
+              if line.startswith("FROM ")]  # fmt: skip
+    assert len(modelfiles) == len(models) == len(set(models)) == 2

@@ -52,6 +52,8 @@ def read(names: Sequence[str], store: Path) -> list[PublishedFile]:
 
 
 def _located(name: str, store: Path) -> Iterable[PublishedFile]:
+    if not name:
+        raise SourceError("'' is no file: give a GGUF file, a folder of such, or OWNER/NAME@COMMIT")
     path = expanded(name)
     if is_folder(path):
         models = gguf_models([one.name for one in path.iterdir() if is_file(one)])
@@ -125,6 +127,8 @@ class Imatrices:
         for folder in (file.path.parent, *self.beside):
             if is_file(folder / name):
                 return folder / name
+        if (exported := _exported_imatrix(file.path)) is not None:
+            return exported
         if file.hub is None or file.hub.file is None:
             return None
         inside = str(PurePosixPath(file.hub.file).with_name(name))
@@ -132,3 +136,11 @@ class Imatrices:
             return hub.fetch(replace(file.hub, file=inside))[0].path
         except SourceError:
             return None
+
+
+def _exported_imatrix(file: Path) -> Path | None:
+    """The importance matrix that `qpipe export` put beside a model, under a name of its own:
+    MODEL-imatrix.gguf beside MODEL-Q4_K_M.gguf; None where there are several."""
+    names = [path for path in file.parent.glob("*-imatrix*") if path.suffix in (".gguf", ".dat")]
+    own = [path for path in names if file.name.startswith(path.name.rpartition("imatrix")[0])]
+    return own[0] if len(own) == 1 and own[0].stem.endswith("-imatrix") else None

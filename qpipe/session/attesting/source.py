@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -53,7 +54,12 @@ def opened(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="qpipe-attest-")))
         _bring(pinned, folder, threads, progress)
-        plan, begin = stack.enter_context(_read(folder, str(pinned.where["name"]), pre))
+        try:
+            plan, begin = stack.enter_context(_read(folder, str(pinned.where["name"]), pre))
+        except CheckpointError as error:  # in words that lead to the source, not to its links here
+            said = str(error).replace(f"{folder}{os.sep}", "").replace(str(folder), name)
+            said = said.removeprefix(f"{name}: ").removeprefix(f"{Path(name).name}: ")
+            raise CheckpointError(f"{name}: {said}") from error
         yield OpenedSource(plan, begin, folder, _record(name, pinned))
 
 

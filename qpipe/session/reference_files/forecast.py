@@ -24,6 +24,7 @@ from qpipe.texts.whole import read
 
 _TOP_K = (None, 1024, 256, 64)
 _LARGEST_VOCABULARY = 1 << 24
+_MOST_TOKENS = 1 << 40  # the bound of `about.ProtocolPart`
 _ZEROS = "0" * 64
 # A name, a machine or a version in a header, of usual length.
 _USUAL = "x" * 40
@@ -76,7 +77,17 @@ def foresee(
         raise UsageError(
             "how much is measured? Give --chunks N (windows), or --text FILE for an upper bound"
         )
+    if not scored:
+        raise UsageError(
+            f"--text {text}: is too short for a window of {asked.n_ctx} tokens, so nothing would "
+            "be measured; give a longer text, or a smaller --n-ctx"
+        )
     windows = max(1, -(-scored // (asked.n_ctx - 1 - asked.first)))
+    if windows * asked.n_ctx > _MOST_TOKENS:
+        raise UsageError(
+            f"{windows:,} windows of {asked.n_ctx:,} tokens are more than the {_MOST_TOKENS:,} "
+            "tokens that a reference file may have; give a smaller --chunks or --n-ctx"
+        )
     exact = asked.chunks is not None and asked.chunks == windows
     sizes = [
         ForeseenSize(k, token_bytes(n_vocab, k), header.file_size(about))
