@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_store
@@ -26,16 +25,15 @@ def run(args: argparse.Namespace) -> int:
     """Verify artifacts or an exported folder; return 1 if anything is not as it was."""
     from qpipe.session import exported
 
-    if args.key and Path(args.key).is_dir():
-        if exported.is_export(args.key):
-            from qpipe.commands import verify_text
+    if args.key and exported.is_export(args.key):
+        from qpipe.commands import verify_text
 
-            result = exported.verify(args.key)
-            if args.json:
-                print_json("verify-folder/1", verify_text.record(result))
-            else:
-                say(verify_text.spoken(result))
-            return 0 if result.whole else 1
+        result = exported.verify(args.key)
+        if args.json:
+            print_json("verify-folder/1", verify_text.record(result))
+        else:
+            say(verify_text.spoken(result))
+        return 0 if result.whole else 1
     return _artifacts(args, exported.key_of(args.key))
 
 
