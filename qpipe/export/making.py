@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qpipe.core import file_lock
+from qpipe.core.layout import StorePaths
 from qpipe.errors import OutOfSpaceError, UsageError
+from qpipe.export import provenance, sums
 from qpipe.machine.filesystem import is_full, listed, remove_tree
 
 _ASIDE = ".qpipe-export"
@@ -19,7 +21,13 @@ _LOCK = f"{_ASIDE}.lock"
 
 
 def refuse(out: Path) -> None:
-    """Raise UsageError for a place where something is: a file, or a folder that is not empty."""
+    """Raise UsageError for a place where something is: a file, or a folder that is not empty; and
+    for one inside another export or a store, which hold nothing but their own."""
+    for above in out.absolute().parents:
+        if (above / provenance.NAME).is_file() and (above / sums.NAME).is_file():
+            raise UsageError(f"--out {out}: {above} is an export already; name a place outside it")
+        if StorePaths(above).artifacts.is_dir() and (above / "ids").is_dir():
+            raise UsageError(f"--out {out}: {above} is a store; name a place outside it")
     try:
         if os.path.lexists(out) and not out.is_dir():
             raise UsageError(f"--out {out}: it is no folder; name one that is not there yet")

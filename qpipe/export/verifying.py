@@ -17,6 +17,7 @@ _MOST = 100_000_000
 _WEIGHTS = (".gguf", ".safetensors")
 CANNOT = (
     "that the tools really ran so, and that the figures are what they measured",
+    "what is told of a model beside its files and its key: its name, format and bits",
     "who wrote it: there is no signature",
 )
 """What no look at a folder proves."""
@@ -181,6 +182,8 @@ def _of_model(
     if artifact is None:
         yield f"{row}: its key {quoted(model['key'])} is none of the artifacts"
         return
+    if model["source"] is not None and model["source"] not in chain.manifests:
+        yield f"{row}: its source {quoted(model['source'])} is none of the artifacts"
     made = {entry.sha256 for entry in artifact.files}
     parts = [name for name in names if name.endswith(".gguf")]
     try:

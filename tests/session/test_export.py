@@ -98,3 +98,15 @@ def test_rows_of_two_runs_with_one_name(made: tuple[Path, Comparison], tmp_path:
     models = [line for file in modelfiles for line in file.read_text().splitlines()
               if line.startswith("FROM ")]  # fmt: skip
     assert len(modelfiles) == len(models) == len(set(models)) == 2
+
+
+def test_no_export_into_another_or_into_a_store(
+    made: tuple[Path, Comparison], tmp_path: Path
+) -> None:
+    folder, _ = made
+    store, runs = folder / "store", folder / DEFAULT_RUNS
+    export(["latest"], "folder", tmp_path / "out", store=store, runs=runs)
+    with pytest.raises(UsageError, match="is an export already"):
+        export(["latest"], "folder", tmp_path / "out" / "more", store=store, runs=runs)
+    with pytest.raises(UsageError, match="is a store"):
+        export(["latest"], "folder", store / "more", store=store, runs=runs)

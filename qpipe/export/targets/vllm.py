@@ -18,6 +18,7 @@ from qpipe.export.serving import ServedLength, served_length
 from qpipe.export.target import Export, Exported, ExportedFile, ExportTarget
 from qpipe.machine import gpu_memory
 from qpipe.machine.capacity import usable_cores, usable_memory
+from qpipe.report.numbers import size
 
 _UTILIZATION = 0.9
 _USUAL = 24 * 10**9
@@ -160,8 +161,8 @@ def _served(
     own = length(1 if cache == "fp8" else 2)
     if not own.tokens:
         raise UsageError(
-            f"{model.row.name}: its weights ({weights / 1e9:.1f} GB) do not fit {own.cards} of "
-            f"{memory / 1e9:.0f} GB; give larger ones by --memory, or a smaller format by --only"
+            f"{model.row.name}: its weights ({size(weights)}) do not fit {own.cards} GPUs of "
+            f"{size(memory)}; give larger ones by --memory, or a smaller format by --only"
         )
     _tell(export, model, config, own, length(1) if cache == "auto" else own)
     return _Served(model, name, folder, config, own, cache)

@@ -24,6 +24,7 @@ from qpipe.session.attesting.attestation import (
 from qpipe.session.attesting.published import Imatrices, PublishedFile
 from qpipe.session.attesting.source import opened
 from qpipe.session.functions import local_path
+from qpipe.support.files import expanded, is_file
 
 Progress = Callable[[int, int, str], None]
 """Takes how much is done, of how much, and of what: bytes fetched, or compared."""
@@ -38,7 +39,9 @@ def compared(
     tell: Progress,
 ) -> Attestation:
     """Do as `qpipe.attest` says, and raise as it does."""
-    given = None if imatrix is None else local_path(imatrix)
+    given = None if imatrix is None else expanded(imatrix)
+    if given is not None and not is_file(given):
+        raise SourceError(f"imatrix {imatrix}: there is no such file")
     read = published.read(names, store)
     whole = [file for file in read if file.header is not None]
     if not whole:
