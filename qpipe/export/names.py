@@ -20,6 +20,8 @@ from qpipe.export.model import ExportedModel
 from qpipe.support.files import plain_name
 
 _LONGEST = 150
+# Types of files that others are made from.
+_FLOATS = "BF16|FP?16|FP?32"
 # Settings by which tensors get other types than their mixture gives them.
 _MIXED = ("tensor_types", "like_digest", "output_tensor_type", "token_embedding_type")
 
@@ -116,13 +118,22 @@ def _by_convention(model: ExportedModel, file: Path) -> GgufName:
     finetune, version = text("finetune"), text("version")
     if base is None:
         own = model.name.rpartition("/")[2].strip()
+        own = _without_type(own, model.row.format) or own
         _, _, base, finetune, version, size_of_name = Metadata.get_model_id_components(
             re.sub(r"\s+", "-", own), weights
         )
         size, base = size_of_name or size, base or own
     if size is not None and not is_size(size):
         base, size = f"{base}-{size}", None
+    finetune = _without_type(finetune or "", model.row.format) or None
     return GgufName.of(base, size or _size(weights), finetune, version)
+
+
+def _without_type(name: str, kind: str | None) -> str:
+    """A name without the type of the file that a model was made from, which llama.cpp and people
+    would take for the type of what was made."""
+    types = "|".join(filter(None, (_FLOATS, re.escape(kind or ""))))
+    return re.sub(rf"(?:[-_.]|^)(?:UD-)?(?:{types})$", "", name, flags=re.IGNORECASE)
 
 
 def _size(weights: int) -> str:

@@ -95,6 +95,8 @@ def instead(names: Collection[str]) -> str:
         return f"holds no safetensors, but GGUF ({shown}): {several}"
     if (kind := _kind(names)) is not None:
         return kind
+    if INDEX in names:
+        return f"holds {INDEX}, and none of the files that it names: download the checkpoint again"
     if name := _first(names, "*.safetensors"):
         return (
             f"holds {name}, and neither {SINGLE} nor {INDEX}: if these are the model's weights, "

@@ -53,7 +53,7 @@ class HttpFile:
         try:
             with _client(self.shown) as client, self._answer(client, headers) as answer:
                 yield self._body(answer, start)
-        except httpx.UnsupportedProtocol as error:
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise SourceError(f"{self.shown}: {error}") from None
         except httpx.TransportError as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):

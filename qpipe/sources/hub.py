@@ -87,7 +87,7 @@ def fetch(
         listed = (
             {name: ListedFile(name) for name in _cached(source)} if listing is None else listing
         )
-        if not listed:
+        if listing is None and not listed:
             raise unreachable(source.label, "and the hub's cache has nothing of this commit")
         names = _chosen(source, [*listed], cached=listing is None)
         if notes is not None:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from qpipe.core import env_values
 from qpipe.core.key import Json
@@ -194,8 +194,10 @@ def parse(source: str) -> tuple[RemoteSource, str | None]:
     try:
         parts = urlsplit(source)
         host, login = parts.hostname, parts.username or parts.password
+        (host or "").encode("idna")  # as sockets do: empty and overlong labels
     except ValueError as error:
         raise SourceError(f"{shown}: is no address ({error})") from None
+    _require_port(shown, parts)
     if login:
         raise SourceError(
             f"{shown}: an address with a login in it is not taken, since addresses are kept and "
@@ -226,6 +228,18 @@ def parse(source: str) -> tuple[RemoteSource, str | None]:
     shown = without_secrets(url)
     plain = parts.scheme == "http" and host not in _LOOPBACK
     return RemoteSource(url, shown, _label(url), name, plain), digest
+
+
+def _require_port(shown: str, parts: SplitResult) -> None:
+    """Raise SourceError if what stands behind the host's colon is no port; it may be the beginning
+    of a password, so it is not shown."""
+    try:
+        _ = parts.port
+    except ValueError:
+        raise SourceError(
+            f"{shown}: is no address: behind its host's colon stands no port (0 to 65535). A login "
+            "goes into ~/.netrc, not into the address"
+        ) from None
 
 
 def _of_bucket(

@@ -8,14 +8,29 @@ HIDDEN = "…"
 """Stands for the query or the login of an address."""
 
 
+# What stands before the host, and what was meant to: behind a colon that no port follows, a password
+# in which a `/`, `?` or `#` ends the host too early.
+_LOGIN = re.compile(
+    r"""(\w+://)(?:[^/?#\s"]*|[^/?#\s"@:\[]*:(?!\d*(?:[/?#\s'",\])]|$))[^\s"]*)@"""
+)
+# A query ends with the address: at a space or a quote, or before the next address or the bracket of
+# a list. A comma, an apostrophe or a bracket alone may be a part of it.
+_END = r"""#|,(?:\s|\w+://|$)|'(?:[\s\])}]|,[\s'"]|$)|[\])}]+(?:[\s,'"]|$)"""
+_QUERY = re.compile(rf"""(\w+://[^\s"?]*)\?(?!{HIDDEN})(?:(?!{_END})[^\s"])*""")
+
+
 def is_address(text: str) -> bool:
     """True if a text begins as an address does, whatever is wrong with it."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
 def without_secrets(text: str) -> str:
-    """A text with the queries and logins of all addresses in it left out: signatures, passwords."""
+    """A text with the queries and logins of all addresses in it left out: signatures, passwords.
+
+    Where it cannot be told whether a query has ended (an address without quotes may hold commas and
+    apostrophes), more is left out.
+    """
     if "://" not in text:
         return text
-    text = re.sub(r"(\w+://)[^/\s'\"@]*@", rf"\1{HIDDEN}@", text)
-    return re.sub(rf"(\w+://[^\s'\"?]*)\?(?!{HIDDEN})[^\s'\"#,\]]*", rf"\1?{HIDDEN}", text)
+    text = _LOGIN.sub(rf"\1{HIDDEN}@", text)
+    return _QUERY.sub(rf"\1?{HIDDEN}", text)

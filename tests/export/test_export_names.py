@@ -146,6 +146,10 @@ def test_formats_say_what_is_mixed(model_of: ModelOf) -> None:
         ("stories260K", "stories260K-100K-v1.0"),
         ("Modèle 7", "Modele-100K-v7"),
         ("模型", "model-100K-v1.0"),
+        ("m-F16", "m-100K-v1.0"),
+        ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20B-v1.0"),
+        ("org/Foo-1B-Instruct-bf16", "Foo-1B-Instruct-v1.0"),
+        ("BF16", "BF16-100K-v1.0"),
     ],
 )
 def test_names_that_people_read(model_of: ModelOf, name: str, stem: str) -> None:

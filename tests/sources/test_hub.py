@@ -139,6 +139,15 @@ def test_refusals_say_what_to_do(
         assert word in message
 
 
+def test_an_empty_repository_was_reached(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with serve({"someone/empty": tmp_path / "empty"}) as hub:
+        code, message = call(FETCH, tmp_path, repo="someone/empty", HF_ENDPOINT=hub.url)
+    assert code == 1
+    assert "is empty: give" in message
+    assert "cannot be reached" not in message
+
+
 @pytest.mark.parametrize("what", [RESOLVE, FETCH])
 def test_no_network(tmp_path: Path, what: str) -> None:
     code, message = call(what, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")

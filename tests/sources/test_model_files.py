@@ -108,6 +108,7 @@ def test_weights_alone_are_no_model() -> None:
         (("weights.npz",), "MLX's weights"),
         (("onnx/model.onnx",), "a model as ONNX"),
         (("modules.json",), "sentence-transformers"),
+        (("model.safetensors.index.json",), "none of the files that it names"),
         (("training_args.bin", "optimizer.pt"), "holds no weights"),
         ((), "holds no weights: no model.safetensors"),
     ],
