@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import PublishError
+from qpipe.support.addresses import without_secrets
 from qpipe.support.files import open_file
 
 _BRANCH = "main"
@@ -176,7 +177,7 @@ class HubRepository:
             yield
         except passed:
             raise
-        except (ValueError, RuntimeError, OSError, httpx.HTTPError) as error:
+        except (ValueError, RuntimeError, OSError, httpx.HTTPError, httpx.InvalidURL) as error:
             raise PublishError(f"{self.name}: {_reason(error)}") from None
 
 
@@ -191,9 +192,14 @@ def _reason(error: BaseException) -> str:
         return "there is no token: `hf auth login`, or set HF_TOKEN"
     if isinstance(error, errors.HfHubHTTPError):
         return _words(error.response.status_code, error.server_message or "")
+    at = without_secrets(constants.ENDPOINT)
+    if isinstance(error, (httpx.InvalidURL, httpx.UnsupportedProtocol)):
+        return f"{at} is no address of a hub; correct HF_ENDPOINT (https://HOST)"
+    if isinstance(error, UnicodeEncodeError):  # into a header
+        return "the token has a character that no token has; correct HF_TOKEN, or `hf auth login`"
     if isinstance(error, (httpx.TransportError, ConnectionError)):
         how = "cannot be reached" if isinstance(error, httpx.ConnectError) else "cut the connection"
-        return f"{constants.ENDPOINT} {how} ({type(error).__name__}); {_AGAIN}"
+        return f"{at} {how} ({type(error).__name__}); {_AGAIN}"
     said = _unsigned(str(error))
     if error.__cause__ is not None:
         return f"{said.rstrip('.')}: {_reason(error.__cause__)}"

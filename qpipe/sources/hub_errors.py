@@ -128,6 +128,15 @@ def hub_errors(source: HubSource, *let: type[Exception], file: str | None = None
             f"{label}: {endpoint()} does not answer as a hub does; correct HF_ENDPOINT, or look "
             "what a proxy or a login page of the network puts in its place"
         ) from None
+    except httpx.InvalidURL:
+        raise SourceError(
+            f"{label}: {endpoint()} is no address of a hub; correct HF_ENDPOINT"
+        ) from None
+    except UnicodeEncodeError:  # into a header
+        raise SourceError(
+            f"{label}: the token that is set has a character that no token has; correct HF_TOKEN, "
+            "or log in by `hf auth login`"
+        ) from None
     except ValueError as error:  # a name that the hub does not allow, a file too large without Xet
         raise SourceError(f"{label}: {_words(error)}") from None
     except OSError as error:

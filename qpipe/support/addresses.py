@@ -10,9 +10,8 @@ HIDDEN = "…"
 
 # What stands before the host, and what was meant to: behind a colon that no port follows, a password
 # in which a `/`, `?` or `#` ends the host too early.
-_LOGIN = re.compile(
-    r"""(\w+://)(?:[^/?#\s"]*|[^/?#\s"@:\[]*:(?!\d*(?:[/?#\s'",\])]|$))[^\s"]*)@"""
-)
+_USER = r"""[^/?#\s"]*|[^/?#\s"@:\[]*:(?!\d*(?:[/?#\s'",\])]|$))[^\s"]*"""
+_LOGIN = re.compile(rf"(\w+://)(?:{_USER})@")
 # A query ends with the address: at a space or a quote, or before the next address or the bracket of
 # a list. A comma, an apostrophe or a bracket alone may be a part of it.
 _END = r"""#|,(?:\s|\w+://|$)|'(?:[\s\])}]|,[\s'"]|$)|[\])}]+(?:[\s,'"]|$)"""

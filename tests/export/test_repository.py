@@ -184,6 +184,27 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         HubRepository(NAME).login()
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "token", "words"),
+    [
+        ("http://127.0.0.1:x", TOKEN, "correct HF_ENDPOINT"),
+        ("127.0.0.1:9", TOKEN, "correct HF_ENDPOINT"),
+        ("http://me:secret@127.0.0.1:9", TOKEN, "…@127.0.0.1:9 cannot be reached"),
+        ("http://127.0.0.1:9", "hf_sécret", "correct HF_TOKEN"),
+    ],
+)
+def test_settings_of_the_client_that_cannot_be(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, endpoint: str, token: str, words: str
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(PublishError, match=words) as error:
+        upload(folder)
+    assert "secret" not in str(error.value)
+
+
 def test_bytes_that_the_hub_changed(hub: Hub, folder: Path) -> None:
     """What the hub says afterwards is compared with what was sent."""
     upload(folder)

@@ -139,6 +139,24 @@ def test_refusals_say_what_to_do(
         assert word in message
 
 
+@pytest.mark.parametrize("what", [RESOLVE, FETCH])
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"HF_ENDPOINT": "http://127.0.0.1:x"}, "is no address of a hub; correct HF_ENDPOINT"),
+        ({"HF_ENDPOINT": "http://me:p/secret@127.0.0.1"}, "is no address of a hub"),
+        ({"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_sécret"}, "correct HF_TOKEN"),
+    ],
+)
+def test_settings_of_the_client_that_cannot_be(
+    tmp_path: Path, what: str, env: dict[str, str], words: str
+) -> None:
+    code, message = call(what, tmp_path, **env)
+    assert code == 1
+    assert words in message
+    assert "cret@" not in message and "hf_" not in message
+
+
 def test_an_empty_repository_was_reached(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with serve({"someone/empty": tmp_path / "empty"}) as hub:

@@ -1,4 +1,4 @@
-"""What is left out of addresses in texts: whole queries and logins, whatever characters they have."""
+"""What is left out of addresses in texts: whole queries and logins, of whatever characters."""
 
 from __future__ import annotations
 

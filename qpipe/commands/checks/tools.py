@@ -5,6 +5,7 @@ from __future__ import annotations
 from qpipe.commands.checks.check import Check
 from qpipe.errors import EngineMissingError
 from qpipe.machine import tools
+from qpipe.support.addresses import without_secrets
 
 _PROGRAMS = ("llama-quantize", "llama-perplexity", "llama-imatrix", "llama-bench", "nvcc", "uv")
 
@@ -44,7 +45,7 @@ def _program(name: str) -> Check:
 def _hub() -> Check:
     from huggingface_hub import constants
 
-    words = [f"endpoint {constants.ENDPOINT}", f"cache {constants.HF_HUB_CACHE}"]
+    words = [f"endpoint {without_secrets(constants.ENDPOINT)}", f"cache {constants.HF_HUB_CACHE}"]
     words.append("a token is set" if _token() else "no token (only gated models need one)")
     if constants.HF_HUB_OFFLINE:
         words.append("HF_HUB_OFFLINE is set: nothing is downloaded")
@@ -61,14 +62,16 @@ def _network() -> Check:
     import httpx
     from huggingface_hub import HfApi, constants, errors
 
+    at = without_secrets(constants.ENDPOINT)
+    unanswered = (httpx.HTTPError, httpx.InvalidURL, errors.HfHubHTTPError, ValueError, OSError)
     try:
         next(iter(HfApi().list_models(limit=1)), None)
-    except (httpx.HTTPError, errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError) as error:
+    except (*unanswered, errors.OfflineModeIsEnabled) as error:
         return Check(
             "network",
             "absent",
-            f"{constants.ENDPOINT} does not answer ({type(error).__name__}: {error})",
+            f"{at} does not answer ({type(error).__name__}: {without_secrets(str(error))})",
             "check the connection and proxy (HTTPS_PROXY), or name a mirror with HF_ENDPOINT; "
             "local checkpoints need none",
         )
-    return Check("network", "ok", f"{constants.ENDPOINT} answers")
+    return Check("network", "ok", f"{at} answers")
