@@ -8,7 +8,7 @@ HIDDEN = "…"
 """Stands for the query or the login of an address."""
 
 
-# What stands before the host, and what was meant to: behind a colon that no port follows, a password
+# What stands before the host, and what was meant to: behind a colon without a port, a password
 # in which a `/`, `?` or `#` ends the host too early.
 _USER = r"""[^/?#\s"]*|[^/?#\s"@:\[]*:(?!\d*(?:[/?#\s'",\])]|$))[^\s"]*"""
 _LOGIN = re.compile(rf"(\w+://)(?:{_USER})@")
