@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qpipe.errors import SourceError
 from qpipe.sources import model_files, pickle_names
-from qpipe.support.files import is_file, open_file, read_file
+from qpipe.support.files import exists, is_file, open_file, read_file
 
 # The parts of a folder of lm-eval tasks, at any depth.
 TASK_FILES = ("*.yaml", "*.json", "*.jsonl", "*.csv", "*.tsv", "*.txt", "*.parquet", "*.py", "*.md")
@@ -54,6 +54,7 @@ def _of_folder(folder: Path, weights: str | None) -> list[Path]:
     if weights is None and holds_tasks(folder):
         return sorted(path for path in folder.rglob("*") if _is_of_tasks(path, folder))
     names = [path.name for path in folder.iterdir() if is_file(path)]
+    _refuse_lost_links(folder)
     templates = [path for path in (folder / model_files.TEMPLATES).glob("*.jinja") if is_file(path)]
     names += map(model_files.place, templates)
 
@@ -66,6 +67,17 @@ def _of_folder(folder: Path, weights: str | None) -> list[Path]:
     if pointers := [file.name for file in files if _is_pointer(file)]:
         raise _is_pointers(folder, pointers)
     return files
+
+
+def _refuse_lost_links(folder: Path) -> None:
+    """Raise SourceError for weights or settings that are links to files that are gone."""
+    for path in sorted(folder.iterdir()):
+        counts = path.suffix in (".safetensors", ".gguf", ".json")
+        if counts and path.is_symlink() and not exists(path):
+            raise SourceError(
+                f"{path}: a link to {path.readlink()}, which is not there: copy the folder with "
+                "the files behind its links (cp -rL), or download it again"
+            )
 
 
 def _is_pointers(folder: Path, names: list[str]) -> SourceError:

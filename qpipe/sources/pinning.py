@@ -26,7 +26,7 @@ from qpipe.sources.hub_source import HubSource, hub_source, is_commit, parse_hub
 from qpipe.sources.local_files import checkpoint_of, files_of, is_card, pickles_of
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.sha256 import digests_named
-from qpipe.support.addresses import is_address, without_secrets
+from qpipe.support.addresses import is_address, slip, without_secrets
 from qpipe.support.files import exists, expanded, is_file
 
 if TYPE_CHECKING:
@@ -112,10 +112,12 @@ class Pinner:
             raise SourceError("'' is no source: give a file, a folder or OWNER/NAME, or null")
         digests = digests_named(sha256)
         shown = without_secrets(source)
-        if source.startswith("file:"):
+        if beginning := slip(source):
+            raise SourceError(f"{shown}: no address: it has to begin with {beginning}")
+        if source[:5].lower() == "file:":
             from qpipe.sources import remote
 
-            source, behind = remote.local_path(source)
+            source, behind = remote.local_path(f"file:{source[5:]}")
             digests += [] if behind is None or behind in digests else [behind]
         if path := self._local(source):
             return self._pin_local(pickles_of(path) if allow_pickle else path, digests)

@@ -327,3 +327,21 @@ def test_a_file_of_weights_stands_for_its_checkpoint(checkpoint: Path, tmp_path:
     work = Work({}, target, 1, lambda done, total, unit: None, half.where, passing=True)
     Download().run(DownloadParams.model_validate(half.params), work)
     assert {path.name for path in target.iterdir()} == {"config.json", "model.fp16.safetensors"}
+
+
+def test_a_link_that_leads_nowhere_is_told(checkpoint: Path, tmp_path: Path) -> None:
+    (checkpoint / "model.safetensors").unlink()
+    (checkpoint / "model.safetensors").symlink_to("../../blobs/gone")
+    with pytest.raises(SourceError, match=r"a link to \.\./\.\./blobs/gone, which is not there"):
+        pinner(tmp_path).pin("model", None)
+
+
+def test_an_address_with_too_few_slashes_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="it has to begin with https://") as error:
+        pinner(tmp_path).pin("https:/h/m.gguf?sig=SECRET", None)
+    assert "SECRET" not in str(error.value)
+
+
+def test_the_case_of_a_scheme_does_not_count(checkpoint: Path, tmp_path: Path) -> None:
+    upper = pinner(tmp_path).pin(f"FILE://{checkpoint}", None)
+    assert upper.params == pinner(tmp_path).pin("model", None).params

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qpipe.support.addresses import without_secrets
+from qpipe.support.addresses import slip, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,12 @@ def test_no_part_of_a_secret_stays(text: str, shown: str) -> None:
 )
 def test_the_rest_of_an_address_stays(text: str) -> None:
     assert without_secrets(text) == text
+
+
+def test_a_slip_of_slashes_is_told_and_shows_no_secret() -> None:
+    assert slip("https:/h/m.gguf") == "https://"
+    assert slip("HTTPS:///h/m.gguf") == "https://"
+    assert slip("https://h/m.gguf") is None
+    assert slip("./https") is None
+    assert without_secrets("https:/h/m?sig=SECRET") == "https:/h/m?…"
+    assert without_secrets("https:/u:SECRET@h/m") == "https:/…@h/m"
