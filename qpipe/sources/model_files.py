@@ -60,11 +60,7 @@ def _with_weights(label: str, names: Collection[str], read: ReadFile, weights: s
 
     if weights not in names:
         raise SourceError(f"{label}: holds no file {weights}")
-    if "config.json" not in names:
-        raise SourceError(
-            f"{label}: {weights} has no config.json beside it, without which weights are no model: "
-            "give the folder or the repository of the whole checkpoint"
-        )
+    _require_config(label, names, weights)
     if pickle_names.is_pickled(weights):
         plain = [n for n in names if _is_selected(n) and not weight_files.are_named(n)]
         return sorted([*plain, *pickle_names.named(names)])
@@ -78,6 +74,14 @@ def _with_weights(label: str, names: Collection[str], read: ReadFile, weights: s
         ) from None
     others = {name for name in names if weight_files.are_named(name)} - {*chosen}
     return sorted(name for name in names if _is_selected(name) and name not in others)
+
+
+def _require_config(label: str, names: Collection[str], weights: str) -> None:
+    if "config.json" not in names:
+        raise SourceError(
+            f"{label}: {weights} has no config.json beside it, without which weights are no model: "
+            "give the folder or the repository of the whole checkpoint"
+        )
 
 
 def _found(
@@ -103,6 +107,8 @@ def _found(
     everything = [*names, *beside]
     if not weights and not others and (no_weights.is_known(everything) or not everything):
         raise SourceError(f"{label}: {no_weights.instead(everything)}")
+    if weights:
+        _require_config(label, names, sorted(weights)[0])
     unread = {name for name in candidates if name.endswith(".safetensors")} - {*weights, *others}
     return [name for name in candidates if name not in unread]
 

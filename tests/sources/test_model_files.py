@@ -35,7 +35,8 @@ def test_the_index_says_which_parts_count() -> None:
         "config.json", ONE, TWO, INDEX, "tokenizer.json",
     ]  # fmt: skip
     single = "model.safetensors"
-    assert choose(ONE, TWO, single, index={"a": single}) == [single, INDEX]
+    config = "config.json"
+    assert choose(config, ONE, TWO, single, index={"a": single}) == [config, single, INDEX]
 
 
 def test_weights_that_are_left_are_told() -> None:
