@@ -27,10 +27,15 @@ def quantize(
     """
     import torch
     from auto_round import AutoRound
+    from auto_round.utils.device_manager import get_ar_device
 
     from qpipe.hf.tokenizer import read_tokenizer
 
     torch.set_num_threads(task.threads)
+    if params.computes_on != CUDA:
+        # auto-round 0.15.1 computes in float32 on a CPU without instructions for bfloat16, and
+        # writes scales in F32 there: other codes and another file by the machine.
+        get_ar_device("cpu")._bf16_supported = True
     quantizer = AutoRound(
         str(task.source),
         # transformers 5.17.0 reads some tokenizers otherwise than tokenizer.json has them.
