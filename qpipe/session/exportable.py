@@ -146,7 +146,9 @@ def _chosen(rows: Sequence[ModelRow], only: Sequence[str]) -> list[ModelRow]:
     if not only:
         chosen = [row for row in there if not row.reference] or there
         if not chosen:
-            raise UsageError("nothing to export: no model was made there; `qpipe status RUN` says why")
+            raise UsageError(
+                "nothing to export: no model was made there; `qpipe status RUN` says why"
+            )
         return chosen
     names = {name: row for row in there for name in (row.name, row.format) if name}
     for name in only:
