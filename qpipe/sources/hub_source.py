@@ -101,6 +101,8 @@ def hub_source(params: Mapping[str, Json]) -> HubSource | None:
 
 def names_gguf(source: str) -> bool:
     """True if a source is one GGUF model by its name."""
+    if source.endswith(".gguf"):  # models/m.gguf, which could be a repository's name too
+        return True
     hub_source = _parse_hub(source, None)
     if hub_source is not None:
         return hub_source.is_gguf
@@ -108,7 +110,7 @@ def names_gguf(source: str) -> bool:
         from urllib.parse import unquote, urlsplit
 
         return unquote(urlsplit(source).path).endswith(".gguf")
-    return source.endswith(".gguf")
+    return False
 
 
 def _is_name(part: str) -> bool:
