@@ -178,9 +178,11 @@ class Terminal:
     def until(self, words: str, seconds: float = 20.0) -> str:
         """What was printed up to ``words``; fails if they do not come."""
         end = time.monotonic() + seconds
+        waiting = select.poll()  # select itself takes no file numbers beyond 1023
+        waiting.register(self.file, select.POLLIN)
         while words not in self.text:
             assert time.monotonic() < end, f"{words!r} is not in {self.text!r}"
-            if select.select([self.file], [], [], 0.2)[0]:
+            if waiting.poll(200):
                 self.text += os.read(self.file, 4096).decode(errors="replace")
         before, _, self.text = self.text.partition(words)
         return before + words
