@@ -154,8 +154,8 @@ def _of_sums(folder: Path, digests: Mapping[str, str]) -> Iterator[str]:
 def _of_names(
     models: Sequence[Any], subjects: Mapping[str, tuple[int, str]], chain: proof.KeyChain
 ) -> Iterator[str]:
-    """Where the export has weights, each model names files of it, and all weights are a model's or
-    an artifact's (an importance matrix, towers). `--to card` has none."""
+    """Models that name no file of the export, and weights that are of no model and no artifact (an
+    importance matrix, towers). An export without weights, as by ``--to card``, is passed over."""
     weights = {name: sha for name, (_, sha) in subjects.items() if name.endswith(_WEIGHTS)}
     if not weights:
         return

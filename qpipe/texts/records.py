@@ -26,6 +26,8 @@ come to some three to ten times."""
 
 MOST_LIST = 1 << 30
 """Bytes of a .json file that is one list; lines, and Parquet, are read a few at a time."""
+# Characters of one that are read at a time.
+_PIECE = 1 << 20
 _RECORDS = (*_LINES, ".json", PARQUET)
 
 
@@ -135,13 +137,17 @@ def _json(file: IO[str], path: Path) -> Iterable[Any]:
             pass  # one object over several lines
         else:
             return _lines(chain([first], file), path)
-    text = first + file.read(MOST_LIST)
-    if len(text) > MOST_LIST:
-        raise DataError(
-            f"{path.name}: a list of more than {MOST_LIST:,} characters; save its records as JSON "
-            "lines (.jsonl), which are read one by one"
-        )
-    records = _parsed(text, path.name)
+    pieces, length = [first], len(first)
+    # One read of MOST_LIST would take so much memory at once, however short the file is.
+    for piece in iter(lambda: file.read(_PIECE), ""):
+        pieces.append(piece)
+        length += len(piece)
+        if length > MOST_LIST:
+            raise DataError(
+                f"{path.name}: a list of more than {MOST_LIST:,} characters; save its records as "
+                "JSON lines (.jsonl), which are read one by one"
+            )
+    records = _parsed("".join(pieces), path.name)
     if not isinstance(records, list):
         raise DataError(f"{path.name}: holds a {type(records).__name__}, not a list of records")
     return records

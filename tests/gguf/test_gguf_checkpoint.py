@@ -76,7 +76,7 @@ def test_as_many_parts_as_a_name_likes(sharded: Path, total: str) -> None:
 
 def test_a_name_that_no_file_can_have(sharded: Path) -> None:
     write_index(sharded, {"a": "x" * 300 + ".safetensors"})
-    with pytest.raises(errors.CheckpointError, match=r"x.safetensors: missing; it is one of the 1"):
+    with pytest.raises(errors.CheckpointError, match=r"which is no name of a safetensors file"):
         read_tensors(sharded)
 
 

@@ -175,7 +175,7 @@ def test_a_mandatory_value_names_the_file_that_wants_it() -> None:
     ("content", "words"),
     [
         ("model: {souce: x}", "model.souce (r.yaml:2): unknown field; did you mean 'source'?"),
-        ("model: {zzz: x}", "model.zzz (r.yaml:2): unknown field; known: allow_requantiz"),
+        ("model: {zzz: x}", "model.zzz (r.yaml:2): unknown field; known: allow_pickle, a"),
         ("modle: {source: x}", "modle (r.yaml:2): unknown field; did you mean 'model'?"),
         ("run: {kep: all}", "run.kep (r.yaml:2): unknown field; did you mean 'keep'"),
     ],

@@ -63,7 +63,9 @@ def test_a_setting_has_the_words_of_the_stage_that_reads_it() -> None:
     perplexity = KNOWN["evaluate=perplexity"]
     assert "backend" not in setting(perplexity, "evaluate.text").about
     assert setting(perplexity, "evaluate.text").about.startswith("The text to measure on, in UTF-8")
-    backends = "auto, llama.cpp, transformers, exllamav2, llama-perplexity, llama-server, vllm"
+    backends = (
+        "auto, llama.cpp, transformers, exllamav2, llama-perplexity, llama-server, file, vllm"
+    )
     assert setting(perplexity, "evaluate.backend").values == backends
     assert "smaller one" in setting(KNOWN["evaluate=kld"], "evaluate.stop_dominated").about
 
