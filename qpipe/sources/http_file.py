@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qpipe.errors import SourceError
+from qpipe.sources.body import pieces
 from qpipe.sources.transfer import Body, CutError
 
 if TYPE_CHECKING:
@@ -99,14 +100,14 @@ class HttpFile:
             raise self._refused(answer)
         packed = answer.headers.get("Content-Encoding", "identity") != "identity"
         if packed:  # sent so unasked: counted in other bytes than the file's
-            return Body(0, None, None, answer.iter_bytes(), page)
+            return Body(0, None, None, pieces(answer), page)
         version = answer.headers.get("ETag", answer.headers.get("Last-Modified"))
         if version is not None and version.startswith("W/"):
             version = None
         length = answer.headers.get("Content-Length")
         if answer.status_code == 200:
             total = int(length) if length and length.isdecimal() else None
-            return Body(0, total, version, answer.iter_raw(), page)
+            return Body(0, total, version, pieces(answer), page)
         span = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if span is None or int(span[1]) != start:
             raise SourceError(
@@ -114,7 +115,7 @@ class HttpFile:
                 f"(Content-Range {answer.headers.get('Content-Range')!r})"
             )
         total = None if span[3] == "*" else int(span[3])
-        return Body(start, total, version, answer.iter_raw(), page)
+        return Body(start, total, version, pieces(answer), page)
 
     def _refused(self, answer: httpx.Response) -> Exception:
         status = f"{answer.status_code} {answer.reason_phrase}"

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from qpipe.errors import SourceError
 from qpipe.sources import digest_check
 from qpipe.sources.arrival import Arrival, Arriving
+from qpipe.sources.body import pieces
 from qpipe.sources.hub_errors import endpoint, hub_errors, patience, patiently
 from qpipe.sources.hub_source import HubSource
 from qpipe.support.hashing import Sealed
@@ -257,7 +258,7 @@ def _request(told: _Told, arrival: Arrival) -> None:
         hf_raise_for_status(response)
         if arrival.size and response.status_code != 206:
             arrival.restart()
-        for piece in response.iter_bytes():
+        for piece in pieces(response):
             arrival.write(piece)
             if arrival.overfull:
                 return
