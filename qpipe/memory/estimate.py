@@ -1,0 +1,104 @@
+"""The one question of this room: what a model takes when it runs in a setting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qpipe.errors import CheckpointError
+from qpipe.gguf import arch, convert, reader
+from qpipe.memory import cache, compute, of_config, of_metadata, placement
+from qpipe.memory.geometry import Geometry
+from qpipe.memory.parts import LayerMemory, MemoryParts, RunMemory
+from qpipe.memory.setting import RunSetting
+from qpipe.memory.weights import Weights
+from qpipe.sizes.source import ModelSource
+
+_MOST = 64
+_kept: dict[str, Geometry] = {}
+
+
+def memory(
+    config: Mapping[str, Any] | Path | str, setting: RunSetting, *, weights: Weights
+) -> RunMemory:
+    """The memory of a model when it runs, by part and device.
+
+    ``config`` has the fields of config.json, or is that file, a folder with it, or a GGUF file.
+    Raises CheckpointError for a model whose geometry is not known, RecipeError for a setting that
+    cannot be with it.
+    """
+    return of_geometry(geometry(config), setting, weights)
+
+
+def geometry(config: Mapping[str, Any] | Path | str) -> Geometry:
+    """The geometry of a model: of a GGUF file by its header, else by config.json. Raises
+    CheckpointError for one that is not known."""
+    if not isinstance(config, Mapping) and str(config).endswith(".gguf"):
+        return _of_file(Path(config).expanduser())
+    source = ModelSource.of(config)
+    if source.identity not in _kept:
+        if len(_kept) >= _MOST:
+            _kept.clear()
+        _kept[source.identity] = _of_source(source)
+    return _kept[source.identity]
+
+
+def of_geometry(model: Geometry, setting: RunSetting, weights: Weights) -> RunMemory:
+    """The memory of a model of this geometry. Raises RecipeError."""
+    places = placement.devices(setting, len(model.layers))
+    layers = tuple(
+        LayerMemory(
+            index,
+            layer.kind,
+            place,
+            cache=cache.cache_bytes(model, layer, setting),
+            states=cache.state_bytes(layer, setting),
+            window=layer.window,
+            cells=cache.cells(layer, setting),
+        )
+        for index, (layer, place) in enumerate(zip(model.layers, places, strict=False))
+    )
+    return RunMemory(
+        devices={
+            device: _on(device, model, setting, weights, layers, places)
+            for device in (placement.CPU, placement.GPU)
+        },
+        caches=layers,
+        active_weights=weights.active,
+        notes=model.notes,
+    )
+
+
+def _on(
+    device: str,
+    model: Geometry,
+    setting: RunSetting,
+    weights: Weights,
+    layers: Sequence[LayerMemory],
+    places: Sequence[str],
+) -> MemoryParts:
+    here = [layer for layer in layers if layer.device == device]
+    if not here and places[-1] != device and device != placement.CPU:
+        return MemoryParts()
+    return MemoryParts(
+        weights=placement.weight_bytes(device, weights, places),
+        kv_cache=sum(layer.cache for layer in here),
+        states=sum(layer.states for layer in here),
+        compute=compute.compute_bytes(model, setting) if device == places[-1] else 0,
+    )
+
+
+def _of_source(source: ModelSource) -> Geometry:
+    if source.config.model_class not in arch.supported():
+        return of_config.read(source.config)
+    metadata = convert.foresee_metadata(source.config)
+    return of_metadata.read(metadata, source.config.text().integer("vocab_size"))
+
+
+def _of_file(path: Path) -> Geometry:
+    file = reader.read(path, any_type=True)
+    table = file.entries.get("token_embd.weight")
+    if table is None:
+        raise CheckpointError(f"{path}: it has no token_embd.weight, and is no language model")
+    return of_metadata.read(file.metadata, table.shape[0])

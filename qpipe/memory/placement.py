@@ -1,0 +1,41 @@
+"""Which layer is on which device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qpipe.memory.setting import RunSetting
+from qpipe.memory.weights import Weights
+
+CPU, GPU = "cpu", "gpu"
+
+
+def devices(setting: RunSetting, depth: int) -> Sequence[str]:
+    """The device of each of ``depth`` layers, and last that of the output.
+
+    llama.cpp puts the last ``layers_offloaded`` of these on the GPU (src/llama-model.cpp,
+    load_tensors: i_gpu_start); vLLM and ExLlama compute on a GPU alone, transformers on the CPU
+    unless layers are offloaded, and then all.
+    """
+    asked = setting.layers_offloaded or 0
+    if setting.runtime in ("vllm", "exllama"):
+        return [GPU] * (depth + 1)
+    if setting.runtime == "transformers":
+        return [GPU if asked else CPU] * (depth + 1)
+    offloaded = depth + 1 if asked < 0 else min(asked, depth + 1)
+    return [CPU] * (depth + 1 - offloaded) + [GPU] * offloaded
+
+
+def weight_bytes(device: str, weights: Weights, places: Sequence[str]) -> int:
+    """Bytes of the weights on ``device``: the table of tokens stays with the CPU where llama.cpp
+    or a first layer there reads it, and is on the GPU once more where it is the output matrix."""
+    depth = len(places) - 1
+    each = [weights.of_layer(i, depth) for i in range(depth)]
+    beside = weights.total - sum(each) - weights.embeddings
+    here = sum(size for size, place in zip(each, places, strict=False) if place == device)
+    if places[-1] == device:
+        here += beside
+    alone = len({*places}) == 1
+    if device == CPU:
+        return here + (0 if alone and places[-1] == GPU else weights.embeddings)
+    return here + (weights.embeddings if alone or not weights.head else 0)

@@ -1,0 +1,63 @@
+"""The bytes of a model's weights, and where of it they are."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+# A tensor's layer and role, by its name in GGUF and in checkpoints.
+_LAYER = re.compile(r"(?:^|\.)(?:blk|layers|h|blocks|block)\.(\d+)\.")
+_EXPERT = re.compile(r"_exps\b|\.experts\.")
+_TABLE = re.compile(r"(?:^|\.)(?:\w*token_embd|embed_tokens\w*|wte|embed_in|word_embeddings)\b")
+_HEAD = re.compile(r"(?:^|\.)(?:output|lm_head|embed_out)\.")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of weights: ``total``, those that are read for a token (``active``: of experts those
+    that are chosen, of tables one row), those of each of ``layers``, of the ``embeddings`` and of
+    the output matrix (``head``), which is 0 where the embeddings are it too.
+
+    With ``total`` alone a model counts as one whose layers are all alike.
+    """
+
+    total: int
+    active: int = 0
+    layers: tuple[int, ...] = ()
+    embeddings: int = 0
+    head: int = 0
+
+    @classmethod
+    def of_tensors(
+        cls, tensors: Mapping[str, int], *, experts: int = 0, used: int = 0, extra: int = 0
+    ) -> Weights:
+        """The weights of tensors with so many bytes by name, GGUF's or a checkpoint's; ``used`` of
+        ``experts`` compute a token, and the last ``extra`` layers predict further ones, which no
+        runtime loads unless it is asked to."""
+        layers: defaultdict[int, int] = defaultdict(int)
+        outside = table = head = sparse = 0
+        for name, size in tensors.items():
+            if match := _LAYER.search(name):
+                layers[int(match[1])] += size
+            elif _TABLE.search(name):
+                table += size
+            else:
+                outside += size
+                head += size if _HEAD.search(name) else 0
+        depth = max(layers, default=-1) + 1 - extra
+        kept = tuple(layers[i] for i in range(depth))
+        for name, size in tensors.items():
+            match = _LAYER.search(name)
+            if match and int(match[1]) < depth and _EXPERT.search(name):
+                sparse += size
+        total = sum(kept) + outside + table
+        idle = sparse * (experts - used) // experts if experts else 0
+        return cls(total, total - idle - (table if head else 0), kept, table, head)
+
+    def of_layer(self, index: int, count: int) -> int:
+        """Bytes of one of ``count`` layers."""
+        if self.layers:
+            return self.layers[index] if index < len(self.layers) else 0
+        return (self.total - self.embeddings - self.head) // max(count, 1)
