@@ -44,11 +44,10 @@ def _write(file: Path) -> None:
         FileAbout,
         MeasuredPart,
         ModelPart,
-        ProtocolPart,
         StoredPart,
-        TextPart,
     )
-    from qpipe.evaluators.reference_files.writing import documents_sha256, write
+    from qpipe.evaluators.reference_files.parts import protocol_part, text_part
+    from qpipe.evaluators.reference_files.writing import write
     from qpipe.evaluators.text.reference import DISTRIBUTIONS, NLL, Reference
     from qpipe.evaluators.text.windows import About, Tokenized, Windows
     from qpipe.stages.evaluator import RESULT, write_result
@@ -64,7 +63,8 @@ def _write(file: Path) -> None:
     folder = file.parent / "artifact"
     folder.mkdir(exist_ok=True)
     write_result(folder, {"n_vocab": _VOCABULARY, "top_k": None})
-    stored = Reference(folder, Tokenized(windows, what))
+    tokenized = Tokenized(windows, what)
+    stored = Reference(folder, tokenized)
     row = rng.integers(0, 1 << 16, stored.form.row_type.itemsize // 2).astype(np.uint16)
     one = row.view(stored.form.row_type)
     one["scale"], one["low"] = 1e-4, -12
@@ -74,19 +74,8 @@ def _write(file: Path) -> None:
     np.save(folder / NLL, np.ones(windows.scored))
     about = FileAbout(
         model=ModelPart(name="random"),
-        text=TextPart(name="t", sha256=documents_sha256(["t"]), documents=1, bytes=1, carried=True),
-        protocol=ProtocolPart(
-            name="llamacpp-512",
-            version=1,
-            n_ctx=_N_CTX,
-            windows=_WINDOWS,
-            width=_N_CTX,
-            available=_WINDOWS,
-            scored=windows.scored,
-            text_tokens=tokens.size,
-            tokens_sha256=windows.sha256,
-            chunks=_WINDOWS,
-        ),
+        text=text_part("t", ["t"], carried=True),
+        protocol=protocol_part(tokenized),
         stored=StoredPart(n_vocab=_VOCABULARY),
         measured=MeasuredPart(backend="none"),
     )

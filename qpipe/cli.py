@@ -114,8 +114,14 @@ def _run(verb: str, arguments: list[str]) -> int:
     from qpipe.commands.parser import Parser
 
     _refuse_lost_folder()
-    module = importlib.import_module(f"qpipe.commands.{VERBS[verb][0]}")
-    parser = Parser(prog=f"qpipe {verb}", description=_sentence(VERBS[verb][1]))
+    file, what = VERBS[verb]
+    module = importlib.import_module(f"qpipe.commands.{file}")
+    actions: dict[str, str] = getattr(module, "ACTIONS", {})
+    action = next((word for word in arguments if word in actions), None)
+    if action is not None:  # whose options and help are its own
+        verb, what = f"{verb} {action}", actions[action]
+        arguments = [word for at, word in enumerate(arguments) if at != arguments.index(action)]
+    parser = Parser(prog=f"qpipe {verb}", description=_sentence(what))
     module.configure(parser, verb)
     options = parser.parse_intermixed_args(arguments)
     with _signals():

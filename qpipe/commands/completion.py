@@ -69,7 +69,7 @@ def _candidates(before: Line, last: str, verbs: Mapping[str, tuple[str, str]]) -
     if verb not in verbs:
         return ()
     options = any(word.startswith("-") for word in (*before, last))
-    actions = _actions(verb, verbs[verb][0]) if options else ()
+    actions = _actions(verb, verbs[verb][0], before[1:]) if options else ()
     taking = {name for a in actions if a.nargs != 0 for name in a.option_strings}
     if before[-1] in taking:
         return _values(before[-1], actions, before)
@@ -78,14 +78,17 @@ def _candidates(before: Line, last: str, verbs: Mapping[str, tuple[str, str]]) -
     return _positional(verb, _typed(before[1:], taking), before, last)
 
 
-def _actions(verb: str, module: str) -> Sequence[argparse.Action]:
-    """The options of a verb, as its own parser has them."""
+def _actions(verb: str, file: str, words: Line) -> Sequence[argparse.Action]:
+    """The options of a verb, or of what among ``words`` is an action of it, as its own parser has
+    them."""
     import importlib
 
     from qpipe.commands.parser import Parser
 
     parser = Parser(prog=verb, description="")
-    importlib.import_module(f"qpipe.commands.{module}").configure(parser, verb)
+    module = importlib.import_module(f"qpipe.commands.{file}")
+    action = next((word for word in words if word in getattr(module, "ACTIONS", ())), None)
+    module.configure(parser, verb if action is None else f"{verb} {action}")
     return parser._actions
 
 
@@ -139,8 +142,10 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
 
 def _of_reference(typed: Line, store: str, runs: str) -> Iterator[str]:
     """Words for the act, and of export the runs and keys; files are the shell's."""
+    from qpipe.commands.reference import ACTIONS
+
     if not typed:
-        yield from ("export", "import", "show", "size")
+        yield from ACTIONS
     elif typed[0] == "export":
         yield from completions.runs(runs)
         yield from completions.keys(store)

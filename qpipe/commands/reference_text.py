@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qpipe.errors import UsageError
+from qpipe.commands.output import print_json, say
 from qpipe.report import numbers, text
 
 
@@ -82,11 +83,15 @@ def _show(args: argparse.Namespace) -> ReferenceAnswer:
 
     said = importing.described(Path(args.names[0]))
     size = f"{numbers.size(said.size)} ({said.size:,} bytes), {len(said.tensors)} tensors"
-    lines = [text.pairs([("file", str(said.path)), ("size", size), *_pairs(said.about)])]
+    file = shlex.quote(str(said.path))
+    unread = f"not checked: only the header was read; `qpipe verify {file}` reads every byte"
+    pairs = [("file", str(said.path)), ("size", size), *_pairs(said.about), ("data", unread)]
+    lines = [text.pairs(pairs)]
     document = {
         "do": "show",
         "file": str(said.path),
         "size_bytes": said.size,
+        "data_checked": False,
         "about": said.about.model_dump(mode="json"),
         "tensors": [
             {"name": span.name, "dtype": span.dtype, "shape": [*span.shape], "bytes": span.size}
@@ -94,6 +99,21 @@ def _show(args: argparse.Namespace) -> ReferenceAnswer:
         ],
     }
     return ReferenceAnswer(lines, document)
+
+
+def verified(file: str, *, as_json: bool) -> int:
+    """Say whether every byte of a reference file is as it was written; return 1 if not."""
+    from qpipe.session.reference_files import checking
+
+    done = checking.check(Path(file), progress=_progress("read"))
+    whole = f"{file}: whole ({numbers.size(done.size)}): every byte is as it was written"
+    who = "not proved: who measured, and that the figures are what the model gives"
+    fields = {"file": file, "whole": not done.problem, "size_bytes": done.size}
+    if as_json:
+        print_json("verify-file/1", {**fields, "problem": done.problem})
+    else:
+        say(done.problem or f"{whole}\n{who}")
+    return 1 if done.problem else 0
 
 
 def _size(args: argparse.Namespace) -> ReferenceAnswer:
@@ -125,24 +145,6 @@ def _size(args: argparse.Namespace) -> ReferenceAnswer:
         ),
     ]
     return ReferenceAnswer(lines, {"do": "size", **asdict(foreseen)})
-
-
-_OPTIONS = {
-    "export": ("output", "by", "without_text", "dry_run"),
-    "size": ("text", "protocol", "n_ctx", "chunks"),
-}
-
-
-def refuse(args: argparse.Namespace) -> None:
-    """Raise UsageError for an option of another of the four, which would do nothing."""
-    given = vars(args)
-    for do, names in _OPTIONS.items():
-        for name in names:
-            if do != args.do and given[name] not in (None, False):
-                raise UsageError(
-                    f"qpipe reference {args.do}: --{name.replace('_', '-')} is for {do}; leave it "
-                    "out"
-                )
 
 
 ANSWERS: Mapping[str, Callable[[argparse.Namespace], ReferenceAnswer]] = {
@@ -181,8 +183,6 @@ def _pairs(about: Any) -> list[tuple[str, str]]:
 
 def _path(file: Path) -> str:
     """A path that run.reference takes for one."""
-    import shlex
-
     return shlex.quote(str(file))
 
 

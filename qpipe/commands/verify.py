@@ -1,4 +1,5 @@
-"""`qpipe verify [KEY|FOLDER]`: read every byte again, of artifacts or of an exported folder."""
+"""`qpipe verify [KEY|FOLDER|FILE]`: read every byte again, of artifacts, an exported folder or a
+reference file."""
 
 from __future__ import annotations
 
@@ -10,21 +11,22 @@ from qpipe.commands.parser import add_json, add_store
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``[KEY|FOLDER]``, ``--json`` and ``--store``."""
-    parser.add_argument(
-        "key",
-        metavar="KEY|FOLDER",
-        nargs="?",
-        help="the first digits of a key, without one, all; or a folder that was exported",
-    )
+    """Add ``[KEY|FOLDER|FILE]``, ``--json`` and ``--store``."""
+    what = "digits of a key (default: all); or a folder that was exported, or a reference file"
+    parser.add_argument("key", metavar="KEY|FOLDER|FILE", nargs="?", help=what)
     add_json(parser)
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Verify artifacts or an exported folder; return 1 if anything is not as it was."""
+    """Verify artifacts, an exported folder or a reference file; return 1 if anything is not as it
+    was."""
     from qpipe.session import exported
 
+    if args.key and exported.is_reference_file(args.key):
+        from qpipe.commands import reference_text
+
+        return reference_text.verified(args.key, as_json=args.json)
     if args.key and exported.is_export(args.key):
         from qpipe.commands import verify_text
 

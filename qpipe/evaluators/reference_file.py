@@ -224,21 +224,12 @@ class ImportedPerplexity(_Imported):
 
 def _described(header: FileHeader, tokenized: Tokenized) -> dict[str, Json]:
     """On what, under which protocol and by what; that it was elsewhere, a note says."""
-    windows, what, measured = tokenized.windows, tokenized.about, header.about.measured
-    described: dict[str, Json] = {
-        "text": what.text,
-        "protocol": what.protocol,
-        "protocol_version": what.protocol_version,
-        "tokens": int(windows.tokens.size),
-        "tokens_scored": windows.scored,
-        "tokens_in_text": windows.text_tokens,
-        "tokens_sha256": what.sha256,
-        "chunks": len(windows.tokens),
-        "chunks_available": windows.available,
-        "backend": measured.backend,
-        "notes": [_words(header), *measured.notes],
-        "imported": _imported(header),
-    }
+    from qpipe.evaluators.text.description import about_text
+
+    measured = header.about.measured
+    notes = [_words(header), *measured.notes]
+    described = about_text(tokenized, by=measured.backend, notes=notes)
+    described["imported"] = _imported(header)
     if measured.arithmetic is not None:
         described["arithmetic"] = dict(measured.arithmetic)
     return described

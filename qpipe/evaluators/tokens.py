@@ -199,19 +199,7 @@ def _write(
     tokenized.save(work.out)
     if len(documents) == 1:
         save_documents(work.out, documents)
-    windows = tokenized.windows
-    return {
-        "protocol": tokenized.about.protocol,
-        "text": tokenized.about.text,
-        "tokens": int(windows.tokens.size),
-        "tokens_scored": windows.scored,
-        "tokens_in_text": windows.text_tokens,
-        "tokens_sha256": tokenized.about.sha256,
-        "windows": len(windows.tokens),
-        "available": windows.available,
-        "tokenizer": by,
-        "notes": [] if note is None else [note],
-    }
+    return tokenized.facts(tokenizer=by, notes=[] if note is None else [note])
 
 
 def _of_text(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from qpipe.core.key import Json
+from qpipe.errors import DataError
 from qpipe.evaluators.reference_file import header_in
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
@@ -47,9 +48,15 @@ class ImportedTokens(base.Stage):
 
     @classmethod
     def refuse(cls, params: ImportedTokensParams, order: base.Order) -> None:
-        """Raises RecipeError where there is no text, and for another one."""
-        if FILE in order.inputs:
-            _documents(params, order, header_in(order.inputs[FILE]), sure="text" in order.inputs)
+        """Raises RecipeError where there is no text, and for another one. What is wrong with the
+        file, the stage `reference` says."""
+        if FILE not in order.inputs:
+            return
+        try:
+            header = header_in(order.inputs[FILE])
+        except DataError:
+            return
+        _documents(params, order, header, sure="text" in order.inputs)
 
     def run(self, params: ImportedTokensParams, work: base.Work) -> Mapping[str, Json]:
         """Raises RecipeError for another text, DataError for a file whose parts do not fit
@@ -61,19 +68,7 @@ class ImportedTokens(base.Stage):
         tokenized = reading.tokenized(header, chunks=params.chunks)
         tokenized.save(work.out)
         save_documents(work.out, _documents(params, work, header, sure=True))
-        windows = tokenized.windows
-        return {
-            "protocol": tokenized.about.protocol,
-            "text": tokenized.about.text,
-            "tokens": int(windows.tokens.size),
-            "tokens_scored": windows.scored,
-            "tokens_in_text": windows.text_tokens,
-            "tokens_sha256": tokenized.about.sha256,
-            "windows": len(windows.tokens),
-            "available": windows.available,
-            "tokenizer": header.about.protocol.tokenizer,
-            "notes": [],
-        }
+        return tokenized.facts(tokenizer=header.about.protocol.tokenizer, notes=())
 
 
 def _documents(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from qpipe.core.graph import Graph, Node, Plan, PlannedJob, Resources, Runtime, order
 from qpipe.core.key import Json
@@ -18,6 +19,7 @@ from qpipe.errors import RecipeError, SourceError
 from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.model_names import SourceName
 from qpipe.recipe.node_names import JobWords, Names
+from qpipe.recipe.originals import DOWNLOAD, require_original
 from qpipe.sources import pickle_names
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.pinning import PinnedSource, Pinner
@@ -227,7 +229,8 @@ class _Builder:
         params: Mapping[str, Json] = stage["params"]
         where: Mapping[str, Json] = {}
         if stage["source"]:
-            pinned = self._pin(stage["params"], pinner)
+            look = require_original if stage["name"] == DOWNLOAD else None
+            pinned = self._pin(stage["params"], pinner, look)
             params, where = pinned.params, pinned.where
         return Node(
             name=stage["name"],
@@ -250,9 +253,11 @@ class _Builder:
             ),
         )
 
-    def _pin(self, params: Mapping[str, Json], pinner: Pinner) -> PinnedSource:
+    def _pin(
+        self, params: Mapping[str, Json], pinner: Pinner, look: Callable[[Path], None] | None
+    ) -> PinnedSource:
         """Pin a source once, and once alone find that it is missing. Raises SourceError."""
-        same = json.dumps(params, sort_keys=True), id(pinner)
+        same = json.dumps([params, look is None], sort_keys=True), id(pinner)
         if same not in self._pins:
             revision = params["revision"]
             try:
@@ -261,6 +266,7 @@ class _Builder:
                     None if revision is None else str(revision),
                     _digests(params.get("sha256")),
                     allow_pickle=params.get("allow_pickle") is True,
+                    look=look,
                 )
             except SourceError as error:
                 self._pins[same] = error

@@ -10,15 +10,16 @@ from typing import Any
 from qpipe.core.graph import order
 from qpipe.errors import RecipeError, nearest
 from qpipe.recipe import reference_file
+from qpipe.recipe.originals import DOWNLOAD
 from qpipe.recipe.request import Job
 from qpipe.recipe.schema import Recipe, StageSpec
 from qpipe.recipe.stage_drafts import ChosenStage, StageBounds, inputs_of, stage_drafts
 from qpipe.sources.hub_source import names_gguf
 from qpipe.stages.base import GGUF, REFERENCE_SUFFIX
 
-DOWNLOAD, REFERENCE, TOKENIZER = "original_download", "original", "same_tokens"
-"""The stages that such a reference brings: its files, what is measured of it, and the text by the
-tokenizer of each model that is compared with it."""
+REFERENCE, TOKENIZER = "original", "same_tokens"
+"""The stages that such a reference brings, beside `DOWNLOAD`: what is measured of it, and the text
+by the tokenizer of each model that is compared with it."""
 
 _MEASURES, _TOKENS, _QUANTIZED = "evaluate", "tokens", "quantize"
 _AT_A_REVISION = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@([^/@:]+(?:/[^/@:]+)*)")

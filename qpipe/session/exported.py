@@ -1,4 +1,4 @@
-"""Check a folder that was exported, here or elsewhere."""
+"""Check what was exported, here or elsewhere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from qpipe.errors import UsageError, quoted
 from qpipe.export import provenance, verifying
 from qpipe.export.verifying import Verification
 from qpipe.machine import capacity
-from qpipe.support.files import exists, is_folder
+from qpipe.support.file_kinds import REFERENCE_SUFFIX
+from qpipe.support.files import exists, is_file, is_folder
 
-__all__ = ["CANNOT", "Verification", "is_export", "key_of", "verify"]
+__all__ = ["CANNOT", "Verification", "is_export", "is_reference_file", "key_of", "verify"]
 
 CANNOT = verifying.CANNOT
 
@@ -28,6 +29,11 @@ def is_export(argument: str) -> bool:
     return not (exists(path / MANIFEST) or re.fullmatch("[0-9a-f]{1,64}", argument))
 
 
+def is_reference_file(argument: str) -> bool:
+    """True for a file that is called as reference files are."""
+    return argument.endswith(REFERENCE_SUFFIX) and is_file(Path(argument))
+
+
 def key_of(argument: str | None) -> str | None:
     """The first digits of a key that were given, bare or as an artifact's folder; None for none.
     Raises UsageError for what is neither that nor a folder."""
@@ -37,8 +43,9 @@ def key_of(argument: str | None) -> str | None:
     if re.fullmatch("[0-9a-f]{1,64}", digits):
         return digits
     raise UsageError(
-        f"{quoted(argument)}: no folder, and no first digits of a key either; give an exported "
-        "folder, or digits that `qpipe ls` shows, or nothing for all artifacts"
+        f"{quoted(argument)}: no folder, no FILE{REFERENCE_SUFFIX}, and no first digits of a key "
+        "either; give an exported folder, a reference file, or digits that `qpipe ls` shows, or "
+        "nothing for all artifacts"
     )
 
 

@@ -84,14 +84,15 @@ class Pinner:
         sha256: str | Sequence[str] | None = None,
         *,
         allow_pickle: bool = False,
+        look: Callable[[Path], None] | None = None,
     ) -> PinnedSource:
         """Pin one source, whose files must have the digests ``sha256``, if any are given. Raises
-        SourceError if it is not there.
+        SourceError if it is not there, and what ``look`` raises of a local path.
 
         Its weights may be pickles only with ``allow_pickle``, which takes a repository's exact
         commit: RecipeError without.
         """
-        pinned = self._pin(source, revision, sha256, allow_pickle=allow_pickle)
+        pinned = self._pin(source, revision, sha256, allow_pickle=allow_pickle, look=look)
         if pickle_names.is_source(pinned.params, pinned.where) and not allow_pickle:
             raise SourceError(
                 f"{without_secrets(source)}: a pickle, which is read by running it: give "
@@ -107,6 +108,7 @@ class Pinner:
         sha256: str | Sequence[str] | None,
         *,
         allow_pickle: bool,
+        look: Callable[[Path], None] | None,
     ) -> PinnedSource:
         if not source:
             raise SourceError("'' is no source: give a file, a folder or OWNER/NAME, or null")
@@ -120,6 +122,8 @@ class Pinner:
             source, behind = remote.local_path(f"file:{source[5:]}")
             digests += [] if behind is None or behind in digests else [behind]
         if path := self._local(source):
+            if look is not None:
+                look(path)
             return self._pin_local(pickles_of(path) if allow_pickle else path, digests)
         hub = parse_hub(source, revision)
         if hub is None and is_address(source):

@@ -25,6 +25,7 @@ from qpipe.machine import filesystem
 from qpipe.results.measurement import Measurement
 from qpipe.results.model import ModelFacts
 from qpipe.results.preview import Preview as Preview
+from qpipe.support.file_kinds import REFERENCE_SUFFIX as REFERENCE_SUFFIX
 from qpipe.support.hashing import Sealed
 
 
@@ -77,8 +78,6 @@ DOCUMENTS = (*TERMS, "README*")
 
 # What an artifact that holds a model is; of the last, its log-probabilities on a text alone.
 GGUF, CHECKPOINT, EXL2, REFERENCE = "gguf", "checkpoint", "exl2", "reference"
-REFERENCE_SUFFIX = ".reference.safetensors"
-"""The end of a reference file's name, which tells it from weights."""
 
 
 @dataclass(frozen=True)

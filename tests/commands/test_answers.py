@@ -23,7 +23,7 @@ RECIPE = ("local", "model.source=builtin:tinystories-d256", "evaluate.chunks=1")
 TABLE = Path(__file__).parents[1] / "published" / "tables" / "own.yaml"
 # What a verb answers with, where that is not its own name.
 OTHERS = {"report": {"comparison", "report"}, "engines": {"engines", "environments"}}
-OTHERS |= {"repro": {"repro", "lint"}, "verify": {"verify", "verify-folder"}}
+OTHERS |= {"repro": {"repro", "lint"}, "verify": {"verify", "verify-folder", "verify-file"}}
 
 
 def wrong(document: dict[str, Any], name: str) -> list[str]:

@@ -218,17 +218,21 @@ def test_names_that_are_none(shared: Shared, tmp_path: Path) -> None:
         (("export", "latest", "-o", "r.bin"), "give -o r.bin.reference.safetensors"),
         (("export", "latest", "-o", FILE), "is there already"),
         (("show", "nothing"), "there is no such file"),
-        (("show", str(tmp_path / "x.reference.safetensors")), "no reference file"),
+        (("show", str(tmp_path / "x.reference.safetensors")), "it is a text (2 bytes)"),
+        (("import", "short.txt"), "short.txt: is a text, and the name of a reference file"),
         (("show", str(weights)), "safetensors, but no reference file"),
-        (("shwo", "latest"), "give export, import, show or size first"),
+        (("shwo", "latest"), "shwo: did you mean 'show'?; give export, import, show or size first"),
+        ((), "give export, import, show or size first"),
+        (("show",), "the following arguments are required: FILE"),
+        (("import", FILE, "more"), "unrecognized arguments: more"),
         (("size", "512"), "Give --chunks N (windows), or --text FILE"),
         (("size", "1", "--chunks", "2"), "a vocabulary has from 2 to"),
         (("size", "512", "--chunks", "999999999999"), "more than the 1,099,511,627,776 tokens"),
         (("size", "512", "--text", "short.txt"), "too short for a window of 512 tokens"),
-        (("size", "512", "--chunks", "2", "--without-text"), "--without-text is for export"),
-        (("import", FILE, "--dry-run"), "--dry-run is for export"),
-        (("show", FILE, "-o", "x", "--by", "me"), "--output is for export"),
-        (("export", "latest", "--chunks", "2"), "--chunks is for size"),
+        (("size", "512", "--chunks", "2", "--without-text"), "there is no option --without-text"),
+        (("import", FILE, "--dry-run"), "there is no option --dry-run"),
+        (("show", FILE, "-o", "x", "--by", "me"), "there is no option -o"),
+        (("export", "latest", "--chunks", "2"), "there is no option --chunks"),
     ):
         answer = called("reference", *words, cwd=shared.folder)
         assert answer.code in (1, 2)
@@ -247,3 +251,50 @@ def test_sizes_are_foretold(shared: Shared) -> None:
     known = called("reference", "size", "Qwen/Qwen3-8B", "--chunks", "32", cwd=shared.folder)
     assert "vocabulary of 151,936" in known.stdout
     assert "8,160 tokens scored in 32 windows" in known.stdout
+
+
+def test_each_action_has_its_own_help_and_options(tmp_path: Path) -> None:
+    whole = called("reference", "--help", cwd=tmp_path).stdout
+    for action, own, others in (
+        ("export", ("--without-text", "--dry-run", "--runs"), ("--chunks",)),
+        ("import", ("--store", "FILE"), ("--chunks", "--by")),
+        ("show", ("FILE", "`qpipe verify FILE` checks its data"), ("--store", "--by", "--chunks")),
+        ("size", ("--chunks", "--n-ctx"), ("--by", "--dry-run")),
+    ):
+        assert f"  {action}  " in whole
+        said = called("reference", action, "--help", cwd=tmp_path)
+        assert said.code == 0
+        assert said.stdout.startswith(f"usage: qpipe reference {action} ")
+        assert [word for word in own if word not in said.stdout] == []
+        assert [word for word in others if word in said.stdout] == []
+
+
+def test_show_says_that_only_the_header_was_read_and_verify_reads_the_data(
+    shared: Shared, tmp_path: Path
+) -> None:
+    data = bytearray(shared.file.read_bytes())
+    shown = called("reference", "show", str(shared.file), cwd=tmp_path)
+    assert f"only the header was read; `qpipe verify {shared.file}` reads" in shown.stdout
+    for flipped in (False, True):
+        data[-1000] ^= flipped
+        (tmp_path / FILE).write_bytes(data)
+        assert called("reference", "show", FILE, cwd=tmp_path).code == 0
+        said = called("verify", FILE, "--json", cwd=tmp_path)
+        document = json.loads(said.stdout)
+        assert wrong(document, "verify-file") == []
+        assert (said.code, document["whole"]) == (int(flipped), not flipped)
+        told = called("verify", FILE, cwd=tmp_path).stdout
+        assert ("is damaged: bytes" if flipped else "every byte is as it was written") in told
+
+
+@pytest.mark.slow
+def test_a_file_that_is_none_is_refused_in_the_plan(shared: Shared, tmp_path: Path) -> None:
+    (tmp_path / "LICENSE.md").write_text("Apache License")
+    (tmp_path / FILE).write_bytes(shared.file.read_bytes()[:1000])
+    for file, words in (
+        (tmp_path / "LICENSE.md", "is a text, and neither a model nor a reference file by its name"),
+        (tmp_path / FILE, "is damaged: it is cut short: 1,000 bytes, and its header alone takes"),
+    ):
+        answer = against(file, shared.quantized, tmp_path, verb="plan")
+        assert answer.code in (1, 2)
+        assert (answer.stdout + answer.stderr).count(words) in (1, 2)

@@ -30,11 +30,10 @@ from qpipe.evaluators.reference_files.about import (
     FileAbout,
     MeasuredPart,
     ModelPart,
-    ProtocolPart,
     StoredPart,
-    TextPart,
 )
-from qpipe.evaluators.reference_files.writing import documents_sha256, write
+from qpipe.evaluators.reference_files.parts import protocol_part, text_part
+from qpipe.evaluators.reference_files.writing import write
 from qpipe.evaluators.text.reference import Reference
 from qpipe.evaluators.text.windows import load
 from qpipe.evaluators.tokens_imported import ImportedTokens, ImportedTokensParams
@@ -49,28 +48,10 @@ FILE = f"r{REFERENCE_SUFFIX}"
 
 
 def about(stored: Reference, documents: list[str]) -> FileAbout:
-    windows, what = stored.tokenized.windows, stored.tokenized.about
     return FileAbout(
         model=ModelPart(name="stories260K", format="F32"),
-        text=TextPart(
-            name="stories.txt",
-            sha256=documents_sha256(documents),
-            documents=len(documents),
-            bytes=sum(len(each.encode()) for each in documents),
-            carried=True,
-        ),
-        protocol=ProtocolPart(
-            name="llamacpp-512",
-            version=1,
-            n_ctx=what.n_ctx,
-            windows=len(windows.tokens),
-            width=windows.tokens.shape[1],
-            available=what.available,
-            scored=windows.scored,
-            text_tokens=what.text_tokens,
-            tokens_sha256=what.sha256,
-            chunks=CHUNKS,
-        ),
+        text=text_part("stories.txt", documents, carried=True),
+        protocol=protocol_part(stored.tokenized),
         stored=StoredPart(n_vocab=stored.about["n_vocab"], top_k=stored.about["top_k"]),
         measured=MeasuredPart(backend=stored.about["backend"], kld_noise=1e-7),
     )

@@ -1,6 +1,7 @@
 """Reference files: a reference's log-probabilities on a text, to measure other models against.
 
 ``about``    what a file says of its model, text, protocol and arithmetic
+``parts``    its account of text and protocol, of the text and its windows
 ``layout``   which tensors are in a file, where, and how large it will be
 ``header``   the header as bytes, and read from bytes that anybody may have written
 ``writing``  a file of a reference's artifact

@@ -22,6 +22,7 @@ from qpipe.errors import DataError, quoted
 from qpipe.evaluators.reference_files.about import FileAbout
 from qpipe.evaluators.reference_files.layout import BLOCK, Span, spans
 from qpipe.support import strict_json
+from qpipe.support.file_kinds import kind_of
 from qpipe.support.files import open_file
 
 FORMAT, VERSION = "qpipe.reference", 1
@@ -78,20 +79,27 @@ def read(path: Path) -> FileHeader:
         return _read(path, file)
 
 
-def _length(file: BinaryIO, size: int) -> int | None:
+def _length(path: Path, file: BinaryIO, size: int) -> int:
+    """The bytes of the header. Raises DataError for no safetensors, and for a header that is
+    cut."""
     prefix = file.read(8)
     length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-    return length if 0 < length <= min(size - 8, MOST) else None
+    if not 0 < length <= MOST:
+        raise DataError(
+            f"{path}: no reference file: it is {kind_of(path, DataError)} ({size:,} bytes), and not"
+            f" safetensors with a header of up to {MOST:,} bytes; give one that `qpipe reference "
+            "export` wrote"
+        )
+    if length > size - 8:
+        raise _damaged(
+            path, f"it is cut short: {size:,} bytes, and its header alone takes {8 + length:,}"
+        )
+    return int(length)
 
 
 def _read(path: Path, file: BinaryIO) -> FileHeader:
     size = os.fstat(file.fileno()).st_size
-    length = _length(file, size)
-    if length is None:
-        raise DataError(
-            f"{path}: no reference file: its header is longer than the file's {size:,} bytes, or "
-            f"than the {MOST:,} that it may have; get it again"
-        )
+    length = _length(path, file, size)
     text = file.read(length)
     try:
         fields = strict_json.parse(text)

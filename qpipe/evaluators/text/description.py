@@ -74,6 +74,12 @@ def of_mean(name: str, mean: Mean, *, times: float = 1.0, **more: Any) -> Score:
 
 def about(tokenized: Tokenized, backend: MeasuringTool) -> dict[str, Json]:
     """On what, under which protocol and by what; ``notes`` are warnings to show."""
+    by = f"{backend.name} {backend.version}"
+    return about_text(tokenized, by=by, notes=_notes(tokenized, backend))
+
+
+def about_text(tokenized: Tokenized, *, by: str, notes: Sequence[str]) -> dict[str, Json]:
+    """On what, under which protocol, and ``by`` what it says."""
     windows, what = tokenized.windows, tokenized.about
     return {
         "text": what.text,
@@ -85,8 +91,8 @@ def about(tokenized: Tokenized, backend: MeasuringTool) -> dict[str, Json]:
         "tokens_sha256": what.sha256,
         "chunks": len(windows.tokens),
         "chunks_available": windows.available,
-        "backend": f"{backend.name} {backend.version}",
-        "notes": list(_notes(tokenized, backend)),
+        "backend": by,
+        "notes": [*notes],
     }
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from qpipe.core.key import Json
 from qpipe.errors import DataError
 from qpipe.evaluators.text.interfaces import TextTokenizer, Tokens
 from qpipe.evaluators.text.protocols import LEAST, PreparedDocument, Protocol, prepared
@@ -103,6 +104,22 @@ class Tokenized:
         np.save(folder / TOKENS, self.windows.tokens.astype("<i4"))
         np.save(folder / SPANS, self.windows.spans.astype("<i4"))
         (folder / ABOUT).write_text(json.dumps(asdict(self.about), indent=1))
+
+    def facts(self, *, tokenizer: str | None, notes: Sequence[str]) -> dict[str, Json]:
+        """Facts of an artifact that holds these; ``tokenizer`` is the software that made them."""
+        windows, about = self.windows, self.about
+        return {
+            "protocol": about.protocol,
+            "text": about.text,
+            "tokens": int(windows.tokens.size),
+            "tokens_scored": windows.scored,
+            "tokens_in_text": windows.text_tokens,
+            "tokens_sha256": about.sha256,
+            "windows": len(windows.tokens),
+            "available": windows.available,
+            "tokenizer": tokenizer,
+            "notes": [*notes],
+        }
 
     def require_same(self, reference: Tokenized, *, model: str) -> None:
         """Raise DataError, with the first place, unless a reference has the same tokens."""

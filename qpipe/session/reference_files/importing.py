@@ -19,13 +19,16 @@ from qpipe.evaluators.reference_files.header import FileHeader
 from qpipe.executors.inline import InlineExecutor
 from qpipe.machine.capacity import usable_cores
 from qpipe.recipe.draft import ExecutorDraft, JobDraft, RunDraft
+from qpipe.recipe.originals import DOWNLOAD
 from qpipe.recipe.planner import plan
+from qpipe.recipe.reference_file import is_reference_file
 from qpipe.recipe.stage_drafts import plain
 from qpipe.session.plans import pinner_of
 from qpipe.sources.download import Download
-from qpipe.support.files import is_file
+from qpipe.support.file_kinds import REFERENCE_FILE, REFERENCE_SUFFIX, kind_of
+from qpipe.support.files import expanded, is_file
 
-_DOWNLOAD, _REFERENCE = "original_download", "original"
+_REFERENCE = "original"
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,10 @@ def import_file(
     """Check every byte of a reference file and put it into the store: a link where there can be
     one, else a copy.
 
-    Raises SourceError where it cannot be had, DataError for one that is damaged or of another kind.
+    Raises UsageError for another name, SourceError where it cannot be had, DataError for one that
+    is damaged.
     """
+    _require_name(file)
     opened = ArtifactStore(store)
     cores = usable_cores()
     planned = plan(_draft(file, cores), pinner_of("local", store))
@@ -80,11 +85,23 @@ def import_file(
     return ImportedFile(made.artifact.key, place, about, made.status == "cached")
 
 
+def _require_name(file: str) -> None:
+    if is_reference_file(file):
+        return
+    path = expanded(file)
+    kind = kind_of(path, UsageError) if is_file(path) else None
+    remedy = f"; call it {path.stem}{REFERENCE_SUFFIX}" if kind == REFERENCE_FILE else ""
+    raise UsageError(
+        f"{file}: {f'is {kind}, and ' if kind else ''}the name of a reference file, as `qpipe "
+        f"reference export` writes it, ends in {REFERENCE_SUFFIX}{remedy}"
+    )
+
+
 def _draft(file: str, cores: int) -> RunDraft:
     """The two stages that a run with ``run.reference`` has, alone."""
-    download = plain(_DOWNLOAD, Download, {"source": file, "revision": None})
+    download = plain(DOWNLOAD, Download, {"source": file, "revision": None})
     reference = plain(_REFERENCE, ReferenceFile, {})
-    reference["needs"] = {"model": _DOWNLOAD}
+    reference["needs"] = {"model": DOWNLOAD}
     job = JobDraft(
         varying={},
         called=None,

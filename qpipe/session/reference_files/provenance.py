@@ -16,12 +16,10 @@ from qpipe.evaluators.reference_files.about import (
     FileAbout,
     MeasuredPart,
     ModelPart,
-    ProtocolPart,
     StoredPart,
     TextPart,
 )
-from qpipe.evaluators.reference_files.writing import documents_sha256
-from qpipe.evaluators.text.protocols import of_label
+from qpipe.evaluators.reference_files.parts import protocol_part, text_part
 from qpipe.evaluators.text.reference import Reference
 
 _FROM = ("model", "checkpoint")
@@ -71,7 +69,10 @@ def about_file(
     return FileAbout(
         model=_model(manifest, model, sources.first(model)),
         text=_text(stored, text, documents, carried=carried and documents is not None),
-        protocol=_protocol(stored, tokens),
+        protocol=protocol_part(
+            stored.tokenized,
+            tokenizer=None if tokens is None else _short(tokens.manifest.facts.get("tokenizer")),
+        ),
         stored=StoredPart(n_vocab=stored.about["n_vocab"], top_k=stored.about["top_k"]),
         measured=_measured(manifest, stored, by),
     )
@@ -120,34 +121,12 @@ def _text(
     stored: Reference, text: Artifact | None, documents: list[str] | None, *, carried: bool
 ) -> TextPart:
     files = [] if text is None else [*text.manifest.files]
-    return TextPart(
-        name=stored.tokenized.about.text[:_LONG],
-        sha256=None if documents is None else documents_sha256(documents),
-        documents=len(documents or ()),
-        bytes=sum(len(each.encode()) for each in documents or ()),
+    return text_part(
+        stored.tokenized.about.text[:_LONG],
+        documents,
         carried=carried,
         file_sha256=files[0].sha256 if len(files) == 1 else None,
         source=None if text is None else _source(text.manifest),
-    )
-
-
-def _protocol(stored: Reference, tokens: Artifact | None) -> ProtocolPart:
-    windows, what = stored.tokenized.windows, stored.tokenized.about
-    protocol = of_label(what.protocol)
-    return ProtocolPart(
-        name=protocol.name,
-        version=what.protocol_version,
-        n_ctx=what.n_ctx,
-        windows=len(windows.tokens),
-        width=windows.tokens.shape[1],
-        available=what.available,
-        scored=windows.scored,
-        text_tokens=what.text_tokens,
-        tokens_sha256=what.sha256,
-        tokenizer=None if tokens is None else _short(tokens.manifest.facts.get("tokenizer")),
-        unit=what.unit,
-        units=what.units,
-        chunks=protocol.chunks,
     )
 
 
