@@ -4,7 +4,6 @@ them."""
 from __future__ import annotations
 
 import argparse
-import sys
 
 from qpipe.commands.output import print_json, say, width
 from qpipe.commands.parser import add_json, add_store
@@ -42,16 +41,16 @@ def run(args: argparse.Namespace) -> int:
     """Print a verdict on each file; return 0 if all tensors of all are identical, 4 if any is not,
     6 if some could not be compared."""
     from qpipe.commands import attest_text
+    from qpipe.commands.progress import progress_line
     from qpipe.session.attesting.function import attest
 
-    quiet = args.quiet or not sys.stderr.isatty()
-    with attest_text.Progress(sys.stderr, quiet=quiet) as progress:
+    with progress_line(quiet=args.quiet) as line:
         answer = attest(
             *args.files,
             source=args.source,
             imatrix=args.imatrix,
             store=args.store,
-            progress=progress,
+            progress=lambda done, total, unit: line.share(attest_text.doing(unit), done, total),
         )
     if args.json:
         print_json("attest/1", answer.record())

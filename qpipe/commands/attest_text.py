@@ -6,10 +6,9 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
-from types import TracebackType
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
-from qpipe.report import numbers, text
+from qpipe.report import text
 
 if TYPE_CHECKING:
     from qpipe.session.attesting.attestation import (
@@ -33,39 +32,13 @@ _READINGS = {
 _PROOF = (
     "identical: every weight of the file is what qpipe makes of this source by the way that is "
     "named, byte for byte. It says nothing of the metadata (tokenizer, chat template, "
-    "hyperparameters), which are compared apart, nor of who made the file."
+    "hyperparameters), which are compared apart and change no exit code, nor of who made the file."
 )
 
 
-class Progress:
-    """A line on a terminal that says how far it is; it goes when the block ends."""
-
-    def __init__(self, stream: IO[str], *, quiet: bool) -> None:
-        """Keep the stream; nothing is written yet, and if ``quiet`` nothing ever."""
-        self._stream, self._quiet, self._shown = stream, quiet, ""
-
-    def __enter__(self) -> Progress:
-        """Begin."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Clear the line."""
-        if self._shown:
-            print("\r\033[K", end="", file=self._stream, flush=True)
-
-    def __call__(self, done: int, total: int, unit: str) -> None:
-        """Show that ``done`` of ``total`` bytes are fetched or compared."""
-        doing = "comparing" if unit == "bytes compared" else "fetching"
-        share = f"{100 * done // total} %" if total else ""
-        shown = f"{doing} {numbers.size(total)}  {share}"
-        if not self._quiet and shown != self._shown:
-            self._shown = shown
-            print(f"\r\033[K{shown}", end="", file=self._stream, flush=True)
+def doing(unit: str) -> str:
+    """Return what is going on while bytes of this ``unit`` are counted."""
+    return "comparing" if unit == "bytes compared" else "fetching"
 
 
 def text_of_source(answer: Attestation) -> str:
@@ -126,12 +99,22 @@ def _metadata_word(metadata: MetadataComparison) -> str:
 
 
 def _has_details(file: AttestedFile) -> bool:
-    return not file.identical or bool(file.metadata and file.metadata.different)
+    unlike = bool(file.metadata and file.metadata.different)
+    return unlike or not file.identical or any(part.stray_bytes for part in file.parts)
 
 
 def _details(file: AttestedFile, columns: int) -> Iterator[str]:
-    """Yield what is to be said of a file that is not identical, or whose metadata are not."""
+    """Yield what is to be said of a file that is not identical, or not in all that is no tensor."""
     yield f"{PurePath(file.name).name}:"
+    for part in file.parts:
+        if part.stray_bytes:
+            count = part.stray_bytes
+            words = f"{count:,} bytes are" if count > 1 else "1 byte is"
+            yield _wrapped(
+                f"{part.name}: {words} of no tensor, behind the last or between two: nothing that "
+                "loads the model reads them, and the source says nothing of them",
+                columns,
+            )
     if file.problem is not None:
         yield _wrapped(file.problem, columns)
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from qpipe.commands import export_options
@@ -30,17 +29,20 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export the models, and say what can be done with them."""
     from qpipe.commands.export_text import record, spoken
+    from qpipe.commands.progress import progress_line
     from qpipe.session.export import export
 
-    result = export(
-        args.names,
-        args.to,
-        args.out,
-        store=Path(args.store),
-        runs=Path(args.runs),
-        options=export_options.read(args),
-        say=lambda note: say(note, file=sys.stderr),
-    )
+    with progress_line() as line:
+        result = export(
+            args.names,
+            args.to,
+            args.out,
+            store=Path(args.store),
+            runs=Path(args.runs),
+            options=export_options.read(args),
+            progress=line.of("writing"),
+            say=line.note,
+        )
     if args.json:
         print_json("export/1", record(result))
     else:

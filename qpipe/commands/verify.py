@@ -4,7 +4,6 @@ reference file."""
 from __future__ import annotations
 
 import argparse
-import sys
 
 from qpipe.commands.output import print_json, say
 from qpipe.commands.parser import add_json, add_store
@@ -29,8 +28,10 @@ def run(args: argparse.Namespace) -> int:
         return reference_text.verified(args.key, as_json=args.json)
     if args.key and exported.is_export(args.key):
         from qpipe.commands import verify_text
+        from qpipe.commands.progress import progress_line
 
-        result = exported.verify(args.key)
+        with progress_line() as line:
+            result = exported.verify(args.key, progress=line.of("reading"))
         if args.json:
             print_json("verify-folder/1", verify_text.record(result))
         else:
@@ -40,19 +41,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _artifacts(args: argparse.Namespace, key_given: str | None) -> int:
+    from qpipe.commands.progress import progress_line
     from qpipe.commands.verify_text import damage_record, damage_spoken
     from qpipe.session.store import Store
 
     read: list[str] = []
+    with progress_line() as line:
 
-    def show(key: str, number: int, of: int) -> None:
-        read.append(key)
-        if sys.stderr.isatty():
-            print(f"\rreading {number}/{of}  {key[:12]}", end="", file=sys.stderr, flush=True)
+        def show(key: str, number: int, of: int) -> None:
+            read.append(key)
+            line.show(f"reading {number}/{of}  {key[:12]}")
 
-    damaged = Store(args.store).verify(key_given, on_key=show)
-    if read and sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        damaged = Store(args.store).verify(key_given, on_key=show)
     if args.json:
         print_json("verify/1", damage_record(args.store, read, damaged))
     else:

@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 def spoken(result: Verification) -> str:
     """Return lines for a person: what was found, what is proved, what is not."""
     from qpipe.report.numbers import size
+    from qpipe.report.text import printable
     from qpipe.session.exported import CANNOT
 
     if not result.whole:
         count = len(result.problems)
-        return "\n".join(
-            [*result.problems, f"{result.folder}: {count} problem{'s' if count > 1 else ''}"]
-        )
+        summary = f"{result.folder}: {count} problem{'s' if count > 1 else ''}"
+        return "\n".join([*map(printable, result.problems), summary])
     lines = [f"{result.folder}: whole ({size(result.size_bytes)})", "proved:"]
     lines += [f"  {each}" for each in result.proved]
-    lines += ["not proved:", *(f"  {each}" for each in (*result.unproved, *CANNOT))]
+    lines += ["not proved:", *(f"  {printable(each)}" for each in (*result.unproved, *CANNOT))]
     return "\n".join(lines)
 
 

@@ -12,8 +12,8 @@ from qpipe.core.store import Artifact
 from qpipe.results.comparison import ModelRow
 
 DOWNLOAD, IMATRIX = "download", "imatrix"
-# Roles through which a model was made of another.
-_MADE_OF = ("model", "checkpoint")
+MADE_OF = ("model", "checkpoint")
+"""Roles through which a model was made of another."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ExportedModel:
         """The download that the weights came from; None where its manifest is gone too."""
         of: Artifact | None = self.artifact
         while of is not None and of.manifest.stage != DOWNLOAD:
-            of = next(filter(None, (self._input(of, role) for role in _MADE_OF)), None)
+            of = next(filter(None, (self._input(of, role) for role in MADE_OF)), None)
         return of
 
     @property

@@ -15,6 +15,7 @@ from typing import Any
 from qpipe.core import key
 from qpipe.core.manifest import FileEntry, Manifest
 from qpipe.errors import quoted
+from qpipe.export.model import DOWNLOAD, MADE_OF
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -46,13 +47,32 @@ class KeyChain:
             yield from self._of_inputs(own, manifest)
             yield from _of_tree(own, manifest)
 
+    def source(self, key: Any) -> str | None:
+        """The key of the download that the weights of a model came from; None where what leads to
+        it is not told (`ExportedModel.source`)."""
+        passed: set[str] = set()
+        while isinstance(key, str) and key in self.manifests and key not in passed:
+            manifest = self.manifests[key]
+            if manifest.stage == DOWNLOAD:
+                return key
+            passed.add(key)
+            inputs = [manifest.inputs[role]["key"] for role in MADE_OF if role in manifest.inputs]
+            key = next((each for each in inputs if each in self.manifests), None)
+        return None
+
+    def last(self, stage: str) -> list[str]:
+        """The keys of what a stage made and nothing else was made from."""
+        used = {entry["key"] for each in self.manifests.values() for entry in each.inputs.values()}
+        return [key for key, each in self.manifests.items() if each.stage == stage and key not in used]
+
     def unproved(self) -> list[str]:
-        """Return the inputs that are named, and whose files are not told or not all counted."""
+        """Return the inputs whose files were not known when the statement was written, or are
+        counted by no rule that is told."""
         return [
             f"the input {role} of {own[:12]} ({manifest.stage})"
             for own, manifest in self.manifests.items()
             for role, entry in manifest.inputs.items()
-            if self._rule(own, role) is None or entry["key"] not in self.manifests
+            if self._rule(own, role) is None
         ]
 
     def _rule(self, own: str, role: str) -> Mapping[str, Any] | None:
@@ -62,7 +82,13 @@ class KeyChain:
     def _of_inputs(self, own: str, manifest: Manifest) -> Iterator[str]:
         for role, entry in manifest.inputs.items():
             of, rule = self.manifests.get(entry["key"]), self._rule(own, role)
-            if of is None or rule is None:
+            if rule is None:
+                continue
+            if of is None:
+                yield (
+                    f"artifact {own[:12]} ({manifest.stage}): its input {role}, "
+                    f"{entry['key'][:12]}, was counted, and is none of the artifacts any more"
+                )
                 continue
             digest = of.digest_but(rule["but"], nameless=rule["nameless"])
             if digest != entry["digest"]:

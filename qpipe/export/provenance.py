@@ -36,7 +36,13 @@ UNCOUNTED: Sequence[tuple[str, ...]] = ((), TERMS, DOCUMENTS)
 def write(
     export: Export, target: str, files: Sequence[ExportedFile], sums: Mapping[str, str]
 ) -> None:
-    """Write the statement on an export whose ``files`` have these ``sums``. Raises OSError."""
+    """Write the statement on an export whose ``files`` have these ``sums``, and note the figures
+    that are not in it. Raises OSError."""
+    if unbound := _unbound(export.models):
+        export.note(
+            f"{'; '.join(unbound)}: the store has the measurement no more, so the figures are not "
+            f"in {NAME}; run the recipe again to have them there"
+        )
     document = statement(export, target, files, sums)
     text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     (export.folder / NAME).write_text(text + "\n", encoding="utf-8")
@@ -68,6 +74,7 @@ def statement(
                     _measurement(model, each)
                     for model in export.models
                     for each in model.row.measurements
+                    if each.key in model.measured
                 ],
             },
             "artifacts": {
@@ -75,6 +82,16 @@ def statement(
             },
         },
     }
+
+
+def _unbound(models: Sequence[ExportedModel]) -> list[str]:
+    """The figures of measurements that the store does not know, by the names of rows."""
+    return [
+        f"{model.row.name} {each.metric or each.stage}"
+        for model in models
+        for each in model.row.measurements
+        if each.measurement.scores and each.key not in model.measured
+    ]
 
 
 def _subject(folder: Path, name: str, sha256: str) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from qpipe.errors import QpipeError, StoreError, quoted
 from qpipe.export import proof, provenance, sums
+from qpipe.export.model import DOWNLOAD
+from qpipe.report.rows import EVALUATE
 from qpipe.support import hashing, strict_json
 from qpipe.support.inside import inside, is_inner
 
@@ -21,6 +24,9 @@ CANNOT = (
     "who wrote it: there is no signature",
 )
 """What no look at a folder proves."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Takes (bytes read, bytes in all)."""
 
 
 @dataclass
@@ -40,12 +46,14 @@ class Verification:
         return not self.problems
 
 
-def verify(folder: Path, *, threads: int = 1) -> Verification:
+def verify(
+    folder: Path, *, threads: int = 1, progress: Progress = lambda done, total: None
+) -> Verification:
     """Read every byte of an exported folder, and compare it with what its provenance says."""
     result = Verification(folder)
     try:
         statement = _statement(folder)
-        digests = _digests(folder, threads, result)
+        digests = _digests(folder, threads, result, progress)
         subjects = _subjects(statement)
         chain = proof.read(statement["predicate"]["artifacts"])
         models = statement["predicate"]["buildDefinition"]["externalParameters"]["models"]
@@ -54,7 +62,7 @@ def verify(folder: Path, *, threads: int = 1) -> Verification:
         result.problems += chain.problems()
         result.problems += _of_names(models, subjects, chain)
         for model in models:
-            result.problems += _of_model(folder, model, chain, digests)
+            result.problems += _of_model(folder, model, chain, digests, progress)
         result.problems += _of_sources(statement, chain)
         result.problems += _of_measurements(statement, chain)
     except (StoreError, ValueError) as error:
@@ -88,7 +96,9 @@ def _statement(folder: Path) -> Any:
     return document
 
 
-def _digests(folder: Path, threads: int, result: Verification) -> dict[str, str]:
+def _digests(
+    folder: Path, threads: int, result: Verification, progress: Progress
+) -> dict[str, str]:
     """The SHA-256 of every file in the folder, by name."""
     files: dict[Path, str] = {}
     for root, folders, names in os.walk(folder):
@@ -100,7 +110,10 @@ def _digests(folder: Path, threads: int, result: Verification) -> dict[str, str]
             else:
                 files[path] = place
     result.files, result.size_bytes = len(files), sum(path.stat().st_size for path in files)
-    read = hashing.side_by_side(hashing.of_file, list(files), threads=threads)
+    counter = hashing.ReadCounter(result.size_bytes, progress)
+    read = hashing.side_by_side(
+        lambda path: hashing.of_file(path, counter), list(files), threads=threads
+    )
     return dict(zip(files.values(), read, strict=True))
 
 
@@ -174,7 +187,11 @@ def _of_names(
 
 
 def _of_model(
-    folder: Path, model: Any, chain: proof.KeyChain, digests: Mapping[str, str]
+    folder: Path,
+    model: Any,
+    chain: proof.KeyChain,
+    digests: Mapping[str, str],
+    progress: Progress,
 ) -> Iterator[str]:
     """A model's files are the artifact's under its key, and a GGUF file says that key."""
     row, names = model["row"], [name for name in model["files"] if name in digests]
@@ -182,14 +199,14 @@ def _of_model(
     if artifact is None:
         yield f"{row}: its key {quoted(model['key'])} is none of the artifacts"
         return
-    if model["source"] is not None and model["source"] not in chain.manifests:
-        yield f"{row}: its source {quoted(model['source'])} is none of the artifacts"
+    if (source := chain.source(model["key"])) != model["source"]:
+        yield f"{row}: its source is {_shown(source)}, and it names {_shown(model['source'])}"
     made = {entry.sha256 for entry in artifact.files}
     parts = [name for name in names if name.endswith(".gguf")]
     try:
         if "gguf" in model and parts:
             yield from _of_gguf(folder / parts[0], model)
-            if digests[parts[0]] not in made and _joined(folder / parts[0]) not in made:
+            if digests[parts[0]] not in made and _joined(folder / parts[0], progress) not in made:
                 yield f"{quoted(parts[0])}: is not what {model['key'][:12]} made"
             return
     except QpipeError as error:
@@ -207,15 +224,27 @@ def _of_gguf(path: Path, model: Any) -> Iterator[str]:
             yield f"{path.name}: its {name} is {quoted(actual[name])}, not {quoted(stated)}"
 
 
-def _joined(first: Path) -> str:
+def _joined(first: Path, progress: Progress) -> str:
     from qpipe.gguf.splitting import joined_sha256
 
-    return joined_sha256(first)
+    return joined_sha256(first, progress)
+
+
+def _shown(key: Any) -> str:
+    """A key in a sentence."""
+    return "none" if key is None else quoted(str(key)[:12])
 
 
 def _of_sources(statement: Any, chain: proof.KeyChain) -> Iterator[str]:
-    """A source that is named is a download among the artifacts, with its commit and digest."""
-    for each in statement["predicate"]["buildDefinition"]["resolvedDependencies"]:
+    """A source that is named is a download among the artifacts, with its commit and digest; and
+    each of these is named, once."""
+    sources = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    named = Counter(each["annotations"]["key"] for each in sources)
+    for key, manifest in chain.manifests.items():
+        if manifest.stage == DOWNLOAD and named[key] != 1:
+            how = "does not name it" if not named[key] else f"names it {named[key]} times"
+            yield f"source {key[:12]}: is among the artifacts, and resolvedDependencies {how}"
+    for each in sources:
         artifact = chain.manifests.get(each["annotations"]["key"])
         if artifact is None or (artifact.digest, artifact.params.get("commit")) != (
             each["digest"]["sha256"],
@@ -225,10 +254,18 @@ def _of_sources(statement: Any, chain: proof.KeyChain) -> Iterator[str]:
 
 
 def _of_measurements(statement: Any, chain: proof.KeyChain) -> Iterator[str]:
-    """A measurement that is among the artifacts is of the model that it is said to be of."""
-    for each in statement["predicate"]["runDetails"]["byproducts"]:
-        of, artifact = each["annotations"]["model"], chain.manifests.get(each["annotations"]["key"])
-        if artifact is None or (model := chain.manifests.get(of)) is None:
+    """A figure is of an artifact that is told, which measured the model that the figure is said to
+    be of; and what only a measurement can be there for has its figure."""
+    figures = statement["predicate"]["runDetails"]["byproducts"]
+    for each in figures:
+        of, key = each["annotations"]["model"], each["annotations"]["key"]
+        artifact, model = chain.manifests.get(key), chain.manifests.get(of)
+        if artifact is None or model is None:
+            lacking = "measurement" if artifact is None else "model"
+            yield (
+                f"{quoted(each['name'])}: its {lacking} "
+                f"{_shown(key if artifact is None else of)} is none of the artifacts"
+            )
             continue
         measured = [
             input_of
@@ -237,13 +274,17 @@ def _of_measurements(statement: Any, chain: proof.KeyChain) -> Iterator[str]:
         ]
         if measured and {f.sha256 for f in measured[0].files} != {f.sha256 for f in model.files}:
             yield f"{quoted(each['name'])}: was measured of another model"
+    known = {each["annotations"]["key"] for each in figures}
+    for key in chain.last(EVALUATE):
+        if key not in known:
+            yield f"measurement {key[:12]}: is among the artifacts, and no figure is of it"
 
 
 def _proved(chain: proof.KeyChain, models: Sequence[Any], result: Verification) -> list[str]:
     if result.problems:
         return []
     carried = [m for m in models if m.get("gguf", {}).get("key") == m["key"]]
-    sources = [m for m in chain.manifests.values() if m.stage == "download"]
+    sources = [m for m in chain.manifests.values() if m.stage == DOWNLOAD]
     lines = [
         f"all {result.files} files have the bytes that {provenance.NAME} and {sums.NAME} say",
         "there are no other files",

@@ -104,6 +104,11 @@ class GGUFFile:
             bytes_of[tensor.type.name] += tensor.nbytes
         return bytes_of.most_common(1)[0][0]
 
+    @property
+    def alignment(self) -> int:
+        """The bytes of which tensors begin at multiples."""
+        return alignment(self.path, self.metadata)
+
     def value(self, key: str) -> values.Value:
         """One decoded metadata value; `CheckpointError` if the file has none of that name."""
         if key not in self.metadata:
@@ -220,8 +225,8 @@ class _HeaderParser:
             ) from None
 
     def _placed(self, entries: list[_Entry], metadata: values.Metadata) -> dict[str, Tensor]:
-        alignment = self._alignment(metadata)
-        start = _padded(self.at, alignment)
+        step = alignment(self.path, metadata)
+        start = _padded(self.at, step)
         tensors: dict[str, Tensor] = {}
         expected, unread_before = 0, False
         for name, shape, kind, offset in entries:
@@ -230,7 +235,7 @@ class _HeaderParser:
             if not isinstance(kind, int) and (0 in shape or not kind.fits(shape[-1])):
                 problem = f"tensor {quoted(name)} of type {kind.name} cannot have the shape {shape}"
                 raise _broken(self.path, problem, _AGAIN)
-            behind_unread = unread_before and offset > expected and offset % alignment == 0
+            behind_unread = unread_before and offset > expected and offset % step == 0
             if offset != expected and not behind_unread:
                 where = f"byte {offset} of the data instead of {expected}"
                 problem = f"tensor {quoted(name)} starts at {where}"
@@ -247,18 +252,8 @@ class _HeaderParser:
                 problem = f"tensor {quoted(name)} needs bytes {needed}, {ends}"
                 raise _broken(self.path, problem, _AGAIN)
             tensors[name] = Tensor(name, shape, kind, start + offset, nbytes)
-            expected = _padded(offset + nbytes, alignment)
+            expected = _padded(offset + nbytes, step)
         return tensors
-
-    def _alignment(self, metadata: values.Metadata) -> int:
-        if "general.alignment" not in metadata:
-            return DEFAULT_ALIGNMENT
-        value = values.decode(metadata["general.alignment"], limit=1)
-        if not isinstance(value, int) or value < 1 or value & (value - 1):
-            raise _broken(
-                self.path, f"general.alignment is {quoted(value)}, no power of two", _AGAIN
-            )
-        return value
 
     def _string(self, label: str) -> str:
         (size,) = self._unpack("<Q")
@@ -275,6 +270,16 @@ class _HeaderParser:
         unpacked = struct.unpack_from(layout, self.buffer, self.at)
         self.at += struct.calcsize(layout)
         return unpacked
+
+
+def alignment(path: Path, metadata: values.Metadata) -> int:
+    """The alignment that a file's metadata name, else the usual one. Raises `CheckpointError`."""
+    if "general.alignment" not in metadata:
+        return DEFAULT_ALIGNMENT
+    value = values.decode(metadata["general.alignment"], limit=1)
+    if not isinstance(value, int) or value < 1 or value & (value - 1):
+        raise _broken(path, f"general.alignment is {quoted(value)}, no power of two", _AGAIN)
+    return value
 
 
 def _padded(at: int, alignment: int) -> int:

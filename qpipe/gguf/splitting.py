@@ -16,7 +16,7 @@ from qpipe import errors
 from qpipe.gguf import quantize, split, stream, values
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.support import hashing
-from qpipe.support.hashing import Sealed
+from qpipe.support.hashing import ReadCounter, Sealed
 
 _MOST_PARTS = (1 << 16) - 1  # split.count has two bytes
 _CHUNK = 1 << 20  # bytes of a tensor at a time
@@ -118,18 +118,24 @@ def _report(
     progress(before + done, total)
 
 
-def joined_sha256(first: Path) -> str:
-    """SHA-256 (hex) of the one file that the parts of a model are together, without writing it.
+def joined_sha256(
+    first: Path, progress: Callable[[int, int], None] = lambda done, total: None
+) -> str:
+    """SHA-256 (hex) of the one file that the parts of a model are together, without writing it;
+    ``progress`` takes (bytes read, bytes in all).
 
     Raises `CheckpointError` for parts that are damaged or not all there.
     """
     plan = quantize.read(first)
     digest = hashing.begin(str(first))
     digest.update(stream.header(plan.metadata, plan.outputs))
+    counter = ReadCounter(sum(output.nbytes for output in plan.outputs), progress)
     for output in plan.outputs:
         rows = math.prod(output.shape[:-1])
         step = max(1, _CHUNK * rows // output.nbytes)
         for start in range(0, rows, step):
-            digest.update(output.rows.raw(start, min(rows, start + step)).tobytes())
+            data = output.rows.raw(start, min(rows, start + step)).tobytes()
+            digest.update(data)
+            counter.update(data)
         digest.update(bytes(stream.padded(output.nbytes) - output.nbytes))
     return digest.hexdigest()

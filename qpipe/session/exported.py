@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
@@ -49,6 +50,9 @@ def key_of(argument: str | None) -> str | None:
     )
 
 
-def verify(folder: str) -> Verification:
+def verify(
+    folder: str, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Verification:
     """Read every byte of an exported folder, and compare it with what its provenance says."""
-    return verifying.verify(Path(folder), threads=capacity.usable_cores())
+    threads = capacity.usable_cores()
+    return verifying.verify(Path(folder), threads=threads, progress=progress)

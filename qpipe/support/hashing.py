@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     Hash: TypeAlias = "hashlib._Hash"
@@ -45,13 +45,20 @@ class Sealed(NamedTuple):
         return (stat.st_size, stat.st_mtime_ns, stat.st_ino) == self[1:]
 
 
+class Shown(Protocol):
+    """Whoever is shown the bytes that are read: another hash, or a counter of them."""
+
+    def update(self, data: Buffer, /) -> object:
+        """Take the next bytes."""
+
+
 def begin(name: str) -> Hash:
     """A SHA-256 of the bytes of the file ``name``; every file's begins here."""
     return hashlib.sha256()
 
 
-def of_file(path: Path, *beside: Hash) -> str:
-    """SHA-256 (hex) of a file's bytes, which other hashes ``beside`` are shown too.
+def of_file(path: Path, *beside: Shown) -> str:
+    """SHA-256 (hex) of a file's bytes, which those ``beside`` are shown too.
 
     Raises OSError.
     """
@@ -124,6 +131,21 @@ class Behind:
                 self._digest.update(buffer)
             except BaseException as error:  # noqa: BLE001  raised in the writer's thread
                 self._error = error
+
+
+class ReadCounter:
+    """The bytes that were read of ``total``, in any thread, told to ``progress`` (done, total)."""
+
+    def __init__(self, total: int, progress: Callable[[int, int], None]) -> None:
+        """Nothing is read yet."""
+        self._done, self._total, self._progress = 0, total, progress
+        self._lock = threading.Lock()
+
+    def update(self, data: Buffer, /) -> None:
+        """Count bytes."""
+        with self._lock:
+            self._done += len(data)
+            self._progress(self._done, self._total)
 
 
 def zeros(count: int) -> Iterable[bytes]:

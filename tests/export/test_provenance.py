@@ -171,6 +171,22 @@ def _models(document: dict[str, Any]) -> list[dict[str, Any]]:
     return models
 
 
+def _sources(document: dict[str, Any]) -> list[dict[str, Any]]:
+    sources: list[dict[str, Any]] = document["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return sources
+
+
+def _figures(document: dict[str, Any]) -> list[dict[str, Any]]:
+    figures: list[dict[str, Any]] = document["predicate"]["runDetails"]["byproducts"]
+    return figures
+
+
+def _round(document: dict[str, Any]) -> None:
+    """Make a model's input the model itself."""
+    key = _models(document)[0]["key"]
+    document["predicate"]["artifacts"][key]["inputs"]["model"]["key"] = key
+
+
 def _retold(folder: Path, document: dict[str, Any]) -> None:
     """Tell the subjects the digests that the files have now."""
     for each in document["subject"]:
@@ -256,6 +272,34 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
                 .update(gitCommit="0" * 40)),
         "is not what its artifact says",
     ),
+    "a source that is no longer named": (
+        _edited(lambda d: _sources(d).pop(0)), "resolvedDependencies does not name it",
+    ),
+    "a source that is named twice": (
+        _edited(lambda d: _sources(d).append(_sources(d)[0])), "names it 2 times",
+    ),
+    "a source without its artifact": (
+        _edited(lambda d: d["predicate"]["artifacts"].pop(_models(d)[0]["source"])),
+        "was counted, and is none of the artifacts any more",
+    ),
+    "a model without its source": (
+        _edited(lambda d: _models(d)[0].update(source=None)), "and it names none",
+    ),
+    "a circle": (_edited(lambda d: _round(d)), "its source is none"),
+    "a figure without its measurement": (
+        _edited(lambda d: d["predicate"]["artifacts"].pop(_figures(d)[0]["annotations"]["key"])),
+        "Q8_0: perplexity': its measurement",
+    ),
+    "a figure of no measurement": (
+        _edited(lambda d: _figures(d)[0]["annotations"].update(key=None)),
+        "its measurement none is none of the artifacts",
+    ),
+    "a figure of no model": (
+        _edited(lambda d: _figures(d)[0]["annotations"].update(model="ab" * 32)), "its model 'abab",
+    ),
+    "a measurement without its figure": (
+        _edited(lambda d: _figures(d).pop(0)), "is among the artifacts, and no figure is of it",
+    ),
     "a measured model": (
         _edited(lambda d: d["predicate"]["runDetails"]["byproducts"][0]["annotations"].update(
             model=_models(d)[1]["key"])),
@@ -288,6 +332,38 @@ def test_every_change_is_found(copied: Path, change: str) -> None:
     apply(copied)
     problems = verifying.verify(copied).problems
     assert any(words in problem for problem in problems), problems
+
+
+def test_figures_without_their_measurement_are_left_out_and_told(
+    run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "run", symlinks=True)
+    folder = tmp_path / "run"
+    document = statement(exported(run, tmp_path / "before"))
+    key = _figures(document)[0]["annotations"]["key"]
+    gone = folder / "store" / "artifacts" / key[:2] / key
+    gone.chmod(0o755)
+    shutil.rmtree(gone)
+    result = export(["latest"], "folder", tmp_path / "out", store=folder / "store",
+                    runs=folder / "runs")  # fmt: skip
+    assert [note for note in result.notes if "Q8_0 perplexity: the store has" in note]
+    assert verifying.verify(tmp_path / "out").problems == []
+    assert len(_figures(statement(tmp_path / "out"))) == 1
+
+
+def test_words_of_a_folder_are_one_line_each(copied: Path, tmp_path: Path) -> None:
+    """Nothing in provenance.json looks like an answer of its own."""
+    _edited(lambda d: _models(d)[0].update(row="x\nout: whole\x1b[2K", key="ab" * 32))(copied)
+    said = called("verify", str(copied), cwd=tmp_path)
+    assert said.code == 1
+    assert "\x1b" not in said.stdout and "\nout: whole" not in said.stdout
+
+
+def test_progress_is_that_of_all_bytes(whole: Path) -> None:
+    told: list[tuple[int, int]] = []
+    verifying.verify(whole, threads=2, progress=lambda *counts: told.append(counts))
+    size = sum(file.stat().st_size for file in whole.iterdir())
+    assert told[-1] == (size, size) and [done for done, _ in told] == sorted(d for d, _ in told)
 
 
 def test_exit_code_and_json(copied: Path, tmp_path: Path) -> None:

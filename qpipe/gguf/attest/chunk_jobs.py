@@ -50,7 +50,7 @@ def ask(
 
 def _answer(question: ChunkQuestion, maker: _Maker) -> list[ChunkFinding]:
     trial, source = question.trial, maker.weights
-    theirs = trial.published[source.start : source.stop]
+    theirs = trial.published.raw(source.start, source.stop)
     answers: list[ChunkFinding] = []
     for way in (question.first, *question.others):
         if way is None:

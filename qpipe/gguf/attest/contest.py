@@ -14,6 +14,7 @@ from qpipe.gguf.chunks import OnceRead, OutputTensor
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.reader import GGUFFile
+from qpipe.gguf.rows import GGUFRows
 from qpipe.gguf.types import GGMLType
 
 EMBEDDINGS, HEAD = "token_embd.weight", "output.weight"
@@ -79,7 +80,7 @@ def contest(plan: FilePlan, file: GGUFFile, imatrix: IMatrix | None) -> Contest:
     trials = {}
     for tensor in same:
         output = _typed(planned[tensor.name], tensor.type, imatrix)
-        trials[tensor.name] = Trial(output, file.data(tensor))
+        trials[tensor.name] = Trial(output, GGUFRows(file, tensor))
     return Contest(
         file,
         imatrix,

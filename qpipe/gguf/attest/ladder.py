@@ -52,7 +52,7 @@ def compare(
     """
     tensors = _by_tensor(plan, contests)
     begin(tensors)
-    total = sum(entry.trial.published.nbytes for each in tensors.values() for entry in each)
+    total = sum(entry.trial.nbytes for each in tensors.values() for entry in each)
     done = 0
     with ThreadPoolExecutor(threads) as pool:
         for part, findings in in_order(pool, _first_pass(tensors), ahead=threads + 2):
@@ -154,4 +154,4 @@ def _run(jobs: Sequence[_Job], pool: ThreadPoolExecutor, ahead: int) -> None:
 
 def _nbytes(trial: Trial, chunk: int) -> int:
     start, stop = trial.spans[chunk]
-    return (stop - start) * trial.published.shape[1]
+    return trial.nbytes * (stop - start) // trial.spans[-1][1]

@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-
-import numpy as np
-import numpy.typing as npt
 
 from qpipe.gguf import chunks, quantizers
 from qpipe.gguf.attest import ways
 from qpipe.gguf.attest.gaps import Gap
 from qpipe.gguf.attest.ways import Way
 from qpipe.gguf.chunks import OnceRead, OutputTensor
-
-Bytes = npt.NDArray[np.uint8]
+from qpipe.gguf.rows import GGUFRows
 
 
 @dataclass(eq=False)
 class Trial:
-    """A tensor of a file, whose bytes are ``published`` [rows, bytes per row], beside what the
-    source makes of it: ``output``, in the file's type and with the importances that are at hand.
+    """A tensor of a file, whose rows are ``published``, beside what the source makes of it:
+    ``output``, in the file's type and with the importances that are at hand.
 
-    ``checked`` are the numbers of the chunks that were made by a way, ``gaps`` those of them that
+    The file is open only while rows of it are read. ``checked`` are the numbers of the chunks that were made by a way, ``gaps`` those of them that
     were not the file's. ``problem`` is why the source's weights cannot be used.
     """
 
     output: OutputTensor
-    published: Bytes
+    published: GGUFRows
     checked: dict[Way, set[int]] = field(default_factory=dict)
     gaps: dict[Way, dict[int, Gap]] = field(default_factory=dict)
     problem: str | None = None
+    _ways: dict[Way, Way | None] = field(default_factory=dict)
 
     @cached_property
     def spans(self) -> Sequence[tuple[int, int]]:
         """The first row of each chunk, and that behind its last; none leaves a matrix."""
         return spans(self.output.shape)
 
-    @functools.cache  # noqa: B019  a trial lives as long as its run
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor."""
+        return self.published.tensor.nbytes
+
     def way(self, way: Way) -> Way | None:
         """A file's way as far as it makes a difference here; None if it cannot be gone."""
+        if way not in self._ways:
+            self._ways[way] = self._as_far(way)
+        return self._ways[way]
+
+    def _as_far(self, way: Way) -> Way | None:
         own = ways.of_tensor(way, self.output, weighted=self.output.imatrix is not None)
         if own is None or own.scales == "ggml":
             return own

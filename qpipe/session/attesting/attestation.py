@@ -17,11 +17,13 @@ DIFFERS, UNDECIDED = 4, 6
 
 @dataclass(frozen=True)
 class PublishedPart:
-    """One of the files of a model: name, bytes, SHA-256 (hex)."""
+    """One of the files of a model: name, bytes, SHA-256 (hex). ``stray_bytes`` are of no tensor,
+    and no padding; None where the file cannot be read, or has a tensor of an unknown type."""
 
     name: str
     size_bytes: int
     sha256: str
+    stray_bytes: int | None = None
 
 
 @dataclass(frozen=True)

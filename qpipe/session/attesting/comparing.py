@@ -9,7 +9,7 @@ from qpipe.core.digests import Digests
 from qpipe.core.layout import StorePaths
 from qpipe.errors import SourceError
 from qpipe.gguf import values
-from qpipe.gguf.attest import ladder, metadata, verdicts
+from qpipe.gguf.attest import ladder, metadata, stray, verdicts
 from qpipe.gguf.attest.contest import Contest, contest, noted_imatrix
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.imatrix import IMatrix
@@ -94,9 +94,13 @@ def _contest(plan: FilePlan, file: PublishedFile, imatrix: IMatrix | None) -> Co
 def _parts(file: PublishedFile, digests: Digests, threads: int) -> list[PublishedPart]:
     sha256 = digests.of_each(file.parts, threads=threads)
     return [
-        PublishedPart(path.name, path.stat().st_size, digest)
+        PublishedPart(path.name, path.stat().st_size, digest, _stray(file, path))
         for path, digest in zip(file.parts, sha256, strict=True)
     ]
+
+
+def _stray(file: PublishedFile, path: Path) -> int | None:
+    return None if file.header is None else stray.stray_bytes(path)
 
 
 def _result(
