@@ -13,6 +13,7 @@ from pathlib import Path
 from qpipe.core.digests import stamp
 from qpipe.core.layout import MANIFEST
 from qpipe.core.store import Artifact
+from qpipe.errors import UsageError
 from qpipe.export.model import ExportedModel
 from qpipe.export.names import ExportName, export_names, part_name
 from qpipe.export.placing import place
@@ -21,6 +22,9 @@ from qpipe.support.hashing import Sealed
 
 TERMS = ("LICENSE*", "LICENCE*", "COPYING*", "NOTICE*", "USE_POLICY*")
 """Files with the terms of a model."""
+
+# Parts of which most may be larger than asked for, as of a small model with a large vocabulary.
+_FEW = 4
 
 
 def place_all(export: Export) -> list[ExportedFile]:
@@ -57,11 +61,18 @@ def place_model(export: Export, model: ExportedModel, name: ExportName) -> list[
 
 
 def _split(export: Export, model: ExportedModel, name: ExportName, most: int) -> list[ExportedFile]:
-    """Write a GGUF file in parts of at most so many bytes."""
+    """Write a GGUF file in parts of at most so many bytes. Raises UsageError for a size that most
+    parts would not keep to."""
     from qpipe.gguf.splitting import Parts
 
     assert model.gguf is not None
     parts = Parts(model.gguf, most)
+    if len(parts.tensors) > _FEW and 2 * len(parts.larger) > len(parts.tensors):
+        raise UsageError(
+            f"--split-size: of {name.stem} {len(parts.larger)} of {len(parts.tensors)} parts would "
+            f"be larger than {most:,} bytes, since no tensor is cut; give more: its largest tensor "
+            f"has {max(output.nbytes for part in parts.tensors for output in part):,}"
+        )
     if parts.larger:
         export.note(
             f"{name.stem}: {len(parts.larger)} of {len(parts.tensors)} parts are larger than "

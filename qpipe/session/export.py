@@ -19,6 +19,9 @@ from qpipe.results.comparison import Comparison
 from qpipe.session import publishing
 from qpipe.session.exportable import named
 
+SMALLEST_PART = 10**6
+"""The fewest bytes of ``split_size``: llama-gguf-split counts in whole MB (--split-max-size)."""
+
 TARGETS = ("folder", "ollama", "hf", "vllm", "card")
 
 
@@ -65,8 +68,11 @@ def export(
         raise UsageError("--out '': names no folder")
     opened, final, notes = ArtifactStore(store), Path(out), list[str]()
     target = load_target(to)
-    if options.split_size is not None and options.split_size < 1:
-        raise UsageError("--split-size 0: no file is as small as that; leave it out for no bound")
+    if options.split_size is not None and options.split_size < SMALLEST_PART:
+        raise UsageError(
+            f"--split-size: {options.split_size:,} bytes are too few: a part has 1MB at least, as "
+            "with llama-gguf-split; give more (4GB), or leave it out for one file"
+        )
     publishing.refuse(options.publishing, to)
     if options.memory is not None and to != "vllm":
         raise UsageError(f"--memory: is for --to vllm, and this is --to {to}; leave it out")

@@ -388,15 +388,3 @@ def test_other_targets(run: Path, tmp_path: Path, to: str) -> None:
     (text,) = out.glob("*.md") if to == "card" else [out / "README.md"]
     text.write_text("edited")
     assert verifying.verify(out).problems[0].startswith(f"'{text.name}': has 6 bytes, not")
-
-
-def test_parts(run: Path, tmp_path: Path) -> None:
-    """The parts of a model are the very file that the key made; one that is gone is told."""
-    out = exported(run, tmp_path / "out", split_size=100_000)
-    parts = sorted(out.glob("*Q8_0-*.gguf"))
-    assert len(parts) > 2 and all(part.stat().st_size <= 100_000 for part in parts)
-    assert verifying.verify(out).problems == []
-    parts[1].chmod(0o644)
-    parts[1].unlink()
-    problems = verifying.verify(out).problems
-    assert any("is missing" in problem for problem in problems)
