@@ -22,6 +22,8 @@ from qpipe.support.files import plain_name
 _LONGEST = 150
 # Types of files that others are made from.
 _FLOATS = "BF16|FP?16|FP?32"
+_ENCODED = re.compile(r"(?:.*-)?(\w+)", re.ASCII)
+_SUFFIX = re.compile(r"(?:-\d{5}-of-\d{5})?\.gguf$", re.ASCII)
 # Settings by which tensors get other types than their mixture gives them.
 _MIXED = ("tensor_types", "like_digest", "output_tensor_type", "token_embedding_type")
 
@@ -47,6 +49,13 @@ class ExportName:
 def part_name(stem: str, number: int, count: int) -> str:
     """The name of a GGUF file, or of one of several parts (llama.cpp, llama_split_path)."""
     return f"{stem}.gguf" if count == 1 else f"{stem}-{number:05d}-of-{count:05d}.gguf"
+
+
+def encoding(file: str) -> str | None:
+    """The last word of a GGUF file's name, which tells the files of one model apart; None of a name
+    that no export has."""
+    match = _ENCODED.fullmatch(_SUFFIX.sub("", file))
+    return None if match is None else match[1]
 
 
 def export_names(models: Sequence[ExportedModel], name: str | None = None) -> list[ExportName]:

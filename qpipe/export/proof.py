@@ -63,7 +63,9 @@ class KeyChain:
     def last(self, stage: str) -> list[str]:
         """The keys of what a stage made and nothing else was made from."""
         used = {entry["key"] for each in self.manifests.values() for entry in each.inputs.values()}
-        return [key for key, each in self.manifests.items() if each.stage == stage and key not in used]
+        return [
+            key for key, each in self.manifests.items() if each.stage == stage and key not in used
+        ]
 
     def unproved(self) -> list[str]:
         """Return the inputs whose files were not known when the statement was written, or are

@@ -37,6 +37,14 @@ def test_a_file_that_is_identical(made: Path, tmp_path: Path) -> None:
     assert "It says nothing of the metadata" in said.stdout
 
 
+def test_bytes_behind_the_last_tensor(made: Path, tmp_path: Path) -> None:
+    data = (made / "stories260K-Q4_0.gguf").read_bytes()
+    (tmp_path / "more.gguf").write_bytes(data + b"hidden")
+    said = called("attest", "more.gguf", "--source", "builtin:stories260K", cwd=tmp_path)
+    assert said.code == 0
+    assert "more.gguf: 6 bytes are of no tensor, behind the last or between two" in said.stdout
+
+
 def test_a_ladder_with_damage(made: Path, tmp_path: Path) -> None:
     words = ("attest", str(made), "--source", str(STORIES))
     said = called(*words, cwd=tmp_path, env={"COLUMNS": "80"})

@@ -106,6 +106,6 @@ def test_too_small_for_these_tensors(tmp_path: Path) -> None:
     out.mkdir()
     digests = Digests(tmp_path / "hashes")
     asked = Export([model], Comparison(()), out, out, digests, split_size=MB)
-    with pytest.raises(UsageError, match="of m-F32 6 of 6 parts would .* tensor has 2,000,000"):
+    with pytest.raises(UsageError, match=r"of m-F32 6 of 6 parts would .* tensor has 2,000"):
         place_model(asked, model, ExportName("m", "F32"))
     assert not list(out.iterdir())

@@ -334,9 +334,7 @@ def test_every_change_is_found(copied: Path, change: str) -> None:
     assert any(words in problem for problem in problems), problems
 
 
-def test_figures_without_their_measurement_are_left_out_and_told(
-    run: Path, tmp_path: Path
-) -> None:
+def test_figures_without_their_measurement_are_left_out_and_told(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run", symlinks=True)
     folder = tmp_path / "run"
     document = statement(exported(run, tmp_path / "before"))

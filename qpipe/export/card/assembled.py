@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from qpipe.errors import UsageError
 from qpipe.export.card.content import CardContent
+from qpipe.export.card.labels import labels
 from qpipe.export.card.levels import Levels
 from qpipe.export.card.tables import CardFile
 from qpipe.export.model import ExportedModel
@@ -90,7 +91,7 @@ def _levels(export: Export) -> Levels:
     ]
     compared = Comparison.of([*others, *exported])
     rows = [row for row in compared.rows if row.key in keys]
-    return Levels.of(compared, rows)
+    return Levels.of(compared, rows, labels(export.models))
 
 
 def published(comparison: Comparison) -> Comparison:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from qpipe.report import numbers
@@ -23,18 +23,24 @@ _RATIO = "kld"
 @dataclass(frozen=True)
 class Levels:
     """The exported ``rows`` of a ``comparison``, ranked by the score ``key``; None: none of them
-    was measured."""
+    was measured. ``labels`` are what rows of one format are called, by their names."""
 
     comparison: Comparison
     rows: Sequence[ModelRow]
     key: str | None
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, comparison: Comparison, rows: Sequence[ModelRow]) -> Levels:
+    def of(
+        cls,
+        comparison: Comparison,
+        rows: Sequence[ModelRow],
+        labels: Mapping[str, str] | None = None,
+    ) -> Levels:
         """Rank by the score that most rows have, of several the one that says most."""
         keys = [key for key in comparison.scores if _ranks(key, rows)]
         ranks = {key: (-len(_with(key, rows)), _place(key, rows)) for key in keys}
-        return cls(comparison, rows, min(keys, key=ranks.__getitem__, default=None))
+        return cls(comparison, rows, min(keys, key=ranks.__getitem__, default=None), labels or {})
 
     @property
     def reference(self) -> ModelRow | None:
@@ -60,8 +66,11 @@ class Levels:
 
     def named(self, row: ModelRow) -> str:
         """The name of a row in sentences: its format, where that tells rows apart."""
-        formats = [each.format for each in self.rows]
-        return row.format if row.format and formats.count(row.format) == 1 else row.name
+        if row.name in self.labels:
+            return self.labels[row.name]
+        shown = {each.name: each.format for each in (*self.rows, row)}
+        alone = row.format and [*shown.values()].count(row.format) == 1
+        return str(row.format) if alone else row.name
 
     def shown(self, row: ModelRow) -> str:
         """The ranking score of a row in figures."""
@@ -77,9 +86,10 @@ class Levels:
         if score is None or row.size_bytes is None:
             return "not measured"
         if row.same_as and any(other.name == row.same_as for other in self.comparison.rows):
-            return f"the same tensors as {row.same_as}"
+            return f"the same tensors as {self.labels.get(row.same_as, row.same_as)}"
         if row.dominated_by:
-            return f"not worth its size: {row.dominated_by} is no larger and lost less"
+            rival = self.labels.get(row.dominated_by, row.dominated_by)
+            return f"not worth its size: {rival} is no larger and lost less"
         if row not in self.front:
             return self._behind(row, score)
         return self._on_front(row, score)

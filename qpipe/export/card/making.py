@@ -11,7 +11,7 @@ from urllib.parse import quote
 from qpipe.core.store import Artifact
 from qpipe.export import licences
 from qpipe.export.card.content import CardContent
-from qpipe.export.model import DOWNLOAD, IMATRIX
+from qpipe.export.model import DOWNLOAD, IMATRIX, ExportedModel
 from qpipe.report.alike import listed
 from qpipe.report.markup import escaped, plain
 from qpipe.report.table import Table
@@ -39,12 +39,13 @@ def making(content: CardContent) -> Iterator[str]:
 
 def _notes(content: CardContent) -> Iterator[str]:
     """Notes of stages on the models; one on several of them has their names in front."""
-    names: dict[str, list[str]] = {}
+    names: dict[str, list[ExportedModel]] = {}
     for model in content.models:
         for note in model.row.notes:
-            names.setdefault(note, []).append(model.row.name)
-    for note, rows in names.items():
-        every = len(rows) == len(content.models) or note.startswith(f"{rows[0]}: ")
+            names.setdefault(note, []).append(model)
+    for note, models in names.items():
+        every = len(models) == len(content.models) or note.startswith(f"{models[0].row.name}: ")
+        rows = [content.levels.named(model.row) for model in models]
         yield note if every else f"{listed(rows)}: {note}"
 
 

@@ -52,7 +52,7 @@ def files(levels: Levels, listed: Mapping[str, Sequence[CardFile]]) -> Iterator[
             *(plain(column.cells[number]) for column in drawn),
         ]
         words = "the original" if row in first else levels.sentence(row)
-        yield piped([_link(row, parts), *cells, *([plain(words)] if whom else [])])
+        yield piped([_link(levels.named(row), parts), *cells, *([plain(words)] if whom else [])])
 
 
 _LEGEND = {
@@ -98,9 +98,9 @@ def _size(count: int | None) -> str:
     return "" if count is None else numbers.size(count).replace(" ", "&nbsp;")
 
 
-def _link(row: ModelRow, parts: Sequence[CardFile]) -> str:
-    """The type of a model as a link to its file, or to the first of several."""
-    words = plain(row.format or row.name)
+def _link(name: str, parts: Sequence[CardFile]) -> str:
+    """The name of a model as a link to its file, or to the first of several."""
+    words = plain(name)
     if not parts:
         return words
     more = f" (and {len(parts) - 1} more)" if len(parts) > 1 else ""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from qpipe.export.card.content import CardContent
+from qpipe.export.names import encoding
+from qpipe.report.markup import plain
 from qpipe.results.comparison import ModelRow
 
 # What llama.cpp and Ollama take where a repository is named without a type.
@@ -31,31 +33,52 @@ def usage(content: CardContent) -> Iterator[str]:
 
 def _gguf(content: CardContent) -> Iterator[str]:
     row = _example(content)
-    kind = row.format or row.name
+    files = sorted(file.name for file in content.listed.get(row.name, ()))
+    first = files[0] if files else "FILE.gguf"
     repository = content.publishing.repository
-    first = min((file.name for file in content.listed.get(row.name, ())), default="FILE.gguf")
     if repository is None:
-        yield from _shell("llama.cpp", f"llama-cli -m {shlex.quote(first)}")
-        yield from _shell("llama.cpp, as a server", f"llama-server -m {shlex.quote(first)}")
+        yield from _local(content, row, first)
         return
+    kind = encoding(first) or row.format or row.name
     chosen = shlex.quote(f"{repository}:{kind}")
     yield from _shell("llama.cpp", f"llama-cli -hf {chosen}")
     yield from _shell("llama.cpp, as a server", f"llama-server -hf {chosen}")
-    if len(content.listed.get(row.name, ())) == 1:  # Ollama takes no model in parts from the hub
-        yield from _shell("Ollama", f"ollama run {shlex.quote(f'hf.co/{repository}:{kind}')}")
-    page = shlex.quote(f"https://huggingface.co/{repository}@{kind}")
-    yield from _shell("LM Studio", f"lms get {page}")
+    usual = kind == row.format
+    if len(files) == 1:  # Ollama takes no model in parts from the hub
+        tag = kind if usual else first  # a file's whole name is a tag of the hub's, too
+        yield from _shell("Ollama", f"ollama run {shlex.quote(f'hf.co/{repository}:{tag}')}")
+    page = f"https://huggingface.co/{repository}" + f"@{kind}" * usual
+    yield from _shell("LM Studio", f"lms get {shlex.quote(page)}")
     if len(content.models) > 1:
-        yield f"Another type in place of `{kind}` takes another file of the table."
+        yield f"In place of `{kind}`, the last word of another file's name takes that file."
+        yield ""
+
+
+def _local(content: CardContent, row: ModelRow, first: str) -> Iterator[str]:
+    """Commands for files that lie in the current folder."""
+    file = shlex.quote(first)
+    yield from _shell("llama.cpp", f"llama-cli -m {file}")
+    yield from _shell("llama.cpp, as a server", f"llama-server -m {file}")
+    parts = len(content.listed.get(row.name, ()))
+    if parts < 2:
+        yield from _shell("LM Studio", f"lms import {file}")
+    name = content.levels.named(row)
+    whole = f", by the first of its {parts} parts, which lie beside each other" if parts > 1 else ""
+    others = "; another file of the table in its place runs that one"
+    if len(content.models) > 1 or whole:
+        yield f"This is {plain(name)}{whole}{others if len(content.models) > 1 else ''}."
         yield ""
 
 
 def _example(content: CardContent) -> ModelRow:
-    """The level that commands name: the usual one, else one in the middle of the front."""
-    rows = {row.format: row for row in content.levels.rows}
-    front = content.levels.front or [*content.levels.rows]
-    usual = rows.get(_USUAL)
-    return usual if usual is not None else front[len(front) // 2]
+    """The level that commands name: the usual one, by the file that is called so; else one in the
+    middle of the front."""
+    usual = [row for row in content.levels.rows if row.format == _USUAL]
+    for row in usual:
+        if any(encoding(file.name) == _USUAL for file in content.listed.get(row.name, ())):
+            return row
+    front = usual or content.levels.front or [*content.levels.rows]
+    return front[len(front) // 2]
 
 
 def _checkpoint(content: CardContent) -> Iterator[str]:

@@ -20,8 +20,9 @@ class Trial:
     """A tensor of a file, whose rows are ``published``, beside what the source makes of it:
     ``output``, in the file's type and with the importances that are at hand.
 
-    The file is open only while rows of it are read. ``checked`` are the numbers of the chunks that were made by a way, ``gaps`` those of them that
-    were not the file's. ``problem`` is why the source's weights cannot be used.
+    The file is open only while rows of it are read. ``checked`` are the numbers of the chunks that
+    were made by a way, ``gaps`` those of them that were not the file's. ``problem`` is why the
+    source's weights cannot be used.
     """
 
     output: OutputTensor

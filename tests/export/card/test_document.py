@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
+from qpipe.core.store import Artifact
+from qpipe.export.card.content import CardContent
 from qpipe.export.card.document import document
+from qpipe.export.card.labels import labels
 from qpipe.export.card.making import placeless
+from qpipe.export.card.tables import CardFile
 from qpipe.export.licences import Licence
 from qpipe.export.publishing import Publishing
 from qpipe.export.source_model import SourceModel
@@ -58,7 +63,53 @@ def test_commands_name_the_repository() -> None:
 def test_without_a_repository_commands_name_files() -> None:
     text = document(content(RANKED))
     assert "llama-cli -m tiny-Q8_0.gguf" in text.splitlines()
+    assert "This is Q8_0; another file of the table in its place runs that one." in text
     assert "hf.co" not in text
+    alone = document(content(levels(row("Q8_0", 80))))
+    assert "This is" not in alone
+    in_parts = content(levels(row("Q8_0", 80)))
+    parts = [CardFile(f"tiny-Q8_0-{n:05d}-of-00002.gguf", "Q8_0", 40) for n in (2, 1)]
+    text = document(replace(in_parts, listed={"Q8_0": parts}))
+    assert "llama-cli -m tiny-Q8_0-00001-of-00002.gguf" in text.splitlines()
+    assert "This is Q8_0, by the first of its 2 parts, which lie beside each other." in text
+
+
+def two_of_one_format(repository: str | None = None) -> CardContent:
+    """A level twice, of which one is pure."""
+    own, pure = "Q4_K_M a_run", "Q4_K_M b_run"
+    rows = [replace(row(name, size, kld(loss)), format="Q4_K_M")
+            for name, size, loss in ((own, 41, 0.1), (pure, 40, 0.2))]  # fmt: skip
+    ranked = levels(*rows)
+    made = content(ranked, publishing=Publishing(repository))
+    manifest = made.models[1].manifest
+    other = replace(manifest, params={**manifest.params, "pure": True})
+    models = [made.models[0], replace(made.models[1], artifact=Artifact(Path("/nowhere"), other))]
+    models = [replace(m, row=replace(m.row, format="Q4_K_M")) for m in models]
+    listed = {name: [CardFile(f"tiny-{word}.gguf", name, 40)]
+              for name, word in ((own, "Q4_K_M"), (pure, "Q4_K_M_PURE"))}  # fmt: skip
+    called = replace(ranked, labels=labels(models))
+    return replace(made, models=models, levels=called, listed=listed)
+
+
+def test_two_of_one_format_are_called_by_what_differs() -> None:
+    text = document(two_of_one_format())
+    for line in (
+        "| [Q4_K_M](tiny-Q4_K_M.gguf) | ", "| [Q4_K_M, pure](tiny-Q4_K_M_PURE.gguf) | ",
+    ):  # fmt: skip
+        assert text.count(line) == 1, text
+    assert "_run" not in text
+    assert "llama-cli -m tiny-Q4_K_M.gguf" in text
+    assert "llama-cli -hf me/tiny:Q4_K_M\n" in document(two_of_one_format("me/tiny"))
+
+
+def test_a_file_with_more_than_its_format_in_its_name_is_found_by_it() -> None:
+    given = two_of_one_format("me/tiny")
+    (pure,) = [each for each in given.levels.rows if each.name == "Q4_K_M b_run"]
+    alone = replace(given, models=given.models[1:], levels=replace(given.levels, rows=[pure]))
+    lines = document(alone).splitlines()
+    assert "llama-cli -hf me/tiny:Q4_K_M_PURE" in lines
+    assert "ollama run hf.co/me/tiny:tiny-Q4_K_M_PURE.gguf" in lines
+    assert "lms get https://huggingface.co/me/tiny" in lines
 
 
 @pytest.mark.parametrize("number", range(len(HOSTILE)))

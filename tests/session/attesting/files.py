@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import gguf
+
 from qpipe.gguf import convert, quantize, reader, stream
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.file_plan import FilePlan
@@ -76,6 +78,20 @@ def rewritten(
     out = file.with_name(f"{file.stem}-{word}.gguf")
     fields = {**given.metadata, **(metadata or {})}
     stream.write([stream.OutputFile(out, fields, list(outputs(given.outputs)))])
+    return out
+
+
+def aligned(file: Path, alignment: int) -> Path:
+    """A copy by gguf-py whose tensors begin at multiples of ``alignment``."""
+    out = file.with_name(f"{file.stem}-{alignment}.gguf")
+    writer = gguf.GGUFWriter(out, "llama")
+    writer.add_custom_alignment(alignment)
+    for tensor in gguf.GGUFReader(file).tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 import qpipe
 from qpipe.errors import CheckpointError, DataError, SourceError
-from qpipe.gguf import convert, quantize, values
+from qpipe.gguf import convert, quantize, reader, values
 from qpipe.gguf.chunks import Rows
 from qpipe.packed import source as packed
 from qpipe.session.attesting.attestation import Attestation, AttestedFile
@@ -66,6 +67,40 @@ def test_a_ladder_of_llama_cpps_is_identical(ladder: dict[str, Path], here: Path
         assert "general.file_type" in file.metadata.apart
         (part,) = file.parts
         assert part.sha256 in {row["sha256"] for row in samples.table("files.tsv")}
+
+
+def test_few_files_are_open_at_once(ladder: dict[str, Path], here: Path) -> None:
+    """However many tensors there are: a ladder of a large model has thousands."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_now = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 30, most[1]))
+    try:
+        assert qpipe.attest(ladder["Q8_0"], ladder["Q4_0"], source=TINY).identical
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= open_now + 2
+
+
+def test_bytes_of_no_tensor_are_told(ladder: dict[str, Path], here: Path) -> None:
+    """They change no verdict: tensors decide."""
+    data = ladder["Q4_0"].read_bytes()
+    tensors = sorted(reader.read(ladder["Q4_0"]).tensors.values(), key=lambda t: t.offset)
+    behind, padded, unpadded, between = (here / f"{n}.gguf" for n in range(4))
+    behind.write_bytes(data + b"x" * 1000)
+    whole = -(-len(data) // 32) * 32
+    padded.write_bytes(data.ljust(whole, b"\0"))
+    unpadded.write_bytes(data[: tensors[-1].offset + tensors[-1].nbytes])
+    shorter = files.aligned(ladder["Q4_0"], 4096)
+    filled = bytearray(shorter.read_bytes())
+    first, second = sorted(reader.read(shorter).tensors.values(), key=lambda t: t.offset)[:2]
+    end = first.offset + first.nbytes
+    gap = second.offset - end
+    assert 0 < gap < 4096
+    filled[end] = 1
+    between.write_bytes(filled)
+    answer = qpipe.attest(behind, padded, unpadded, shorter, between, source=TINY)
+    assert answer.identical
+    assert [file.parts[0].stray_bytes for file in answer.files] == [1000, 0, 0, 0, gap]
 
 
 @pytest.mark.parametrize("via", ["BF16", "F32"])
