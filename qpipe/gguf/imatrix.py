@@ -169,6 +169,8 @@ def _legacy_entries(path: Path) -> tuple[dict[str, tuple[int, Floats]], int, str
     parser = _DatParser(path, read_file(path, errors.DataError, most=_LARGEST))
     n_entries = parser.integer()
     if not 1 <= n_entries <= _MOST_ENTRIES:
+        if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in parser.data[:4]):
+            raise parser.broken(f"it is a text, and begins with {parser.data[:24]!r}")
         raise parser.broken(f"it starts with {n_entries} as the number of its tensors")
     entries: dict[str, tuple[int, Floats]] = {}
     for _ in range(n_entries):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from qpipe.errors import UnreachableError
+from qpipe.session.attesting.words import in_words_of
 from tests.cli import called, qpipe
 from tests.commands.test_answers import wrong
 from tests.gguf import samples
@@ -15,6 +17,7 @@ from tests.hub import COMMIT, serve
 from tests.session.attesting import files
 
 STORIES = samples.MODELS["stories260K"]
+LICENCE = str(STORIES / "LICENSE.md")
 MATRIX = "stories260K.imatrix.gguf"
 
 
@@ -85,6 +88,7 @@ def test_the_answer_has_a_form(made: Path, tmp_path: Path) -> None:
         (("FILE", "--source", "./nowhere"), 1, "./nowhere: no such file or folder"),
         (("FILE", "--source", "a/b@"), 1, "a/b@: no such file or folder"),
         (("FILE", "--source", "builtin:stories260K", "--imatrix", "FILE"), 1, "no importance matr"),
+        (("FILE", "--source", "builtin:stories260K", "--imatrix", LICENCE), 1, "it is a text, and"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(
@@ -104,6 +108,39 @@ def test_the_importance_matrix_of_an_export(made: Path, tmp_path: Path) -> None:
     assert called(*words, cwd=tmp_path).code == 0
     shutil.copy(samples.imatrix_of("stories260K"), tmp_path / "stories-v1.0-imatrix-2.gguf")
     assert called(*words, cwd=tmp_path).code == 6
+
+
+def test_a_hub_that_does_not_answer_is_told_in_words_of_options(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    file = str(made / "stories260K-Q4_0.gguf")
+    said = called("attest", file, "--source", "a/b", cwd=tmp_path)
+    assert said.code == 1
+    assert "or give a local folder as --source" in said.stderr
+    said = called("attest", "a/b:Q4_0", "--source", "a/b", cwd=tmp_path)
+    assert "or give a local folder as FILE" in said.stderr
+    assert "model.source" not in said.stderr
+
+
+def test_words_of_recipes_become_those_of_options() -> None:
+    given = {
+        "name a file, model.source=a/b/FILE": "name a file, --source a/b/FILE",
+        "(its x or y as model.source)": "(its x or y as --source)",
+        "correct model.revision (a tag)": "correct the revision behind @ (a tag)",
+        "a: a pickle: give safetensors, or set model.allow_pickle=true (…), and …": "a: a pickle: "
+        "give safetensors",
+        "a pickle: set model.allow_pickle=true (of a repository), and x; or give the same": "a "
+        "pickle: give the same",
+        "to make one: model.source=a/b quantize.type=Q4_0": "to make one: qpipe run local "
+        "model.source=a/b quantize.type=Q4_0",
+    }
+    for words, expected in given.items():
+        with pytest.raises(UnreachableError) as caught, in_words_of("--source"):
+            raise UnreachableError(words)
+        assert str(caught.value) == expected
 
 
 @pytest.mark.slow

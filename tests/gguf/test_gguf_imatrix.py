@@ -248,6 +248,8 @@ def test_files_that_are_no_importance_matrix(gguf_of: Gguf, tmp_path: Path) -> N
         refused(f"neither GGUF nor .dat: it ends after {end} bytes")
     path.write_bytes(b"\0\0\0\0" + whole[4:])
     refused("it starts with 0 as the number of its tensors")
+    path.write_bytes(b"\n# A licence\nNobody may share it.\n")
+    refused(r"it is a text, and begins with b'\\n# A licence\\nNobody may '")
     write_dat(path, {"a.weight": (1, np.ones(0, np.float32))})
     refused("tensor 'a.weight' has 0 values")
     path.write_bytes(whole[:8] + b"\xff" + whole[9:])

@@ -23,6 +23,7 @@ from qpipe.session.attesting.attestation import (
 )
 from qpipe.session.attesting.published import Imatrices, PublishedFile
 from qpipe.session.attesting.source import opened
+from qpipe.session.attesting.words import in_words_of
 from qpipe.session.functions import local_path
 from qpipe.support.files import expanded, is_file
 
@@ -42,7 +43,8 @@ def compared(
     given = None if imatrix is None else expanded(imatrix)
     if given is not None and not is_file(given):
         raise SourceError(f"imatrix {imatrix}: there is no such file")
-    read = published.read(names, store)
+    with in_words_of("FILE"):
+        read = published.read(names, store)
     whole = [file for file in read if file.header is not None]
     if not whole:
         assert read[0].problem is not None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.core.key import Json
 from qpipe.errors import CheckpointError
+from qpipe.session.attesting.words import in_words_of
 from qpipe.session.plans import unlocked_pinner
 from qpipe.sources.pinning import PinnedSource
 from qpipe.stages.base import Work
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
 
 Progress = Callable[[int, int, str], None]
+
+_OPTION = "--source"
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,14 @@ def opened(
     ``pre`` names the splitting rule of its tokenizer for the case that it is not recognized. Raises
     SourceError where the source cannot be had, CheckpointError for one that cannot be converted.
     """
-    pinned = unlocked_pinner(store).pin(name, None)
+    with in_words_of(_OPTION):
+        pinned = unlocked_pinner(store).pin(name, None)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="qpipe-attest-")))
-        _bring(pinned, folder, threads, progress)
         try:
-            plan, begin = stack.enter_context(_read(folder, str(pinned.where["name"]), pre))
+            with in_words_of(_OPTION):
+                _bring(pinned, folder, threads, progress)
+                plan, begin = stack.enter_context(_read(folder, str(pinned.where["name"]), pre))
         except CheckpointError as error:  # in words that lead to the source, not to its links here
             said = str(error).replace(f"{folder}{os.sep}", "").replace(str(folder), name)
             said = said.removeprefix(f"{name}: ").removeprefix(f"{Path(name).name}: ")
