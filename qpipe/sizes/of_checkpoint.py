@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from qpipe.errors import CheckpointError
 from qpipe.packed.cast import DTYPES
@@ -13,7 +13,7 @@ from qpipe.sizes.of_packed import assumed, dtype_of, header_bytes, nbytes
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-from qpipe.sizes.tensors import CheckpointTensors
+from qpipe.sizes.tensors import CheckpointTensors, labelled
 
 _NAMES = {"F32": "FP32", "F16": "FP16", "BF16": "BF16"}
 
@@ -42,7 +42,17 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
         tensor_bytes=size,
         weights=model.weights,
         notes=(*model.notes, *said),
+        tensors=_by_label(entries),
     )
+
+
+def _by_label(entries: Iterable[Part]) -> dict[str, int]:
+    """Bytes by name, experts of a layer as one."""
+    sizes: dict[str, int] = {}
+    for entry in entries:
+        name = labelled(entry[0])
+        sizes[name] = sizes.get(name, 0) + nbytes(entry)
+    return sizes
 
 
 _SHORT = {"f32": "fp32", "f16": "fp16"}

@@ -12,11 +12,11 @@ import math
 from collections.abc import Mapping
 
 from qpipe.sizes import tensors
-from qpipe.sizes.of_packed import assumed, header_bytes
+from qpipe.sizes.of_packed import about_header_bytes, assumed
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-from qpipe.sizes.tensors import HEADS
+from qpipe.sizes.tensors import HEADS, labelled
 
 # By head_bits: columns in a group, and which bits how large a part of the columns has.
 _HEADS = {
@@ -44,13 +44,20 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
         and not (name.endswith(".bias") and name.removesuffix(".bias") in layers)
     }
     rows, columns = next(iter(heads.values()), None) or _embeddings(model.shapes)
-    counted = sum(map(math.prod, layers.values()))
-    size = counted * bits / 8 + _head_bytes(rows, columns, head_bits)
-    size += sum(_HALF * math.prod(shape) for shape in plain.values())
-    entries = [(f"{m}.{part}", "I32", (columns,)) for m in layers for part in _SUFFIXES]
+    sizes = {"lm_head.weight": _head_bytes(rows, columns, head_bits)}
+    for name, shape in layers.items():
+        label = labelled(f"{name}.weight")
+        sizes[label] = sizes.get(label, 0) + math.prod(shape) * bits / 8
+    sizes |= {name: _HALF * math.prod(shape) for name, shape in plain.items()}
+    size = sum(sizes.values())
+    entries = [
+        (name, (name, "I32", (columns,)), 1, len(name) + len(part))
+        for name in layers
+        for part in _SUFFIXES
+    ]
     return PredictedSize(
         f"EXL2-{bits}bpw-h{head_bits}",
-        file_bytes=round(size) + header_bytes(entries),
+        file_bytes=round(size) + about_header_bytes(entries),
         tensor_bytes=round(size),
         weights=model.weights,
         notes=(
@@ -64,6 +71,7 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
             *model.notes,
             *assumed(source),
         ),
+        tensors={name: round(each) for name, each in sizes.items()},
     )
 
 

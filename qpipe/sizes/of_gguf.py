@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,14 +68,14 @@ class _Whole:
 
 def _sized(whole: _Whole, plan: FilePlan, notes: Iterable[str]) -> PredictedSize:
     """The size of the ``whole`` model in the types of ``plan``."""
-    kinds = Counter((output.type, output.shape) for output in plan.outputs)
-    sizes = {kind: kind[0].tensor_bytes(kind[1]) for kind in kinds}
+    sizes = {output.name: output.nbytes for output in plan.outputs}
     return PredictedSize(
         plan.file_type,
-        file_bytes=whole.header + sum(n * stream.padded(sizes[kind]) for kind, n in kinds.items()),
-        tensor_bytes=sum(n * sizes[kind] for kind, n in kinds.items()),
-        weights=sum(n * math.prod(shape) for (_, shape), n in kinds.items()),
+        file_bytes=whole.header + sum(map(stream.padded, sizes.values())),
+        tensor_bytes=sum(sizes.values()),
+        weights=sum(math.prod(output.shape) for output in plan.outputs),
         notes=(*whole.notes, *notes),
+        tensors=sizes,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,13 @@ from qpipe.sizes.module_rules import ModuleWish, ModuleWishes
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-from qpipe.sizes.tensors import HEADS, CheckpointTensors
+from qpipe.sizes.tensors import HEADS, AlikeTensors, CheckpointTensors
 
 # What chooses experts: in transformers 5.17 no torch.nn.Linear, which is what engines pack.
 ROUTERS = re.compile(r"(^|\.)(gate|router|router\.layer|wg)$")
 _FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+_FEW = 4096  # tensors, of which each is looked at
 
 Layout = Callable[[int, int, ModuleWish], Iterable[Part]]
 """The tensors of a matrix of so many rows and columns, as the rule of its module has them."""
@@ -66,38 +68,57 @@ def sized(source: ModelSource, settings: Settings, packing: Packing) -> Predicte
             f"{source.config.path}: {model.fused!r} has the experts of a layer in one tensor, "
             "which engines that write checkpoints leave as it is: use quantize=gguf"
         )
-    packed = dict(_packed(model, settings, packing))
+    # Where the tool notes each tensor, or a rule may mean one expert, all are looked at.
+    single = packing.metadata is not None or bool(ModuleWishes.of(settings).rules)
+    alike = model.single if single or len(model.shapes) <= _FEW else model.alike
+    packed = dict(_packed(model, alike, settings, packing))
     if packing.head is not None and HEADS.isdisjoint(packed):
         raise RecipeError(
             f"{source.config.path}: its embeddings are the output matrix too (or it is left out by "
             "a rule): take quantize.lm_head out, and it stays as it is"
         )
-    entries = list(_entries(source, model, packed, packing))
-    size = sum(map(nbytes, entries))
+    entries = list(_entries(source, alike, packed, packing))
+    tensors_of: dict[str, int] = {}
+    for label, part, count, _ in entries:
+        tensors_of[label] = tensors_of.get(label, 0) + count * nbytes(part)
+    size = sum(tensors_of.values())
+    header = (
+        header_bytes((part for _, part, _, _ in entries), _metadata(model, packed, packing))
+        if alike is model.single
+        else about_header_bytes(entries)
+    )
     return PredictedSize(
         packing.label,
-        file_bytes=size + header_bytes(entries, _metadata(model, packed, packing)),
+        file_bytes=size + header,
         tensor_bytes=size,
         weights=model.weights,
         notes=(*packing.notes, *model.notes, *assumed(source)),
+        tensors=tensors_of,
     )
+
+
+Counted = tuple[str, Part, int, int]
+"""A label, the first of the tensors that it stands for, how many these are, and the letters of all
+their names."""
 
 
 def _entries(
     source: ModelSource,
-    model: CheckpointTensors,
+    alike: Iterable[AlikeTensors],
     packed: Mapping[str, Iterable[Part]],
     packing: Packing,
-) -> Iterator[Part]:
+) -> Iterator[Counted]:
     plain = "BF16" if packing.halves else dtype_of(source)
-    for name, shape in model.shapes.items():
-        module, _, kind = name.rpartition(".")
+    for each in alike:
+        module, _, kind = each.name.rpartition(".")
         if module in packed and kind == "weight":
             for suffix, dtype, own in packed[module]:
-                yield f"{module}.{suffix}", dtype, own
+                letters = each.letters + each.count * (len(suffix) - len(kind))
+                yield each.label, (f"{module}.{suffix}", dtype, own), each.count, letters
         else:
             narrow = module in packed and kind == "bias"
-            yield name, packing.bias or plain if narrow else plain, shape
+            dtype = packing.bias or plain if narrow else plain
+            yield each.label, (each.name, dtype, each.shape), each.count, each.letters
 
 
 def _metadata(
@@ -115,15 +136,19 @@ def _metadata(
 
 
 def _packed(
-    model: CheckpointTensors, settings: Settings, packing: Packing
+    model: CheckpointTensors, alike: Iterable[AlikeTensors], settings: Settings, packing: Packing
 ) -> Iterator[tuple[str, Iterable[Part]]]:
     """Each module that is packed, and its tensors."""
     wishes = ModuleWishes.of(settings)
-    for name, (rows, columns) in model.matrices.items():
+    for each in alike:
+        name = each.name.removesuffix(".weight")
+        if name == each.name or name not in model.matrices:
+            continue
+        rows, columns = model.matrices[name]
         wish = wishes.of_module(name)
         layout = packing.head if name in HEADS else packing.layout
         if layout is not None and not wish.skip and not packing.left(name, rows, columns):
-            yield name, layout(rows, columns, wish)
+            yield name, tuple(layout(rows, columns, wish))
 
 
 def assumed(source: ModelSource) -> tuple[str, ...]:
@@ -150,3 +175,29 @@ def header_bytes(entries: Iterable[Part], metadata: str = '{"format":"pt"}') -> 
         )
         offset = end
     return 8 + length + -length % 8
+
+
+def about_header_bytes(entries: Sequence[Counted], metadata: str = '{"format":"pt"}') -> int:
+    """`header_bytes` of more tensors than are worth sorting: their sizes are taken to be mixed
+    evenly among those of as wide numbers, which moves some offsets' digits alone."""
+    length, offset = len('{"__metadata__":}') + len(metadata), 0
+    fixed = len(',"":{"dtype":"","shape":[],"data_offsets":[,]}')
+    for width in sorted({DTYPE_BYTES[part[1]] for _, part, _, _ in entries}, reverse=True):
+        own = [each for each in entries if DTYPE_BYTES[each[1][1]] == width]
+        for _, (_, kind, shape), count, letters in own:
+            length += letters + count * (fixed + len(kind) + len(",".join(map(str, shape))))
+        number = sum(count for _, _, count, _ in own)
+        end = offset + sum(count * nbytes(part) for _, part, count, _ in own)
+        length += _digits(offset, end, number)
+        offset = end
+    return 8 + length + -length % 8
+
+
+def _digits(start: int, stop: int, count: int) -> int:
+    """Digits of the offsets where so many pieces of one size begin and end."""
+    step, total, power = (stop - start) / count, 2 * count, 10
+    while power <= stop:
+        below = min(count, max(0, math.ceil((power - start) / step))) if step else count
+        total += (count - below) + (count - max(0, min(count, below - 1)))
+        power *= 10
+    return total

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,8 @@ class PredictedSize:
 
     All counted as `qpipe.results.model.ModelFacts` counts what was made: in GGUF, where one matrix
     can be written twice, elements of tensors; of packed checkpoints the model's own weights, once.
-    ``notes`` tell what was assumed.
+    ``notes`` tell what was assumed. ``tensors`` are the bytes by the name of a tensor in GGUF, or of
+    a module of a checkpoint, where experts of a layer count together (``experts.*``).
     """
 
     format: str
@@ -20,6 +22,7 @@ class PredictedSize:
     tensor_bytes: int
     weights: int
     notes: tuple[str, ...] = ()
+    tensors: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def bits_per_weight(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,22 @@ _MOST = 64
 _kept: OrderedDict[str, CheckpointTensors] = OrderedDict()
 
 
+# A model of many experts has its tens of thousands of tensors in some hundred groups.
+_EXPERT = re.compile(r"(?<=\.experts\.)\d+(?=\.)")
+
+
+@dataclass(frozen=True)
+class AlikeTensors:
+    """Tensors of one ``shape`` that differ by the number of an expert alone: ``name`` is the
+    first's, ``label`` has ``*`` for the number, ``letters`` are those of all names."""
+
+    name: str
+    label: str
+    shape: tuple[int, ...]
+    count: int
+    letters: int
+
+
 @dataclass(frozen=True)
 class CheckpointTensors:
     """Shapes by name; ``notes`` are what is not among them."""
@@ -34,6 +51,24 @@ class CheckpointTensors:
     def weights(self) -> int:
         """The number of weights in all of them."""
         return sum(map(math.prod, self.shapes.values()))
+
+    @cached_property
+    def alike(self) -> list[AlikeTensors]:
+        """All of them, experts of a layer as one."""
+        groups: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+        for name, shape in self.shapes.items():
+            groups.setdefault((labelled(name), shape), []).append(name)
+        return [
+            AlikeTensors(names[0], label, shape, len(names), sum(map(len, names)))
+            for (label, shape), names in groups.items()
+        ]
+
+    @cached_property
+    def single(self) -> list[AlikeTensors]:
+        """All of them, each by itself."""
+        return [
+            AlikeTensors(name, name, shape, 1, len(name)) for name, shape in self.shapes.items()
+        ]
 
     @cached_property
     def matrices(self) -> dict[str, tuple[int, int]]:
@@ -51,6 +86,11 @@ class CheckpointTensors:
     def fused(self) -> str | None:
         """A tensor with all experts of a layer, if there is one."""
         return next((n for n, s in self.shapes.items() if "expert" in n and len(s) == 3), None)
+
+
+def labelled(name: str) -> str:
+    """The name of a tensor, with ``*`` for the number of an expert."""
+    return _EXPERT.sub("*", name) if ".experts." in name else name
 
 
 def of(source: ModelSource) -> CheckpointTensors:

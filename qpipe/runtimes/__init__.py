@@ -1,0 +1,6 @@
+"""Programs that run models, and where: what each runs, takes beside weights and cache, and on what.
+
+``formats``   names of formats, the section ``quantize`` behind each, and which runtimes run it
+``overheads`` what a runtime takes beside weights, cache and buffers (data/runtimes.json)
+``cards``     accelerators by name or memory (data/cards.json)
+"""
