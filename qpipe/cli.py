@@ -19,6 +19,7 @@ from qpipe.errors import InterruptedRunError, QpipeError, UsageError, nearest
 VERBS = {
     "run": ("run", "run a recipe; with -m, a sweep over its settings"),
     "plan": ("plan", "what a run would do: hits, misses and why"),
+    "estimate": ("estimate", "what a model will take in each format: files, memory, speed"),
     "graph": ("graph", "the graph of a run"),
     "explain": ("explain", "why a node is not cached, field by field"),
     "lock": ("lock", "pin the sources of a recipe, so that runs need no network"),

@@ -20,18 +20,24 @@ _MARKS = {"ok": "ok", "absent": "-", "broken": "BROKEN"}
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
-    """Add ``--network``, ``--json`` and ``--store``."""
+    """Add ``--network``, ``--calibrate``, ``--json`` and ``--store``."""
     parser.add_argument("--network", action="store_true", help="also ask whether the hub answers")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="measure for `qpipe estimate` how fast this machine reads and multiplies",
+    )
     add_json(parser)
     add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the checks; return EngineMissingError's exit code if anything in the base is broken."""
-    from qpipe.commands.checks import machine, packages, tools
+    from qpipe.commands.checks import calibrated, machine, packages, tools
 
     checks = [
         *machine.checks(Path(args.store)),
+        *calibrated.checks(measure=args.calibrate),
         *packages.checks(),
         *tools.checks(network=args.network),
     ]

@@ -36,9 +36,11 @@ _FALLBACKS = {
 }
 
 # tensor_requires_imatrix: types that are garbage without one.
-_NEED_IMATRIX = (
-    *(GGMLType.IQ3_XXS, GGMLType.IQ2_XXS, GGMLType.IQ2_XS),
-    *(GGMLType.IQ2_S, GGMLType.IQ1_M, GGMLType.IQ1_S),
+_NEED_IMATRIX = frozenset(
+    (
+        *(GGMLType.IQ3_XXS, GGMLType.IQ2_XXS, GGMLType.IQ2_XS),
+        *(GGMLType.IQ2_S, GGMLType.IQ1_M, GGMLType.IQ1_S),
+    )
 )
 
 Override = tuple[re.Pattern[str], GGMLType]
@@ -214,9 +216,9 @@ def fallback(kind: GGMLType, n_per_row: int, *, name: str = "") -> GGMLType:
 def needs_imatrix(name: str, kind: GGMLType, ftype: FileType) -> bool:
     """True if llama-quantize refuses to make tensor ``name`` of ``kind`` without an importance
     matrix (tensor_requires_imatrix); ``ftype`` is the file's."""
-    if category_of(name) in (Category.EMBEDDING, Category.OUTPUT):
+    if kind not in _NEED_IMATRIX and not (kind is GGMLType.Q2_K and ftype.name == "Q2_K_S"):
         return False
-    return kind in _NEED_IMATRIX or (kind is GGMLType.Q2_K and ftype.name == "Q2_K_S")
+    return category_of(name) not in (Category.EMBEDDING, Category.OUTPUT)
 
 
 def by_layer(tensors: Iterable[_TensorT]) -> Sequence[_TensorT]:

@@ -174,18 +174,29 @@ def _typed(
                 f"{output.rows.origin} is already {output.type.name}; quantizing "
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
-    typed = [replace(output, type=chosen[output.name]) for output in ordered]
+    typed = _with_types(ordered, chosen)
     spared = {}
     if has_imatrix:
         named = [output for output in typed if not request.names(output.name)]
         spared = imatrix_use.without_importances(named, model, request.ftype, weights)
         chosen |= spared
-        typed = [replace(output, type=chosen[output.name]) for output in typed]
+        typed = _with_types(typed, spared)
     shortfall = choice.shortfall(chosen)
     said = () if shortfall is None else (shortfall.note(),)
     like = () if request.like is None else (request.like.note(),)
     notes = (*like, *said, *_published_note(published), *_spared_note(spared))
     return typed, shortfall, notes
+
+
+def _with_types(
+    outputs: Sequence[OutputTensor], types: Mapping[str, GGMLType]
+) -> list[OutputTensor]:
+    """The tensors, those with another type among ``types`` as that."""
+    return [
+        output if types.get(output.name, output.type) is output.type
+        else replace(output, type=types[output.name])
+        for output in outputs
+    ]  # fmt: skip
 
 
 def _with_lattice(output: OutputTensor) -> OutputTensor:

@@ -54,15 +54,10 @@ class GGMLType(Enum):
     Q1_0 = (41, 128, 18)
     Q2_0 = (42, 64, 18)
 
-    @property
-    def number(self) -> int:
-        """The type's number in the tensor table."""
-        return self.value[0]
-
-    @property
-    def block(self) -> int:
-        """Weights per block; a row is a whole number of blocks."""
-        return self.value[1]
+    def __init__(self, number: int, block: int, block_bytes: int) -> None:
+        """Keep the type's ``number`` in the tensor table, the weights per ``block`` (a row is a
+        whole number of blocks), and its bytes."""
+        self.number, self.block, self.block_bytes = number, block, block_bytes
 
     def fits(self, n_per_row: int) -> bool:
         """True if a row of ``n_per_row`` weights can be stored as this type."""
@@ -71,7 +66,7 @@ class GGMLType(Enum):
     def row_bytes(self, n_per_row: int) -> int:
         """Bytes of one row (ggml.c, ggml_row_size)."""
         assert self.fits(n_per_row), (self, n_per_row)
-        return n_per_row // self.block * self.value[2]
+        return n_per_row // self.block * self.block_bytes
 
     def tensor_bytes(self, shape: Sequence[int]) -> int:
         """Bytes of a whole tensor, without padding."""

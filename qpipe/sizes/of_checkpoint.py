@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from qpipe.errors import CheckpointError
 from qpipe.packed.cast import DTYPES
 from qpipe.sizes import tensors
 from qpipe.sizes.layouts import Part
-from qpipe.sizes.of_packed import assumed, dtype_of, header_bytes, nbytes
+from qpipe.sizes.of_packed import (
+    FEW,
+    about_header_bytes,
+    assumed,
+    dtype_of,
+    header_bytes,
+    nbytes,
+)
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-from qpipe.sizes.tensors import CheckpointTensors, labelled
+from qpipe.sizes.tensors import CheckpointTensors
 
 _NAMES = {"F32": "FP32", "F16": "FP16", "BF16": "BF16"}
 
@@ -33,26 +40,39 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
         )
     else:
         kind = dtype_of(source) if wanted == "source" else DTYPES[wanted][0]
-        entries, label = [(name, kind, shape) for name, shape in model.shapes.items()], _NAMES[kind]
+        return _plain(source, model, kind, as_it_is=wanted == "source")
     size = sum(map(nbytes, entries))
-    said = assumed(source) if wanted == "source" else ()
     return PredictedSize(
         label,
         file_bytes=size + header_bytes(entries),
         tensor_bytes=size,
         weights=model.weights,
-        notes=(*model.notes, *said),
-        tensors=_by_label(entries),
+        notes=(*model.notes, *assumed(source)),
+        tensors={name: nbytes((name, kind, shape)) for name, kind, shape in entries},
     )
 
 
-def _by_label(entries: Iterable[Part]) -> dict[str, int]:
-    """Bytes by name, experts of a layer as one."""
-    sizes: dict[str, int] = {}
-    for entry in entries:
-        name = labelled(entry[0])
-        sizes[name] = sizes.get(name, 0) + nbytes(entry)
-    return sizes
+def _plain(
+    source: ModelSource, model: CheckpointTensors, kind: str, *, as_it_is: bool
+) -> PredictedSize:
+    """Every tensor in one precision."""
+    few = len(model.shapes) <= FEW
+    parts = [(each, (each.name, kind, each.shape)) for each in model.alike]
+    sizes = {each.label: each.count * nbytes(part) for each, part in parts}
+    header = (
+        header_bytes((name, kind, shape) for name, shape in model.shapes.items())
+        if few
+        else about_header_bytes([(e.label, part, e.count, e.letters) for e, part in parts])
+    )
+    size = sum(sizes.values())
+    return PredictedSize(
+        _NAMES[kind],
+        file_bytes=size + header,
+        tensor_bytes=size,
+        weights=model.weights,
+        notes=(*model.notes, *(assumed(source) if as_it_is else ())),
+        tensors=sizes,
+    )
 
 
 _SHORT = {"f32": "fp32", "f16": "fp16"}

@@ -16,7 +16,7 @@ from qpipe.sizes.of_packed import about_header_bytes, assumed
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-from qpipe.sizes.tensors import HEADS, labelled
+from qpipe.sizes.tensors import HEADS, AlikeTensors, CheckpointTensors
 
 # By head_bits: columns in a group, and which bits how large a part of the columns has.
 _HEADS = {
@@ -35,24 +35,20 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
     bits = settings.bits(4.0, "bpw")
     head_bits = settings.number("head_bits", 6, choices=tuple(_HEADS))
     model = tensors.of(source)
-    layers = {name: shape for name, shape in model.matrices.items() if name not in HEADS}
-    heads = {name: shape for name, shape in model.matrices.items() if name in HEADS}
-    plain = {
-        name: shape
-        for name, shape in model.shapes.items()
-        if name.removesuffix(".weight") not in model.matrices
-        and not (name.endswith(".bias") and name.removesuffix(".bias") in layers)
+    layers = [each for each in model.alike if _is_layer(model, each)]
+    heads = [model.matrices[name] for name in HEADS if name in model.matrices]
+    rows, columns = heads[0] if heads else _embeddings(model.shapes)
+    sizes: dict[str, float] = {"lm_head.weight": _head_bytes(rows, columns, head_bits)}
+    sizes |= {each.label: each.count * math.prod(each.shape) * bits / 8 for each in layers}
+    sizes |= {
+        each.label: each.count * _HALF * math.prod(each.shape)
+        for each in model.alike
+        if each.label not in sizes and not _is_bias(model, each.name)
     }
-    rows, columns = next(iter(heads.values()), None) or _embeddings(model.shapes)
-    sizes = {"lm_head.weight": _head_bytes(rows, columns, head_bits)}
-    for name, shape in layers.items():
-        label = labelled(f"{name}.weight")
-        sizes[label] = sizes.get(label, 0) + math.prod(shape) * bits / 8
-    sizes |= {name: _HALF * math.prod(shape) for name, shape in plain.items()}
     size = sum(sizes.values())
     entries = [
-        (name, (name, "I32", (columns,)), 1, len(name) + len(part))
-        for name in layers
+        (each.label, (each.name, "I32", (columns,)), each.count, each.letters + len(part))
+        for each in layers
         for part in _SUFFIXES
     ]
     return PredictedSize(
@@ -73,6 +69,18 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
         ),
         tensors={name: round(each) for name, each in sizes.items()},
     )
+
+
+def _is_layer(model: CheckpointTensors, each: AlikeTensors) -> bool:
+    """True of a matrix that gets its share of the bits: all but the head."""
+    module = each.name.removesuffix(".weight")
+    return module != each.name and module in model.matrices and module not in HEADS
+
+
+def _is_bias(model: CheckpointTensors, name: str) -> bool:
+    """True of a bias of such a matrix, which is counted with it."""
+    module = name.removesuffix(".bias")
+    return module != name and module in model.matrices and module not in HEADS
 
 
 def _head_bytes(rows: int, columns: int, bits: int) -> float:

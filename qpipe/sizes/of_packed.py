@@ -23,7 +23,7 @@ from qpipe.sizes.tensors import HEADS, AlikeTensors, CheckpointTensors
 ROUTERS = re.compile(r"(^|\.)(gate|router|router\.layer|wg)$")
 _FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
-_FEW = 4096  # tensors, of which each is looked at
+FEW = 4096  # tensors, of which each is looked at
 
 Layout = Callable[[int, int, ModuleWish], Iterable[Part]]
 """The tensors of a matrix of so many rows and columns, as the rule of its module has them."""
@@ -70,7 +70,7 @@ def sized(source: ModelSource, settings: Settings, packing: Packing) -> Predicte
         )
     # Where the tool notes each tensor, or a rule may mean one expert, all are looked at.
     single = packing.metadata is not None or bool(ModuleWishes.of(settings).rules)
-    alike = model.single if single or len(model.shapes) <= _FEW else model.alike
+    alike = model.single if single or len(model.shapes) <= FEW else model.alike
     packed = dict(_packed(model, alike, settings, packing))
     if packing.head is not None and HEADS.isdisjoint(packed):
         raise RecipeError(

@@ -1,0 +1,168 @@
+"""An estimate as tables for people, and as a document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from qpipe.commands.output import width
+from qpipe.memory import MemoryParts
+from qpipe.report import numbers, text
+from qpipe.session.estimating.estimate import Estimate, EstimatedFormat
+from qpipe.session.estimating.fitting import Fit
+
+_GIB = 1 << 30
+_HEAD = ("FORMAT", "FILE", "BPW", "WEIGHTS", "KV", "COMPUTE", "TOTAL", "FITS", "CTX", "T/S")
+_PARTS = ("weights", "kv_cache", "states", "compute", "overhead")
+
+
+def document(answer: Estimate) -> dict[str, Any]:
+    """Return the fields of the JSON answer."""
+    asked = answer.conditions
+    return {
+        "model": answer.model.name,
+        "runtime": asked.runtime,
+        "context": answer.context,
+        "sequences": asked.sequences,
+        "flash_attention": asked.flash_attention is not False,
+        "gpus": [{"name": card.name, "memory_bytes": card.memory} for card in asked.cards],
+        "ram_bytes": asked.ram,
+        "parameters": answer.parameters[0],
+        "active_parameters": answer.parameters[1],
+        "layers": [
+            {"kind": kind, "layers": count, "cache_bytes": cache, "state_bytes": states}
+            for kind, (count, cache, states) in answer.rows[0].memory.by_kind().items()
+        ],
+        "rows": [_row(row) for row in answer.rows],
+        "left_out": [{"format": name, "why": why} for name, why in answer.left_out],
+        "notes": list(answer.notes),
+    }
+
+
+def _row(row: EstimatedFormat) -> dict[str, Any]:
+    memory, fit = row.memory, row.fit
+    return {
+        "format": row.format.name,
+        "files": row.format.files,
+        "quantize": dict(row.format.quantize),
+        "runtime": row.runtime,
+        "asked_runtime": row.asked,
+        "size_bytes": row.size.file_bytes,
+        "tensor_bytes": row.size.tensor_bytes,
+        "bits_per_weight": row.size.bits_per_weight,
+        "memory_bytes": {**{part: getattr(memory, part) for part in _PARTS}, "total": memory.total},
+        "devices": {name: _parts(each) for name, each in memory.devices.items() if each.total},
+        "active_weight_bytes": memory.active_weights,
+        "kv_types": {"k": row.setting.kv_k, "v": row.setting.kv_v},
+        "unknown": list(row.unknown),
+        "fits": {
+            "answer": fit.answer,
+            "layers": fit.layers,
+            "of": fit.of,
+            "lacking_bytes": fit.lacking,
+            "longest_context": fit.context,
+        },
+        "tokens_per_second_at_most": None if row.speed is None else asdict(row.speed),
+        "notes": list(row.notes),
+    }
+
+
+def _parts(parts: MemoryParts) -> dict[str, int]:
+    return {**{part: getattr(parts, part) for part in _PARTS}, "total": parts.total}
+
+
+def lines(answer: Estimate) -> Iterator[str]:
+    """Yield a heading, a table for each runtime, and what is assumed."""
+    yield from _heading(answer)
+    for runtime in dict.fromkeys(row.runtime for row in answer.rows):
+        rows = [row for row in answer.rows if row.runtime == runtime]
+        yield ""
+        yield _about(answer, rows[0])
+        yield text.fitting(
+            _HEAD,
+            [_cells(row) for row in rows],
+            right="lrrrrrrrrr",
+            width=width(),
+            less=("COMPUTE", "WEIGHTS", "CTX"),
+        )
+    yield ""
+    yield from _legend(answer)
+    for name, why in answer.left_out:
+        yield f"left out: {name}: {why}"
+    for note in dict.fromkeys((*answer.notes, *(n for row in answer.rows for n in row.notes))):
+        yield f"· {note}"
+
+
+def _heading(answer: Estimate) -> Iterator[str]:
+    first = answer.rows[0]
+    kinds = first.memory.by_kind()
+    layers = ", ".join(f"{count} {kind}" for kind, (count, _, _) in kinds.items())
+    count, active = answer.parameters
+    some = f", {_billions(active)} active" if active < 0.6 * count else ""
+    yield f"{answer.model.name}: {_billions(count)} weights{some}; layers: {layers}"
+
+
+def _billions(count: float) -> str:
+    return f"{count / 1e9:.3g} billion" if count >= 1e9 else f"{count / 1e6:.3g} million"
+
+
+def _about(answer: Estimate, row: EstimatedFormat) -> str:
+    """A line on how a runtime is taken to run it."""
+    asked, setting = answer.conditions, row.setting
+    kv = setting.kv_k if setting.kv_k == setting.kv_v else f"{setting.kv_k}/{setting.kv_v}"
+    several = f" × {asked.sequences}" if asked.sequences > 1 else ""
+    flash = "" if setting.flash else ", no flash attention"
+    where = f" on {_place(answer)}" if row.fit.answer else ""
+    named = row.runtime if row.asked else f"not for {asked.runtime}; with {row.runtime}"
+    context = f"{numbers.count(answer.context)} tokens{several}"
+    return f"{named}{where}: {context}, KV cache {kv}{flash}; in GiB"
+
+
+def _place(answer: Estimate) -> str:
+    cards = answer.conditions.cards
+    if cards:
+        names = dict.fromkeys(card.name for card in cards)
+        return ", ".join(names) + (f" ({len(cards)} cards)" if len(cards) > 1 else "")
+    return f"the CPU, {numbers.size(answer.conditions.ram or 0)} of memory"
+
+
+def _cells(row: EstimatedFormat) -> list[str]:
+    memory, context = row.memory, row.fit.context
+    return [
+        row.format.name,
+        _gib(row.size.file_bytes),
+        f"{row.size.bits_per_weight:.2f}",
+        _gib(memory.weights),
+        _gib(memory.kv_cache + memory.states),
+        _gib(memory.compute),
+        _gib(memory.total),
+        _fits(row.fit),
+        "" if context is None else f"{context // 1024}k",
+        "" if row.speed is None else f"{row.speed.generation:.{0 if row.speed.generation > 10 else 1}f}",
+    ]
+
+
+def _fits(fit: Fit) -> str:
+    if fit.answer is None:
+        return "?"
+    return {"partly": f"{fit.layers}/{fit.of}", "no": "no"}.get(fit.answer, "yes")
+
+
+def _gib(size: float) -> str:
+    value = size / _GIB
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
+
+
+def _legend(answer: Estimate) -> Iterator[str]:
+    yield (
+        "KV: the cache, and states of layers that have those. TOTAL: with what the runtime takes."
+    )
+    answers = {row.fit.answer for row in answer.rows}
+    partly = next((row.fit for row in answer.rows if row.fit.answer == "partly"), None)
+    if partly is not None:
+        yield f"{partly.layers}/{partly.of}: so many layers fit on the GPU, the others run on the CPU."
+    if answers - {None}:
+        yield "CTX: the longest context with which all of it fits."
+    if None in answers:
+        yield "?: name a card, as --gpu 24GB."

@@ -1,0 +1,158 @@
+"""The answer of `qpipe estimate`: a model in each format, its files and what it takes to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from qpipe.errors import CheckpointError, QpipeError
+from qpipe.machine.capacity import usable_memory
+from qpipe.memory import Geometry, Memory, Setting, Weights, geometry
+from qpipe.runtimes import formats
+from qpipe.runtimes.formats import NamedFormat
+from qpipe.runtimes.overheads import overheads
+from qpipe.session.estimating import calibration, models
+from qpipe.session.estimating.conditions import Conditions, trained
+from qpipe.session.estimating.fitting import Fit, Room
+from qpipe.session.estimating.models import EstimatedModel
+from qpipe.session.estimating.speed import Speed, rates, speed
+from qpipe.sizes.predict import predict
+from qpipe.sizes.predicted import PredictedSize
+
+
+@dataclass(frozen=True)
+class EstimatedFormat:
+    """A model in a format: the size of its files, what it takes with a ``runtime``, and whether it
+    fits. ``asked``: that runtime is the one that was asked for. Without ``speed`` nothing is known
+    of how fast it is at most."""
+
+    format: NamedFormat
+    runtime: str
+    asked: bool
+    size: PredictedSize
+    setting: Setting
+    memory: Memory
+    fit: Fit
+    speed: Speed | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The parts of memory of which not all is known."""
+        where = {name for name, parts in self.memory.devices.items() if parts.compute}
+        lacking = (each for each in overheads(self.runtime) if each.size is None)
+        return ("overhead",) if any(each.device in where for each in lacking) else ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A model in several formats under the same ``conditions``, those that the runtime loads first.
+
+    ``parameters`` are all weights, and those that compute a token. ``left_out`` are formats that it cannot be in, and why. ``notes`` are what was assumed of all.
+    """
+
+    model: EstimatedModel
+    geometry: Geometry
+    conditions: Conditions
+    context: int
+    parameters: tuple[int, int]
+    rows: tuple[EstimatedFormat, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def estimate(model: str, types: Sequence[str] = (), conditions: Conditions | None = None) -> Estimate:
+    """What ``model`` takes in the formats ``types``, by default those of `formats.USUAL`.
+
+    Nothing is run and no weight is read. Raises UsageError and RecipeError for what is asked,
+    SourceError for a repository that cannot be had, CheckpointError for a model that is not known.
+    """
+    asked = conditions or Conditions()
+    wanted = [formats.named(name, asked.runtime) for name in types]
+    found = models.find(model)
+    shape = geometry(found.config)
+    if asked.ram is None and not asked.cards:
+        asked = replace(asked, ram=usable_memory())
+    rooms = _Rooms(found, shape, asked)
+    rows: list[EstimatedFormat] = []
+    left_out: list[tuple[str, str]] = []
+    for each in wanted or formats.usual(asked.runtime):
+        try:
+            rows.append(rooms.row(each))
+        except QpipeError as error:
+            if wanted:
+                raise
+            left_out.append((each.name, str(error)))
+    if not rows:
+        raise CheckpointError(left_out[0][1])
+    notes = (*found.notes, *shape.notes, *asked.notes(shape), *rooms.notes)
+    return Estimate(
+        found,
+        shape,
+        asked,
+        asked.tokens(shape),
+        rooms.parameters(),
+        tuple(rows),
+        tuple(left_out),
+        tuple(dict.fromkeys(notes)),
+    )
+
+
+class _Rooms:
+    """The rows of a model, one room for each runtime."""
+
+    def __init__(self, model: EstimatedModel, shape: Geometry, asked: Conditions) -> None:
+        self.model, self.shape, self.asked = model, shape, asked
+        self.notes: list[str] = []
+        self._rooms: dict[str, Room] = {}
+        self._rates = rates(asked.cards, calibration.load())
+
+    def row(self, kind: NamedFormat) -> EstimatedFormat:
+        size = predict(self.model.config, kind.quantize)
+        runtime = self.asked.runtime if self.asked.runtime in kind.runtimes else kind.runtimes[0]
+        room = self._room(runtime)
+        memory, fit = room.place(self._weights(size))
+        return EstimatedFormat(
+            kind,
+            runtime,
+            runtime == self.asked.runtime,
+            size,
+            room.setting,
+            memory,
+            fit,
+            speed(memory, size.weights, self._rates, sequences=self.asked.sequences),
+            size.notes,
+        )
+
+    def parameters(self) -> tuple[int, int]:
+        """The weights of the model, and those of them that compute a token, the table of tokens not
+        counted where it is not the output matrix too."""
+        fields = {"via": "f32"} if self.model.is_gguf else {"dtype": "fp32"}
+        size = predict(self.model.config, {"method": "none", **fields})
+        weights = self._weights(size)
+        return weights.total // 4, weights.active // 4
+
+    def _weights(self, size: PredictedSize) -> Weights:
+        sizes = self.shape.sizes
+        return Weights.of_tensors(
+            size.tensors,
+            experts=sizes.get("expert_count", 0),
+            used=sizes.get("expert_used_count", 0),
+            extra=sizes.get("nextn_predict_layers", 0),
+        )
+
+    def _room(self, runtime: str) -> Room:
+        if runtime not in self._rooms:
+            setting, notes = self.asked.setting(runtime, self.shape)
+            room = Room(
+                self.shape,
+                setting,
+                cards=len(self.asked.cards),
+                ram=self.asked.ram,
+                most=trained(self.shape),
+            )
+            self._rooms[runtime] = room
+            where = "gpu" if self.asked.cards or runtime in ("vllm", "exllama") else "cpu"
+            of_runtime = [each.note for each in overheads(runtime) if each.device == where]
+            self.notes += [*notes, *of_runtime]
+        return self._rooms[runtime]

@@ -1,0 +1,147 @@
+"""Whether a model fits, how many of its layers do, and the longest context with which it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+from qpipe.memory import Geometry, Memory, MemoryParts, Setting, Weights, placement
+from qpipe.memory.estimate import of_geometry
+from qpipe.memory.placement import CPU, GPU
+from qpipe.runtimes import overheads
+
+Answer = Literal["gpu", "cpu", "partly", "no"]
+
+_STEP = 256
+_MOST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The ``answer``: all on the ``gpu``, on the ``cpu``, ``partly`` on the GPU with so many
+    ``layers`` (the output counts as one) of ``of``, or ``no``; None where no bound is known.
+
+    ``lacking`` are the bytes that are missing for ``gpu`` or ``cpu``. ``context`` is the longest
+    with which all fits there, 0 if none does; None where no bound is known.
+    """
+
+    answer: Answer | None
+    layers: int | None = None
+    of: int | None = None
+    lacking: int = 0
+    context: int | None = None
+
+
+class Room:
+    """What one runtime's setting takes of a model, whatever its format, and where it must fit.
+
+    Shared by all formats, whose weights alone differ.
+    """
+
+    def __init__(
+        self, model: Geometry, setting: Setting, *, cards: int, ram: int | None, most: int | None
+    ) -> None:
+        """``cards`` have ``setting.gpu_memory`` bytes together; ``most`` is the longest context
+        that is looked at."""
+        self.model, self.setting, self.cards, self.ram = model, setting, cards, ram
+        self._most = most or _MOST
+        self._beside: dict[tuple[int, int], Memory] = {}
+
+    def place(self, weights: Weights) -> tuple[Memory, Fit]:
+        """What a format with these weights takes, and whether it fits."""
+        if self._on_gpu:
+            return self._on_cards(weights)
+        memory = self._memory(weights, 0)
+        if self.ram is None:
+            return memory, Fit(None)
+        lacking = max(0, memory.total - self.ram)
+        longest = self._longest(lambda tokens: self._taken(weights, CPU, 0, tokens) <= self._ram)
+        return memory, Fit("no" if lacking else "cpu", lacking=lacking, context=longest)
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.cards > 0 or self.setting.runtime in ("vllm", "exllama")
+
+    @property
+    def _ram(self) -> int:
+        return self.ram or 0
+
+    @cached_property
+    def _room(self) -> int:
+        """Bytes that may be used of all cards."""
+        memory = self.setting.gpu_memory or 0
+        return int(memory * self.setting.gpu_share) if self.setting.runtime == "vllm" else memory
+
+    def _on_cards(self, weights: Weights) -> tuple[Memory, Fit]:
+        memory = self._memory(weights, -1)
+        if not self.setting.gpu_memory:
+            return memory, Fit(None)
+        lacking = max(0, memory.devices[GPU].total - self._room)
+        longest = self._longest(lambda tokens: self._taken(weights, GPU, -1, tokens) <= self._room)
+        if not lacking:
+            return memory, Fit("gpu", context=longest)
+        whole = len(self.model.layers) + 1
+        layers = self._layers(weights, whole) if self.setting.runtime == "llama.cpp" else 0
+        partly = self._memory(weights, layers) if layers else memory
+        if not layers or (self.ram is not None and partly.devices[CPU].total > self.ram):
+            return memory, Fit("no", of=whole, lacking=lacking, context=longest)
+        return partly, Fit("partly", layers, whole, lacking, longest)
+
+    def _layers(self, weights: Weights, whole: int) -> int:
+        """The most layers that fit on the cards."""
+        least, most = 0, whole - 1
+        while least < most:
+            middle = (least + most + 1) // 2
+            if self._taken(weights, GPU, middle, self.setting.context) <= self._room:
+                least = middle
+            else:
+                most = middle - 1
+        return least
+
+    def _longest(self, fits: Callable[[int], bool]) -> int:
+        """The longest context that fits, in steps of 256 tokens."""
+        least, most = 0, max(1, self._most // _STEP)
+        while least < most:
+            middle = (least + most + 1) // 2
+            least, most = (middle, most) if fits(middle * _STEP) else (least, middle - 1)
+        return least * _STEP
+
+    def _taken(self, weights: Weights, device: str, layers: int, tokens: int) -> int:
+        """Bytes on a device with so many ``layers`` on the GPU and ``tokens`` of context."""
+        beside = self._without_weights(layers, tokens).devices[device].total
+        return beside + self._weights_on(weights, device, layers)
+
+    def _weights_on(self, weights: Weights, device: str, layers: int) -> int:
+        places = placement.devices(self._with(layers), len(self.model.layers))
+        return placement.weight_bytes(device, weights, places) if device in places else 0
+
+    def _memory(self, weights: Weights, layers: int) -> Memory:
+        """What it takes, with so many layers on the GPU."""
+        beside = self._without_weights(layers, self.setting.context)
+        devices = {
+            device: replace(parts, weights=self._weights_on(weights, device, layers))
+            for device, parts in beside.devices.items()
+        }
+        return replace(beside, devices=devices, active_weights=weights.active)
+
+    def _without_weights(self, layers: int, tokens: int) -> Memory:
+        key = layers, tokens
+        if key not in self._beside:
+            setting = replace(self._with(layers), context=tokens)
+            memory = of_geometry(self.model, setting, Weights(0))
+            devices = {name: self._overhead(name, each) for name, each in memory.devices.items()}
+            self._beside[key] = replace(memory, devices=devices)
+        return self._beside[key]
+
+    def _overhead(self, device: str, parts: MemoryParts) -> MemoryParts:
+        """With what the runtime itself takes, on the device that is computed on."""
+        if device == GPU and not self._on_gpu:
+            return parts
+        count = max(1, self.cards) if device == GPU else 1
+        known = overheads.known_bytes(self.setting.runtime, device) * count
+        return replace(parts, overhead=parts.overhead + known)
+
+    def _with(self, layers: int) -> Setting:
+        return replace(self.setting, layers_offloaded=layers)
