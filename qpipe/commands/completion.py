@@ -114,6 +114,8 @@ def _values(option: str, actions: Iterable[argparse.Action], before: Line) -> It
         "--run": lambda: completions.runs(runs),
         "--to": lambda: EXPORT_TARGETS,
         "--license": completions.licences,
+        "--type": completions.formats,
+        "--gpu": completions.cards,
     }
     return names[option]() if option in names else ()
 
@@ -122,6 +124,8 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
     store, runs = _places(before)
     if verb in _RECIPE_VERBS:
         yield from _of_override(verb, typed, last) if typed else _of_recipe(verb, runs)
+    if verb == "estimate" and not typed:
+        yield from completions.estimated()
     if verb == "repro":
         yield from completions.tables()
     if verb == "engines":

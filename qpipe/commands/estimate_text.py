@@ -9,7 +9,7 @@ from typing import Any
 from qpipe.commands.output import width
 from qpipe.memory import MemoryParts
 from qpipe.report import numbers, text
-from qpipe.session.estimating.estimate import Estimate, EstimatedFormat
+from qpipe.session.estimating.estimate import EstimatedFormat, ModelEstimate
 from qpipe.session.estimating.fitting import Fit
 
 _GIB = 1 << 30
@@ -17,7 +17,7 @@ _HEAD = ("FORMAT", "FILE", "BPW", "WEIGHTS", "KV", "COMPUTE", "TOTAL", "FITS", "
 _PARTS = ("weights", "kv_cache", "states", "compute", "overhead")
 
 
-def document(answer: Estimate) -> dict[str, Any]:
+def document(answer: ModelEstimate) -> dict[str, Any]:
     """Return the fields of the JSON answer."""
     asked = answer.conditions
     return {
@@ -72,7 +72,7 @@ def _parts(parts: MemoryParts) -> dict[str, int]:
     return {**{part: getattr(parts, part) for part in _PARTS}, "total": parts.total}
 
 
-def lines(answer: Estimate) -> Iterator[str]:
+def lines(answer: ModelEstimate) -> Iterator[str]:
     """Yield a heading, a table for each runtime, and what is assumed."""
     yield from _heading(answer)
     for runtime in dict.fromkeys(row.runtime for row in answer.rows):
@@ -94,7 +94,7 @@ def lines(answer: Estimate) -> Iterator[str]:
         yield f"· {note}"
 
 
-def _heading(answer: Estimate) -> Iterator[str]:
+def _heading(answer: ModelEstimate) -> Iterator[str]:
     first = answer.rows[0]
     kinds = first.memory.by_kind()
     layers = ", ".join(f"{count} {kind}" for kind, (count, _, _) in kinds.items())
@@ -107,7 +107,7 @@ def _billions(count: float) -> str:
     return f"{count / 1e9:.3g} billion" if count >= 1e9 else f"{count / 1e6:.3g} million"
 
 
-def _about(answer: Estimate, row: EstimatedFormat) -> str:
+def _about(answer: ModelEstimate, row: EstimatedFormat) -> str:
     """A line on how a runtime is taken to run it."""
     asked, setting = answer.conditions, row.setting
     kv = setting.kv_k if setting.kv_k == setting.kv_v else f"{setting.kv_k}/{setting.kv_v}"
@@ -119,7 +119,7 @@ def _about(answer: Estimate, row: EstimatedFormat) -> str:
     return f"{named}{where}: {context}, KV cache {kv}{flash}; in GiB"
 
 
-def _place(answer: Estimate) -> str:
+def _place(answer: ModelEstimate) -> str:
     cards = answer.conditions.cards
     if cards:
         names = dict.fromkeys(card.name for card in cards)
@@ -139,7 +139,9 @@ def _cells(row: EstimatedFormat) -> list[str]:
         _gib(memory.total),
         _fits(row.fit),
         "" if context is None else f"{context // 1024}k",
-        "" if row.speed is None else f"{row.speed.generation:.{0 if row.speed.generation > 10 else 1}f}",
+        ""
+        if row.speed is None
+        else f"{row.speed.generation:.{0 if row.speed.generation > 10 else 1}f}",
     ]
 
 
@@ -154,14 +156,14 @@ def _gib(size: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
-def _legend(answer: Estimate) -> Iterator[str]:
+def _legend(answer: ModelEstimate) -> Iterator[str]:
     yield (
         "KV: the cache, and states of layers that have those. TOTAL: with what the runtime takes."
     )
     answers = {row.fit.answer for row in answer.rows}
     partly = next((row.fit for row in answer.rows if row.fit.answer == "partly"), None)
     if partly is not None:
-        yield f"{partly.layers}/{partly.of}: so many layers fit on the GPU, the others run on the CPU."
+        yield f"{partly.layers}/{partly.of}: layers that fit on the GPU; the others run on the CPU."
     if answers - {None}:
         yield "CTX: the longest context with which all of it fits."
     if None in answers:

@@ -62,6 +62,13 @@ def names() -> list[str]:
     return [card.name for card in _known().values()]
 
 
+def words() -> list[str]:
+    """A name in one word for each card that has one, as a shell may offer it."""
+    entries: Sequence[Mapping[str, Any]] = strict_json.parse(_FILE.read_bytes())
+    calls = ([call for call in each["called"] if " " not in call] for each in entries)
+    return [names[0].upper() for names in calls if names]
+
+
 def find(name: str) -> Card | None:
     """The card of that name, as a driver or a person says it; None of one that is not known."""
     return _by_call().get(_plain(name))
@@ -75,8 +82,8 @@ def _card(name: str, text: str) -> Card:
     if card is None:
         hint = nearest(_plain(name), _by_call(), most=16)
         raise UsageError(
-            f"--gpu {text}: no card of this name is known, and it is no amount of memory; {hint} "
-            "An amount such as --gpu 24GB will do: it says what fits, without a speed"
+            f"--gpu {text}: neither an amount of memory, such as 24GB, nor a card that is known; "
+            f"{hint}"
         )
     return card
 

@@ -42,9 +42,9 @@ _ALIASES = {
 }  # fmt: skip
 
 _VLLM, _TRANSFORMERS, _EXLLAMA = "vllm", "transformers", "exllama"
-# Which runtimes load what a method writes. Sources: vLLM 0.32, quantization methods (qpipe/evaluators/
-# common/vllm_support.py); transformers 5.17, quantizers/auto.py; exllamav2 0.3.2, README: EXL2, and
-# GPTQ of four bits.
+# Which runtimes load what a method writes. Sources: vLLM 0.32, quantization methods
+# (qpipe/evaluators/common/vllm_support.py); transformers 5.17, quantizers/auto.py; exllamav2 0.3.2,
+# README: EXL2, and GPTQ of four bits.
 _LOADED_BY: Mapping[str, tuple[str, ...]] = {
     "gguf": (_LLAMA_CPP,),
     "none": (_VLLM, _TRANSFORMERS),
@@ -78,7 +78,7 @@ class NamedFormat:
 
 
 def usual(runtime: str) -> list[NamedFormat]:
-    """Those of `USUAL`, what ``runtime`` loads first."""
+    """Return those of `USUAL`, what ``runtime`` loads first."""
     shown = [named(name, _LLAMA_CPP if name == "F16" else _VLLM) for name in USUAL]
     return sorted(shown, key=lambda each: runtime not in each.runtimes)
 
@@ -112,7 +112,8 @@ def named(name: str, runtime: str = _LLAMA_CPP) -> NamedFormat:
             return _gguf(file_type(upper).name, {"method": "gguf", "type": file_type(upper).name})
         except RecipeError:
             pass
-    raise RecipeError(f"--type {name}: there is no such format; {nearest(plain, _names())}")
+    hint = nearest(upper, dict.fromkeys(each.upper() for each in _names()), most=40)
+    raise RecipeError(f"--type {name}: there is no such format; {hint}")
 
 
 def _gguf(name: str, fields: Mapping[str, Any]) -> NamedFormat:

@@ -39,7 +39,7 @@ class Overhead:
 
 @cache
 def overheads(runtime: str) -> tuple[Overhead, ...]:
-    """Those of a runtime; none of one that is not known."""
+    """Return those of a runtime; none of one that is not known."""
     return tuple(
         Overhead(
             each["runtime"],

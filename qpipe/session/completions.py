@@ -64,6 +64,29 @@ def tables() -> Iterator[str]:
         yield file.stem
 
 
+def formats() -> list[str]:
+    """Formats that `qpipe estimate` knows by name."""
+    from qpipe.runtimes.formats import names
+
+    return names()
+
+
+def cards() -> Iterator[str]:
+    """Yield the shortest name of each card that is known, in one word where there is one."""
+    from qpipe.runtimes import cards as known
+
+    yield from known.words()
+
+
+def estimated() -> Iterator[str]:
+    """Yield names of models whose shapes are known: recipes, and the hub's."""
+    from qpipe.recipe.request import recipe_names
+    from qpipe.sizes.known import entries
+
+    yield from recipe_names()
+    yield from entries()
+
+
 def licences() -> list[str]:
     """Licences as the hub calls them, as far as their terms are known here."""
     from qpipe.export.licences import identifiers

@@ -14,23 +14,50 @@ from qpipe.gguf import convert, mixture, quantize, stream
 from qpipe.gguf.file_plan import FilePlan
 from qpipe.gguf.like import LikeFile
 from qpipe.gguf.mixture import TypeRequest
-from qpipe.gguf.types import GGMLType
+from qpipe.gguf.types import FLOATS, GGMLType
 from qpipe.sizes import converter
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
 from qpipe.sizes.vocabulary import Vocabulary
+from qpipe.support.files import expanded
 
 _MOST = 64
+_FLOATS = ("f32", "f16", "bf16")
 _LARGEST = 1 << 58  # weights: a file's offsets have 64 bits
 _kept: OrderedDict[str, _Whole] = OrderedDict()
 
 
 def predicted(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
     """The file that quantizing would write. Raises CheckpointError and RecipeError."""
+    return _quantized(_in_half(source, settings, vocabulary), settings)
+
+
+def of_file(file: Path, settings: Settings) -> PredictedSize:
+    """The file that quantizing the source of a GGUF ``file`` would write, by its header: as it is
+    where that is the type that it has. Raises CheckpointError and RecipeError."""
+    read = quantize.read(expanded(str(file)))
+    tensors = sum(stream.padded(output.nbytes) for output in read.outputs)
+    whole = _Whole(read, stream.size(read.metadata, read.outputs) - tensors, ())
+    if settings.method == "none":
+        return _floats(_in_floats(whole), settings.text("via", "f16", choices=_FLOATS))
+    if _request(settings).ftype.name == read.file_type:
+        return _sized(whole, read, (f"{file}: as it is",))
+    return _quantized(_in_floats(whole), settings)
+
+
+def _in_floats(whole: _Whole) -> _Whole:
+    """A file with F16 for all that is quantized in it."""
+    outputs = [
+        output if output.type in FLOATS else replace(output, type=GGMLType.F16)
+        for output in whole.plan.outputs
+    ]
+    return replace(whole, plan=replace(whole.plan, file_type="F16", outputs=outputs))
+
+
+def _quantized(whole: _Whole, settings: Settings) -> PredictedSize:
     request = _request(settings)
     notes: list[str] = []
-    whole = _in_half(source, settings, vocabulary)
     has_imatrix = settings.fields.get("imatrix") not in (None, False)
     plan = quantize.plan_ahead(whole.plan, request, has_imatrix=has_imatrix)
     needing = [o.name for o in plan.outputs if mixture.needs_imatrix(o.name, o.type, request.ftype)]
@@ -45,13 +72,17 @@ def predicted(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -
 
 def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
     """The file in the precision ``via``. Raises CheckpointError and RecipeError."""
-    via = settings.text("via", "f16", choices=("f32", "f16", "bf16", "source", "auto"))
+    via = settings.text("via", "f16", choices=(*_FLOATS, "source", "auto"))
     via = "f16" if via == "auto" else via
     if via == "source":
         via = {4: "f32", 2: "bf16" if source.dtype == "bfloat16" else "f16"}[source.width]
-    whole = _in_half(source, settings, vocabulary)
-    kind = GGMLType[via.upper()]
-    outputs = [replace(o, type=kind) if o.type is GGMLType.F16 else o for o in whole.plan.outputs]
+    return _floats(_in_half(source, settings, vocabulary), via)
+
+
+def _floats(whole: _Whole, via: str) -> PredictedSize:
+    """The file with ``via`` for all that is in half precision."""
+    kind, halves = GGMLType[via.upper()], (GGMLType.F16, GGMLType.BF16)
+    outputs = [replace(o, type=kind) if o.type in halves else o for o in whole.plan.outputs]
     plan = replace(whole.plan, file_type=kind.name, outputs=outputs)
     return _sized(whole, plan, plan.notes)
 

@@ -31,7 +31,8 @@ def predict(
 ) -> PredictedSize:
     """The size of a model in a format, from config.json and the format alone.
 
-    ``config`` has the fields of config.json, or is that file, or a folder with it. ``quantize`` has
+    ``config`` has the fields of config.json, or is that file, or a folder with it, or a GGUF file,
+    of which the header is read, and which can be in formats of GGUF alone. ``quantize`` has
     the fields of a recipe's section of that name, with the defaults of recipes/quantize/.
     ``vocabulary`` is a folder with the tokenizer's files, by default that of config.json, or the
     bytes that the vocabulary takes in a GGUF file; where there are neither, the bytes are a known
@@ -40,7 +41,10 @@ def predict(
     Raises CheckpointError for a model whose tensors are not known or whose config contradicts
     itself, RecipeError for a format that is none.
     """
-    source, settings = ModelSource.of(config), Settings(quantize)
+    settings = Settings(quantize)
+    if not isinstance(config, Mapping) and str(config).endswith(".gguf"):
+        return _of_file(Path(config), settings)
+    source = ModelSource.of(config)
     known = Vocabulary.of(source, vocabulary)
     asked = json.dumps(quantize, sort_keys=False, default=str)
     question = (source.identity, asked, known.identity)
@@ -49,6 +53,16 @@ def predict(
             _answers.clear()
         _answers[question] = _by_method(settings)(source, settings, known)
     return _answers[question]
+
+
+def _of_file(file: Path, settings: Settings) -> PredictedSize:
+    if settings.method not in ("gguf", "none") or settings.fields.get("dtype"):
+        raise RecipeError(
+            f"{file}: of a GGUF file sizes are known as GGUF alone; give its config.json for "
+            f"{settings.method}"
+        )
+    settings.require_known(FIELDS[settings.method])
+    return of_gguf.of_file(file, settings)
 
 
 def _by_method(settings: Settings) -> _Predict:

@@ -13,8 +13,8 @@ class PredictedSize:
 
     All counted as `qpipe.results.model.ModelFacts` counts what was made: in GGUF, where one matrix
     can be written twice, elements of tensors; of packed checkpoints the model's own weights, once.
-    ``notes`` tell what was assumed. ``tensors`` are the bytes by the name of a tensor in GGUF, or of
-    a module of a checkpoint, where experts of a layer count together (``experts.*``).
+    ``notes`` tell what was assumed. ``tensors`` are the bytes by the name of a tensor in GGUF, or
+    of a checkpoint, where experts of a layer count together (``experts.*``).
     """
 
     format: str

@@ -52,6 +52,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("plan", "plan local model.source=builtin:tinystories-d256 quantize.type=IQ1_S"),
     ("plan", "plan local model.source=builtin:tinystories-d256 -m quantize.type=Q4_0,Q8_0"),
+    ("estimate", "estimate llama-3.1-8b --type Q4_K_M --type exl2-4bpw --gpu 8GB"),
+    ("estimate", "estimate builtin:tinystories-d256"),
     ("graph", "graph demo"),
     ("explain", "explain local model.source=builtin:tinystories-d256 quantize.type=Q4_0"),
     ("lock", "lock local model.source=builtin:tinystories-d256"),

@@ -60,6 +60,10 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
         ("qpipe settings quantize=ex", ["quantize=exl2"]),
         ("qpipe export latest --to h", ["hf"]),
         ("qpipe export latest --to hf --license llama3.", ["llama3.1", "llama3.2", "llama3.3"]),
+        ("qpipe estimate --runtime v", ["vllm"]),
+        ("qpipe estimate x --type Q4_K", ["Q4_K_S", "Q4_K_M"]),
+        ("qpipe estimate x --gpu H1", ["H100"]),
+        ("qpipe estimate llama-3.1", ["llama-3.1-8b"]),
         ("qpipe run 'de", []),
     ],
 )  # fmt: skip

@@ -35,7 +35,7 @@ class Calibration:
 
 
 def load() -> Calibration | None:
-    """What was measured on this machine with as many cores; None where nothing was."""
+    """Return what was measured on this machine with as many cores; None where nothing was."""
     try:
         kept = json.loads(_file().read_text())
         entry = kept[_machine()]
@@ -59,7 +59,8 @@ def calibrate() -> Calibration:
 def _best(round_of: Callable[[], float]) -> float:
     """The most of what is done a second, over rounds: what disturbs one only lowers it."""
     round_of()
-    rates, end = [], time.monotonic() + _SECONDS
+    rates: list[float] = []
+    end = time.monotonic() + _SECONDS
     while time.monotonic() < end or len(rates) < 3:
         start = time.perf_counter()
         done = round_of()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qpipe.errors import UsageError, nearest
-from qpipe.memory import RUNTIMES, Geometry, Setting
+from qpipe.memory import RUNTIMES, Geometry, RunSetting
 from qpipe.runtimes.cards import Card, cards, memory
 from qpipe.runtimes.overheads import GPU_SHARE
 
@@ -18,7 +18,7 @@ _KV = {"llama.cpp": "f16", "vllm": "auto", "transformers": "f16", "exllama": "f1
 
 
 @dataclass(frozen=True)
-class Conditions:
+class RunConditions:
     """The ``runtime``; ``context`` tokens (None: the usual 32,768, or what the model was made for)
     of each of ``sequences`` at once; types of the cache; ``cards``, and bytes of ``ram``.
 
@@ -43,13 +43,13 @@ class Conditions:
         _in_bounds("--ctx", self.context, _MOST_CONTEXT, "tokens of context")
         _in_bounds("--batch", self.sequences, _MOST_SEQUENCES, "sequences at once")
 
-    def setting(self, runtime: str, model: Geometry) -> tuple[Setting, tuple[str, ...]]:
+    def setting(self, runtime: str, model: Geometry) -> tuple[RunSetting, tuple[str, ...]]:
         """The setting for a runtime, and notes where it cannot be as asked for.
 
         Raises RecipeError for a type of the cache that the runtime asked for has not.
         """
         kv_k, kv_v, notes = self.kv_k, self.kv_v, ()
-        known = Setting(runtime, kv_k=_KV[runtime], kv_v=_KV[runtime])
+        known = RunSetting(runtime, kv_k=_KV[runtime], kv_v=_KV[runtime])
         if runtime != self.runtime and {kv_k, kv_v} - {None, *known.cache_types}:
             notes = (f"{runtime} has no cache of type {kv_k or kv_v}: {_KV[runtime]} is taken",)
             kv_k = kv_v = None
@@ -75,7 +75,7 @@ class Conditions:
         return sum(card.memory for card in self.cards)
 
     def notes(self, model: Geometry) -> list[str]:
-        """What of the context a user should know."""
+        """Say what of the context a user should know."""
         most = trained(model)
         if most is not None and self.tokens(model) > most:
             return [
@@ -95,9 +95,9 @@ def _in_bounds(option: str, value: int | None, most: int, words: str) -> None:
         raise UsageError(f"{option} {value}: give 1 to {most:,} {words}")
 
 
-def of_options(runtime: str, gpu: Sequence[str], ram: str | None, **others: Any) -> Conditions:
+def of_options(runtime: str, gpu: Sequence[str], ram: str | None, **others: Any) -> RunConditions:
     """The conditions that options name. Raises UsageError for a card or size that is none."""
-    return Conditions(
+    return RunConditions(
         runtime,
         cards=tuple(card for each in gpu for card in cards(each)),
         ram=None if ram is None else memory(ram, option="--ram"),

@@ -7,17 +7,19 @@ from dataclasses import dataclass, field, replace
 
 from qpipe.errors import CheckpointError, QpipeError
 from qpipe.machine.capacity import usable_memory
-from qpipe.memory import Geometry, Memory, Setting, Weights, geometry
+from qpipe.memory import Geometry, RunMemory, RunSetting, Weights, geometry
 from qpipe.runtimes import formats
 from qpipe.runtimes.formats import NamedFormat
 from qpipe.runtimes.overheads import overheads
 from qpipe.session.estimating import calibration, models
-from qpipe.session.estimating.conditions import Conditions, trained
+from qpipe.session.estimating.conditions import RunConditions, trained
 from qpipe.session.estimating.fitting import Fit, Room
 from qpipe.session.estimating.models import EstimatedModel
-from qpipe.session.estimating.speed import Speed, rates, speed
+from qpipe.session.estimating.speed import SpeedBound, rates, speed
 from qpipe.sizes.predict import predict
 from qpipe.sizes.predicted import PredictedSize
+
+_OF_GGUF = "a GGUF file: of formats of checkpoints nothing is known without its config.json"
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,10 @@ class EstimatedFormat:
     runtime: str
     asked: bool
     size: PredictedSize
-    setting: Setting
-    memory: Memory
+    setting: RunSetting
+    memory: RunMemory
     fit: Fit
-    speed: Speed | None = None
+    speed: SpeedBound | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -45,15 +47,16 @@ class EstimatedFormat:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class ModelEstimate:
     """A model in several formats under the same ``conditions``, those that the runtime loads first.
 
-    ``parameters`` are all weights, and those that compute a token. ``left_out`` are formats that it cannot be in, and why. ``notes`` are what was assumed of all.
+    ``parameters`` are all weights, and those that compute a token; ``left_out`` formats that it
+    cannot be in, and why; ``notes`` what was assumed of all.
     """
 
     model: EstimatedModel
     geometry: Geometry
-    conditions: Conditions
+    conditions: RunConditions
     context: int
     parameters: tuple[int, int]
     rows: tuple[EstimatedFormat, ...]
@@ -61,13 +64,15 @@ class Estimate:
     notes: tuple[str, ...] = field(default=())
 
 
-def estimate(model: str, types: Sequence[str] = (), conditions: Conditions | None = None) -> Estimate:
-    """What ``model`` takes in the formats ``types``, by default those of `formats.USUAL`.
+def estimate(
+    model: str, types: Sequence[str] = (), conditions: RunConditions | None = None
+) -> ModelEstimate:
+    """The files and memory of ``model`` in ``types``, by default the formats of `formats.USUAL`.
 
     Nothing is run and no weight is read. Raises UsageError and RecipeError for what is asked,
     SourceError for a repository that cannot be had, CheckpointError for a model that is not known.
     """
-    asked = conditions or Conditions()
+    asked = conditions or RunConditions()
     wanted = [formats.named(name, asked.runtime) for name in types]
     found = models.find(model)
     shape = geometry(found.config)
@@ -76,7 +81,7 @@ def estimate(model: str, types: Sequence[str] = (), conditions: Conditions | Non
     rooms = _Rooms(found, shape, asked)
     rows: list[EstimatedFormat] = []
     left_out: list[tuple[str, str]] = []
-    for each in wanted or formats.usual(asked.runtime):
+    for each in wanted or _usual(found, asked.runtime):
         try:
             rows.append(rooms.row(each))
         except QpipeError as error:
@@ -86,7 +91,7 @@ def estimate(model: str, types: Sequence[str] = (), conditions: Conditions | Non
     if not rows:
         raise CheckpointError(left_out[0][1])
     notes = (*found.notes, *shape.notes, *asked.notes(shape), *rooms.notes)
-    return Estimate(
+    return ModelEstimate(
         found,
         shape,
         asked,
@@ -98,12 +103,18 @@ def estimate(model: str, types: Sequence[str] = (), conditions: Conditions | Non
     )
 
 
+def _usual(model: EstimatedModel, runtime: str) -> list[NamedFormat]:
+    """The formats that are shown where none is asked for."""
+    usual = formats.usual(runtime)
+    return [each for each in usual if not model.is_gguf or each.files == formats.GGUF]
+
+
 class _Rooms:
     """The rows of a model, one room for each runtime."""
 
-    def __init__(self, model: EstimatedModel, shape: Geometry, asked: Conditions) -> None:
+    def __init__(self, model: EstimatedModel, shape: Geometry, asked: RunConditions) -> None:
         self.model, self.shape, self.asked = model, shape, asked
-        self.notes: list[str] = []
+        self.notes = [_OF_GGUF] if model.is_gguf else []
         self._rooms: dict[str, Room] = {}
         self._rates = rates(asked.cards, calibration.load())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-from qpipe.memory import Geometry, Memory, MemoryParts, Setting, Weights, placement
+from qpipe.memory import Geometry, MemoryParts, RunMemory, RunSetting, Weights, placement
 from qpipe.memory.estimate import of_geometry
 from qpipe.memory.placement import CPU, GPU
 from qpipe.runtimes import overheads
@@ -35,22 +35,22 @@ class Fit:
 
 
 class Room:
-    """What one runtime's setting takes of a model, whatever its format, and where it must fit.
+    """The memory that a model takes in one runtime's setting, whatever its format, and its bounds.
 
     Shared by all formats, whose weights alone differ.
     """
 
     def __init__(
-        self, model: Geometry, setting: Setting, *, cards: int, ram: int | None, most: int | None
+        self, model: Geometry, setting: RunSetting, *, cards: int, ram: int | None, most: int | None
     ) -> None:
         """``cards`` have ``setting.gpu_memory`` bytes together; ``most`` is the longest context
         that is looked at."""
         self.model, self.setting, self.cards, self.ram = model, setting, cards, ram
         self._most = most or _MOST
-        self._beside: dict[tuple[int, int], Memory] = {}
+        self._beside: dict[tuple[int, int], RunMemory] = {}
 
-    def place(self, weights: Weights) -> tuple[Memory, Fit]:
-        """What a format with these weights takes, and whether it fits."""
+    def place(self, weights: Weights) -> tuple[RunMemory, Fit]:
+        """The memory of a format with these weights, and whether it fits."""
         if self._on_gpu:
             return self._on_cards(weights)
         memory = self._memory(weights, 0)
@@ -74,7 +74,7 @@ class Room:
         memory = self.setting.gpu_memory or 0
         return int(memory * self.setting.gpu_share) if self.setting.runtime == "vllm" else memory
 
-    def _on_cards(self, weights: Weights) -> tuple[Memory, Fit]:
+    def _on_cards(self, weights: Weights) -> tuple[RunMemory, Fit]:
         memory = self._memory(weights, -1)
         if not self.setting.gpu_memory:
             return memory, Fit(None)
@@ -117,8 +117,8 @@ class Room:
         places = placement.devices(self._with(layers), len(self.model.layers))
         return placement.weight_bytes(device, weights, places) if device in places else 0
 
-    def _memory(self, weights: Weights, layers: int) -> Memory:
-        """What it takes, with so many layers on the GPU."""
+    def _memory(self, weights: Weights, layers: int) -> RunMemory:
+        """The memory with so many layers on the GPU."""
         beside = self._without_weights(layers, self.setting.context)
         devices = {
             device: replace(parts, weights=self._weights_on(weights, device, layers))
@@ -126,7 +126,7 @@ class Room:
         }
         return replace(beside, devices=devices, active_weights=weights.active)
 
-    def _without_weights(self, layers: int, tokens: int) -> Memory:
+    def _without_weights(self, layers: int, tokens: int) -> RunMemory:
         key = layers, tokens
         if key not in self._beside:
             setting = replace(self._with(layers), context=tokens)
@@ -136,12 +136,12 @@ class Room:
         return self._beside[key]
 
     def _overhead(self, device: str, parts: MemoryParts) -> MemoryParts:
-        """With what the runtime itself takes, on the device that is computed on."""
+        """Add what the runtime itself takes, on the device that is computed on."""
         if device == GPU and not self._on_gpu:
             return parts
         count = max(1, self.cards) if device == GPU else 1
         known = overheads.known_bytes(self.setting.runtime, device) * count
         return replace(parts, overhead=parts.overhead + known)
 
-    def _with(self, layers: int) -> Setting:
+    def _with(self, layers: int) -> RunSetting:
         return replace(self.setting, layers_offloaded=layers)

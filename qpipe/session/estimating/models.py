@@ -109,13 +109,13 @@ def _here(model: str) -> EstimatedModel:
 
 
 def _on_hub(source: HubSource) -> EstimatedModel:
-    """What is fetched of a repository: config.json and the tokenizer's files."""
+    """Fetch config.json and the tokenizer's files of a repository."""
     from qpipe.sources import small_files
 
     if source.is_gguf or source.file is not None:
         raise UsageError(
-            f"{source.label}: of a repository config.json is read, and {source.file or 'this'} is a "
-            "file of weights: name the repository alone, or download the file and give its path"
+            f"{source.label}: of a repository config.json is read, and {source.file or 'this'} is "
+            "a file of weights: name the repository alone, or download the file and give its path"
         )
     commit, folder = small_files.fetch(source)
     note = f"config.json and tokenizer of {source.repo} at {commit[:12]}"

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qpipe.memory import Memory
+from qpipe.memory import RunMemory
 from qpipe.memory.placement import CPU, GPU
 from qpipe.runtimes.cards import Card
 from qpipe.session.estimating.calibration import Calibration
 
 
 @dataclass(frozen=True)
-class Speed:
+class SpeedBound:
     """Tokens a second at most, of all sequences together: writing them after a short prompt
     (``generation``) and at the end of the context (``generation_full``), and reading a prompt;
     None where operations a second are not known. ``basis`` says what by."""
@@ -54,10 +54,10 @@ def rates(cards: Sequence[Card], calibration: Calibration | None) -> dict[str, R
 
 
 def speed(
-    memory: Memory, weights: int, known: Mapping[str, Rates], *, sequences: int
-) -> Speed | None:
-    """The speed of a model of so many ``weights``, all of which are read once for a token of each
-    of ``sequences`` (with experts: those of one, so that several take longer); None where a device that it is on has no
+    memory: RunMemory, weights: int, known: Mapping[str, Rates], *, sequences: int
+) -> SpeedBound | None:
+    """The speed of a model of so many ``weights``, which are read once for a token of each of
+    ``sequences`` (of experts those of one token); None where a device that it is on has no
     rates."""
     computing = [
         name
@@ -74,11 +74,11 @@ def speed(
         full += (parts.weights * share + parts.kv_cache + parts.states) / rate
     prompt = _prompt(memory, weights * share, [known[name] for name in computing], computing)
     basis = "; ".join(known[name].basis for name in computing)
-    return Speed(sequences / short, sequences / full, prompt, basis)
+    return SpeedBound(sequences / short, sequences / full, prompt, basis)
 
 
 def _prompt(
-    memory: Memory, active: float, of: Sequence[Rates], names: Sequence[str]
+    memory: RunMemory, active: float, of: Sequence[Rates], names: Sequence[str]
 ) -> float | None:
     """Tokens a second of a prompt: each device has its part of the operations."""
     seconds = 0.0
