@@ -106,7 +106,10 @@ def instead(names: Collection[str]) -> str:
         return "is empty: give the folder, file or repository with the model"
     if _is_tokenizer(names) and "config.json" not in names:
         return "holds a tokenizer alone, and no model: give the folder with its weights"
-    return f"holds no weights: no {SINGLE} and no {INDEX}; download the checkpoint again"
+    if is_known(names):
+        return f"holds no weights: no {SINGLE} and no {INDEX}; download the checkpoint again"
+    shown = ", ".join(sorted(names)[:3]) + (", …" if len(names) > 3 else "")
+    return f"holds no model, but {shown}: give the folder, file or repository with the model"
 
 
 def _kind(names: Collection[str]) -> str | None:

@@ -20,12 +20,14 @@ from qpipe.recipe.draft import ChainRoles, JobDraft, RunDraft, StageDraft
 from qpipe.recipe.model_names import SourceName
 from qpipe.recipe.node_names import JobWords, Names
 from qpipe.recipe.originals import DOWNLOAD, require_original
-from qpipe.sources import pickle_names
+from qpipe.sources import no_model, pickle_names
 from qpipe.sources.model_class import ModelClass
 from qpipe.sources.pinning import PinnedSource, Pinner
 
 # transformers 5.17 computes these as if they were not quantized; their numbers are read by qpipe.
 _DEQUANTIZED = ("modelopt",)
+# The roles that models fill.
+_MODELS = ("checkpoint", "model")
 MMPROJ = "mmproj"
 """The kind of stage that makes a file of a model's towers for images and sound."""
 
@@ -119,13 +121,18 @@ class _Builder:
         made: dict[str, str] = {}
         """By stage the node that others are given: of pickles what is made of them."""
         sources = {stage["name"] for stage in job["stages"] if stage["source"]}
+        models = _model_sources(job)
         names: dict[str, SourceName] = {}
         for stage in job["stages"]:
+            if stage["name"] in models:
+                pinner.require_model(str(stage["params"]["source"]))
             inputs = {role: made[name] for role, name in stage["needs"].items()}
             direct = frozenset(r for r, n in stage["needs"].items() if n in sources)
             node = self._node(stage, inputs, direct, pinner)
             nodes[node.id] = node
             ids[stage["name"]] = made[stage["name"]] = node.id
+            if stage["name"] in models:
+                no_model.require_fetched(node.params, node.runtime.where)
             if stage["source"]:
                 names[node.id] = _source_name(node)
                 pinned = PinnedSource(node.params, node.runtime.where)
@@ -274,6 +281,13 @@ class _Builder:
         if isinstance(pinned, SourceError):
             raise pinned
         return pinned
+
+
+def _model_sources(job: JobDraft) -> set[str]:
+    """The stages that bring models as they are."""
+    sources = {stage["name"] for stage in job["stages"] if stage["source"]}
+    needs = [stage["needs"] for stage in job["stages"]]
+    return {each[role] for each in needs for role in _MODELS if each.get(role) in sources}
 
 
 def _digests(setting: Json) -> str | list[str] | None:

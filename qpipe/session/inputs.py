@@ -14,7 +14,7 @@ from qpipe.core.env_values import reveal
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Node
 from qpipe.core.key import Json
-from qpipe.errors import QpipeError, SourceError, placed
+from qpipe.errors import QpipeError, SourceError, UnreachableError, placed
 from qpipe.sources.hub_source import hub_source
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class AvailableInputs:
         self._look = look or _look
         self._forecasts = {item.node.id: item for item in forecasts}
         self._temporary = temporary
-        self._coming: dict[str, ComingFiles | None] = {}
+        self._coming: dict[str, ComingFiles | SourceError | None] = {}
 
     def order(self, item: Forecast) -> Order:
         """Return the order for a node's stage, with those inputs alone that are at hand.
@@ -79,8 +79,9 @@ class AvailableInputs:
                 if "shown" in where:
                     places[str(self._at(input_id))] = str(where["shown"])
                     coming = self._coming.get(input_id)
-                    if coming is not None and coming.config is not None:
-                        places[str(coming.config.parent)] = str(where["shown"])
+                    config = getattr(coming, "config", None)
+                    if config is not None:
+                        places[str(config.parent)] = str(where["shown"])
             error.args = (placed(str(error), places), *error.args[1:])
             raise
 
@@ -137,13 +138,22 @@ class AvailableInputs:
 
     def coming(self, item: Forecast) -> ComingFiles | None:
         """Return what downloading a repository would bring; None for any other node, for one in the
-        store, and without a network: the download tells."""
+        store, and without a network: the download tells.
+
+        Raises SourceError for a repository that does not have what is asked for.
+        """
         node = item.node
         if item.artifact is not None or hub_source(node.params) is None:
             return None
         if node.id not in self._coming:
-            self._coming[node.id] = self._look(node.params)
-        return self._coming[node.id]
+            try:
+                self._coming[node.id] = self._look(node.params)
+            except SourceError as error:  # asked once
+                self._coming[node.id] = error
+        coming = self._coming[node.id]
+        if isinstance(coming, SourceError):
+            raise coming
+        return coming
 
     @property
     def answered(self) -> bool:
@@ -174,7 +184,7 @@ def _look(params: Mapping[str, Json]) -> ComingFiles | None:
     source = hub_source(params)
     try:
         return None if source is None else hub.look(source)
-    except SourceError:
+    except UnreachableError:
         return None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qpipe.core.graph import Graph, Plan, PlannedJob, merge
 from qpipe.core.layout import StorePaths
-from qpipe.errors import RecipeError, SourceError
+from qpipe.errors import RecipeError, UnreachableError
 from qpipe.recipe import draft_cache, lock_file
 from qpipe.recipe.draft import InvalidJobDraft, RunDraft
 from qpipe.recipe.planner import plan
@@ -172,7 +172,7 @@ def _config(source: HubSource) -> Path | None:
 
     try:
         return hub.look(source).config
-    except SourceError:  # downloading it says why
+    except UnreachableError:  # downloading it says why
         return None
 
 

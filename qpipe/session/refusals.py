@@ -24,6 +24,7 @@ def refusals(forecasts: Sequence[Forecast], inputs: AvailableInputs) -> dict[str
             continue
         try:
             with inputs.in_users_words(item):
+                inputs.coming(item)
                 order = inputs.ahead(item)
                 stage_of(item.node.runtime.entry).refuse(inputs.params(item.node), order)
         except QpipeError as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qpipe.errors import SourceError
-from qpipe.sources.body import pieces
+from qpipe.sources.body import GZIP, has_end, packed, pieces
 from qpipe.sources.transfer import Body, CutError
 
 if TYPE_CHECKING:
@@ -98,24 +98,30 @@ class HttpFile:
             raise CutError("the file is shorter than what is here of it", anew=True)
         if answer.status_code not in (200, 206):
             raise self._refused(answer)
-        packed = answer.headers.get("Content-Encoding", "identity") != "identity"
-        if packed:  # sent so unasked: counted in other bytes than the file's
-            return Body(0, None, None, pieces(answer), page)
+        whole = has_end(answer)
+        if (packing := packed(answer)) is not None:  # unasked, and counted in other bytes
+            if packing not in GZIP:
+                raise SourceError(
+                    f"{self.shown}: the server sends the file compressed ({packing}), though it "
+                    "was asked not to; fetch and unpack it otherwise, and give the path"
+                )
+            return Body(0, None, None, pieces(answer), page, whole)
         version = answer.headers.get("ETag", answer.headers.get("Last-Modified"))
         if version is not None and version.startswith("W/"):
             version = None
         length = answer.headers.get("Content-Length")
         if answer.status_code == 200:
             total = int(length) if length and length.isdecimal() else None
-            return Body(0, total, version, pieces(answer), page)
+            return Body(0, total, version, pieces(answer), page, whole)
         span = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if span is None or int(span[1]) != start:
             raise SourceError(
                 f"{self.shown}: the server sends other bytes than it was asked for "
                 f"(Content-Range {answer.headers.get('Content-Range')!r})"
             )
-        total = None if span[3] == "*" else int(span[3])
-        return Body(start, total, version, pieces(answer), page)
+        if span[3] == "*":
+            raise CutError("the server names a part, and not the bytes of the whole", anew=True)
+        return Body(start, int(span[3]), version, pieces(answer), page)
 
     def _refused(self, answer: httpx.Response) -> Exception:
         status = f"{answer.status_code} {answer.reason_phrase}"

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from qpipe.errors import SourceError, quoted
 from qpipe.gguf import split
-from qpipe.sources import digest_check, model_files
+from qpipe.sources import digest_check, model_files, no_model
 from qpipe.sources.arrival import Arriving
 from qpipe.sources.hub_download import (
     HubFile,
@@ -25,7 +25,7 @@ from qpipe.sources.hub_download import (
     cache_folder,
     snapshot_folder,
 )
-from qpipe.sources.hub_errors import hub_errors, patiently, unreachable
+from qpipe.sources.hub_errors import hub_errors, no_such_file, patiently, unreachable
 from qpipe.sources.hub_source import HubSource, is_commit
 from qpipe.sources.local_files import INDEX_BYTES
 from qpipe.support.files import read_file
@@ -121,12 +121,20 @@ def _looked(source: HubSource, cache: str, endpoint: str) -> ComingFiles:
     listing = _listing(source)
     sizes = None if listing is None else {name: file.size for name, file in listing.items()}
     if source.one_file is not None:
-        return _coming(source, None, _with_parts(source.one_file), sizes)
+        parts = _with_parts(source.one_file)
+        _require(source, parts, sizes)
+        return _coming(source, None, parts, sizes)
     names = _cached(source) if sizes is None else [*sizes]
     chosen = _chosen(source, names, cached=sizes is None)
     weights = any(model_files.names_weights(name) for name in chosen)
     config = _one(source, _CONFIG) if weights and _CONFIG in chosen else None
     return _coming(source, config, chosen, sizes)
+
+
+def _require(source: HubSource, names: list[str], sizes: Mapping[str, int | None] | None) -> None:
+    """Raise SourceError for files that are in no listing."""
+    if sizes is not None and (absent := [name for name in names if name not in sizes]):
+        raise no_such_file(source, absent[0])
 
 
 def cached(source: HubSource) -> list[str]:
@@ -264,6 +272,8 @@ def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> lis
             f"(looked for {', '.join(model_files.PATTERNS)} and *.gguf); for one file of it write "
             f"hf:{source.repo}@{source.revision}/FILE"
         )
+    if source.kind == "model":
+        no_model.require_among(source.label, chosen, beside=names)
     return chosen
 
 

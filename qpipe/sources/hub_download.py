@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from qpipe.errors import SourceError
@@ -26,6 +26,9 @@ from qpipe.sources.body import pieces
 from qpipe.sources.hub_errors import endpoint, hub_errors, patience, patiently
 from qpipe.sources.hub_source import HubSource
 from qpipe.support.hashing import Sealed
+
+if TYPE_CHECKING:
+    import httpx
 
 # Files at a time: as many as huggingface_hub fetches (1.33).
 _AT_ONCE = 8
@@ -256,12 +259,28 @@ def _request(told: _Told, arrival: Arrival) -> None:
         retry_on_status_codes=(),
     ) as response:
         hf_raise_for_status(response)
-        if arrival.size and response.status_code != 206:
+        if arrival.size and not _goes_on(response, arrival):
             arrival.restart()
         for piece in pieces(response):
             arrival.write(piece)
             if arrival.overfull:
                 return
+
+
+def _goes_on(response: httpx.Response, arrival: Arrival) -> bool:
+    """True if an answer brings the bytes that are missing, False if all of them.
+
+    For others the file begins anew: httpx.RemoteProtocolError.
+    """
+    import httpx
+
+    if response.status_code != 206:
+        return False
+    place, begin = response.headers.get("Content-Range", ""), arrival.size
+    if not place.startswith(f"bytes {begin}-"):
+        arrival.restart()
+        raise httpx.RemoteProtocolError(f"asked for the bytes from {begin}, {place!r} came")
+    return True
 
 
 def _elsewhere(told: _Told) -> bool:

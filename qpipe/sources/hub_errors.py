@@ -174,11 +174,9 @@ def _answered(
             "check the spelling, or set HF_TOKEN to a token that may read it"
         )
     if isinstance(error, errors.EntryNotFoundError):
-        return SourceError(
-            f"{source.label}: the repository has no file {file or source.file!r} at this revision; "
-            "its page on the hub lists its files"
-        )
-    return SourceError(f"{label}: {_of_status(status, error)}")
+        return no_such_file(source, file or source.file)
+    kind = UnreachableError if status in BUSY else SourceError
+    return kind(f"{label}: {_of_status(status, error)}")
 
 
 def _of_status(status: int, error: HfHubHTTPError) -> str:
@@ -207,6 +205,14 @@ def _of_the_disk(label: str, error: OSError) -> QpipeError:
     return SourceError(
         f"{label}: the hub's cache cannot be used ({error.filename}: {error.strerror}); "
         "put its permissions right, or point HF_HOME at a folder of yours"
+    )
+
+
+def no_such_file(source: HubSource, file: str | None) -> SourceError:
+    """Return the error of a file that is not in a repository."""
+    return SourceError(
+        f"{source.label}: the repository has no file {file!r} at this revision; its page on the "
+        "hub lists its files"
     )
 
 

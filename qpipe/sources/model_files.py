@@ -60,7 +60,7 @@ def _with_weights(label: str, names: Collection[str], read: ReadFile, weights: s
 
     if weights not in names:
         raise SourceError(f"{label}: holds no file {weights}")
-    _require_config(label, names, weights)
+    require_config(label, names, weights)
     if pickle_names.is_pickled(weights):
         plain = [n for n in names if _is_selected(n) and not weight_files.are_named(n)]
         return sorted([*plain, *pickle_names.named(names)])
@@ -76,7 +76,8 @@ def _with_weights(label: str, names: Collection[str], read: ReadFile, weights: s
     return sorted(name for name in names if _is_selected(name) and name not in others)
 
 
-def _require_config(label: str, names: Collection[str], weights: str) -> None:
+def require_config(label: str, names: Collection[str], weights: str) -> None:
+    """Raise SourceError for the file ``weights`` of a checkpoint without config.json."""
     if "config.json" not in names:
         raise SourceError(
             f"{label}: {weights} has no config.json beside it, without which weights are no model: "
@@ -108,7 +109,7 @@ def _found(
     if not weights and not others and (no_weights.is_known(everything) or not everything):
         raise SourceError(f"{label}: {no_weights.instead(everything)}")
     if weights:
-        _require_config(label, names, sorted(weights)[0])
+        require_config(label, names, sorted(weights)[0])
     unread = {name for name in candidates if name.endswith(".safetensors")} - {*weights, *others}
     return [name for name in candidates if name not in unread]
 

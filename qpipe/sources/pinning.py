@@ -149,6 +149,17 @@ class Pinner:
                 f"{source}: no such file here, and as a file of a repository on the hub: {error}"
             ) from None
 
+    def require_model(self, source: str) -> None:
+        """Raise SourceError for a source that is plainly no model; what is not there `pin` says."""
+        from qpipe.sources import no_model
+
+        if source[:5].lower() == "file:":
+            from qpipe.sources import remote
+
+            source = remote.local_path(f"file:{source[5:]}")[0]
+        if source:
+            no_model.require_model(without_secrets(source), self._local(source))
+
     def model_class(self, pinned: PinnedSource) -> ModelClass | None:
         """The class of the model in a pinned source; None for a GGUF file, and where config.json
         cannot be had."""

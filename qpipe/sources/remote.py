@@ -21,7 +21,7 @@ from qpipe.core import env_values
 from qpipe.core.key import Json
 from qpipe.errors import SourceError, UnreachableError
 from qpipe.gguf import split
-from qpipe.sources import bucket_file
+from qpipe.sources import bucket_file, no_model
 from qpipe.sources.http_file import HttpFile
 from qpipe.sources.sha256 import digest_named
 from qpipe.sources.transfer import CutError, FileElsewhere, ReceivedFile, fetch
@@ -39,16 +39,6 @@ _SIGNATURES = re.compile(
 )
 # Azure's are short words, which elsewhere may say which file is meant.
 _AZURES = re.compile(r"(?i)sig|s[a-z]{1,2}|sip|skoid|sktid|ske|sks|skt|skv")
-_ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2", ".7z", ".rar")
-_NO_MODELS = {
-    ".safetensors": "weights without their config.json: give the folder or repository of the whole "
-    "checkpoint (s3://…/, OWNER/NAME)",
-    ".bin": "a pickle: convert it to safetensors first",
-    ".pt": "a pickle: convert it to safetensors first",
-    ".pth": "a pickle: convert it to safetensors first",
-    ".onnx": "a model as ONNX: give the checkpoint that it was exported from",
-    ".h5": "a model of TensorFlow's: give the checkpoint as safetensors",
-}
 
 
 @dataclass(frozen=True)
@@ -275,12 +265,11 @@ def _checked_name(shown: str, quoted: str) -> str:
         raise SourceError(
             f"{shown}: does not end in the name of a file; give the address of the file itself"
         )
-    lower = name.lower()
-    if lower.endswith(_ARCHIVES):
+    if no_model.is_archive(name):
         raise SourceError(
             f"{shown}: is an archive; unpack it, and give the folder or the file inside"
         )
-    if (why := _NO_MODELS.get(PurePosixPath(lower).suffix)) is not None:
+    if (why := no_model.KINDS.get(PurePosixPath(name.lower()).suffix)) is not None:
         raise SourceError(f"{shown}: is {why}")
     return name
 

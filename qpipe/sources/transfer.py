@@ -46,7 +46,8 @@ class Body:
     """The bytes of a file from ``start`` on, of ``total`` in all (None: unknown).
 
     ``version`` tells one state of the file from another, and None says that nothing does; ``page``
-    is whether the sender calls it a web page.
+    is whether the sender calls it a web page, ``has_end`` whether its end is told from a connection
+    that was cut.
     """
 
     start: int
@@ -54,6 +55,7 @@ class Body:
     version: str | None
     chunks: Iterator[bytes]
     page: bool = False
+    has_end: bool = True
 
 
 class FileElsewhere(Protocol):
@@ -91,9 +93,9 @@ def fetch(
     Without a ``sha256`` any bytes are taken. Raises SourceError for other bytes, UnreachableError
     for a sender that does not answer, and OutOfSpaceError.
     """
-    attempt = _Attempt(file, folder, advance)
+    attempt = _Attempt(file, folder, advance, known=sha256 is not None)
     try:
-        goes_on = attempt.restore(any_version=sha256 is not None)
+        goes_on = attempt.restore()
         digest = attempt.run()
         if sha256 is not None and digest != sha256 and goes_on:
             attempt.discard()  # its first bytes may be another file's
@@ -119,10 +121,11 @@ def fetch(
 
 
 class _Attempt:
-    """Attempts at one file: what of it is here, hashed as far as that."""
+    """Attempts at one file, whose digest is ``known`` or not: what of it is here, hashed as far as
+    that."""
 
-    def __init__(self, file: FileElsewhere, folder: Path, advance: Advance) -> None:
-        self.file = file
+    def __init__(self, file: FileElsewhere, folder: Path, advance: Advance, *, known: bool) -> None:
+        self.file, self._known = file, known
         self.version: str | None = None
         self._target = folder / file.name
         self._part = self._target.with_name(f"{self._target.name}.part")
@@ -131,12 +134,12 @@ class _Attempt:
         self._digest: Hash = hashing.begin(file.name)
         self._size = 0
 
-    def restore(self, *, any_version: bool) -> bool:
+    def restore(self) -> bool:
         """Take up what an earlier process left, if it can be told (or need not be) of which version
         of the file that is; True if there is anything."""
         with contextlib.suppress(OSError, ValueError):
             self.version = json.loads(self._note.read_bytes())["version"]
-        if self.version is None and not any_version:
+        if self.version is None and not self._known:
             self.discard()
         if self._part.is_file():
             self._size = self._part.stat().st_size
@@ -182,6 +185,13 @@ class _Attempt:
                 time.sleep(max(cut.wait, _PAUSE * 2 ** (failures - 1)))
 
     def _take(self, body: Body) -> None:
+        if not body.has_end and not self._known:
+            raise SourceError(
+                f"{self.file.shown}: the server says neither how many bytes the file has nor where "
+                "it ends, so that what a cut connection leaves looks whole: give the SHA-256 that "
+                "it has to have (model.sha256, or #sha256=… behind the address), or fetch it, "
+                "look whether it is whole, and give the path"
+            )
         if body.start != self._size:
             self.discard()
         elif self._size and self.version and body.version and body.version != self.version:

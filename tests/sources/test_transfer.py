@@ -142,7 +142,7 @@ def test_something_else_comes(tmp_path: Path, data: bytes, kind: str, words: str
 
 def test_what_is_sent_compressed_is_the_file(tmp_path: Path) -> None:
     with serve({"/m.gguf": DATA}) as server:
-        server.packed = True
+        server.packed = "gzip"
         assert fetch(server, tmp_path, SHA256).path.read_bytes() == DATA
 
 
