@@ -76,6 +76,6 @@ def test_where_nobody_answers_a_commit_is_planned(hub: Hub, commands: Shell) -> 
     hub.faults.clear()
     assert answer.code == 0, answer
     assert "would fail" not in answer.stdout
-    assert "download[whole]" in answer.stdout
+    assert "run      download: whole" in answer.stdout
     answer = ask(commands, "plan", "someone/whole")
-    assert "kB to fetch" in answer.stdout, answer
+    assert "1.02 MiB  download: whole" in answer.stdout, answer

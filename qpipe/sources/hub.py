@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
-from qpipe.errors import SourceError, quoted
+from qpipe.errors import SourceError, UnreachableError, quoted
 from qpipe.gguf import split
 from qpipe.sources import digest_check, model_files, no_model
 from qpipe.sources.arrival import Arriving
@@ -25,7 +25,13 @@ from qpipe.sources.hub_download import (
     cache_folder,
     snapshot_folder,
 )
-from qpipe.sources.hub_errors import hub_errors, no_such_file, patiently, unreachable
+from qpipe.sources.hub_errors import (
+    endpoint,
+    hub_errors,
+    no_such_file,
+    patiently,
+    unreachable,
+)
 from qpipe.sources.hub_source import HubSource, is_commit
 from qpipe.sources.local_files import INDEX_BYTES
 from qpipe.support.files import read_file
@@ -87,8 +93,6 @@ def fetch(
         listed = (
             {name: ListedFile(name) for name in _cached(source)} if listing is None else listing
         )
-        if listing is None and not listed:
-            raise unreachable(source.label, "and the hub's cache has nothing of this commit")
         names = _chosen(source, [*listed], cached=listing is None)
         if notes is not None:
             notes += model_files.passed_over(source.label, [*listed], names)
@@ -257,7 +261,21 @@ def _cached(source: HubSource) -> list[str]:
 
 
 def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> list[str]:
-    """The files of one model among ``names``. Raises SourceError if they are none."""
+    """The files of one model among ``names``. Raises SourceError if they are none, UnreachableError
+    if they are what is ``cached``, where nobody tells what else there is."""
+    if cached and not names:
+        raise unreachable(source.label, "and the hub's cache has nothing of this commit")
+    try:
+        return _model_of(source, names)
+    except SourceError as error:
+        if not cached:
+            raise
+        raise UnreachableError(
+            f"{error} (this is of what the hub's cache has of it: {endpoint()} cannot be reached)"
+        ) from None
+
+
+def _model_of(source: HubSource, names: list[str]) -> list[str]:
     chosen = model_files.selected_files(
         source.label,
         names,
@@ -266,9 +284,8 @@ def _chosen(source: HubSource, names: list[str], *, cached: bool = False) -> lis
         weights=source.weights,
     )
     if not chosen:
-        where = "the hub's cache has of this repository" if cached else "in this repository"
         raise SourceError(
-            f"{source.label}: nothing {where} is part of a checkpoint "
+            f"{source.label}: nothing in this repository is part of a checkpoint "
             f"(looked for {', '.join(model_files.PATTERNS)} and *.gguf); for one file of it write "
             f"hf:{source.repo}@{source.revision}/FILE"
         )

@@ -8,7 +8,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from qpipe.errors import SourceError
+from qpipe.errors import SourceError, UnreachableError
+from qpipe.sources import hub
 from qpipe.sources.hub_source import HubSource
 from qpipe.sources.no_model import require_fetched
 from qpipe.sources.pinning import Pinner
@@ -97,3 +98,13 @@ def test_what_may_be_one(tmp_path: Path, source: str) -> None:
     written("config.json", "pytorch_model.bin")(tmp_path / "pickled")
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
     pinner(tmp_path).require_model(source)
+
+
+@pytest.mark.parametrize("names", [[], ["config.json"], ["README.md"]])
+def test_what_the_cache_lacks_is_not_what_a_repository_lacks(names: list[str]) -> None:
+    source = HubSource("someone/model", "model", "0" * 40, None)
+    with pytest.raises(UnreachableError, match="the hub's cache has"):
+        hub._chosen(source, names, cached=True)
+    with pytest.raises(SourceError) as raised:
+        hub._chosen(source, names)
+    assert not isinstance(raised.value, UnreachableError)
