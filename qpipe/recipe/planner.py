@@ -284,8 +284,8 @@ class _Builder:
 
 
 def _model_sources(job: JobDraft) -> set[str]:
-    """The stages that bring models as they are."""
-    sources = {stage["name"] for stage in job["stages"] if stage["source"]}
+    """The stages that bring models as they are; `require_original` looks at ``run.reference``."""
+    sources = {stage["name"] for stage in job["stages"] if stage["source"]} - {DOWNLOAD}
     needs = [stage["needs"] for stage in job["stages"]]
     return {each[role] for each in needs for role in _MODELS if each.get(role) in sources}
 

@@ -46,7 +46,7 @@ def pieces(answer: httpx.Response) -> Iterator[bytes]:
 
 
 def packed(answer: httpx.Response) -> str | None:
-    """How a body is compressed, None if it is not."""
+    """The compression of a body, None if it has none."""
     packing = answer.headers.get("Content-Encoding", "").strip().lower()
     return None if packing in ("", "identity") else packing
 

@@ -11,7 +11,8 @@ from qpipe.errors import SourceError
 from qpipe.sources import model_files
 from qpipe.sources.hub_source import parse_hub
 from qpipe.sources.local_files import holds_tasks
-from qpipe.support.files import is_file, is_folder, open_file
+from qpipe.support.file_kinds import GGUF, kind_of
+from qpipe.support.files import is_file, is_folder
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.xz", ".tar.zst", ".tar.bz2", ".7z", ".rar")
 KINDS: Mapping[str, str] = {
@@ -26,7 +27,6 @@ KINDS: Mapping[str, str] = {
 """By their ends, files that are no model by themselves: what each is, and what to give instead."""
 
 _OF_CHECKPOINTS = (".json", ".jinja", ".model", ".py")
-_PACKED = (b"PK\3\4", b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"BZh")
 _WAY = (
     "give a checkpoint's folder (config.json and safetensors), a GGUF file, or OWNER/NAME on the "
     "hub"
@@ -45,7 +45,7 @@ def require_model(shown: str, path: Path | None) -> None:
         _require_name(shown)
     elif is_file(path):
         if not _is_model(path.name):
-            raise SourceError(f"{shown}: is {_kind(path.name, _head(path))}")
+            raise SourceError(f"{shown}: is {_kind(path.name, path)}")
     elif is_folder(path):
         _require_in_folder(shown, path)
 
@@ -92,25 +92,19 @@ def _require_name(source: str) -> None:
     if name and not _is_model(PurePosixPath(name).name):
         from qpipe.support.addresses import without_secrets
 
-        raise SourceError(f"{without_secrets(source)}: is {_kind(name, b'')}")
+        raise SourceError(f"{without_secrets(source)}: is {_kind(name, None)}")
 
 
-def _head(path: Path) -> bytes:
-    with open_file(path, SourceError) as file:
-        return file.read(8)
-
-
-def _kind(name: str, head: bytes) -> str:
-    """What a file is that is no model, and what to give instead."""
+def _kind(name: str, path: Path | None) -> str:
+    """A file that is no model, in words: what it is, and what to give instead."""
+    content = None if path is None else kind_of(path, SourceError)
+    if content == GGUF:
+        return f"{GGUF}: give it a name that ends in .gguf (ln -s FILE m.gguf)"
     suffix = PurePosixPath(name.lower()).suffix
-    if head.startswith(b"GGUF"):
-        return (
-            "a GGUF file by its first bytes: give it a name that ends in .gguf (ln -s FILE m.gguf)"
-        )
     if (kind := KINDS.get(suffix)) is not None:
         return kind
-    if is_archive(name) or head.startswith(_PACKED):
+    if is_archive(name):
         return "an archive: unpack it, and give the folder or the file inside"
     if suffix in _OF_CHECKPOINTS:
         return "a file without weights, as one of a checkpoint: give the folder that it lies in"
-    return f"no model: {_WAY}"
+    return f"no model: {_WAY}" if content is None else f"{content}, and no model: {_WAY}"

@@ -40,10 +40,18 @@ def zipped(at: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "write", "words"),
     [
-        ("README.md", lambda at: at.write_text("# Notes"), "is no model: give a checkpoint's"),
+        (
+            "README.md",
+            lambda at: at.write_text("# Notes"),
+            "is a text, and no model: give a checkpoint's",
+        ),
         ("m.zip", zipped, "is an archive: unpack it"),
-        ("m", zipped, "is an archive: unpack it"),
-        ("blob", lambda at: at.write_bytes(b"GGUF\3\0\0\0"), "a GGUF file by its first bytes"),
+        ("m", zipped, "is a zip archive, or a pickle of torch's, and no model: give"),
+        (
+            "blob",
+            lambda at: at.write_bytes(b"GGUF\3\0\0\0"),
+            "a GGUF file by its content: give it a name",
+        ),
         ("m.pt", lambda at: at.write_bytes(b""), "is a pickle: convert it"),
         ("config.json", lambda at: at.write_text("{}"), "give the folder that it lies in"),
         ("empty", written(), "is empty"),
