@@ -19,7 +19,7 @@ from qpipe.machine.identity import describe
 NAMES = (
     *("startup", "cached", "composing", "scaling", "local_source", "hub"),
     *("quantizing", "converter", "experts", "fp8", "realsize", "attest"),
-    *("evaluating", "engines", "whole", "tasks", "repro", "reference"),
+    *("evaluating", "engines", "whole", "tasks", "repro", "reference", "estimate"),
 )
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -78,7 +79,7 @@ def lines(answer: ModelEstimate) -> Iterator[str]:
     for runtime in dict.fromkeys(row.runtime for row in answer.rows):
         rows = [row for row in answer.rows if row.runtime == runtime]
         yield ""
-        yield _about(answer, rows[0])
+        yield _wrapped(_about(answer, rows[0]))
         yield text.fitting(
             _HEAD,
             [_cells(row) for row in rows],
@@ -88,10 +89,20 @@ def lines(answer: ModelEstimate) -> Iterator[str]:
         )
     yield ""
     yield from _legend(answer)
-    for name, why in answer.left_out:
-        yield f"left out: {name}: {why}"
+    for why in dict.fromkeys(why for _, why in answer.left_out):
+        names = ", ".join(name for name, each in answer.left_out if each == why)
+        yield _wrapped(f"left out: {names}: {why}")
     for note in dict.fromkeys((*answer.notes, *(n for row in answer.rows for n in row.notes))):
-        yield f"· {note}"
+        yield _wrapped(f"· {note}")
+
+
+def _wrapped(line: str) -> str:
+    """A sentence in lines of the terminal's width, or of 100."""
+    return textwrap.fill(line, width() or 100, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _context(tokens: int) -> str:
+    return f"{tokens // 1024}k" if tokens >= 1024 else str(tokens)
 
 
 def _heading(answer: ModelEstimate) -> Iterator[str]:
@@ -138,7 +149,7 @@ def _cells(row: EstimatedFormat) -> list[str]:
         _gib(memory.compute),
         _gib(memory.total),
         _fits(row.fit),
-        "" if context is None else f"{context // 1024}k",
+        "" if context is None else _context(context),
         ""
         if row.speed is None
         else f"{row.speed.generation:.{0 if row.speed.generation > 10 else 1}f}",
@@ -166,5 +177,14 @@ def _legend(answer: ModelEstimate) -> Iterator[str]:
         yield f"{partly.layers}/{partly.of}: layers that fit on the GPU; the others run on the CPU."
     if answers - {None}:
         yield "CTX: the longest context with which all of it fits."
+    if any(row.speed is not None for row in answer.rows):
+        yield _wrapped(f"T/S: tokens written a second, at most, at the start; by {_basis(answer)}")
+    elif not answer.conditions.cards:
+        yield "No speed: this machine's is not measured (`qpipe doctor --calibrate`)."
     if None in answers:
         yield "?: name a card, as --gpu 24GB."
+
+
+def _basis(answer: ModelEstimate) -> str:
+    bases = dict.fromkeys(row.speed.basis for row in answer.rows if row.speed is not None)
+    return "; or ".join(bases) + "."

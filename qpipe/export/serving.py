@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpipe.errors import CheckpointError
+from qpipe.runtimes.overheads import known_bytes
 
-# Bytes that a server needs beside weights and cache: CUDA, graphs and what a step computes with.
-_WORK = 3 << 29
 # Bytes that are left where nothing more is known of a layer: its state does not grow with tokens.
 _STATES = {"linear_attention", "conv", "mamba", "recurrent"}
 _SLIDING = {"sliding_attention", "chunked_attention", "local_attention", "local"}
@@ -99,9 +98,10 @@ def served_length(
     cache = kv_cache(config, value_bytes=value_bytes)
     context = _context(config)
     heads = _number(text_config(config), "num_attention_heads", "n_head")
+    work = known_bytes("vllm", "gpu")
     last = ServedLength(0, context, 1, 0)
     for count in (one for one in cards if heads % one == 0):
-        room = count * (int(memory * utilization) - _WORK) - weights
+        room = count * (int(memory * utilization) - work) - weights
         tokens = (cache * _copies(config, count)).most(max(room, 0))
         tokens = min(one for one in (tokens, context, 1 << 31) if one is not None)
         last = ServedLength(tokens, context, count, max(room, 0))

@@ -16,7 +16,7 @@ from qpipe.sizes.of_packed import about_header_bytes, assumed
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.settings import Settings
 from qpipe.sizes.source import ModelSource
-from qpipe.sizes.tensors import HEADS, AlikeTensors, CheckpointTensors
+from qpipe.sizes.tensors import HEADS
 
 # By head_bits: columns in a group, and which bits how large a part of the columns has.
 _HEADS = {
@@ -35,15 +35,17 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
     bits = settings.bits(4.0, "bpw")
     head_bits = settings.number("head_bits", 6, choices=tuple(_HEADS))
     model = tensors.of(source)
-    layers = [each for each in model.alike if _is_layer(model, each)]
-    heads = [model.matrices[name] for name in HEADS if name in model.matrices]
+    layers = [each for each in model.alike if each.module is not None and each.module not in HEADS]
+    modules = {each.module for each in layers}
+    heads = [model.shapes[f"{name}.weight"] for name in HEADS if f"{name}.weight" in model.shapes]
     rows, columns = heads[0] if heads else _embeddings(model.shapes)
     sizes: dict[str, float] = {"lm_head.weight": _head_bytes(rows, columns, head_bits)}
     sizes |= {each.label: each.count * math.prod(each.shape) * bits / 8 for each in layers}
     sizes |= {
         each.label: each.count * _HALF * math.prod(each.shape)
         for each in model.alike
-        if each.label not in sizes and not _is_bias(model, each.name)
+        if each.label not in sizes
+        and not (each.name.endswith(".bias") and each.name.removesuffix(".bias") in modules)
     }
     size = sum(sizes.values())
     entries = [
@@ -57,7 +59,7 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
         tensor_bytes=round(size),
         weights=model.weights,
         notes=(
-            f"EXL2: the layers are taken for the {bits} bits a weight that exllamav2 aims at, "
+            "EXL2: the layers are taken for the bits a weight that exllamav2 aims at, "
             "scales and groups counted; a measurement deals them out, and comes close from below",
             *(
                 ("EXL2 has a head of its own beside embeddings that are tied to it",)
@@ -69,18 +71,6 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
         ),
         tensors={name: round(each) for name, each in sizes.items()},
     )
-
-
-def _is_layer(model: CheckpointTensors, each: AlikeTensors) -> bool:
-    """True of a matrix that gets its share of the bits: all but the head."""
-    module = each.name.removesuffix(".weight")
-    return module != each.name and module in model.matrices and module not in HEADS
-
-
-def _is_bias(model: CheckpointTensors, name: str) -> bool:
-    """True of a bias of such a matrix, which is counted with it."""
-    module = name.removesuffix(".bias")
-    return module != name and module in model.matrices and module not in HEADS
 
 
 def _head_bytes(rows: int, columns: int, bits: int) -> float:

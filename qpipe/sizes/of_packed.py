@@ -70,8 +70,9 @@ def sized(source: ModelSource, settings: Settings, packing: Packing) -> Predicte
         )
     # Where the tool notes each tensor, or a rule may mean one expert, all are looked at.
     single = packing.metadata is not None or bool(ModuleWishes.of(settings).rules)
-    alike = model.single if single or len(model.shapes) <= FEW else model.alike
-    packed = dict(_packed(model, alike, settings, packing))
+    single = single or len(model.shapes) <= FEW
+    alike = model.single if single else model.alike
+    packed = dict(_packed(alike, settings, packing))
     if packing.head is not None and HEADS.isdisjoint(packed):
         raise RecipeError(
             f"{source.config.path}: its embeddings are the output matrix too (or it is left out by "
@@ -84,7 +85,7 @@ def sized(source: ModelSource, settings: Settings, packing: Packing) -> Predicte
     size = sum(tensors_of.values())
     header = (
         header_bytes((part for _, part, _, _ in entries), _metadata(model, packed, packing))
-        if alike is model.single
+        if single
         else about_header_bytes(entries)
     )
     return PredictedSize(
@@ -136,15 +137,15 @@ def _metadata(
 
 
 def _packed(
-    model: CheckpointTensors, alike: Iterable[AlikeTensors], settings: Settings, packing: Packing
+    alike: Iterable[AlikeTensors], settings: Settings, packing: Packing
 ) -> Iterator[tuple[str, Iterable[Part]]]:
     """Each module that is packed, and its tensors."""
     wishes = ModuleWishes.of(settings)
     for each in alike:
-        name = each.name.removesuffix(".weight")
-        if name == each.name or name not in model.matrices:
+        name = each.module
+        if name is None:
             continue
-        rows, columns = model.matrices[name]
+        rows, columns = each.shape
         wish = wishes.of_module(name)
         layout = packing.head if name in HEADS else packing.layout
         if layout is not None and not wish.skip and not packing.left(name, rows, columns):

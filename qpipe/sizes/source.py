@@ -48,7 +48,14 @@ class ModelSource:
     def identity(self) -> str:
         """A text that only the same model has."""
         fields = json.dumps(self.config.fields, sort_keys=True, default=repr)
-        return f"{self.config.path}\n{fields}"
+        stats = [(file.name, file.stat().st_mtime_ns) for file in self.weight_files]
+        return f"{self.config.path}\n{fields}\n{stats}"
+
+    @cached_property
+    def weight_files(self) -> list[Path]:
+        """The safetensors files beside config.json, whose headers tell of a model of no known
+        class."""
+        return [] if self.folder is None else sorted(self.folder.glob("*.safetensors"))
 
     @property
     def width(self) -> int:

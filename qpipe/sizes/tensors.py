@@ -13,6 +13,7 @@ from qpipe.errors import CheckpointError
 from qpipe.gguf import arch, config_fields, convert
 from qpipe.gguf.arch.base import MAX_EXPERTS, MAX_LAYERS
 from qpipe.gguf.config import Config
+from qpipe.gguf.safetensors import read_header
 from qpipe.sizes import architectures
 from qpipe.sizes.source import ModelSource
 
@@ -38,6 +39,14 @@ class AlikeTensors:
     shape: tuple[int, ...]
     count: int
     letters: int
+
+    @property
+    def module(self) -> str | None:
+        """The first's module, if it is a matrix that engines can pack, or the head."""
+        module = self.name.removesuffix(".weight")
+        last = module.rpartition(".")[2]
+        embeds = any(word in last for word in _EMBEDDINGS) and module not in HEADS
+        return module if module != self.name and len(self.shape) == 2 and not embeds else None
 
 
 @dataclass(frozen=True)
@@ -73,14 +82,11 @@ class CheckpointTensors:
     @cached_property
     def matrices(self) -> dict[str, tuple[int, int]]:
         """Modules that engines can pack, the head among them: (rows, columns)."""
-        found = {}
-        for name, shape in self.shapes.items():
-            module = name.removesuffix(".weight")
-            last = module.rpartition(".")[2]
-            embeds = any(word in last for word in _EMBEDDINGS) and module not in HEADS
-            if module != name and len(shape) == 2 and not embeds:
-                found[module] = (shape[0], shape[1])
-        return found
+        return {
+            each.module: (each.shape[0], each.shape[1])
+            for each in self.single
+            if each.module is not None
+        }
 
     @cached_property
     def fused(self) -> str | None:
@@ -102,8 +108,28 @@ def of(source: ModelSource) -> CheckpointTensors:
     if source.identity not in _kept:
         while len(_kept) >= _MOST:
             _kept.popitem(last=False)
-        _kept[source.identity] = _read(source.config)
+        stored = None if _is_known(source.config) else _stored(source)
+        _kept[source.identity] = _read(source.config) if stored is None else stored
     return _kept[source.identity]
+
+
+def _is_known(config: Config) -> bool:
+    names = (*arch.supported(), *architectures.names())
+    return config.model_class in names
+
+
+def _stored(source: ModelSource) -> CheckpointTensors | None:
+    """The tensors in the headers of the safetensors files beside config.json; None where there are
+    none. Raises CheckpointError for a damaged file."""
+    if not source.weight_files:
+        return None
+    headers = map(read_header, source.weight_files)
+    shapes = {name: each.shape for header in headers for name, each in header.items()}
+    note = (
+        f"{source.config.model_class or 'a class that config.json does not name'}: its tensors are "
+        "those in the headers of the safetensors files"
+    )
+    return CheckpointTensors(shapes, (note,))
 
 
 def _read(config: Config) -> CheckpointTensors:

@@ -292,7 +292,10 @@ def test_a_file_that_is_none_is_refused_in_the_plan(shared: Shared, tmp_path: Pa
     (tmp_path / "LICENSE.md").write_text("Apache License")
     (tmp_path / FILE).write_bytes(shared.file.read_bytes()[:1000])
     for file, words in (
-        (tmp_path / "LICENSE.md", "is a text, and neither a model nor a reference file by its name"),
+        (
+            tmp_path / "LICENSE.md",
+            "is a text, and neither a model nor a reference file by its name",
+        ),
         (tmp_path / FILE, "is damaged: it is cut short: 1,000 bytes, and its header alone takes"),
     ):
         answer = against(file, shared.quantized, tmp_path, verb="plan")

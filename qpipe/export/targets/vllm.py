@@ -19,8 +19,8 @@ from qpipe.export.target import Export, Exported, ExportedFile, ExportTarget
 from qpipe.machine import gpu_memory
 from qpipe.machine.capacity import usable_cores, usable_memory
 from qpipe.report.numbers import size
+from qpipe.runtimes.overheads import GPU_SHARE
 
-_UTILIZATION = 0.9
 _USUAL = 24 * 10**9
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "vocab.txt")
 
@@ -39,7 +39,7 @@ class _Served:
     def command(self, out: Path) -> str:
         words = ["vllm", "serve", str(out / self.folder), "--served-model-name", self.name.stem]
         words += ["--max-model-len", str(self.length.tokens)]
-        words += ["--kv-cache-dtype", self.cache, "--gpu-memory-utilization", str(_UTILIZATION)]
+        words += ["--kv-cache-dtype", self.cache, "--gpu-memory-utilization", str(GPU_SHARE)]
         if self.length.cards > 1:
             words += ["--tensor-parallel-size", str(self.length.cards)]
         return shlex.join(words)
@@ -154,7 +154,7 @@ def _served(
             config,
             weights=weights,
             memory=memory,
-            utilization=_UTILIZATION,
+            utilization=GPU_SHARE,
             value_bytes=value_bytes,
         )
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -99,7 +100,7 @@ class Entry:
     dims: Dims
     layer: int | None = None
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """The shape in numbers."""
         return self.dims.shape(self.spec.shape)

@@ -52,7 +52,7 @@ def calibrate() -> Calibration:
     others = meter.read().others
     disturbed = others is not None and others > _BUSY
     measured = Calibration(bandwidth, flops, cores, disturbed, time.time())
-    _keep(measured)
+    keep(measured)
     return measured
 
 
@@ -106,7 +106,8 @@ def _file() -> Path:
     return Path(base).expanduser() / "qpipe" / "calibration.json"
 
 
-def _keep(measured: Calibration) -> None:
+def keep(measured: Calibration) -> None:
+    """Write what was measured into the user's cache. Raises QpipeError."""
     file = _file()
     try:
         kept = json.loads(file.read_text())

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from qpipe.errors import UsageError, nearest
+from qpipe.machine import gpu_memory, gpus
 from qpipe.memory import RUNTIMES, Geometry, RunSetting
-from qpipe.runtimes.cards import Card, cards, memory
+from qpipe.runtimes.cards import Card, cards, find, memory
 from qpipe.runtimes.overheads import GPU_SHARE
 
 _USUAL_CONTEXT = 32768
@@ -103,3 +104,15 @@ def of_options(runtime: str, gpu: Sequence[str], ram: str | None, **others: Any)
         ram=None if ram is None else memory(ram, option="--ram"),
         **others,
     )
+
+
+def detected() -> tuple[Card, ...]:
+    """Find the cards of this machine that CUDA shows, as far as the driver tells their memory."""
+    shown = gpus.visible()
+    if not shown:
+        return ()
+    sizes, names = gpu_memory.totals(), gpus.names()
+    known = find(names[0]) if len(names) == 1 else None
+    if known is None:
+        return tuple(Card(f"GPU {name}", size) for name, size in zip(shown, sizes))  # noqa: B905
+    return tuple(replace(known, memory=size) for _, size in zip(shown, sizes))  # noqa: B905

@@ -12,7 +12,7 @@ from qpipe.runtimes import formats
 from qpipe.runtimes.formats import NamedFormat
 from qpipe.runtimes.overheads import overheads
 from qpipe.session.estimating import calibration, models
-from qpipe.session.estimating.conditions import RunConditions, trained
+from qpipe.session.estimating.conditions import RunConditions, detected, trained
 from qpipe.session.estimating.fitting import Fit, Room
 from qpipe.session.estimating.models import EstimatedModel
 from qpipe.session.estimating.speed import SpeedBound, rates, speed
@@ -76,8 +76,9 @@ def estimate(
     wanted = [formats.named(name, asked.runtime) for name in types]
     found = models.find(model)
     shape = geometry(found.config)
-    if asked.ram is None and not asked.cards:
-        asked = replace(asked, ram=usable_memory())
+    if not asked.cards:
+        here = detected()
+        asked = replace(asked, cards=here, ram=asked.ram or usable_memory())
     rooms = _Rooms(found, shape, asked)
     rows: list[EstimatedFormat] = []
     left_out: list[tuple[str, str]] = []
@@ -131,7 +132,7 @@ class _Rooms:
             room.setting,
             memory,
             fit,
-            speed(memory, size.weights, self._rates, sequences=self.asked.sequences),
+            None if fit.answer == "no" else self._speed(memory, size),
             size.notes,
         )
 
@@ -142,6 +143,9 @@ class _Rooms:
         size = predict(self.model.config, {"method": "none", **fields})
         weights = self._weights(size)
         return weights.total // 4, weights.active // 4
+
+    def _speed(self, memory: RunMemory, size: PredictedSize) -> SpeedBound | None:
+        return speed(memory, size.weights, self._rates, sequences=self.asked.sequences)
 
     def _weights(self, size: PredictedSize) -> Weights:
         sizes = self.shape.sizes

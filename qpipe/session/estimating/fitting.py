@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -57,7 +56,7 @@ class Room:
         if self.ram is None:
             return memory, Fit(None)
         lacking = max(0, memory.total - self.ram)
-        longest = self._longest(lambda tokens: self._taken(weights, CPU, 0, tokens) <= self._ram)
+        longest = self._longest(self._weights_on(weights, CPU, 0), CPU, self._ram)
         return memory, Fit("no" if lacking else "cpu", lacking=lacking, context=longest)
 
     @property
@@ -79,7 +78,7 @@ class Room:
         if not self.setting.gpu_memory:
             return memory, Fit(None)
         lacking = max(0, memory.devices[GPU].total - self._room)
-        longest = self._longest(lambda tokens: self._taken(weights, GPU, -1, tokens) <= self._room)
+        longest = self._longest(memory.devices[GPU].weights, GPU, self._room)
         if not lacking:
             return memory, Fit("gpu", context=longest)
         whole = len(self.model.layers) + 1
@@ -94,24 +93,33 @@ class Room:
         least, most = 0, whole - 1
         while least < most:
             middle = (least + most + 1) // 2
-            if self._taken(weights, GPU, middle, self.setting.context) <= self._room:
+            if self._taken(weights, middle) <= self._room:
                 least = middle
             else:
                 most = middle - 1
         return least
 
-    def _longest(self, fits: Callable[[int], bool]) -> int:
-        """The longest context that fits, in steps of 256 tokens."""
+    def _longest(self, weights: int, device: str, room: int) -> int:
+        """The longest context with which all fits on a device with bytes of ``weights``, in steps
+        of 256 tokens."""
+        layers = -1 if device == GPU else 0
+
+        def fits(tokens: int) -> bool:
+            beside = self._without_weights(layers, tokens).devices[device].total
+            return beside + weights <= room
+
         least, most = 0, max(1, self._most // _STEP)
+        if fits(most * _STEP):
+            return most * _STEP
         while least < most:
             middle = (least + most + 1) // 2
             least, most = (middle, most) if fits(middle * _STEP) else (least, middle - 1)
         return least * _STEP
 
-    def _taken(self, weights: Weights, device: str, layers: int, tokens: int) -> int:
-        """Bytes on a device with so many ``layers`` on the GPU and ``tokens`` of context."""
-        beside = self._without_weights(layers, tokens).devices[device].total
-        return beside + self._weights_on(weights, device, layers)
+    def _taken(self, weights: Weights, layers: int) -> int:
+        """Bytes on the cards with so many ``layers`` on them."""
+        beside = self._without_weights(layers, self.setting.context).devices[GPU].total
+        return beside + self._weights_on(weights, GPU, layers)
 
     def _weights_on(self, weights: Weights, device: str, layers: int) -> int:
         places = placement.devices(self._with(layers), len(self.model.layers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from qpipe import quantize
 from qpipe.errors import CheckpointError, RecipeError, SourceError, UsageError
 from qpipe.runtimes.cards import cards
+from qpipe.session.estimating import calibration
 from qpipe.session.estimating.conditions import RunConditions, of_options
 from qpipe.session.estimating.estimate import EstimatedFormat, estimate
 
@@ -161,3 +163,48 @@ def test_options_become_conditions() -> None:
         of_options("vllm", [], "much")
     with pytest.raises(UsageError, match="did you mean 'vllm'"):
         of_options("vlm", [], None)
+
+
+def test_an_architecture_that_is_not_known_is_read_from_headers(tmp_path: Path) -> None:
+    """stories260K under another name: packed formats as of the known one, GGUF left out."""
+    folder = tmp_path / "model"
+    shutil.copytree(DATA / "tinystories-d256", folder)
+    fields = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps({**fields, "architectures": ["OddForCausalLM"], "model_type": "odd"})
+    )
+    answer = estimate(str(folder))
+    assert {name for name, _ in answer.left_out} >= {"Q4_K_M", "Q8_0"}
+    found = {row.format.name: row for row in answer.rows}
+    known = one("builtin:tinystories-d256", "BF16", runtime="vllm", context=answer.context)
+    assert found["BF16"].size.file_bytes == known.size.file_bytes
+    assert found["BF16"].memory.kv_cache == known.memory.kv_cache
+    assert any("headers" in note for note in found["BF16"].notes)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="OddForCausalLM"):
+        estimate(str(folder))
+
+
+def test_a_speed_needs_figures_that_were_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """8 GB of weights at 10 GB/s: 1.25 tokens a second; at the end of the context the cache too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert one("llama-3.1-8b", "Q8_0", ram=64 * GIB).speed is None
+    calibration.keep(calibration.Calibration(10e9, 1e12, 2, False, 0.0))
+    row = one("llama-3.1-8b", "Q8_0", ram=64 * GIB)
+    assert row.speed is not None
+    table = 128256 * 4096 * 34 // 32  # of which a token reads one row
+    active = row.memory.weights - table
+    assert row.speed.generation == pytest.approx(10e9 / active)
+    assert row.speed.generation_full == pytest.approx(10e9 / (active + row.memory.kv_cache))
+    assert row.speed.prompt == pytest.approx(1e12 / 2 / 7.5e9, rel=0.01)
+
+
+def test_several_sequences_share_the_reading_of_weights() -> None:
+    card = tuple(cards("H100"))
+    single = one("llama-3.1-8b", "BF16", runtime="vllm", cards=card, context=1024).speed
+    many = one("llama-3.1-8b", "BF16", runtime="vllm", cards=card, context=1024, sequences=8).speed
+    assert single is not None and many is not None
+    assert many.generation == pytest.approx(8 * single.generation)
+    assert many.generation_full < 8 * single.generation
