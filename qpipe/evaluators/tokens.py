@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import EngineMissingError, RecipeError, UsageError
+from qpipe.errors import DataError, EngineMissingError, RecipeError, UsageError
 from qpipe.evaluators.common.parameters import ProtocolName
 from qpipe.evaluators.text.protocols import Protocol, of_label, prepared
 from qpipe.evaluators.text.protocols import protocol as find_protocol
@@ -80,6 +80,22 @@ class TokensStage(base.Stage):
     optional_roles: ClassVar[tuple[str, ...]] = ("reference",)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.DOCUMENTS}
     foresees = True
+
+    @classmethod
+    def refuse(cls, params: TokensParams, order: base.Order) -> None:
+        """Raises DataError for a model whose vocabulary is not that of a reference file."""
+        if "reference" not in order.inputs and "reference" not in order.coming:
+            return
+        file, model = order.root("reference"), order.inputs.get("model") or order.root("model")
+        if file is None or model is None or not any(file.glob(f"*{base.REFERENCE_SUFFIX}")):
+            return
+        from qpipe.evaluators.reference_files import header, vocabulary
+
+        try:
+            head = header.read(only_file(file, suffix=base.REFERENCE_SUFFIX))
+        except DataError:  # which is said of the file itself
+            return
+        vocabulary.require(head, model)
 
     @classmethod
     def preview(cls, params: TokensParams, order: base.Order) -> base.Preview | None:

@@ -63,10 +63,10 @@ def _bpe_writable(pieces: Set[str], char: str) -> bool:
     if _spm_writable(pieces, char):
         return True
     # llama.cpp 0.6.0-dev drops the others without a word.
-    return all(_byte_letter(byte) in pieces for byte in char.encode())
+    return all(byte_letter(byte) in pieces for byte in char.encode())
 
 
-def _byte_letter(byte: int) -> str:
+def byte_letter(byte: int) -> str:
     """The letter that stands for a byte in byte-level BPE (GPT-2, ``bytes_to_unicode``)."""
     if 0x21 <= byte <= 0x7E or 0xA1 <= byte <= 0xAC or 0xAE <= byte <= 0xFF:
         return chr(byte)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ Look = Callable[[Mapping[str, Json]], "ComingFiles | None"]
 _SOME_KEY = "0" * 64
 
 _UNPICKLE = "unpickle"
+_MADE_FROM = ("model", "checkpoint")
 
 
 def stage_of(entry: str) -> type[Stage]:
@@ -86,9 +88,12 @@ class AvailableInputs:
             raise
 
     def _read(self, item: Forecast) -> Iterator[str]:
-        """The nodes whose files are read: the inputs, and of pickles the source too."""
+        """The nodes whose files are read: the inputs, what they are made from, and of pickles the
+        source too."""
         for input_id in item.node.inputs.values():
             yield input_id
+            if (source := self._source(input_id)) is not None:
+                yield source.node.id
             node = self._forecasts[input_id].node
             if node.stage == _UNPICKLE:
                 yield node.inputs["checkpoint"]
@@ -105,13 +110,26 @@ class AvailableInputs:
         inputs = {role: self._forecasts[node_id] for role, node_id in item.node.inputs.items()}
         fetched = {role: self._config(each) for role, each in inputs.items()}
         configs = {role: path for role, path in fetched.items() if path is not None}
-        return replace(self.order(item), configs=configs)
+        return replace(self.order(item), configs=configs, root=partial(self._root, item))
 
     def params(self, node: Node) -> Any:
         """Return a node's parameters as its stage has them."""
         return stage_of(node.runtime.entry).Params.model_validate_json(
             json.dumps(reveal({**node.params, **node.runtime.asides}))
         )
+
+    def _root(self, item: Forecast, role: str) -> Path | None:
+        """The folder of the source that an input is made from; None where it is not here."""
+        source = self._source(item.node.inputs.get(role))
+        return None if source is None else self._folder(source)
+
+    def _source(self, node_id: str | None) -> Forecast | None:
+        """The node that another is made from in the end, along models and checkpoints."""
+        item = None
+        while node_id is not None:
+            item = self._forecasts[node_id]
+            node_id = next((item.node.inputs[r] for r in _MADE_FROM if r in item.node.inputs), None)
+        return item
 
     def _folder(self, item: Forecast) -> Path | None:
         if item.artifact is not None:

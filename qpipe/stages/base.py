@@ -87,7 +87,8 @@ class Order:
     ``origins`` say how each input was made (`Manifest.origin`). ``foreseen`` are inputs that are
     not made yet, where a stage is asked for a preview and ``foresees``; ``configs`` are config.json
     of those that are repositories and not downloaded yet, where it is asked what it would refuse;
-    ``coming`` are the roles of all that are not here yet.
+    ``coming`` are the roles of all that are not here yet. ``root`` gives, by role, the source that
+    an input is made from, along models and checkpoints, None where it is not here.
     """
 
     inputs: Mapping[str, Path]
@@ -96,6 +97,7 @@ class Order:
     foreseen: Mapping[str, Preview] = field(default_factory=dict, kw_only=True)
     configs: Mapping[str, Path] = field(default_factory=dict, kw_only=True)
     coming: Collection[str] = field(default=(), kw_only=True)
+    root: Callable[[str], Path | None] = field(default=lambda role: None, kw_only=True)
 
 
 @dataclass(frozen=True)

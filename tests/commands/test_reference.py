@@ -62,7 +62,7 @@ def share(folder: Path, *more: str) -> Shared:
     return Shared(folder, run, model.resolve(), folder / FILE)
 
 
-def against(file: Path, quantized: Path, cwd: Path, *more: str, verb: str = "run") -> Answer:
+def against(file: Path, quantized: Path | str, cwd: Path, *more: str, verb: str = "run") -> Answer:
     given = () if "evaluate=perplexity" in more else ("evaluate=kld",)
     return called(
         *(verb, "local", f"model.source={quantized}", "quantize=none", *given),
@@ -120,10 +120,20 @@ def test_perplexity_is_compared_window_by_window(shared: Shared, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_another_tokenizer_is_refused(shared: Shared, gguf_of: Gguf, tmp_path: Path) -> None:
-    answer = against(shared.file, gguf_of("tinystories-d256", "Q8_0"), tmp_path)
-    assert answer.code == 1
-    assert "is not that of run.reference: from token" in answer.stderr
+def test_another_tokenizer_is_refused_in_the_plan(
+    shared: Shared, gguf_of: Gguf, tmp_path: Path
+) -> None:
+    for source, more in (
+        (gguf_of("tinystories-d256", "Q8_0"), ("quantize=none",)),
+        ("builtin:tinystories-d256", ("quantize=gguf", "quantize.type=Q8_0")),
+    ):
+        for verb in ("plan", "run"):
+            answer = against(shared.file, source, tmp_path, *more, verb=verb)
+            assert answer.code == 1
+            said = answer.stdout + answer.stderr
+            assert "its tokenizer is not that of r.reference.safetensors, which is of" in said
+            assert "qpipe-inputs-" not in said
+    assert not [*(tmp_path / "outputs").glob("store/artifacts/*/*/*.gguf")]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@
 ``writing``  a file of a reference's artifact
 ``reading``  a file's parts, each checked against its digests
 ``values``   numbers that no reference has
+``vocabulary`` a file's token ids beside a model's vocabulary
 ``matching`` what a recipe asks for beside what a file has
 
 The container is safetensors; docs/reference-file.md is the format for other readers.
