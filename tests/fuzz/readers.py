@@ -16,6 +16,7 @@ from qpipe.errors import CheckpointError, UsageError
 from qpipe.gguf import values
 from tests.fuzz import changes, targets
 from tests.fuzz.targets import Target, by_field, gguf
+from tests.fuzz.trusted import TRUSTED
 
 _BYTES = (changes.any_bytes, changes.edge)
 
@@ -267,6 +268,7 @@ READERS: Mapping[str, Target] = {
     "published": Target(_make_table, {"t.yaml": targets._YAML}, _table),
     "recipe": Target(_make_recipe, {"r.yaml": targets._YAML}, _recipe),
     "pattern": Target(_make_pattern, {"p.txt": (changes.any_bytes,)}, _pattern),
+    **TRUSTED,
 }
 
 TARGETS: dict[str, Target] = {**targets.TARGETS, **READERS}

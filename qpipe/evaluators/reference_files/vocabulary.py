@@ -36,7 +36,7 @@ _LOOKED_AT, _ENOUGH, _LEAST, _MOST = 16, 4, 16, 4 << 20
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class SpellingTokens:
     """The tokens of a model as GGUF has them: llama.cpp's name of their kind, texts, and types."""
 
     kind: str
@@ -125,7 +125,7 @@ def _other(file: FileHeader, folder: Path, why: str) -> DataError:
 
 
 @lru_cache(maxsize=2)
-def _vocabulary(folder: Path) -> Vocabulary | None:
+def _vocabulary(folder: Path) -> SpellingTokens | None:
     """The vocabulary of the model in ``folder``; None where it cannot be had, or is of another
     kind."""
     try:
@@ -141,7 +141,7 @@ def _vocabulary(folder: Path) -> Vocabulary | None:
     named: Any = types if isinstance(types, list) else []
     if named and len(named) != len(texts):
         return None
-    return Vocabulary(str(kind), [*map(str, texts)], named)
+    return SpellingTokens(str(kind), [*map(str, texts)], named)
 
 
 def _metadata(folder: Path) -> values.Metadata:

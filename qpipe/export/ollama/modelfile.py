@@ -87,15 +87,29 @@ def _word(text: str, at: int, known: Sequence[str] | None) -> tuple[str, int]:
 def _value(text: str, at: int) -> tuple[str, int]:
     """A value up to the first line break at which its quotation marks are closed."""
     read: list[str] = []
+    first, end = 0, 0  # what was read without the spaces around it
     while at < len(text):
-        if text[at] in "\r\n" and (value := _unquoted("".join(read).strip())) is not None:
-            return value, at + 1
-        read.append(text[at] if text[at].isprintable() or text[at] in "\r\n\t" else "")
+        character = text[at]
+        # Its ends say whether it is closed: a template has thousands of lines.
+        if character in "\r\n" and _unquoted(_ends(read, first, end)) is not None:
+            return str(_unquoted("".join(read[first:end]))), at + 1
+        if character.isprintable() or character in "\r\n\t":
+            read.append(character)
+            if not character.isspace():
+                first, end = (first if end else len(read) - 1), len(read)
         at += 1
-    last = _unquoted("".join(read).strip())
-    if last is None:
+    value = _unquoted("".join(read).strip())
+    if value is None:
         raise DataError("Modelfile: a quotation mark is left open")
-    return last, at
+    return value, at
+
+
+def _ends(read: Sequence[str], first: int, end: int) -> str:
+    """Both ends of what was read, as long as two marks; all of it where it is no longer."""
+    size = len(_QUOTES)
+    if end - first <= 2 * size:
+        return "".join(read[first:end])
+    return "".join([*read[first : first + size], *read[end - size : end]])
 
 
 def _unquoted(text: str) -> str | None:

@@ -59,3 +59,11 @@ def test_what_can_be_said(command: str, value: str, sayable: bool) -> None:
     file = Modelfile(["a model"], [("from", "./a.gguf")])
     assert file.add(command, value) is sayable
     assert parse(str(file)) == [("from", "./a.gguf"), *([(command, value)] if sayable else [])]
+
+
+def test_a_template_of_thousands_of_lines_is_read_in_one_pass() -> None:
+    """Each line that ends in a quotation mark might be its last."""
+    template = '{{ if eq .Role "user" }}"\n' * 20_000
+    file = Modelfile()
+    assert file.add("template", template)
+    assert parse(f"FROM .\n{file}")[1] == ("template", template)
