@@ -202,19 +202,21 @@ def _of_model(
     if (source := chain.source(model["key"])) != model["source"]:
         yield f"{row}: its source is {_shown(source)}, and it names {_shown(model['source'])}"
     made = {entry.sha256 for entry in artifact.files}
-    parts = [name for name in names if name.endswith(".gguf")]
+    weights = [name for name in names if name.endswith(_WEIGHTS)]
+    parts = [name for name in weights if name.endswith(".gguf")]
+    other = [name for name in names if digests[name] not in made]
     try:
         if "gguf" in model and parts:
             yield from _of_gguf(folder / parts[0], model)
-            if digests[parts[0]] not in made and _joined(folder / parts[0], progress) not in made:
-                yield f"{quoted(parts[0])}: is not what {model['key'][:12]} made"
-            return
+            # Beside a GGUF file lie texts for programs that use it, which no artifact has.
+            other = [name for name in other if name in weights]
+            if other == parts and _joined(folder, parts, progress) in made:
+                return
     except QpipeError as error:
         yield str(error)
         return
-    for name in names:
-        if digests[name] not in made:
-            yield f"{quoted(name)}: is not among the files that {model['key'][:12]} made"
+    for name in other:
+        yield f"{quoted(name)}: is not among the files that {model['key'][:12]} made"
 
 
 def _of_gguf(path: Path, model: Any) -> Iterator[str]:
@@ -224,10 +226,16 @@ def _of_gguf(path: Path, model: Any) -> Iterator[str]:
             yield f"{path.name}: its {name} is {quoted(actual[name])}, not {quoted(stated)}"
 
 
-def _joined(first: Path, progress: Progress) -> str:
+def _joined(folder: Path, parts: Sequence[str], progress: Progress) -> str | None:
+    """The digest of the one file that ``parts`` are; None where they are not all parts of one."""
+    from qpipe.gguf import split
     from qpipe.gguf.splitting import joined_sha256
 
-    return joined_sha256(first, progress)
+    first = Path(parts[0])
+    part = split.named(first.name)
+    if part is None or [str(first.with_name(name)) for name in part.all_names()] != [*parts]:
+        return None
+    return joined_sha256(folder / first, progress)
 
 
 def _shown(key: Any) -> str:

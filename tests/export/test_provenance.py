@@ -204,6 +204,22 @@ def _other_bytes(folder: Path) -> None:
     _edited(change)(folder)
 
 
+def _second(name: str) -> Callable[[Path], None]:
+    """Give a model a file that nobody made, told in the statement as if it were its own."""
+
+    def change(document: dict[str, Any]) -> None:
+        given = {"name": name, "digest": {"sha256": ""}, "annotations": {"size": 1}}
+        document["subject"].append(given)
+        model = _models(document)[0]
+        model["files"] = [*model["files"], name]
+
+    def added(folder: Path) -> None:
+        (folder / name).write_bytes(b"x")
+        _edited(lambda d: (change(d), _retold(folder, d)))(folder)
+
+    return added
+
+
 CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a flipped bit": (_flip, "Q4_0.gguf': its bytes are others"),
     "a longer file": (
@@ -251,7 +267,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "its input model has the digest",
     ),
     "another key": (
-        _edited(lambda d: _models(d)[0].update(key=_models(d)[1]["key"])), "is not what",
+        _edited(lambda d: _models(d)[0].update(key=_models(d)[1]["key"])), "is not among the files",
     ),
     "a key that is none": (
         _edited(lambda d: _models(d)[0].update(key="ab" * 32)), "is none of the artifacts",
@@ -265,6 +281,10 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a model that names other files": (
         _edited(lambda d: _models(d)[0].update(files=["x.gguf"])),
         "its file 'x.gguf' is not part of the export",
+    ),
+    "a second file of a model": (_second("x.gguf"), "'x.gguf': is not among the files that"),
+    "weights of another kind": (
+        _second("x.safetensors"), "'x.safetensors': is not among the files that",
     ),
     "bytes of no model": (_other_bytes, "Q4_0.gguf': is of no model and no artifact"),
     "a source's commit": (
