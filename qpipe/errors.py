@@ -8,7 +8,8 @@
     │   └── GraphError              2   a cycle, an unknown stage, a missing input
     ├── StageError                  1   a stage could not do its work
     │   ├── SourceError             1   a model or text could not be had (network, gated, missing)
-    │   │   └── UnreachableError    1   nobody answered: no network, or the hub is down
+    │   │   ├── UnreachableError    1   nobody answered: no network, or the hub is down
+    │   │   └── MissingPathError    2   a path that was given is not there
     │   ├── CheckpointError         1   a checkpoint is truncated, contradictory or not understood
     │   ├── DataError               1   a text, tokenizer or metric input is unusable
     │   ├── OutOfSpaceError         1   the disk is full
@@ -62,6 +63,12 @@ class SourceError(StageError):
 
 class UnreachableError(SourceError):
     """The place that has a model, text or data set did not answer."""
+
+
+class MissingPathError(SourceError):
+    """A file or folder that was given as an argument or in a recipe is not there."""
+
+    exit_code = 2
 
 
 class CheckpointError(StageError):

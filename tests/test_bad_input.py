@@ -152,7 +152,7 @@ def test_texts_that_cannot_be_measured(tmp_path: Path, text: bytes, words: str) 
 
 def test_a_source_that_is_not_there(tmp_path: Path) -> None:
     answer = called("run", "local", "model.source=./nowhere", cwd=tmp_path)
-    refused(answer, 1, "./nowhere", "no such file or folder")
+    refused(answer, 2, "./nowhere", "no such file or folder")
 
 
 def test_no_network(tmp_path: Path) -> None:

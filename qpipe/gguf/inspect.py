@@ -46,12 +46,12 @@ def inspect(path: Path) -> dict[str, Any]:
     ``types`` is {type: {tensors, parameters, bytes}}; ``tensors`` lists name, type, shape (GGUF: in
     ggml's order) and bytes; what a format does not tell is None. One of several files of a GGUF
     model is shown by itself, as ``GGUF v3, part 2 of 3``, and their folder as one model. Raises
-    `CheckpointError` for anything damaged or not understood.
+    `CheckpointError` for anything damaged or not understood, `MissingPathError`.
     """
     if is_folder(path):
         return _folder(path)
     if not exists(path):
-        raise errors.CheckpointError(f"{path}: no such file or folder")
+        raise errors.MissingPathError(f"{path}: no such file or folder")
     if path.suffix == ".safetensors":
         return _safetensors(path, list(safetensors.read_header(path).values()))
     file = reader.read(path)

@@ -54,8 +54,9 @@ _KINDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (
         ("pytorch_model*.bin",),
         "holds its weights as {name}, a pickle, which is read by running it: set "
-        "model.allow_pickle=true (of a repository with its exact commit as model.revision), and "
-        "qpipe reads its tensors alone; or give the same model as safetensors",
+        "model.allow_pickle=true (of a repository with its exact commit as model.revision; of "
+        "run.reference run.allow_pickle=true), and qpipe reads its tensors alone; or give the same "
+        "model as safetensors, which `qpipe attest` takes alone",
     ),
     (
         _PICKLED,

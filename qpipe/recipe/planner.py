@@ -133,6 +133,8 @@ class _Builder:
             ids[stage["name"]] = made[stage["name"]] = node.id
             if stage["name"] in models:
                 no_model.require_fetched(node.params, node.runtime.where)
+                claim = pinner.claim(PinnedSource(node.params, node.runtime.where))
+                self.notes |= dict.fromkeys(claim)
             if stage["source"]:
                 names[node.id] = _source_name(node)
                 pinned = PinnedSource(node.params, node.runtime.where)

@@ -13,8 +13,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from qpipe.errors import RecipeError
+from qpipe.recipe.checking import resolve_alias
 from qpipe.recipe.request import Job, shipped_recipes
-from qpipe.recipe.schema import StageSpec, resolve_alias
+from qpipe.recipe.schema import StageSpec
 from qpipe.stages.base import REFERENCE_SUFFIX
 
 _MEASURES, _TOKENS, _FILE = "evaluate", "tokens", "file"

@@ -100,7 +100,7 @@ def _fetched(reference: str, recipe: Recipe, quantized_as: str | None) -> dict[s
     }
     parameters: dict[str, Any] = as_gguf if quantized_as == GGUF else as_it_is
     return {
-        DOWNLOAD: _download(reference),
+        DOWNLOAD: _download(reference, allow_pickle=recipe.run.allow_pickle),
         REFERENCE: StageSpec.model_validate(
             {
                 "uses": "convert",
@@ -112,12 +112,11 @@ def _fetched(reference: str, recipe: Recipe, quantized_as: str | None) -> dict[s
     }
 
 
-def _download(reference: str) -> StageSpec:
+def _download(reference: str, *, allow_pickle: bool = False) -> StageSpec:
     at = _AT_A_REVISION.fullmatch(reference)
     source, revision = (reference, None) if at is None else at.groups()
-    return StageSpec.model_validate(
-        {"uses": "download", "with": {"source": source, "revision": revision}, "optional": True}
-    )
+    parameters = {"source": source, "revision": revision, "allow_pickle": allow_pickle}
+    return StageSpec.model_validate({"uses": "download", "with": parameters, "optional": True})
 
 
 def _compared(

@@ -11,6 +11,7 @@ from qpipe.core import env_values
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import GraphError, RecipeError, nearest
+from qpipe.recipe.checking import checked, resolve_alias
 from qpipe.recipe.draft import (
     StageDraft,
     StandInDraft,
@@ -18,7 +19,7 @@ from qpipe.recipe.draft import (
 )
 from qpipe.recipe.references import variables
 from qpipe.recipe.request import Job
-from qpipe.recipe.schema import ResourcesSpec, StageSpec, checked, resolve_alias
+from qpipe.recipe.schema import ResourcesSpec, StageSpec
 from qpipe.stages import device
 from qpipe.stages.base import GGUF, InputFile, Params, Stage, keyed
 from qpipe.stages.registry import AUTO, chosen, entry, find, refused, settled

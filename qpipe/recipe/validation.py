@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qpipe.errors import RecipeError, nearest
-from qpipe.recipe.schema import Composed, Recipe, checked
+from qpipe.recipe.checking import Composed, checked
+from qpipe.recipe.schema import Recipe
 
 
 def validate(job: Composed) -> Recipe:

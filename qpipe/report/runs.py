@@ -30,7 +30,8 @@ _MOST_BYTES = 50_000_000
 
 
 def find_run(name: str, runs: Path) -> RunPaths:
-    """Find a run by its name below ``runs``, by its folder, or (``latest``) as the newest.
+    """Find a run by its name below ``runs``, by its folder, or (``latest``, FOLDER/latest) as the
+    newest.
 
     Raises UsageError if there is none.
     """
@@ -43,6 +44,8 @@ def find_run(name: str, runs: Path) -> RunPaths:
     for folder in (runs / name, Path(name)):
         if is_file(RunPaths(folder).summary):
             return RunPaths(folder)
+    if Path(name).name == LATEST and is_folder(Path(name).parent):
+        return find_run(LATEST, Path(name).parent)
     if is_folder(runs / name):
         raise UsageError(
             f"run {name}: {RunPaths(runs / name).summary} is not there; the run was interrupted or "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qpipe.core.layout import MANIFEST
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
-from qpipe.errors import CheckpointError, SourceError, StoreError, UsageError
+from qpipe.errors import CheckpointError, MissingPathError, StoreError, UsageError
 from qpipe.machine import gpus
 from qpipe.machine.capacity import usable_cores
 from qpipe.results.tensors import DETAILS, from_fact
@@ -172,7 +172,8 @@ def file_of(path: str | Path, store: str | Path | None) -> Path:
 
 
 def local_path(source: str | Path) -> Path:
-    """Return the path of a file or folder here, or of ``builtin:NAME``. Raises SourceError."""
+    """Return the path of a file or folder here, or of ``builtin:NAME``. Raises
+    MissingPathError."""
     from qpipe.sources.pinning import DATA
 
     name = str(source)
@@ -181,7 +182,7 @@ def local_path(source: str | Path) -> Path:
     if exists(path):
         return path
     hint = "" if builtin else "; a hub repository is what a recipe takes, as qpipe.load('local', …)"
-    raise SourceError(f"{name}: no such file or folder{hint}")
+    raise MissingPathError(f"{name}: no such file or folder{hint}")
 
 
 def _backend(model: Path, threads: int, device: str) -> AbstractContextManager[Backend]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -69,10 +70,16 @@ def _is_model(outcome: Outcome) -> bool:
 
 
 def _unique(row: ModelRow, names: set[str]) -> str:
-    """A name that no other row of the run has, such as ``tinystories-d256-Q4_K_M``."""
+    """A name that no other row of the run has, such as ``tinystories-d256-Q4_K_M``; a type that
+    the model is called after already (m-F16.gguf) is said once."""
     kind = [row.format] if row.format and row.format not in row.name.split(" ") else []
-    words = [row.model or "model", *kind, row.name]
-    name = plain_name("-".join(dict.fromkeys(words)), _NAME_BYTES) or "model"
+    name = row.model or "model"
+    for word in dict.fromkeys([*kind, row.name]):
+        if not re.search(
+            rf"(^|[-._]){re.escape(word)}$", name, re.IGNORECASE
+        ):  # m-F16 of m-F16.gguf
+            name = f"{name}-{word}"
+    name = plain_name(name, _NAME_BYTES) or "model"
     if name in names:
         name = f"{name}-{(row.key or '')[:8]}"
     names.add(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from pathlib import Path
 
 from qpipe.errors import UsageError, nearest
 from qpipe.report.node_states import follow
@@ -145,6 +146,8 @@ def _folder(run: str, runs: str) -> str:
     for folder in (f"{runs}/{run}", run):
         if run and os.path.isfile(f"{folder}/{EVENTS}"):  # noqa: PTH113
             return folder
+    if os.path.basename(run) == LATEST and is_folder(Path(run).parent):  # noqa: PTH119
+        return _folder(LATEST, str(Path(run).parent))
     names_here = _names(runs)
     hint = nearest(run, [LATEST, *names_here]) if names_here else "there is none yet"
     raise UsageError(f"there is no run {run!r} in {runs}; {hint}")

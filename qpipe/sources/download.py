@@ -14,7 +14,7 @@ from qpipe.core.key import Json, content_digest
 from qpipe.core.manifest import FileEntry
 from qpipe.errors import EngineMissingError, SourceError
 from qpipe.machine.filesystem import remove_tree
-from qpipe.sources import digest_check, hub, hub_download, model_files
+from qpipe.sources import claimed_type, digest_check, hub, hub_download, model_files
 from qpipe.sources.hub_download import HubFile
 from qpipe.sources.hub_source import HubSource, names_gguf
 from qpipe.sources.local_files import checkpoint_of, files_of, is_card
@@ -127,6 +127,8 @@ class Download(base.Stage):
             if params.kind == "remote"
             else _received(params, work, notes)
         )
+        if params.kind != "local":  # of one that is here the plan has said so
+            notes += claimed_type.notes(files)
         total = sum(path.stat().st_size for path in files)
         place = work.where.get("path", work.where.get("address"))
         work.progress(total, total, "bytes")

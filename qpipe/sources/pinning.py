@@ -19,7 +19,7 @@ from qpipe.core import file_lock
 from qpipe.core.digests import Digests
 from qpipe.core.key import Json, bytes_sha256, content_digest
 from qpipe.core.manifest import Manifest
-from qpipe.errors import RecipeError, SourceError, StoreError
+from qpipe.errors import MissingPathError, RecipeError, SourceError, StoreError
 from qpipe.machine.capacity import usable_cores
 from qpipe.sources import gguf_types, model_class, model_files, pickle_names
 from qpipe.sources.hub_source import HubSource, hub_source, is_commit, parse_hub
@@ -97,7 +97,8 @@ class Pinner:
             raise SourceError(
                 f"{without_secrets(source)}: a pickle, which is read by running it: give "
                 "safetensors, or set model.allow_pickle=true (of a repository with its exact "
-                "commit as model.revision), and qpipe reads its tensors alone"
+                "commit as model.revision; of run.reference run.allow_pickle=true), and qpipe "
+                "reads its tensors alone; `qpipe attest` takes safetensors alone"
             )
         return pinned
 
@@ -129,7 +130,7 @@ class Pinner:
         if hub is None and is_address(source):
             return self._pin_remote(source, revision, digests)
         if hub is None:
-            raise SourceError(
+            raise MissingPathError(
                 f"{source}: no such file or folder (looked in "
                 f"{', '.join(str(folder) for folder in self.folders)}), and it is no hub "
                 "repository (OWNER/NAME) either"
@@ -159,6 +160,22 @@ class Pinner:
             source = remote.local_path(f"file:{source[5:]}")[0]
         if source:
             no_model.require_model(without_secrets(source), self._local(source))
+
+    def claim(self, pinned: PinnedSource) -> list[str]:
+        """The note on a GGUF model here whose name claims another type than it has, remembered."""
+        path = Path(str(pinned.where.get("path", "")))
+        if not gguf_types.is_model(path.name):
+            return []
+        about = f"{pinned.params['tree']} {path.name}"
+        note = self.hashes / f"claim-{bytes_sha256(about.encode())}"
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            return note.read_text().splitlines()
+        from qpipe.sources import claimed_type
+
+        notes = claimed_type.notes([path])
+        with contextlib.suppress(OSError):
+            file_lock.write_atomic(note, "\n".join(notes).encode(), sync=False)
+        return notes
 
     def model_class(self, pinned: PinnedSource) -> ModelClass | None:
         """The class of the model in a pinned source; None for a GGUF file, and where config.json
@@ -265,7 +282,7 @@ class Pinner:
         if hub.type is not None:
             hub = replace(hub, file=self._file_of_type(replace(hub, revision=commit), hub.type))
         params: dict[str, Json] = {"kind": hub.kind, "repo": hub.repo, "commit": commit}
-        name = hub.repo if hub.file is None else _called_file(hub.file)
+        name = hub.repo if hub.one_file is None else _called_file(hub.one_file)
         inside = "" if hub.file is None else f"/{PurePosixPath(hub.file).parent}".removesuffix("/.")
         shown = f"{hub.repo}@{commit[:8]}{inside}"
         return PinnedSource({**params, "file": hub.file}, {"name": name, "shown": shown})
@@ -286,7 +303,8 @@ class Pinner:
             raise RecipeError(
                 f"model.allow_pickle: true lets {hub.repo} give weights as pickles, so it needs "
                 f"the exact commit that you trust, not {hub.revision!r}: set model.revision to its "
-                "40-digit SHA, or allow_pickle to false"
+                "40-digit SHA (with run.allow_pickle write run.reference=OWNER/NAME@SHA), or "
+                "allow_pickle to false"
             )
         if hub.file is not None or hub.type is not None:
             return hub

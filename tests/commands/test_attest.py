@@ -80,13 +80,13 @@ def test_the_answer_has_a_form(made: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("x.gguf", "--source", "builtin:stories260K"), 1, "x.gguf: no such file"),
+        (("x.gguf", "--source", "builtin:stories260K"), 2, "x.gguf: no such file"),
         (("x.gguf",), 2, "--source"),
         (("", "--source", "builtin:stories260K"), 1, "'' is no file"),
         (("FILE", "--source", "FILE"), 1, "stories260K-Q4_0.gguf: tensor 'token_embd.weight' is"),
         (("--source", "builtin:stories260K"), 2, "FILE"),
-        (("FILE", "--source", "./nowhere"), 1, "./nowhere: no such file or folder"),
-        (("FILE", "--source", "a/b@"), 1, "a/b@: no such file or folder"),
+        (("FILE", "--source", "./nowhere"), 2, "./nowhere: no such file or folder"),
+        (("FILE", "--source", "a/b@"), 2, "a/b@: no such file or folder"),
         (("FILE", "--source", "builtin:stories260K", "--imatrix", "FILE"), 1, "no importance matr"),
         (("FILE", "--source", "builtin:stories260K", "--imatrix", LICENCE), 1, "it is a text, and"),
     ],

@@ -103,7 +103,7 @@ def test_foreign_file_without_file_type(q4: Path, tmp_path: Path) -> None:
 
 
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(errors.CheckpointError, match="no such file or folder"):
+    with pytest.raises(errors.MissingPathError, match="no such file or folder"):
         inspect(tmp_path / "nothing")
     with pytest.raises(errors.CheckpointError, match=r"neither a .gguf file nor a config.json"):
         inspect(tmp_path)

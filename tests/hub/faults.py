@@ -67,7 +67,7 @@ class Faults:
         self._planned: list[_Planned] = []
         self._lock = threading.Lock()
 
-    def add(
+    def __call__(
         self,
         where: str,
         fault: Fault,
@@ -76,7 +76,7 @@ class Faults:
         method: str = "",
         ranged: bool = False,
     ) -> None:
-        """Plan a fault for requests whose path holds ``where``; ``times`` None: for all of them.
+        """Have requests whose path holds ``where`` go wrong, ``times`` times (None: always).
 
         One of a body waits for a request that is answered with one; ``ranged``: for one that asks
         for a part.

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.hub import sending
-from tests.hub.faults import Fault, Faults, Status
+from tests.hub.faults import Faults, Status
 from tests.hub.repositories import COMMIT, Access, Reader, Repository
 
 TOKEN = "hf_AllowedToReadAndWriteQwErTyUiOp"
@@ -87,18 +87,10 @@ class Hub:
         """The folders of the newest commits of main."""
         return {name: one.commits[one.branches["main"]] for name, one in self.known.items()}
 
-    def fail(
-        self,
-        where: str,
-        fault: Fault,
-        *,
-        times: int | None = 1,
-        method: str = "",
-        ranged: bool = False,
-    ) -> None:
-        """Have requests whose path holds ``where`` go wrong, ``times`` times (None: always);
-        ``ranged``: those alone that ask for a part of a file."""
-        self.faults.add(where, fault, times=times, method=method, ranged=ranged)
+    @property
+    def fail(self) -> Faults:
+        """Plans what goes wrong, called with where and what."""
+        return self.faults
 
 
 class Handler(BaseHTTPRequestHandler):

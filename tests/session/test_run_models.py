@@ -22,6 +22,12 @@ def test_each_model_has_a_name_that_says_what_it_is(tmp_path: Path) -> None:
     assert not problems
     names = [Path(row.link or "").name for row in made.rows]
     assert names == [f"小_model_7B-{level}.gguf" for level in ("F16", "Q8_0", "Q4_0")]
+    rows = [replace(row, model="m-f16") for row in compared.rows]
+    of_f16, problems = linked(
+        replace(compared, rows=tuple(rows)), result.outcomes, tmp_path / "other", digests
+    )
+    names = [Path(row.link or "").name for row in of_f16.rows]
+    assert not problems and names == ["m-f16.gguf", "m-f16-Q8_0.gguf", "m-f16-Q4_0.gguf"]
     for row in made.rows:
         file = one(row.artifact)
         assert Path(row.link or "").samefile(file)

@@ -40,6 +40,7 @@ def write(runs: Path, name: str, events: list[Event]) -> Recorder:
 def test_a_run_that_goes_on(tmp_path: Path) -> None:
     recorder = write(tmp_path, "run", BEGUN)
     state = run_states.state("latest", str(tmp_path))
+    assert state == run_states.state(str(tmp_path / "latest"), "elsewhere")
     assert state["status"] == "running"
     assert state["counts"] == {"cached": 1, "ran": 1}
     assert [node["status"] for node in state["nodes"]] == ["cached", "ran", "running", "waiting"]

@@ -11,7 +11,7 @@ from qpipe.sources import pickle_names
 from qpipe.sources.hub_source import HubSource
 from qpipe.sources.local_files import files_of
 from qpipe.sources.pinning import PinnedSource, Pinner
-from tests.cli import Answer, qpipe
+from tests.cli import Answer, called, qpipe
 from tests.hub import COMMIT, serve
 from tests.hub.repositories import Stored
 
@@ -38,6 +38,7 @@ def test_a_repository_needs_the_exact_commit(tmp_path: Path) -> None:
     for source, revision in (("a/b", COMMIT), (f"hf:a/b@{COMMIT}", None)):
         pinned = one.pin(source, revision, allow_pickle=True)
         assert pinned.params["file"] == "pytorch_model.bin" and pickled(pinned)
+        assert pinned.where["name"] == "a/b", "rows are called after the model"
     with pytest.raises(SourceError, match=r"set model\.allow_pickle=true"):
         one.pin(f"hf:a/b@{COMMIT}/pytorch_model.bin", None)
 
@@ -72,6 +73,25 @@ def test_a_folder(tmp_path: Path) -> None:
         ]  # fmt: skip
     (tmp_path / "model.safetensors").write_text("{}")
     assert not pickled(one.pin(str(tmp_path), None, allow_pickle=True))
+
+
+def test_a_reference_of_pickles_is_allowed_for_itself(tmp_path: Path) -> None:
+    """run.allow_pickle is of ``run.reference``, and model.allow_pickle is not."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file
+
+    whole = Path(__file__).parents[1] / "data" / "models" / "stories260K"
+    shutil.copytree(whole, tmp_path / "pickled")
+    torch.save(load_file(whole / "model.safetensors"), tmp_path / "pickled" / "pytorch_model.bin")
+    (tmp_path / "pickled" / "model.safetensors").unlink()
+    asked = ("plan", "local", "model.source=builtin:stories260K", "run.reference=./pickled")
+    refused = called(*asked, "model.allow_pickle=true", cwd=tmp_path)
+    assert refused.code == 1 and "run.allow_pickle=true" in refused.stderr
+    allowed = called(*asked, "run.allow_pickle=true", cwd=tmp_path)
+    assert allowed.code == 0, allowed
+    assert "original_download_unpickle: pickled" in allowed.stdout
 
 
 @pytest.mark.slow

@@ -96,6 +96,6 @@ def ask(
 
 def _missing(field: str, raw: Mapping[str, Any], origins: Origins) -> str:
     """A field without a value, and those that there are not: one of them may be meant for it."""
-    from qpipe.recipe.schema import unknown_fields  # pydantic, which composing does without
+    from qpipe.recipe.checking import unknown_fields  # pydantic, which composing does without
 
     return "\n".join([messages.missing_value(field, origins), *unknown_fields(raw, origins)])
