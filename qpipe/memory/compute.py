@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from qpipe.memory.geometry import Geometry
+from qpipe.memory.graph import LayerGraphs
 from qpipe.memory.setting import RunSetting
 
-_F32 = 4
 
-
+@lru_cache(maxsize=512)
 def compute_bytes(geometry: Geometry, setting: RunSetting) -> int:
-    """Bytes of the largest set of intermediate results that live at once."""
-    tokens, hidden = setting.n_ubatch, geometry.hidden
-    heads = geometry.sizes.get("attention.head_count", 0)
-    width = geometry.sizes.get("feed_forward_length", 4 * hidden)
-    mask = setting.cells * tokens * (2 if setting.flash else _F32)
-    scores = 0 if setting.flash else 2 * heads * setting.cells * tokens * _F32
-    layer = tokens * _F32 * max(3 * hidden + 2 * width, 4 * hidden) + scores
-    logits = setting.n_outputs * geometry.vocabulary * _F32 + 2 * tokens * hidden * _F32
-    return mask + max(layer, logits)
+    """Bytes of the buffer that llama.cpp's graph fits into."""
+    return LayerGraphs(geometry, setting).bytes()

@@ -49,7 +49,7 @@ class Geometry:
     layers: tuple[LayerGeometry, ...]
     vocabulary: int
     hidden: int
-    sizes: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
     notes: tuple[str, ...] = ()
 
     @property

@@ -34,6 +34,8 @@ _SIZES = (
     *("attention.q_lora_rank", "ssm.inner_size", "ssm.state_size", "ssm.group_count"),
     *("ssm.conv_kernel", "ssm.time_step_rank", "shortconv.l_cache", "context_length"),
     *("embedding_length_per_layer_input", "altup.num_inputs", "expert_shared_count"),
+    *("leading_dense_block_count", "interleave_moe_layer_step", "attention.key_length_swa"),
+    *("attention.value_length_swa", "rope.scaling.finetuned"),
 )
 
 

@@ -1,0 +1,155 @@
+"""The graph that llama.cpp computes a batch by, as far as the sizes of its tensors go.
+
+Source: llama.cpp 0.6.0-dev, src/llama-graph.cpp (build_inp_embd, build_qkv, build_attn,
+build_attn_mha, build_ffn, build_moe_ffn) and src/models/.
+"""
+
+from __future__ import annotations
+
+from qpipe.memory import cache
+from qpipe.memory.arena import Graph, Tensor
+from qpipe.memory.geometry import Geometry, LayerGeometry
+from qpipe.memory.mixers import MixerGraphs
+from qpipe.memory.setting import RunSetting
+
+_F32, _F16, _I32, _I64 = 4, 2, 4, 8
+# Architectures whose feed-forward networks have no gate (src/models: build_ffn without one).
+_UNGATED = ("gpt2", "gptneox", "bloom", "phi2", "starcoder", "starcoder2", "falcon", "mpt", "jais")
+# Experts with biases (openai-moe.cpp), and the one that weighs before the network (llama4).
+_BIASED, _WEIGHED_FIRST = ("gpt-oss",), ("llama4",)
+
+
+class LayerGraphs:
+    """Builds the graph of a model in a setting."""
+
+    def __init__(self, model: Geometry, setting: RunSetting) -> None:
+        self.model, self.setting = model, setting
+        self.graph = Graph()
+        self.tokens = setting.n_ubatch
+        self.hidden = model.hidden
+
+    def bytes(self) -> int:
+        """Bytes of the buffer."""
+        mixers, rows, x = self._inputs()
+        layers = self.model.layers
+        mixers.upcoming = next(iter(layers), None)
+        mixers.gather()
+        for index, layer in enumerate(layers):
+            mixers.sparse = self._is_sparse(index)
+            mixers.upcoming = layers[index + 1] if index + 1 < len(layers) else None
+            x = self._layer(layer, x, mixers)
+        self._output(x, rows)
+        return self.graph.peak()
+
+    def _numbers(self, width: int) -> int:
+        return self.tokens * width * _F32
+
+    def _op(self, width: int, *sources: Tensor) -> Tensor:
+        return self.graph.op(self._numbers(width), *sources)
+
+    def _inputs(self) -> tuple[MixerGraphs, Tensor, Tensor]:
+        graph, tokens = self.graph, self.tokens
+        ids = graph.input(tokens * _I32)
+        graph.input(self._numbers(self.hidden))  # embeddings in place of tokens, used or not
+        mixed_ids = graph.input(tokens * _I32)
+        slots = graph.input(tokens * _I64)
+        mixed = graph.input(self._numbers(self.hidden))
+        positions = graph.input(tokens * _I32)
+        masks = {width: graph.input(size) for width, size in self._masks().items()}
+        if not self.setting.flash:
+            self._places_of_values()
+        rows = graph.input(self.setting.n_outputs * _I32)
+        x = self._op(self.hidden, ids)
+        other = self._op(self.hidden, mixed_ids)
+        copy = self._op(self.hidden, mixed)
+        graph.nodes.append(Tensor(0, (copy, other, slots), root=copy))
+        mixers = MixerGraphs(self.model, self.setting, graph, positions, masks)
+        return mixers, rows, x
+
+    def _places_of_values(self) -> None:
+        """Where in the cache each number goes, for it is transposed without flash attention."""
+        for windowed in sorted({bool(layer.window) for layer in self.model.layers if layer.values}):
+            del windowed
+            self.graph.input(self.tokens * self.model.widest_values * _I64)
+
+    def _masks(self) -> dict[int, int]:
+        """Bytes of the mask of layers with each window."""
+        number = _F16 if self.setting.flash else _F32
+        windows = {layer.window: layer for layer in self.model.layers if layer.keys}
+        return {
+            window: cache.cells(layer, self.setting) * self.tokens * number
+            for window, layer in sorted(windows.items())
+        }
+
+    def _norm(self, x: Tensor) -> Tensor:
+        return self.graph.inplace(self.graph.inplace(x))
+
+    def _layer(self, layer: LayerGeometry, x: Tensor, mixers: MixerGraphs) -> Tensor:
+        mixed = mixers.mixed(layer, self._norm(x))
+        residual = self.graph.inplace(mixed, x)
+        out = self._feed_forward(self._norm(residual), mixers)
+        return self.graph.inplace(out, residual)
+
+    def _experts(self) -> int:
+        return self.model.sizes.get("expert_count", 0)
+
+    def _feed_forward(self, x: Tensor, mixers: MixerGraphs) -> Tensor:
+        if not mixers.sparse:
+            return self._gated(x, self.model.sizes.get("feed_forward_length", 4 * self.hidden))
+        out = self._sparse(x)
+        mixers.gather()
+        if shared := self._shared():
+            out = self.graph.inplace(out, self._gated(x, shared))
+        return out
+
+    def _gated(self, x: Tensor, width: int) -> Tensor:
+        if self.model.arch in _UNGATED:
+            return self._op(self.hidden, self.graph.inplace(self._op(width, x)))
+        gate, up = self._op(width, x), self._op(width, x)
+        return self._op(self.hidden, self._op(width, gate, up))
+
+    def _sparse(self, x: Tensor) -> Tensor:
+        graph, sizes = self.graph, self.model.sizes
+        count, used = self._experts(), sizes.get("expert_used_count", 1)
+        width = sizes.get("expert_feed_forward_length") or sizes.get("feed_forward_length", 0)
+        probabilities = graph.inplace(self._op(count, x))
+        chosen = graph.view(self._op(count, probabilities))
+        weights = self._op(used, graph.view(probabilities), chosen)
+        total = graph.inplace(self._op(1, graph.view(weights)))
+        weights = graph.view(graph.inplace(graph.view(weights), total))
+        rows = graph.view(x)
+        if self.model.arch in _WEIGHED_FIRST:
+            rows = graph.inplace(self._op(used * self.hidden, rows), weights)
+        gate, up = self._op(used * width, rows, chosen), self._op(used * width, rows, chosen)
+        if self.model.arch in _BIASED:
+            gate, up = graph.inplace(gate, chosen), graph.inplace(up, chosen)
+        out = self._op(used * self.hidden, self._op(used * width, gate, up), chosen)
+        out = graph.inplace(
+            graph.inplace(out, chosen) if self.model.arch in _BIASED else out, weights
+        )
+        each = [graph.view(out) for _ in range(used)]
+        if used == 1:
+            merged = self._op(self.hidden, each[0])
+        else:
+            merged = self._op(self.hidden, each[0], each[1])
+            for further in each[2:]:
+                merged = graph.inplace(merged, further)
+        return merged
+
+    def _shared(self) -> int:
+        sizes = self.model.sizes
+        if width := sizes.get("expert_shared_feed_forward_length", 0):
+            return width
+        return sizes.get("expert_shared_count", 0) * sizes.get("expert_feed_forward_length", 0)
+
+    def _output(self, x: Tensor, rows: Tensor) -> None:
+        outputs = self.setting.n_outputs * _F32
+        kept = self.graph.op(outputs * self.hidden, x, rows)
+        self.graph.op(outputs * self.model.vocabulary, self._norm(kept))
+
+    def _is_sparse(self, index: int) -> bool:
+        sizes = self.model.sizes
+        if not self._experts() or index < sizes.get("leading_dense_block_count", 0):
+            return False
+        step = sizes.get("interleave_moe_layer_step", 1)
+        return (index + 1) % max(step, 1) == 0

@@ -1,0 +1,235 @@
+"""How layers mix tokens: each kind's tensors, in the order in which llama.cpp computes them.
+
+Source: llama.cpp 0.6.0-dev, src/llama-graph.cpp (build_attn_mha, build_rs); src/models/:
+deepseek2.cpp, mamba-base.cpp (build_mamba2_layer), qwen3next.cpp, delta-net-base.cpp, lfm2.cpp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qpipe.memory import cache
+from qpipe.memory.arena import Graph, Tensor
+from qpipe.memory.geometry import Geometry, LayerGeometry
+from qpipe.memory.setting import RunSetting
+
+_F32 = 4
+_UNTURNED = ("jamba", "nemotron_h", "nemotron_h_moe")
+_GATED_ATTENTION = ("qwen3next", "qwen35", "qwen35moe")  # a gate as wide as the queries
+
+
+@dataclass
+class MixerGraphs:
+    """Adds a layer's mixer to ``graph``: of the normalized tokens to their mixture.
+
+    ``upcoming`` is the layer after it: what that keeps of the last inputs is gathered as soon as
+    it is built, before this one's last steps are computed, but after its experts (``sparse``).
+    """
+
+    model: Geometry
+    setting: RunSetting
+    graph: Graph
+    positions: Tensor
+    masks: dict[int, Tensor]
+    upcoming: LayerGeometry | None = None
+    sparse: bool = False
+    _kept: Tensor | None = None
+
+    def gather(self) -> None:
+        """Gather what the upcoming layer keeps of the last inputs, once."""
+        layer = self.upcoming
+        if layer is not None and layer.rolling and self._kept is None:
+            self._kept = self._gathered(layer.rolling)
+
+    def _early(self) -> None:
+        """Gather before the last steps where nothing of the feed-forward network comes first."""
+        if not self.sparse:
+            self.gather()
+
+    def _taken(self) -> Tensor:
+        """What was gathered for this layer."""
+        kept, self._kept = self._kept, None
+        assert kept is not None
+        return kept
+
+    def mixed(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        """What the layer makes of the tokens ``x``."""
+        if layer.kind == "none":
+            return self._op(self.model.hidden, x)
+        if layer.recurrent or layer.rolling:
+            state = self._state(layer, x)
+            if not layer.keys:
+                return state
+            return self.graph.inplace(state, self._attention(layer, x))
+        if layer.kind == "latent attention":
+            return self._latent(layer, x)
+        return self._attention(layer, x)
+
+    def _size(self, name: str, default: int = 0) -> int:
+        return self.model.sizes.get(name, default)
+
+    def _op(self, width: int, *sources: Tensor, beside: int = 0) -> Tensor:
+        """``width`` numbers for each token, and some ``beside``."""
+        return self.graph.op((self.setting.n_ubatch * width + beside) * _F32, *sources)
+
+    def _attention(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        graph, heads = self.graph, self._size("attention.head_count")
+        key, value = self._heads(layer)
+        gated = self.model.arch in _GATED_ATTENTION
+        whole = self._op(heads * key * (2 if gated else 1), x)
+        turned = self._is_turned()
+        q = self._op(heads * key, graph.view(whole), self.positions) if turned else whole
+        if layer.shared is None:
+            v = graph.view(self._op(layer.values, x))
+            k = graph.view(self._op(layer.keys, x))
+            k = self._op(layer.keys, k, self.positions) if turned else k
+            q, k, v = self._rotated(layer, q, k, v)
+            graph.stored(graph.view(k))
+            graph.stored(graph.view(v))
+        out = self._scored(layer, q, heads * value)
+        self._early()
+        if gated:
+            gate = graph.inplace(self._op(heads * value, graph.view(whole)))
+            out = graph.inplace(gate, out)
+        return self._op(self.model.hidden, out)
+
+    def _is_turned(self) -> bool:
+        """False of layers without RoPE, which takes a place of its own."""
+        switch = self._size("rope.scaling.finetuned", 1)
+        return self.model.arch not in _UNTURNED and (
+            self.model.arch != "granitehybrid" or switch > 0
+        )
+
+    def _heads(self, layer: LayerGeometry) -> tuple[int, int]:
+        key = self._size("attention.key_length")
+        value = self._size("attention.value_length", key)
+        if layer.window:
+            key = self._size("attention.key_length_swa", key)
+            value = self._size("attention.value_length_swa", value)
+        return key, value
+
+    def _rotated(
+        self, layer: LayerGeometry, q: Tensor, k: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values as a quantized cache has them, turned by Hadamard's matrix
+        where heads are whole multiples of 64 (llama_kv_cache, attn_rot_k)."""
+        key, value = self._heads(layer)
+        if self.setting.type_k.block > 1 and key % 64 == 0:
+            q, k = (self.graph.op(t.size, self.graph.view(t)) for t in (q, k))
+        if self.setting.type_v.block > 1 and value % 64 == 0:
+            v = self.graph.op(v.size, v)
+        return q, k, v
+
+    def _scored(self, layer: LayerGeometry, q: Tensor, width: int) -> Tensor:
+        """Values by scores, which flash attention does not keep."""
+        graph, mask = self.graph, self.masks[layer.window]
+        seen = graph.view(graph.view(q))
+        if self.setting.flash:
+            return graph.view(self._op(width, seen, mask))
+        heads = self._size("attention.head_count")
+        scores = self._op(heads * cache.cells(layer, self.setting), seen)
+        found = self._op(width, graph.inplace(scores, mask))
+        return self._op(width, graph.view(found))
+
+    def _latent(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        """Latent attention, keys and values never unfolded."""
+        graph, heads = self.graph, self._size("attention.head_count")
+        rank, key = self._size("attention.kv_lora_rank"), self._size("attention.key_length_mla")
+        rope = layer.keys - rank
+        narrow = self._size("attention.q_lora_rank")
+        inner = graph.inplace(self._op(narrow, x)) if narrow else x
+        whole = graph.view(self._op(heads * key, inner))
+        absorbed = self._op(heads * rank, graph.view(graph.view(whole)))
+        turned = self._op(heads * rope, graph.view(whole), self.positions)
+        q = self._op(heads * layer.keys, graph.view(absorbed), turned)
+        both = self._op(layer.keys, x)
+        latent = graph.view(graph.inplace(self._op(rank, graph.view(both))))
+        k = self._op(layer.keys, latent, self._op(rope, graph.view(both), self.positions))
+        graph.stored(graph.view(k))
+        value = self._size("attention.value_length_mla")
+        seen, mask = graph.view(graph.view(q)), self.masks[layer.window]
+        if self.setting.flash:
+            found = graph.view(self._op(heads * rank, seen, mask))
+        else:
+            cells = cache.cells(layer, self.setting)
+            row = self.setting.type_k.row_bytes(rank)
+            turned_values = graph.op(cells * self.setting.streams * row)
+            scores = graph.inplace(self._op(heads * cells, seen), mask)
+            found = self._op(heads * rank, turned_values, scores)
+        unfolded = self._op(heads * value, found)
+        return self._op(
+            self.model.hidden, graph.view(self._op(heads * value, graph.view(unfolded)))
+        )
+
+    def _state(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        if layer.kind == "short convolution":
+            return self._short(layer, x)
+        if self._size("ssm.group_count") and layer.kind == "linear attention":
+            return self._delta(layer, x)
+        return self._space(layer, x)
+
+    def _gathered(self, numbers: int) -> Tensor:
+        """The states of all sequences, out of the cache."""
+        return self.graph.op(numbers * self.setting.sequences * _F32)
+
+    def _short(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        graph, hidden = self.graph, self.model.hidden
+        whole = self._op(3 * hidden, x)
+        kept = self._taken()
+        product = self._op(hidden, graph.view(whole), graph.view(whole))
+        joined = self._op(hidden, kept, graph.view(product), beside=layer.rolling)
+        graph.stored(graph.view(joined))
+        self._early()
+        convolved = self._op(hidden, joined)
+        return self._op(hidden, graph.inplace(convolved, graph.view(whole)))
+
+    def _space(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        """Mamba 2, and Mamba, whose tensors are no larger."""
+        graph, inner = self.graph, self._size("ssm.inner_size", layer.rolling)
+        taps = max(self._size("ssm.conv_kernel", 4) - 1, 1)
+        width, heads = layer.rolling // taps, self._size("ssm.time_step_rank")
+        kept = self._taken()
+        whole = self._op(inner + width + heads, x)
+        joined = self._op(width, kept, graph.view(whole), beside=layer.rolling)
+        graph.stored(graph.view(joined))
+        convolved = graph.inplace(graph.inplace(self._op(width, joined)))
+        x_view, b_view = graph.view(convolved), graph.view(convolved)
+        steps = graph.inplace(self._op(heads, graph.view(whole)))
+        states = layer.recurrent * self.setting.sequences
+        scanned = self._op(inner, x_view, b_view, steps, beside=states)
+        graph.stored(graph.view(scanned))
+        self._early()
+        gate = self._op(inner, graph.view(whole))
+        skipped = self._op(inner, x_view)
+        summed = graph.inplace(skipped, graph.view(scanned))
+        gated = self._op(inner, gate, summed)
+        normed = graph.inplace(self._op(inner, graph.view(gated)))
+        return self._op(self.model.hidden, graph.view(normed))
+
+    def _delta(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        """The gated delta net, fused as every CPU has it."""
+        graph, inner = self.graph, self._size("ssm.inner_size")
+        taps = max(self._size("ssm.conv_kernel", 4) - 1, 1)
+        width, heads = layer.rolling // taps, self._size("ssm.time_step_rank")
+        keys = (width - inner) // 2
+        kept = self._taken()
+        joined = self._op(width, kept, graph.view(self._op(width, x)), beside=layer.rolling)
+        graph.stored(graph.view(joined))
+        state = self._gathered(layer.recurrent)
+        convolved = graph.inplace(self._op(width, joined))
+        q = self._op(keys, graph.view(convolved))
+        repeated = self.model.arch == "qwen3next" and inner != keys
+        q = self._op(inner, graph.view(q)) if repeated else q
+        k = self._op(keys, graph.view(convolved))
+        k = self._op(inner, graph.view(k)) if repeated else k
+        v = graph.view(convolved)
+        factors = self._op(2 * heads, x)
+        steps = graph.inplace(self._op(heads, graph.view(factors)))
+        rates = graph.inplace(self._op(heads, graph.view(factors)))
+        states = layer.recurrent * self.setting.sequences
+        found = self._op(inner, q, k, v, steps, rates, state, beside=states)
+        graph.stored(graph.view(found))
+        self._early()
+        normed = graph.inplace(self._op(inner, graph.view(found)))
+        gate = self._op(inner, graph.view(self._op(inner, x)))
+        return self._op(self.model.hidden, graph.view(graph.inplace(normed, gate)))
