@@ -55,11 +55,11 @@ class Arena:
 @dataclass(eq=False)
 class Tensor:
     """A tensor of ``size`` bytes computed from ``sources``; one with a ``root`` is a view of that.
-    It takes the place of ``reusable``, as large as it is, if nothing else needs that any more."""
+    It takes the place of the first of ``reusable`` that nothing else needs any more."""
 
     size: int
     sources: Sequence[Tensor] = ()
-    reusable: Tensor | None = None
+    reusable: Sequence[Tensor] = ()
     root: Tensor | None = None
     children: int = 0
     views: int = 0
@@ -83,15 +83,17 @@ class Graph:
         return self._added(Tensor(size, sources))
 
     def inplace(self, source: Tensor, *others: Tensor) -> Tensor:
-        """A tensor as large as ``source``, in whose place it can be."""
-        return self._added(Tensor(source.size, (source, *others), source))
+        """A tensor as large as ``source``, in whose place, or another's as large, it can be."""
+        sources = (source, *others)
+        alike = tuple(other for other in sources if other.size == source.size)
+        return self._added(Tensor(source.size, sources, alike))
 
     def view(self, source: Tensor) -> Tensor:
         """The same numbers in another shape."""
         return self._added(Tensor(source.size, (source,), root=source.root or source))
 
     def stored(self, *sources: Tensor) -> Tensor:
-        """What is written into a cache, which is a buffer of its own."""
+        """A write into a cache, which is a buffer of its own."""
         return self._added(Tensor(0, sources))
 
     def _added(self, tensor: Tensor) -> Tensor:
@@ -117,11 +119,11 @@ class Graph:
     def _place(self, arena: Arena, tensor: Tensor) -> None:
         if tensor.root is not None or not tensor.size:
             return
-        parent = tensor.reusable
-        # A view is never its graph's own (ggml_gallocr_is_own).
-        if parent and parent.offset is not None and parent.children == 1 and not parent.views:
-            tensor.offset, parent.offset = parent.offset, None
-            return
+        for parent in tensor.reusable:
+            # A view is never its graph's own (ggml_gallocr_is_own).
+            if parent.offset is not None and parent.children == 1 and not parent.views:
+                tensor.offset, parent.offset = parent.offset, None
+                return
         tensor.offset = arena.take(tensor.size)
 
     def _used(self, arena: Arena, source: Tensor) -> None:

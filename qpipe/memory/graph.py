@@ -6,7 +6,7 @@ build_attn_mha, build_ffn, build_moe_ffn) and src/models/.
 
 from __future__ import annotations
 
-from qpipe.memory import cache
+from qpipe.memory import cache, mixers
 from qpipe.memory.arena import Graph, Tensor
 from qpipe.memory.geometry import Geometry, LayerGeometry
 from qpipe.memory.mixers import MixerGraphs
@@ -15,6 +15,8 @@ from qpipe.memory.setting import RunSetting
 _F32, _F16, _I32, _I64 = 4, 2, 4, 8
 # Architectures whose feed-forward networks have no gate (src/models: build_ffn without one).
 _UNGATED = ("gpt2", "gptneox", "bloom", "phi2", "starcoder", "starcoder2", "falcon", "mpt", "jais")
+_JOINT = ("phi3", "chatglm")  # gate and up in one matrix
+_RESIDUAL_FIRST = ("lfm2", "lfm2moe")  # the sum is written where the layer's input was
 # Experts with biases (openai-moe.cpp), and the one that weighs before the network (llama4).
 _BIASED, _WEIGHED_FIRST = ("gpt-oss",), ("llama4",)
 
@@ -30,15 +32,15 @@ class LayerGraphs:
 
     def bytes(self) -> int:
         """Bytes of the buffer."""
-        mixers, rows, x = self._inputs()
+        mixing, rows, x = self._inputs()
         layers = self.model.layers
-        mixers.upcoming = next(iter(layers), None)
-        mixers.gather()
+        mixing.upcoming = next(iter(layers), None)
+        mixing.gather()
         for index, layer in enumerate(layers):
-            mixers.sparse = self._is_sparse(index)
-            mixers.upcoming = layers[index + 1] if index + 1 < len(layers) else None
-            x = self._layer(layer, x, mixers)
-        self._output(x, rows)
+            mixing.sparse = self._is_sparse(index)
+            mixing.upcoming = layers[index + 1] if index + 1 < len(layers) else None
+            x = self._layer(layer, x, mixing, rows)
+        self._output(x)
         return self.graph.peak()
 
     def _numbers(self, width: int) -> int:
@@ -56,21 +58,27 @@ class LayerGraphs:
         mixed = graph.input(self._numbers(self.hidden))
         positions = graph.input(tokens * _I32)
         masks = {width: graph.input(size) for width, size in self._masks().items()}
-        if not self.setting.flash:
-            self._places_of_values()
+        self._inputs_of_caches()
         rows = graph.input(self.setting.n_outputs * _I32)
         x = self._op(self.hidden, ids)
         other = self._op(self.hidden, mixed_ids)
         copy = self._op(self.hidden, mixed)
         graph.nodes.append(Tensor(0, (copy, other, slots), root=copy))
-        mixers = MixerGraphs(self.model, self.setting, graph, positions, masks)
-        return mixers, rows, x
+        mixing = MixerGraphs(self.model, self.setting, graph, positions, masks)
+        return mixing, rows, x
 
-    def _places_of_values(self) -> None:
-        """Where in the cache each number goes, for it is transposed without flash attention."""
-        for windowed in sorted({bool(layer.window) for layer in self.model.layers if layer.values}):
-            del windowed
-            self.graph.input(self.tokens * self.model.widest_values * _I64)
+    def _inputs_of_caches(self) -> None:
+        """Hadamard's matrices for caches that are quantized, and without flash attention where in
+        the cache each number goes, for it is transposed: of each kind of cache once."""
+        layers = {bool(layer.window): layer for layer in self.model.layers if layer.keys}
+        for layer in layers.values():
+            if not self.setting.flash and layer.values:
+                self.graph.input(self.tokens * self.model.widest_values * _I64)
+            key, value = mixers.head_sizes(self.model, layer)
+            if mixers.is_rotated(self.setting.type_k, key):
+                self.graph.input((key & -key) ** 2 * _F32)
+            if layer.values and mixers.is_rotated(self.setting.type_v, value):
+                self.graph.input(64**2 * _F32)
 
     def _masks(self) -> dict[int, int]:
         """Bytes of the mask of layers with each window."""
@@ -84,20 +92,27 @@ class LayerGraphs:
     def _norm(self, x: Tensor) -> Tensor:
         return self.graph.inplace(self.graph.inplace(x))
 
-    def _layer(self, layer: LayerGeometry, x: Tensor, mixers: MixerGraphs) -> Tensor:
-        mixed = mixers.mixed(layer, self._norm(x))
-        residual = self.graph.inplace(mixed, x)
-        out = self._feed_forward(self._norm(residual), mixers)
-        return self.graph.inplace(out, residual)
+    def _layer(self, layer: LayerGeometry, x: Tensor, mixing: MixerGraphs, rows: Tensor) -> Tensor:
+        mixed = mixing.mixed(layer, self._norm(x))
+        if mixing.upcoming is None:  # of the last layer only the outputs are computed further
+            self.tokens = self.setting.n_outputs
+            mixed, x = self._op(self.hidden, mixed, rows), self._op(self.hidden, x, rows)
+        residual = self._added(mixed, x)
+        out = self._feed_forward(self._norm(residual), mixing)
+        return self._added(out, residual)
+
+    def _added(self, x: Tensor, residual: Tensor) -> Tensor:
+        first, second = (residual, x) if self.model.arch in _RESIDUAL_FIRST else (x, residual)
+        return self.graph.inplace(first, second)
 
     def _experts(self) -> int:
         return self.model.sizes.get("expert_count", 0)
 
-    def _feed_forward(self, x: Tensor, mixers: MixerGraphs) -> Tensor:
-        if not mixers.sparse:
+    def _feed_forward(self, x: Tensor, mixing: MixerGraphs) -> Tensor:
+        if not mixing.sparse:
             return self._gated(x, self.model.sizes.get("feed_forward_length", 4 * self.hidden))
         out = self._sparse(x)
-        mixers.gather()
+        mixing.gather()
         if shared := self._shared():
             out = self.graph.inplace(out, self._gated(x, shared))
         return out
@@ -105,6 +120,8 @@ class LayerGraphs:
     def _gated(self, x: Tensor, width: int) -> Tensor:
         if self.model.arch in _UNGATED:
             return self._op(self.hidden, self.graph.inplace(self._op(width, x)))
+        if self.model.arch in _JOINT:
+            return self._op(self.hidden, self._op(width, self._op(2 * width, x)))
         gate, up = self._op(width, x), self._op(width, x)
         return self._op(self.hidden, self._op(width, gate, up))
 
@@ -142,10 +159,8 @@ class LayerGraphs:
             return width
         return sizes.get("expert_shared_count", 0) * sizes.get("expert_feed_forward_length", 0)
 
-    def _output(self, x: Tensor, rows: Tensor) -> None:
-        outputs = self.setting.n_outputs * _F32
-        kept = self.graph.op(outputs * self.hidden, x, rows)
-        self.graph.op(outputs * self.model.vocabulary, self._norm(kept))
+    def _output(self, x: Tensor) -> None:
+        self._op(self.model.vocabulary, self._norm(x))
 
     def _is_sparse(self, index: int) -> bool:
         sizes = self.model.sizes

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qpipe.gguf.types import GGMLType
 from qpipe.memory import cache
 from qpipe.memory.arena import Graph, Tensor
 from qpipe.memory.geometry import Geometry, LayerGeometry
 from qpipe.memory.setting import RunSetting
 
 _F32 = 4
+_JOINT = ("phi3", "phi2", "gptneox", "bloom", "falcon", "mpt", "starcoder", "gpt2", "chatglm")
 _UNTURNED = ("jamba", "nemotron_h", "nemotron_h_moe")
 _GATED_ATTENTION = ("qwen3next", "qwen35", "qwen35moe")  # a gate as wide as the queries
 
@@ -47,13 +49,13 @@ class MixerGraphs:
             self.gather()
 
     def _taken(self) -> Tensor:
-        """What was gathered for this layer."""
+        """The inputs that were gathered for this layer."""
         kept, self._kept = self._kept, None
         assert kept is not None
         return kept
 
     def mixed(self, layer: LayerGeometry, x: Tensor) -> Tensor:
-        """What the layer makes of the tokens ``x``."""
+        """The mixture that the layer makes of the tokens ``x``."""
         if layer.kind == "none":
             return self._op(self.model.hidden, x)
         if layer.recurrent or layer.rolling:
@@ -74,8 +76,10 @@ class MixerGraphs:
 
     def _attention(self, layer: LayerGeometry, x: Tensor) -> Tensor:
         graph, heads = self.graph, self._size("attention.head_count")
-        key, value = self._heads(layer)
+        key, value = head_sizes(self.model, layer)
         gated = self.model.arch in _GATED_ATTENTION
+        if self.model.arch in _JOINT:
+            return self._joint(layer, x)
         whole = self._op(heads * key * (2 if gated else 1), x)
         turned = self._is_turned()
         q = self._op(heads * key, graph.view(whole), self.positions) if turned else whole
@@ -88,10 +92,25 @@ class MixerGraphs:
             graph.stored(graph.view(v))
         out = self._scored(layer, q, heads * value)
         self._early()
+        if is_rotated(self.setting.type_v, value):
+            out = self._op(heads * value, out)
         if gated:
             gate = graph.inplace(self._op(heads * value, graph.view(whole)))
             out = graph.inplace(gate, out)
         return self._op(self.model.hidden, out)
+
+    def _joint(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+        """Attention whose queries, keys and values come of one matrix."""
+        graph, heads = self.graph, self._size("attention.head_count")
+        key, value = head_sizes(self.model, layer)
+        whole = self._op(heads * key + layer.keys + layer.values, x)
+        turned = self.positions
+        q = self._op(heads * key, graph.view(whole), turned)
+        v = graph.view(whole)
+        k = self._op(layer.keys, graph.view(whole), turned)
+        graph.stored(graph.view(k))
+        graph.stored(v if self.setting.flash else self._op(layer.values, v))
+        return self._op(self.model.hidden, self._scored(layer, q, heads * value))
 
     def _is_turned(self) -> bool:
         """False of layers without RoPE, which takes a place of its own."""
@@ -100,23 +119,15 @@ class MixerGraphs:
             self.model.arch != "granitehybrid" or switch > 0
         )
 
-    def _heads(self, layer: LayerGeometry) -> tuple[int, int]:
-        key = self._size("attention.key_length")
-        value = self._size("attention.value_length", key)
-        if layer.window:
-            key = self._size("attention.key_length_swa", key)
-            value = self._size("attention.value_length_swa", value)
-        return key, value
-
     def _rotated(
         self, layer: LayerGeometry, q: Tensor, k: Tensor, v: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values as a quantized cache has them, turned by Hadamard's matrix
         where heads are whole multiples of 64 (llama_kv_cache, attn_rot_k)."""
-        key, value = self._heads(layer)
-        if self.setting.type_k.block > 1 and key % 64 == 0:
+        key, value = head_sizes(self.model, layer)
+        if is_rotated(self.setting.type_k, key):
             q, k = (self.graph.op(t.size, self.graph.view(t)) for t in (q, k))
-        if self.setting.type_v.block > 1 and value % 64 == 0:
+        if is_rotated(self.setting.type_v, value):
             v = self.graph.op(v.size, v)
         return q, k, v
 
@@ -125,11 +136,18 @@ class MixerGraphs:
         graph, mask = self.graph, self.masks[layer.window]
         seen = graph.view(graph.view(q))
         if self.setting.flash:
-            return graph.view(self._op(width, seen, mask))
+            halves = self._halves(layer)
+            return graph.view(self._op(width, seen, *halves, mask))
         heads = self._size("attention.head_count")
         scores = self._op(heads * cache.cells(layer, self.setting), seen)
         found = self._op(width, graph.inplace(scores, mask))
         return self._op(width, graph.view(found))
+
+    def _halves(self, layer: LayerGeometry) -> list[Tensor]:
+        """Keys and values of 32 bits in 16, which flash attention takes."""
+        rows = cache.cells(layer, self.setting) * self.setting.streams
+        kinds = ((self.setting.type_k, layer.keys), (self.setting.type_v, layer.values))
+        return [self.graph.op(2 * rows * n) for kind, n in kinds if kind is GGMLType.F32]
 
     def _latent(self, layer: LayerGeometry, x: Tensor) -> Tensor:
         """Latent attention, keys and values never unfolded."""
@@ -181,7 +199,7 @@ class MixerGraphs:
         graph.stored(graph.view(joined))
         self._early()
         convolved = self._op(hidden, joined)
-        return self._op(hidden, graph.inplace(convolved, graph.view(whole)))
+        return graph.view(self._op(hidden, graph.inplace(convolved, graph.view(whole))))
 
     def _space(self, layer: LayerGeometry, x: Tensor) -> Tensor:
         """Mamba 2, and Mamba, whose tensors are no larger."""
@@ -233,3 +251,19 @@ class MixerGraphs:
         normed = graph.inplace(self._op(inner, graph.view(found)))
         gate = self._op(inner, graph.view(self._op(inner, x)))
         return self._op(self.model.hidden, graph.view(graph.inplace(normed, gate)))
+
+
+def head_sizes(model: Geometry, layer: LayerGeometry) -> tuple[int, int]:
+    """Numbers of a key and of a value of one head of a layer."""
+    sizes = model.sizes
+    key = sizes.get("attention.key_length", 0)
+    value = sizes.get("attention.value_length", key)
+    if layer.window:
+        key = sizes.get("attention.key_length_swa", key)
+        value = sizes.get("attention.value_length_swa", value)
+    return key, value
+
+
+def is_rotated(kind: GGMLType, head: int) -> bool:
+    """True of a cache whose rows are turned by Hadamard's matrix before they are quantized."""
+    return kind.block > 1 and head > 0 and head % 64 == 0

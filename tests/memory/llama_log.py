@@ -64,10 +64,12 @@ def logged() -> Iterator[list[str]]:
     handler, level = _Lines(), _LOGGER.level
     _LOGGER.addHandler(handler)
     _LOGGER.setLevel(logging.DEBUG)
+    _LOGGER.propagate = False  # thousands of lines, of which a few are looked at
     try:
         yield lines
     finally:
         _LOGGER.removeHandler(handler)
+        _LOGGER.propagate = True
         _LOGGER.setLevel(level)
 
 
