@@ -53,50 +53,50 @@ class Arena:
 
 
 @dataclass(eq=False)
-class Tensor:
+class PlacedTensor:
     """A tensor of ``size`` bytes computed from ``sources``; one with a ``root`` is a view of that.
     It takes the place of the first of ``reusable`` that nothing else needs any more."""
 
     size: int
-    sources: Sequence[Tensor] = ()
-    reusable: Sequence[Tensor] = ()
-    root: Tensor | None = None
+    sources: Sequence[PlacedTensor] = ()
+    reusable: Sequence[PlacedTensor] = ()
+    root: PlacedTensor | None = None
     children: int = 0
     views: int = 0
     offset: int | None = field(default=None)
 
 
-class Graph:
+class TensorGraph:
     """Tensors in the order in which they are computed."""
 
     def __init__(self) -> None:
-        self.inputs: list[Tensor] = []
-        self.nodes: list[Tensor] = []
+        self.inputs: list[PlacedTensor] = []
+        self.nodes: list[PlacedTensor] = []
 
-    def input(self, size: int) -> Tensor:
+    def input(self, size: int) -> PlacedTensor:
         """A tensor that is there before anything is computed."""
-        self.inputs.append(Tensor(size))
+        self.inputs.append(PlacedTensor(size))
         return self.inputs[-1]
 
-    def op(self, size: int, *sources: Tensor) -> Tensor:
+    def op(self, size: int, *sources: PlacedTensor) -> PlacedTensor:
         """A tensor computed from others."""
-        return self._added(Tensor(size, sources))
+        return self._added(PlacedTensor(size, sources))
 
-    def inplace(self, source: Tensor, *others: Tensor) -> Tensor:
+    def inplace(self, source: PlacedTensor, *others: PlacedTensor) -> PlacedTensor:
         """A tensor as large as ``source``, in whose place, or another's as large, it can be."""
         sources = (source, *others)
         alike = tuple(other for other in sources if other.size == source.size)
-        return self._added(Tensor(source.size, sources, alike))
+        return self._added(PlacedTensor(source.size, sources, alike))
 
-    def view(self, source: Tensor) -> Tensor:
+    def view(self, source: PlacedTensor) -> PlacedTensor:
         """The same numbers in another shape."""
-        return self._added(Tensor(source.size, (source,), root=source.root or source))
+        return self._added(PlacedTensor(source.size, (source,), root=source.root or source))
 
-    def stored(self, *sources: Tensor) -> Tensor:
+    def stored(self, *sources: PlacedTensor) -> PlacedTensor:
         """A write into a cache, which is a buffer of its own."""
-        return self._added(Tensor(0, sources))
+        return self._added(PlacedTensor(0, sources))
 
-    def _added(self, tensor: Tensor) -> Tensor:
+    def _added(self, tensor: PlacedTensor) -> PlacedTensor:
         self.nodes.append(tensor)
         return tensor
 
@@ -116,7 +116,7 @@ class Graph:
                 self._used(arena, source)
         return arena.peak
 
-    def _place(self, arena: Arena, tensor: Tensor) -> None:
+    def _place(self, arena: Arena, tensor: PlacedTensor) -> None:
         if tensor.root is not None or not tensor.size:
             return
         for parent in tensor.reusable:
@@ -126,7 +126,7 @@ class Graph:
                 return
         tensor.offset = arena.take(tensor.size)
 
-    def _used(self, arena: Arena, source: Tensor) -> None:
+    def _used(self, arena: Arena, source: PlacedTensor) -> None:
         source.children -= 1
         if source.children or source.views:
             return

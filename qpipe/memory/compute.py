@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from qpipe.memory.geometry import Geometry
 from qpipe.memory.graph import LayerGraphs
 from qpipe.memory.setting import RunSetting
 
+_FEW = 1 << 24  # bytes of logits that fit into any hole
 
-@lru_cache(maxsize=512)
+
 def compute_bytes(geometry: Geometry, setting: RunSetting) -> int:
     """Bytes of the buffer that llama.cpp's graph fits into."""
+    logits = 4 * setting.n_outputs * geometry.vocabulary
+    halves = "f32" in (setting.kv_k, setting.kv_v)
+    if not setting.flash or halves or logits > _FEW:
+        return _reserved(geometry, setting)
+    # Of all tensors the masks alone grow with the context then, and stay where they are.
+    shorter = replace(setting, context=min(setting.context, setting.ubatch))
+    return _reserved(geometry, shorter) + _masks(geometry, setting) - _masks(geometry, shorter)
+
+
+@lru_cache(maxsize=1024)
+def _reserved(geometry: Geometry, setting: RunSetting) -> int:
     return LayerGraphs(geometry, setting).bytes()
+
+
+def _masks(geometry: Geometry, setting: RunSetting) -> int:
+    return sum(LayerGraphs(geometry, setting).masks().values())

@@ -6,13 +6,16 @@ build_attn_mha, build_ffn, build_moe_ffn) and src/models/.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from qpipe.memory import cache, mixers
-from qpipe.memory.arena import Graph, Tensor
+from qpipe.memory.arena import PlacedTensor, TensorGraph
 from qpipe.memory.geometry import Geometry, LayerGeometry
 from qpipe.memory.mixers import MixerGraphs
 from qpipe.memory.setting import RunSetting
 
 _F32, _F16, _I32, _I64 = 4, 2, 4, 8
+_ENOUGH = 6
 # Architectures whose feed-forward networks have no gate (src/models: build_ffn without one).
 _UNGATED = ("gpt2", "gptneox", "bloom", "phi2", "starcoder", "starcoder2", "falcon", "mpt", "jais")
 _JOINT = ("phi3", "chatglm")  # gate and up in one matrix
@@ -26,19 +29,19 @@ class LayerGraphs:
 
     def __init__(self, model: Geometry, setting: RunSetting) -> None:
         self.model, self.setting = model, setting
-        self.graph = Graph()
+        self.graph = TensorGraph()
         self.tokens = setting.n_ubatch
         self.hidden = model.hidden
 
     def bytes(self) -> int:
         """Bytes of the buffer."""
         mixing, rows, x = self._inputs()
-        layers = self.model.layers
-        mixing.upcoming = next(iter(layers), None)
+        layers = self._telling()
+        mixing.upcoming = layers[0][0] if layers else None
         mixing.gather()
-        for index, layer in enumerate(layers):
-            mixing.sparse = self._is_sparse(index)
-            mixing.upcoming = layers[index + 1] if index + 1 < len(layers) else None
+        for index, (layer, sparse) in enumerate(layers):
+            mixing.sparse = sparse
+            mixing.upcoming = layers[index + 1][0] if index + 1 < len(layers) else None
             x = self._layer(layer, x, mixing, rows)
         self._output(x)
         return self.graph.peak()
@@ -46,10 +49,10 @@ class LayerGraphs:
     def _numbers(self, width: int) -> int:
         return self.tokens * width * _F32
 
-    def _op(self, width: int, *sources: Tensor) -> Tensor:
+    def _op(self, width: int, *sources: PlacedTensor) -> PlacedTensor:
         return self.graph.op(self._numbers(width), *sources)
 
-    def _inputs(self) -> tuple[MixerGraphs, Tensor, Tensor]:
+    def _inputs(self) -> tuple[MixerGraphs, PlacedTensor, PlacedTensor]:
         graph, tokens = self.graph, self.tokens
         ids = graph.input(tokens * _I32)
         graph.input(self._numbers(self.hidden))  # embeddings in place of tokens, used or not
@@ -57,13 +60,13 @@ class LayerGraphs:
         slots = graph.input(tokens * _I64)
         mixed = graph.input(self._numbers(self.hidden))
         positions = graph.input(tokens * _I32)
-        masks = {width: graph.input(size) for width, size in self._masks().items()}
+        masks = {window: graph.input(size) for window, size in self.masks().items()}
         self._inputs_of_caches()
         rows = graph.input(self.setting.n_outputs * _I32)
         x = self._op(self.hidden, ids)
         other = self._op(self.hidden, mixed_ids)
         copy = self._op(self.hidden, mixed)
-        graph.nodes.append(Tensor(0, (copy, other, slots), root=copy))
+        graph.nodes.append(PlacedTensor(0, (copy, other, slots), root=copy))
         mixing = MixerGraphs(self.model, self.setting, graph, positions, masks)
         return mixing, rows, x
 
@@ -80,7 +83,7 @@ class LayerGraphs:
             if layer.values and mixers.is_rotated(self.setting.type_v, value):
                 self.graph.input(64**2 * _F32)
 
-    def _masks(self) -> dict[int, int]:
+    def masks(self) -> dict[int, int]:
         """Bytes of the mask of layers with each window."""
         number = _F16 if self.setting.flash else _F32
         windows = {layer.window: layer for layer in self.model.layers if layer.keys}
@@ -89,10 +92,12 @@ class LayerGraphs:
             for window, layer in sorted(windows.items())
         }
 
-    def _norm(self, x: Tensor) -> Tensor:
+    def _norm(self, x: PlacedTensor) -> PlacedTensor:
         return self.graph.inplace(self.graph.inplace(x))
 
-    def _layer(self, layer: LayerGeometry, x: Tensor, mixing: MixerGraphs, rows: Tensor) -> Tensor:
+    def _layer(
+        self, layer: LayerGeometry, x: PlacedTensor, mixing: MixerGraphs, rows: PlacedTensor
+    ) -> PlacedTensor:
         mixed = mixing.mixed(layer, self._norm(x))
         if mixing.upcoming is None:  # of the last layer only the outputs are computed further
             self.tokens = self.setting.n_outputs
@@ -101,14 +106,14 @@ class LayerGraphs:
         out = self._feed_forward(self._norm(residual), mixing)
         return self._added(out, residual)
 
-    def _added(self, x: Tensor, residual: Tensor) -> Tensor:
+    def _added(self, x: PlacedTensor, residual: PlacedTensor) -> PlacedTensor:
         first, second = (residual, x) if self.model.arch in _RESIDUAL_FIRST else (x, residual)
         return self.graph.inplace(first, second)
 
     def _experts(self) -> int:
         return self.model.sizes.get("expert_count", 0)
 
-    def _feed_forward(self, x: Tensor, mixing: MixerGraphs) -> Tensor:
+    def _feed_forward(self, x: PlacedTensor, mixing: MixerGraphs) -> PlacedTensor:
         if not mixing.sparse:
             return self._gated(x, self.model.sizes.get("feed_forward_length", 4 * self.hidden))
         out = self._sparse(x)
@@ -117,7 +122,7 @@ class LayerGraphs:
             out = self.graph.inplace(out, self._gated(x, shared))
         return out
 
-    def _gated(self, x: Tensor, width: int) -> Tensor:
+    def _gated(self, x: PlacedTensor, width: int) -> PlacedTensor:
         if self.model.arch in _UNGATED:
             return self._op(self.hidden, self.graph.inplace(self._op(width, x)))
         if self.model.arch in _JOINT:
@@ -125,7 +130,7 @@ class LayerGraphs:
         gate, up = self._op(width, x), self._op(width, x)
         return self._op(self.hidden, self._op(width, gate, up))
 
-    def _sparse(self, x: Tensor) -> Tensor:
+    def _sparse(self, x: PlacedTensor) -> PlacedTensor:
         graph, sizes = self.graph, self.model.sizes
         count, used = self._experts(), sizes.get("expert_used_count", 1)
         width = sizes.get("expert_feed_forward_length") or sizes.get("feed_forward_length", 0)
@@ -159,8 +164,20 @@ class LayerGraphs:
             return width
         return sizes.get("expert_shared_count", 0) * sizes.get("expert_feed_forward_length", 0)
 
-    def _output(self, x: Tensor) -> None:
+    def _output(self, x: PlacedTensor) -> None:
         self._op(self.model.vocabulary, self._norm(x))
+
+    def _telling(self) -> list[tuple[LayerGeometry, bool]]:
+        """Layers, and whether they have experts: six of each kind, by when holes are where they
+        stay, and the last."""
+        seen: Counter[tuple[LayerGeometry, bool]] = Counter()
+        telling = []
+        for index, layer in enumerate(self.model.layers):
+            entry = layer, self._is_sparse(index)
+            seen[entry] += 1
+            if seen[entry] <= _ENOUGH or index + 1 == len(self.model.layers):
+                telling.append(entry)
+        return telling
 
     def _is_sparse(self, index: int) -> bool:
         sizes = self.model.sizes

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qpipe.gguf.types import GGMLType
 from qpipe.memory import cache
-from qpipe.memory.arena import Graph, Tensor
+from qpipe.memory.arena import PlacedTensor, TensorGraph
 from qpipe.memory.geometry import Geometry, LayerGeometry
 from qpipe.memory.setting import RunSetting
 
@@ -30,12 +30,12 @@ class MixerGraphs:
 
     model: Geometry
     setting: RunSetting
-    graph: Graph
-    positions: Tensor
-    masks: dict[int, Tensor]
+    graph: TensorGraph
+    positions: PlacedTensor
+    masks: dict[int, PlacedTensor]
     upcoming: LayerGeometry | None = None
     sparse: bool = False
-    _kept: Tensor | None = None
+    _kept: PlacedTensor | None = None
 
     def gather(self) -> None:
         """Gather what the upcoming layer keeps of the last inputs, once."""
@@ -48,13 +48,13 @@ class MixerGraphs:
         if not self.sparse:
             self.gather()
 
-    def _taken(self) -> Tensor:
+    def _taken(self) -> PlacedTensor:
         """The inputs that were gathered for this layer."""
         kept, self._kept = self._kept, None
         assert kept is not None
         return kept
 
-    def mixed(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def mixed(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         """The mixture that the layer makes of the tokens ``x``."""
         if layer.kind == "none":
             return self._op(self.model.hidden, x)
@@ -70,11 +70,11 @@ class MixerGraphs:
     def _size(self, name: str, default: int = 0) -> int:
         return self.model.sizes.get(name, default)
 
-    def _op(self, width: int, *sources: Tensor, beside: int = 0) -> Tensor:
+    def _op(self, width: int, *sources: PlacedTensor, beside: int = 0) -> PlacedTensor:
         """``width`` numbers for each token, and some ``beside``."""
         return self.graph.op((self.setting.n_ubatch * width + beside) * _F32, *sources)
 
-    def _attention(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _attention(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         graph, heads = self.graph, self._size("attention.head_count")
         key, value = head_sizes(self.model, layer)
         gated = self.model.arch in _GATED_ATTENTION
@@ -99,7 +99,7 @@ class MixerGraphs:
             out = graph.inplace(gate, out)
         return self._op(self.model.hidden, out)
 
-    def _joint(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _joint(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         """Attention whose queries, keys and values come of one matrix."""
         graph, heads = self.graph, self._size("attention.head_count")
         key, value = head_sizes(self.model, layer)
@@ -120,8 +120,8 @@ class MixerGraphs:
         )
 
     def _rotated(
-        self, layer: LayerGeometry, q: Tensor, k: Tensor, v: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, layer: LayerGeometry, q: PlacedTensor, k: PlacedTensor, v: PlacedTensor
+    ) -> tuple[PlacedTensor, PlacedTensor, PlacedTensor]:
         """Queries, keys and values as a quantized cache has them, turned by Hadamard's matrix
         where heads are whole multiples of 64 (llama_kv_cache, attn_rot_k)."""
         key, value = head_sizes(self.model, layer)
@@ -131,7 +131,7 @@ class MixerGraphs:
             v = self.graph.op(v.size, v)
         return q, k, v
 
-    def _scored(self, layer: LayerGeometry, q: Tensor, width: int) -> Tensor:
+    def _scored(self, layer: LayerGeometry, q: PlacedTensor, width: int) -> PlacedTensor:
         """Values by scores, which flash attention does not keep."""
         graph, mask = self.graph, self.masks[layer.window]
         seen = graph.view(graph.view(q))
@@ -143,13 +143,13 @@ class MixerGraphs:
         found = self._op(width, graph.inplace(scores, mask))
         return self._op(width, graph.view(found))
 
-    def _halves(self, layer: LayerGeometry) -> list[Tensor]:
+    def _halves(self, layer: LayerGeometry) -> list[PlacedTensor]:
         """Keys and values of 32 bits in 16, which flash attention takes."""
         rows = cache.cells(layer, self.setting) * self.setting.streams
         kinds = ((self.setting.type_k, layer.keys), (self.setting.type_v, layer.values))
         return [self.graph.op(2 * rows * n) for kind, n in kinds if kind is GGMLType.F32]
 
-    def _latent(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _latent(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         """Latent attention, keys and values never unfolded."""
         graph, heads = self.graph, self._size("attention.head_count")
         rank, key = self._size("attention.kv_lora_rank"), self._size("attention.key_length_mla")
@@ -179,18 +179,18 @@ class MixerGraphs:
             self.model.hidden, graph.view(self._op(heads * value, graph.view(unfolded)))
         )
 
-    def _state(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _state(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         if layer.kind == "short convolution":
             return self._short(layer, x)
         if self._size("ssm.group_count") and layer.kind == "linear attention":
             return self._delta(layer, x)
         return self._space(layer, x)
 
-    def _gathered(self, numbers: int) -> Tensor:
+    def _gathered(self, numbers: int) -> PlacedTensor:
         """The states of all sequences, out of the cache."""
         return self.graph.op(numbers * self.setting.sequences * _F32)
 
-    def _short(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _short(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         graph, hidden = self.graph, self.model.hidden
         whole = self._op(3 * hidden, x)
         kept = self._taken()
@@ -201,7 +201,7 @@ class MixerGraphs:
         convolved = self._op(hidden, joined)
         return graph.view(self._op(hidden, graph.inplace(convolved, graph.view(whole))))
 
-    def _space(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _space(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         """Mamba 2, and Mamba, whose tensors are no larger."""
         graph, inner = self.graph, self._size("ssm.inner_size", layer.rolling)
         taps = max(self._size("ssm.conv_kernel", 4) - 1, 1)
@@ -224,7 +224,7 @@ class MixerGraphs:
         normed = graph.inplace(self._op(inner, graph.view(gated)))
         return self._op(self.model.hidden, graph.view(normed))
 
-    def _delta(self, layer: LayerGeometry, x: Tensor) -> Tensor:
+    def _delta(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         """The gated delta net, fused as every CPU has it."""
         graph, inner = self.graph, self._size("ssm.inner_size")
         taps = max(self._size("ssm.conv_kernel", 4) - 1, 1)
