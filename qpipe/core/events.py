@@ -122,6 +122,13 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class Noted(Event):
+    """Something that a run found out on its way, and goes on by."""
+
+    message: str
+
+
+@dataclass(frozen=True)
 class RunFinished(Event):
     """A run ended; ``status`` is done, failed or interrupted; ``counts`` is nodes by status."""
 

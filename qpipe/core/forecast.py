@@ -84,7 +84,7 @@ def _again(item: Forecast) -> Forecast:
 
 
 def _look(node: Node, forecasts: Mapping[str, Forecast], store: ArtifactStore) -> Forecast:
-    inputs = {role: forecasts[node_id] for role, node_id in node.inputs.items()}
+    inputs = {role: forecasts[node_id] for role, node_id in node.decisive.items()}
     pending = [each.node.name for each in inputs.values() if each.artifact is None]
     if pending:
         why = f"unknown until {', '.join(dict.fromkeys(pending))} has run"

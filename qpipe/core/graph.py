@@ -58,7 +58,9 @@ class Runtime:
     pinned source here (paths, endpoints). ``timeout`` is in seconds. ``reads_once`` is the role of
     an input that one pass reads for several nodes of this ``entry``. ``dispensable`` are roles
     without which the node runs where what fills them could not be made; its key is then without
-    them too. ``unread`` are, by role, patterns of the files of an input that make no difference to
+    them too. ``head_starts`` are roles of work done before that spares the node some and makes no
+    difference to what comes out: it runs without them too, and neither id nor key has them.
+    ``unread`` are, by role, patterns of the files of an input that make no difference to
     the node, and ``nameless`` the roles of which a single file's name makes none: its key is
     without them. ``asides`` are parameters that make no difference to what comes out, as far as
     they are not at their defaults; a node that has any is asked what it refuses even if cached.
@@ -72,6 +74,7 @@ class Runtime:
     where: Mapping[str, Json] = field(default_factory=dict)
     reads_once: str | None = None
     dispensable: frozenset[str] = frozenset()
+    head_starts: frozenset[str] = frozenset()
     unread: Mapping[str, Sequence[str]] = field(default_factory=dict)
     nameless: frozenset[str] = frozenset()
     asides: Mapping[str, Json] = field(default_factory=dict)
@@ -103,13 +106,19 @@ class Node:
             version=self.version,
             params=self.params,
             engine=self.engine,
-            inputs=self.inputs,
+            inputs=self.decisive,
         )
+
+    @cached_property
+    def decisive(self) -> Mapping[str, str]:
+        """The inputs that make a difference to what comes out: all but head starts."""
+        spared = self.runtime.head_starts
+        return {r: n for r, n in self.inputs.items() if r not in spared} if spared else self.inputs
 
     def needs(self, node_id: str) -> bool:
         """True if it cannot run without the output of the node ``node_id``, one of its inputs."""
         roles = {role for role, node in self.inputs.items() if node == node_id}
-        return not roles <= self.runtime.dispensable
+        return not roles <= self.runtime.dispensable | self.runtime.head_starts
 
     def digests(self, inputs: Mapping[str, Manifest]) -> dict[str, str]:
         """The content digest of each input, by role, as far as it makes a difference here."""
@@ -118,6 +127,7 @@ class Node:
                 self.runtime.unread.get(role, ()), nameless=role in self.runtime.nameless
             )
             for role, manifest in inputs.items()
+            if role not in self.runtime.head_starts
         }
 
     def key(self, digests: Mapping[str, str]) -> str:

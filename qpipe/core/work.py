@@ -157,6 +157,7 @@ def manifest(item: WorkItem, output: WorkOutput, inputs: Mapping[str, Artifact])
         inputs={
             role: {"key": artifact.key, "digest": of_inputs[role], "name": artifact.manifest.name}
             for role, artifact in inputs.items()
+            if role in of_inputs
         },
         files=output.files,
         facts={**output.facts, **({"made_for": node.made_for} if node.made_for else {})},

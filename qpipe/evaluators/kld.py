@@ -18,10 +18,11 @@ from qpipe.evaluators.frontier import Frontier, name_and_size
 from qpipe.evaluators.text.description import about, measurement, of_mean, write_measured
 from qpipe.evaluators.text.rivals import MEASURED, MODEL, RIVALS, SUMS, MeasuredLevel, best
 from qpipe.evaluators.text.rivals import load as load_levels
+from qpipe.evaluators.text.taken import BEGUN
 from qpipe.results.facts import distribution_record
 from qpipe.results.measurement import Distribution, Measurement
 from qpipe.results.scores import Difference, Score, score
-from qpipe.stages.base import Chain, ParamsModel, Work, keyed
+from qpipe.stages.base import Chain, ParamsModel, UnkeyedDefault, Work, keyed
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.interfaces import Backend, Values
@@ -49,6 +50,23 @@ class KldParams(KvParams):
     precision_of: Literal["kld", "ppl"] = Field(
         "kld", description="What the interval is of: mean kld, or the difference in ppl."
     )
+    first: Annotated[int | None, UnkeyedDefault()] = Field(
+        None,
+        ge=3,
+        description=(
+            "Take so many windows alone, the first of a random order that is the same for every"
+            " model, as a guided sweep (hydra/sweeper=qpipe_pareto) does."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _first_alone(self) -> Any:
+        if self.first is not None and self.precision != "full":
+            raise ValueError(
+                f"first={self.first} with precision={self.precision}: both say how many windows "
+                "are enough; leave one of them out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _precision_of_something(self) -> Any:
@@ -64,12 +82,14 @@ class Kld(LogitsEvaluator):
     """Measured against the distributions that a stage of metric ``logprobs`` stored.
 
     With levels in role ``rivals`` (`qpipe.evaluators.frontier`) it ends early once the best one
-    that is no larger is clearly better. ``sums.npy`` is what larger levels are compared with.
+    that is no larger is clearly better. ``sums.npy`` is what larger levels are compared with. In
+    role ``begun`` it is given the windows that a measurement of fewer took: a window's values are
+    the same whichever others are computed with it, so figures are the same to the bit.
     """
 
     version = 5
     roles: ClassVar[tuple[str, ...]] = ("model", "tokens", "reference")
-    optional_roles: ClassVar[tuple[str, ...]] = (RIVALS,)
+    optional_roles: ClassVar[tuple[str, ...]] = (RIVALS, BEGUN)
     lacking = NO_DISTRIBUTIONS
     chain = Chain(Frontier, model=MODEL, measured=MEASURED, rivals=RIVALS)
     Params: ClassVar[ParamsModel] = KldParams
@@ -78,6 +98,7 @@ class Kld(LogitsEvaluator):
         """Raises CheckpointError (the model), DataError (its logits, tokens of another model, a
         reference of another vocabulary or on other tokens)."""
         from qpipe.evaluators.text.reference import Reference
+        from qpipe.evaluators.text.taken import load as load_taken
         from qpipe.evaluators.text.windows import load
 
         tokenized = load(work.inputs["tokens"])
@@ -92,6 +113,7 @@ class Kld(LogitsEvaluator):
                 rival=_rival(work),
                 progress=lambda done, total: work.progress(done, total, "tokens"),
                 partial=work.partial,
+                begun=load_taken(work.inputs.get(BEGUN)),
             )
             seconds = time.perf_counter() - started
             described = departing(about(tokenized, backend), params)
@@ -102,6 +124,8 @@ class Kld(LogitsEvaluator):
         described["distribution"] = distribution_record(spread(divergence, stored))
         write_measured(work.out, described | settings, scores)
         divergence.save_sums(work.out)
+        if params.first is not None:
+            divergence.save_values(work.out)
         done = divergence.computed * tokenized.windows.tokens.shape[1]
         speed = done / seconds if done else None
         return measurement(described, scores, seconds, speed, by=backend)
@@ -138,6 +162,12 @@ class WindowValues:
             sums[window] = values[:, KLD].sum(), values[:, most].sum()
         np.save(folder / SUMS, sums)
 
+    def save_values(self, folder: Path) -> None:
+        """Write the values of each token, for a measurement that goes on from here."""
+        from qpipe.evaluators.text.taken import save
+
+        save(folder, self.windows, self.values)
+
 
 def measure(
     backend: Backend,
@@ -147,31 +177,40 @@ def measure(
     rival: MeasuredLevel | None = None,
     progress: Progress | None = None,
     partial: Path | None = None,
+    begun: Mapping[int, Values] | None = None,
 ) -> WindowValues:
-    """The values of each window that was needed."""
+    """The values of each window that was needed; those of the windows in ``begun`` are known."""
     from qpipe.evaluators.text.distributions import DivergenceScorer
-    from qpipe.evaluators.text.sampling import StoppingRule, extent
+    from qpipe.evaluators.text.sampling import StoppingRule, extent, first_windows
     from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
 
     windows = stored.tokenized.windows
     scorer = DivergenceScorer(windows, stored.rows, stored.nll, form=stored.form)
     precision = None if params.precision == "full" else params.precision
     count = len(windows.tokens)
-    order = range(count) if precision is None and rival is None else _shuffled(count)
+    in_order = precision is None and rival is None and params.first is None
+    order = range(count) if in_order else shuffled(count)[: params.first]
+    known = {window: begun[window] for window in order if window in begun} if begun else {}
+    rest = [window for window in order if window not in known] if known else order
     enough = StoppingRule(stored, order, precision, params.precision_of, rival)
-    work = WindowPass(backend, windows, order=order, files=GroupFiles(partial), filled=True)
+    # Groups are kept by their number: those of another head start are other windows.
+    files = GroupFiles(partial / f"after-{len(known)}" if partial and known else partial)
+    work = WindowPass(backend, windows, order=rest, files=files, filled=True)
     computed = work.run(scorer, progress=progress, enough=enough)
-    by_window = sorted(zip(order, work.values, strict=False), key=lambda pair: pair[0])
+    by_window = sorted({**known, **dict(zip(rest, work.values, strict=False))}.items())
+    taken = [values for _, values in by_window]
     return WindowValues(
         windows=[window for window, _ in by_window],
-        values=[values for _, values in by_window],
+        values=taken,
         computed=computed,
         available=count,
-        extent=extent(work.values, enough),
+        extent=extent(work.values, enough)
+        if params.first is None
+        else first_windows(taken, stored),
     )
 
 
-def _shuffled(count: int) -> Sequence[int]:
+def shuffled(count: int) -> Sequence[int]:
     """A random order of so many windows, the same for every model."""
     import numpy as np
 

@@ -7,7 +7,7 @@ and hub revisions are looked at anew each time (planner.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from qpipe.core.key import Json
 
@@ -115,12 +115,24 @@ class ExecutorDraft(TypedDict):
     enforce_memory: bool
 
 
+class GuideDraft(TypedDict):
+    """What a guided sweep looks for (`qpipe.recipe.guide.GuideSpec`): bytes, nats a token."""
+
+    find: Literal["front", "smallest", "best"]
+    max_size: int | None
+    max_kld: float | None
+    confidence: float
+    first: int
+    whole: bool
+
+
 class RunDraft(TypedDict):
     """All jobs of a command, and the settings of the run that they share.
 
     ``notes`` are to be told. ``invalid`` are jobs that cannot be run; ``skip_invalid`` says that
     the others may be run without them. ``keep_going`` is None where the recipe leaves it open; with
-    ``results_only`` what nothing needs any more goes at once.
+    ``results_only`` what nothing needs any more goes at once. ``guide`` is what a guided sweep
+    looks for, None where every job is run to its end.
     """
 
     jobs: list[JobDraft]
@@ -131,6 +143,7 @@ class RunDraft(TypedDict):
     keep_going: bool | None
     results_only: bool
     objective: list[str]
+    guide: GuideDraft | None
 
 
 def describe(params: Mapping[str, Json]) -> str:

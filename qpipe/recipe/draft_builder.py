@@ -20,6 +20,7 @@ from qpipe.recipe.draft import (
     StageDraft,
     describe,
 )
+from qpipe.recipe.guide import require_guidable
 from qpipe.recipe.overrides import distinct, idle_notes, label
 from qpipe.recipe.reference_source import format_of, source_of, with_reference
 from qpipe.recipe.request import InvalidJob, Job
@@ -83,6 +84,9 @@ def draft(jobs: Sequence[Job | InvalidJob]) -> RunDraft:
     first = valid[0].recipe
     _refuse_two_executors(valid)
     composed = [job for job in jobs if isinstance(job, Job)]
+    guide = next((job.guide for job in composed if job.guide is not None), None)
+    if guide is not None:
+        require_guidable([one.draft for one in valid], asked=len(jobs))
     objective = first.run.objective
     return RunDraft(
         jobs=[one.draft for one in valid],
@@ -97,6 +101,7 @@ def draft(jobs: Sequence[Job | InvalidJob]) -> RunDraft:
         keep_going=_keep_going([one.recipe for one in valid]),
         results_only=all(one.recipe.run.keep == "results" for one in valid),
         objective=[objective] if isinstance(objective, str) else list(objective),
+        guide=guide,
     )
 
 

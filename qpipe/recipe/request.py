@@ -11,6 +11,7 @@ from qpipe.errors import RecipeError, nearest
 from qpipe.support.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
+    from qpipe.recipe.draft import GuideDraft
     from qpipe.recipe.origins import Origins
     from qpipe.recipe.witnesses import Witnesses
 
@@ -40,7 +41,8 @@ class Job:
     run. ``config`` is resolved plain data. ``aliases`` maps each field whose whole value is
     one interpolation to the field that it refers to; ``used`` are all fields that any refers to;
     ``environment`` are the variables that fields hang on (`references.from_environment`).
-    ``witnesses`` are None if the batch must be composed anew each time.
+    ``witnesses`` are None if the batch must be composed anew each time. ``guide`` is what the sweep
+    that it is of looks for, if that is guided.
     """
 
     number: int
@@ -52,6 +54,7 @@ class Job:
     origins: Origins
     witnesses: Witnesses | None
     environment: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    guide: GuideDraft | None = None
 
 
 @dataclass(frozen=True)

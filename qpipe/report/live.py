@@ -22,6 +22,7 @@ from qpipe.core.events import (
     NodeFinished,
     NodeStarted,
     NodeWaiting,
+    Noted,
     RunFinished,
     Warned,
 )
@@ -142,6 +143,8 @@ def _describe(event: Event) -> Iterator[tuple[str, str]]:
         yield kind, f"{kind:<8} {event.name}: {event.message}"
     elif isinstance(event, Warned):
         yield "warning", f"warning  {event.message}"
+    elif isinstance(event, Noted):
+        yield "noted", event.message
     elif isinstance(event, RunFinished) and event.status == "interrupted":
         yield "info", "stopping the workers; what is finished is kept"
 

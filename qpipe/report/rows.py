@@ -7,7 +7,7 @@ was; `qpipe.results` names the scores, and never calls two protocols the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,8 +44,8 @@ class _Model:
 def comparison(plan: Plan, result: RunResult) -> Comparison:
     """Compare the models of a plan: a row for each, whether it could be made or not."""
     models = _models(plan, result)
-    evaluations = _evaluations(plan.graph, result)
     stages = {node: stage for job in plan.jobs for stage, node in job.nodes.items()}
+    evaluations = _evaluations(plan.graph, result, stages)
     by_node = {node: model for model in models for node in model.nodes}
     rows = [_row(model, result, evaluations, stages, plan.graph) for model in models]
     rows = _beside_originals(_with_names(rows, models, stages), models, by_node)
@@ -151,11 +151,14 @@ def _row(
     )
 
 
-def _evaluations(graph: Graph, result: RunResult) -> Mapping[str, Sequence[Outcome]]:
-    """Evaluations by the node that they measure."""
+def _evaluations(
+    graph: Graph, result: RunResult, stages: Collection[str]
+) -> Mapping[str, Sequence[Outcome]]:
+    """The evaluations that are ``stages`` of a job, by the node that they measure; others are what
+    these went on from."""
     by_model: dict[str, list[Outcome]] = {}
     for node in graph.values():
-        if node.stage == EVALUATE and MODEL in node.inputs:
+        if node.stage == EVALUATE and MODEL in node.inputs and node.id in stages:
             by_model.setdefault(node.inputs[MODEL], []).append(result.outcomes[node.id])
     return by_model
 

@@ -25,12 +25,13 @@ def document(
     *,
     about: Mapping[str, Any] | None = None,
     invalid: Sequence[Mapping[str, Any]] = (),
+    sweep: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The record of a run: its name, its ``status`` (running, done, failed or interrupted), what is
     known ``about`` it, ``tools``, ``nodes`` in graph order, ``rows`` and ``schema``.
 
     qpipe/results/run.schema.json describes it. ``invalid``, of jobs of a sweep that were left out,
-    is there if there are any.
+    is there if there are any, ``sweep``, what was found, of a guided one.
     """
     document: dict[str, Any] = {
         "run": run,
@@ -43,6 +44,8 @@ def document(
     }
     if invalid:
         document["invalid"] = [{"name": job["name"], "error": job["error"]} for job in invalid]
+    if sweep is not None:
+        document["sweep"] = sweep
     return document
 
 

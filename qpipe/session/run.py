@@ -13,9 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.core import runner
-from qpipe.core.events import Emit, Estimated, Event, NodeFinished, NodeStarted, Warned, fan_out
+from qpipe.core.events import (
+    Emit,
+    Estimated,
+    Event,
+    NodeFinished,
+    NodeStarted,
+    Noted,
+    Warned,
+    fan_out,
+)
 from qpipe.core.forecast import forecast
-from qpipe.core.graph import Graph, Node, Plan, PlannedJob, merge
+from qpipe.core.graph import Graph, Node, Plan, merge
 from qpipe.core.layout import RunPaths
 from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome, RunResult
@@ -28,10 +37,12 @@ from qpipe.results.tensors import DETAILS
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
 from qpipe.session.refusals import lacks
+from qpipe.session.run_ends import exit_code, objective
 from qpipe.session.run_folder import Pace, RunFolder, Tensors, about, short_name
 
 if TYPE_CHECKING:
     from qpipe.results.comparison import Comparison
+    from qpipe.session.guided.search import GuidedSweep
 
 
 # Stages whose artifacts a run is for, whatever else takes them.
@@ -133,6 +144,7 @@ class _Execution:
     unlinked: list[str] = field(default_factory=list)
     """Models without a link in the run's folder, in words."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    guided: GuidedSweep | None = None
 
     def __post_init__(self) -> None:
         self.store = ArtifactStore(self.context.store.absolute())
@@ -152,10 +164,27 @@ class _Execution:
             self.listeners += [self.folder.recorder, self._note]
         self.plans.append(plan)
         self._write()
+        go_on = functools.partial(self._run, draft=draft, again=again, keep_going=keep_going)
+        if draft["guide"] is not None:
+            self._guided(plan, draft, go_on, keep_going=keep_going)
+            objectives: list[Objective] = [None for _ in plan.jobs]
+        else:
+            result = go_on(plan)
+            objectives = [objective(job, result, draft["objective"]) for job in plan.jobs]
+        self.invalid += draft["invalid"]
+        self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
+        return objectives
+
+    def _run(
+        self, plan: Plan, *, draft: RunDraft, again: frozenset[str], keep_going: bool
+    ) -> RunResult:
+        """Run a plan, which is the latest from now on."""
+        assert self.folder is not None
+        self.plans[-1] = plan
         make_executor = functools.partial(
             make, paths=self.folder.paths, notify=self._warn, **draft["executor"]
         )
-        result = runner.run(
+        return runner.run(
             plan.graph,
             store=self.store,
             executor=DeferredExecutor(make_executor),
@@ -174,9 +203,27 @@ class _Execution:
             ),
             outcomes=self.outcomes,
         )
-        self.invalid += draft["invalid"]
-        self.failed = self.failed or bool(draft["invalid"] and not draft["skip_invalid"])
-        return [_objective(job, result, draft["objective"]) for job in plan.jobs]
+
+    def _guided(
+        self, plan: Plan, draft: RunDraft, go_on: Callable[[Plan], RunResult], *, keep_going: bool
+    ) -> None:
+        """Run what a guided sweep needs to see of a plan."""
+        from qpipe.session.guided.rounds import Rounds
+        from qpipe.session.guided.search import GuidedSweep
+        from qpipe.session.guided.sizes import exact_sizes
+
+        self.listeners = [Rounds(self.listeners)]
+        emit = fan_out(self.listeners)
+        self.guided = GuidedSweep(
+            plan=plan,
+            guide=draft["guide"],
+            run=go_on,
+            sizes=lambda wanted: exact_sizes(wanted, self.store),
+            note=lambda words: emit(Noted(words)),
+            keep_going=keep_going,
+            outcomes=self.outcomes,
+        )
+        self.guided.search()
 
     def _shortage(self, graph: Graph) -> Shortage:
         """Return a function that says how much room there is, and what nodes take."""
@@ -276,6 +323,12 @@ class _Execution:
             for node in plan.graph.values()
         }
         comparison = without_lost_files(rows.comparison(plan, RunResult(outcomes)))
+        sweep: Mapping[str, Any] | None = None
+        if self.guided is not None and self.guided.done:
+            from qpipe.session.guided import verdict
+
+            sweep = verdict.record(self.guided)
+            comparison = verdict.marked(comparison, self.guided, sweep)
         if link:
             from qpipe.session.run_models import linked
 
@@ -290,6 +343,7 @@ class _Execution:
             comparison,
             about=self.about,
             invalid=self.invalid,
+            sweep=sweep,
         )
         return document, comparison
 
@@ -333,8 +387,9 @@ class _Execution:
             problems=[*problems, *self.unlinked, *([problem] if problem else [])],
             written=problem is None,
             keep_going=self.keep_going,
-            exit_code=_exit_code(result, started=self.started)
-            or int(self.failed or problem is not None),
+            exit_code=exit_code(result, started=self.started)
+            or int(self.failed or problem is not None)
+            or int(self.guided is not None and self.guided.in_vain),
             plan=self.plan,
             result=result,
         )
@@ -344,32 +399,3 @@ def _changed_figures(before: Manifest, after: Manifest) -> str:
     from qpipe.session.again import changed_figures  # what nobody makes again needs no results
 
     return changed_figures(before, after)
-
-
-def _exit_code(result: RunResult, *, started: bool) -> int:
-    """The exit code that the failures have in common, else 1; 0 if there are none.
-
-    A stage that finds its settings wrong while it works has failed: 2 is for what never ran.
-    """
-    errors = [o.error for o in result.outcomes.values() if o.error is not None]
-    usage = 1 if started else UsageError.exit_code
-    codes = {usage if isinstance(error, UsageError) else error.exit_code for error in errors}
-    return codes.pop() if len(codes) == 1 else min(len(codes), 1)
-
-
-def _objective(job: PlannedJob, result: RunResult, names: Sequence[str]) -> Objective:
-    """The objective of a job: the facts called ``names`` of what it made and measured; None if any
-    is missing."""
-    facts: dict[str, object] = {}
-    outcomes = [result.outcomes[node] for node in job.nodes.values()]
-    for outcome in outcomes:
-        reference = job.reference in (outcome.node.id, outcome.node.inputs.get("model"))
-        if outcome.artifact is not None:
-            own = outcome.artifact.manifest.facts
-            # What the reference says stands only where the job has nothing of its own.
-            facts = {**own, **facts} if reference else {**facts, **own}
-    values = [facts.get(name) for name in names]
-    numbers = [float(value) for value in values if isinstance(value, (int, float))]
-    if len(numbers) != len(names):
-        return None
-    return numbers[0] if len(numbers) == 1 else numbers

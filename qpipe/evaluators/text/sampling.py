@@ -142,6 +142,22 @@ def extent(values: Sequence[Values], rule: StoppingRule) -> dict[str, Json]:
     }
 
 
+def first_windows(values: Sequence[Values], reference: Reference) -> dict[str, Json]:
+    """Fields on how much of the text was taken where a number of windows was asked for."""
+    windows = reference.tokenized.windows
+    scored = sum(map(len, values))
+    if scored == windows.scored:
+        return {}
+    reached = interval(values, reference, "kld")
+    return {
+        "tokens": len(values) * windows.tokens.shape[1],
+        "tokens_scored": scored,
+        "chunks": len(values),
+        "interval": [reached.value - reached.half, reached.value + reached.half],
+        "sampling": f"{scored:,} of {windows.scored:,} tokens, in a random order",
+    }
+
+
 def _precise(values: Sequence[Values], rule: StoppingRule) -> dict[str, Json]:
     scored, all_of_them = sum(map(len, values)), rule.reference.tokenized.windows.scored
     of = f"{rule.of} ± {rule.precision:.3g} of its value"

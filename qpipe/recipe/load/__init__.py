@@ -19,7 +19,7 @@ from qpipe.errors import RecipeError
 from qpipe.recipe import draft_cache
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.quoting import quoted
-from qpipe.recipe.load.sweep import JobsHandler, register, sweep
+from qpipe.recipe.load.sweep import JobsHandler, refuse_guide_alone, register, sweep
 from qpipe.recipe.request import InvalidJob, Job, Request, find_recipe
 from qpipe.stages.plugins import source_files
 
@@ -48,6 +48,7 @@ def drive(request: Request, handle: JobsHandler, *, folder: Path | None = None) 
             sweep(composer, master, handle, folder=folder)
         else:
             composer.refuse_sweeps()
+            refuse_guide_alone(master)
             handle(composer.batch([composer.task], [{}], first=0, whole=True))
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -32,6 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from qpipe.errors import RecipeError
 from qpipe.recipe import messages
+from qpipe.recipe.draft import GuideDraft
 from qpipe.recipe.load.base import Base
 from qpipe.recipe.load.compose import Composer
 from qpipe.recipe.load.errors import our_errors
@@ -47,6 +48,9 @@ JobsHandler: TypeAlias = (
 
 # More jobs than this are a slip of the pen, unless hydra.sweeper.max_jobs says otherwise.
 _MOST_JOBS = 10_000
+
+# The sweeper that is guided by what it measures.
+PARETO = "qpipe_pareto"
 
 # Where ``sweep=NAME`` has its params, which stand in the place of a recipe's own.
 _CHOSEN = "vars.chosen_sweep"
@@ -168,6 +172,38 @@ def _length(sweep_range: RangeSweep) -> float:
     return (float(sweep_range.stop) - float(sweep_range.start)) / step
 
 
+class QpipeParetoSweeper(QpipeSweeper):
+    """The same jobs, of which those are measured further that may be what is looked for."""
+
+    __module__ = _HOME
+
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: Mapping[str, str] | None,
+        max_jobs: int = _MOST_JOBS,
+        **settings: Any,
+    ) -> None:
+        """Raises RecipeError for settings that do not go together."""
+        if max_batch_size is not None:
+            raise RecipeError(
+                f"hydra.sweeper.max_batch_size={max_batch_size}: a guided sweep compares all "
+                "levels with each other, in one batch; leave it out"
+            )
+        from qpipe.recipe.guide import guide  # pydantic, which composing does without
+
+        super().__init__(max_batch_size, params, max_jobs)
+        self.guide = guide(settings)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Get the launcher, and have it say what is looked for."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        assert isinstance(task_function, _Batches)
+        task_function.guide = self.guide
+
+
 @dataclass
 class _LauncherConf:
     _target_: str = f"{_HOME}.{QpipeLauncher.__name__}"
@@ -181,6 +217,23 @@ class _SweeperConf:
     params: dict[str, str] | None = None
 
 
+@dataclass
+class _ParetoConf(_SweeperConf):
+    """Of any type: `qpipe.recipe.guide.GuideSpec`, which has the same defaults, checks them."""
+
+    _target_: str = f"{_HOME}.{QpipeParetoSweeper.__name__}"
+    find: Any = "front"
+    max_size: Any = None
+    max_kld: Any = None
+    confidence: Any = 0.95
+    first: Any = 16
+    whole: Any = False
+
+
+# The sweepers that come with qpipe; others are what is installed as a plugin of Hydra's.
+_OURS = (_SweeperConf._target_, _ParetoConf._target_)
+
+
 @functools.cache
 def register() -> None:
     """Make launcher and sweeper known to Hydra."""
@@ -189,7 +242,9 @@ def register() -> None:
     for group, node in (("launcher", _LauncherConf), ("sweeper", _SweeperConf)):
         ConfigStore.instance().store(group=f"hydra/{group}", name="qpipe", node=node)
     Plugins.instance().register(QpipeLauncher)
+    ConfigStore.instance().store(group="hydra/sweeper", name=PARETO, node=_ParetoConf)
     Plugins.instance().register(QpipeSweeper)
+    Plugins.instance().register(QpipeParetoSweeper)
     # Hydra (1.3) finds plugins by importing their names, and takes them from `hydra_plugins` alone,
     # a package which is there only if some plugin is installed.
     with contextlib.suppress(ImportError):
@@ -206,6 +261,7 @@ class _Batches:
         self.handle = handle
         self.whole = whole
         self.fixed = {override.get_key_element() for override in composer.fixed()}
+        self.guide: GuideDraft | None = None
         self.error: BaseException | None = None
 
     def __call__(self, config: DictConfig) -> Any:
@@ -217,6 +273,7 @@ class _Batches:
         try:
             varied = varying(jobs, fixed=self.fixed, whole=self.whole)
             batch = self.composer.batch(jobs, varied, first=first, whole=self.whole)
+            batch = [replace(j, guide=self.guide) if isinstance(j, Job) else j for j in batch]
             objectives = self.handle(batch)
         except BaseException as error:
             # Kept, so that it can be told from an error of the sweeper's own.
@@ -233,7 +290,7 @@ def sweep(composer: Composer, master: Base, handle: JobsHandler, *, folder: Path
     with tempfile.TemporaryDirectory() as nowhere:
         config = _sweep_config(composer, master, folder or Path(nowhere))
         settings = config.hydra.sweeper
-        ours = _target(settings) == _SweeperConf._target_
+        ours = _target(settings) in _OURS
         batches = _Batches(composer, handle, whole=ours and settings.max_batch_size is None)
         context = HydraContext(config_loader=composer.loader, callbacks=Callbacks())
         try:
@@ -249,6 +306,15 @@ def sweep(composer: Composer, master: Base, handle: JobsHandler, *, folder: Path
                 raise
             reason = messages.condensed(str(error))
             raise RecipeError(f"the sweeper {_target(settings)}: {reason}") from error
+
+
+def refuse_guide_alone(master: Base) -> None:
+    """Raise RecipeError for a guided sweep that is no sweep."""
+    if _target(master.config.hydra.sweeper) == _ParetoConf._target_:
+        raise RecipeError(
+            f"hydra/sweeper={PARETO} guides a sweep: add -m and the levels to choose among, such "
+            "as -m quantize.type=Q8_0,Q6_K,Q4_K_M"
+        )
 
 
 def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
@@ -279,7 +345,7 @@ def _sweep_config(composer: Composer, master: Base, folder: Path) -> DictConfig:
     hydra.overrides.task = list(composer.task)
     with our_errors(composer.file):
         named = targets(OmegaConf.to_container(hydra.sweeper, resolve=True))
-    for target in named - composer.loader.trusted - {_SweeperConf._target_}:
+    for target in named - composer.loader.trusted - {*_OURS}:
         raise RecipeError(messages.holds_target(f"hydra.sweeper ({target})"))
     _refuse_code(hydra.sweeper)
     return config

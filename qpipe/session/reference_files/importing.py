@@ -123,4 +123,5 @@ def _draft(file: str, cores: int) -> RunDraft:
         keep_going=None,
         results_only=False,
         objective=[],
+        guide=None,
     )

@@ -234,4 +234,5 @@ def _joined(drafted: Sequence[RunDraft]) -> RunDraft:
         keep_going=True,
         results_only=all(one["results_only"] for one in drafted),
         objective=[],
+        guide=None,
     )
