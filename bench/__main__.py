@@ -20,6 +20,7 @@ NAMES = (
     *("startup", "cached", "composing", "scaling", "local_source", "hub"),
     *("quantizing", "converter", "experts", "fp8", "realsize", "attest"),
     *("evaluating", "engines", "whole", "tasks", "repro", "reference", "estimate"),
+    "guided_sweep",
 )
 _RESULTS = Path(__file__).with_name("results")
 _MARKS = {True: "yes", False: "NO", None: ""}

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qpipe.errors import RecipeError, UsageError
+from qpipe.errors import RecipeError
 from qpipe.recipe.divergences import is_divergence
 from qpipe.recipe.draft import GuideDraft, JobDraft
-from qpipe.support.quantities import parse_size
+from qpipe.recipe.schema import ByteSize
 
 AT = "hydra.sweeper"
 
@@ -27,8 +27,10 @@ class GuideSpec(BaseModel):
             " with a kld of at most max_kld. best: the one with the least kld of at most max_size."
         ),
     )
-    max_size: int | str | None = Field(
-        None, description="The most bytes of a model: 3.5GB; a larger level is not made."
+    max_size: ByteSize | None = Field(
+        None,
+        gt=0,
+        description="The most bytes of a model, as 3.5GB. A larger level is not measured.",
     )
     max_kld: float | None = Field(
         None, gt=0, description="The most KL divergence from the reference, in nats a token."
@@ -70,22 +72,12 @@ def guide(settings: Mapping[str, Any]) -> GuideDraft:
         raise RecipeError(f"{where}{value}: {words[0].lower()}{words[1:]}") from None
     return GuideDraft(
         find=spec.find,
-        max_size=None if spec.max_size is None else _bytes(str(spec.max_size)),
+        max_size=spec.max_size,
         max_kld=spec.max_kld,
         confidence=spec.confidence,
         first=spec.first,
         whole=spec.whole,
     )
-
-
-def _bytes(text: str) -> int:
-    try:
-        size = parse_size(text, option=f"{AT}.max_size")
-    except UsageError as error:
-        raise RecipeError(str(error)) from None
-    if size < 1:
-        raise RecipeError(f"{AT}.max_size={text}: no model has so few bytes; give more, or null")
-    return size
 
 
 def require_guidable(jobs: Sequence[JobDraft], *, asked: int) -> None:

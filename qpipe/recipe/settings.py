@@ -21,6 +21,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 
 from qpipe.errors import UsageError, nearest
 from qpipe.recipe import schema
+from qpipe.recipe.guide import GuideSpec
 from qpipe.recipe.request import shipped_recipes
 from qpipe.stages.base import description
 from qpipe.stages.registry import AUTO, all_stages, chosen
@@ -38,6 +39,7 @@ _SPECS: Mapping[str, tuple[str, _Model]] = {
     "model": ("Which model.", schema.ModelSpec),
     "run": ("How the whole is run and compared.", schema.RunSpec),
     "executor": ("Where stages run.", schema.ExecutorSpec),
+    "hydra.sweeper": ("A guided sweep: hydra/sweeper=qpipe_pareto.", GuideSpec),
     "stages.NAME": ("A stage of your own.", schema.StageSpec),
     "stages.NAME.resources": ("What a stage occupies.", schema.ResourcesSpec),
 }

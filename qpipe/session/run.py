@@ -19,7 +19,6 @@ from qpipe.core.events import (
     Event,
     NodeFinished,
     NodeStarted,
-    Noted,
     Warned,
     fan_out,
 )
@@ -213,14 +212,14 @@ class _Execution:
         from qpipe.session.guided.sizes import exact_sizes
 
         self.listeners = [Rounds(self.listeners)]
-        emit = fan_out(self.listeners)
         self.guided = GuidedSweep(
             plan=plan,
             guide=draft["guide"],
             run=go_on,
             sizes=lambda wanted: exact_sizes(wanted, self.store),
-            note=lambda words: emit(Noted(words)),
+            emit=fan_out(self.listeners),
             keep_going=keep_going,
+            lacks=lacks,
             outcomes=self.outcomes,
         )
         self.guided.search()

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from qpipe.core.events import Emit, Noted
 from qpipe.core.graph import Node, Plan
 from qpipe.core.outcome import Outcome, RunResult
+from qpipe.core.run_settings import Lacks
 from qpipe.recipe.draft import GuideDraft
 from qpipe.session.guided.parts import TOKENS, SweptLevel, groups, with_measurements, without
 
@@ -24,7 +26,6 @@ Run = Callable[[Plan], RunResult]
 """Runs a plan, and takes it for what the run is by now."""
 Sizes = Callable[[Plan], Mapping[str, int]]
 """The exact bytes of nodes that are not made yet, by id, as far as headers tell."""
-Note = Callable[[str], None]
 
 
 @dataclass
@@ -76,8 +77,9 @@ class GuidedSweep:
     guide: GuideDraft
     run: Run
     sizes: Sizes
-    note: Note
+    emit: Emit
     keep_going: bool
+    lacks: Lacks
     outcomes: Mapping[str, Outcome]
     """Of all that has ended in the run, by node id."""
     compared: list[ComparedLevels] = field(default_factory=list)
@@ -89,6 +91,9 @@ class GuidedSweep:
         self.compared = [ComparedLevels(levels) for levels in groups(self.plan)]
         for each in self.compared:
             each.parts = {level.id: [] for level in each.levels}
+        if any(self.lacks(level.whole) for each in self.compared for level in each.levels):
+            self.run(self.plan)  # which says so before anything is made
+            return
         if self.guide["max_size"] is not None:
             self._leave_out_too_large()
         result = self._run()
@@ -204,7 +209,7 @@ class GuidedSweep:
         each.standing.look([*each.candidates.values()])
         new = [level for level in each.standing.beaten if level not in before]
         each.ends |= dict.fromkeys(new, number)
-        self.note(_progress(each, number, new))
+        self.emit(Noted(_progress(each, number, new)))
 
     def _finish(self) -> bool:
         """Measure on the whole text what is found; False if it is already."""

@@ -89,10 +89,12 @@ def _figures(
 
 def sentences(record: Mapping[str, Any]) -> list[str]:
     """What was found, one sentence for each thing to know."""
-    several = len(record["compared"]) > 1
+    models = [group["model"] for group in record["compared"]]
     lines: list[str] = []
     for group in record["compared"]:
-        of = f" of {group['model']}" if several and group["model"] else ""
+        among = f" among {', '.join(level['name'] for level in group['levels'])}"
+        apart = models.count(group["model"]) == 1
+        of = "" if len(models) == 1 else f" of {group['model']}" if apart else among
         lines += _sentences(record, group, of)
     return lines
 
