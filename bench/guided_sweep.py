@@ -1,9 +1,9 @@
 """What a guided sweep takes to find the front that a whole grid of levels has.
 
 24 GGUF levels of tinystories-d256 by KL divergence, on two texts. The grid and the guided sweep are
-whole commands, each from a store of its own that has the models; tokens are those that the record of
-the guided one says, the reference's pass, which both have, left out. Then the same rule on the grid's own windows in
-hundreds of other random orders, so that it can be seen how far one order was luck.
+whole commands, each from a store of its own that has the models; tokens are those that the record
+of the guided one says, without the reference's pass, which both have. Then the same rule on the
+grid's own windows in many other random orders, which shows how far one order was luck.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from bench.measure import Bench, Row, call, spent
 from qpipe.evaluators.text.elimination import (
-    Candidate,
-    Question,
+    CandidateLevel,
     Standing,
+    SweepQuestion,
     comparisons,
     rounds,
 )
@@ -115,7 +115,7 @@ def _orders(grid: dict[str, Any], text: str) -> list[Row]:
     front = [level.format for level in unbeaten(levels)]
     shares, wrong = [], 0
     for seed in range(_ORDERS):
-        order = np.random.default_rng(seed).permutation(sums.shape[1])
+        order = np.random.default_rng(seed).permutation(sums.shape[1]).tolist()
         left, taken = searched(sums, sizes, order)
         wrong += [levels[number].format for number in left] != front
         shares.append(taken / sums[..., 0].size)
@@ -134,7 +134,7 @@ def searched(sums: _Array, sizes: Sequence[int], order: Sequence[int]) -> tuple[
     plan = rounds(available, _FIRST)
     bounds = comparisons(len(sizes), len(plan) - 1, bounded=False)
     counts = np.full(available, _N_CTX / 2 - 1)
-    standing = Standing(Question("front", None, counts, _CONFIDENCE, bounds))
+    standing = Standing(SweepQuestion("front", None, counts, _CONFIDENCE, bounds))
     standing.open = [*map(str, range(len(sizes)))]
     taken = np.zeros(len(sizes), int)
     for windows in plan:
@@ -144,7 +144,7 @@ def searched(sums: _Array, sizes: Sequence[int], order: Sequence[int]) -> tuple[
             own = np.full((available, 2), np.nan)
             seen = order[: taken[level]]
             own[seen] = sums[level, seen]
-            candidates.append(Candidate(str(level), size, own))
+            candidates.append(CandidateLevel(str(level), size, own))
         standing.look(candidates)
         if not standing.open:
             break

@@ -116,7 +116,7 @@ class ExecutorDraft(TypedDict):
 
 
 class GuideDraft(TypedDict):
-    """What a guided sweep looks for (`qpipe.recipe.guide.GuideSpec`): bytes, nats a token."""
+    """The question of a guided sweep (`qpipe.recipe.guide.GuideSpec`): bytes, nats a token."""
 
     find: Literal["front", "smallest", "best"]
     max_size: int | None

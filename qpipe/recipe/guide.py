@@ -16,7 +16,7 @@ AT = "hydra.sweeper"
 
 
 class GuideSpec(BaseModel):
-    """What a guided sweep looks for, and how sure it is to be."""
+    """The question of a guided sweep, and how sure the answer is to be."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 

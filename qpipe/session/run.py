@@ -31,7 +31,7 @@ from qpipe.core.run_settings import Refuses, RunSettings, Shortage
 from qpipe.core.store import ArtifactStore
 from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
-from qpipe.recipe.draft import InvalidJobDraft, RunDraft
+from qpipe.recipe.draft import GuideDraft, InvalidJobDraft, RunDraft
 from qpipe.results.tensors import DETAILS
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
@@ -164,8 +164,8 @@ class _Execution:
         self.plans.append(plan)
         self._write()
         go_on = functools.partial(self._run, draft=draft, again=again, keep_going=keep_going)
-        if draft["guide"] is not None:
-            self._guided(plan, draft, go_on, keep_going=keep_going)
+        if (guide := draft["guide"]) is not None:
+            self._guided(plan, guide, go_on, keep_going=keep_going)
             objectives: list[Objective] = [None for _ in plan.jobs]
         else:
             result = go_on(plan)
@@ -204,7 +204,7 @@ class _Execution:
         )
 
     def _guided(
-        self, plan: Plan, draft: RunDraft, go_on: Callable[[Plan], RunResult], *, keep_going: bool
+        self, plan: Plan, guide: GuideDraft, go_on: Callable[[Plan], RunResult], *, keep_going: bool
     ) -> None:
         """Run what a guided sweep needs to see of a plan."""
         from qpipe.session.guided.rounds import Rounds
@@ -214,7 +214,7 @@ class _Execution:
         self.listeners = [Rounds(self.listeners)]
         self.guided = GuidedSweep(
             plan=plan,
-            guide=draft["guide"],
+            guide=guide,
             run=go_on,
             sizes=lambda wanted: exact_sizes(wanted, self.store),
             emit=fan_out(self.listeners),

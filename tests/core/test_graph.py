@@ -116,3 +116,17 @@ def test_a_small_input_takes_fewer_cores() -> None:
 def test_one_input_can_be_what_sizes_a_node() -> None:
     needs = Resources(1, 100, memory_per_input_byte=2.0, sized_by="model")
     assert needs.with_inputs({"model": 10, "reference": 10**12}) == Resources(1, 120)
+
+
+def test_a_head_start_is_in_neither_id_nor_key_and_may_be_missing() -> None:
+    model, begun = node("model"), node("begun")
+    plain = node("measured", inputs={"model": model})
+    ahead = replace(
+        plain,
+        inputs={"model": model.id, "begun": begun.id},
+        runtime=replace(plain.runtime, head_starts=frozenset({"begun"})),
+    )
+    assert ahead.id == plain.id
+    graph = Graph([model, begun, ahead])
+    assert graph.downstream(begun.id) == []
+    assert graph.downstream(model.id) == [plain.id]

@@ -10,10 +10,10 @@ import pytest
 
 from qpipe.evaluators.text.elimination import (
     Beaten,
-    Candidate,
+    CandidateLevel,
     Goal,
-    Question,
     Standing,
+    SweepQuestion,
     comparisons,
     rounds,
 )
@@ -39,7 +39,9 @@ def windows_of(rng: np.random.Generator, count: int = 390) -> _Array:
     own = np.exp(0.12 * rng.normal(size=(len(LEVELS), count)))
     drawn = shared * own
     drawn /= drawn.mean(axis=1, keepdims=True)
-    return np.array([kld for _, kld in LEVELS.values()])[:, None] * drawn * _TOKENS
+    means: _Array = np.array([kld for _, kld in LEVELS.values()])
+    sums: _Array = means[:, None] * drawn * _TOKENS
+    return sums
 
 
 def searched(
@@ -56,7 +58,7 @@ def searched(
     plan = rounds(available, 16)
     bounds = comparisons(len(sizes), len(plan) - 1, bounded=max_kld is not None)
     counts = np.full(available, float(_TOKENS))
-    standing = Standing(Question(goal, max_kld, counts, confidence, bounds))
+    standing = Standing(SweepQuestion(goal, max_kld, counts, confidence, bounds))
     standing.open = [*map(str, range(len(sizes)))]
     taken = np.zeros(len(sizes), int)
     for windows in plan:
@@ -66,7 +68,7 @@ def searched(
             own = np.full((available, 2), np.nan)
             seen = order[: taken[level]]
             own[seen] = sums[level, seen][:, None]
-            candidates.append(Candidate(str(level), size, own))
+            candidates.append(CandidateLevel(str(level), size, own))
         standing.look(candidates)
         if not standing.open:
             break
@@ -88,7 +90,7 @@ def test_the_front_is_that_of_the_whole_text_from_fewer_windows() -> None:
     shares, wrong = [], 0
     for _ in range(30):
         sums = windows_of(rng)
-        standing, taken = searched(sums, sizes, rng.permutation(sums.shape[1]))
+        standing, taken = searched(sums, sizes, rng.permutation(sums.shape[1]).tolist())
         wrong += [int(level.name) for level in standing.left] != front(sums, sizes)
         shares.append(taken / sums.size)
     assert wrong <= 2  # 5 % of 30
@@ -102,7 +104,7 @@ def test_levels_as_good_as_their_rival_are_seldom_out_before_the_end() -> None:
     for _ in range(100):
         drawn = np.exp(0.5 * rng.normal(size=(2, 200)))
         drawn /= drawn.mean(axis=1, keepdims=True)
-        standing, taken = searched(drawn, [1, 2], rng.permutation(200))
+        standing, taken = searched(drawn, [1, 2], rng.permutation(200).tolist())
         early += taken < drawn.size and "1" in standing.beaten
     assert early <= 5
 
@@ -128,7 +130,7 @@ def test_twins_are_one() -> None:
 def test_bounds(goal: Goal, max_kld: float | None, expected: list[str]) -> None:
     rng = np.random.default_rng(3)
     sums, sizes = windows_of(rng), [size for size, _ in LEVELS.values()]
-    order = rng.permutation(sums.shape[1])
+    order = rng.permutation(sums.shape[1]).tolist()
     standing, taken = searched(sums, sizes, order, goal, max_kld=max_kld)
     assert [[*LEVELS][int(level.name)] for level in standing.left] == expected
     assert taken < 0.4 * sums.size

@@ -27,7 +27,7 @@ Goal = Literal["front", "smallest", "best"]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CandidateLevel:
     """A level as far as it is measured: bytes, and of each window of the text the sums of the least
     and the most that KL divergence can be there, [windows, 2], NaN for those not taken."""
 
@@ -38,7 +38,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Beaten:
-    """How a level was found out of the question, after so many ``windows``.
+    """The reason why a level is out, after so many ``windows``.
 
     ``worse``: ``by`` is no larger and better; ``same``: gives the same to the bit; ``above``: the
     bound on KL divergence; ``larger``: ``by`` meets that and is smaller. ``difference`` is by how
@@ -54,9 +54,9 @@ class Beaten:
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is looked for: the front of size and KL divergence, the smallest level, or the one with
-    the least KL divergence, among those of at most ``max_kld`` nats a token.
+class SweepQuestion:
+    """The question of a sweep: the front of size and KL divergence, the smallest level, or the one
+    with the least KL divergence, among those of at most ``max_kld`` nats a token.
 
     ``counts`` are the scored tokens of each window, ``comparisons`` is the number of bounds that
     share the error.
@@ -83,13 +83,13 @@ def comparisons(levels: int, looks: int, *, bounded: bool) -> int:
 class Standing:
     """The levels of a sweep by now: those that are out, and those that need more windows."""
 
-    question: Question
+    question: SweepQuestion
     beaten: dict[str, Beaten] = field(default_factory=dict)
     open: list[str] = field(default_factory=list)
-    left: list[Candidate] = field(default_factory=list)
+    left: list[CandidateLevel] = field(default_factory=list)
     """Those that are not out, smallest first."""
 
-    def look(self, candidates: Sequence[Candidate]) -> None:
+    def look(self, candidates: Sequence[CandidateLevel]) -> None:
         """Take note of all candidates as they are measured by now."""
         self.left = [each for each in _by_size(candidates) if each.name not in self.beaten]
         self._eliminate()
@@ -105,14 +105,14 @@ class Standing:
         if self.question.goal == "smallest":
             self._keep_smallest()
 
-    def _above_bound(self, level: Candidate) -> Beaten | None:
+    def _above_bound(self, level: CandidateLevel) -> Beaten | None:
         bound = self.question.max_kld
         if bound is None:
             return None
         surely = excess(level.sums[:, 0] - bound * self.question.counts, self.question)
         return None if surely.at_least <= 0 else Beaten("above", None, *surely.values)
 
-    def _beaten(self, level: Candidate) -> Beaten | None:
+    def _beaten(self, level: CandidateLevel) -> Beaten | None:
         """Beaten by whichever of the others is better by the most."""
         verdicts = []
         earlier = True
@@ -127,7 +127,7 @@ class Standing:
                 verdicts.append(Beaten("same", other.name, surely.windows, 0.0, 0.0))
         return max(verdicts, key=lambda each: each.at_least, default=None)
 
-    def _may_beat(self, other: Candidate, level: Candidate) -> bool:
+    def _may_beat(self, other: CandidateLevel, level: CandidateLevel) -> bool:
         return self.question.goal == "best" or other.size <= level.size
 
     def _keep_smallest(self) -> None:
@@ -142,7 +142,7 @@ class Standing:
         self.beaten |= verdicts
         self.left = [level for level in self.left if level.name not in verdicts]
 
-    def _meets(self, level: Candidate) -> bool:
+    def _meets(self, level: CandidateLevel) -> bool:
         bound = self.question.max_kld
         if bound is None:
             return True
@@ -181,7 +181,7 @@ class Excess:
         return self.windows, self.mean, self.at_least
 
 
-def excess(sums: Nll, question: Question) -> Excess:
+def excess(sums: Nll, question: SweepQuestion) -> Excess:
     """Sums of windows, NaN for those that lack: their mean a token, and its lower bound."""
     taken = ~np.isnan(sums)
     own, counts = sums[taken], question.counts[taken]
@@ -194,27 +194,27 @@ def excess(sums: Nll, question: Question) -> Excess:
     return Excess(len(own), mean, bound, exact=False)
 
 
-def kld(candidate: Candidate, counts: Nll) -> float:
+def kld(candidate: CandidateLevel, counts: Nll) -> float:
     """The mean of the windows that were taken, in nats a token."""
     taken = ~np.isnan(candidate.sums[:, 0])
     return float(candidate.sums[taken, 0].sum() / counts[taken].sum())
 
 
-def _by_size(candidates: Sequence[Candidate]) -> list[Candidate]:
+def _by_size(candidates: Sequence[CandidateLevel]) -> list[CandidateLevel]:
     return sorted(candidates, key=lambda each: each.size)
 
 
-def _same(level: Candidate, other: Candidate) -> bool:
+def _same(level: CandidateLevel, other: CandidateLevel) -> bool:
     """True if they give the same on all windows that both have."""
     both = ~np.isnan(level.sums[:, 0] + other.sums[:, 0])
     return bool(both.any()) and np.array_equal(level.sums[both], other.sums[both])
 
 
-def _taken(level: Candidate) -> int:
+def _taken(level: CandidateLevel) -> int:
     return int((~np.isnan(level.sums[:, 0])).sum())
 
 
-def _whole(level: Candidate) -> bool:
+def _whole(level: CandidateLevel) -> bool:
     return _taken(level) == len(level.sums)
 
 

@@ -219,7 +219,7 @@ class _SweeperConf:
 
 @dataclass
 class _ParetoConf(_SweeperConf):
-    """Of any type: `qpipe.recipe.guide.GuideSpec`, which has the same defaults, checks them."""
+    """Values of any type: `qpipe.recipe.guide.GuideSpec`, with the same defaults, checks them."""
 
     _target_: str = f"{_HOME}.{QpipeParetoSweeper.__name__}"
     find: Any = "front"

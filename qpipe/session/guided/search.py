@@ -19,7 +19,7 @@ from qpipe.recipe.draft import GuideDraft
 from qpipe.session.guided.parts import TOKENS, SweptLevel, groups, with_measurements, without
 
 if TYPE_CHECKING:
-    from qpipe.evaluators.text.elimination import Candidate, Standing
+    from qpipe.evaluators.text.elimination import CandidateLevel, Standing
     from qpipe.evaluators.text.interfaces import Nll
 
 Run = Callable[[Plan], RunResult]
@@ -46,7 +46,7 @@ class ComparedLevels:
     width: int = 0
     counts: Nll | None = None
     standing: Standing | None = None
-    candidates: dict[str, Candidate] = field(default_factory=dict)
+    candidates: dict[str, CandidateLevel] = field(default_factory=dict)
 
     @property
     def available(self) -> int:
@@ -54,13 +54,15 @@ class ComparedLevels:
         return self.rounds[-1] if self.rounds else 0
 
     def label(self, level: str) -> str:
-        """What reports call a level."""
+        """The name of a level in reports."""
         return next(each.label for each in self.levels if each.id == level)
 
     def windows(self, level: str) -> int:
         """The windows that a level has taken."""
-        taken = [int(part.params.get("first", self.available)) for part in self.parts[level]]
-        return taken[-1] if taken else 0
+        if not self.parts[level]:
+            return 0
+        first = self.parts[level][-1].params.get("first")
+        return first if isinstance(first, int) else self.available
 
     @property
     def remaining(self) -> list[SweptLevel]:
@@ -166,7 +168,7 @@ class GuidedSweep:
             len(each.remaining), len(each.rounds) - 1, bounded=bound is not None
         )
         each.standing = elimination.Standing(
-            elimination.Question(
+            elimination.SweepQuestion(
                 self.guide["find"], bound, each.counts, self.guide["confidence"], comparisons
             ),
             open=[level.id for level in each.remaining],
@@ -192,7 +194,7 @@ class GuidedSweep:
 
     def _look(self, each: ComparedLevels, number: int, result: RunResult) -> None:
         """Compare what was measured."""
-        from qpipe.evaluators.text.elimination import Candidate
+        from qpipe.evaluators.text.elimination import CandidateLevel
 
         if each.standing is None:
             return
@@ -204,7 +206,7 @@ class GuidedSweep:
                 each.candidates.pop(level.id, None)
             else:
                 size = each.sizes[level.id]
-                each.candidates[level.id] = Candidate(level.id, size, _sums(outcome))
+                each.candidates[level.id] = CandidateLevel(level.id, size, _sums(outcome))
         before = {*each.standing.beaten}
         each.standing.look([*each.candidates.values()])
         new = [level for level in each.standing.beaten if level not in before]

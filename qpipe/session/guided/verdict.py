@@ -22,8 +22,8 @@ _GOALS = {
 
 
 def record(sweep: GuidedSweep) -> dict[str, Any]:
-    """What run.json has under ``sweep``: what was looked for, and of each group of levels that were
-    compared with each other what was found, how far each was measured and why no further."""
+    """Return what run.json has under ``sweep``: what was looked for, and of each group of levels
+    that were compared what was found, how far each was measured, and why no further."""
     return {**sweep.guide, "compared": [_group(each, sweep) for each in sweep.compared]}
 
 
@@ -88,7 +88,7 @@ def _figures(
 
 
 def sentences(record: Mapping[str, Any]) -> list[str]:
-    """What was found, one sentence for each thing to know."""
+    """Return what was found, a sentence for each thing to know."""
     models = [group["model"] for group in record["compared"]]
     lines: list[str] = []
     for group in record["compared"]:
@@ -177,7 +177,7 @@ def marked(comparison: Comparison, sweep: GuidedSweep, found: Mapping[str, Any])
 
 
 def _rivals(sweep: GuidedSweep) -> dict[str, Any]:
-    """By the key of the last measurement of each level that another beats, that other."""
+    """Map the key of the last measurement of each level that another beats to that other."""
     from qpipe.evaluators.text.elimination import kld
     from qpipe.results.sampling import Rival
 

@@ -146,7 +146,7 @@ def test_the_whole_text_for_what_is_found(
 
 
 def test_levels_are_compared_with_those_that_are_measured_alike(tmp_path: Path) -> None:
-    kinds = ("quantize.type=Q8_0,Q4_0", "evaluate.type_k=f16,q8_0")
+    kinds = ("quantize.type=Q8_0,Q4_0", "evaluate.type_k=f16,f32")
     asked = [word for word in ASKED if not word.startswith("evaluate.chunks")]
     answer = called("run", *asked, GUIDED, *kinds, "evaluate.chunks=16", cwd=tmp_path)
     assert answer.code == 0, answer
@@ -163,7 +163,7 @@ def test_levels_are_compared_with_those_that_are_measured_alike(tmp_path: Path) 
         (("quantize.type=Q8_0,Q4_0", "evaluate=none"), "evaluate=kld adds one"),
         (("quantize.type=Q8_0,Q4_0", "evaluate.precision=0.05"), "leave evaluate.precision out"),
         (("quantize.type=Q8_0,Q4_0", "evaluate.stop_dominated=true"), "stop_dominated out"),
-        (("evaluate.type_k=f16,q8_0",), "no two levels of this sweep are measured alike"),
+        (("evaluate.type_k=f16,f32",), "no two levels of this sweep are measured alike"),
         ((LEVELS, "hydra.sweeper.max_kdl=1"), "max_kdl"),
         ((LEVELS, "hydra.sweeper.find=front2"), "hydra.sweeper.find=front2"),
         ((LEVELS, "hydra.sweeper.find=smallest"), "hydra.sweeper.max_kld=0.01"),
