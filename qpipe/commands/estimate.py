@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 
 from qpipe.commands.output import print_json, say
-from qpipe.commands.parser import add_json
+from qpipe.commands.parser import add_json, add_store
+
+_RUNTIMES = ("llama.cpp", "vllm", "transformers", "exllama")
 
 
 def configure(parser: argparse.ArgumentParser, verb: str) -> None:
@@ -13,29 +15,32 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="a config.json, a folder, a GGUF file, a repository (OWNER/NAME), a known model or a "
-        "recipe",
+        nargs="?",
+        help="config.json, folder, GGUF file, repository (OWNER/NAME), known model or recipe",
     )
     add = parser.add_argument
     add("--type", action="append", default=[], metavar="NAME", help="a format: Q4_K_M, gptq, fp8")
     add("--ctx", type=int, metavar="N", help="tokens of context (default: 32768, or the model's)")
     add("--batch", type=int, default=1, metavar="N", help="sequences at once (default: 1)")
     add("--kv", metavar="TYPE", help="type of the KV cache, as q8_0")
-    add("--kv-k", metavar="TYPE", help="of its keys alone")
-    add("--kv-v", metavar="TYPE", help="of its values alone")
-    runtimes = ("llama.cpp", "vllm", "transformers", "exllama")
-    add("--runtime", choices=runtimes, default=runtimes[0], help="(default: llama.cpp)")
+    for name, what in (("--kv-k", "keys"), ("--kv-v", "values")):
+        add(name, metavar="TYPE", help=f"of its {what} alone")
+    add("--runtime", choices=_RUNTIMES, default=_RUNTIMES[0], help="(default: llama.cpp)")
     add("--gpu", action="append", default=[], metavar="CARD", help="24GB, RTX 4090, 2x H100")
     add("--ram", metavar="SIZE", help="memory of the machine, as 32GB (default: this one's)")
     add("--flash-attention", choices=("on", "off"), default="on", help="(default: on)")
+    add("--how-right", action="store_true", help="how near forecasts came, of what the store has")
     add_json(parser)
+    add_store(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print a table, or the answer as JSON."""
-    from qpipe.commands import estimate_text
+    from qpipe.commands import estimate_text, how_right_text
     from qpipe.session.estimating import conditions, estimate
 
+    if args.how_right:
+        return how_right_text.told(args.model, args.store, as_json=args.json)
     asked = conditions.of_options(
         args.runtime,
         args.gpu,
@@ -46,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         kv_v=args.kv_v or args.kv,
         flash_attention=args.flash_attention == "on",
     )
-    answer = estimate.estimate(args.model, args.type, asked)
+    answer = estimate.estimate(args.model or "", args.type, asked)
     if args.json:
         print_json("estimate/1", estimate_text.document(answer))
     else:

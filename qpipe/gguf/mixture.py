@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, TypeVar
 
 from qpipe import errors
@@ -225,11 +226,13 @@ def by_layer(tensors: Iterable[_TensorT]) -> Sequence[_TensorT]:
     """Tensors outside the layers first, then layer by layer (llama-model-loader.h,
     weight_name_comparer)."""
 
-    def place(tensor: _TensorT) -> tuple[int, str]:
-        layer = re.match(r"blk\.(\d+)\.", tensor.name)
-        return (int(layer[1]) if layer else -1, tensor.name)
+    return sorted(tensors, key=lambda tensor: _place(tensor.name))
 
-    return sorted(tensors, key=place)
+
+@lru_cache(maxsize=1 << 14)
+def _place(name: str) -> tuple[int, str]:
+    layer = re.match(r"blk\.(\d+)\.", name)
+    return (int(layer[1]) if layer else -1, name)
 
 
 class _Chooser:

@@ -194,7 +194,10 @@ def _with_types(
     """The tensors, those with another type among ``types`` as that."""
     return [
         output if types.get(output.name, output.type) is output.type
-        else replace(output, type=types[output.name])
+        else OutputTensor(
+            *(output.name, output.shape, types[output.name], output.rows, output.via),
+            *(output.imatrix, output.scales),
+        )
         for output in outputs
     ]  # fmt: skip
 

@@ -47,16 +47,17 @@ def geometry(config: Mapping[str, Any] | Path | str) -> Geometry:
 def of_geometry(model: Geometry, setting: RunSetting, weights: Weights) -> RunMemory:
     """The memory of a model of this geometry. Raises RecipeError."""
     places = placement.devices(setting, len(model.layers))
-    layers = tuple(
-        LayerMemory(
-            index,
-            layer.kind,
-            place,
-            cache=cache.cache_bytes(model, layer, setting),
-            states=cache.state_bytes(layer, setting),
-            window=layer.window,
-            cells=cache.cells(layer, setting),
+    kept = {
+        layer: (
+            cache.cache_bytes(model, layer, setting),
+            cache.state_bytes(layer, setting),
+            layer.window,
+            cache.cells(layer, setting),
         )
+        for layer in dict.fromkeys(model.layers)  # of which most are alike
+    }
+    layers = tuple(
+        LayerMemory(index, layer.kind, place, *kept[layer])
         for index, (layer, place) in enumerate(zip(model.layers, places, strict=False))
     )
     return RunMemory(

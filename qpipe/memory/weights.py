@@ -6,12 +6,21 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 # A tensor's layer and role, by its name in GGUF and in checkpoints.
 _LAYER = re.compile(r"(?:^|\.)(?:blk|layers|h|blocks|block)\.(\d+)\.")
 _EXPERT = re.compile(r"_exps\b|\.experts\.")
 _TABLE = re.compile(r"(?:^|\.)(?:\w*token_embd|embed_tokens\w*|wte|embed_in|word_embeddings)\b")
 _HEAD = re.compile(r"(?:^|\.)(?:output|lm_head|embed_out)\.")
+
+
+@lru_cache(maxsize=1 << 14)  # each format of a model has the same names
+def _place(name: str) -> tuple[int | None, str]:
+    """The layer of a tensor, None outside of layers, and its role: expert, table, head or none."""
+    if match := _LAYER.search(name):
+        return int(match[1]), "expert" if _EXPERT.search(name) else ""
+    return None, "table" if _TABLE.search(name) else "head" if _HEAD.search(name) else ""
 
 
 @dataclass(frozen=True)
@@ -39,18 +48,19 @@ class Weights:
         layers: defaultdict[int, int] = defaultdict(int)
         outside = table = head = sparse = 0
         for name, size in tensors.items():
-            if match := _LAYER.search(name):
-                layers[int(match[1])] += size
-            elif _TABLE.search(name):
+            layer, role = _place(name)
+            if layer is not None:
+                layers[layer] += size
+            elif role == "table":
                 table += size
             else:
                 outside += size
-                head += size if _HEAD.search(name) else 0
+                head += size if role == "head" else 0
         depth = max(layers, default=-1) + 1 - extra
         kept = tuple(layers[i] for i in range(depth))
         for name, size in tensors.items():
-            match = _LAYER.search(name)
-            if match and int(match[1]) < depth and _EXPERT.search(name):
+            layer, role = _place(name)
+            if layer is not None and layer < depth and role == "expert":
                 sparse += size
         total = sum(kept) + outside + table
         idle = sparse * (experts - used) // experts if experts else 0

@@ -23,6 +23,7 @@ RECIPE = ("local", "model.source=builtin:tinystories-d256", "evaluate.chunks=1")
 TABLE = Path(__file__).parents[1] / "published" / "tables" / "own.yaml"
 # What a verb answers with, where that is not its own name.
 OTHERS = {"report": {"comparison", "report"}, "engines": {"engines", "environments"}}
+OTHERS |= {"estimate": {"estimate", "how-right"}}
 OTHERS |= {"repro": {"repro", "lint"}, "verify": {"verify", "verify-folder", "verify-file"}}
 
 
@@ -54,6 +55,7 @@ VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("plan", "plan local model.source=builtin:tinystories-d256 -m quantize.type=Q4_0,Q8_0"),
     ("estimate", "estimate llama-3.1-8b --type Q4_K_M --type exl2-4bpw --gpu 8GB"),
     ("estimate", "estimate builtin:tinystories-d256"),
+    ("how-right", "estimate --how-right"),
     ("graph", "graph demo"),
     ("explain", "explain local model.source=builtin:tinystories-d256 quantize.type=Q4_0"),
     ("lock", "lock local model.source=builtin:tinystories-d256"),

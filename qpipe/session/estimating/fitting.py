@@ -104,17 +104,22 @@ class Room:
         of 256 tokens."""
         layers = -1 if device == GPU else 0
 
-        def fits(tokens: int) -> bool:
-            beside = self._without_weights(layers, tokens).devices[device].total
-            return beside + weights <= room
+        def left(tokens: int) -> int:
+            return room - weights - self._without_weights(layers, tokens).devices[device].total
 
-        least, most = 0, max(1, self._most // _STEP)
-        if fits(most * _STEP):
-            return most * _STEP
-        while least < most:
-            middle = (least + most + 1) // 2
-            least, most = (middle, most) if fits(middle * _STEP) else (least, middle - 1)
-        return least * _STEP
+        least, most = _STEP, max(1, self._most // _STEP) * _STEP
+        if left(most) >= 0 or left(least) < 0:
+            return most if left(most) >= 0 else 0
+        halve = False
+        while most - least > _STEP:
+            # Nearly linear, so that the line through both ends mostly hits.
+            share = 0.5 if halve else left(least) / (left(least) - left(most))
+            guess = least + int((most - least) * share) // _STEP * _STEP
+            guess = min(max(guess, least + _STEP), most - _STEP)
+            narrow = (guess - least) * 2 < most - least, left(guess) >= 0
+            least, most = (guess, most) if left(guess) >= 0 else (least, guess)
+            halve = narrow[0] == narrow[1] and not halve
+        return least
 
     def _taken(self, weights: Weights, layers: int) -> int:
         """Bytes on the cards with so many ``layers`` on them."""

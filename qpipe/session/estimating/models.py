@@ -42,6 +42,8 @@ def find(model: str) -> EstimatedModel:
     Raises UsageError for a name that is none of these, SourceError for a repository that cannot be
     had, CheckpointError for a folder that holds no model.
     """
+    if not model:
+        raise UsageError("which model? As in `qpipe estimate OWNER/NAME --gpu 24GB`")
     if model.startswith(_BUILTIN) or exists(expanded(model)):
         return _here(model)
     fields = shapes(model)
