@@ -207,15 +207,16 @@ def _other_bytes(folder: Path) -> None:
 def _second(name: str) -> Callable[[Path], None]:
     """Give a model a file that nobody made, told in the statement as if it were its own."""
 
-    def change(document: dict[str, Any]) -> None:
-        given = {"name": name, "digest": {"sha256": ""}, "annotations": {"size": 1}}
-        document["subject"].append(given)
-        model = _models(document)[0]
-        model["files"] = [*model["files"], name]
-
     def added(folder: Path) -> None:
+        def change(document: dict[str, Any]) -> None:
+            given = {"name": name, "digest": {"sha256": ""}, "annotations": {"size": 1}}
+            document["subject"].append(given)
+            model = _models(document)[0]
+            model["files"] = [*model["files"], name]
+            _retold(folder, document)
+
         (folder / name).write_bytes(b"x")
-        _edited(lambda d: (change(d), _retold(folder, d)))(folder)
+        _edited(change)(folder)
 
     return added
 
@@ -305,7 +306,7 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a model without its source": (
         _edited(lambda d: _models(d)[0].update(source=None)), "and it names none",
     ),
-    "a circle": (_edited(lambda d: _round(d)), "its source is none"),
+    "a circle": (_edited(_round), "its source is none"),
     "a figure without its measurement": (
         _edited(lambda d: d["predicate"]["artifacts"].pop(_figures(d)[0]["annotations"]["key"])),
         "Q8_0: perplexity': its measurement",
