@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -129,7 +129,7 @@ class Imatrix(base.Stage):
         text = only_file(work.inputs["text"])
         imatrix = importance(
             model,
-            _text(text, params, model),
+            calibration_text(text, params, model, chunks=params.chunks),
             n_ctx=params.n_ctx,
             chunks=params.chunks,
             threads=work.threads,
@@ -147,15 +147,29 @@ class Imatrix(base.Stage):
         return {**_facts(imatrix, chunks=params.chunks, model=model), "text": text.name}
 
 
-def _text(text: Path, params: ImatrixParams, model: Path) -> str:
-    """The documents, plain or in the template of the GGUF file, as far as windows may reach."""
+class TextParams(Protocol):
+    """Settings of how a calibration text is read."""
+
+    @property
+    def field(self) -> str | None: ...  # noqa: D102
+    @property
+    def n_ctx(self) -> int: ...  # noqa: D102
+    @property
+    def chat_template(self) -> bool: ...  # noqa: D102
+    @property
+    def date(self) -> Day | None: ...  # noqa: D102
+
+
+def calibration_text(text: Path, params: TextParams, model: Path, *, chunks: int | None) -> str:
+    """The documents, plain or in the template of the GGUF file, as far as so many windows may
+    reach."""
     from qpipe.calibration.text import documents
     from qpipe.calibration.text.documents import beginning, in_template
     from qpipe.llamacpp.model import Model
 
     read = documents.read(text, field=params.field)
-    if params.chunks is not None:
-        read = beginning(read, _CHARACTERS * params.chunks * params.n_ctx)
+    if chunks is not None:
+        read = beginning(read, _CHARACTERS * chunks * params.n_ctx)
     if not params.chat_template:
         return "\n".join(document.plain for document in read)
     with Model(model, vocab_only=True) as loaded:

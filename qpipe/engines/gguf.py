@@ -16,9 +16,10 @@ from pydantic import Field, field_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, gguf_engine, gguf_facts, pydist_converter
+from qpipe.engines.common import ahead, gguf_engine, gguf_facts, gguf_mix, pydist_converter
 from qpipe.engines.common.gguf_engine import GGUF_FILE
 from qpipe.engines.common.gguf_facts import file_facts
+from qpipe.engines.common.gguf_mix import SENSITIVITY
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
@@ -50,7 +51,7 @@ class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/: from a checkpoint in one pass, without a file in between."""
 
     version = 6
-    optional_roles = ("imatrix",)
+    optional_roles = ("imatrix", SENSITIVITY)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
     text_alone = "model"
@@ -298,19 +299,23 @@ def _finished(params: NativeParams, file: Path) -> bool:
     """True if nothing about a GGUF file is to be changed."""
     from qpipe.gguf import split
 
-    return not params.type_request().changes(split.read(file).file_type)
+    return params.target is None and not params.type_request().changes(split.read(file).file_type)
 
 
 def _prepared(params: NativeParams, order: base.Order, source: Path | FilePlan) -> FilePlan:
     from qpipe.gguf.quantize import prepare
 
     engine = StreamedGguf if isinstance(params, StreamedParams) else NativeGguf
-    prepared = prepare(
+    planned = partial(
+        prepare,
         source,
-        params.type_request(),
         imatrix=gguf_engine.imatrix(order),
         scales=params.scales,
         provenance=gguf_engine.provenance(params, order, engine.fingerprint(params)),
     )
+    if params.target is None:
+        prepared = planned(params.type_request())
+    else:
+        prepared = gguf_mix.prepared(params, params.target, order, planned)
     gguf_engine.require_own_types(params, prepared.shortfall)
     return prepared

@@ -37,11 +37,12 @@ class ShapedTensor(Protocol):
 @dataclass(frozen=True)
 class LikeFile:
     """A GGUF file ``name`` of quantization ``file_type``: type and shape (numpy order) of each of
-    its tensors."""
+    its tensors; ``words`` say where they are from, if from no file."""
 
     name: str
     file_type: str
     tensors: Mapping[str, tuple[GGMLType, tuple[int, ...]]]
+    words: str | None = None
 
     @classmethod
     def read(cls, path: Path) -> LikeFile:
@@ -129,6 +130,8 @@ class LikeFile:
 
     def note(self) -> str:
         """Name the file, and its types by the first digits of their digest."""
+        if self.words is not None:
+            return self.words
         return f"types like {self.name} ({self.digest[:12]})"
 
     def rules(self, *, arch: str) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ Linux and macOS. Structs pass by value there, so their layout must be the librar
 ``library``    finds the shared object, checks it, loads it once; keeps its last complaints
 ``coverage``   which characters a vocabulary cannot write (llama.cpp dies of them)
 ``model``      a GGUF file and its vocabulary
+``weights``    the weights of a loaded model, replaced
 ``opening``    whether a GGUF file can be loaded, tried in a process of its own
 ``batch``      tokens for one decode
 ``context``    a KV cache: batches in, logits out

@@ -23,8 +23,17 @@ class LlamaCppTokenizer(Closable):
     name = "llama.cpp"
     version = f"{LLAMA_VERSION} ({WHEEL} {WHEEL_VERSION})"
 
-    def __init__(self, path: Path, *, n_gpu_layers: int = 0, vocab_only: bool = True) -> None:
-        self.model = Model(path, n_gpu_layers=n_gpu_layers, vocab_only=vocab_only)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = 0,
+        vocab_only: bool = True,
+        writable: bool = False,
+    ) -> None:
+        self.model = Model(
+            path, n_gpu_layers=n_gpu_layers, vocab_only=vocab_only, writable=writable
+        )
         vocab = self.model.vocab
         self.n_vocab = vocab.n_tokens
         self.bos = vocab.bos if vocab.add_bos else None
@@ -42,7 +51,8 @@ class LlamaCppTokenizer(Closable):
 class LlamaCppBackend(LlamaCppTokenizer):
     """A GGUF file as a source of tokens and logits; a context manager.
 
-    ``kv`` are the types of the KV cache and flash attention, as in ContextOptions.
+    ``kv`` are the types of the KV cache and flash attention, as in ContextOptions; of a
+    ``writable`` model the weights may be replaced (`qpipe.llamacpp.weights`).
     """
 
     remarks: Sequence[str] = ()
@@ -55,8 +65,9 @@ class LlamaCppBackend(LlamaCppTokenizer):
         threads: int,
         n_gpu_layers: int = 0,
         kv: Mapping[str, Any] | None = None,
+        writable: bool = False,
     ) -> None:
-        super().__init__(path, n_gpu_layers=n_gpu_layers, vocab_only=False)
+        super().__init__(path, n_gpu_layers=n_gpu_layers, vocab_only=False, writable=writable)
         self._kv = kv or {}
         self.threads = threads
         self.n_ctx_train = self.model.n_ctx_train

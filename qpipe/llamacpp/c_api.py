@@ -207,6 +207,9 @@ PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "ggml_tensor_overhead": (ctypes.c_size_t, []),
     "ggml_op_name": (_STR, [ctypes.c_int]),
     "ggml_nbytes": (ctypes.c_size_t, [_POINTER]),
+    # llama_model::get_tensor(char const *) const (src/llama-model.h), which llama.h has not.
+    "_ZNK11llama_model10get_tensorEPKc": (_POINTER, [_POINTER, _STR]),
+    "ggml_backend_tensor_set": (None, [_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t]),
     "ggml_backend_tensor_get": (None, [_POINTER, _POINTER, ctypes.c_size_t, ctypes.c_size_t]),
     "llama_get_logits": (ctypes.POINTER(ctypes.c_float), [_POINTER]),
 }

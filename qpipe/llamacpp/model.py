@@ -112,11 +112,19 @@ class Model(Closable):
 
     With ``n_gpu_layers`` 0 everything is computed on the CPU; -1 offloads all layers. With
     ``vocab_only`` there are no weights: it can tokenize, and no more. The file is mapped into
-    memory, or read where llama.cpp cannot map it.
+    memory, or read where llama.cpp cannot map it, or where it is ``writable``: its weights may then
+    be replaced (`qpipe.llamacpp.weights`).
     Raises CheckpointError with llama.cpp's reason if the file cannot be loaded.
     """
 
-    def __init__(self, path: Path, *, n_gpu_layers: int = 0, vocab_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_gpu_layers: int = 0,
+        vocab_only: bool = False,
+        writable: bool = False,
+    ) -> None:
         self.path = path
         self.lib = library.load()
         self.n_gpu_layers = n_gpu_layers
@@ -129,6 +137,9 @@ class Model(Closable):
         # llama.cpp 0.6.0-dev ends the process where it maps such a file.
         if not vocab_only and not _mappable(self.lib, path):
             params.load_mode = LOAD_NONE
+        if writable:
+            # Repacked for a processor, weights would lie otherwise than in the file.
+            params.load_mode, params.use_extra_bufts = LOAD_NONE, False
         self.lib.log.clear()
         self._pointer: int | None = c.llama_model_load_from_file(bytes(path), params)
         if not self._pointer:

@@ -74,6 +74,13 @@ class StageSpec(Params):
         ),
     )
     optional: bool = Field(False, description="true: leave it out where no other stage needs it.")
+    when: Any = Field(
+        True,
+        description=(
+            "null or false: as if the stage were not here; the inputs that it would fill stay "
+            "empty."
+        ),
+    )
     stop_dominated: bool = Field(
         False,
         description=(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from qpipe.errors import RecipeError, nearest
@@ -23,7 +23,24 @@ def validate(job: Composed) -> Recipe:
             "the model's repository run code here, so it needs the exact commit that you trust: "
             "set model.revision to its 40-digit SHA, or trust_remote_code to false"
         )
-    return recipe
+    return _present(recipe)
+
+
+def _present(recipe: Recipe) -> Recipe:
+    """The recipe without stages whose ``when`` says that they are not here."""
+    absent = {name for name, spec in recipe.stages.items() if spec.when in (None, False)}
+    if not absent:
+        return recipe
+    stages = {
+        name: spec.model_copy(update={"needs": _without(spec.needs, absent)})
+        for name, spec in recipe.stages.items()
+        if name not in absent
+    }
+    return recipe.model_copy(update={"stages": stages})
+
+
+def _without(needs: Mapping[str, str | None], absent: Collection[str]) -> dict[str, str | None]:
+    return {role: None if stage in absent else stage for role, stage in needs.items()}
 
 
 def _refuse_unused(job: Composed) -> None:

@@ -19,6 +19,7 @@ from qpipe.stages.engine import EngineParams
 
 if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
+    from qpipe.mix.target import Target
 
 # Tensors that engines for checkpoints leave in the precision of the source.
 _WHOLE = ("token_embd.weight", "output.weight")
@@ -32,11 +33,25 @@ def of_gguf(params: GgufParams, order: Order) -> Preview | None:
     from qpipe.gguf import quantize
 
     model = _model(params, order)
+    if params.target is not None:
+        return _of_target(params.target, model)
     if model is None:
         return _by_bits(params, order)
     with_matrix = params.imatrix is not None or "imatrix" in {*order.inputs, *order.coming}
     foreseen = quantize.plan_ahead(model, params.type_request(), has_imatrix=with_matrix)
     return _with_note(_about(foreseen), order)
+
+
+def _of_target(target: Target, model: Path | FilePlan | None) -> Preview | None:
+    """About the size that a target allows, of tensors whose losses are not measured yet."""
+    if target.size is not None:
+        return Preview({"format": "mix", "size_bytes": target.size}, {}, at_most=True, about=True)
+    if target.bpw is None or model is None or isinstance(model, Path):
+        return None
+    weights = model.facts["n_weights"]
+    size = round(weights * target.bpw / 8)
+    facts = {"format": "mix", "size_bytes": size, "weights": weights}
+    return Preview(facts | {"bits_per_weight": target.bpw}, {}, about=True)
 
 
 def of_conversion(outtype: str, order: Order) -> Preview | None:

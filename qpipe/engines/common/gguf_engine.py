@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
@@ -15,6 +15,7 @@ from qpipe.core.key import Json
 from qpipe.engines.common import gguf_facts, types_like, unsupported
 from qpipe.engines.common.module_rules import pairs
 from qpipe.engines.common.types_like import LikeTypes
+from qpipe.mix.target import Target
 from qpipe.results.facts import of_model
 from qpipe.sources.hub_source import parse_hub
 from qpipe.stages.base import Order, Preview, SourceFile, UnkeyedDefault
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from qpipe.gguf.shortfall import Shortfall
 
 GGUF_FILE = "model.gguf"
+# Of a mix whose target does not say them.
+_MIXED_BITS = 4.25
 
 # Of these methods llama.cpp computes with the very numbers: they are not quantized again.
 _KEPT = ("mxfp4",)
@@ -147,6 +150,15 @@ class GgufParams(EngineParams):
     like_digest: Annotated[str | None, UnkeyedDefault()] = Field(
         None, description="The digest of the types that like names, which sets it; else null."
     )
+    target: Annotated[Target | None, UnkeyedDefault()] = Field(
+        None,
+        description=(
+            "What a mix of types has to keep: {size: 3.5GB}, {bpw: 4.25} or {kld: 0.01}, or several "
+            "of them. Each tensor gets the type with which the model loses least, by what the "
+            "stage sensitivity measured; tensor_types, output_tensor_type and "
+            "token_embedding_type go before it. null: the types are those of `type`."
+        ),
+    )
     scales: Literal["auto", "ggml", "lattice"] = Field(
         "auto",
         description=(
@@ -197,9 +209,24 @@ class GgufParams(EngineParams):
 
     _reads_types = model_validator(mode="before")(types_like.resolved)
 
+    @model_validator(mode="after")
+    def _one_says_the_types(self) -> Any:
+        if self.target is None:
+            return self
+        if self.like is not None or self.pure:
+            other = "like" if self.like is not None else "pure"
+            raise ValueError(f"target and {other} both say the type of each tensor: keep one")
+        if self.type != types_like.DEFAULT_TYPE:
+            raise ValueError(f"type is {self.type}, and target chooses the types: leave type out")
+        return self
+
     def bits_per_weight(self) -> float:
-        """Bits per weight of a typical model, or of the file whose types are taken."""
+        """Bits per weight of a typical model, of the file whose types are taken, or of a target
+        that says them."""
         from qpipe.gguf.bits_estimate import bits
+
+        if self.target is not None:
+            return self.target.bpw or _MIXED_BITS
 
         request = self.type_request()
         return bits(request) if request.like is None else request.like.bits_per_weight

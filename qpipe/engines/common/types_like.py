@@ -12,7 +12,7 @@ from qpipe.support.files import expanded, is_file
 LIKE, DIGEST, TYPE = "like", "like_digest", "type"
 
 # What recipes/quantize/gguf.yaml has, so nobody asked for it.
-_DEFAULT_TYPE = "Q8_0"
+DEFAULT_TYPE = "Q8_0"
 
 LikeTypes = Annotated[
     dict[str, Any], WithJsonSchema({"type": "string", "title": "a GGUF file on this machine"})
@@ -43,7 +43,7 @@ def resolved(params: Any) -> Any:
         raise ValueError(f"like: {error}") from None
     kind = params.get(TYPE)
     if file.file_type in FILE_TYPES:
-        if isinstance(kind, str) and kind.upper() not in (_DEFAULT_TYPE, file.file_type):
+        if isinstance(kind, str) and kind.upper() not in (DEFAULT_TYPE, file.file_type):
             raise ValueError(
                 f"type is {kind}, and the file that like names is {file.file_type}: leave type out"
             )

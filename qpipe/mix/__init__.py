@@ -1,0 +1,1 @@
+"""Mixes under a budget: what each tensor loses in each type, and the types that lose least."""
