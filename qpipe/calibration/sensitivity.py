@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +18,6 @@ from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from qpipe.evaluators.text.interfaces import Tokens
     from qpipe.mix.sensitivity import Sensitivity
 
@@ -73,9 +72,7 @@ class SensitivityParams(base.Params):
         None, description="The importance matrix that the model is quantized with. null: none."
     )
     n_ctx: int = Field(512, ge=16, description="Tokens of a window.")
-    samples: int = Field(
-        128, ge=16, description="Windows that a whole level would be measured on."
-    )
+    samples: int = Field(128, ge=16, description="Windows that a whole level would be measured on.")
     levels: float = Field(
         8.0,
         gt=0,
@@ -115,7 +112,7 @@ class SensitivityStage(base.Stage):
 
     @classmethod
     def fingerprint(cls, params: SensitivityParams) -> Mapping[str, Json]:
-        """What computes, and what quantizes."""
+        """The packages that compute and quantize."""
         tools = {name: base.installed(name) for name in ("xllamacpp", "numba", "gguf")}
         return {"name": "qpipe.sensitivity", **tools}
 
@@ -154,19 +151,13 @@ class SensitivityStage(base.Stage):
                 Effort(params.samples, params.levels, params.anchors),
                 imatrix=None if matrix is None else matrices.read(matrix),
                 threads=work.threads,
-                folder=_path(folder),
+                folder=Path(folder),
                 text=text.name,
                 seed=params.seed,
                 progress=lambda done, total: work.progress(done, total, "windows"),
             )
         sensitivity.save(work.out)
         return _facts(sensitivity)
-
-
-def _path(folder: str) -> Path:
-    from pathlib import Path
-
-    return Path(folder)
 
 
 def _windows(model: Path, text: Path, params: SensitivityParams) -> Tokens:

@@ -45,6 +45,16 @@ class LlamaQuantizeParams(gguf_engine.GgufParams):
             raise ValueError(f"{PROGRAM} keeps none: set engine to native, or scales to auto")
         return scales
 
+    @field_validator("target")
+    @classmethod
+    def _chooses_no_types(cls, target: object) -> object:
+        if target is not None:
+            raise ValueError(
+                "a mix is chosen by engine native alone; its types are rules for any engine then "
+                "(`qpipe inspect FILE.gguf --rules`)"
+            )
+        return target
+
     @model_validator(mode="after")
     def _rules_are_heard(self) -> LlamaQuantizeParams:
         # llama.cpp 0.5.0: llama_tensor_get_type asks for them only where the name's default is

@@ -25,7 +25,10 @@ _FLOATS = "BF16|FP?16|FP?32"
 _ENCODED = re.compile(r"(?:.*-)?(\w+)", re.ASCII)
 _SUFFIX = re.compile(r"(?:-\d{5}-of-\d{5})?\.gguf$", re.ASCII)
 # Settings by which tensors get other types than their mixture gives them.
-_MIXED = ("tensor_types", "like_digest", "output_tensor_type", "token_embedding_type")
+_MIXED = (
+    *("tensor_types", "like_digest", "target"),
+    *("output_tensor_type", "token_embedding_type"),
+)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ GET_TENSOR = "_ZNK11llama_model10get_tensorEPKc"
 Bytes = npt.NDArray[np.uint8]
 
 
-class Weights:
+class LoadedWeights:
     """The tensors of a model that was opened ``writable``, by name, each in its own type."""
 
     def __init__(self, model: Model) -> None:

@@ -1,13 +1,15 @@
 """One option of each group, at the least loss within a budget: the multiple-choice knapsack, exact.
 
-A Lagrange multiplier gives a bound on what any choice loses and a first choice (Sinha and Zoltners,
-The Multiple-Choice Knapsack Problem, Operations Research 27, 1979; Kellerer, Pferschy and Pisinger,
-Knapsack Problems, chapter 11). Options that cannot beat that choice by the bound go; over those that
-stay, group by group, the partial choices are kept that no other beats in both bytes and loss.
+A Lagrange multiplier gives a bound on what any choice loses, and a first choice (Sinha and
+Zoltners, The Multiple-Choice Knapsack Problem, Operations Research 27, 1979; Kellerer, Pferschy and
+Pisinger, Knapsack Problems, chapter 11). Options that cannot beat that choice by the bound go; over
+those that stay, group by group, the partial choices are kept that no other beats in both bytes and
+loss.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -28,7 +30,7 @@ class Option(NamedTuple):
     loss: float
 
 
-class NoChoice(ValueError):
+class NoChoiceError(ValueError):
     """No choice keeps the budget; the smallest takes ``least``."""
 
     def __init__(self, least: float) -> None:
@@ -38,7 +40,7 @@ class NoChoice(ValueError):
 
 def allocate(groups: Sequence[Sequence[Option]], budget: float) -> list[int]:
     """The number of the option of each group, their sizes within ``budget`` and the sum of their
-    losses the least there is. Raises NoChoice.
+    losses the least there is. Raises NoChoiceError.
 
     For the smallest choice within a bound on the loss, give options with the two exchanged.
     """
@@ -46,7 +48,7 @@ def allocate(groups: Sequence[Sequence[Option]], budget: float) -> list[int]:
     losses = [np.array([option.loss for option in group], np.float64) for group in groups]
     least = float(sum(size.min() for size in sizes))
     if least > budget:
-        raise NoChoice(least)
+        raise NoChoiceError(least)
     relaxed = _relaxed(sizes, losses, budget)
     gap = _loss(losses, relaxed.choice) - relaxed.bound
     slack = gap + _ROUNDING * (abs(relaxed.bound) + 1e-300)
@@ -121,7 +123,7 @@ def _steps(
 ) -> list[_Step]:
     steps = []
     for group, hull in enumerate(hulls):
-        for one, two in zip(hull, hull[1:], strict=False):
+        for one, two in itertools.pairwise(hull):
             more = float(sizes[group][two] - sizes[group][one])
             gain = float(losses[group][one] - losses[group][two])
             steps.append(_Step(gain / more, group, two, more))
@@ -142,7 +144,8 @@ def _search(
 ) -> list[int] | None:
     """The best choice of open options, by partial choices that none beats; None where none keeps
     the budget."""
-    size, loss, over = np.zeros(1), np.zeros(1), np.zeros(1)
+    size: Numbers = np.zeros(1)
+    loss, over = size, size
     trail: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = []
     rest = np.cumsum([sizes[g][at].min() for g, at in enumerate(open_)][::-1])[::-1]
     for group, options in enumerate(open_):
@@ -168,4 +171,5 @@ def _unbeaten(size: Numbers, loss: Numbers) -> npt.NDArray[np.intp]:
     """The states for which no other is as small and loses as little."""
     order = np.lexsort((loss, size))
     lowest = np.minimum.accumulate(np.concatenate([[np.inf], loss[order][:-1]]))
-    return order[loss[order] < lowest]
+    unbeaten: npt.NDArray[np.intp] = order[loss[order] < lowest]
+    return unbeaten

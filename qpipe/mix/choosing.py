@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from qpipe.errors import RecipeError
 from qpipe.gguf.stream import padded
 from qpipe.gguf.types import GGMLType
-from qpipe.mix.allocation import NoChoice, Option, allocate
+from qpipe.mix.allocation import NoChoiceError, Option, allocate
 from qpipe.mix.sensitivity import Sensitivity
-from qpipe.mix.target import Target
+from qpipe.mix.target import MixTarget
 
 # The search for the smallest mix within a KL divergence ends here: no step of a type is as small.
 _STEP = 1e-9
 
 
 @dataclass(frozen=True)
-class File:
-    """What is fixed of the file to be: ``overhead`` bytes around its matrices, bytes and weights of
-    the other tensors, and the types of ``pinned`` matrices."""
+class FixedParts:
+    """The parts of a file that no mix changes: ``overhead`` bytes around its matrices, bytes and
+    weights of the other tensors, and the types of ``pinned`` matrices."""
 
     overhead: int
     other_bytes: int
@@ -38,7 +38,7 @@ class Mix:
     kld: float
     half: float
 
-    def note(self, target: Target) -> str:
+    def note(self, target: MixTarget) -> str:
         """A sentence on it."""
         return (
             f"a mix of types for {target.words}: {self.file_bytes:,} bytes, "
@@ -47,7 +47,7 @@ class Mix:
         )
 
 
-def choose(sensitivity: Sensitivity, target: Target, file: File) -> Mix:
+def choose(sensitivity: Sensitivity, target: MixTarget, file: FixedParts) -> Mix:
     """Take the mix. Raises RecipeError, naming the smallest and the largest, for a target outside
     of them, and for bounds that no mix keeps together."""
     chooser = _Chooser(sensitivity, file)
@@ -70,7 +70,7 @@ def choose(sensitivity: Sensitivity, target: Target, file: File) -> Mix:
     return mix
 
 
-def _outside(target: Target, asked: str, smallest: Mix, largest: Mix) -> RecipeError:
+def _outside(target: MixTarget, asked: str, smallest: Mix, largest: Mix) -> RecipeError:
     def words(mix: Mix) -> str:
         return (
             f"{mix.file_bytes:,} bytes ({mix.bits_per_weight:.2f} bits per weight, kld about "
@@ -80,12 +80,12 @@ def _outside(target: Target, asked: str, smallest: Mix, largest: Mix) -> RecipeE
     return RecipeError(
         f"quantize.target: {target.words}: no mix keeps {asked} and uses it: the smallest is "
         f"{words(smallest)}, the largest {words(largest)}; ask for something between, or change "
-        "the types to choose from (quantize.mix_types)"
+        "the types to choose from (stages.sensitivity.with.types)"
     )
 
 
 class _Chooser:
-    def __init__(self, sensitivity: Sensitivity, file: File) -> None:
+    def __init__(self, sensitivity: Sensitivity, file: FixedParts) -> None:
         self.sensitivity, self.file = sensitivity, file
         self.names = [*sensitivity.tensors]
         self.kinds: list[list[GGMLType]] = []
@@ -105,7 +105,7 @@ class _Chooser:
                 ]
             )
 
-    def budget(self, target: Target) -> int | None:
+    def budget(self, target: MixTarget) -> int | None:
         """The bytes of the file that size and bits per weight allow."""
         allowed = [] if target.size is None else [target.size]
         if target.bpw is not None:
@@ -141,7 +141,7 @@ class _Chooser:
         ]
         try:
             return self._mix(allocate(exchanged, low))
-        except NoChoice as error:
+        except NoChoiceError as error:
             raise RecipeError(
                 f"quantize.target: kld {kld:g}: the mix that loses least is expected to lose "
                 f"{self.sensitivity.whole(error.least)[0]:.3g}; ask for that or more"
@@ -153,8 +153,7 @@ class _Chooser:
     def _mix(self, choice: Sequence[int]) -> Mix:
         taken = [group[at] for group, at in zip(self.options, choice, strict=True)]
         types = {
-            name: kinds[at]
-            for name, kinds, at in zip(self.names, self.kinds, choice, strict=True)
+            name: kinds[at] for name, kinds, at in zip(self.names, self.kinds, choice, strict=True)
         }
         matrices = sum(
             kind.tensor_bytes(self.sensitivity.tensors[name].shape) for name, kind in types.items()
@@ -163,10 +162,7 @@ class _Chooser:
         return Mix(
             types,
             self.file.overhead + int(sum(option.size for option in taken)),
-            8
-            * (matrices + self.file.other_bytes)
-            / (self._weights() + self.file.other_weights),
+            8 * (matrices + self.file.other_bytes) / (self._weights() + self.file.other_weights),
             kld,
             half,
         )
-

@@ -36,8 +36,7 @@ def matrices(model: Path) -> list[OutputTensor]:
     return [
         output
         for output in plan.outputs
-        if quantizable(output.name, output.shape, arch=plan.architecture)
-        and output.type in FLOATS
+        if quantizable(output.name, output.shape, arch=plan.architecture) and output.type in FLOATS
     ]
 
 
@@ -50,8 +49,8 @@ def weighted(output: OutputTensor, imatrix: IMatrix | None) -> OutputTensor:
 
 
 def possible(output: OutputTensor, kinds: Sequence[GGMLType]) -> list[GGMLType]:
-    """Those of ``kinds`` that the tensor's rows fit, and that need no importances it lacks; its
-    own type, where there is none."""
+    """Return those of ``kinds`` that the tensor's rows fit, and that need no importances it lacks;
+    its own type, where there is none."""
     fitting = [
         kind
         for kind in kinds
@@ -62,7 +61,7 @@ def possible(output: OutputTensor, kinds: Sequence[GGMLType]) -> list[GGMLType]:
 
 
 @dataclass(frozen=True)
-class Form:
+class RoundTrip:
     """A tensor's ``data`` in the file's own type, after a round trip through another, and the
     weighted squared ``error`` of that over the weighted sum of squares."""
 
@@ -72,7 +71,7 @@ class Form:
 
 def forms(
     output: OutputTensor, kinds: Sequence[GGMLType], pool: ThreadPoolExecutor, threads: int
-) -> dict[GGMLType, Form]:
+) -> dict[GGMLType, RoundTrip]:
     """The tensor through each of ``kinds``."""
     rows, n_per_row = math.prod(output.shape[:-1]), output.shape[-1]
     step = min(rows_of_chunk(n_per_row), output.matrix_rows)
@@ -85,7 +84,7 @@ def forms(
     chunks = list(in_order(pool, jobs, ahead=2 * threads))
     squares = sum(chunk[1] for chunk in chunks)
     return {
-        kind: Form(
+        kind: RoundTrip(
             np.concatenate([chunk[0][at][0] for chunk in chunks]),
             sum(chunk[0][at][1] for chunk in chunks) / squares if squares else 0.0,
         )

@@ -38,7 +38,7 @@ _FLOOR = 1e-9
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: ``levels`` times ``samples`` windows in all, each tensor in
+    """An amount of measuring: ``levels`` times ``samples`` windows in all, each tensor in
     ``anchors`` types."""
 
     samples: int

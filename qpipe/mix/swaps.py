@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from qpipe.evaluators.text.interfaces import Nll, Tokens
 from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
 from qpipe.evaluators.text.windows import Windows
 from qpipe.llamacpp.backend import LlamaCppBackend
-from qpipe.llamacpp.weights import Bytes, Weights
+from qpipe.llamacpp.weights import Bytes, LoadedWeights
 from qpipe.support.closable import Closable
 
 
@@ -32,7 +31,7 @@ class Swaps(Closable):
 
     def __init__(self, path: Path, *, threads: int, folder: Path) -> None:
         self.backend = LlamaCppBackend(path, threads=threads, writable=True)
-        self._weights = Weights(self.backend.model)
+        self._weights = LoadedWeights(self.backend.model)
         self._file = folder / "reference.bin"
         self._scorer: DivergenceScorer | None = None
         self._windows: Windows | None = None
@@ -85,5 +84,4 @@ class Swaps(Closable):
     def close(self) -> None:
         """Free the model and the distributions."""
         self.backend.close()
-        if self._file.exists():
-            os.unlink(self._file)
+        self._file.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ def _bytes(value: object) -> object:
 Size = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 
 
-class Target(Params):
+class MixTarget(Params):
     """Bounds that a file has to keep, all of those that are given.
 
     Without ``kld`` the mix that loses least within the others is taken; with it the smallest that

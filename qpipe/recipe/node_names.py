@@ -131,6 +131,8 @@ class Names:
         while made_from is not None and self._graph[made_from].stage != _QUANTIZE:
             made_from = self._models.origin(made_from)
         params = {} if made_from is None else self._graph[made_from].params
+        if params.get("target"):
+            return "mix"
         values = (params.get(name) for name in ("type", "method"))
         return next((value for value in values if isinstance(value, str)), None)
 

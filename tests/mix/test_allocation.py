@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qpipe.mix.allocation import NoChoice, Option, allocate
+from qpipe.mix.allocation import NoChoiceError, Option, allocate
 
 OPTION = st.builds(Option, st.integers(1, 30), st.integers(0, 1000).map(lambda n: n / 7))
 GROUPS = st.lists(st.lists(OPTION, min_size=1, max_size=4), min_size=1, max_size=5)
@@ -24,7 +24,7 @@ def test_as_trying_all(groups: list[list[Option]], budget: int) -> None:
         if sum(option.size for option in choice) <= budget
     ]
     if not within:
-        with pytest.raises(NoChoice) as refused:
+        with pytest.raises(NoChoiceError) as refused:
             allocate(groups, budget)
         assert refused.value.least == sum(min(o.size for o in group) for group in groups)
         return
@@ -43,10 +43,7 @@ def tensors(count: int, seed: int) -> list[list[Option]]:
         weights = int(rng.choice([4096 * 4096, 1024 * 4096, 14336 * 4096]))
         scale = float(rng.lognormal(0, 1.5))
         groups.append(
-            [
-                Option(weights * b / 8, scale * 4.0**-b * float(rng.lognormal(0, 0.2)))
-                for b in bits
-            ]
+            [Option(weights * b / 8, scale * 4.0**-b * float(rng.lognormal(0, 0.2))) for b in bits]
         )
     return groups
 

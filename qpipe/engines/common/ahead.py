@@ -19,7 +19,7 @@ from qpipe.stages.engine import EngineParams
 
 if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
-    from qpipe.mix.target import Target
+    from qpipe.mix.target import MixTarget
 
 # Tensors that engines for checkpoints leave in the precision of the source.
 _WHOLE = ("token_embd.weight", "output.weight")
@@ -42,7 +42,7 @@ def of_gguf(params: GgufParams, order: Order) -> Preview | None:
     return _with_note(_about(foreseen), order)
 
 
-def _of_target(target: Target, model: Path | FilePlan | None) -> Preview | None:
+def _of_target(target: MixTarget, model: Path | FilePlan | None) -> Preview | None:
     """About the size that a target allows, of tensors whose losses are not measured yet."""
     if target.size is not None:
         return Preview({"format": "mix", "size_bytes": target.size}, {}, at_most=True, about=True)

@@ -15,7 +15,7 @@ from qpipe.core.key import Json
 from qpipe.engines.common import gguf_facts, types_like, unsupported
 from qpipe.engines.common.module_rules import pairs
 from qpipe.engines.common.types_like import LikeTypes
-from qpipe.mix.target import Target
+from qpipe.mix.target import MixTarget
 from qpipe.results.facts import of_model
 from qpipe.sources.hub_source import parse_hub
 from qpipe.stages.base import Order, Preview, SourceFile, UnkeyedDefault
@@ -150,11 +150,11 @@ class GgufParams(EngineParams):
     like_digest: Annotated[str | None, UnkeyedDefault()] = Field(
         None, description="The digest of the types that like names, which sets it; else null."
     )
-    target: Annotated[Target | None, UnkeyedDefault()] = Field(
+    target: Annotated[MixTarget | None, UnkeyedDefault()] = Field(
         None,
         description=(
-            "What a mix of types has to keep: {size: 3.5GB}, {bpw: 4.25} or {kld: 0.01}, or several "
-            "of them. Each tensor gets the type with which the model loses least, by what the "
+            "What a mix of types has to keep: {size: 3.5GB}, {bpw: 4.25} or {kld: 0.01}, or several"
+            " of them. Each tensor gets the type with which the model loses least, by what the "
             "stage sensitivity measured; tensor_types, output_tensor_type and "
             "token_embedding_type go before it. null: the types are those of `type`."
         ),

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from qpipe.gguf.file_plan import FilePlan
     from qpipe.gguf.mixture import TypeRequest
     from qpipe.gguf.types import GGMLType
-    from qpipe.mix.choosing import File, Mix
+    from qpipe.mix.choosing import FixedParts, Mix
     from qpipe.mix.sensitivity import Sensitivity
-    from qpipe.mix.target import Target
+    from qpipe.mix.target import MixTarget
 
 SENSITIVITY = "sensitivity"
 """The role of the artifact with the losses."""
@@ -29,7 +29,7 @@ _NAMES = (
 
 
 def prepared(
-    params: GgufParams, target: Target, order: Order, planned: Callable[[TypeRequest], FilePlan]
+    params: GgufParams, target: MixTarget, order: Order, planned: Callable[[TypeRequest], FilePlan]
 ) -> FilePlan:
     """The file of the mix for a target; ``planned`` says what a file would be.
 
@@ -56,16 +56,16 @@ def prepared(
     return plan
 
 
-def _file(plain: FilePlan, sensitivity: Sensitivity, request: TypeRequest) -> File:
-    """What is fixed of the file, by one of other types."""
+def _file(plain: FilePlan, sensitivity: Sensitivity, request: TypeRequest) -> FixedParts:
+    """The parts that no mix changes, by a file of other types."""
     from qpipe.gguf import lattices, stream
-    from qpipe.mix.choosing import File
+    from qpipe.mix.choosing import FixedParts
 
     known = sensitivity.tensors
     others = [output for output in plain.outputs if output.name not in known]
     # Types that keep a lattice are noted in the metadata, whichever they come to be.
     noted = {**plain.metadata, lattices.NOTED: bytes(8)}
-    return File(
+    return FixedParts(
         overhead=len(stream.header(noted, plain.outputs))
         + sum(stream.padded(output.nbytes) for output in others),
         other_bytes=sum(output.nbytes for output in others),
@@ -78,7 +78,7 @@ def _file(plain: FilePlan, sensitivity: Sensitivity, request: TypeRequest) -> Fi
     )
 
 
-def _request(params: GgufParams, target: Target, mix: Mix, plain: FilePlan) -> TypeRequest:
+def _request(params: GgufParams, target: MixTarget, mix: Mix, plain: FilePlan) -> TypeRequest:
     """The types of the mix, under the name of the standard one whose size is nearest."""
     from qpipe.gguf.like import LikeFile
     from qpipe.gguf.mixture import TypeRequest
