@@ -1,4 +1,4 @@
-"""What llama.cpp keeps of tokens and of sequences, in bytes.
+"""What is kept of tokens and of sequences, in bytes.
 
 Source: llama.cpp 0.6.0-dev, src/llama-kv-cache.cpp and llama-kv-cache-iswa.cpp (constructors),
 src/llama-memory-recurrent.cpp.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from qpipe.errors import RecipeError
 from qpipe.gguf.types import GGMLType
+from qpipe.memory import others
 from qpipe.memory.geometry import Geometry, LayerGeometry
 from qpipe.memory.setting import RunSetting, padded
 
@@ -16,6 +17,8 @@ _STATE = GGMLType.F32  # create_memory: recurrent_type_r, recurrent_type_s
 
 def cells(layer: LayerGeometry, setting: RunSetting) -> int:
     """Tokens that a stream of a layer's cache has room for."""
+    if setting.runtime != "llama.cpp":
+        return others.cells(layer, setting)
     if not layer.keys:
         return 0
     if not layer.window or setting.swa_full:
@@ -31,7 +34,7 @@ def cache_bytes(geometry: Geometry, layer: LayerGeometry, setting: RunSetting) -
     if not layer.keys:
         return 0
     values = layer.values
-    if values and not setting.flash:
+    if values and not setting.flash and setting.runtime == "llama.cpp":
         values = geometry.widest_values  # transposed, all layers' alike ([TAG_V_CACHE_VARIABLE])
     row = _row(setting.type_k, layer.keys) + _row(setting.type_v, values)
     row += _row(setting.type_k, layer.indexer)
@@ -40,6 +43,8 @@ def cache_bytes(geometry: Geometry, layer: LayerGeometry, setting: RunSetting) -
 
 def state_bytes(layer: LayerGeometry, setting: RunSetting) -> int:
     """Bytes of a layer's states, of all sequences."""
+    if setting.runtime != "llama.cpp":
+        return others.state_bytes(layer, setting)
     numbers = layer.rolling + layer.recurrent
     return _STATE.row_bytes(numbers) * max(1, setting.sequences)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from qpipe.memory import others
 from qpipe.memory.geometry import Geometry
 from qpipe.memory.graph import LayerGraphs
 from qpipe.memory.setting import RunSetting
@@ -13,7 +14,9 @@ _FEW = 1 << 24  # bytes of logits that fit into any hole
 
 
 def compute_bytes(geometry: Geometry, setting: RunSetting) -> int:
-    """Bytes of the buffer that llama.cpp's graph fits into."""
+    """Bytes of the buffer that llama.cpp's graph fits into, or what another runtime needs."""
+    if setting.runtime != "llama.cpp":
+        return others.compute_bytes(geometry, setting)
     logits = 4 * setting.n_outputs * geometry.vocabulary
     halves = "f32" in (setting.kv_k, setting.kv_v)
     if not setting.flash or halves or logits > _FEW:
@@ -26,6 +29,20 @@ def compute_bytes(geometry: Geometry, setting: RunSetting) -> int:
 @lru_cache(maxsize=1024)
 def _reserved(geometry: Geometry, setting: RunSetting) -> int:
     return LayerGraphs(geometry, setting).bytes()
+
+
+def host_bytes(geometry: Geometry, setting: RunSetting) -> int:
+    """Bytes on the host where a GPU computes all layers: a batch's inputs, and its embeddings."""
+    if setting.runtime != "llama.cpp":
+        return 0
+    return LayerGraphs(geometry, setting).inputs_bytes()
+
+
+def output_bytes(geometry: Geometry, setting: RunSetting) -> int:
+    """Bytes of llama.cpp's output buffer, in which it hands logits out (output_reserve)."""
+    if setting.runtime != "llama.cpp":
+        return 0
+    return 4 * geometry.vocabulary * max(setting.sequences, setting.outputs or 0)
 
 
 def _masks(geometry: Geometry, setting: RunSetting) -> int:

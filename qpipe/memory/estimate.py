@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError
 from qpipe.gguf import arch, convert, reader
-from qpipe.memory import cache, compute, of_config, of_metadata, placement
+from qpipe.memory import cache, compute, of_config, of_metadata, others, placement
 from qpipe.memory.geometry import Geometry
 from qpipe.memory.parts import LayerMemory, MemoryParts, RunMemory
 from qpipe.memory.setting import RunSetting
 from qpipe.memory.weights import Weights
+from qpipe.memory.window_fields import layer_windows
 from qpipe.sizes.source import ModelSource
 
 _MOST = 64
+# Graphs that are not written down in `qpipe.memory.graph`.
+_ROUGH = dict.fromkeys(
+    ("gemma3n", "mamba", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "kimi-linear", "minimax-01"),
+    "intermediate results are rough: llama.cpp's graph of this architecture has further tensors",
+)
 _kept: dict[str, Geometry] = {}
 
 
@@ -46,6 +53,12 @@ def geometry(config: Mapping[str, Any] | Path | str) -> Geometry:
 
 def of_geometry(model: Geometry, setting: RunSetting, weights: Weights) -> RunMemory:
     """The memory of a model of this geometry. Raises RecipeError."""
+    notes = model.notes
+    if setting.runtime != "llama.cpp":
+        model = others.as_kept(model, setting.runtime)
+        notes = (*notes, others.NOTE.format(setting.runtime))
+    elif model.arch in _ROUGH:
+        notes = (*notes, _ROUGH[model.arch])
     places = placement.devices(setting, len(model.layers))
     kept = {
         layer: (
@@ -67,7 +80,8 @@ def of_geometry(model: Geometry, setting: RunSetting, weights: Weights) -> RunMe
         },
         caches=layers,
         active_weights=weights.active,
-        notes=model.notes,
+        reserved=_reserved(setting),
+        notes=notes,
     )
 
 
@@ -80,21 +94,33 @@ def _on(
     places: Sequence[str],
 ) -> MemoryParts:
     here = [layer for layer in layers if layer.device == device]
-    if not here and places[-1] != device and device != placement.CPU:
+    computes = device in places
+    if not computes and (device != placement.CPU or setting.runtime != "llama.cpp"):
         return MemoryParts()
+    on_cpu = setting.runtime == "llama.cpp"
+    needed = compute.compute_bytes if computes else compute.host_bytes
     return MemoryParts(
-        weights=placement.weight_bytes(device, weights, places),
+        weights=placement.weight_bytes(device, weights, places, table_on_cpu=on_cpu),
         kv_cache=sum(layer.cache for layer in here),
         states=sum(layer.states for layer in here),
-        compute=compute.compute_bytes(model, setting) if device == places[-1] else 0,
+        compute=needed(model, setting),
+        overhead=compute.output_bytes(model, setting) if device == placement.CPU else 0,
     )
 
 
+def _reserved(setting: RunSetting) -> int:
+    if setting.runtime != "vllm" or setting.gpu_memory is None:
+        return 0
+    return int(setting.gpu_memory * setting.gpu_share)
+
+
 def _of_source(source: ModelSource) -> Geometry:
+    text = source.config.text()
     if source.config.model_class not in arch.supported():
         return of_config.read(source.config)
     metadata = convert.foresee_metadata(source.config)
-    return of_metadata.read(metadata, source.config.text().integer("vocab_size"))
+    model = of_metadata.read(metadata, text.integer("vocab_size"))
+    return replace(model, windows=tuple(layer_windows(text, len(model.layers))))
 
 
 def _of_file(path: Path) -> Geometry:

@@ -41,8 +41,9 @@ class Geometry:
     """A model's layers without those that predict further tokens, and its ``sizes`` by their names
     in GGUF (``embedding_length``), lists taken by their largest.
 
-    ``arch`` is its name in GGUF, empty where it was read from config.json's usual fields. ``kept``
-    is the largest number of values that a layer keeps of a token, ``notes`` what is assumed.
+    ``arch`` is its name in GGUF, empty where it was read from config.json's usual fields;
+    ``windows`` are those of config.json, which llama.cpp does not all compute; ``notes`` tell what
+    is assumed.
     """
 
     arch: str
@@ -50,14 +51,10 @@ class Geometry:
     vocabulary: int
     hidden: int
     sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    windows: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def widest_values(self) -> int:
         """The most numbers of values that a layer keeps of a token."""
         return max((layer.values for layer in self.layers), default=0)
-
-    @property
-    def head_keys(self) -> int:
-        """Numbers of a key of one head, 0 where layers differ or there are none."""
-        return self.sizes.get("attention.key_length", 0)

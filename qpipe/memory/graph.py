@@ -46,6 +46,11 @@ class LayerGraphs:
         self._output(x)
         return self.graph.peak()
 
+    def inputs_bytes(self) -> int:
+        """Bytes of what is there before anything is computed, and of the tokens' embeddings."""
+        self._inputs()
+        return sum(each.size for each in self.graph.inputs) + self._numbers(self.hidden)
+
     def _numbers(self, width: int) -> int:
         return self.tokens * width * _F32
 

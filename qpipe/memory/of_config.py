@@ -24,6 +24,11 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 }
 # Layers by their name in config.json's lists, in older words and in newer ones.
 _STATES = ("linear_attention", "mamba", "mamba2", "linear", "M", "conv", "recurrent")
+# Of those classes here the ones whose windows llama.cpp computes too (src/models/, swa_type).
+_WINDOWED = (
+    *("cohere2", "cohere2_moe", "exaone_moe", "afmoe", "smallthinker", "plamo3", "laguna"),
+    *("mellum", "granite_swa", "muse_glimmer", "mimo_v2_flash", "step3p7"),
+)
 _NOTHING = ("mlp", "moe", "-", "E")
 _NO_DECODERS = ("encoder_layers", "is_encoder_decoder")
 
@@ -45,13 +50,20 @@ def read(config: Config) -> Geometry:
             "names no sizes of it that are known (linear_key_head_dim, mamba_d_state, "
             "ssm_state_size, conv_L_cache, linear_attn_config): give a GGUF file of it"
         )
+    computed = str(text.fields.get("model_type")) in _WINDOWED
     layers = [
-        _layer(text, kind, window, state) for kind, window in zip(kinds, windows, strict=True)
+        _layer(text, kind, window if computed else 0, state)
+        for kind, window in zip(kinds, windows, strict=True)
     ]
     sizes = _sizes(text, layers)
-    note = "no class that qpipe converts: its memory is read from config.json's usual fields"
+    note = (
+        "no class that qpipe converts: its memory is read from config.json's usual fields, and its "
+        "intermediate results are rough"
+    )
     vocabulary = text.integer("vocab_size")
-    return Geometry("", tuple(layers), vocabulary, integer(text, "hidden"), sizes, (note,))
+    return Geometry(
+        "", tuple(layers), vocabulary, integer(text, "hidden"), sizes, tuple(windows), (note,)
+    )
 
 
 def integer(text: Config, size: str, default: int | None = None) -> int:

@@ -45,12 +45,14 @@ class RunMemory:
     """Memory of a model when it runs, in bytes, by ``devices``: ``cpu`` and ``gpu``.
 
     ``active_weights`` are the bytes of weights that are read for one token: with experts less than
-    all. ``notes`` tell what was assumed.
+    all. ``reserved`` are the bytes that vLLM takes of the GPU whatever it needs: what is left is
+    more cache. ``notes`` tell what was assumed.
     """
 
     devices: Mapping[str, MemoryParts]
     caches: tuple[LayerMemory, ...]
     active_weights: int
+    reserved: int = 0
     notes: tuple[str, ...] = ()
 
     def layers(self) -> tuple[LayerMemory, ...]:

@@ -26,16 +26,18 @@ def devices(setting: RunSetting, depth: int) -> Sequence[str]:
     return [CPU] * (depth + 1 - offloaded) + [GPU] * offloaded
 
 
-def weight_bytes(device: str, weights: Weights, places: Sequence[str]) -> int:
-    """Bytes of the weights on ``device``: the table of tokens stays with the CPU where llama.cpp
-    or a first layer there reads it, and is on the GPU once more where it is the output matrix."""
+def weight_bytes(
+    device: str, weights: Weights, places: Sequence[str], *, table_on_cpu: bool = False
+) -> int:
+    """Bytes of the weights on ``device``: with layers on both, or with ``table_on_cpu``, as
+    llama.cpp has it, the table of tokens stays with the CPU, and is on the GPU once more where it
+    is the output matrix too."""
     depth = len(places) - 1
     each = [weights.of_layer(i, depth) for i in range(depth)]
-    beside = weights.total - sum(each) - weights.embeddings
     here = sum(size for size, place in zip(each, places, strict=False) if place == device)
     if places[-1] == device:
-        here += beside
-    alone = len({*places}) == 1
-    if device == CPU:
-        return here + (0 if alone and places[-1] == GPU else weights.embeddings)
-    return here + (weights.embeddings if alone or not weights.head else 0)
+        here += weights.total - sum(each) - weights.embeddings
+    if len({*places}) == 1 and not (table_on_cpu and places[-1] == GPU):
+        return here + (weights.embeddings if places[-1] == device else 0)
+    doubled = places[-1] == GPU and not weights.head
+    return here + (weights.embeddings if device == CPU or doubled else 0)

@@ -101,7 +101,7 @@ class RunSetting:
     @property
     def streams(self) -> int:
         """The number of caches that llama.cpp makes, each for one sequence or for all."""
-        return 1 if self.unified else self.sequences
+        return 1 if self.unified and self.runtime == "llama.cpp" else self.sequences
 
     @property
     def cells(self) -> int:
