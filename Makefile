@@ -54,9 +54,11 @@ format: $(DEV)
 	$(VENV)/bin/python -m ruff check --fix
 	$(VENV)/bin/python -m ruff format
 
-# docs/reference/, written from the parameters' own descriptions; a test compares.
+# docs/reference/, written from the parameters' own descriptions, and docs/choosing.md with its Chinese
+# twin, from the rules of advice; tests compare.
 reference: $(DEV)
 	$(VENV)/bin/qpipe settings -o docs/reference
+	$(VENV)/bin/qpipe advise --pages docs
 
 # The tables of tested versions in docs/engines.md; a test compares.
 versions: $(DEV)

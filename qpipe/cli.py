@@ -36,6 +36,7 @@ VERBS = {
     "export": ("export", "models in the form that other tools and hubs take"),
     "reference": ("reference", "a reference's log-probabilities as one file, to share"),
     "repro": ("repro", "published results beside our own, with a verdict on each"),
+    "advise": ("advise", "which format, engine and command for a model and a machine"),
     "attest": ("attest", "whether published GGUF files are what their source gives"),
     "check": ("check", "whether what models lost is within bounds: a gate for CI"),
     "inspect": ("inspect", "what a checkpoint holds: tensors, types, bits per weight"),

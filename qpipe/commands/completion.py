@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _RECIPE_VERBS = ("run", "plan", "graph", "explain", "lock")
 _KEY_VERBS = ("rm", "show", "verify", "inspect", "export")
 EXPORT_TARGETS = ("folder", "ollama", "hf", "vllm", "card")
+_RUNTIMES = ("llama.cpp", "ollama", "vllm", "exllama", "transformers")
+_GOALS = ("balanced", "quality", "size", "speed")
 _RUN_VERBS = ("rm", "pin", "unpin", "status", "report", "check", "export")
 
 
@@ -116,6 +118,8 @@ def _values(option: str, actions: Iterable[argparse.Action], before: Line) -> It
         "--license": completions.licences,
         "--type": completions.formats,
         "--gpu": completions.cards,
+        "--runtime": lambda: _RUNTIMES,
+        "--prefer": lambda: _GOALS,
     }
     return names[option]() if option in names else ()
 
@@ -124,7 +128,7 @@ def _positional(verb: str, typed: Line, before: Line, last: str) -> Iterator[str
     store, runs = _places(before)
     if verb in _RECIPE_VERBS:
         yield from _of_override(verb, typed, last) if typed else _of_recipe(verb, runs)
-    if verb == "estimate" and not typed:
+    if verb in ("estimate", "advise") and not typed:
         yield from completions.estimated()
     if verb == "repro":
         yield from completions.tables()

@@ -79,6 +79,7 @@ VERBS_ASKED: Sequence[tuple[str, str]] = (
     ("repro", f"repro {TABLE} --plan"),
     ("repro", f"repro {TABLE} --rows format=Q8_0 --only quality"),
     ("lint", f"repro {TABLE} --lint"),
+    ("advise", "advise builtin:tinystories-d256 --ram 8GB"),
     ("error", "show nothing"),
     ("error", "rnu"),
     ("error", "run local model.source=nowhere"),

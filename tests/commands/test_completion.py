@@ -64,6 +64,8 @@ def offered(line: str, cwd: Path, **env: str) -> list[str]:
         ("qpipe estimate x --type Q4_K", ["Q4_K_S", "Q4_K_M"]),
         ("qpipe estimate x --gpu H1", ["H100"]),
         ("qpipe estimate llama-3.1", ["llama-3.1-8b"]),
+        ("qpipe advise x --runtime o", ["ollama"]),
+        ("qpipe advise x --prefer s", ["size", "speed"]),
         ("qpipe run 'de", []),
     ],
 )  # fmt: skip

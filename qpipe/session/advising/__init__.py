@@ -1,0 +1,1 @@
+"""Advice: which format, engine and command for a model, a machine and a need."""
