@@ -140,6 +140,7 @@ def test_a_speed_floor() -> None:
     answer = of(RTX_4090, runtime="llama.cpp", min_speed="150")
     speeds = {row.candidate.format: row.candidate.speed for row in answer.rows}
     assert "Q8_0" not in speeds, "1,008 GB/s over 8.0 GB: at most 126 tokens a second"
+    assert "Q4_K_M" in speeds
     assert all(each and each.tokens_per_second >= 150 for each in speeds.values())
 
 

@@ -59,11 +59,8 @@ def speed(
     """The speed of a model of so many ``weights``, which are read once for a token of each of
     ``sequences`` (of experts those of one token); None where a device that it is on has no
     rates."""
-    computing = [
-        name
-        for name, parts in memory.devices.items()
-        if parts.compute or parts.kv_cache or parts.states
-    ]
+    # The host of a GPU holds the table of tokens and buffers, and computes no layer.
+    computing = [name for name, parts in memory.devices.items() if parts.kv_cache or parts.states]
     if not computing or not all(name in known for name in computing):
         return None
     share = memory.active_weights / max(1, memory.weights)
