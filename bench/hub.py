@@ -1,4 +1,5 @@
-"""2 GB from a hub on loopback: `hf download` beside qpipe's download, digests included."""
+"""2 GB from a hub on loopback, digests included, beside `hf download`, which looks at none, and
+beside `hf download` and `hf cache verify`, which then reads every byte again."""
 
 from __future__ import annotations
 
@@ -38,11 +39,13 @@ def _rows(bench: Bench, hub: Hub, name: str, folder: Path) -> list[Row]:
     read: list[int] = []
     works: dict[str, Callable[[], object]] = {
         "ours": partial(_ours, bench, hub, name, folder, read),
-        "theirs": partial(_theirs, bench, hub, name, folder),
+        "theirs": partial(_theirs, bench, hub, name, folder, verified=False),
+        "verified": partial(_theirs, bench, hub, name, folder, verified=True),
     }
     taken = interleaved(works, rounds=bench.rounds)
     return [
         Row(what, taken["ours"], "s", "hf download", taken["theirs"], limit=_LIMIT),
+        Row(what, taken["ours"], "s", "hf download, hf cache verify", taken["verified"]),
         Row(f"{what}, bytes read of files", max(read) / 1e6, "MB", limit=_BYTES / 1e8),
     ]
 
@@ -54,9 +57,12 @@ def _ours(bench: Bench, hub: Hub, name: str, folder: Path, read: list[int]) -> N
     read.append(int(call(command, cwd=folder, env=_anew(hub, folder))))
 
 
-def _theirs(bench: Bench, hub: Hub, name: str, folder: Path) -> None:
-    command = (bench.python.parent / "hf", "download", name, "--revision", COMMIT)
-    call(command, cwd=folder, env=_anew(hub, folder))
+def _theirs(bench: Bench, hub: Hub, name: str, folder: Path, *, verified: bool) -> None:
+    env = _anew(hub, folder)
+    verbs = (("download",), ("cache", "verify")) if verified else (("download",),)
+    for verb in verbs:
+        command = (bench.python.parent / "hf", *verb, name, "--revision", COMMIT)
+        call(command, cwd=folder, env=env)
 
 
 def _anew(hub: Hub, folder: Path) -> dict[str, str]:
