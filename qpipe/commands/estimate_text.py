@@ -13,7 +13,7 @@ from qpipe.report import numbers, text
 from qpipe.session.estimating.estimate import EstimatedFormat, ModelEstimate
 from qpipe.session.estimating.fitting import Fit
 
-_GIB = 1 << 30
+_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20}
 _HEAD = ("FORMAT", "FILE", "BPW", "WEIGHTS", "KV", "COMPUTE", "TOTAL", "FITS", "CTX", "T/S")
 _PARTS = ("weights", "kv_cache", "states", "compute", "overhead")
 
@@ -76,13 +76,14 @@ def _parts(parts: MemoryParts) -> dict[str, int]:
 def lines(answer: ModelEstimate) -> Iterator[str]:
     """Yield a heading, a table for each runtime, and what is assumed."""
     yield from _heading(answer)
+    unit = "GiB" if max(row.size.file_bytes for row in answer.rows) >= _UNITS["GiB"] else "MiB"
     for runtime in dict.fromkeys(row.runtime for row in answer.rows):
         rows = [row for row in answer.rows if row.runtime == runtime]
         yield ""
-        yield _wrapped(_about(answer, rows[0]))
+        yield _wrapped(f"{_about(answer, rows[0])}; in {unit}")
         yield text.fitting(
             _HEAD,
-            [_cells(row) for row in rows],
+            [_cells(row, _UNITS[unit]) for row in rows],
             right="lrrrrrrrrr",
             width=width(),
             less=("COMPUTE", "WEIGHTS", "CTX"),
@@ -102,7 +103,8 @@ def _wrapped(line: str) -> str:
 
 
 def _context(tokens: int) -> str:
-    return f"{tokens // 1024}k" if tokens >= 1024 else str(tokens)
+    """A length in 1,024 tokens; none, where no context fits."""
+    return f"{tokens // 1024}k" if tokens >= 1024 else str(tokens or "none")
 
 
 def _heading(answer: ModelEstimate) -> Iterator[str]:
@@ -127,7 +129,7 @@ def _about(answer: ModelEstimate, row: EstimatedFormat) -> str:
     where = f" on {_place(answer)}" if row.fit.answer else ""
     named = row.runtime if row.asked else f"not for {asked.runtime}; with {row.runtime}"
     context = f"{numbers.count(answer.context)} tokens{several}"
-    return f"{named}{where}: {context}, KV cache {kv}{flash}; in GiB"
+    return f"{named}{where}: {context}, KV cache {kv}{flash}"
 
 
 def _place(answer: ModelEstimate) -> str:
@@ -138,16 +140,15 @@ def _place(answer: ModelEstimate) -> str:
     return f"the CPU, {numbers.size(answer.conditions.ram or 0)} of memory"
 
 
-def _cells(row: EstimatedFormat) -> list[str]:
+def _cells(row: EstimatedFormat, unit: int) -> list[str]:
+    """The fields of a row, with sizes in ``unit`` bytes."""
     memory, context = row.memory, row.fit.context
+    sizes = (memory.weights, memory.kv_cache + memory.states, memory.compute, memory.total)
     return [
         row.format.name,
-        _gib(row.size.file_bytes),
+        _digits(row.size.file_bytes / unit),
         f"{row.size.bits_per_weight:.2f}",
-        _gib(memory.weights),
-        _gib(memory.kv_cache + memory.states),
-        _gib(memory.compute),
-        _gib(memory.total),
+        *(_digits(size / unit) for size in sizes),
         _fits(row.fit),
         "" if context is None else _context(context),
         ""
@@ -162,8 +163,7 @@ def _fits(fit: Fit) -> str:
     return {"partly": f"{fit.layers}/{fit.of}", "no": "no"}.get(fit.answer, "yes")
 
 
-def _gib(size: float) -> str:
-    value = size / _GIB
+def _digits(value: float) -> str:
     return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 

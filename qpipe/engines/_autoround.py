@@ -33,8 +33,8 @@ def quantize(
 
     torch.set_num_threads(task.threads)
     if params.computes_on != CUDA:
-        # auto-round 0.15.1 computes in float32 on a CPU without instructions for bfloat16, and
-        # writes scales in F32 there: other codes and another file by the machine.
+        # auto-round 0.15.1 computes in float32 on a CPU without instructions for bfloat16: other
+        # codes, and in some forms scales of another type, by the machine.
         get_ar_device("cpu")._bf16_supported = True
     quantizer = AutoRound(
         str(task.source),

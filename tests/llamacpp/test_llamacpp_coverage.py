@@ -6,7 +6,7 @@ import pytest
 
 from qpipe.errors import DataError
 from qpipe.llamacpp.c_api import VOCAB_BPE, VOCAB_SPM
-from qpipe.llamacpp.coverage import _byte_letter, require_coverage
+from qpipe.llamacpp.coverage import byte_letter, require_coverage
 
 PIECES = {"\u2581", "a", "b", "ab"}
 
@@ -34,17 +34,17 @@ def test_a_plain_space_needs_its_escaped_form() -> None:
 
 
 def test_byte_level_bpe_drops_silently_what_has_no_letter() -> None:
-    letters = {_byte_letter(byte) for byte in range(256)}
+    letters = {byte_letter(byte) for byte in range(256)}
     require_coverage("a é\n", letters, vocab_type=VOCAB_BPE)
     with pytest.raises(DataError, match="at line 1, column 2"):
         require_coverage("a\n", letters - {"Ċ"}, vocab_type=VOCAB_BPE)
 
 
 def test_byte_letters_are_gpt2s() -> None:
-    assert [_byte_letter(byte) for byte in (0, 0x0A, 0x20, 0x21, 0x7F, 0xA0, 0xAD, 0xFF)] == [
+    assert [byte_letter(byte) for byte in (0, 0x0A, 0x20, 0x21, 0x7F, 0xA0, 0xAD, 0xFF)] == [
         "Ā", "Ċ", "Ġ", "!", "ġ", "ł", "Ń", "ÿ",
     ]  # fmt: skip
-    assert len({_byte_letter(byte) for byte in range(256)}) == 256
+    assert len({byte_letter(byte) for byte in range(256)}) == 256
 
 
 def test_other_kinds_have_an_unknown_token() -> None:

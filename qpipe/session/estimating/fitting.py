@@ -128,7 +128,8 @@ class Room:
 
     def _weights_on(self, weights: Weights, device: str, layers: int) -> int:
         places = placement.devices(self._with(layers), len(self.model.layers))
-        return placement.weight_bytes(device, weights, places) if device in places else 0
+        on_cpu = self.setting.runtime == "llama.cpp"
+        return placement.weight_bytes(device, weights, places, table_on_cpu=on_cpu)
 
     def _memory(self, weights: Weights, layers: int) -> RunMemory:
         """The memory with so many layers on the GPU."""
