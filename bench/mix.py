@@ -129,7 +129,8 @@ def _windows(base: Path) -> Tokens:
     with LlamaCppBackend(base, threads=THREADS) as backend:
         tokens = backend.tokenize(CALIBRATION.read_text())
         windows = tokens[: len(tokens) // N_CTX * N_CTX].reshape(-1, N_CTX).copy()
-        windows[:, 0] = backend.bos
+        if backend.bos is not None:
+            windows[:, 0] = backend.bos
     return windows
 
 

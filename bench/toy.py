@@ -48,6 +48,7 @@ def _drafts(count: int) -> RunDraft:
         keep_going=None,
         results_only=False,
         objective=["ppl"],
+        guide=None,
     )
 
 

@@ -16,7 +16,7 @@ FIELDS: Mapping[str, frozenset[str]] = {
     for method, names in {
         "none": ("method", "via", "dtype"),
         "gguf": (
-            *(*_COMMON, "type", "via", "imatrix", "pure", "output_tensor_type"),
+            *(*_COMMON, "type", "target", "via", "imatrix", "pure", "output_tensor_type"),
             *("token_embedding_type", "tensor_types", "like", "like_digest", "scales", "name"),
             *("pretokenizer", "provenance", "converter", "fallback"),
         ),

@@ -150,6 +150,11 @@ def _header(source: ModelSource, plan: FilePlan) -> int:
 
 
 def _request(settings: Settings) -> TypeRequest:
+    if settings.fields.get("target") is not None:
+        raise RecipeError(
+            "quantize.target: which types a mix has hangs on what its tensors lose, which a run "
+            "measures (the stage sensitivity), so its size is known then; it is within the target"
+        )
     like = settings.fields.get("like")
     file = None if like is None else _like(like)
     kind = settings.text("type", "Q8_0" if file is None else file.file_type)

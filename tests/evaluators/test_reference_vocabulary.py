@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 import qpipe
@@ -42,7 +43,7 @@ class Ids:
 
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
-    def tokenize(self, text: str) -> np.ndarray:
+    def tokenize(self, text: str) -> npt.NDArray[np.int32]:
         return np.array(self.tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
 
 

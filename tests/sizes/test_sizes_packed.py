@@ -156,6 +156,10 @@ def test_what_llama_cpp_does_not_compute_is_packed_all_the_same() -> None:
         ({"method": "bnb", "type": "nf3"}, r"quantize\.type is 'nf3', not one of nf4"),
         ({"dtype": "fp8"}, r"quantize\.dtype is 'fp8', not one of fp32"),
         ({"via": "q8"}, r"quantize\.via is 'q8', not one of f32"),
+        (
+            {"method": "gguf", "target": {"size": "3GB"}},
+            r"quantize\.target: which types a mix has hangs on",
+        ),
     ],
 )
 def test_a_wrong_field_is_named(asked: dict[str, Any], words: str) -> None:

@@ -49,7 +49,8 @@ class RunConditions:
 
         Raises RecipeError for a type of the cache that the runtime asked for has not.
         """
-        kv_k, kv_v, notes = self.kv_k, self.kv_v, ()
+        kv_k, kv_v = self.kv_k, self.kv_v
+        notes: tuple[str, ...] = ()
         known = RunSetting(runtime, kv_k=_KV[runtime], kv_v=_KV[runtime])
         if runtime != self.runtime and {kv_k, kv_v} - {None, *known.cache_types}:
             notes = (f"{runtime} has no cache of type {kv_k or kv_v}: {_KV[runtime]} is taken",)

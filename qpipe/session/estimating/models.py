@@ -80,7 +80,7 @@ def _by_last_part(model: str) -> str | None:
     full = next((name for name in known if name.rpartition("/")[2] == wanted), None)
     if full is None:
         return None
-    return next(name for name in known[full]["models"] if name.lower() == full)
+    return next(str(name) for name in known[full]["models"] if name.lower() == full)
 
 
 def _of_recipe(name: str) -> str | None:
