@@ -66,9 +66,10 @@ def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
 def test_inspect_of_what_is_no_checkpoint(tmp_path: Path) -> None:
     make(tmp_path / "outputs" / "store", "a")
     (tmp_path / "x.gguf").write_bytes(b"GGUFnonsense")
-    for given, said in {"x.gguf": "x.gguf", "nowhere": "no such file", "dead": "'dead'"}.items():
+    said_of = {"x.gguf": ("x.gguf", 1), "nowhere": ("no such file", 2), "dead": ("'dead'", 1)}
+    for given, (said, code) in said_of.items():
         answer = called("inspect", given, cwd=tmp_path)
-        assert answer.code == 1, answer
+        assert answer.code == code, answer
         assert said in answer.stderr
         assert "Traceback" not in answer.stderr
 
@@ -104,11 +105,14 @@ def test_inspect_says_in_json_what_json_has_no_number_for(tmp_path: Path) -> Non
     }
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "a" * 64, "fifo", "~nobody/x", "\x1b[31mred"])
-def test_inspect_of_what_can_be_no_file(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("x" * 300, 2), ("a" * 64, 1), ("fifo", 1), ("~nobody/x", 2), ("\x1b[31mred", 2)],
+)
+def test_inspect_of_what_can_be_no_file(tmp_path: Path, name: str, code: int) -> None:
     os.mkfifo(tmp_path / "fifo")
     answer = called("inspect", name, cwd=tmp_path)
-    assert answer.code == 1
+    assert answer.code == code
     assert answer.stderr.startswith("qpipe: ")
     assert "Traceback" not in answer.stderr and "\x1b" not in answer.stderr
 
