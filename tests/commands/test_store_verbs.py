@@ -321,7 +321,7 @@ def test_verify_of_what_is_neither_key_nor_folder(name: str, tmp_path: Path) -> 
     """A name that is empty or wrong is not taken for all artifacts."""
     said = called("verify", name, cwd=tmp_path)
     assert said.code == 2 and said.stdout == ""
-    assert said.stderr.startswith(f"qpipe: '{name}': no folder, and no first digits of a key")
+    assert said.stderr.startswith(f"qpipe: '{name}': no folder, no FILE.reference.safetensors, and")
 
 
 def test_verify_finds_a_flipped_bit_and_moves_it_away(tmp_path: Path) -> None:
