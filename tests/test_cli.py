@@ -80,7 +80,7 @@ def test_run_without_a_recipe_lists_them(tmp_path: Path) -> None:
         (["show", "abc", "--json"], 1, "StoreError"),
         (["report", "nothing", "--json"], 2, "UsageError"),
         (["run", "no-such-recipe", "--json"], 2, "RecipeError"),
-        (["inspect", "nowhere.gguf", "--json"], 1, "CheckpointError"),
+        (["inspect", "nowhere.gguf", "--json"], 2, "MissingPathError"),
     ],
 )
 def test_errors_as_json(words: Sequence[str], code: int, kind: str, tmp_path: Path) -> None:

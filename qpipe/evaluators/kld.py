@@ -55,7 +55,7 @@ class KldParams(KvParams):
         ge=3,
         description=(
             "Take so many windows alone, the first of a random order that is the same for every"
-            " model, as a guided sweep (hydra/sweeper=qpipe_pareto) does."
+            " model, as a guided sweep (hydra/sweeper=qpipe_pareto) does; null: all."
         ),
     )
 
