@@ -161,7 +161,7 @@ def foresee_config(stored: Config, settings: QuantizationSettings | None = None)
     opened = _unwritten(stored.path.parent, full, architecture, dims, settings)
     ftype = ftypes.file_type("F16")
     notes += _quantized_note(opened)
-    metadata = _hyperparameters(full, architecture, dims)
+    metadata = general_metadata.without_tensors(full, architecture, dims)
     outputs = _published(opened, plan(opened, architecture, dims, ftype))
     ftype = _as_kept(outputs) or ftype
     return FilePlan(architecture.name, ftype.name, metadata, outputs, notes)
@@ -172,13 +172,7 @@ def foresee_metadata(stored: Config) -> values.Metadata:
     millisecond's work. Raises `CheckpointError`."""
     architecture = arch.of(stored)
     full, _ = architecture.completed(stored)
-    return _hyperparameters(full, architecture, architecture.dims(full))
-
-
-def _hyperparameters(full: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
-    metadata = {"general.architecture": values.string(architecture.name)}
-    metadata |= general_metadata.sizes(full, architecture, dims)
-    return metadata | architecture.after_file_type(full, dims)
+    return general_metadata.without_tensors(full, architecture, architecture.dims(full))
 
 
 def prepare_unwritten(

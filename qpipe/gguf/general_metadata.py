@@ -75,6 +75,13 @@ def sizes(config: Config, architecture: Architecture, dims: Dims) -> values.Meta
     return fields
 
 
+def without_tensors(config: Config, architecture: Architecture, dims: Dims) -> values.Metadata:
+    """The architecture and its hyperparameters, which no tensor has a part in."""
+    metadata = {"general.architecture": values.string(architecture.name)}
+    metadata |= sizes(config, architecture, dims)
+    return metadata | architecture.after_file_type(config, dims)
+
+
 def _experts(architecture: Architecture, config: Config, dims: Dims) -> values.Metadata:
     """The number of experts, how many are used, and how they are chosen."""
     arch = architecture.name

@@ -68,14 +68,7 @@ def export(
         raise UsageError("--out '': names no folder")
     opened, final, notes = ArtifactStore(store), Path(out), list[str]()
     target = load_target(to)
-    if options.split_size is not None and options.split_size < SMALLEST_PART:
-        raise UsageError(
-            f"--split-size: {options.split_size:,} bytes are too few: a part has 1MB at least, as "
-            "with llama-gguf-split; give more (4GB), or leave it out for one file"
-        )
-    publishing.refuse(options.publishing, to)
-    if options.memory is not None and to != "vllm":
-        raise UsageError(f"--memory: is for --to vllm, and this is --to {to}; leave it out")
+    _refuse(options, to)
 
     def note(sentence: str) -> None:
         notes.append(sentence)
@@ -110,6 +103,18 @@ def export(
     finally:
         opened.close()
     return ExportResult(final, to, exported, tuple(notes))
+
+
+def _refuse(options: ExportOptions, to: str) -> None:
+    """Raises UsageError for options that cannot be, or are not for this form."""
+    if options.split_size is not None and options.split_size < SMALLEST_PART:
+        raise UsageError(
+            f"--split-size: {options.split_size:,} bytes are too few: a part has 1MB at least, as "
+            "with llama-gguf-split; give more (4GB), or leave it out for one file"
+        )
+    publishing.refuse(options.publishing, to)
+    if options.memory is not None and to != "vllm":
+        raise UsageError(f"--memory: is for --to vllm, and this is --to {to}; leave it out")
 
 
 def _at_its_place(target: ExportTarget, request: Export, store: Path) -> Exported:
