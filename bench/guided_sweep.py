@@ -19,15 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.measure import Bench, Row, call, spent
-from qpipe.evaluators.text.elimination import (
-    CandidateLevel,
-    Standing,
-    SweepQuestion,
-    comparisons,
-    rounds,
-)
 from qpipe.evaluators.text.rivals import SUMS, MeasuredLevel, unbeaten
 from qpipe.sources.pinning import DATA
+from tests.evaluators.replay import replayed
 
 LEVELS = (
     *("BF16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_1", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_1"),
@@ -38,7 +32,7 @@ TEXTS = {
     "heldout": DATA / "texts" / "tinystories_lower_heldout.txt",
     "train": DATA / "texts" / "tinystories_lower_train.txt",
 }
-_N_CTX, _ORDERS, _CONFIDENCE, _FIRST = 256, 200, 0.95, 16
+_N_CTX, _ORDERS, _CONFIDENCE = 256, 200, 0.95
 _LIMIT = 0.4
 _Array = npt.NDArray[np.float64]
 
@@ -130,22 +124,5 @@ def _orders(grid: dict[str, Any], text: str) -> list[Row]:
 def searched(sums: _Array, sizes: Sequence[int], order: Sequence[int]) -> tuple[list[int], int]:
     """The levels that are found in windows taken in this order, smallest first, and the windows
     that this took; ``sums`` [levels, windows, 2]."""
-    available = sums.shape[1]
-    plan = rounds(available, _FIRST)
-    bounds = comparisons(len(sizes), len(plan) - 1, bounded=False)
-    counts = np.full(available, _N_CTX / 2 - 1)
-    standing = Standing(SweepQuestion("front", None, counts, _CONFIDENCE, bounds))
-    standing.open = [*map(str, range(len(sizes)))]
-    taken = np.zeros(len(sizes), int)
-    for windows in plan:
-        taken[[int(name) for name in standing.open]] = windows
-        candidates = []
-        for level, size in enumerate(sizes):
-            own = np.full((available, 2), np.nan)
-            seen = order[: taken[level]]
-            own[seen] = sums[level, seen]
-            candidates.append(CandidateLevel(str(level), size, own))
-        standing.look(candidates)
-        if not standing.open:
-            break
-    return [int(level.name) for level in standing.left], int(taken.sum())
+    standing, taken = replayed(sums, sizes, order, tokens=_N_CTX / 2 - 1, confidence=_CONFIDENCE)
+    return [int(level.name) for level in standing.left], taken

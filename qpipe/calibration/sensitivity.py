@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 from qpipe.calibration.imatrix import calibration_text
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import DataError, EngineMissingError, RecipeError
+from qpipe.errors import DataError, RecipeError
 from qpipe.hf.chat import Day
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
@@ -124,13 +124,9 @@ class SensitivityStage(base.Stage):
     @classmethod
     def check(cls) -> str | None:
         """Return the problem, or None if the wheel is the version whose C structs are known."""
-        from qpipe.llamacpp.library import load
+        from qpipe.llamacpp.library import problem
 
-        try:
-            load()
-        except EngineMissingError as error:
-            return str(error)
-        return None
+        return problem()
 
     def run(self, params: SensitivityParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text)."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import DataError, EngineMissingError, RecipeError, UsageError
+from qpipe.errors import DataError, RecipeError, UsageError
 from qpipe.evaluators.common.parameters import ProtocolName
 from qpipe.evaluators.text.protocols import Protocol, of_label, prepared
 from qpipe.evaluators.text.protocols import protocol as find_protocol
@@ -129,13 +129,9 @@ class LlamaCppTokens(TokensStage):
     @classmethod
     def check(cls) -> str | None:
         """Return the problem, or None if the wheel is the version whose C structs are known."""
-        from qpipe.llamacpp.library import load
+        from qpipe.llamacpp.library import problem
 
-        try:
-            load()
-        except EngineMissingError as error:
-            return str(error)
-        return None
+        return problem()
 
     def run(self, params: TokensParams, work: base.Work) -> Mapping[str, Json]:
         """Raises CheckpointError (the model), DataError (the text, or a reference's other

@@ -89,6 +89,15 @@ class Library:
     path: Path
 
 
+def problem() -> str | None:
+    """Why the library cannot be used here, with what helps, or None."""
+    try:
+        load()
+    except EngineMissingError as error:
+        return str(error)
+    return None
+
+
 @functools.cache
 def load() -> Library:
     """The library, checked, loaded and initialized once in this process.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +11,12 @@ import pytest
 
 from qpipe.evaluators.text.elimination import (
     Beaten,
-    CandidateLevel,
     Goal,
     Standing,
-    SweepQuestion,
-    comparisons,
     rounds,
 )
 from qpipe.evaluators.text.rivals import MeasuredLevel, unbeaten
+from tests.evaluators.replay import replayed
 
 _Array = npt.NDArray[np.float64]
 _TOKENS = 128
@@ -45,34 +44,11 @@ def windows_of(rng: np.random.Generator, count: int = 390) -> _Array:
 
 
 def searched(
-    sums: _Array,
-    sizes: Sequence[int],
-    order: Sequence[int],
-    goal: Goal = "front",
-    *,
-    max_kld: float | None = None,
-    confidence: float = 0.95,
+    sums: _Array, sizes: Sequence[int], order: Sequence[int], goal: Goal = "front", **bounds: Any
 ) -> tuple[Standing, int]:
     """What is found in windows taken in this order, and how many windows that took."""
-    available = sums.shape[1]
-    plan = rounds(available, 16)
-    bounds = comparisons(len(sizes), len(plan) - 1, bounded=max_kld is not None)
-    counts = np.full(available, float(_TOKENS))
-    standing = Standing(SweepQuestion(goal, max_kld, counts, confidence, bounds))
-    standing.open = [*map(str, range(len(sizes)))]
-    taken = np.zeros(len(sizes), int)
-    for windows in plan:
-        taken[[int(name) for name in standing.open]] = windows
-        candidates = []
-        for level, size in enumerate(sizes):
-            own = np.full((available, 2), np.nan)
-            seen = order[: taken[level]]
-            own[seen] = sums[level, seen][:, None]
-            candidates.append(CandidateLevel(str(level), size, own))
-        standing.look(candidates)
-        if not standing.open:
-            break
-    return standing, int(taken.sum())
+    exact = np.stack([sums, sums], axis=-1)
+    return replayed(exact, sizes, order, tokens=_TOKENS, goal=goal, **bounds)
 
 
 def front(sums: _Array, sizes: Sequence[int]) -> list[int]:

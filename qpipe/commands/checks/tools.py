@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from qpipe.commands.checks.check import Check
-from qpipe.errors import EngineMissingError
 from qpipe.machine import tools
 from qpipe.support.addresses import without_secrets
 
@@ -20,17 +19,12 @@ def checks(*, network: bool) -> list[Check]:
 
 def _in_process() -> Check:
     from qpipe.llamacpp.c_api import LLAMA_VERSION, WHEEL, WHEEL_VERSION
-    from qpipe.llamacpp.library import load
+    from qpipe.llamacpp.library import problem
 
-    try:
-        load()
-    except EngineMissingError as error:
-        return Check(
-            "llama.cpp",
-            "broken",
-            str(error),
-            f"pip install --force-reinstall {WHEEL}=={WHEEL_VERSION}",
-        )
+    why = problem()
+    if why is not None:
+        help_ = f"pip install --force-reinstall {WHEEL}=={WHEEL_VERSION}"
+        return Check("llama.cpp", "broken", why, help_)
     return Check("llama.cpp", "ok", f"{LLAMA_VERSION}, in this process through {WHEEL}")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.errors import EngineMissingError, OutOfMemoryError
+from qpipe.errors import OutOfMemoryError
 from qpipe.evaluators.common import computing
 from qpipe.evaluators.common.parameters import KvParams
 from qpipe.hf.modules import MODULES
@@ -100,13 +100,9 @@ class LlamaCpp(Opener):
     @staticmethod
     def check() -> str | None:
         """Return the problem, or None if the wheel is the version whose C structs are known."""
-        from qpipe.llamacpp.library import load
+        from qpipe.llamacpp.library import problem
 
-        try:
-            load()
-        except EngineMissingError as error:
-            return str(error)
-        return None
+        return problem()
 
     @staticmethod
     def open(model: Path, params: Any, *, threads: int) -> AbstractContextManager[Backend]:
