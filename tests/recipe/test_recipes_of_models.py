@@ -63,6 +63,12 @@ def config(repository: str) -> Mapping[str, Any]:
     return known
 
 
+# The texts that recipes read: data set, commit, file.
+TEXTS = {
+    found.groups()
+    for path in (ROOT / "recipes").rglob("*.yaml")
+    for found in re.finditer(r"hf:(datasets/[^/]+/[^/@]+)@(\w{40})/(\S+)", path.read_text())
+}
 # Models of 2026, and the first of each other architecture.
 PLANNED = {
     **{config(MODELS[name]["source"])["model_type"]: name for name in reversed(MODELS)},
@@ -81,7 +87,7 @@ def size(repository: str) -> int:
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """The plan of each recipe, of repositories with a config.json and weights that nobody reads."""
+    """The plan of each recipe, of repositories with files that nobody reads but config.json."""
     folder = tmp_path_factory.mktemp("hub")
     repositories, commits = {}, {}
     for name, model in MODELS.items():
@@ -93,6 +99,10 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
             file.truncate(size(repository))
         if revision := model.get("revision"):
             commits[repository] = revision
+    for repository, commit, text in TEXTS:
+        repositories[repository], commits[repository] = folder / repository, commit
+        (folder / repository / text).parent.mkdir(parents=True, exist_ok=True)
+        (folder / repository / text).write_bytes(b"nobody reads this")
     with serve(repositories, commits) as hub:
         extra = {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url}
         done = subprocess.run(
