@@ -10,12 +10,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from qpipe.calibration.text.samples import CALIBRATION_FILE
+from qpipe.calibration.text_params import TextParams
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.hf.chat import Day, require_template
 from qpipe.hf.modules import MODULES
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qpipe.calibration.text.samples import Samples
 
 
-class CalibrateParams(base.Params):
+class CalibrateParams(TextParams):
     """Windows of a text as token ids.
 
     Documents are joined and cut into windows, each with BOS in front if the tokenizer adds one.
@@ -39,36 +39,11 @@ class CalibrateParams(base.Params):
             "qpipe, is small, and of children's stories."
         )
     )
-    field: str | None = Field(
-        None,
-        description=(
-            "The field of a record that holds its text or messages. null: text, content or "
-            "messages, whichever it has."
-        ),
-    )
-    chat_template: bool = Field(
-        False,
-        description=(
-            "true: put messages, or a text as a user's, into the model's own chat template."
-        ),
-    )
-    date: Day | None = Field(
-        None,
-        description=(
-            "The day that a chat template is told, as 2024-07-26, which is also what null stands "
-            "for."
-        ),
-    )
     samples: int = Field(128, ge=1, description="Windows that are taken from the text.")
     length: int = Field(512, ge=8, description="Tokens of a window.")
     seed: int = Field(
         0, ge=0, description="Chooses the windows, where the text has more than are taken."
     )
-
-    @model_validator(mode="after")
-    def _all_have_an_effect(self) -> CalibrateParams:
-        require_template(self.date, self.chat_template, block="calibration")
-        return self
 
 
 class Calibrate(base.Stage):

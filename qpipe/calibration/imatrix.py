@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from qpipe.calibration.text_params import TextParams
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import EngineMissingError
-from qpipe.hf.chat import Day, require_template
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 
@@ -25,20 +25,13 @@ IMATRIX_FILE = "imatrix.gguf"
 _CHARACTERS = 64
 
 
-class ImatrixParams(base.Params):
+class ImatrixParams(TextParams):
     """Windows from the beginning of a text, as llama-imatrix takes them.
 
     Documents are joined by line breaks, or put into the chat template one by one.
     """
 
     text: base.SourceFile = Field(description="The text that the importance matrix is made from.")
-    field: str | None = Field(
-        None,
-        description=(
-            "The field of a record that holds its text or messages. null: text, content or "
-            "messages, whichever it has."
-        ),
-    )
     n_ctx: int = Field(512, ge=16, description="Tokens of a window.")
     chunks: int | None = Field(
         None, ge=1, description="Windows that are taken, from the beginning of the text. null: all."
@@ -47,19 +40,6 @@ class ImatrixParams(base.Params):
         False,
         description=(
             "true: weigh the output matrix too, as llama-imatrix does with --process-output."
-        ),
-    )
-    chat_template: bool = Field(
-        False,
-        description=(
-            "true: put messages, or a text as a user's, into the chat template of the GGUF file."
-        ),
-    )
-    date: Day | None = Field(
-        None,
-        description=(
-            "The day that a chat template is told, as 2024-07-26, which is also what null stands "
-            "for."
         ),
     )
     seed: int = Field(
@@ -71,13 +51,12 @@ class ImatrixParams(base.Params):
     )
 
     @model_validator(mode="after")
-    def _all_have_an_effect(self) -> ImatrixParams:
+    def _seed_has_no_effect(self) -> ImatrixParams:
         if self.seed:
             raise ValueError(
                 f"calibration.seed={self.seed}: an importance matrix is of the first windows of "
                 "the text; leave it at 0, and give another text for other windows"
             )
-        require_template(self.date, self.chat_template, block="calibration")
         return self
 
     @model_serializer(mode="wrap")
@@ -127,9 +106,10 @@ class Imatrix(base.Stage):
 
         model = only_file(work.inputs["model"], suffix=".gguf")
         text = only_file(work.inputs["text"])
+        most = None if params.chunks is None else params.chunks * params.n_ctx
         imatrix = importance(
             model,
-            calibration_text(text, params, model, chunks=params.chunks),
+            calibration_text(text, params, model, most=most),
             n_ctx=params.n_ctx,
             chunks=params.chunks,
             threads=work.threads,
@@ -147,29 +127,16 @@ class Imatrix(base.Stage):
         return {**_facts(imatrix, chunks=params.chunks, model=model), "text": text.name}
 
 
-class TextParams(Protocol):
-    """Settings of how a calibration text is read."""
-
-    @property
-    def field(self) -> str | None: ...  # noqa: D102
-    @property
-    def n_ctx(self) -> int: ...  # noqa: D102
-    @property
-    def chat_template(self) -> bool: ...  # noqa: D102
-    @property
-    def date(self) -> Day | None: ...  # noqa: D102
-
-
-def calibration_text(text: Path, params: TextParams, model: Path, *, chunks: int | None) -> str:
-    """The documents, plain or in the template of the GGUF file, as far as so many windows may
+def calibration_text(text: Path, params: TextParams, model: Path, *, most: int | None) -> str:
+    """The documents, plain or in the template of the GGUF file, as far as so many tokens may
     reach."""
     from qpipe.calibration.text import documents
     from qpipe.calibration.text.documents import beginning, in_template
     from qpipe.llamacpp.model import Model
 
     read = documents.read(text, field=params.field)
-    if chunks is not None:
-        read = beginning(read, _CHARACTERS * chunks * params.n_ctx)
+    if most is not None:
+        read = beginning(read, _CHARACTERS * most)
     if not params.chat_template:
         return "\n".join(document.plain for document in read)
     with Model(model, vocab_only=True) as loaded:

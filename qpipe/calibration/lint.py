@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from qpipe.calibration.text_params import RecordParams
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.stages import base
@@ -19,17 +20,10 @@ _MOST, _BEGINNING = 50_000_000, 1
 _NOTED = 0.01
 
 
-class LintParams(base.Params):
+class LintParams(RecordParams):
     """The two texts that are compared."""
 
     text: base.SourceFile = Field(description="The text that is calibrated with.")
-    field: str | None = Field(
-        None,
-        description=(
-            "The field of a record that holds its text or messages. null: text, content or "
-            "messages, whichever it has."
-        ),
-    )
     evaluation: base.SourceFile | None = Field(
         None,
         description="The text that is measured on. null: only the calibration text is looked at.",

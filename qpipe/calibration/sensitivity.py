@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, Field
 
 from qpipe.calibration.imatrix import calibration_text
+from qpipe.calibration.text_params import TextParams
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, RecipeError
-from qpipe.hf.chat import Day
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 
@@ -44,30 +44,10 @@ def _known(names: list[str]) -> list[str]:
     return kinds
 
 
-class SensitivityParams(base.Params):
+class SensitivityParams(TextParams):
     """Windows of the calibration text, and the types that a mix may choose from."""
 
     text: base.SourceFile = Field(description="The text that losses are measured on.")
-    field: str | None = Field(
-        None,
-        description=(
-            "The field of a record that holds its text or messages. null: text, content or "
-            "messages, whichever it has."
-        ),
-    )
-    chat_template: bool = Field(
-        False,
-        description=(
-            "true: put messages, or a text as a user's, into the chat template of the GGUF file."
-        ),
-    )
-    date: Day | None = Field(
-        None,
-        description=(
-            "The day that a chat template is told, as 2024-07-26, which is also what null stands "
-            "for."
-        ),
-    )
     imatrix: base.SourceFile | None = Field(
         None, description="The importance matrix that the model is quantized with. null: none."
     )
@@ -164,7 +144,7 @@ def _windows(model: Path, text: Path, params: SensitivityParams) -> Tokens:
 
     wanted = 2 * params.samples
     with LlamaCppTokenizer(model) as tokenizer:
-        words = calibration_text(text, params, model, chunks=wanted)
+        words = calibration_text(text, params, model, most=wanted * params.n_ctx)
         tokens = tokenizer.model.vocab.tokenize(words, parse_special=params.chat_template)
         count = min(len(tokens) // params.n_ctx, wanted)
         if not count:

@@ -6,7 +6,7 @@ Plain text in, plain text out; load/errors.py is where the foreign errors are ca
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from qpipe.errors import by_reason, nearest
@@ -108,7 +108,7 @@ def bad_yaml(path: str, line: int, column: int, *, problem: str) -> str:
 
 
 def unknown_field(
-    override: str, field: str, *, config: Mapping[str, Any], groups: Iterable[str]
+    override: str, field: str, *, config: Mapping[str, Any], groups: Collection[str]
 ) -> str | None:
     """An override of a field that is not there: the nearest names at the level where it failed.
 
@@ -132,6 +132,11 @@ def unknown_field(
         return f"the override {override!r}: {above} is {level!r} and has no fields{add}"
     names = {str(name) for name in level} | set(groups if depth == 0 else ())
     missing = parts[depth]
+    if depth == 0 and missing in groups:
+        return (
+            f"the override {override!r}: {missing} is chosen by {missing}=NAME, and has no fields "
+            "in this recipe; `qpipe show RECIPE` prints all fields"
+        )
     place = f"{above} has no field {missing!r}" if above else f"there is no field {missing!r}"
     add = "" if override.startswith("~") else f" (to add a new field: +{override.lstrip('+')})"
     return f"the override {override!r}: {place}; {nearest(missing, names)}{add}"

@@ -48,6 +48,7 @@ def message(recipe: str, *overrides: str, multirun: bool = False) -> str:
             "evaluate.text=a b{",
             ["'{' is not expected", "a b{\n" + " " * 19 + "^"],
         ),
+        ("imatrix.chunks=1", ["imatrix is chosen by imatrix=NAME", "`qpipe show RECIPE`"]),
         ("model={sauce: x}", ["model has no field 'sauce'", "'source'", "+model={sauce: x}"]),
         ("stages.quantize.with.type=x", ["stages.quantize.with is '${quantize}'"]),
         ("run.objective.x=1", ["run.objective is 'ppl' and has no fields"]),
