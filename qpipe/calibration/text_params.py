@@ -9,7 +9,7 @@ from qpipe.stages import base
 
 
 class RecordParams(base.Params):
-    """Which part of a record is read."""
+    """The part of a record that is read."""
 
     field: str | None = Field(
         None,
