@@ -17,7 +17,7 @@ from bench.measure import Bench, Row
 from qpipe.machine.identity import describe
 
 NAMES = (
-    "mix",
+    *("mix", "mix_costs", "mix_menu"),
     *("startup", "cached", "composing", "scaling", "local_source", "hub"),
     *("quantizing", "converter", "experts", "fp8", "realsize", "attest"),
     *("evaluating", "engines", "whole", "tasks", "repro", "reference", "estimate"),

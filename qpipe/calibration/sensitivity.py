@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # The types to choose from: those with superblocks, and for rows that do not fit them those without.
 TYPES = ("Q2_K", "Q3_K", "IQ3_S", "IQ4_XS", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 SMALL_BLOCKS = ("Q4_0", "IQ4_NL", "Q4_1", "Q5_0", "Q5_1")
+OWN = ("F32", "F16", "BF16")  # of these only a tensor's own, which loses nothing
+DEFAULTS = (*TYPES, *SMALL_BLOCKS, *OWN)
 
 
 def _known(names: list[str]) -> list[str]:
@@ -36,11 +38,11 @@ def _known(names: list[str]) -> list[str]:
             kind = parse_type(name, where="types")
         except RecipeError as error:
             raise ValueError(str(error)) from None
-        if kind in FLOATS or not quantizers.writes(kind):
+        if kind not in FLOATS and not quantizers.writes(kind):
             raise ValueError(f"types: {kind.name} is none that a matrix can be quantized to")
         kinds.append(kind.name)
-    if len(kinds) < 2 or len({*kinds}) < len(kinds):
-        raise ValueError("types: give two or more, each once")
+    if len(kinds) < 2 or len({*kinds}) < len(kinds) or {*kinds} <= {*OWN}:
+        raise ValueError(f"types: give two or more, each once, not {', '.join(OWN)} alone")
     return kinds
 
 
@@ -71,8 +73,8 @@ class SensitivityParams(TextParams):
     types: Annotated[list[str], AfterValidator(_known)] | None = Field(
         None,
         description=(
-            "The types to choose from. null: " + ", ".join(TYPES) + "; and for rows that are no "
-            "multiple of 256 " + ", ".join(SMALL_BLOCKS) + "."
+            "The types to choose from. null: " + ", ".join((*TYPES, *SMALL_BLOCKS)) + ", and as it "
+            "is. Of F32, F16 and BF16 only the one that a tensor has is among its choices."
         ),
     )
     seed: int = Field(0, ge=0, description="Chooses the windows.")
@@ -85,7 +87,7 @@ class SensitivityStage(base.Stage):
     """
 
     kind = "sensitivity"
-    version = 1
+    version = 2
     roles = ("model",)
     optional_roles = ("imatrix",)
     Params = SensitivityParams
@@ -123,7 +125,7 @@ class SensitivityStage(base.Stage):
             sensitivity = measure(
                 model,
                 _windows(model, text, params),
-                [GGMLType[name] for name in params.types or (*TYPES, *SMALL_BLOCKS)],
+                [GGMLType[name] for name in params.types or DEFAULTS],
                 Effort(params.samples, params.levels, params.anchors),
                 imatrix=None if matrix is None else matrices.read(matrix),
                 threads=work.threads,

@@ -1,4 +1,4 @@
-"""A tensor in other types, as numbers again: what a file with it would compute with."""
+"""A tensor in other types, as a file has it, and its error there."""
 
 from __future__ import annotations
 
@@ -49,30 +49,37 @@ def weighted(output: OutputTensor, imatrix: IMatrix | None) -> OutputTensor:
 
 
 def possible(output: OutputTensor, kinds: Sequence[GGMLType]) -> list[GGMLType]:
-    """Return those of ``kinds`` that the tensor's rows fit, and that need no importances it lacks;
-    its own type, where there is none."""
+    """Return those of ``kinds`` that the tensor's rows fit, that need no importances it lacks, and
+    of floats its own type alone; that too where there is none."""
     fitting = [
         kind
         for kind in kinds
         if kind.fits(output.shape[-1])
         and (output.imatrix is not None or kind not in _WEIGHTED_ALONE)
+        and (kind not in FLOATS or kind == output.type)
     ]
     return fitting or [output.type]
 
 
-@dataclass(frozen=True)
-class RoundTrip:
-    """A tensor's ``data`` in the file's own type, after a round trip through another, and the
-    weighted squared ``error`` of that over the weighted sum of squares."""
+def quantized(output: OutputTensor, kinds: Sequence[GGMLType]) -> list[GGMLType]:
+    """Return those of ``kinds`` that are not the tensor's own."""
+    return [kind for kind in kinds if kind != output.type]
 
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tensor's ``data`` in a ``type``, as a file has them, and the weighted squared ``error`` of
+    that over the weighted sum of squares."""
+
+    type: GGMLType
     data: Bytes
-    error: float
+    error: float = 0.0
 
 
 def forms(
     output: OutputTensor, kinds: Sequence[GGMLType], pool: ThreadPoolExecutor, threads: int
-) -> dict[GGMLType, RoundTrip]:
-    """The tensor through each of ``kinds``."""
+) -> dict[GGMLType, Encoded]:
+    """The tensor in each of ``kinds``."""
     rows, n_per_row = math.prod(output.shape[:-1]), output.shape[-1]
     step = min(rows_of_chunk(n_per_row), output.matrix_rows)
     bounds = [
@@ -84,7 +91,8 @@ def forms(
     chunks = list(in_order(pool, jobs, ahead=2 * threads))
     squares = sum(chunk[1] for chunk in chunks)
     return {
-        kind: RoundTrip(
+        kind: Encoded(
+            kind,
             np.concatenate([chunk[0][at][0] for chunk in chunks]),
             sum(chunk[0][at][1] for chunk in chunks) / squares if squares else 0.0,
         )
@@ -92,9 +100,9 @@ def forms(
     }
 
 
-def as_it_is(output: OutputTensor) -> Bytes:
-    """The tensor's own bytes."""
-    return np.array(output.rows.raw(0, math.prod(output.shape[:-1])))
+def as_it_is(output: OutputTensor) -> Encoded:
+    """The tensor as its file has it."""
+    return Encoded(output.type, np.array(output.rows.raw(0, math.prod(output.shape[:-1]))))
 
 
 def _chunk(
@@ -103,16 +111,15 @@ def _chunk(
     rows = output.rows.floats(start, stop)
     own = None if output.imatrix is None else output.imatrix[start // output.matrix_rows]
     importances = np.ones(rows.shape[1], np.float32) if own is None else own
-    made = []
+    encoded = []
     for kind in kinds:
         if kind == output.type:
-            made.append((np.array(output.rows.raw(start, stop)), 0.0))
+            encoded.append((np.array(output.rows.raw(start, stop)), 0.0))
             continue
-        encoded = quantizers.quantizer(kind)(rows, imatrix=own)
-        numbers = ggml.dequantize(encoded, kind, rows.shape[1])
-        error = _weighted_squares(numbers - rows, importances)
-        made.append((quantizers.quantizer(output.type)(numbers), error))
-    return made, _weighted_squares(rows, importances)
+        data = quantizers.quantizer(kind)(rows, imatrix=own)
+        numbers = ggml.dequantize(data, kind, rows.shape[1])
+        encoded.append((data, _weighted_squares(numbers - rows, importances)))
+    return encoded, _weighted_squares(rows, importances)
 
 
 def _weighted_squares(rows: Floats, importances: Floats) -> float:

@@ -21,7 +21,8 @@ from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.imatrix import IMatrix
 from qpipe.gguf.types import GGMLType
 from qpipe.mix.allocation import Option, allocate
-from qpipe.mix.forms import as_it_is, forms, matrices, possible, weighted
+from qpipe.mix.forms import Encoded, forms, possible, quantized, weighted
+from qpipe.mix.losses import anchors, losses_of
 from qpipe.mix.sensitivity import InType, Rung, Sensitivity, TensorLosses
 from qpipe.mix.swaps import Swaps
 from qpipe.results.windows import student
@@ -32,8 +33,6 @@ Progress = Callable[[int, int], None]
 # A swap is measured on so many windows at least, a whole mix on twice that.
 _LEAST = 4
 _RUNGS = 5
-# A loss below this cannot be told from rounding (`qpipe.evaluators.text.distributions`).
-_FLOOR = 1e-9
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,13 @@ def measure(
 
     Raises CheckpointError (the model), DataError (too little text).
     """
-    outputs = [weighted(output, imatrix) for output in matrices(model)]
     with Swaps(model, threads=threads, folder=folder) as swaps, ThreadPoolExecutor(threads) as pool:
-        outputs = [output for output in outputs if swaps.holds(output.name)]
+        outputs = [weighted(output, imatrix) for output in swaps.outputs]
         choices = {o.name: possible(o, kinds) for o in outputs}
-        anchored = {name: _anchors(own, effort.anchors) for name, own in choices.items()}
+        anchored = {
+            output.name: anchors(quantized(output, choices[output.name]), effort.anchors)
+            for output in outputs
+        }
         count = sum(map(len, anchored.values()))
         each, check = effort.windows(count, len(tokens))
         chosen = np.random.default_rng(seed).permutation(len(tokens))[: each + check]
@@ -107,17 +108,14 @@ class _Measuring:
         self,
         output: OutputTensor,
         kinds: Sequence[GGMLType],
-        anchors: Sequence[GGMLType],
+        anchored: Sequence[GGMLType],
         order: Sequence[int],
     ) -> TensorLosses:
         """The losses of a tensor: of the anchors measured, else from the error."""
-        made = forms(output, kinds, self.pool, self.threads)
-        errors = {kind: form.error for kind, form in made.items()}
-        own = {output.name: as_it_is(output)}
+        encoded = forms(output, kinds, self.pool, self.threads)
+        errors = {kind: form.error for kind, form in encoded.items()}
         measured = {
-            kind: float(self._kld({output.name: made[kind].data}, own, order).mean())
-            for kind in anchors
-            if kind != output.type
+            kind: float(self._kld({output.name: encoded[kind]}, order).mean()) for kind in anchored
         }
         klds = losses_of(errors, measured)
         types = {
@@ -140,7 +138,7 @@ class _Measuring:
             [Option(one.bytes, one.kld) for one in tensors[name].types.values()] for name in names
         ]
         least = sum(min(option.size for option in group) for group in groups)
-        most = sum(max(option.size for option in group) for group in groups)
+        most = sum(_most(tensors[output.name], output) for output in outputs)
         weights = sum(tensors[name].weights for name in names)
         for step in range(_RUNGS):
             share = (step + 0.5) / _RUNGS
@@ -156,60 +154,21 @@ class _Measuring:
     def _whole(
         self, outputs: Sequence[OutputTensor], kinds: Mapping[str, str], order: Sequence[int]
     ) -> Nll:
-        swapped, own = {}, {}
+        swapped = {}
         for output in outputs:
             kind = GGMLType[kinds[output.name]]
             if kind != output.type:
-                swapped[output.name] = forms(output, [kind], self.pool, self.threads)[kind].data
-                own[output.name] = as_it_is(output)
-        return self._kld(swapped, own, order)
+                swapped[output.name] = forms(output, [kind], self.pool, self.threads)[kind]
+        return self._kld(swapped, order)
 
-    def _kld(
-        self,
-        swapped: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]],
-        own: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.uint8]]],
-        order: Sequence[int],
-    ) -> Nll:
-        values = self.swaps.kld(swapped, own, order)
+    def _kld(self, swapped: Mapping[str, Encoded], order: Sequence[int]) -> Nll:
+        values = self.swaps.kld(swapped, order)
         self.done += len(order)
         self.progress(self.done, self.total)
         return values
 
 
-def _anchors(kinds: Sequence[GGMLType], count: int) -> list[GGMLType]:
-    """So many of the types, evenly from small to large, the ends aside where others are left."""
-    if count >= len(kinds):
-        return list(kinds)
-    ordered = sorted(kinds, key=lambda kind: kind.tensor_bytes((1, 256 * 64)))
-    places = [round((at + 0.5) * len(ordered) / count - 0.5) for at in range(count)]
-    return [ordered[place] for place in sorted(set(places))]
-
-
-def losses_of(
-    errors: Mapping[GGMLType, float], measured: Mapping[GGMLType, float]
-) -> dict[GGMLType, float]:
-    """The loss in each type: measured, or from its error: between two anchors along the line
-    through both in logarithms, beyond them in proportion to the nearest."""
-    known = sorted(
-        (errors[kind], max(kld, _FLOOR)) for kind, kld in measured.items() if errors[kind] > 0
-    )
-    losses = {}
-    for kind, error in errors.items():
-        if kind in measured:
-            losses[kind] = max(measured[kind], 0.0)
-        elif not error or not known:
-            losses[kind] = 0.0
-        else:
-            losses[kind] = _between(error, known)
-    return losses
-
-
-def _between(error: float, known: Sequence[tuple[float, float]]) -> float:
-    below = [point for point in known if point[0] <= error]
-    above = [point for point in known if point[0] >= error]
-    if not below or not above or below[-1][0] == above[0][0]:
-        near = below[-1] if below else above[0]
-        return near[1] * error / near[0]
-    (low, low_kld), (high, high_kld) = below[-1], above[0]
-    share = math.log(error / low) / math.log(high / low)
-    return math.exp((1 - share) * math.log(low_kld) + share * math.log(high_kld))
+def _most(losses: TensorLosses, output: OutputTensor) -> int:
+    """The bytes of the largest type that is not the tensor's own, where there is one."""
+    sizes = [each.bytes for kind, each in losses.types.items() if kind != output.type.name]
+    return max(sizes, default=output.nbytes)

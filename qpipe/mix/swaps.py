@@ -19,7 +19,8 @@ from qpipe.evaluators.text.interfaces import Nll, Tokens
 from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
 from qpipe.evaluators.text.windows import Windows
 from qpipe.llamacpp.backend import LlamaCppBackend
-from qpipe.llamacpp.weights import Bytes, LoadedWeights
+from qpipe.llamacpp.weights import LoadedWeights
+from qpipe.mix.forms import Encoded, as_it_is, matrices
 from qpipe.support.closable import Closable
 
 
@@ -32,19 +33,17 @@ class Swaps(Closable):
     def __init__(self, path: Path, *, threads: int, folder: Path) -> None:
         self.backend = LlamaCppBackend(path, threads=threads, writable=True)
         self._weights = LoadedWeights(self.backend.model)
+        self.outputs = [output for output in matrices(path) if output.name in self._weights]
+        self._own = {output.name: output for output in self.outputs}
         self._file = folder / "reference.bin"
-        self._scorer: DivergenceScorer | None = None
-        self._windows: Windows | None = None
-
-    def holds(self, tensor: str) -> bool:
-        """True if llama.cpp computes with a tensor of that name."""
-        return tensor in self._weights
+        self.scorer: DivergenceScorer | None = None
+        self.windows: Windows | None = None
 
     def start(self, tokens: Tokens) -> None:
         """Compute what the model itself says of windows [n, n_ctx], past their first eighth."""
         count, width = tokens.shape
         spans = np.tile(np.array([width // 8, width - 1], np.int32), (count, 1))
-        self._windows = windows = Windows(tokens, spans, count, tokens.size)
+        self.windows = windows = Windows(tokens, spans, count, tokens.size)
         form = Full(self.backend.n_vocab)
         storing = StoringScorer(windows, self._file, form)
         try:
@@ -54,29 +53,28 @@ class Swaps(Closable):
         rows: npt.NDArray[np.void] = np.memmap(self._file, form.row_type, "r")
         begins = starts(windows)
         nll = np.concatenate([each[:, 0] for each in values])
-        self._scorer = DivergenceScorer(
+        self.scorer = DivergenceScorer(
             windows, lambda window: rows[begins[window] : begins[window + 1]], nll, form=form
         )
 
-    def kld(
-        self, swapped: Mapping[str, Bytes], own: Mapping[str, Bytes], order: Sequence[int]
-    ) -> Nll:
-        """The mean KL divergence of each window of ``order`` with tensors ``swapped``; after it
-        they have their ``own`` bytes again."""
-        assert self._scorer is not None, "not started"
+    def kld(self, swapped: Mapping[str, Encoded], order: Sequence[int]) -> Nll:
+        """The mean KL divergence of each window of ``order`` with tensors ``swapped``, as a file
+        with them has it; after it they are the file's own again."""
+        assert self.scorer is not None, "not started"
         try:
-            for name, data in swapped.items():
-                self._weights.replace(name, data)
-            values = self._pass(self._scorer, order)
+            for name, tensor in swapped.items():
+                self._weights.replace(name, tensor.data, tensor.type)
+            values = self._pass(self.scorer, order)
         finally:
             for name in swapped:
-                self._weights.replace(name, own[name])
+                own = as_it_is(self._own[name])
+                self._weights.replace(name, own.data, own.type)
         return np.array([each[:, KLD].mean() for each in values])
 
     def _pass(self, scorer: StoringScorer | DivergenceScorer, order: Sequence[int]) -> list[Nll]:
-        assert self._windows is not None
+        assert self.windows is not None
         work = WindowPass(
-            self.backend, self._windows, order=order, files=GroupFiles(None), filled=True
+            self.backend, self.windows, order=order, files=GroupFiles(None), filled=True
         )
         work.run(scorer)
         return work.values

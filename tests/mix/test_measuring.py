@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from qpipe.errors import CheckpointError
+from qpipe.evaluators.text.distributions import KLD
+from qpipe.evaluators.text.token_scores import GroupFiles, WindowPass
+from qpipe.gguf.quantize import read
 from qpipe.gguf.types import GGMLType
 from qpipe.llamacpp.backend import LlamaCppBackend
 from qpipe.llamacpp.weights import LoadedWeights
-from qpipe.mix.forms import as_it_is, matrices
-from qpipe.mix.measuring import losses_of
+from qpipe.mix.forms import as_it_is
 from qpipe.mix.swaps import Swaps
 from tests.cli import called
 
@@ -33,19 +35,31 @@ MEASURED = (
 def test_a_swap_is_what_the_file_with_it_computes(
     gguf_of: Callable[[str, str], Path], tmp_path: Path
 ) -> None:
-    path = gguf_of("stories260K", "F16")
-    output = next(each for each in matrices(path) if each.name == "blk.2.attn_v.weight")
-    own = {output.name: as_it_is(output)}
-    zeros = {output.name: np.zeros_like(own[output.name])}
+    path, other = gguf_of("stories260K", "F16"), gguf_of("stories260K", "Q4_K_S")
     tokens = np.arange(6 * 32, dtype=np.int32).reshape(6, 32) % 500
+    order = range(len(tokens))
     with Swaps(path, threads=1, folder=tmp_path) as swaps:
+        own = {output.name: output.type for output in swaps.outputs}
+        mix = {
+            output.name: as_it_is(output)
+            for output in read(other).outputs
+            if output.type != own.get(output.name, output.type)
+        }
+        assert {tensor.type for tensor in mix.values()} == {GGMLType.Q5_0, GGMLType.Q8_0}
         swaps.start(tokens)
-        order = range(len(tokens))
-        assert abs(swaps.kld({}, {}, order)).max() < 1e-4
-        gone = swaps.kld(zeros, own, order)
-        assert gone.min() > 1e-3  # far above the rounding of what is stored
-        assert abs(swaps.kld({}, {}, order)).max() < 1e-4  # it is there again
-        assert swaps.kld(zeros, own, [4]) == pytest.approx(gone[[4]], rel=1e-3)
+        assert abs(swaps.kld({}, order)).max() < 1e-4
+        whole = swaps.kld(mix, order)
+        assert whole.min() > 1e-3  # far above the rounding of what is stored
+        assert abs(swaps.kld({}, order)).max() < 1e-4  # it is there again
+        assert swaps.kld(mix, [4]) == pytest.approx(whole[[4]], rel=1e-3)
+        assert swaps.windows is not None
+        assert swaps.scorer is not None
+        with LlamaCppBackend(other, threads=1) as backend:
+            work = WindowPass(
+                backend, swaps.windows, order=order, files=GroupFiles(None), filled=True
+            )
+            work.run(swaps.scorer)
+        assert whole == pytest.approx([each[:, KLD].mean() for each in work.values], rel=1e-3)
     assert not any(tmp_path.iterdir())
 
 
@@ -55,19 +69,17 @@ def test_weights_are_of_the_size_that_they_have(gguf_of: Callable[[str, str], Pa
         weights = LoadedWeights(backend.model)
         assert "blk.0.attn_q.weight" in weights
         assert "blk.9.attn_q.weight" not in weights
-        with pytest.raises(CheckpointError, match="holds 8,192 bytes"):
-            weights.replace("blk.0.attn_q.weight", np.zeros(10, np.uint8))
+        wrong = np.zeros(10, np.uint8)
+        with pytest.raises(CheckpointError, match="holds 8,192 bytes in that type"):
+            weights.replace("blk.0.attn_q.weight", wrong, GGMLType.F16)
+        with pytest.raises(CheckpointError, match="holds 4,352 bytes in that type"):
+            weights.replace("blk.0.attn_q.weight", wrong, GGMLType.Q8_0)
+        weights.replace("blk.0.attn_q.weight", np.zeros(4352, np.uint8), GGMLType.Q8_0)
+        weights.replace("blk.0.attn_q.weight", np.zeros(8192, np.uint8), GGMLType.F16)
+        with pytest.raises(CheckpointError, match="has room for 8,192 bytes"):
+            weights.replace("blk.0.attn_q.weight", np.zeros(16384, np.uint8), GGMLType.F32)
         with pytest.raises(CheckpointError, match="none of that name"):
-            weights.replace("blk.9.attn_q.weight", np.zeros(10, np.uint8))
-
-
-def test_losses_between_anchors_lie_on_the_line() -> None:
-    errors = {GGMLType.Q3_K: 16e-3, GGMLType.Q4_K: 4e-3, GGMLType.Q6_K: 1e-3, GGMLType.Q8_0: 1e-4}
-    measured = {GGMLType.Q3_K: 0.16, GGMLType.Q6_K: 0.01}
-    losses = losses_of(errors, measured)
-    assert losses[GGMLType.Q4_K] == pytest.approx(0.04)
-    assert losses[GGMLType.Q8_0] == pytest.approx(0.001)
-    assert losses_of({GGMLType.F16: 0.0}, {}) == {GGMLType.F16: 0.0}
+            weights.replace("blk.9.attn_q.weight", wrong, GGMLType.F16)
 
 
 @pytest.mark.slow
