@@ -80,7 +80,7 @@ class Everything:
                 swaps += 1
             scales[kind] = math.exp(np.log(ratios).mean())
         losses = {
-            name: {kind: scales[place(name)[1]] * error for kind, error in errors.items()}
+            name: {kind: scales.get(place(name)[1], 0.0) * e for kind, e in errors.items()}
             for name, errors in self.errors.items()
         }
         return losses, swaps * EACH
