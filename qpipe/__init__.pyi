@@ -2,8 +2,10 @@ from qpipe import errors as errors
 from qpipe.errors import QpipeError as QpipeError
 from qpipe.published.reproduction import Reproduction as Reproduction
 from qpipe.results.comparison import Comparison as Comparison
+from qpipe.session.advising.function import advise as advise
 from qpipe.session.attesting.function import attest as attest
 from qpipe.session.check import check as check
+from qpipe.session.estimating.function import estimate as estimate
 from qpipe.session.forecasts import RunPlan as RunPlan
 from qpipe.session.functions import convert as convert
 from qpipe.session.functions import inspect as inspect

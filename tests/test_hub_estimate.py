@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import qpipe
+from qpipe.session.estimating.estimate import estimate
 from tests.hub import Hub, serve
 from tests.hub.shell import Shell, shell
 
@@ -21,6 +23,12 @@ BUILTIN = Path(__file__).parents[1] / "qpipe" / "data" / "tinystories-d256"
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     root = tmp_path_factory.mktemp("repositories")
     shutil.copytree(BUILTIN, root / "tinystories-d256")
+    (root / "m-GGUF").mkdir()
+    qpipe.convert("builtin:tinystories-d256", root / "m-GGUF" / "m-F16.gguf")
+    odd = shutil.copytree(BUILTIN, root / "odd")
+    fields = json.loads((odd / "config.json").read_text())
+    odd_fields = {**fields, "architectures": ["OddForCausalLM"], "model_type": "odd"}
+    (odd / "config.json").write_text(json.dumps(odd_fields))
     (root / "notes").mkdir()
     (root / "notes" / "README.md").write_text("nothing")
     with serve({f"someone/{folder.name}": folder for folder in root.iterdir()}) as hub:
@@ -30,7 +38,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 @pytest.fixture(scope="module")
 def commands(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("estimates")
-    env = {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"}
+    env = {
+        **{"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"},
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
     with shell(folder, env) as commands:
         yield commands
 
@@ -47,12 +58,52 @@ def test_a_repository_is_estimated_without_its_weights(commands: Shell, hub: Hub
     assert not any("vocabulary: about" in note for note in one["notes"])
 
 
+def fetched(hub: Hub, name: str) -> list[str | None]:
+    """The ranges in which a file was asked for."""
+    path = f"/{name}"
+    return [one.range for one in hub.seen if one.method == "GET" and one.path.endswith(path)]
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["someone/m-GGUF:F16", "hf:someone/m-GGUF/m-F16.gguf", "hf:someone/m-GGUF:m-F16.gguf"],
+)
+def test_the_header_of_a_gguf_file_is_fetched_by_range(
+    commands: Shell, hub: Hub, source: str, tmp_path: Path
+) -> None:
+    answer = json.loads(commands("estimate", source, "--type", "Q4_K_M", "--json").stdout)
+    file = hub.repositories["someone/m-GGUF"] / "m-F16.gguf"
+    here = estimate(str(file), ["Q4_K_M"])
+    (row,) = answer["rows"]
+    assert row["size_bytes"] == here.rows[0].size.file_bytes
+    assert row["memory_bytes"]["kv_cache"] == here.rows[0].memory.kv_cache
+    assert any("header of m-F16.gguf" in note for note in answer["notes"])
+    ranges = [each for each in fetched(hub, "m-F16.gguf") if each is not None]
+    assert ranges == ["bytes=0-1048575"], "once, and kept"
+    assert file.stat().st_size > 4 << 20
+
+
+def test_headers_tell_of_a_model_of_no_known_class(commands: Shell, hub: Hub) -> None:
+    words = ("--type", "BF16", "--runtime", "vllm", "--json")
+    answer = json.loads(commands("estimate", "someone/odd", *words).stdout)
+    known = json.loads(commands("estimate", "builtin:tinystories-d256", *words).stdout)
+    (one,), (other,) = answer["rows"], known["rows"]
+    assert one["size_bytes"] == other["size_bytes"]
+    assert fetched(hub, "odd/resolve/main/model.safetensors") == []
+    ranges = {one.range for one in hub.seen if "safetensors" in one.path and one.method == "GET"}
+    assert ranges <= {"bytes=0-1048575"}
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [
+        ("someone/m-GGUF", "name one of its GGUF files by type, as someone/m-GGUF:F16"),
+        ("someone/m-GGUF:Q2_K", "Q2_K"),
+        ("someone/m-GGUF/other.gguf", "other.gguf"),
         ("someone/notes", "has no config.json"),
         ("someone/none", "no such repository"),
-        ("someone/tinystories-d256:Q4_0", "name the repository alone"),
+        ("someone/tinystories-d256:Q4_0", "holds no GGUF model"),
+        ("hf:someone/notes/README.md", "name the repository alone"),
     ],
 )
 def test_what_cannot_be_estimated_is_told(commands: Shell, source: str, words: str) -> None:

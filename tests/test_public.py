@@ -16,6 +16,10 @@ import pytest
 import qpipe
 
 SIGNATURES = {
+    "advise": "(model: str | Path, *, gpu: str | None = None, ram: str | None = None, runtime: str "
+    "| None = None, ctx: int | str | None = None, batch: int | str | None = None, min_quality: str "
+    "| None = None, min_speed: str | float | None = None, offline_cpu: bool = False, prefer: str | "
+    "None = None, store: str | Path | None = None) -> Advice",
     "attest": "(*files: str | Path, source: str | Path, imatrix: str | Path | None = None, store: "
     "str | Path | None = None, threads: int | None = None, progress: Progress | None = None) -> "
     "Attestation",
@@ -24,6 +28,10 @@ SIGNATURES = {
     "Sequence[str] = (), score: str | None = None, runs: str | Path | None = None) -> GateVerdict",
     "convert": "(model: str | Path, out: str | Path, *, outtype: str = 'f16', name: str | None = "
     "None, threads: int | None = None, progress: Progress | None = None) -> Path",
+    "estimate": "(model: str | Path, types: Sequence[str] = (), *, ctx: int | str | None = None, "
+    "batch: int | str = 1, kv: str | None = None, kv_k: str | None = None, kv_v: str | None = "
+    "None, runtime: str = 'llama.cpp', gpu: str | Sequence[str] = (), ram: str | None = None, "
+    "flash_attention: bool = True) -> ModelEstimate",
     "inspect": "(path: str | Path, *, store: str | Path | None = None) -> dict[str, Any]",
     "load": "(recipe: str | Path, *overrides: str, sweep: bool = False, store: str | Path | None = "
     "None, runs: str | Path | None = None) -> Session",
@@ -94,6 +102,11 @@ FIELDS_OF_PARTS = {
     "qpipe.results:ModelRow": "name model format reference status size_bytes bits_per_weight path "
     "error scores",
     "qpipe.results:Score": "name value stderr interval unit better delta",
+    "qpipe.advice.answer:Advice": "rows notes levers",
+    "qpipe.advice.ranking:RankedRow": "candidate quality also overruled",
+    "qpipe.session.estimating.estimate:ModelEstimate": "rows left_out notes context",
+    "qpipe.session.estimating.estimate:EstimatedFormat": "format runtime size memory fit speed "
+    "notes",
     "qpipe.gate.verdicts:GateVerdict": "verdict exit_code rows bounds reference",
     "qpipe.gate.verdicts:RowVerdict": "name model verdict checks",
     "qpipe.gate.verdicts:LossVerdict": "evidence bound verdict why needed p_regression p_accept",

@@ -38,6 +38,8 @@ class Advice:
     levers: tuple[AdviceLever, ...]
     book: Rulebook
     notes: tuple[str, ...] = ()
+    longest: int | None = None
+    """Tokens of context with which the first row still fits where it is."""
 
     @property
     def rows(self) -> tuple[RankedRow, ...]:
@@ -85,6 +87,7 @@ class Advice:
             "undecided": self._passed(ranking.undecided),
             "too_large": [_lack(each) for each in ranking.too_large],
             "levers": [self._lever(each) for each in self.levers],
+            "longest_context": self.longest,
             "notes": list(self.notes),
         }
 

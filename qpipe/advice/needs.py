@@ -8,11 +8,10 @@ from typing import Any, Literal, get_args
 
 from qpipe.advice.rulebook import Goal, Runtime
 from qpipe.errors import UsageError, nearest
+from qpipe.runtimes.contexts import USUAL_CONTEXT, count
 
 RUNTIMES: tuple[str, ...] = get_args(Runtime)
 GOALS: tuple[str, ...] = get_args(Goal)
-CONTEXT = 8192
-"""Tokens of context where none is asked for."""
 
 Metric = Literal["kld", "ppl", "accuracy"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
@@ -43,7 +42,7 @@ class Needs:
     network once the model is made."""
 
     runtime: str | None = None
-    context: int = CONTEXT
+    context: int = USUAL_CONTEXT
     batch: int = 1
     quality: QualityFloor | None = None
     speed: float | None = None
@@ -72,8 +71,8 @@ class Needs:
         _agree(runtime, offline_cpu=offline_cpu, gpu=gpu, prefer=prefer, quality=min_quality)
         return cls(
             runtime,
-            CONTEXT if context is None else _count(context, "--ctx"),
-            1 if batch is None else _count(batch, "--batch"),
+            USUAL_CONTEXT if context is None else count(context, "--ctx"),
+            1 if batch is None else count(batch, "--batch"),
             None if min_quality is None else _floor(min_quality),
             None if min_speed is None else _speed(str(min_speed)),
             offline_cpu,
@@ -109,15 +108,6 @@ def _agree(
             f"--prefer size and --min-quality {quality} contradict each other: nothing smaller "
             "than the model itself loses nothing"
         )
-
-
-def _count(value: Any, option: str) -> int:
-    text = str(value).strip().lower().replace(",", "").replace("_", "")
-    thousands = text.endswith("k")
-    digits = text.removesuffix("k")
-    if not digits.isdecimal() or not 0 < int(digits) <= 10**9:
-        raise UsageError(f"{option} {value}: give a whole number of at least 1, as 8192 or 32k")
-    return int(digits) * (1024 if thousands else 1)
 
 
 def _floor(text: str) -> QualityFloor:

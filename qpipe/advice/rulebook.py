@@ -22,7 +22,7 @@ _MOST_BYTES, _MOST_VALUES, _MOST_DEPTH = 1 << 20, 20_000, 12
 Runtime = Literal["llama.cpp", "ollama", "vllm", "exllama", "transformers"]
 Device = Literal["cpu", "gpu", "cpu+gpu"]
 CardKind = Literal["consumer", "workstation", "datacentre", "unknown"]
-Vendor = Literal["nvidia", "amd", "unknown"]
+Vendor = Literal["nvidia", "amd", "apple", "unknown"]
 Goal = Literal["balanced", "quality", "size", "speed"]
 Topic = Literal["cpu", "gpu", "server", "runtime", "hardware", "quality", "lever"]
 

@@ -13,7 +13,7 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     """Add ``MODEL``, the machine, the needs, ``--pages``, ``--json`` and ``--store``."""
     add = parser.add_argument
     add("model", metavar="MODEL", nargs="?", help="a folder, a config.json, or OWNER/NAME")
-    add("--gpu", metavar="CARD", help="24GB, RTX 4090, 2x H100, or none (default: this machine's)")
+    add("--gpu", metavar="CARD", help="24GB, RTX 4090, 2x H100, M3 Max 64GB, none (default: here)")
     add("--ram", metavar="SIZE", help="32GB (default: this machine's, unless --gpu is given)")
     add("--runtime", metavar="NAME", help="ollama, llama.cpp, vllm, exllama or transformers")
     add("--ctx", metavar="N", help="tokens of context (default: 8192)")

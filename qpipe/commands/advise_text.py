@@ -129,6 +129,8 @@ def _best(answer: Advice, width: int) -> str:
     candidate = row.candidate
     lines = [f"1. {candidate.format}, made by the engine {candidate.engine}"]
     lines += _labelled("why", words.why(row, answer.machine, answer.book), width)
+    if answer.longest is not None:
+        lines += _labelled("context", f"fits with up to {answer.longest:,} tokens", width)
     lines += _labelled("gives up", "; ".join(words.gives_up(row)), width)
     lines += ["  make it", *_shell(answer.command(row), width)]
     then = afterwards(candidate)

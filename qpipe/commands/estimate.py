@@ -20,8 +20,8 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
     )
     add = parser.add_argument
     add("--type", action="append", default=[], metavar="NAME", help="a format: Q4_K_M, gptq, fp8")
-    add("--ctx", type=int, metavar="N", help="tokens of context (default: 32768, or the model's)")
-    add("--batch", type=int, default=1, metavar="N", help="sequences at once (default: 1)")
+    add("--ctx", metavar="N", help="tokens of context, as 32k (default: 8192, or the model's)")
+    add("--batch", default="1", metavar="N", help="sequences at once (default: 1)")
     add("--kv", metavar="TYPE", help="type of the KV cache, as q8_0")
     for name, what in (("--kv-k", "keys"), ("--kv-v", "values")):
         add(name, metavar="TYPE", help=f"of its {what} alone")
@@ -37,21 +37,22 @@ def configure(parser: argparse.ArgumentParser, verb: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print a table, or the answer as JSON."""
     from qpipe.commands import estimate_text, how_right_text
-    from qpipe.session.estimating import conditions, estimate
+    from qpipe.session.estimating.function import estimate
 
     if args.how_right:
         return how_right_text.told(args.model, args.store, as_json=args.json)
-    asked = conditions.of_options(
-        args.runtime,
-        args.gpu,
-        args.ram,
-        context=args.ctx,
-        sequences=args.batch,
+    answer = estimate(
+        args.model or "",
+        args.type,
+        ctx=args.ctx,
+        batch=args.batch,
         kv_k=args.kv_k or args.kv,
         kv_v=args.kv_v or args.kv,
+        runtime=args.runtime,
+        gpu=args.gpu,
+        ram=args.ram,
         flash_attention=args.flash_attention == "on",
     )
-    answer = estimate.estimate(args.model or "", args.type, asked)
     if args.json:
         print_json("estimate/1", estimate_text.document(answer))
     else:

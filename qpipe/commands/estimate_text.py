@@ -15,6 +15,7 @@ from qpipe.session.estimating.fitting import Fit
 
 _UNITS = {"GiB": 1 << 30, "MiB": 1 << 20}
 _HEAD = ("FORMAT", "FILE", "BPW", "WEIGHTS", "KV", "COMPUTE", "TOTAL", "FITS", "CTX", "T/S")
+_KINDS = {"none": "without a cache"}
 _PARTS = ("weights", "kv_cache", "states", "compute", "overhead")
 
 
@@ -81,10 +82,12 @@ def lines(answer: ModelEstimate) -> Iterator[str]:
         rows = [row for row in answer.rows if row.runtime == runtime]
         yield ""
         yield _wrapped(f"{_about(answer, rows[0])}; in {unit}")
+        speeds = any(row.speed is not None for row in rows)
+        count = len(_HEAD) if speeds else len(_HEAD) - 1
         yield text.fitting(
-            _HEAD,
-            [_cells(row, _UNITS[unit]) for row in rows],
-            right="lrrrrrrrrr",
+            _HEAD[:count],
+            [_cells(row, _UNITS[unit])[:count] for row in rows],
+            right="lrrrrrrrrr"[:count],
             width=width(),
             less=("COMPUTE", "WEIGHTS", "CTX"),
         )
@@ -110,10 +113,11 @@ def _context(tokens: int) -> str:
 def _heading(answer: ModelEstimate) -> Iterator[str]:
     first = answer.rows[0]
     kinds = first.memory.by_kind()
-    layers = ", ".join(f"{count} {kind}" for kind, (count, _, _) in kinds.items())
+    named = ((count, _KINDS.get(kind, kind)) for kind, (count, _, _) in kinds.items())
+    layers = ", ".join(f"{count} {kind}" for count, kind in named)
     count, active = answer.parameters
     some = f", {_billions(active)} active" if active < 0.6 * count else ""
-    yield f"{answer.model.name}: {_billions(count)} weights{some}; layers: {layers}"
+    yield _wrapped(f"{answer.model.name}: {_billions(count)} weights{some}; layers: {layers}")
 
 
 def _billions(count: float) -> str:
@@ -168,8 +172,11 @@ def _digits(value: float) -> str:
 
 
 def _legend(answer: ModelEstimate) -> Iterator[str]:
-    yield (
-        "KV: the cache, and states of layers that have those. TOTAL: with what the runtime takes."
+    both = any(len([p for p in row.memory.devices.values() if p.total]) > 1 for row in answer.rows)
+    where = ", on GPU and CPU together" if both else ""
+    yield _wrapped(
+        "KV: the cache, and states of layers that have those. TOTAL: with what the runtime takes"
+        f"{where}."
     )
     answers = {row.fit.answer for row in answer.rows}
     partly = next((row.fit for row in answer.rows if row.fit.answer == "partly"), None)
@@ -179,7 +186,9 @@ def _legend(answer: ModelEstimate) -> Iterator[str]:
         yield "CTX: the longest context with which all of it fits."
     if any(row.speed is not None for row in answer.rows):
         yield _wrapped(f"T/S: tokens written a second, at most, at the start; by {_basis(answer)}")
-    elif not answer.conditions.cards:
+    elif answer.conditions.cards:
+        yield "No speed: of a card its memory alone is known; name it, as --gpu 'RTX 4090'."
+    else:
         yield "No speed: this machine's is not measured (`qpipe doctor --calibrate`)."
     if None in answers:
         yield "?: name a card, as --gpu 24GB."

@@ -40,6 +40,9 @@ def remarks(plan: RunPlan, *, whole: bool) -> Iterator[str]:
 
     Of the notes, the first few, wrapped; with ``whole`` all of them as they are.
     """
+    if plan.guided is not None:
+        said = plan.guided.words
+        yield from [said] if whole else textwrap.wrap(said, WIDTH, subsequent_indent="  ")
     errors = [(node.name, str(node.error)) for node in plan.nodes if node.error is not None]
     for names, reason in alike.grouped(errors):
         yield f"{alike.nodes(names)} would fail: {reason}"

@@ -28,6 +28,7 @@ def document(plan: RunPlan) -> dict[str, Json]:
     answer["seconds"] = dict(plan.seconds)
     same: list[Json] = [list(names) for names in plan.same_tensors]
     answer |= {"same_tensors": same} if same else {}
+    answer |= {} if plan.guided is None else {"guided": plan.guided.record()}
     return answer | ({"invalid": left_out} if left_out else {})
 
 

@@ -139,6 +139,12 @@ def read(path: Path, *, any_type: bool = False) -> GGUFFile:
     return _HeaderParser(path, memoryview(mapped), any_type=any_type).parse()
 
 
+def header_size(path: Path, beginning: bytes) -> int | None:
+    """The bytes in front of the data of a file that begins so; None where its header is not whole.
+    `CheckpointError`, which names ``path``, for one that is no GGUF or contradicts itself."""
+    return _HeaderParser(path, memoryview(beginning), any_type=True).size()
+
+
 _AGAIN = "download or convert it again"
 
 _Entry: TypeAlias = "tuple[str, tuple[int, ...], GGMLType | int, int]"
@@ -172,6 +178,18 @@ class _HeaderParser:
             raise _broken(self.path, "it holds no tensor", "give the file with the weights")
         tensors = self._placed(entries, metadata)
         return GGUFFile(self.path, version, metadata, tensors, self.unread)
+
+    def size(self) -> int | None:
+        try:
+            _, n_tensors, n_values = self._header()
+            metadata = self._metadata(n_values)
+            for i in range(n_tensors):
+                self._entry(i, n_tensors)
+        except (struct.error, IndexError):
+            return None
+        if self.at > len(self.buffer):  # a value that goes on behind the end
+            return None
+        return _padded(self.at, alignment(self.path, metadata))
 
     def _header(self) -> tuple[int, int, int]:
         magic = bytes(self.buffer[:4])

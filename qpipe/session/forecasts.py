@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from qpipe.core.forecast import FieldDifference, Forecast, forecast, nearest_cached
 from qpipe.core.graph import Graph
@@ -19,6 +20,9 @@ from qpipe.session.outlook import Outlook, outlook
 from qpipe.session.planned import LeftOut, PlannedNode
 from qpipe.session.plans import MergedPlan, merged_plan
 from qpipe.session.totals import Totals, totals
+
+if TYPE_CHECKING:
+    from qpipe.session.guided.outlook import GuidedOutlook
 
 MADE = "quantize"
 """The name of the stage whose models a run is about."""
@@ -37,6 +41,8 @@ class RunPlan:
     left_out: Sequence[LeftOut] = ()
     notes: Sequence[str] = ()
     same_tensors: Sequence[Sequence[str]] = ()
+    guided: GuidedOutlook | None = None
+    """What a guided sweep would do; None of others."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -92,7 +98,17 @@ def run_plan(context: Context) -> RunPlan:
         _seconds(plan.graph, forecasts, nodes, context),
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
         same_tensors=groups(_signatures(forecasts, coming)),
+        guided=_guided(plan, forecasts),
     )
+
+
+def _guided(plan: MergedPlan, forecasts: Sequence[Forecast]) -> GuidedOutlook | None:
+    guide = plan.drafts[0]["guide"]
+    if guide is None:
+        return None
+    from qpipe.session.guided.outlook import foreseen
+
+    return foreseen(guide, plan.graph, plan.jobs, forecasts)
 
 
 def _with_purposes(nodes: Sequence[PlannedNode], plan: MergedPlan) -> list[PlannedNode]:

@@ -209,7 +209,7 @@ class _Execution:
         """Run what a guided sweep needs to see of a plan."""
         from qpipe.session.guided.rounds import Rounds
         from qpipe.session.guided.search import GuidedSweep
-        from qpipe.session.guided.sizes import exact_sizes
+        from qpipe.session.guided.sizes import exact_sizes, in_store
 
         self.listeners = [Rounds(self.listeners)]
         self.guided = GuidedSweep(
@@ -217,6 +217,7 @@ class _Execution:
             guide=guide,
             run=go_on,
             sizes=lambda wanted: exact_sizes(wanted, self.store),
+            in_store=lambda wanted: in_store(wanted, self.store, again=self._again(wanted)),
             emit=fan_out(self.listeners),
             keep_going=keep_going,
             lacks=lacks,

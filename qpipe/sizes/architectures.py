@@ -6,10 +6,12 @@ modeling_*.py and configuration_*.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+from qpipe.gguf import values
 from qpipe.gguf.arch.base import MAX_LAYERS
 from qpipe.gguf.config import Config
+from qpipe.sizes import nemotron_h
 
 Shaped = tuple[str, tuple[int, ...]]
 
@@ -23,8 +25,22 @@ def tensors(config: Config) -> Iterator[Shaped] | None:
 
 def in_gguf(config: Config) -> str | None:
     """The name of its architecture in GGUF, which llama.cpp's converter alone writes."""
+    if config.model_class == _NEMOTRON_H:
+        return nemotron_h.in_gguf(config)
     own = _OWN.get(config.model_class)
     return None if own is None else own[1]
+
+
+def metadata(config: Config) -> values.Metadata:
+    """Metadata of its GGUF file by which types are chosen, beside those that all models have."""
+    return nemotron_h.metadata(config) if config.model_class == _NEMOTRON_H else {}
+
+
+def converted(config: Config, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The tensors of its GGUF file, by names as llama.cpp's converter looks them up."""
+    if config.model_class == _NEMOTRON_H:
+        return dict(nemotron_h.converted(config, shapes))
+    return dict(shapes)
 
 
 def names() -> list[str]:
@@ -179,6 +195,7 @@ def _gated(at: str, hidden: int, ffn: int) -> Iterator[Shaped]:
     yield f"{at}.down_proj.weight", (hidden, ffn)
 
 
+_NEMOTRON_H = "NemotronHForCausalLM"
 # By class of the model: what has its tensors, and its architecture in GGUF, if it has one.
 _OWN: dict[str, tuple[Callable[[Config], Iterator[Shaped]], str | None]] = {
     "OPTForCausalLM": (_opt, None),
@@ -188,4 +205,5 @@ _OWN: dict[str, tuple[Callable[[Config], Iterator[Shaped]], str | None]] = {
     "GemmaForCausalLM": (_gemma, "gemma"),
     "StableLmForCausalLM": (_stablelm, "stablelm"),
     "Starcoder2ForCausalLM": (_starcoder2, "starcoder2"),
+    _NEMOTRON_H: (nemotron_h.tensors, "nemotron_h"),
 }

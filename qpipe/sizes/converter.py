@@ -33,8 +33,9 @@ def foreseen(config: Config) -> FilePlan | None:
         f"{name}.attention.head_count": values.u32(heads),
         f"{name}.attention.head_count_kv": values.u32(config.integer("num_key_value_heads", heads)),
         "general.file_type": values.u32(1),
+        **architectures.metadata(config),
     }
-    outputs = list(_outputs(name, layers, dict(listed)))
+    outputs = list(_outputs(name, layers, architectures.converted(config, dict(listed))))
     return FilePlan(name, "F16", metadata, outputs, (_NOTE,))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from qpipe.errors import CheckpointError
+from qpipe.errors import CheckpointError, nearest
 from qpipe.gguf import arch, config_fields, convert
 from qpipe.gguf.arch.base import MAX_EXPERTS, MAX_LAYERS
 from qpipe.gguf.config import Config
@@ -108,12 +108,13 @@ def of(source: ModelSource) -> CheckpointTensors:
     if source.identity not in _kept:
         while len(_kept) >= _MOST:
             _kept.popitem(last=False)
-        stored = None if _is_known(source.config) else _stored(source)
+        stored = None if is_known(source.config) else _stored(source)
         _kept[source.identity] = _read(source.config) if stored is None else stored
     return _kept[source.identity]
 
 
-def _is_known(config: Config) -> bool:
+def is_known(config: Config) -> bool:
+    """True of a class whose tensors config.json alone tells."""
     names = (*arch.supported(), *architectures.names())
     return config.model_class in names
 
@@ -137,10 +138,12 @@ def _read(config: Config) -> CheckpointTensors:
     if own is not None:
         return CheckpointTensors(dict(own))
     if config.model_class not in arch.supported():
-        known = ", ".join((*arch.supported(), *architectures.names()))
+        known = (*arch.supported(), *architectures.names())
         raise CheckpointError(
             f"{config.path}: field 'architectures' names {config.model_class!r}, whose tensors are "
-            f"not known without its weights; known are {known}"
+            "not known without its weights: give the folder that has its safetensors files, whose "
+            "headers are read, or the repository's name (OWNER/NAME), of which they are fetched; "
+            f"{nearest(config.model_class, known)}"
         )
     architecture = arch.of(config)
     # What llama.cpp cannot compute, other formats hold as well.

@@ -33,6 +33,8 @@ _KNOWN = {
     262144: ("Gemma 3", 6_512_400),
     262208: ("Gemma 3", 6_513_900),
 }
+# The same number of rows, and another tokenizer, by the model's type.
+_OF_TYPE = {"gemma4": ("Gemma 4", 15_775_400)}
 # A token's bytes by the kind of tokenizer, for all others: with merges, and without.
 _PER_TOKEN = {"pieces": 24, "merges": 42}
 _PIECES = ("llama", "mistral", "mixtral", "gemma", "gemma2", "gemma3", "gemma3_text", "phi3")
@@ -72,6 +74,9 @@ class Vocabulary:
         """The bytes that it takes where only the number of its ``rows`` is known, and a note."""
         if self.size is not None:
             return self.size, f"vocabulary: {self.size:,} bytes, as given"
+        if model_type in _OF_TYPE:
+            name, size = _OF_TYPE[model_type]
+            return size, f"vocabulary: {size:,} bytes, as {name}'s takes"
         if rows in _KNOWN:
             name, size = _KNOWN[rows]
             return size, f"vocabulary: {size:,} bytes, as {name}'s with as many tokens takes"

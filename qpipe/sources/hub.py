@@ -86,7 +86,7 @@ def fetch(
     SourceError.
     """
     if source.one_file is not None:
-        names = _with_parts(source.one_file)
+        names = with_parts(source.one_file)
         listed = _paths(source, names)
     else:
         listing = _listing(source)
@@ -125,7 +125,7 @@ def _looked(source: HubSource, cache: str, endpoint: str) -> ComingFiles:
     listing = _listing(source)
     sizes = None if listing is None else {name: file.size for name, file in listing.items()}
     if source.one_file is not None:
-        parts = _with_parts(source.one_file)
+        parts = with_parts(source.one_file)
         _require(source, parts, sizes)
         return _coming(source, None, parts, sizes)
     names = _cached(source) if sizes is None else [*sizes]
@@ -187,7 +187,7 @@ def _one(source: HubSource, name: str) -> Path:
     return bring(source, ListedFile(name), Arriving(_told_nobody)).path
 
 
-def _with_parts(file: str) -> list[str]:
+def with_parts(file: str) -> list[str]:
     """A file, or all parts of the GGUF model of which it is one."""
     path = PurePosixPath(file)
     part = split.named(path.name)

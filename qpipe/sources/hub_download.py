@@ -206,6 +206,37 @@ def damaged(source: HubSource, name: str, problem: str) -> SourceError:
     )
 
 
+def beginning(source: HubSource, name: str, count: int) -> tuple[bytes, int]:
+    """The first ``count`` bytes of a file of a commit, or all that it has, and its length. Nothing
+    is kept in the cache. Raises SourceError."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import (  # type: ignore[attr-defined]
+        hf_raise_for_status,
+        http_stream_backoff,
+    )
+
+    with hub_errors(source, file=name):
+        told = _told(source, ListedFile(name))
+        headers = {**_headers(told), "Range": f"bytes=0-{count - 1}"}
+        data = bytearray()
+        with http_stream_backoff(
+            "GET", told.location, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT
+        ) as response:
+            hf_raise_for_status(response)
+            for piece in pieces(response):
+                data += piece
+                if len(data) >= count:
+                    break
+        _, _, size = response.headers.get("Content-Range", "").rpartition("/")
+        length = int(size) if size.isdecimal() else told.size
+        if length is None or len(data) < min(count, length):
+            raise SourceError(
+                f"{source.label}: {name}: of its first {count:,} bytes {len(data):,} came; try "
+                "again later, or download the file and give its path"
+            )
+        return bytes(data[:count]), length
+
+
 def _stream(source: HubSource, file: ListedFile, told: _Told, arrival: Arrival) -> None:
     """Bring what is missing of a file; goes on where a connection breaks off, and asks anew where
     the file is when its signed address is no longer good."""
@@ -240,14 +271,11 @@ def _stream(source: HubSource, file: ListedFile, told: _Told, arrival: Arrival) 
 def _request(told: _Told, arrival: Arrival) -> None:
     from huggingface_hub import constants
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
-        build_hf_headers,
         hf_raise_for_status,
         http_stream_backoff,
     )
 
-    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-    if _elsewhere(told):
-        headers.pop("authorization", None)
+    headers = _headers(told)
     if arrival.size:
         headers["Range"] = f"bytes={arrival.size}-"
     with http_stream_backoff(
@@ -265,6 +293,16 @@ def _request(told: _Told, arrival: Arrival) -> None:
             arrival.write(piece)
             if arrival.overfull:
                 return
+
+
+def _headers(told: _Told) -> dict[str, str]:
+    """The headers of a request for a file's bytes."""
+    from huggingface_hub.utils import build_hf_headers
+
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+    if _elsewhere(told):
+        headers.pop("authorization", None)
+    return headers
 
 
 def _goes_on(response: httpx.Response, arrival: Arrival) -> bool:

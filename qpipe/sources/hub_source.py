@@ -1,6 +1,6 @@
 """A repository on the hub, or a file of it, as recipes name it.
 
-``OWNER/NAME[@REVISION]``, with ``:TYPE`` or ``/FILE.gguf`` for one GGUF model of it;
+``OWNER/NAME[@REVISION]``, with ``:TYPE``, ``/FILE.gguf`` or ``:FILE.gguf`` for one GGUF model of it;
 ``hf:[datasets/]OWNER/NAME[@REVISION][:TYPE][/FILE]``; and what a browser's address bar, llama.cpp's
 ``-hf`` and Ollama have: ``https://huggingface.co/OWNER/NAME/blob/REVISION/FILE``,
 ``hf.co/OWNER/NAME:TYPE``.
@@ -118,7 +118,10 @@ def _is_name(part: str) -> bool:
 
 
 def _parse_hub(source: str, revision: str | None) -> HubSource | None:
-    match = _HF.fullmatch(source) or _on_page(source) or _PLAIN.fullmatch(source)
+    match = _match(source)
+    if match is None and source.endswith(".gguf"):  # OWNER/NAME:FILE.gguf
+        repo, _, file = source.rpartition(":")
+        match = _match(f"{repo}/{file}") if "/" in repo else None
     if match is None:
         return None
     parts = match.groupdict()
@@ -136,6 +139,10 @@ def _parse_hub(source: str, revision: str | None) -> HubSource | None:
         file,
         kind.upper() if kind else None,
     )
+
+
+def _match(source: str) -> re.Match[str] | None:
+    return _HF.fullmatch(source) or _on_page(source) or _PLAIN.fullmatch(source)
 
 
 def _on_page(source: str) -> re.Match[str] | None:

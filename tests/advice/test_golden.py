@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from qpipe.advice.rulebook import rulebook
+from qpipe.session.estimating.function import estimate
 from tests.advice.machines import (
     A100,
     BLACKWELL,
@@ -14,6 +15,7 @@ from tests.advice.machines import (
     CPU_32,
     H100,
     LAPTOP,
+    MODEL,
     formats,
     left_out,
     of,
@@ -22,7 +24,7 @@ from tests.advice.machines import (
 V100 = {"gpu": "V100"}
 T4 = {"gpu": "T4"}
 RTX_4090 = {"gpu": "RTX 4090"}
-P40 = {"gpu": "24GB"}
+APPLE = {"gpu": "M3 Max 64GB"}
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,7 @@ P40 = {"gpu": "24GB"}
         (CARD_24, {"runtime": "vllm"}, ["GPTQ-4bit-g128", "AWQ-4bit-g128"]),
         (CARD_24, {"runtime": "transformers"}, ["GPTQ-4bit-g128", "AWQ-4bit-g128"]),
         (RTX_4090, {}, ["Q8_0", "Q6_K"]),
+        (APPLE, {}, ["Q8_0", "Q6_K"]),
         # Data centre: vLLM's formats.
         (H100, {}, ["FP8", "GPTQ-4bit-g128", "AWQ-4bit-g128"]),
         (H100, {"runtime": "vllm", "batch": 32}, ["FP8"]),
@@ -67,6 +70,8 @@ def test_what_comes_first(machine: Any, needs: Any, first: list[str]) -> None:
         (H100, {"runtime": "vllm"}, "Q4_K_M", "vllm-no-gguf"),
         ({"gpu": "MI300X"}, {"runtime": "vllm"}, "AWQ-4bit-g128", "amd-kernels"),
         ({"gpu": "RX 7900 XTX"}, {"runtime": "vllm"}, "FP8", "amd-fp8"),
+        (APPLE, {"runtime": "vllm"}, "BF16", "apple-vllm"),
+        (APPLE, {"runtime": "exllama"}, "EXL2-4.0bpw", "apple-exllama"),
     ],
 )
 def test_what_is_left_out(machine: Any, needs: Any, format: str, rule: str) -> None:  # noqa: A002
@@ -96,6 +101,8 @@ def test_every_rule_decides_somewhere() -> None:
         (CPU_32, {"runtime": "ollama"}),
         ({"gpu": "MI300X"}, {"runtime": "vllm"}),
         ({"gpu": "RX 7900 XTX"}, {"runtime": "vllm"}),
+        (APPLE, {"runtime": "vllm"}),
+        (APPLE, {"runtime": "exllama"}),
     ]
     decided = set()
     for machine, needs in cases:
@@ -169,3 +176,22 @@ def test_bytes_that_a_lever_saves() -> None:
     # 32 layers, 8 heads of 128, keys and values: 2 bytes each, in q8_0 34 bytes for 32; what is
     # computed with them takes a little more.
     assert saved == pytest.approx(32768 * 32 * 8 * 128 * 2 * (2 - 34 / 32), abs=1 << 20)
+
+
+def test_memory_that_a_gpu_shares_is_counted_once() -> None:
+    answer = of({**APPLE, "ram": "64GB"}, model="meta-llama/Llama-3.1-70B")
+    assert answer.machine.ram is None
+    assert all(row.candidate.footprint.device == "gpu" for row in answer.rows)
+    assert any("48 of its 64 GiB" in note for note in answer.notes)
+
+
+def test_the_longest_context_of_the_best_row() -> None:
+    answer = of(LAPTOP)
+    assert answer.longest is not None and answer.longest > answer.needs.context
+    assert formats(of(LAPTOP, ctx=answer.longest))[0] == formats(answer)[0]
+    assert formats(of(LAPTOP, ctx=2 * answer.longest))[:1] != formats(answer)[:1]
+
+
+def test_one_context_where_none_is_asked_for() -> None:
+    assert of(CPU_32).needs.context == estimate(MODEL, ["Q4_K_M"]).context == 8192
+    assert of(CPU_32, model="facebook/opt-125m").needs.context == 2048

@@ -1,7 +1,7 @@
 """Bytes of GGUF files on the hub, as their repositories list them: (model, type, bytes).
 
 Made by llama.cpp's own tools, most of them by bartowski, TheBloke (Llama 2, Mistral), ggml-org
-(gpt-oss, Gemma 3, SmolLM3), Qwen, unsloth (Qwen3-30B), mradermacher
+(gpt-oss, Gemma 3 and 4, SmolLM3, Ministral 3 in Q8_0), Mistral, Qwen, unsloth (Qwen3-30B), mradermacher
 (DeepSeek) and Hugging Face, Ai2 and Liquid AI (SmolLM2, OLMo 2, LFM2.5).
 """
 
@@ -26,5 +26,8 @@ FILES = (
     ("LiquidAI/LFM2.5-1.2B-Instruct", "Q4_K_M", 730895168),
     ("deepseek-ai/DeepSeek-V2-Lite", "Q4_K_M", 10364416736),
     ("google/gemma-2b-it", "Q8_0", 2669351840),
+    ("mistralai/Ministral-3-8B-Reasoning-2512", "Q4_K_M", 5198910368),
+    ("mistralai/Ministral-3-8B-Reasoning-2512", "Q8_0", 9028867840),
+    ("google/gemma-4-26B-A4B-it", "Q8_0", 26859854048),
     ("openai/gpt-oss-20b", "MXFP4_MOE", 12109566560),
 )

@@ -18,12 +18,12 @@ from qpipe.errors import CheckpointError, RecipeError
 from qpipe.memory import Geometry, RunMemory, Weights, geometry
 from qpipe.runtimes.cards import Card
 from qpipe.runtimes.formats import SAFETENSORS, NamedFormat, named
+from qpipe.session.advising.acceptance import Acceptance, section
 from qpipe.session.advising.own import OwnFigures
 from qpipe.session.estimating import calibration as calibrations
-from qpipe.session.estimating.conditions import RunConditions
+from qpipe.session.estimating.conditions import RunConditions, trained
 from qpipe.session.estimating.fitting import Fit, Room
 from qpipe.session.estimating.speed import rates, speed
-from qpipe.session.reproducing.quantize_fields import fields
 from qpipe.sizes import PredictedSize, predict
 from qpipe.sizes.source import ModelSource
 
@@ -82,6 +82,10 @@ class FormatFigures:
             yield self._candidate(each, runtime)
 
     @cached_property
+    def _acceptance(self) -> Acceptance:
+        return Acceptance(self.config)
+
+    @cached_property
     def _published(self) -> int:
         """Bytes of the model as it is published, quantized or not; 0 where that is not known."""
         try:
@@ -105,10 +109,10 @@ class FormatFigures:
                     yield name
 
     def _candidate(self, each: NamedFormat, runtime: str) -> AdvisedFormat:
+        self._acceptance.require(runtime, each.quantize)
         size, said, fit = self._fitted(_as_known(runtime), each.quantize)
         footprint, lacks = self._placed(runtime, said, fit)
-        section = fields("local", [f"quantize={each.quantize.get('method', 'none')}"])
-        engine = each.quantize.get("engine") or section.get("engine") or _WRITERS[each.files]
+        engine = section(each.quantize).get("engine") or _WRITERS[each.files]
         return AdvisedFormat(
             each.name,
             runtime,
@@ -125,6 +129,15 @@ class FormatFigures:
         """Return where a candidate goes, and the bytes by which it does not fit."""
         _, said, fit = self._fitted(_as_known(candidate.runtime), candidate.quantize)
         return self._placed(candidate.runtime, said, fit)
+
+    def longest(self, candidate: AdvisedFormat) -> int | None:
+        """Tokens of context of each request with which a candidate still fits where it is; None
+        where CPU and GPU share it, which moves layers as the context grows."""
+        if candidate.footprint.layers is not None:
+            return None
+        size, _, _ = self._fitted(_as_known(candidate.runtime), candidate.quantize)
+        room = self._of_runtime(_as_known(candidate.runtime), most=trained(self._geometry))
+        return room.place(self._weights(size))[1].context
 
     def _fitted(
         self, runtime: str, quantize: Mapping[str, Any]
@@ -167,24 +180,22 @@ class FormatFigures:
     def _room(self, runtime: str) -> Room:
         """Return what holds for a runtime whatever the format, and is reckoned once."""
         if runtime not in self._rooms:
-            asked = RunConditions(
-                runtime,
-                context=self.needs.context,
-                sequences=self.needs.batch,
-                kv_k=self.cache,
-                kv_v=self.cache,
-                cards=self._cards(runtime),
-                ram=None if self.machine.ram is None else self.machine.cpu_room(self.book),
-            )
-            setting, _ = asked.setting(runtime, self._geometry)
-            self._rooms[runtime] = Room(
-                self._geometry,
-                setting,
-                cards=len(self._cards(runtime)),
-                ram=asked.ram,
-                most=_UNASKED,
-            )
+            self._rooms[runtime] = self._of_runtime(runtime, most=_UNASKED)
         return self._rooms[runtime]
+
+    def _of_runtime(self, runtime: str, *, most: int | None) -> Room:
+        asked = RunConditions(
+            runtime,
+            context=self.needs.context,
+            sequences=self.needs.batch,
+            kv_k=self.cache,
+            kv_v=self.cache,
+            cards=self._cards(runtime),
+            ram=None if self.machine.ram is None else self.machine.cpu_room(self.book),
+        )
+        setting, _ = asked.setting(runtime, self._geometry)
+        cards = len(self._cards(runtime))
+        return Room(self._geometry, setting, cards=cards, ram=asked.ram, most=most)
 
     @cached_property
     def _rooms(self) -> dict[str, Room]:

@@ -49,6 +49,7 @@ def advise(
     from qpipe.advice.needs import Needs
     from qpipe.advice.ranking import ranked
     from qpipe.advice.rulebook import rulebook
+    from qpipe.runtimes.contexts import usual_context
     from qpipe.session.advising.figures import FormatFigures
     from qpipe.session.advising.levers import levers
     from qpipe.session.advising.machine import machine
@@ -63,7 +64,7 @@ def advise(
     there = machine(gpu, ram, needs)
     about = subject(str(model))
     if ctx is None:
-        needs = replace(needs, context=min(needs.context, about.trained or needs.context))
+        needs = replace(needs, context=usual_context(about.trained))
     own = own_figures(about.source, Path(store or os.environ.get("QPIPE_STORE") or DEFAULT_STORE))
     figures = FormatFigures(about.config, there, needs, book, own)
     candidates, refused = figures.all()
@@ -80,8 +81,14 @@ def advise(
         ranking,
         () if first is None else tuple(levers(figures, first)),
         book,
-        (*about.notes, *_uncounted(ranking)),
+        tuple(dict.fromkeys((*about.notes, *_shared(there), *_uncounted(ranking)))),
+        figures.longest(ranking.rows[0].candidate) if ranking.rows else None,
     )
+
+
+def _shared(machine: AdvisedMachine) -> list[str]:
+    """Say what of a machine's memory its GPUs may have, where they share it with the CPU."""
+    return [card.note for card in machine.cards if card.note is not None]
 
 
 def _uncounted(ranking: Ranking) -> list[str]:

@@ -7,8 +7,7 @@ from qpipe.advice.needs import Needs
 from qpipe.errors import UsageError
 from qpipe.machine import capacity, gpu_memory, gpus
 from qpipe.runtimes.cards import Card, cards, find, memory
-
-NO_GPU = "none"
+from qpipe.session.estimating.conditions import NO_GPU
 
 
 def machine(gpu: str | None, ram: str | None, needs: Needs) -> AdvisedMachine:
@@ -24,7 +23,8 @@ def machine(gpu: str | None, ram: str | None, needs: Needs) -> AdvisedMachine:
         raise UsageError(
             f"--gpu {gpu} leaves nothing to compute with: say how much RAM there is, as --ram 32GB"
         )
-    return AdvisedMachine(described, size)
+    shared = any(card.left is not None for card in described)  # what is left is the system's
+    return AdvisedMachine(described, None if shared else size)
 
 
 def _is_none(gpu: str | None) -> bool:

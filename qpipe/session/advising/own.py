@@ -15,8 +15,10 @@ from qpipe.core.manifest import Manifest
 from qpipe.errors import QpipeError
 from qpipe.machine.identity import describe
 from qpipe.session import listing
+from qpipe.session.advising.own_tasks import TaskAccuracy, accuracy, kept
 
 _LONGEST_LINE = 20
+_QUANTIZED = "quantize"
 # Fields of `quantize` that make more of a format than its name says.
 _BEYOND = ("tensor_types", "pure", "output_tensor_type", "token_embedding_type", "like", "modules")
 
@@ -45,13 +47,21 @@ def own_figures(model: str, store: Path) -> OwnFigures:
         return figures
     paths = StorePaths(store)
     sources = {key for key in _downloads(listed) if _is_of(_manifest(paths, key), model, paths)}
+    references: dict[str, TaskAccuracy] = {}
+    measured: list[tuple[Manifest, Manifest]] = []
     for entry in made:
-        quantized = listed.get(entry["made_from"] or "")
-        if quantized is not None and _root(quantized, listed) in sources:
-            measured = _manifest(paths, entry["key"])
-            origin = _manifest(paths, quantized["key"])
-            if measured is not None and origin is not None and origin.stage == "quantize":
-                _add(figures, measured, origin, model)
+        subject = listed.get(entry["made_from"] or "")
+        if subject is None or _root(subject, listed) not in sources:
+            continue
+        evaluation, origin = _manifest(paths, entry["key"]), _manifest(paths, subject["key"])
+        if evaluation is None or origin is None:
+            continue
+        if origin.stage == _QUANTIZED:
+            measured.append((evaluation, origin))
+        elif (reference := accuracy(evaluation.facts)) is not None:
+            references[reference.alike] = reference
+    for evaluation, origin in measured:
+        _add(figures, evaluation, origin, model, references)
     return figures
 
 
@@ -112,26 +122,34 @@ def _tree(folder: Path, paths: StorePaths) -> object:
         return None
 
 
-def _add(figures: OwnFigures, measured: Manifest, origin: Manifest, model: str) -> None:
+def _add(
+    figures: OwnFigures,
+    measured: Manifest,
+    origin: Manifest,
+    model: str,
+    references: Mapping[str, TaskAccuracy],
+) -> None:
     if any(origin.params.get(name) for name in _BEYOND):
         return
     made = signature(origin.params)
     facts = measured.facts
-    figures.quality[made] += _evidence(measured, origin, model)
+    figures.quality[made] += _evidence(measured, origin, model, references)
     speed = facts.get("tg")
     if isinstance(speed, int | float) and measured.machine == describe():
         figures.speed[made] = (float(speed), f"own run, {measured.key[:12]}")
 
 
-def _evidence(measured: Manifest, origin: Manifest, model: str) -> Iterator[QualityEvidence]:
+def _evidence(
+    measured: Manifest, origin: Manifest, model: str, references: Mapping[str, TaskAccuracy]
+) -> Iterator[QualityEvidence]:
     facts = measured.facts
     alike = f"{facts.get('protocol')} {facts.get('tokens_sha256')} {facts.get('backend')}"
     day = datetime.fromtimestamp(measured.created, timezone.utc).date().isoformat()
+    on = f" on {facts['text']}" if "text" in facts else ""
     about: dict[str, Any] = {
         "model": model,
         "origin": "run",
-        "source": f"own run of {day}, {facts.get('protocol')} on {facts.get('text')}, "
-        f"artifact {measured.key[:12]}",
+        "source": f"own run of {day}, {facts.get('protocol')}{on}, artifact {measured.key[:12]}",
         "calibrated": bool({"imatrix", "calibration"} & origin.inputs.keys()),
         "date": day,
     }
@@ -144,6 +162,11 @@ def _evidence(measured: Manifest, origin: Manifest, model: str) -> Iterator[Qual
         base = ppl - delta
         error = None if error is None else error / base
         yield QualityEvidence("ppl", delta / base, group=f"ppl {alike}", stderr=error, **about)
+    tasks = accuracy(facts)
+    reference = None if tasks is None else references.get(tasks.alike)
+    if tasks is not None and reference is not None:
+        share = kept(tasks, reference, about)
+        yield from () if share is None else (share,)
 
 
 def _number(value: object) -> float | None:

@@ -14,6 +14,7 @@ from qpipe.errors import QpipeError
 from qpipe.machine.capacity import usable_cores, usable_memory
 from qpipe.machine.identity import identity
 from qpipe.machine.load import LoadMeter
+from qpipe.support.user_cache import user_cache
 
 _READ = 1 << 30  # bytes of all cores together, beyond what their caches hold
 _SIDE = 1536  # of the matrices that are multiplied
@@ -102,8 +103,7 @@ def _machine() -> str:
 
 
 def _file() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "qpipe" / "calibration.json"
+    return user_cache() / "calibration.json"
 
 
 def keep(measured: Calibration) -> None:

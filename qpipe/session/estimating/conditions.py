@@ -10,9 +10,14 @@ from qpipe.errors import UsageError, nearest
 from qpipe.machine import gpu_memory, gpus
 from qpipe.memory import RUNTIMES, Geometry, RunSetting
 from qpipe.runtimes.cards import Card, cards, find, memory
+from qpipe.runtimes.contexts import usual_context
 from qpipe.runtimes.overheads import GPU_SHARE
 
-_USUAL_CONTEXT = 32768
+NO_GPU = "none"
+"""What ``--gpu`` says of a machine without one."""
+GPU_RUNTIMES = ("vllm", "exllama")
+"""Runtimes that are reckoned with on GPUs alone."""
+
 _MOST_CONTEXT = 1 << 27
 _MOST_SEQUENCES = 1 << 16
 _KV = {"llama.cpp": "f16", "vllm": "auto", "transformers": "f16", "exllama": "f16"}
@@ -20,8 +25,8 @@ _KV = {"llama.cpp": "f16", "vllm": "auto", "transformers": "f16", "exllama": "f1
 
 @dataclass(frozen=True)
 class RunConditions:
-    """The ``runtime``; ``context`` tokens (None: the usual 32,768, or what the model was made for)
-    of each of ``sequences`` at once; types of the cache; ``cards``, and bytes of ``ram``.
+    """The ``runtime``; ``context`` tokens (None: the usual, `runtimes.contexts`) of each of
+    ``sequences`` at once; types of the cache; ``cards``, and bytes of ``ram``.
 
     Raises UsageError for a number or a runtime that is none.
     """
@@ -34,6 +39,8 @@ class RunConditions:
     flash_attention: bool | None = None
     cards: tuple[Card, ...] = ()
     ram: int | None = None
+    cpu_alone: bool = False
+    """No card takes part, though this machine may have some."""
 
     def __post_init__(self) -> None:
         if self.runtime not in RUNTIMES:
@@ -69,7 +76,7 @@ class RunConditions:
 
     def tokens(self, model: Geometry) -> int:
         """Tokens of context: as asked for, else the usual, or what the model was made for."""
-        return self.context or min(_USUAL_CONTEXT, trained(model) or _USUAL_CONTEXT)
+        return self.context or usual_context(trained(model))
 
     @property
     def gpu_memory(self) -> int:
@@ -77,14 +84,15 @@ class RunConditions:
         return sum(card.memory for card in self.cards)
 
     def notes(self, model: Geometry) -> list[str]:
-        """Say what of the context a user should know."""
+        """Say what of the cards and the context a user should know."""
+        said = [card.note for card in dict.fromkeys(self.cards) if card.note is not None]
         most = trained(model)
         if most is not None and self.tokens(model) > most:
-            return [
+            said.append(
                 f"--ctx {self.tokens(model):,} is more than the {most:,} tokens that the model was "
                 "made for (max_position_embeddings): beyond them it needs RoPE scaling"
-            ]
-        return []
+            )
+        return said
 
 
 def trained(model: Geometry) -> int | None:
@@ -99,11 +107,17 @@ def _in_bounds(option: str, value: int | None, most: int, words: str) -> None:
 
 def of_options(runtime: str, gpu: Sequence[str], ram: str | None, **others: Any) -> RunConditions:
     """The conditions that options name. Raises UsageError for a card or size that is none."""
+    alone = [each.strip().lower() for each in gpu] == [NO_GPU]
+    if alone and runtime in GPU_RUNTIMES:
+        raise UsageError(
+            f"--runtime {runtime} and --gpu {NO_GPU} contradict each other: {runtime} computes on "
+            "GPUs here; without one take --runtime llama.cpp"
+        )
+    named = () if alone else tuple(card for each in gpu for card in cards(each))
+    shared = [card.left for card in named if card.left is not None]
+    size = None if ram is None else memory(ram, option="--ram")
     return RunConditions(
-        runtime,
-        cards=tuple(card for each in gpu for card in cards(each)),
-        ram=None if ram is None else memory(ram, option="--ram"),
-        **others,
+        runtime, cards=named, ram=shared[0] if shared else size, cpu_alone=alone, **others
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from qpipe.errors import CheckpointError, QpipeError
 from qpipe.machine.capacity import usable_memory
 from qpipe.memory import Geometry, RunMemory, RunSetting, Weights, geometry
-from qpipe.runtimes import formats
+from qpipe.runtimes import architectures, formats
 from qpipe.runtimes.formats import NamedFormat
 from qpipe.runtimes.overheads import overheads
 from qpipe.session.estimating import calibration, models
@@ -18,6 +18,7 @@ from qpipe.session.estimating.models import EstimatedModel
 from qpipe.session.estimating.speed import SpeedBound, rates, speed
 from qpipe.sizes.predict import predict
 from qpipe.sizes.predicted import PredictedSize
+from qpipe.sizes.source import ModelSource
 
 _OF_GGUF = "a GGUF file: of formats of checkpoints nothing is known without its config.json"
 
@@ -77,7 +78,7 @@ def estimate(
     found = models.find(model)
     shape = geometry(found.config)
     if not asked.cards:
-        here = detected()
+        here = () if asked.cpu_alone else detected()
         asked = replace(asked, cards=here, ram=asked.ram or usable_memory())
     rooms = _Rooms(found, shape, asked)
     rows: list[EstimatedFormat] = []
@@ -122,6 +123,7 @@ class _Rooms:
     def row(self, kind: NamedFormat) -> EstimatedFormat:
         size = predict(self.model.config, kind.quantize)
         runtime = self.asked.runtime if self.asked.runtime in kind.runtimes else kind.runtimes[0]
+        self._require_known(runtime)
         room = self._room(runtime)
         memory, fit = room.place(self._weights(size))
         return EstimatedFormat(
@@ -135,6 +137,11 @@ class _Rooms:
             None if fit.answer == "no" else self._speed(memory, size),
             size.notes,
         )
+
+    def _require_known(self, runtime: str) -> None:
+        """Raise RecipeError for a class of models that the runtime does not compute rightly."""
+        if not self.model.is_gguf:
+            architectures.require(runtime, ModelSource.of(self.model.config).config.fields)
 
     def parameters(self) -> tuple[int, int]:
         """The weights of the model, and those of them that compute a token, the table of tokens not

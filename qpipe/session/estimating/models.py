@@ -4,12 +4,14 @@ tokenizer are fetched."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qpipe.errors import UsageError, nearest
 from qpipe.sizes.known import entries, shapes
+from qpipe.sizes.source import ModelSource
+from qpipe.sizes.tensors import is_known
 from qpipe.support.files import exists, expanded, is_folder
 
 if TYPE_CHECKING:
@@ -111,14 +113,21 @@ def _here(model: str) -> EstimatedModel:
 
 
 def _on_hub(source: HubSource) -> EstimatedModel:
-    """Fetch config.json and the tokenizer's files of a repository."""
-    from qpipe.sources import small_files
+    """Fetch config.json and the tokenizer's files of a repository, and of a GGUF file its header;
+    of a model of no known class the headers of its weights too."""
+    from qpipe.sources import hub_headers, small_files
 
-    if source.is_gguf or source.file is not None:
+    if source.is_gguf:
+        commit, file = hub_headers.gguf(source)
+        name = f"{source.repo}:{source.type or source.file}"
+        return EstimatedModel(name, file, (f"header of {file.name} at {commit[:12]}",))
+    if source.file is not None:
         raise UsageError(
-            f"{source.label}: of a repository config.json is read, and {source.file or 'this'} is "
-            "a file of weights: name the repository alone, or download the file and give its path"
+            f"{source.label}: of a repository config.json is read, or the header of a GGUF file, "
+            f"and {source.file} is neither: name the repository alone"
         )
     commit, folder = small_files.fetch(source)
     note = f"config.json and tokenizer of {source.repo} at {commit[:12]}"
+    if not is_known(ModelSource.of(folder / small_files.CONFIG).config):
+        folder = hub_headers.checkpoint(replace(source, revision=commit), folder)
     return EstimatedModel(source.repo, folder / small_files.CONFIG, (note,))

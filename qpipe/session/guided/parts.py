@@ -101,6 +101,17 @@ def with_measurements(
     return Plan(Graph(nodes), rewired)
 
 
+def sources_of(plan: Plan, nodes: Collection[str]) -> Plan:
+    """The plan of all that these nodes are made from, without them."""
+    needed: set[str] = set()
+    front = [*nodes]
+    while front:
+        inputs = {*plan.graph[front.pop()].inputs.values()} - needed
+        needed |= inputs
+        front.extend(inputs)
+    return without(plan, [node for node in plan.graph if node not in needed])
+
+
 def without(plan: Plan, dropped: Collection[str]) -> Plan:
     """The plan without some nodes and all that needs them."""
     gone = {*dropped}

@@ -7,7 +7,7 @@ sweep gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,14 @@ from qpipe.core.graph import Node, Plan
 from qpipe.core.outcome import Outcome, RunResult
 from qpipe.core.run_settings import Lacks
 from qpipe.recipe.draft import GuideDraft
-from qpipe.session.guided.parts import TOKENS, SweptLevel, groups, with_measurements, without
+from qpipe.session.guided.parts import (
+    TOKENS,
+    SweptLevel,
+    groups,
+    sources_of,
+    with_measurements,
+    without,
+)
 
 if TYPE_CHECKING:
     from qpipe.evaluators.text.elimination import CandidateLevel, Standing
@@ -26,6 +33,8 @@ Run = Callable[[Plan], RunResult]
 """Runs a plan, and takes it for what the run is by now."""
 Sizes = Callable[[Plan], Mapping[str, int]]
 """The exact bytes of nodes that are not made yet, by id, as far as headers tell."""
+InStore = Callable[[Plan], Collection[str]]
+"""The ids of nodes that the store has, and that are not to be made again."""
 
 
 @dataclass
@@ -37,6 +46,8 @@ class ComparedLevels:
     """Bytes, by level."""
     parts: dict[str, list[Node]] = field(default_factory=dict)
     """Their measurements, of more and more windows."""
+    free: list[str] = field(default_factory=list)
+    """Levels that the store has measured on the whole text: they cost nothing."""
     too_large: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     rounds: list[int] = field(default_factory=list)
@@ -64,6 +75,10 @@ class ComparedLevels:
         first = self.parts[level][-1].params.get("first")
         return first if isinstance(first, int) else self.available
 
+    def spent(self, level: str) -> int:
+        """The windows that were computed of a level for this sweep."""
+        return 0 if level in self.free else self.windows(level)
+
     @property
     def remaining(self) -> list[SweptLevel]:
         """The levels that are there to be compared."""
@@ -79,6 +94,7 @@ class GuidedSweep:
     guide: GuideDraft
     run: Run
     sizes: Sizes
+    in_store: InStore
     emit: Emit
     keep_going: bool
     lacks: Lacks
@@ -98,7 +114,13 @@ class GuidedSweep:
             return
         if self.guide["max_size"] is not None:
             self._leave_out_too_large()
+            if not any(each.remaining for each in self.compared):
+                self.done = True
+                return
         result = self._run()
+        there = self.in_store(self.plan)
+        for each in self.compared:
+            each.free = [level.id for level in each.remaining if level.id in there]
         for each in self.compared:
             self._begin(each, result)
         number = 0
@@ -129,12 +151,13 @@ class GuidedSweep:
         return self.run(without(plan, out) if out else plan)
 
     def _leave_out_too_large(self) -> None:
-        """Take out what is too large before it is made, once all that it is made from is there."""
+        """Take out what is too large before it is made, and before anything is measured: once what
+        it is made from is there, where headers do not tell without."""
         models = {level.model for each in self.compared for level in each.levels}
-        every = [level for each in self.compared for level in each.levels]
-        bare = without(with_measurements(self.plan, every, {}), models)
-        self.run(bare)
         exact = self.sizes(self.plan)
+        if not models <= exact.keys():
+            self.run(sources_of(self.plan, models))
+            exact = self.sizes(self.plan)
         for each in self.compared:
             self._take_sizes(each, {level.id: exact.get(level.model) for level in each.levels})
 
@@ -188,7 +211,7 @@ class GuidedSweep:
         for level in due:
             parts = each.parts[level.id]
             begun = parts[-1] if parts else None
-            last = windows == each.available
+            last = windows == each.available or level.id in each.free
             parts.append(level.to_the_end(begun) if last else level.of_first(windows, begun))
         return bool(due)
 

@@ -1,6 +1,8 @@
-"""Sizes of models before they are made."""
+"""Sizes of models before they are made, and what the store has already."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from qpipe.core.forecast import forecast
 from qpipe.core.graph import Plan
@@ -19,3 +21,9 @@ def exact_sizes(plan: Plan, store: ArtifactStore) -> dict[str, int]:
     nodes = [planned(item, coming) for item in forecasts]
     sizes = {node.id: node.facts.get("size_bytes") for node in nodes if node.precision == "exact"}
     return {node: size for node, size in sizes.items() if isinstance(size, int)}
+
+
+def in_store(plan: Plan, store: ArtifactStore, *, again: Collection[str] = ()) -> set[str]:
+    """The ids of nodes that are there, without those that are to be made ``again``."""
+    forecasts = forecast(plan.graph, store, again=again)
+    return {item.node.id for item in forecasts if item.state == "cached"}

@@ -28,7 +28,7 @@ def record(sweep: GuidedSweep) -> dict[str, Any]:
 
 
 def _group(each: ComparedLevels, sweep: GuidedSweep) -> dict[str, Any]:
-    spent = sum(each.windows(level.id) for level in each.levels)
+    spent = sum(each.spent(level.id) for level in each.levels)
     plain = len(each.remaining) * each.available
     return {
         "model": each.levels[0].whole.made_for,
@@ -56,7 +56,7 @@ def _level(each: ComparedLevels, level: str, sweep: GuidedSweep) -> dict[str, An
         "kld": kld,
         "interval": interval,
         "windows": windows,
-        "tokens": windows * each.width,
+        "tokens": each.spent(level) * each.width if each.available else 0,
         "round": each.ends.get(level),
         "by": None if verdict is None or verdict.by is None else each.label(verdict.by),
         "difference": None if verdict is None else verdict.difference,
@@ -99,19 +99,27 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def goal(record: Mapping[str, Any], of: str = "") -> str:
+    """What a sweep looks for, in words, with its bounds."""
+    return f"{_GOALS[record['find']]}{of}{_bounds(record)}"
+
+
 def _sentences(record: Mapping[str, Any], group: Mapping[str, Any], of: str) -> Iterator[str]:
-    goal = f"{_GOALS[record['find']]}{of}{_bounds(record)}"
+    wanted = goal(record, of)
     if group["found"]:
         sure = f"{record['confidence']:.0%} confidence"
         count = f"{len(group['found'])} of {len(group['levels'])} levels"
-        yield f"guided sweep: {goal}: {', '.join(group['found'])} ({count}; {sure})"
+        yield f"guided sweep: {wanted}: {', '.join(group['found'])} ({count}; {sure})"
     else:
-        yield f"guided sweep: {goal}: {_nothing(record, group)}"
+        yield f"guided sweep: {wanted}: {_nothing(record, group)}"
     out: dict[str, list[str]] = {}
     for level in group["levels"]:
         if level["state"] not in ("found", "failed"):
             out.setdefault(_why(level, record), []).append(level["name"])
     yield from (f"guided sweep{of}: out: {', '.join(names)}: {why}" for why, names in out.items())
+    there = [level["name"] for level in group["levels"] if level["windows"] and not level["tokens"]]
+    if there:
+        yield f"guided sweep{of}: measured before, on the whole text: {', '.join(there)}"
     if group["tokens_of_all"]:
         share = group["tokens"] / group["tokens_of_all"]
         yield (

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.cli import Answer, called
+from tests.commands.test_answers import wrong
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("guided")]
 
@@ -143,6 +144,75 @@ def test_the_whole_text_for_what_is_found(
     levels = {level["name"]: level for level in compared["levels"]}
     assert {levels[name]["windows"] for name in compared["found"]} == {compared["windows"]}
     assert compared["tokens"] < compared["tokens_of_all"]
+
+
+def test_what_the_store_has_measured_whole_costs_nothing(
+    guided: tuple[Path, dict[str, Any], Answer], tmp_path: Path
+) -> None:
+    """Half of the levels are there as a plain sweep left them; the front is the same."""
+    _, document, _ = guided
+    (before,) = document["sweep"]["compared"]
+    there = {"Q8_0", "Q5_0", "Q4_0"}
+    run(tmp_path, f"quantize.type={','.join(sorted(there))}")
+    answer = called("plan", *ASKED, GUIDED, LEVELS, cwd=tmp_path)
+    assert "of 6 levels, 3 of them measured already" in " ".join(answer.stdout.split())
+    found = run(tmp_path, GUIDED, LEVELS)
+    (compared,) = found["sweep"]["compared"]
+    assert compared["found"] == before["found"]
+    levels = {level["name"]: level for level in compared["levels"]}
+    for name in there:
+        assert (levels[name]["windows"], levels[name]["tokens"]) == (120, 0)
+    assert all(level["tokens"] for name, level in levels.items() if name not in there)
+    assert compared["tokens"] < before["tokens"]
+    again = run(tmp_path, GUIDED, LEVELS, "--again=kld")
+    assert all(level["tokens"] for level in again["sweep"]["compared"][0]["levels"])
+
+
+def test_a_plan_says_what_a_guided_sweep_does(
+    guided: tuple[Path, dict[str, Any], Answer], tmp_path: Path
+) -> None:
+    cwd, _, _ = guided
+    bounds = ("hydra.sweeper.max_kld=0.05", "hydra.sweeper.find=smallest")
+    words = " ".join(called("plan", *ASKED, GUIDED, LEVELS, *bounds, cwd=tmp_path).stdout.split())
+    assert "guided sweep: the smallest level that is good enough (kld at most 0.05)" in words
+    assert "of 6 levels: each is measured in 16 windows" in words
+    assert "at most each on the whole text" in words, "nothing is cut into tokens yet"
+    answer = called("plan", *ASKED, GUIDED, LEVELS, "hydra.sweeper.first=8", "--json", cwd=cwd)
+    document = json.loads(answer.stdout)
+    assert wrong(document, "plan") == []
+    guided_plan = document["guided"]
+    assert (guided_plan["levels"], guided_plan["windows"]) == (6, 120)
+    left = 6 - guided_plan["measured"]
+    assert guided_plan["tokens_at_most"] == left * 120 * 64
+    plain = called("plan", *ASKED, LEVELS, "--json", cwd=cwd)
+    assert "guided" not in json.loads(plain.stdout)
+
+
+def test_nothing_is_measured_where_nothing_is_small_enough(tmp_path: Path) -> None:
+    """An empty store: sizes are known from headers."""
+    answer = called("run", *ASKED, GUIDED, LEVELS, "hydra.sweeper.max_size=9kB", cwd=tmp_path)
+    assert answer.code == 1, answer
+    assert "none; the smallest level is Q4_0" in answer.stdout
+    listed = called("ls", "--json", cwd=tmp_path)
+    stages = {entry["stage"] for entry in json.loads(listed.stdout)["artifacts"]}
+    assert stages <= {"download", "convert"}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "words"),
+    [
+        (("max_size=240kB", "max_kld=0.0005"), "raise hydra.sweeper.max_kld or max_size"),
+        (("find=best", "max_size=9kB"), "raise hydra.sweeper.max_size"),
+        (("find=smallest", "max_kld=1e-9"), "raise hydra.sweeper.max_kld"),
+    ],
+)
+def test_bounds_that_contradict_each_other_on_an_empty_store(
+    tmp_path: Path, bounds: tuple[str, ...], words: str
+) -> None:
+    given = [f"hydra.sweeper.{each}" for each in bounds]
+    answer = called("run", *ASKED, GUIDED, "quantize.type=Q4_0,Q4_1", *given, cwd=tmp_path)
+    assert answer.code == 1, answer
+    assert words in " ".join(answer.stdout.split()), answer.stdout
 
 
 def test_levels_are_compared_with_those_that_are_measured_alike(tmp_path: Path) -> None:
