@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qpipe.advice.rulebook import CardGeneration, Rulebook
 from qpipe.runtimes.cards import Card
-from qpipe.runtimes.overheads import GPU_SHARE
+from qpipe.runtimes.overheads import GPU_SHARE, known_bytes
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,18 @@ class AdvisedMachine:
     detected: bool = False
 
     def gpu_room(self, book: Rulebook, runtime: str) -> int:
-        """Bytes of all GPUs that a runtime may take: less the margin that each keeps, or the share
-        that vLLM takes."""
+        """Bytes of all GPUs that a runtime may take: the share that vLLM takes; of others what its
+        margin leaves."""
         if runtime == "vllm":
             return int(sum(card.memory for card in self.cards) * GPU_SHARE)
-        return sum(max(card.memory - book.assumed.gpu_margin, 0) for card in self.cards)
+        margin = self.margin(book, runtime)
+        return sum(max(card.memory - margin, 0) for card in self.cards)
+
+    def margin(self, book: Rulebook, runtime: str) -> int:
+        """Bytes of each GPU that are left free: none where what the runtime itself takes is known,
+        and so is part of its memory (`runtimes.overheads`)."""
+        known = known_bytes("llama.cpp" if runtime == "ollama" else runtime, "gpu")
+        return 0 if known else book.assumed.gpu_margin
 
     def cpu_room(self, book: Rulebook) -> int:
         """Bytes of RAM less what is left to the system."""

@@ -1,6 +1,6 @@
 """A repository on the hub, or a file of it, as recipes name it.
 
-``OWNER/NAME[@REVISION]``, with ``:TYPE``, ``/FILE.gguf`` or ``:FILE.gguf`` for one GGUF model of it;
+``OWNER/NAME[@REVISION]``, with ``:TYPE``, ``/FILE.gguf`` or ``:FILE.gguf`` for one GGUF model;
 ``hf:[datasets/]OWNER/NAME[@REVISION][:TYPE][/FILE]``; and what a browser's address bar, llama.cpp's
 ``-hf`` and Ollama have: ``https://huggingface.co/OWNER/NAME/blob/REVISION/FILE``,
 ``hf.co/OWNER/NAME:TYPE``.

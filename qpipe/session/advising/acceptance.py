@@ -48,12 +48,10 @@ class Acceptance:
             raise answer
 
     def _asked(self, wanted: Mapping[str, Any]) -> QpipeError | None:
-        """The refusal of the engine; None of one that takes it. Of GGUF files sizes tell already."""
+        """The refusal of the engine, None where it takes it; of GGUF files sizes tell already."""
         if wanted.get("method") in (None, "none", "gguf"):
             return None
-        stage = registry.find(
-            _QUANTIZE, wanted, field=_QUANTIZE, formats={_MODEL: base.CHECKPOINT}
-        )
+        stage = registry.find(_QUANTIZE, wanted, field=_QUANTIZE, formats={_MODEL: base.CHECKPOINT})
         known = stage.Params.model_fields
         params = stage.Params.model_validate({k: v for k, v in wanted.items() if k in known})
         coming = {_CALIBRATION} if wanted["method"] in _CALIBRATED else set()

@@ -168,8 +168,8 @@ class FormatFigures:
         return _footprint(said, device, fit), lacks
 
     def _cards(self, runtime: str) -> tuple[Card, ...]:
-        """The GPUs that take part, each with its memory less a margin; vLLM leaves its own."""
-        margin = 0 if runtime == "vllm" else self.book.assumed.gpu_margin
+        """The GPUs that take part, each with its memory less a margin."""
+        margin = self.machine.margin(self.book, runtime)
         there = () if self.needs.cpu_alone else self.machine.cards
         return tuple(replace(card, memory=max(card.memory - margin, 1)) for card in there)
 

@@ -85,7 +85,9 @@ def reasons(answer: Advice, name: str) -> list[str]:
 def test_an_engine_that_saves_it_wrongly_is_not_advised() -> None:
     answer = of(BLACKWELL, model="microsoft/Phi-3-mini-4k-instruct")
     assert "GPTQ-4bit-g128" not in formats(answer)
-    assert any("GPTQModel saves its gate_up_proj" in why for why in reasons(answer, "GPTQ-4bit-g128"))
+    assert any(
+        "GPTQModel saves its gate_up_proj" in why for why in reasons(answer, "GPTQ-4bit-g128")
+    )
 
 
 def test_a_runtime_that_does_not_know_it_is_not_advised() -> None:
