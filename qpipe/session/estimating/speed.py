@@ -64,11 +64,14 @@ def speed(
     if not computing or not all(name in known for name in computing):
         return None
     share = memory.active_weights / max(1, memory.weights)
+    # The table of tokens may lie on a device that computes nothing.
+    there = sum(memory.devices[name].weights for name in computing)
+    read = min(1.0, memory.active_weights / max(1, there))
     short = full = 0.0
     for name in computing:
         parts, rate = memory.devices[name], known[name].bandwidth
-        short += parts.weights * share / rate
-        full += (parts.weights * share + parts.kv_cache + parts.states) / rate
+        short += parts.weights * read / rate
+        full += (parts.weights * read + parts.kv_cache + parts.states) / rate
     prompt = _prompt(memory, weights * share, [known[name] for name in computing], computing)
     basis = "; ".join(known[name].basis for name in computing)
     return SpeedBound(sequences / short, sequences / full, prompt, basis)

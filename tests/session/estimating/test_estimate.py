@@ -201,6 +201,13 @@ def test_a_speed_needs_figures_that_were_measured(
     assert row.speed.prompt == pytest.approx(1e12 / 2 / 7.5e9, rel=0.01)
 
 
+def test_a_table_on_the_host_is_not_read_by_the_card() -> None:
+    """All that llama.cpp puts on a card is read for each token of a dense model."""
+    row = one("llama-3.1-8b", "Q8_0", cards=tuple(cards("RTX 4090")))
+    assert row.speed is not None
+    assert row.speed.generation == pytest.approx(1008e9 / row.memory.devices["gpu"].weights)
+
+
 def test_several_sequences_share_the_reading_of_weights() -> None:
     card = tuple(cards("H100"))
     single = one("llama-3.1-8b", "BF16", runtime="vllm", cards=card, context=1024).speed
