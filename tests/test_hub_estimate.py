@@ -39,7 +39,9 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 def commands(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("estimates")
     env = {
-        **{"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1"},
+        "HF_HOME": str(folder / "hf"),
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
         "XDG_CACHE_HOME": str(folder / "cache"),
     }
     with shell(folder, env) as commands:

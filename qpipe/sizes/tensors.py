@@ -139,11 +139,12 @@ def _read(config: Config) -> CheckpointTensors:
         return CheckpointTensors(dict(own))
     if config.model_class not in arch.supported():
         known = (*arch.supported(), *architectures.names())
+        name = config.model_class
+        which = f"field 'architectures' names {name!r}" if name else "there is no 'architectures'"
         raise CheckpointError(
-            f"{config.path}: field 'architectures' names {config.model_class!r}, whose tensors are "
-            "not known without its weights: give the folder that has its safetensors files, whose "
-            "headers are read, or the repository's name (OWNER/NAME), of which they are fetched; "
-            f"{nearest(config.model_class, known)}"
+            f"{config.path}: {which}, so its tensors are not known without its weights: give the "
+            "folder that has its safetensors files, whose headers are read, or the repository's "
+            f"name (OWNER/NAME), of which they are fetched; {nearest(name, known)}"
         )
     architecture = arch.of(config)
     # What llama.cpp cannot compute, other formats hold as well.

@@ -194,4 +194,4 @@ def test_the_longest_context_of_the_best_row() -> None:
 
 def test_one_context_where_none_is_asked_for() -> None:
     assert of(CPU_32).needs.context == estimate(MODEL, ["Q4_K_M"]).context == 8192
-    assert of(CPU_32, model="facebook/opt-125m").needs.context == 2048
+    assert of(CPU_32, model="huggyllama/llama-7b").needs.context == 2048

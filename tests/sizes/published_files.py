@@ -1,8 +1,8 @@
 """Bytes of GGUF files on the hub, as their repositories list them: (model, type, bytes).
 
 Made by llama.cpp's own tools, most of them by bartowski, TheBloke (Llama 2, Mistral), ggml-org
-(gpt-oss, Gemma 3 and 4, SmolLM3, Ministral 3 in Q8_0), Mistral, Qwen, unsloth (Qwen3-30B), mradermacher
-(DeepSeek) and Hugging Face, Ai2 and Liquid AI (SmolLM2, OLMo 2, LFM2.5).
+(gpt-oss, Gemma 3 and 4, SmolLM3, Ministral 3 in Q8_0), Mistral, Qwen, unsloth (Qwen3-30B),
+mradermacher (DeepSeek) and Hugging Face, Ai2 and Liquid AI (SmolLM2, OLMo 2, LFM2.5).
 """
 
 FILES = (

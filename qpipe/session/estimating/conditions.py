@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from qpipe.errors import UsageError, nearest
+from qpipe.errors import RecipeError, UsageError, nearest
 from qpipe.machine import gpu_memory, gpus
 from qpipe.memory import RUNTIMES, Geometry, RunSetting
 from qpipe.runtimes.cards import Card, cards, find, memory
@@ -73,6 +73,14 @@ class RunConditions:
             gpu_share=GPU_SHARE,
         )
         return setting, notes
+
+    def require_cache(self, model: Geometry) -> None:
+        """Raise UsageError for a type of the cache that the runtime asked for has not."""
+        try:
+            self.setting(self.runtime, model)
+        except RecipeError as error:
+            kinds = "/".join(dict.fromkeys(str(k) for k in (self.kv_k, self.kv_v) if k))
+            raise UsageError(f"--kv {kinds}: {error}") from None
 
     def tokens(self, model: Geometry) -> int:
         """Tokens of context: as asked for, else the usual, or what the model was made for."""

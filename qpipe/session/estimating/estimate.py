@@ -77,6 +77,7 @@ def estimate(
     wanted = [formats.named(name, asked.runtime) for name in types]
     found = models.find(model)
     shape = geometry(found.config)
+    asked.require_cache(shape)
     if not asked.cards:
         here = () if asked.cpu_alone else detected()
         asked = replace(asked, cards=here, ram=asked.ram or usable_memory())

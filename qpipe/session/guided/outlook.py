@@ -52,7 +52,7 @@ class GuidedOutlook:
 def foreseen(
     guide: GuideDraft, graph: Graph, jobs: Iterable[PlannedJob], forecasts: Iterable[Forecast]
 ) -> GuidedOutlook:
-    """What a sweep with these jobs would do. Raises RecipeError where there is nothing to
+    """Foresee a sweep with these jobs. Raises RecipeError where there is nothing to
     compare."""
     compared = groups(Plan(graph, [*jobs]))
     known = {item.node.id: item for item in forecasts}

@@ -100,7 +100,7 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
 
 
 def goal(record: Mapping[str, Any], of: str = "") -> str:
-    """What a sweep looks for, in words, with its bounds."""
+    """Say what a sweep looks for, with its bounds."""
     return f"{_GOALS[record['find']]}{of}{_bounds(record)}"
 
 

@@ -14,9 +14,14 @@ ABOUT: dict[str, Any] = {"model": "a/b", "origin": "run", "source": "own run"}
 
 def facts(acc: float, norm: float = 0.9, *, items: int = 200) -> dict[str, Any]:
     return {
-        **{"acc[one]": acc, "acc_stderr[one]": 0.02, "acc_norm[one]": norm},
-        **{"exact_match[two]": 0.5, "exact_match_stderr[two]": 0.03},
-        **{"protocol": "lm-eval 0.4.13", "items": items, "backend": "llama.cpp"},
+        "acc[one]": acc,
+        "acc_stderr[one]": 0.02,
+        "acc_norm[one]": norm,
+        "exact_match[two]": 0.5,
+        "exact_match_stderr[two]": 0.03,
+        "protocol": "lm-eval 0.4.13",
+        "items": items,
+        "backend": "llama.cpp",
     }
 
 

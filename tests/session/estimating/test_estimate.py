@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qpipe import quantize
 from qpipe.errors import CheckpointError, RecipeError, SourceError, UsageError
 from qpipe.runtimes.cards import cards
-from qpipe.session.estimating import calibration
+from qpipe.session.estimating import calibration, function
 from qpipe.session.estimating.conditions import RunConditions, of_options
 from qpipe.session.estimating.estimate import EstimatedFormat, estimate
 
@@ -131,7 +132,7 @@ def test_numbers_that_are_none(number: int) -> None:
 def test_types_of_the_cache() -> None:
     half = one("llama-3.1-8b", "Q4_0", kv_k="q8_0", kv_v="q8_0")
     assert half.memory.kv_cache * 32 == one("llama-3.1-8b", "Q4_0").memory.kv_cache * 17
-    with pytest.raises(RecipeError, match="q9_0"):
+    with pytest.raises(UsageError, match="q9_0"):
         one("llama-3.1-8b", "Q4_0", kv_k="q9_0")
 
 
@@ -163,6 +164,46 @@ def test_options_become_conditions() -> None:
         of_options("vllm", [], "much")
     with pytest.raises(UsageError, match="did you mean 'vllm'"):
         of_options("vlm", [], None)
+
+
+def test_a_machine_without_a_card() -> None:
+    answer = function.estimate("llama-3.1-8b", ["Q8_0"], gpu="none", ram="8GB")
+    assert answer.conditions.cards == () and answer.rows[0].fit.answer == "no"
+    with pytest.raises(UsageError, match="--runtime vllm and --gpu none contradict each other"):
+        function.estimate("llama-3.1-8b", gpu="none", runtime="vllm")
+
+
+def test_memory_of_a_chip_is_shared() -> None:
+    answer = function.estimate("llama-3.1-70b", ["Q4_K_M", "Q8_0"], gpu="M3 Max 64GB", ram="64GB")
+    small, large = (row.fit for row in answer.rows)
+    assert (small.answer, large.answer) == ("gpu", "no"), "48 of 64 GiB are the GPU's"
+    assert any("48 of its 64 GiB" in note for note in answer.notes)
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"kv": "potato"}, "--kv potato: llama.cpp has no cache of type 'potato'"),
+        ({"kv": "q8_0", "runtime": "vllm"}, "--kv q8_0: vllm has no cache"),
+        ({"ctx": "long"}, "--ctx long"),
+        ({"batch": 0}, "--batch 0"),
+        ({"gpu": "potato"}, "--gpu potato"),
+        ({"gpu": ["24GB", "RTX 4091"]}, "did you mean GeForce RTX 4090"),
+    ],
+)
+def test_what_means_nothing_is_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        function.estimate("llama-3.1-8b", **asked)
+    assert words in str(caught.value)
+
+
+def test_what_a_runtime_does_not_know_is_left_out() -> None:
+    answer = estimate("google/gemma-4-26B-A4B-it")
+    why = dict(answer.left_out)
+    assert "as if it were a Llama" in why["EXL2-4.0bpw"]
+    assert "Q4_K_M" in {row.format.name for row in answer.rows}
+    with pytest.raises(RecipeError, match="Gemma4ForConditionalGeneration"):
+        estimate("google/gemma-4-26B-A4B-it", ["exl2-4.0bpw"])
 
 
 def test_an_architecture_that_is_not_known_is_read_from_headers(tmp_path: Path) -> None:
