@@ -5,13 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from qpipe.commands import plan_fold, plan_text
 from qpipe.commands.output import width
 from qpipe.memory import MemoryParts
 from qpipe.report import numbers, text
 from qpipe.session.estimating.estimate import EstimatedFormat, ModelEstimate
 from qpipe.session.estimating.fitting import Fit
+
+if TYPE_CHECKING:
+    from qpipe.session.forecasts import RunPlan
 
 _UNITS = {"GiB": 1 << 30, "MiB": 1 << 20}
 _HEAD = ("FORMAT", "FILE", "BPW", "WEIGHTS", "KV", "COMPUTE", "TOTAL", "FITS", "CTX", "T/S")
@@ -39,7 +43,14 @@ def document(answer: ModelEstimate) -> dict[str, Any]:
         "rows": [_row(row) for row in answer.rows],
         "left_out": [{"format": name, "why": why} for name, why in answer.left_out],
         "notes": list(answer.notes),
+        "plan": None if answer.plan is None else _plan(answer.plan),
     }
+
+
+def _plan(plan: RunPlan) -> dict[str, Any]:
+    """Return the cost of making the models of a recipe, as `qpipe plan --json` has it."""
+    whole = plan_text.document(plan)
+    return {name: whole[name] for name in ("totals", "seconds", "cost")}
 
 
 def _row(row: EstimatedFormat) -> dict[str, Any]:
@@ -56,6 +67,8 @@ def _row(row: EstimatedFormat) -> dict[str, Any]:
         "memory_bytes": {**{part: getattr(memory, part) for part in _PARTS}, "total": memory.total},
         "devices": {name: _parts(each) for name, each in memory.devices.items() if each.total},
         "active_weight_bytes": memory.active_weights,
+        "read_weight_bytes": memory.read_weights,
+        "repacked_bytes": row.repacked,
         "kv_types": {"k": row.setting.kv_k, "v": row.setting.kv_v},
         "unknown": list(row.unknown),
         "fits": {
@@ -98,6 +111,10 @@ def lines(answer: ModelEstimate) -> Iterator[str]:
         yield _wrapped(f"left out: {names}: {why}")
     for note in dict.fromkeys((*answer.notes, *(n for row in answer.rows for n in row.notes))):
         yield _wrapped(f"· {note}")
+    if answer.plan is not None:
+        yield ""
+        yield "To make what the recipe asks for, as `qpipe plan` has it:"
+        yield from (line for line in plan_fold.sums(answer.plan) if line)
 
 
 def _wrapped(line: str) -> str:
@@ -184,6 +201,12 @@ def _legend(answer: ModelEstimate) -> Iterator[str]:
         yield f"{partly.layers}/{partly.of}: layers that fit on the GPU; the others run on the CPU."
     if answers - {None}:
         yield "CTX: the longest context with which all of it fits."
+    twice = [row.format.name for row in answer.rows if row.repacked > 0.1 * row.memory.weights]
+    if twice:
+        yield _wrapped(
+            f"Weights of {', '.join(twice)} are repacked for this processor; the file stays mapped "
+            "beside them until memory is short, so that more is resident than TOTAL."
+        )
     if any(row.speed is not None for row in answer.rows):
         yield _wrapped(f"T/S: tokens written a second, at most, at the start; by {_basis(answer)}")
     elif answer.conditions.cards:

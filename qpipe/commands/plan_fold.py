@@ -13,7 +13,7 @@ from qpipe.report import alike, numbers, text
 if TYPE_CHECKING:
     from qpipe.session.forecasts import RunPlan
     from qpipe.session.planned import PlannedNode
-    from qpipe.session.totals import Amount
+    from qpipe.session.totals import Amount, Totals
 
 WIDTH = 80
 """Columns of every line that is not a name or a message of somebody else's."""
@@ -236,11 +236,32 @@ def sums(plan: RunPlan) -> Iterator[str]:
         span = numbers.duration(sum(plan.seconds.values()))
         left = counts["run"] + counts["unknown"]
         yield f"time:     about {span} for {len(plan.seconds)} of {left} nodes, one after another"
+    yield from cost_lines(plan)
     if totals.download.nodes:
         yield f"download: {amount(totals.download, 'source')}"
     if totals.results.nodes:
         yield f"results:  {amount(totals.results, 'model')}"
-    yield f"disk:     {amount(totals.disk)} of {numbers.size(totals.free)} free"
+    yield f"disk:     {amount(totals.disk)} of {numbers.size(totals.free)} free{_at_once(totals)}"
+
+
+def _at_once(totals: Totals) -> str:
+    """The most that there is at a time, in words, where some of what is written may go."""
+    if totals.at_once is None or totals.at_once >= totals.disk.bytes:
+        return ""
+    words = f"{numbers.size(totals.at_once)} at a time"
+    return f", {words}" if totals.results_only else f"; {words} with run.keep=results"
+
+
+def cost_lines(plan: RunPlan) -> Iterator[str]:
+    """Yield the most memory that a node takes, and the most of a card, with the stage."""
+    memory, gpu = plan.cost.memory, plan.cost.gpu
+    if memory is not None and memory.memory is not None:
+        basis = "as measured here" if memory.measured else "as booked"
+        yield f"memory:   {numbers.size(memory.memory)} at most, by {memory.stage} ({basis})"
+    if gpu is not None:
+        cards = "1 GPU" if gpu.gpus == 1 else f"{gpu.gpus} GPUs"
+        each = "" if gpu.gpu_memory is None else f", about {numbers.size(gpu.gpu_memory)} each"
+        yield f"gpu:      {cards}{each}, by {gpu.stage}"
 
 
 def amount(total: Amount, noun: str = "") -> str:

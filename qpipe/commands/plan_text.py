@@ -8,11 +8,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from qpipe.commands.plan_fold import MARKS, remarks, sums
+from qpipe.report import numbers, text
 from qpipe.support.tensor_names import shortened
 
 if TYPE_CHECKING:
     from qpipe.core.key import Json
     from qpipe.results.preview import Preview
+    from qpipe.session.costs import RunCost
     from qpipe.session.forecasts import Explanation, RunPlan
     from qpipe.session.planned import PlannedNode
 
@@ -26,6 +28,7 @@ def document(plan: RunPlan) -> dict[str, Json]:
     totals: Json = {**asdict(plan.totals)}
     answer: dict[str, Json] = {"nodes": nodes, "counts": dict(plan.counts), "totals": totals}
     answer["seconds"] = dict(plan.seconds)
+    answer["cost"] = cost_document(plan.cost)
     same: list[Json] = [list(names) for names in plan.same_tensors]
     answer |= {"same_tensors": same} if same else {}
     answer |= {} if plan.guided is None else {"guided": plan.guided.record()}
@@ -52,6 +55,38 @@ def lines(plan: RunPlan) -> Iterator[str]:
             yield from (f"{node.name}: {first}", *others)
     yield from remarks(plan, whole=True)
     yield from sums(plan)
+    yield from stage_lines(plan.cost)
+
+
+def stage_lines(cost: RunCost) -> Iterator[str]:
+    """Yield a table of what each stage takes, and what may go when."""
+    if not cost.stages:
+        return
+    yield ""
+    rows = [
+        [
+            stage.stage,
+            str(stage.nodes),
+            "" if stage.seconds is None else numbers.duration(stage.seconds),
+            "" if stage.memory is None else numbers.size(stage.memory),
+            "" if stage.memory is None else "measured" if stage.measured else "booked",
+            f"{stage.gpus}" if stage.gpus else "",
+        ]
+        for stage in cost.stages
+    ]
+    head = ("STAGE", "NODES", "TIME", "MEMORY", "", "GPUS")
+    yield from text.table(head, rows, right="lrrrlr").split("\n")
+    for each in cost.dropped:
+        yield f"with run.keep=results {each.name} goes after {each.after}"
+
+
+def cost_document(cost: RunCost) -> dict[str, Json]:
+    """Return the cost of a run as ``--json`` gives it."""
+    return {
+        "stages": [{**asdict(stage)} for stage in cost.stages],
+        "at_once": cost.at_once,
+        "dropped": [{**asdict(each)} for each in cost.dropped],
+    }
 
 
 def node_lines(nodes: Sequence[PlannedNode]) -> Iterator[str]:

@@ -79,17 +79,17 @@ def category_of(name: str) -> Category:
 
 def quantizable(name: str, shape: Sequence[int], *, arch: str = "") -> bool:
     """True if a quantization name applies to this tensor of a model of architecture ``arch``."""
+    return _quantizable(name, tuple(shape), arch)
+
+
+@lru_cache(maxsize=1 << 14)  # each level of a sweep asks about each tensor
+def _quantizable(name: str, shape: tuple[int, ...], arch: str) -> bool:
     return (
         _dimensions(shape) >= 2
         and name.endswith("weight")
         and name not in _KEPT_WHOLE
-        and not _is_kept(name, arch)
+        and not any(part in name for part in (*_KEPT, *_KEPT_IN.get(arch, ())))
     )
-
-
-@lru_cache(maxsize=1 << 14)  # each level of a sweep asks about each tensor
-def _is_kept(name: str, arch: str) -> bool:
-    return any(part in name for part in (*_KEPT, *_KEPT_IN.get(arch, ())))
 
 
 def _dimensions(shape: Sequence[int]) -> int:

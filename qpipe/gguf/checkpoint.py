@@ -21,13 +21,15 @@ class Checkpoint:
     """A checkpoint whose headers were read; ``tensors`` are in file order, sorted in each file.
 
     ``quantization`` says how its weights lie, where ``tensors`` are not they but what they stand
-    for (`qpipe.gguf.computed`).
+    for (`qpipe.gguf.computed`). ``sampled``: it lies nowhere, and of the experts of a layer the
+    first alone is among ``tensors``.
     """
 
     folder: Path
     config: Config
     tensors: dict[str, StoredTensor]
     quantization: QuantizationSettings | None = None
+    sampled: bool = False
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:

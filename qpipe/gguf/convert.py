@@ -90,7 +90,7 @@ def prepare(
     config, notes = architecture.completed(opened.config)
     tensors, beside = architecture.named(opened.tensors, config)
     opened = replace(opened, config=config, tensors=tensors)
-    architecture = architecture.laid_out(opened.tensors)
+    architecture = replace(architecture.laid_out(opened.tensors), sampled=opened.sampled)
     dims = architecture.dims(config, opened.tensors)
     packed = None if opened.quantization else read_settings(folder, config.fields)
     if packed is not None:
@@ -157,7 +157,8 @@ def foresee_config(stored: Config, settings: QuantizationSettings | None = None)
     if they are. Raises `CheckpointError`."""
     architecture = arch.of(stored)
     full, notes = architecture.completed(stored)
-    architecture, dims = architecture.laid_out(()), architecture.dims(full)
+    architecture = replace(architecture.laid_out(()), sampled=True)
+    dims = architecture.dims(full)
     opened = _unwritten(stored.path.parent, full, architecture, dims, settings)
     ftype = ftypes.file_type("F16")
     notes += _quantized_note(opened)
@@ -187,7 +188,7 @@ def prepare_unwritten(
     config ``stored`` asks for, its tokenizer is in ``folder``. Raises `CheckpointError`."""
     architecture = arch.of(stored)
     full, _ = architecture.completed(stored)
-    architecture = architecture.laid_out(())
+    architecture = replace(architecture.laid_out(()), sampled=True)
     opened = _unwritten(folder, full, architecture, architecture.dims(full), settings)
     opened = replace(opened, config=stored)
     whole = prepare(opened, outtype="F16", name=name, pretokenizer=pretokenizer)
@@ -203,13 +204,14 @@ def _unwritten(
     dims: Dims,
     settings: QuantizationSettings | None = None,
 ) -> Checkpoint:
-    """A checkpoint with the tensors that a completed ``config`` asks for, which lie nowhere."""
+    """A checkpoint with the tensors that a completed ``config`` asks for, which lie nowhere: as a
+    ``sampled`` architecture has them, of experts the first alone."""
     tensors = {
         name: StoredTensor(config.path, name, "F16", entry.shape, offset=0, nbytes=0)
         for name, entry in architecture.expected(dims, config)
         if is_published(entry)
     }
-    return Checkpoint(folder, config, tensors, settings)
+    return Checkpoint(folder, config, tensors, settings, sampled=architecture.sampled)
 
 
 def is_published(entry: Entry) -> bool:
@@ -277,7 +279,7 @@ def _zeros(
     ftype: ftypes.FileType,
 ) -> list[OutputTensor]:
     """Tensors that llama.cpp loads without a use for them, where a checkpoint has none."""
-    names = tensor_names.TensorNames(architecture.name, dims.layers)
+    names = tensor_names.TensorNames(architecture.name)
     outputs = []
     for name, entry in entries.items():
         if entry.spec.zeros and entry.spec.optional and name not in opened.tensors:
@@ -317,7 +319,7 @@ def _stored(
     ftype: ftypes.FileType,
 ) -> Iterator[OutputTensor]:
     """Yield the tensors of the checkpoint; those that become one where the last of them lies."""
-    names = tensor_names.TensorNames(architecture.name, dims.layers)
+    names = tensor_names.TensorNames(architecture.name)
     groups = architecture.groups(dims, opened.config)
     group_of = {name: i for i, group in enumerate(groups) for s in group for name in s.names}
     waiting = Counter(group_of.values())
@@ -342,7 +344,9 @@ def _stored(
                 if group is None:
                     yield OutputTensor(gguf_name, shape, kind, rows[0])
                 else:
-                    yield OutputTensor(gguf_name, (len(rows), *shape), kind, StackedRows(rows))
+                    yield OutputTensor(
+                        gguf_name, (stack.entry.count, *shape), kind, StackedRows(rows)
+                    )
 
 
 def _entry(name: str, entries: Mapping[str, Entry], opened: Checkpoint) -> Entry:

@@ -222,6 +222,13 @@ def needs_imatrix(name: str, kind: GGMLType, ftype: FileType) -> bool:
     return category_of(name) not in (Category.EMBEDDING, Category.OUTPUT)
 
 
+def first_in_need(kinds: Mapping[str, GGMLType], ftype: FileType) -> str | None:
+    """The first tensor that `needs_imatrix`, if there is one."""
+    if _NEED_IMATRIX.isdisjoint(kinds.values()) and ftype.name != "Q2_K_S":
+        return None
+    return next((n for n, kind in kinds.items() if needs_imatrix(n, kind, ftype)), None)
+
+
 def by_layer(tensors: Iterable[_TensorT]) -> Sequence[_TensorT]:
     """Tensors outside the layers first, then layer by layer (llama-model-loader.h,
     weight_name_comparer)."""
@@ -251,6 +258,7 @@ class _Chooser:
         names = [tensor.name for tensor in tensors]
         output = request.output
         self.standard = Rules(request.ftype, model, names, has_imatrix=has_imatrix, output=output)
+        self._wishes = bool(request.rules or output or request.embedding or request.like)
         self.used: set[str] = set()
         self.overruled: dict[str, str] = {}
         self.fallbacks: list[Fallback] = []
@@ -260,6 +268,10 @@ class _Chooser:
         if not quantizable(tensor.name, tensor.shape, arch=self.model.arch):
             return tensor.type
         self.matrices.append(tensor.name)
+        return self._wished(tensor) if self._wishes else self._by_name(tensor)
+
+    def _wished(self, tensor: Typed) -> GGMLType:
+        """The type that the recipe says, else the name's own."""
         matching = [rule for rule in self.request.rules if rule[0].search(tensor.name)]
         own = self.request.own_field(tensor.name, named=bool(matching))
         patterns = [pattern.pattern for pattern, _ in matching]
@@ -276,6 +288,9 @@ class _Chooser:
         if self.request.like is not None:
             kind = self.request.like.type_of(tensor.name)
             return self._fitting(kind, tensor, f"quantize.like ({self.request.like.name})")
+        return self._by_name(tensor)
+
+    def _by_name(self, tensor: Typed) -> GGMLType:
         kind = self._unnamed(tensor)
         actual = fallback(kind, tensor.shape[-1], name=tensor.name)
         if actual != kind:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -139,6 +139,15 @@ def plan_ahead(source: Path | FilePlan, request: TypeRequest, *, has_imatrix: bo
     return replace(plan, file_type=request.ftype.name, outputs=outputs)
 
 
+def types_ahead(
+    plan: FilePlan, request: TypeRequest, *, has_imatrix: bool
+) -> Mapping[str, GGMLType]:
+    """The type of each tensor by `plan_ahead`, in llama-quantize's order. Raises as that."""
+    if _stays(plan, request, file=False):
+        return plan.types
+    return _chosen(plan, request, has_imatrix=has_imatrix).types
+
+
 def read(source: Path) -> FilePlan:
     """A GGUF model as it is, of one file or of all its parts. Raises `CheckpointError` for one that
     is damaged or not all there."""
@@ -159,33 +168,54 @@ def _typed(
 ) -> tuple[list[OutputTensor], Shortfall | None, tuple[str, ...]]:
     """The tensors to write, in llama-quantize's order, each with its type; what the name promises
     and they are not; notes on types."""
+    chosen = _chosen(plan, request, has_imatrix=has_imatrix, weights=weights)
+    shortfall = chosen.choice.shortfall(chosen.types)
+    said = () if shortfall is None else (shortfall.note(),)
+    like = () if request.like is None else (request.like.note(),)
+    kept = (*_published_note(chosen.published), *_spared_note(chosen.spared))
+    notes = (*like, *said, *kept)
+    return _with_types(chosen.outputs, chosen.types), shortfall, notes
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The ``types`` of all ``outputs``, in llama-quantize's order; by their names those that are
+    ``published`` so, and those that no importance matrix knows (``spared``)."""
+
+    outputs: Sequence[OutputTensor]
+    choice: mixture.Choice
+    types: Mapping[str, GGMLType]
+    published: Mapping[str, GGMLType]
+    spared: Mapping[str, GGMLType]
+
+
+def _chosen(
+    plan: FilePlan, request: TypeRequest, *, has_imatrix: bool, weights: IMatrix | None = None
+) -> _Chosen:
+    """Raises `RecipeError`, and `CheckpointError` for a tensor that is quantized already."""
     ordered = by_layer(plan.outputs)
     model = Hyperparameters.of(plan.metadata, plan.types)
     choice = mixture.choose(ordered, model, request, has_imatrix=has_imatrix)
     published = {
         output.name: output.type
         for output in ordered
-        if is_published_so(output) and not request.names(output.name)
+        if output.type is GGMLType.MXFP4
+        and is_published_so(output)
+        and not request.names(output.name)
     }
     chosen = {**choice.types, **published}
     for output in ordered:
-        if chosen[output.name] != output.type and output.type not in types.FLOATS:
+        if output.type not in types.FLOATS and chosen[output.name] != output.type:
             raise errors.CheckpointError(
                 f"{output.rows.origin} is already {output.type.name}; quantizing "
                 "twice loses more than either: give the F32, F16 or BF16 file instead"
             )
-    typed = _with_types(ordered, chosen)
     spared = {}
-    if has_imatrix:
+    if has_imatrix and model.nextn:
+        typed = _with_types(ordered, chosen)
         named = [output for output in typed if not request.names(output.name)]
         spared = imatrix_use.without_importances(named, model, request.ftype, weights)
-        chosen |= spared
-        typed = _with_types(typed, spared)
-    shortfall = choice.shortfall(chosen)
-    said = () if shortfall is None else (shortfall.note(),)
-    like = () if request.like is None else (request.like.note(),)
-    notes = (*like, *said, *_published_note(published), *_spared_note(spared))
-    return typed, shortfall, notes
+    return _Chosen(ordered, choice, {**chosen, **spared}, published, spared)
 
 
 def _with_types(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 
 import gguf
 
@@ -18,21 +19,30 @@ _SINGLE = re.compile(
 )
 
 
-class TensorNames:
-    """The gguf package's names for the tensors of an architecture of so many layers."""
+@cache
+def _names(architecture: str) -> gguf.TensorNameMap:
+    """The names of an architecture with one layer: those of others differ by its number alone."""
+    by_name = {name: model for model, name in gguf.MODEL_ARCH_NAMES.items()}
+    return gguf.get_tensor_name_map(by_name[architecture], 1)
 
-    def __init__(self, architecture: str, layers: int) -> None:
-        by_name = {name: model for model, name in gguf.MODEL_ARCH_NAMES.items()}
-        self._names = gguf.get_tensor_name_map(by_name[architecture], layers)
+
+class TensorNames:
+    """The gguf package's names for the tensors of an architecture."""
+
+    def __init__(self, architecture: str) -> None:
+        self._names = _names(architecture)
 
     def of(self, stack: Stack, part: Part | None = None) -> str:
         """The name of what ``stack`` becomes, or of a ``part`` of it."""
         name = stack.entry.spec.name if part is None else part.name
+        layer = stack.entry.layer
         if name is None:
-            mapped = self._names.get_name(stack.merged, (".weight", ".bias"))
+            _, numbered, below = stack.merged.partition(f"model.layers.{layer}.")
+            first = f"model.layers.0.{below}" if numbered else stack.merged
+            mapped = self._names.get_name(first, (".weight", ".bias"))
             assert mapped is not None, f"the gguf package has no name for {stack.merged}"
-            return str(mapped)
-        return name if stack.entry.layer is None else f"blk.{stack.entry.layer}.{name}"
+            name = str(mapped).removeprefix("blk.0.")
+        return name if layer is None else f"blk.{layer}.{name}"
 
 
 def keeps_single_precision(name: str, shape: Sequence[int]) -> bool:

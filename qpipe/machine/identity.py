@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,20 @@ def identity() -> dict[str, Any]:
     return {**fields, "node": platform.node()}
 
 
+@functools.cache
+def features() -> frozenset[str]:
+    """The features of the processor by Linux's names (avx2, asimddp, …); none on other systems."""
+    return frozenset(_cpuinfo("flags", "Features").split())
+
+
 def _processor() -> str:
+    return _cpuinfo("model name") or platform.processor()
+
+
+def _cpuinfo(*names: str) -> str:
+    """The first value under one of these names in /proc/cpuinfo, empty without any."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(names):
                 return line.split(":", 1)[1].strip()
-    return platform.processor()
+    return ""

@@ -88,9 +88,10 @@ class TensorGraph:
         alike = tuple(other for other in sources if other.size == source.size)
         return self._added(PlacedTensor(source.size, sources, alike))
 
-    def view(self, source: PlacedTensor) -> PlacedTensor:
-        """The same numbers in another shape."""
-        return self._added(PlacedTensor(source.size, (source,), root=source.root or source))
+    def view(self, source: PlacedTensor, size: int | None = None) -> PlacedTensor:
+        """The same numbers in another shape, or so many bytes of them."""
+        size = source.size if size is None else size
+        return self._added(PlacedTensor(size, (source,), root=source.root or source))
 
     def stored(self, *sources: PlacedTensor) -> PlacedTensor:
         """A write into a cache, which is a buffer of its own."""

@@ -20,7 +20,7 @@ from qpipe.sizes.source import ModelSource
 _MOST = 64
 # Graphs that are not written down in `qpipe.memory.graph`.
 _ROUGH = dict.fromkeys(
-    ("gemma3n", "mamba", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7", "kimi-linear", "minimax-01"),
+    ("rwkv6qwen2", "arwkv7", "kimi-linear", "minimax-01"),
     "intermediate results are rough: llama.cpp's graph of this architecture has further tensors",
 )
 _kept: dict[str, Geometry] = {}
@@ -67,7 +67,7 @@ def of_geometry(model: Geometry, setting: RunSetting, weights: Weights) -> RunMe
             layer.window,
             cache.cells(layer, setting),
         )
-        for layer in dict.fromkeys(model.layers)  # of which most are alike
+        for layer in model.kinds
     }
     layers = tuple(
         LayerMemory(index, layer.kind, place, *kept[layer])
@@ -80,6 +80,7 @@ def of_geometry(model: Geometry, setting: RunSetting, weights: Weights) -> RunMe
         },
         caches=layers,
         active_weights=weights.active,
+        read_weights=weights.read(setting.sequences),
         reserved=_reserved(setting),
         notes=notes,
     )

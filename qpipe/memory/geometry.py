@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 Kind = Literal[
@@ -54,7 +55,12 @@ class Geometry:
     windows: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
+    @cached_property
+    def kinds(self) -> tuple[LayerGeometry, ...]:
+        """Layers that differ, each once: most are alike."""
+        return tuple(dict.fromkeys(self.layers))
+
+    @cached_property
     def widest_values(self) -> int:
         """The most numbers of values that a layer keeps of a token."""
-        return max((layer.values for layer in self.layers), default=0)
+        return max((layer.values for layer in self.kinds), default=0)

@@ -91,7 +91,7 @@ class LayerGraphs:
     def masks(self) -> dict[int, int]:
         """Bytes of the mask of layers with each window."""
         number = _F16 if self.setting.flash else _F32
-        windows = {layer.window: layer for layer in self.model.layers if layer.keys}
+        windows = {layer.window: layer for layer in self.model.kinds if layer.keys}
         return {
             window: cache.cells(layer, self.setting) * self.tokens * number
             for window, layer in sorted(windows.items())

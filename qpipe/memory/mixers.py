@@ -17,6 +17,8 @@ from qpipe.memory.setting import RunSetting
 _F32 = 4
 _JOINT = ("phi3", "phi2", "gptneox", "bloom", "falcon", "mpt", "starcoder", "gpt2", "chatglm")
 _UNTURNED = ("jamba", "nemotron_h", "nemotron_h_moe")
+_NORMED_VALUES = ("gemma3n", "gemma4")
+SELECTIVE = ("mamba", "jamba")
 _GATED_ATTENTION = ("qwen3next", "qwen35", "qwen35moe")  # a gate as wide as the queries
 
 
@@ -84,11 +86,14 @@ class MixerGraphs:
         turned = self._is_turned()
         q = self._op(heads * key, graph.view(whole), self.positions) if turned else whole
         if layer.shared is None:
-            v = graph.view(self._op(layer.values, x))
-            k = graph.view(self._op(layer.keys, x))
-            k = self._op(layer.keys, k, self.positions) if turned else k
+            if len(self.masks) > 1:  # with two kinds of cache keys come first (build_attn)
+                k, v = self._keys(layer, x, turned), self._values(layer, x)
+            else:
+                v, k = self._values(layer, x), self._keys(layer, x, turned)
             q, k, v = self._rotated(layer, q, k, v)
             graph.stored(graph.view(k))
+            if not self.setting.flash and layer.values < self.model.widest_values:
+                v = self._op(self.model.widest_values, graph.view(v))  # padded
             graph.stored(graph.view(v))
         out = self._scored(layer, q, heads * value)
         self._early()
@@ -98,6 +103,14 @@ class MixerGraphs:
             gate = graph.inplace(self._op(heads * value, graph.view(whole)))
             out = graph.inplace(gate, out)
         return self._op(self.model.hidden, out)
+
+    def _keys(self, layer: LayerGeometry, x: PlacedTensor, turned: bool) -> PlacedTensor:
+        k = self.graph.view(self._op(layer.keys, x))
+        return self._op(layer.keys, k, self.positions) if turned else k
+
+    def _values(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
+        v = self.graph.view(self._op(layer.values, x))
+        return self._op(layer.values, v) if self.model.arch in _NORMED_VALUES else v
 
     def _joint(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
         """Attention whose queries, keys and values come of one matrix."""
@@ -184,6 +197,8 @@ class MixerGraphs:
             return self._short(layer, x)
         if self._size("ssm.group_count") and layer.kind == "linear attention":
             return self._delta(layer, x)
+        if self.model.arch in SELECTIVE:
+            return self._selective(layer, x)
         return self._space(layer, x)
 
     def _gathered(self, numbers: int) -> PlacedTensor:
@@ -201,8 +216,41 @@ class MixerGraphs:
         convolved = self._op(hidden, joined)
         return graph.view(self._op(hidden, graph.inplace(convolved, graph.view(whole))))
 
+    def _selective(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
+        """Mamba, whose steps and projections of the state come of a matrix of their own."""
+        graph, inner = self.graph, self._size("ssm.inner_size")
+        rank, state = self._size("ssm.time_step_rank"), self._size("ssm.state_size")
+        kept = self._taken()
+        whole = self._op(2 * inner, x)
+        joined = self._op(inner, kept, graph.view(whole), beside=layer.rolling)
+        graph.stored(graph.view(joined))
+        convolved = graph.inplace(graph.inplace(self._op(inner, joined)))
+        scanned_x = graph.view(convolved)
+        parts = self._op(rank + 2 * state, convolved)
+        numbers = self.setting.n_ubatch * _F32
+        steps = self._op(rank, graph.view(parts, rank * numbers))
+        steps = graph.inplace(self._op(inner, steps))
+        others = [graph.view(parts, state * numbers) for _ in range(2)]
+        if self._size("ssm.dt_b_c_rms") or self.model.arch == "jamba":
+            others = [graph.inplace(graph.inplace(each)) for each in others]
+        states = layer.recurrent * self.setting.sequences
+        scanned = self._op(inner, scanned_x, steps, *others, beside=states)
+        self._gather_others(layer)
+        graph.stored(graph.view(scanned))
+        self._early()
+        gate = self._op(inner, graph.view(whole))
+        skipped = graph.inplace(convolved)
+        summed = graph.inplace(skipped, graph.view(scanned))
+        return self._op(self.model.hidden, self._op(inner, gate, summed))
+
+    def _gather_others(self, layer: LayerGeometry) -> None:
+        """Gather the states of all sequences but the first: those of the batch are scanned where
+        they lie, and others would be moved (build_rs)."""
+        others = layer.recurrent * (self.setting.sequences - 1)
+        self.graph.stored(self.graph.view(self.graph.op(others * _F32)))
+
     def _space(self, layer: LayerGeometry, x: PlacedTensor) -> PlacedTensor:
-        """Mamba 2, and Mamba, whose tensors are no larger."""
+        """Mamba 2."""
         graph, inner = self.graph, self._size("ssm.inner_size", layer.rolling)
         taps = max(self._size("ssm.conv_kernel", 4) - 1, 1)
         width, heads = layer.rolling // taps, self._size("ssm.time_step_rank")
@@ -215,6 +263,7 @@ class MixerGraphs:
         steps = graph.inplace(self._op(heads, graph.view(whole)))
         states = layer.recurrent * self.setting.sequences
         scanned = self._op(inner, x_view, b_view, steps, beside=states)
+        self._gather_others(layer)
         graph.stored(graph.view(scanned))
         self._early()
         gate = self._op(inner, graph.view(whole))

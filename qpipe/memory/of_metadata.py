@@ -35,7 +35,9 @@ _SIZES = (
     *("ssm.conv_kernel", "ssm.time_step_rank", "shortconv.l_cache", "context_length"),
     *("embedding_length_per_layer_input", "altup.num_inputs", "expert_shared_count"),
     *("leading_dense_block_count", "interleave_moe_layer_step", "attention.key_length_swa"),
-    *("attention.value_length_swa", "rope.scaling.finetuned"),
+    *("attention.value_length_swa", "rope.scaling.finetuned", "ssm.dt_b_c_rms"),
+    *("attention.decay_lora_rank", "attention.iclr_lora_rank", "attention.gate_lora_rank"),
+    *("attention.value_residual_mix_lora_rank", "time_mix_extra_dim", "time_decay_extra_dim"),
 )
 
 

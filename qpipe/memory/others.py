@@ -11,6 +11,7 @@ tokens, MLA's latents as they are, max_memory_usage_bytes of windows); ExLlamaV2
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from qpipe.memory.geometry import Geometry, Kind, LayerGeometry
 from qpipe.memory.setting import RunSetting, padded
@@ -23,6 +24,7 @@ _HALF, _F32 = 2, 4
 _STATES = {"vllm": (_HALF, _HALF), "transformers": (_HALF, _F32), "exllama": (_HALF, _F32)}
 
 
+@lru_cache(maxsize=64)
 def as_kept(model: Geometry, runtime: str) -> Geometry:
     """The geometry as the runtime keeps it: windows as config.json has them, and latent attention
     with its keys and values unfolded where it does not keep the latents alone."""

@@ -45,13 +45,14 @@ class RunMemory:
     """Memory of a model when it runs, in bytes, by ``devices``: ``cpu`` and ``gpu``.
 
     ``active_weights`` are the bytes of weights that are read for one token: with experts less than
-    all. ``reserved`` are the bytes that vLLM takes of the GPU whatever it needs: what is left is
-    more cache. ``notes`` tell what was assumed.
+    all; ``read_weights`` those for a token of each sequence. ``reserved`` are the bytes that vLLM
+    takes of the GPU whatever it needs: what is left is more cache. ``notes`` tell what was assumed.
     """
 
     devices: Mapping[str, MemoryParts]
     caches: tuple[LayerMemory, ...]
     active_weights: int
+    read_weights: int
     reserved: int = 0
     notes: tuple[str, ...] = ()
 

@@ -27,7 +27,8 @@ def _place(name: str) -> tuple[int | None, str]:
 class Weights:
     """Bytes of weights: ``total``, those that are read for a token (``active``: of experts those
     that are chosen, of tables one row), those of each of ``layers``, of the ``embeddings`` and of
-    the output matrix (``head``), which is 0 where the embeddings are it too.
+    the output matrix (``head``), which is 0 where the embeddings are it too. ``experts`` are those
+    of all experts, of which a token takes ``share``.
 
     With ``total`` alone a model counts as one whose layers are all alike.
     """
@@ -37,6 +38,8 @@ class Weights:
     layers: tuple[int, ...] = ()
     embeddings: int = 0
     head: int = 0
+    experts: int = 0
+    share: float = 0.0
 
     @classmethod
     def of_tensors(
@@ -46,11 +49,14 @@ class Weights:
         ``experts`` compute a token, and the last ``extra`` layers predict further ones, which no
         runtime loads unless it is asked to."""
         layers: defaultdict[int, int] = defaultdict(int)
-        outside = table = head = sparse = 0
+        experts_of: defaultdict[int, int] = defaultdict(int)
+        outside = table = head = 0
         for name, size in tensors.items():
             layer, role = _place(name)
             if layer is not None:
                 layers[layer] += size
+                if role:
+                    experts_of[layer] += size
             elif role == "table":
                 table += size
             else:
@@ -58,13 +64,24 @@ class Weights:
                 head += size if role == "head" else 0
         depth = max(layers, default=-1) + 1 - extra
         kept = tuple(layers[i] for i in range(depth))
-        for name, size in tensors.items():
-            layer, role = _place(name)
-            if layer is not None and layer < depth and role == "expert":
-                sparse += size
+        sparse = sum(size for layer, size in experts_of.items() if layer < depth)
         total = sum(kept) + outside + table
         idle = sparse * (experts - used) // experts if experts else 0
-        return cls(total, total - idle - (table if head else 0), kept, table, head)
+        active = total - idle - (table if head else 0)
+        share = used / experts if experts else 0.0
+        return cls(total, active, kept, table, head, sparse, share)
+
+    def read(self, tokens: int) -> int:
+        """Bytes that a step with so many tokens reads: of those that one reads (``active``) all,
+        and of the other experts those that are expected to be chosen by another token.
+
+        Where each token chooses a ``share`` of the experts of a layer, none more likely than
+        another, as routers are trained to (Switch Transformers, arXiv:2101.03961, section 2.2), and
+        tokens choose independently, one is chosen by none of n tokens with the probability
+        (1 - share)^n: 1 - (1 - share)^n of them are read.
+        """
+        chosen = 1 - (1 - self.share) ** tokens
+        return self.active + round(self.experts * (chosen - self.share))
 
     def of_layer(self, index: int, count: int) -> int:
         """Bytes of one of ``count`` layers."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from qpipe.core.events import Event, NodeProgress
 from qpipe.core.graph import Graph, Plan
+from qpipe.core.manifest import Manifest
 from qpipe.core.outcome import Outcome
 from qpipe.results.comparison import Comparison
+from qpipe.results.figures import NodeFigures
 from qpipe.results.record import rows
 
 
@@ -26,19 +28,21 @@ def document(
     about: Mapping[str, Any] | None = None,
     invalid: Sequence[Mapping[str, Any]] = (),
     sweep: Mapping[str, Any] | None = None,
+    expected: Mapping[str, NodeFigures] | None = None,
 ) -> dict[str, Any]:
     """The record of a run: its name, its ``status`` (running, done, failed or interrupted), what is
     known ``about`` it, ``tools``, ``nodes`` in graph order, ``rows`` and ``schema``.
 
     qpipe/results/run.schema.json describes it. ``invalid``, of jobs of a sweep that were left out,
-    is there if there are any, ``sweep``, what was found, of a guided one.
+    is there if there are any, ``sweep``, what was found, of a guided one. ``expected`` is what was
+    foreseen of nodes, by id: of those that ran it stands beside what they came to.
     """
     document: dict[str, Any] = {
         "run": run,
         "status": status,
         **(about or {}),
         "tools": _tools(outcomes.values()),
-        "nodes": [_node(outcomes[node], plan.graph) for node in plan.graph],
+        "nodes": [_node(outcomes[n], plan.graph, (expected or {}).get(n)) for n in plan.graph],
         "rows": rows(comparison),
         "schema": comparison.schema,
     }
@@ -61,7 +65,7 @@ def _tools(outcomes: Iterable[Outcome]) -> dict[str, list[str]]:
     return {name: sorted(versions[name]) for name in sorted(versions)}
 
 
-def _node(outcome: Outcome, graph: Graph) -> dict[str, Any]:
+def _node(outcome: Outcome, graph: Graph, expected: NodeFigures | None) -> dict[str, Any]:
     """The record of a node, with its settings and the names of its inputs: what a recipe comes
     to."""
     artifact, node = outcome.artifact, outcome.node
@@ -76,11 +80,24 @@ def _node(outcome: Outcome, graph: Graph) -> dict[str, Any]:
         "engine": node.engine,
         "inputs": {role: graph[source].name for role, source in node.inputs.items()},
     }
+    if outcome.status == "ran" and artifact is not None:
+        record["forecast"] = (expected or NodeFigures()).record()
+        record["actual"] = _took(artifact.manifest).record()
     if outcome.error is not None:
         record["error"] = {"type": type(outcome.error).__name__, "message": str(outcome.error)}
     elif outcome.blocked_by is not None:
         record["blocked_by"] = outcome.blocked_by
     return record
+
+
+def _took(manifest: Manifest) -> NodeFigures:
+    """The figures of a node that ran: of a model the bytes of its weights' files."""
+    size = manifest.facts.get("size_bytes")
+    return NodeFigures(
+        size if isinstance(size, int) else manifest.size,
+        manifest.usage.seconds,
+        manifest.usage.peak_rss or None,
+    )
 
 
 # Seconds between two notes of one node's progress.

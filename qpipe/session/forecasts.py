@@ -16,10 +16,12 @@ from qpipe.results.preview import Preview
 from qpipe.results.same_tensors import groups, note, signature
 from qpipe.session.again import named_nodes
 from qpipe.session.context import Context
+from qpipe.session.costs import RunCost, cost
+from qpipe.session.estimates import estimates
 from qpipe.session.outlook import Outlook, outlook
 from qpipe.session.planned import LeftOut, PlannedNode
 from qpipe.session.plans import MergedPlan, merged_plan
-from qpipe.session.totals import Totals, totals
+from qpipe.session.totals import Totals, totals, written
 
 if TYPE_CHECKING:
     from qpipe.session.guided.outlook import GuidedOutlook
@@ -32,8 +34,8 @@ MADE = "quantize"
 class RunPlan:
     """The plan of a run: its nodes in the order of the graph, the sums over them, ``seconds`` that
     nodes would take by their names, by what such nodes in the store took, the jobs that it leaves
-    out, what a user should know of the recipe (``notes``), and the names of nodes whose
-    files have the same tensors, byte for byte (``same_tensors``)."""
+    out, what a user should know of the recipe (``notes``), the names of nodes whose
+    files have the same tensors, byte for byte (``same_tensors``), and its ``cost``."""
 
     nodes: Sequence[PlannedNode]
     totals: Totals
@@ -43,6 +45,7 @@ class RunPlan:
     same_tensors: Sequence[Sequence[str]] = ()
     guided: GuidedOutlook | None = None
     """What a guided sweep would do; None of others."""
+    cost: RunCost = field(default=RunCost())
 
     @property
     def counts(self) -> dict[str, int]:
@@ -90,15 +93,29 @@ def run_plan(context: Context) -> RunPlan:
         again=again,
         results_only=results_only,
     )
-    coming = outlook(context, forecasts, plan.drafts[0]["executor"])
+    asked = outlook(context, forecasts, plan.drafts[0]["executor"])
+    coming = asked | _by_known_shapes(plan.graph, forecasts, asked)
     nodes = _with_purposes([planned(item, coming) for item in forecasts], plan)
+    sizes = known_sizes(forecasts, nodes)
+    ended = {node.id for node in nodes if node.state == "cached" or node.error is not None}
+    expected = estimates(plan.graph, ended=ended, sizes=sizes, store=str(context.store))
+    whole = cost(
+        plan.graph,
+        [[*job.nodes.values()] for job in plan.jobs],
+        made={node.id for node in nodes} - ended,
+        estimates=expected,
+        sizes=sizes,
+        written=written(nodes, context.store),
+    )
+    names = {node.id: node.name for node in nodes}
     return RunPlan(
         nodes,
-        totals(nodes, context.store, results_only=results_only),
-        _seconds(plan.graph, forecasts, nodes, context),
+        totals(nodes, context.store, results_only=results_only, at_once=whole.at_once),
+        {names[n]: e.seconds for n, e in expected.items() if e.seconds is not None},
         [LeftOut(job["name"], job["error"]) for job in plan.invalid],
         same_tensors=groups(_signatures(forecasts, coming)),
         guided=_guided(plan, forecasts),
+        cost=whole,
     )
 
 
@@ -129,19 +146,23 @@ def _is_apart(graph: Graph, node: str) -> bool:
     return graph[node].params.get("to") == "gguf" and MADE not in users
 
 
-def _seconds(
-    graph: Graph, forecasts: Sequence[Forecast], nodes: Sequence[PlannedNode], context: Context
-) -> dict[str, float]:
-    """Seconds of the nodes that would run, by name, as far as the store has such nodes."""
-    from qpipe.session.estimates import estimates
+def _by_known_shapes(
+    graph: Graph, forecasts: Sequence[Forecast], asked: Outlook
+) -> Mapping[str, Preview]:
+    """About what is made of repositories of which nothing could be had."""
+    new = [item.node for item in forecasts if item.state != "cached" and item.node.id not in asked]
+    if all(node.inputs or node.params.get("kind") != "model" for node in new):
+        return {}
+    from qpipe.session import known_shapes  # takes longer to import than most plans
 
-    ended = {node.id for node in nodes if node.state == "cached" or node.error is not None}
+    return known_shapes.previews(graph, forecasts, asked)
+
+
+def known_sizes(forecasts: Sequence[Forecast], nodes: Sequence[PlannedNode]) -> dict[str, int]:
+    """The bytes of what nodes make or made, by id, as far as they are known."""
     local = {item.node.id: item.node.runtime.where.get("bytes") for item in forecasts}
     sizes = {node.id: size for node in nodes if (size := node.size) is not None}
-    sizes |= {node: size for node, size in local.items() if isinstance(size, int)}
-    store = str(context.store)
-    seconds = estimates(graph, ended=ended, sizes=sizes, store=store)
-    return {graph[node].name: each for node, each in seconds.items()}
+    return sizes | {node: size for node, size in local.items() if isinstance(size, int)}
 
 
 def _signatures(forecasts: Sequence[Forecast], coming: Outlook) -> Iterator[tuple[str, str | None]]:

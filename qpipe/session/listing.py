@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # What is taken from a manifest.
 _INDEXED = (
     *("stage", "name", "format", "size_bytes", "bits_per_weight", "ppl", "seconds", "created"),
-    *("model", "made_from"),
+    *("model", "made_from", "peak_rss", "source_kind"),
 )
 
 # The roles by which an artifact is made from a model, or measures it.
@@ -129,7 +129,7 @@ def _entry(artifact: os.DirEntry[str], indexed: Any) -> tuple[dict[str, Any], li
     ``indexed`` is the record that the index has.
     """
     problem, record, last_used = None, None, 0.0
-    values: tuple[Any, ...] = (None, None, None, 0, *[None] * 6)
+    values: tuple[Any, ...] = (None, None, None, 0, *[None] * 8)
     try:
         last_used = artifact.stat().st_mtime
         path = f"{artifact.path}/{MANIFEST}"
@@ -170,6 +170,8 @@ def _read(path: str) -> tuple[Any, ...]:
         manifest["created"],
         facts.get("made_for") or _source_name(manifest),
         next((inputs[role]["key"] for role in _FROM if role in inputs), None),
+        manifest["usage"].get("peak_rss", 0),
+        manifest["params"].get("kind") if not inputs else None,
     )
 
 
@@ -187,7 +189,7 @@ def _checked(*values: Any) -> tuple[Any, ...]:
     for more or fewer."""
     if len(values) != len(_INDEXED):
         raise TypeError(f"{len(values)} values")
-    stage, name, kind, size, bits, ppl, seconds, created, model, made_from = values
+    stage, name, kind, size, bits, ppl, seconds, created, model, made_from, rss, kind_of = values
     return (
         _text(stage),
         _text(name),
@@ -199,6 +201,8 @@ def _checked(*values: Any) -> tuple[Any, ...]:
         _number(created),
         _text_or_none(model),
         _text_or_none(made_from),
+        int(_number(rss)),
+        _text_or_none(kind_of),
     )
 
 

@@ -32,6 +32,7 @@ from qpipe.core.store import ArtifactStore
 from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError, UsageError
 from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import GuideDraft, InvalidJobDraft, RunDraft
+from qpipe.results.figures import NodeFigures
 from qpipe.results.tensors import DETAILS
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
@@ -143,6 +144,8 @@ class _Execution:
     unlinked: list[str] = field(default_factory=list)
     """Models without a link in the run's folder, in words."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    expected: dict[str, NodeFigures] = field(default_factory=dict)
+    """What was foreseen of nodes that were to be made, before any was."""
     guided: GuidedSweep | None = None
 
     def __post_init__(self) -> None:
@@ -258,12 +261,15 @@ class _Execution:
 
         @functools.cache
         def errors() -> Mapping[str, QpipeError]:
+            from qpipe.session import figures
             from qpipe.session.foreseen import foreseen
 
             results_only = draft["results_only"]
             forecasts = forecast(graph, self.store, again=again, results_only=results_only)
             must_fit = not (self.keep_going or results_only)
-            return foreseen(forecasts, self.store.paths.root, must_fit=must_fit)
+            answer = foreseen(forecasts, self.store.paths.root, must_fit=must_fit)
+            self.expected |= figures.expected(graph, forecasts, answer.coming, self.store)
+            return answer.errors
 
         return lambda node: errors().get(node.id)
 
@@ -292,9 +298,10 @@ class _Execution:
             made = {n: o.artifact for n, o in self.outcomes.items() if o.artifact is not None}
             sizes = {node: artifact.manifest.size for node, artifact in made.items()}
             store = str(self.store.paths.root)
-            seconds = estimates(graph, ended=self.outcomes, sizes=sizes, store=store)
+            known = estimates(graph, ended=self.outcomes, sizes=sizes, store=store)
         except StoreError:  # it says so where it is needed
             return
+        seconds = {node: e.seconds for node, e in known.items() if e.seconds is not None}
         if seconds:
             fan_out(self.listeners)(Estimated(seconds))
 
@@ -344,6 +351,7 @@ class _Execution:
             about=self.about,
             invalid=self.invalid,
             sweep=sweep,
+            expected=self.expected,
         )
         return document, comparison
 

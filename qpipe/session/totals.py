@@ -33,7 +33,8 @@ class Totals:
     ``download``: what the hub's cache does not have yet. ``results``: quantized models, those in
     the store too. ``disk``: what would be written on the store's file system if nothing of it is
     removed meanwhile, of which ``free`` bytes are left there. A local source is linked and counts
-    as nothing. With ``results_only`` (run.keep=results) what is measured is removed meanwhile.
+    as nothing. With ``results_only`` (run.keep=results) what is measured is removed meanwhile:
+    ``at_once`` is the most that there then is at a time, one node after another (None: not known).
     """
 
     download: Amount
@@ -41,6 +42,7 @@ class Totals:
     disk: Amount
     free: int
     results_only: bool = False
+    at_once: int | None = None
 
     @property
     def problem(self) -> OutOfSpaceError | None:
@@ -48,11 +50,22 @@ class Totals:
         if self.disk.bytes <= self.free or self.disk.precision == "at most":
             return None
         if self.results_only:
-            return None  # how much there is at a time is not foreseen
+            return self._too_much_at_once
         return OutOfSpaceError(
             f"the run would write {_words(self.disk)}, and the file system of the store has "
             f"{numbers.size(self.free)} free: make room (`qpipe gc`), name another disk with "
             "--store, have what is measured go at once (run.keep=results), or leave some levels out"
+        )
+
+    @property
+    def _too_much_at_once(self) -> OutOfSpaceError | None:
+        if self.at_once is None or self.at_once <= self.free:
+            return None
+        return OutOfSpaceError(
+            f"the run would have {numbers.size(self.at_once)} on disk at a time, though what is "
+            f"measured goes at once (run.keep=results), and the file system of the store has "
+            f"{numbers.size(self.free)} free: make room (`qpipe gc`), or name another disk with "
+            "--store"
         )
 
 
@@ -61,22 +74,42 @@ def _words(amount: Amount) -> str:
     return words + numbers.size(amount.bytes)
 
 
-def totals(nodes: Sequence[PlannedNode], store: Path, *, results_only: bool = False) -> Totals:
+def totals(
+    nodes: Sequence[PlannedNode],
+    store: Path,
+    *,
+    results_only: bool = False,
+    at_once: int | None = None,
+) -> Totals:
     """Add up what the nodes of a plan say of themselves."""
     went = [node for node in nodes if node.state == "cached" and node.artifact is None]
     sound = [node for node in nodes if node.error is None and node not in went]
-    new = [node for node in sound if node.state != "cached"]
-    fetched = [node for node in new if _is_hub(node)]
-    made = [node for node in new if not _is_linked(node)]
-    if fetched and not _shares_disk(store):
-        made = [node for node in made if node not in fetched]
+    fetched = [node for node in sound if node.state != "cached" and _is_hub(node)]
+    made = _made(sound, store)
     return Totals(
         download=_sum(fetched, of_download=True),
         results=_sum([node for node in sound if node.stage == "quantize"]),
         disk=_sum([node for node in made if node.size is not None or node.stage in _LARGE]),
         free=free_bytes(store),
         results_only=results_only,
+        at_once=at_once,
     )
+
+
+def written(nodes: Sequence[PlannedNode], store: Path) -> dict[str, int]:
+    """The bytes that each node that is to be made adds to the disk of the store, by id, as far as
+    they are known."""
+    made = _made([node for node in nodes if node.error is None], store)
+    sizes = {node.id: node.download if _is_hub(node) else node.size for node in made}
+    return {node: size for node, size in sizes.items() if size is not None}
+
+
+def _made(sound: Sequence[PlannedNode], store: Path) -> list[PlannedNode]:
+    """The nodes that write to the disk of the store."""
+    made = [node for node in sound if node.state != "cached" and not _is_linked(node)]
+    if any(map(_is_hub, made)) and not _shares_disk(store):
+        made = [node for node in made if not _is_hub(node)]
+    return made
 
 
 def _is_hub(node: PlannedNode) -> bool:

@@ -31,6 +31,9 @@ class ModuleWish:
     group_size: int | None = None
 
 
+_PLAIN = ModuleWish()
+
+
 @dataclass(frozen=True)
 class ModuleWishes:
     """Rules in their order."""
@@ -57,7 +60,7 @@ class ModuleWishes:
     def of_module(self, name: str) -> ModuleWish:
         """The rule that counts for a module."""
         matching = [wish for pattern, wish in self.rules if pattern.search(name)]
-        return matching[-1] if matching else ModuleWish()
+        return matching[-1] if matching else _PLAIN
 
 
 def _wish(rule: Any) -> ModuleWish:

@@ -56,7 +56,7 @@ def _plain(
     source: ModelSource, model: CheckpointTensors, kind: str, *, as_it_is: bool
 ) -> PredictedSize:
     """Every tensor in one precision."""
-    few = len(model.shapes) <= FEW
+    few = model.count <= FEW
     parts = [(each, (each.name, kind, each.shape)) for each in model.alike]
     sizes = {each.label: each.count * nbytes(part) for each, part in parts}
     header = (

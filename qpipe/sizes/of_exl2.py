@@ -37,8 +37,8 @@ def predicted(source: ModelSource, settings: Settings) -> PredictedSize:
     model = tensors.of(source)
     layers = [each for each in model.alike if each.module is not None and each.module not in HEADS]
     modules = {each.module for each in layers}
-    heads = [model.shapes[f"{name}.weight"] for name in HEADS if f"{name}.weight" in model.shapes]
-    rows, columns = heads[0] if heads else _embeddings(model.shapes)
+    heads = [model.first[f"{name}.weight"] for name in HEADS if f"{name}.weight" in model.first]
+    rows, columns = heads[0] if heads else _embeddings(model.first)
     sizes: dict[str, float] = {"lm_head.weight": _head_bytes(rows, columns, head_bits)}
     sizes |= {each.label: each.count * math.prod(each.shape) * bits / 8 for each in layers}
     sizes |= {

@@ -6,6 +6,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def of_file(file: Path, settings: Settings) -> PredictedSize:
     if settings.method == "none":
         return _floats(_in_floats(whole), settings.text("via", "f16", choices=_FLOATS))
     if _request(settings).ftype.name == read.file_type:
-        return _sized(whole, read, (f"{file}: as it is",))
+        return _sized(whole, read.file_type, read.types, (f"{file}: as it is",))
     return _quantized(_in_floats(whole), settings)
 
 
@@ -59,15 +60,15 @@ def _quantized(whole: _Whole, settings: Settings) -> PredictedSize:
     request = _request(settings)
     notes: list[str] = []
     has_imatrix = settings.fields.get("imatrix") not in (None, False)
-    plan = quantize.plan_ahead(whole.plan, request, has_imatrix=has_imatrix)
-    needing = [o.name for o in plan.outputs if mixture.needs_imatrix(o.name, o.type, request.ftype)]
-    if needing and not has_imatrix:
-        plan = quantize.plan_ahead(whole.plan, request, has_imatrix=True)
+    types = quantize.types_ahead(whole.plan, request, has_imatrix=has_imatrix)
+    first = None if has_imatrix else mixture.first_in_need(types, request.ftype)
+    if first is not None:
+        types = quantize.types_ahead(whole.plan, request, has_imatrix=True)
         notes.append(
-            f"{request.ftype.name} is made with an importance matrix alone ({needing[0]}): one is "
+            f"{request.ftype.name} is made with an importance matrix alone ({first}): one is "
             "assumed"
         )
-    return _sized(whole, plan, [*notes, *plan.notes])
+    return _sized(whole, request.ftype.name, types, [*notes, *whole.plan.notes])
 
 
 def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary) -> PredictedSize:
@@ -82,9 +83,8 @@ def unquantized(source: ModelSource, settings: Settings, vocabulary: Vocabulary)
 def _floats(whole: _Whole, via: str) -> PredictedSize:
     """The file with ``via`` for all that is in half precision."""
     kind, halves = GGMLType[via.upper()], (GGMLType.F16, GGMLType.BF16)
-    outputs = [replace(o, type=kind) if o.type in halves else o for o in whole.plan.outputs]
-    plan = replace(whole.plan, file_type=kind.name, outputs=outputs)
-    return _sized(whole, plan, plan.notes)
+    types = {name: kind if of in halves else of for name, of in whole.plan.types.items()}
+    return _sized(whole, kind.name, types, whole.plan.notes)
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,33 @@ class _Whole:
     header: int
     notes: tuple[str, ...]
 
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Rows and columns of each tensor."""
+        return {o.name: (math.prod(o.shape[:-1]), o.shape[-1]) for o in self.plan.outputs}
 
-def _sized(whole: _Whole, plan: FilePlan, notes: Iterable[str]) -> PredictedSize:
-    """The size of the ``whole`` model in the types of ``plan``."""
-    sizes = {output.name: output.nbytes for output in plan.outputs}
+    @cached_property
+    def weights(self) -> int:
+        """The elements of all tensors."""
+        return sum(rows * columns for rows, columns in self.shapes.values())
+
+
+def _sized(
+    whole: _Whole, file_type: str, types: Mapping[str, GGMLType], notes: Iterable[str]
+) -> PredictedSize:
+    """The size of the ``whole`` model with tensors of these ``types``."""
+    sizes = {}
+    for name, kind in types.items():
+        rows, columns = whole.shapes[name]
+        sizes[name] = rows * kind.row_bytes(columns)
     return PredictedSize(
-        plan.file_type,
+        file_type,
         file_bytes=whole.header + sum(map(stream.padded, sizes.values())),
         tensor_bytes=sum(sizes.values()),
-        weights=sum(math.prod(output.shape) for output in plan.outputs),
+        weights=whole.weights,
         notes=(*whole.notes, *notes),
         tensors=sizes,
+        kinds=types,
     )
 
 

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from qpipe.errors import RecipeError
@@ -29,6 +30,7 @@ Layout = Callable[[int, int, ModuleWish], Iterable[Part]]
 """The tensors of a matrix of so many rows and columns, as the rule of its module has them."""
 
 
+@lru_cache(maxsize=1 << 14)  # each format asks about each module
 def _is_router(name: str, rows: int, columns: int) -> bool:
     return ROUTERS.search(name) is not None
 
@@ -70,7 +72,7 @@ def sized(source: ModelSource, settings: Settings, packing: Packing) -> Predicte
         )
     # Where the tool notes each tensor, or a rule may mean one expert, all are looked at.
     single = packing.metadata is not None or bool(ModuleWishes.of(settings).rules)
-    single = single or len(model.shapes) <= FEW
+    single = single or model.count <= FEW
     alike = model.single if single else model.alike
     packed = dict(_packed(alike, settings, packing))
     if packing.head is not None and HEADS.isdisjoint(packed):
@@ -141,15 +143,21 @@ def _packed(
 ) -> Iterator[tuple[str, Iterable[Part]]]:
     """Each module that is packed, and its tensors."""
     wishes = ModuleWishes.of(settings)
+    laid_out: dict[object, tuple[Part, ...]] = {}  # layers are alike
     for each in alike:
         name = each.module
         if name is None:
             continue
         rows, columns = each.shape
         wish = wishes.of_module(name)
-        layout = packing.head if name in HEADS else packing.layout
-        if layout is not None and not wish.skip and not packing.left(name, rows, columns):
-            yield name, tuple(layout(rows, columns, wish))
+        head = name in HEADS
+        layout = packing.head if head else packing.layout
+        if layout is None or wish.skip or packing.left(name, rows, columns):
+            continue
+        key = rows, columns, wish, head
+        if key not in laid_out:
+            laid_out[key] = tuple(layout(rows, columns, wish))
+        yield name, laid_out[key]
 
 
 def assumed(source: ModelSource) -> tuple[str, ...]:
@@ -166,30 +174,46 @@ def nbytes(entry: Part) -> int:
 
 def header_bytes(entries: Iterable[Part], metadata: str = '{"format":"pt"}') -> int:
     """Bytes of a safetensors file in front of the data (`qpipe.packed.write`)."""
-    length, offset = len('{"__metadata__":}') + len(metadata), 0
+    length, offset, digits = len('{"__metadata__":}') + len(metadata), 0, 1
+    fixed: dict[tuple[str, tuple[int, ...]], tuple[int, int]] = {}  # bytes, and letters of no name
+    by_width: dict[int, list[Part]] = {}
+    for entry in entries:
+        by_width.setdefault(DTYPE_BYTES[entry[1]], []).append(entry)
+        if entry[1:] not in fixed:
+            fixed[entry[1:]] = nbytes(entry), len(_FIELDS) + len(entry[1]) + _letters(entry[2])
     # safetensors 0.8 writes the widest numbers first, then by name.
-    for name, kind, shape in sorted(entries, key=lambda e: (-DTYPE_BYTES[e[1]], e[0])):
-        end = offset + math.prod(shape) * DTYPE_BYTES[kind]
-        dims = ",".join(map(str, shape))
-        length += len(f',"{name}":{{"dtype":"{kind}","shape":[{dims}],') + len(
-            f'"data_offsets":[{offset},{end}]}}'
-        )
-        offset = end
+    for _, own in sorted(by_width.items(), reverse=True):
+        for name, kind, shape in sorted(own):
+            size, letters = fixed[kind, shape]
+            offset += size
+            before, digits = digits, len(str(offset))
+            length += len(name) + letters + before + digits
     return 8 + length + -length % 8
+
+
+_FIELDS = ',"":{"dtype":"","shape":[],"data_offsets":[,]}'
+
+
+def _letters(shape: tuple[int, ...]) -> int:
+    return len(",".join(map(str, shape)))
 
 
 def about_header_bytes(entries: Sequence[Counted], metadata: str = '{"format":"pt"}') -> int:
     """`header_bytes` of more tensors than are worth sorting: their sizes are taken to be mixed
     evenly among those of as wide numbers, which moves some offsets' digits alone."""
     length, offset = len('{"__metadata__":}') + len(metadata), 0
-    fixed = len(',"":{"dtype":"","shape":[],"data_offsets":[,]}')
-    for width in sorted({DTYPE_BYTES[part[1]] for _, part, _, _ in entries}, reverse=True):
-        own = [each for each in entries if DTYPE_BYTES[each[1][1]] == width]
-        for _, (_, kind, shape), count, letters in own:
-            length += letters + count * (fixed + len(kind) + len(",".join(map(str, shape))))
-        number = sum(count for _, _, count, _ in own)
-        end = offset + sum(count * nbytes(part) for _, part, count, _ in own)
-        length += _digits(offset, end, number)
+    # By the width of numbers: of each kind and shape, how many.
+    alike: dict[int, dict[tuple[str, tuple[int, ...]], int]] = {}
+    for _, (_, kind, shape), count, letters in entries:
+        own = alike.setdefault(DTYPE_BYTES[kind], {})
+        own[kind, shape] = own.get((kind, shape), 0) + count
+        length += letters
+    for width, own in sorted(alike.items(), reverse=True):
+        end = offset
+        for (kind, shape), count in own.items():
+            length += count * (len(_FIELDS) + len(kind) + _letters(shape))
+            end += count * width * math.prod(shape)
+        length += _digits(offset, end, sum(own.values()))
         offset = end
     return 8 + length + -length % 8
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from qpipe.gguf.types import GGMLType
+
 
 @dataclass(frozen=True)
 class PredictedSize:
@@ -14,7 +16,8 @@ class PredictedSize:
     All counted as `qpipe.results.model.ModelFacts` counts what was made: in GGUF, where one matrix
     can be written twice, elements of tensors; of packed checkpoints the model's own weights, once.
     ``notes`` tell what was assumed. ``tensors`` are the bytes by the name of a tensor in GGUF, or
-    of a checkpoint, where experts of a layer count together (``experts.*``).
+    of a checkpoint, where experts of a layer count together (``experts.*``), ``kinds`` the types of
+    those in GGUF.
     """
 
     format: str
@@ -23,6 +26,7 @@ class PredictedSize:
     weights: int
     notes: tuple[str, ...] = ()
     tensors: Mapping[str, int] = field(default_factory=dict, repr=False, compare=False)
+    kinds: Mapping[str, GGMLType] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def bits_per_weight(self) -> float:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qpipe.gguf import convert, stream, values
+from qpipe.gguf import convert, quantize, stream, values
+from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.config import Config
+from qpipe.gguf.mixture import TypeRequest
+from qpipe.gguf.rows import ZeroRows
+from qpipe.gguf.types import GGMLType
 from qpipe.llamacpp import c_api, library
 from qpipe.memory import RunSetting
 
@@ -35,21 +39,52 @@ class LoggedSizes:
     lines: list[str] = field(default_factory=list)
 
 
-def header(config: Mapping[str, Any], out: Path) -> Path:
-    """A GGUF file of such a model, without its weights."""
+def header(config: Mapping[str, Any], out: Path, kind: str = "F16") -> Path:
+    """A GGUF file of such a model, without its weights, which all read as 0."""
     stored = Config(Path("config.json"), config)
-    plan = convert.foresee_config(stored)
+    request = TypeRequest.of(kind)
+    plan = quantize.plan_ahead(convert.foresee_config(stored), request, has_imatrix=False)
     arch = plan.architecture
     vocabulary = next(o.shape[0] for o in plan.outputs if o.name == "token_embd.weight")
     metadata = plan.metadata | {
         "tokenizer.ggml.model": values.string("no_vocab"),
         f"{arch}.vocab_size": values.u32(vocabulary),
     }
-    out.write_bytes(stream.header(metadata, plan.outputs))
-    with out.open("r+b") as file:  # a hole in place of the weights
-        file.truncate(out.stat().st_size + sum(stream.padded(o.nbytes) for o in plan.outputs))
     assert math.prod(plan.outputs[0].shape)
+    return _written(metadata, plan.outputs, out)
+
+
+def _written(metadata: values.Metadata, outputs: Sequence[OutputTensor], out: Path) -> Path:
+    out.write_bytes(stream.header(metadata, outputs))
+    with out.open("r+b") as file:  # a hole in place of the weights
+        file.truncate(out.stat().st_size + sum(stream.padded(o.nbytes) for o in outputs))
     return out
+
+
+def header_of(
+    arch: str, numbers: Mapping[str, float], tensors: Mapping[str, tuple[int, ...]], out: Path
+) -> Path:
+    """A GGUF file of an architecture that qpipe does not write: its hyperparameters without the
+    architecture's name, and its tensors' shapes in numpy order; those of one dimension in F32."""
+    metadata = {
+        "general.architecture": values.string(arch),
+        "tokenizer.ggml.model": values.string("no_vocab"),
+        f"{arch}.vocab_size": values.u32(tensors["token_embd.weight"][0]),
+        **{
+            f"{arch}.{key}": values.f32(n) if isinstance(n, float) else values.u32(n)
+            for key, n in numbers.items()
+        },
+    }
+    outputs = [
+        OutputTensor(name, shape, _kind(name, shape), ZeroRows(name, shape[-1]))
+        for name, shape in tensors.items()
+    ]
+    return _written(metadata, outputs, out)
+
+
+def _kind(name: str, shape: tuple[int, ...]) -> GGMLType:
+    whole = len(shape) == 1 or not name.endswith(".weight") or "conv1d" in name
+    return GGMLType.F32 if whole else GGMLType.F16
 
 
 @contextmanager

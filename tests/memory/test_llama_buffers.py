@@ -10,7 +10,9 @@ import pytest
 
 from qpipe.memory import RunSetting, Weights, memory
 from qpipe.sizes import shapes
-from tests.memory.llama_log import Weightless, header
+from tests.gguf.families import golden
+from tests.memory import recurrent
+from tests.memory.llama_log import Weightless, header, header_of
 
 MIB = 1 << 20
 
@@ -55,6 +57,44 @@ QWEN3_NEXT: Mapping[str, Any] = {
     "rms_norm_eps": 1e-6,
     "tie_word_embeddings": False,
 }
+# Gemma 3n E4B's and Gemma 4 E2B's fields.
+GEMMA_3N: Mapping[str, Any] = {
+    "architectures": ["Gemma3nForCausalLM"],
+    "model_type": "gemma3n_text",
+    "hidden_size": 2048,
+    "num_hidden_layers": 35,
+    "intermediate_size": [16384] * 35,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "head_dim": 256,
+    "sliding_window": 512,
+    "vocab_size": 262400,
+    "hidden_size_per_layer_input": 256,
+    "vocab_size_per_layer_input": 262144,
+    "num_kv_shared_layers": 15,
+    "laurel_rank": 64,
+    "activation_sparsity_pattern": [0.95] * 10 + [0.0] * 25,
+    "max_position_embeddings": 32768,
+    "rms_norm_eps": 1e-6,
+}
+GEMMA_4_E: Mapping[str, Any] = {
+    **golden.read("gemma4-e")["config"],
+    "hidden_size": 1536,
+    "num_hidden_layers": 35,
+    "intermediate_size": 6144,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 1,
+    "head_dim": 256,
+    "global_head_dim": 512,
+    "sliding_window": 512,
+    "vocab_size": 262144,
+    "vocab_size_per_layer_input": 262144,
+    "hidden_size_per_layer_input": 256,
+    "num_kv_shared_layers": 20,
+    "layer_types": [*(["sliding_attention"] * 4), "full_attention"] * 7,
+    "per_layer_config": None,
+    "max_position_embeddings": 131072,
+}
 WHOLE = [
     RunSetting(context=context, kv_k=kv, kv_v=kv)
     for context in (2048, 16384, 131072)
@@ -72,6 +112,7 @@ FURTHER = [
 
 def model(name: str) -> Mapping[str, Any]:
     known = {"Qwen/Qwen1.5-MoE-A2.7B": QWEN2_MOE, "Qwen3-Next, in small": QWEN3_NEXT}
+    known |= {"Gemma 3n E4B": GEMMA_3N, "Gemma 4 E2B": GEMMA_4_E}
     config = known.get(name) or shapes(name)
     assert config is not None
     return config
@@ -79,8 +120,16 @@ def model(name: str) -> Mapping[str, Any]:
 
 def apart(name: str, settings: Iterable[RunSetting], folder: Path) -> list[str]:
     """What is more than 1 % and 1 MiB off, in words."""
-    config, faults = model(name), []
-    weightless = Weightless(header(config, folder / "model.gguf"))
+    config = model(name)
+    return apart_from(config, settings, header(config, folder / "model.gguf"), name)
+
+
+def apart_from(
+    config: Mapping[str, Any] | Path, settings: Iterable[RunSetting], file: Path, name: str
+) -> list[str]:
+    """The same of a model as it lies in a file."""
+    faults = []
+    weightless = Weightless(file)
     for setting in settings:
         logged = weightless.sizes(setting)
         used = memory(config, setting, weights=Weights(0))
@@ -113,6 +162,8 @@ def test_three_contexts_and_three_types(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
+        "Gemma 3n E4B",
+        "Gemma 4 E2B",
         "LiquidAI/LFM2.5-1.2B-Instruct",
         "Qwen3-Next, in small",
         "deepseek-ai/DeepSeek-V2-Lite",
@@ -126,3 +177,22 @@ def test_other_settings(name: str, tmp_path: Path) -> None:
     latent = "DeepSeek" in name  # keys and values in one, of one type
     settings = [s for s in FURTHER if not latent or (s.kv_k == s.kv_v)]
     assert not apart(name, settings, tmp_path)
+
+
+SEVERAL = [
+    RunSetting(context=2048),
+    RunSetting(context=4096, sequences=4, ubatch=256),
+    RunSetting(context=1024, sequences=16),
+]
+
+
+@pytest.mark.parametrize("name", sorted(recurrent.MODELS))
+def test_models_that_keep_states_alone(name: str, tmp_path: Path) -> None:
+    """Read from the header of a GGUF file, as qpipe writes none of them."""
+    file = header_of(*recurrent.MODELS[name](), tmp_path / "model.gguf")
+    assert not apart_from(file, SEVERAL, file, name)
+
+
+def test_states_of_several_sequences(tmp_path: Path) -> None:
+    """Those of all but the first are gathered, beside what the scan returns."""
+    assert not apart("ibm-granite/granite-4.0-h-micro", SEVERAL, tmp_path)

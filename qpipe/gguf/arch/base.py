@@ -94,11 +94,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of the checkpoint and the sizes of its layer, which is None outside of layers."""
+    """A tensor of the checkpoint and the sizes of its layer, which is None outside of layers; of
+    those that become one it is one of ``count``."""
 
     spec: Spec
     dims: Dims
     layer: int | None = None
+    count: int = 1
 
     @cached_property
     def shape(self) -> tuple[int, ...]:
@@ -108,7 +110,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stack:
-    """Tensors of one shape, by their names, that become one tensor ``merged``."""
+    """Tensors of one shape, by their names, that become one tensor ``merged``; of a ``sampled``
+    architecture's the first alone is named."""
 
     merged: str
     names: tuple[str, ...]
@@ -159,6 +162,7 @@ class Architecture:
     ``experts`` lists the matrices of one expert, ``{}`` in their names being its number, in the
     order in which each kind is written as one tensor [experts, ...] under the name with no number;
     ``layouts`` other ways in which checkpoints have the experts of a layer, in tensors of all;
+    ``sampled`` that of the experts of a layer the first alone is listed, for foreseeing sizes;
     ``stacks`` matrices outside of layers of which several become one tensor, as of experts, by the
     name of the size that says how many;
     ``expert_counts`` are the fields with their number, the first that is there counts, and
@@ -188,6 +192,7 @@ class Architecture:
     check: Callable[[Config], Iterable[str]] = field(default=_complete)
     experts: Mapping[str, Spec] = field(default_factory=dict)
     layouts: tuple[Mapping[str, Spec], ...] = ()
+    sampled: bool = False
     stacks: Mapping[str, tuple[str, Spec]] = field(default_factory=dict)
     expert_counts: tuple[str, ...] = ()
     experts_used: str = "num_experts_per_tok"
@@ -287,15 +292,22 @@ class Architecture:
         """The tensors that several become, those together that are written together: the experts
         of a layer."""
         outside = [
-            [Stack(name.replace(".{}", ""), _numbered(name, dims.size(count)), Entry(spec, dims))]
+            [
+                Stack(
+                    name.replace(".{}", ""),
+                    _numbered(name, dims.size(count)),
+                    Entry(spec, dims, count=dims.size(count)),
+                )
+            ]
             for name, (count, spec) in self.stacks.items()
         ]
+        listed = min(dims.experts, 1) if self.sampled else dims.experts
         return outside + [
             [
                 Stack(
                     f"model.layers.{i}.{name.replace('{}.', '')}",
-                    _numbered(f"model.layers.{i}.{name}", dims.experts),
-                    Entry(spec, self.layer_dims(config, dims, i), i),
+                    _numbered(f"model.layers.{i}.{name}", listed),
+                    Entry(spec, self.layer_dims(config, dims, i), i, dims.experts),
                 )
                 for name, spec in self.experts.items()
                 if _there(spec, config, i)

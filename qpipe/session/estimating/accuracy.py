@@ -1,22 +1,25 @@
-"""How right estimates were: of what a store holds, the forecast beside what it came to.
+"""How right estimates were: what runs foresaw of their nodes beside what these came to.
 
-Sizes are predicted from config.json again; seconds and memory from the other nodes of the kind, as
-`qpipe plan` does for one that is not made yet, so that no figure is a forecast of itself.
+Of a stage and quantity of which no run has a record, it is worked out of what the store holds:
+sizes are predicted from config.json again; seconds and memory from the other nodes of the kind, so
+that no figure is a forecast of itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
 from qpipe.core.manifest import Manifest
 from qpipe.core.store import ArtifactStore
-from qpipe.errors import QpipeError, StoreError
-from qpipe.sizes.known_fields import FIELDS
+from qpipe.errors import QpipeError, StoreError, UsageError
+from qpipe.results import figures
+from qpipe.session.known_shapes import section
 from qpipe.sizes.predict import predict
+from qpipe.support import strict_json
 
 Quantity = Literal["size", "seconds", "memory"]
 
@@ -24,13 +27,15 @@ _CONFIG = "config.json"
 _WEIGHTS = (".gguf", ".safetensors")
 # The roles by which a node is made from a model, or measures it.
 _FROM = ("model", "checkpoint")
+_MOST_BYTES = 50_000_000  # of a run's record
 
 
 @dataclass(frozen=True)
 class ForecastError:
     """The error of ``count`` forecasts of a ``quantity`` of nodes of a ``stage``: the ``median`` of
     the relative errors, whichever way, and that which is farthest off (``worst``, signed, of the
-    node ``name``). ``actual`` is the median of what it came to, in bytes or seconds."""
+    node ``name``). ``actual`` is the median of what it came to, in bytes or seconds. ``basis`` is
+    ``runs``, by what they recorded, or ``store``, worked out of what it holds."""
 
     stage: str
     quantity: Quantity
@@ -39,11 +44,60 @@ class ForecastError:
     worst: float
     name: str
     actual: float
+    basis: Literal["runs", "store"] = "store"
 
 
-def errors(store: Path) -> list[ForecastError]:
-    """The errors by stage and quantity; of a stage with one node alone, seconds and memory have no
-    forecast. Damaged artifacts are passed over. Raises StoreError."""
+_QUANTITIES: Mapping[Quantity, str] = {
+    "size": "size_bytes",
+    "seconds": "seconds",
+    "memory": "peak_rss",
+}
+
+
+def errors(store: Path, runs: Path | None = None) -> list[ForecastError]:
+    """The errors by stage and quantity, of the runs in a folder, else of the store. Damaged
+    artifacts and records are passed over. Raises StoreError."""
+    recorded = {} if runs is None else _recorded(runs)
+    known = {
+        (stage, quantity): error
+        for (stage, quantity), pairs in recorded.items()
+        if (error := _summed(stage, quantity, pairs)) is not None
+    }
+    derived = {(each.stage, each.quantity): each for each in _derived(store)}
+    answers = derived | {key: replace(each, basis="runs") for key, each in known.items()}
+    order = [*_QUANTITIES]
+    return sorted(answers.values(), key=lambda each: (each.stage, order.index(each.quantity)))
+
+
+def _recorded(runs: Path) -> dict[tuple[str, Quantity], list[_Pair]]:
+    """The forecasts of runs and what they came to, by stage and quantity."""
+    answers: dict[tuple[str, Quantity], list[_Pair]] = {}
+    for file in sorted(runs.glob("*/run.json")):
+        for node in _nodes(file):
+            forecast, actual = (figures.read(node.get(n)) for n in ("forecast", "actual"))
+            name, stage = node.get("name"), node.get("stage")
+            if not (forecast and actual and isinstance(name, str) and isinstance(stage, str)):
+                continue
+            for quantity, field in _QUANTITIES.items():
+                pair = getattr(forecast, field), getattr(actual, field)
+                if None not in pair:
+                    answers.setdefault((stage, quantity), []).append((name, *pair))
+    return answers
+
+
+def _nodes(file: Path) -> list[Mapping[str, Any]]:
+    """The nodes of a run's record; none of one that cannot be read."""
+    try:
+        document = strict_json.load(file, UsageError, most=_MOST_BYTES)
+    except UsageError:
+        return []
+    nodes = document.get("nodes") if isinstance(document, dict) else None
+    return [node for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
+
+
+def _derived(store: Path) -> list[ForecastError]:
+    """The errors of what the store holds; of a stage with one node alone, seconds and memory have
+    no forecast."""
     artifacts = dict(_manifests(ArtifactStore(store)))
     stages: dict[str, list[str]] = {}
     for key, (manifest, _) in artifacts.items():
@@ -85,27 +139,15 @@ def _sizes(keys: Sequence[str], artifacts: _Known) -> Iterator[_Pair]:
     """Bytes of files with weights, where config.json of the source is in the store."""
     for key in keys:
         manifest, _ = artifacts[key]
-        section, source = _section(manifest), _source(key, artifacts)
+        fields = section(manifest.stage, manifest.params, manifest.inputs)
+        source = _source(key, artifacts)
         actual = sum(f.size for f in manifest.files if f.path.endswith(_WEIGHTS))
-        if section is None or source is None or not actual:
+        if fields is None or source is None or not actual:
             continue
         try:
-            yield manifest.name, predict(source, section).file_bytes, actual
+            yield manifest.name, predict(source, fields).file_bytes, actual
         except QpipeError:
             continue  # what cannot be predicted is no wrong prediction
-
-
-def _section(manifest: Manifest) -> Mapping[str, Any] | None:
-    """The fields of ``quantize`` that a node was made by; None of one that makes no model."""
-    params = manifest.params
-    if manifest.stage == "convert" and params.get("to") == "gguf":
-        return {"method": "none", "via": params.get("outtype", "f16")}
-    method = params.get("method")
-    if manifest.stage != "quantize" or method not in FIELDS:
-        return None
-    fields = {name: params[name] for name in FIELDS[str(method)] if name in params}
-    has_imatrix = "imatrix" in manifest.inputs
-    return {**fields, "imatrix": True} if has_imatrix else fields
 
 
 def _source(key: str, artifacts: _Known) -> Path | None:

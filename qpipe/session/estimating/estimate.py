@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from qpipe.errors import CheckpointError, QpipeError
+from qpipe.gguf.repacking import repacked_bytes
 from qpipe.machine.capacity import usable_memory
+from qpipe.machine.identity import features
 from qpipe.memory import Geometry, RunMemory, RunSetting, Weights, geometry
 from qpipe.runtimes import architectures, formats
 from qpipe.runtimes.formats import NamedFormat
@@ -19,6 +22,9 @@ from qpipe.session.estimating.speed import SpeedBound, rates, speed
 from qpipe.sizes.predict import predict
 from qpipe.sizes.predicted import PredictedSize
 from qpipe.sizes.source import ModelSource
+
+if TYPE_CHECKING:
+    from qpipe.session.forecasts import RunPlan
 
 _OF_GGUF = "a GGUF file: of formats of checkpoints nothing is known without its config.json"
 
@@ -40,6 +46,14 @@ class EstimatedFormat:
     notes: tuple[str, ...] = ()
 
     @property
+    def repacked(self) -> int:
+        """Bytes of weights that llama.cpp lays out anew for this machine's processor, beside the
+        mapped file; of a model on a GPU none are counted."""
+        if self.runtime != "llama.cpp" or self.fit.answer in ("gpu", "partly"):
+            return 0
+        return repacked_bytes(self.size.tensors, self.size.kinds, features())
+
+    @property
     def unknown(self) -> tuple[str, ...]:
         """The parts of memory of which not all is known."""
         where = {name for name, parts in self.memory.devices.items() if parts.compute}
@@ -52,7 +66,8 @@ class ModelEstimate:
     """A model in several formats under the same ``conditions``, those that the runtime loads first.
 
     ``parameters`` are all weights, and those that compute a token; ``left_out`` formats that it
-    cannot be in, and why; ``notes`` what was assumed of all.
+    cannot be in, and why; ``notes`` what was assumed of all. ``plan`` is what making its models
+    takes, where a recipe was named.
     """
 
     model: EstimatedModel
@@ -63,6 +78,7 @@ class ModelEstimate:
     rows: tuple[EstimatedFormat, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = field(default=())
+    plan: RunPlan | None = None
 
 
 def estimate(

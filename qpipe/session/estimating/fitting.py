@@ -47,6 +47,7 @@ class Room:
         self.model, self.setting, self.cards, self.ram = model, setting, cards, ram
         self._most = most or _MOST
         self._beside: dict[tuple[int, int], RunMemory] = {}
+        self._at: dict[str, dict[int, int]] = {}
 
     def place(self, weights: Weights) -> tuple[RunMemory, Fit]:
         """The memory of a format with these weights, and whether it fits."""
@@ -102,24 +103,33 @@ class Room:
     def _longest(self, weights: int, device: str, room: int) -> int:
         """The longest context with which all fits on a device with bytes of ``weights``, in steps
         of 256 tokens."""
-        layers = -1 if device == GPU else 0
-
-        def left(tokens: int) -> int:
-            return room - weights - self._without_weights(layers, tokens).devices[device].total
-
-        least, most = _STEP, max(1, self._most // _STEP) * _STEP
-        if left(most) >= 0 or left(least) < 0:
-            return most if left(most) >= 0 else 0
+        first, last = _STEP, max(1, self._most // _STEP) * _STEP
+        left = room - weights
+        if self._beside_at(device, last) <= left or self._beside_at(device, first) > left:
+            return last if self._beside_at(device, last) <= left else 0
+        # Other formats have asked before: what is known is nearer than both ends.
+        known = self._at[device]
+        least = max(tokens for tokens, size in known.items() if size <= left)
+        most = min(tokens for tokens, size in known.items() if size > left)
         halve = False
         while most - least > _STEP:
             # Nearly linear, so that the line through both ends mostly hits.
-            share = 0.5 if halve else left(least) / (left(least) - left(most))
+            share = 0.5 if halve else (left - known[least]) / (known[most] - known[least])
             guess = least + int((most - least) * share) // _STEP * _STEP
             guess = min(max(guess, least + _STEP), most - _STEP)
-            narrow = (guess - least) * 2 < most - least, left(guess) >= 0
-            least, most = (guess, most) if left(guess) >= 0 else (least, guess)
-            halve = narrow[0] == narrow[1] and not halve
+            fits = self._beside_at(device, guess) <= left
+            near = (guess - least) * 2 < most - least
+            least, most = (guess, most) if fits else (least, guess)
+            halve = near == fits and not halve
         return least
+
+    def _beside_at(self, device: str, tokens: int) -> int:
+        """Bytes beside the weights with so many tokens of context, all layers on a device."""
+        known = self._at.setdefault(device, {})
+        if tokens not in known:
+            layers = -1 if device == GPU else 0
+            known[tokens] = self._without_weights(layers, tokens).devices[device].total
+        return known[tokens]
 
     def _taken(self, weights: Weights, layers: int) -> int:
         """Bytes on the cards with so many ``layers`` on them."""
@@ -138,7 +148,12 @@ class Room:
             device: replace(parts, weights=self._weights_on(weights, device, layers))
             for device, parts in beside.devices.items()
         }
-        return replace(beside, devices=devices, active_weights=weights.active)
+        return replace(
+            beside,
+            devices=devices,
+            active_weights=weights.active,
+            read_weights=weights.read(self.setting.sequences),
+        )
 
     def _without_weights(self, layers: int, tokens: int) -> RunMemory:
         key = layers, tokens

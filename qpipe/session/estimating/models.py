@@ -12,13 +12,14 @@ from qpipe.errors import UsageError, nearest
 from qpipe.sizes.known import entries, shapes
 from qpipe.sizes.source import ModelSource
 from qpipe.sizes.tensors import is_known
-from qpipe.support.files import exists, expanded, is_folder
+from qpipe.support.files import exists, expanded, is_file, is_folder
 
 if TYPE_CHECKING:
     from qpipe.sources.hub_source import HubSource
 
 _CONFIG = "config.json"
 _BUILTIN = "builtin:"
+_YAML = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,18 @@ def find(model: str) -> EstimatedModel:
     """
     if not model:
         raise UsageError("which model? As in `qpipe estimate OWNER/NAME --gpu 24GB`")
+    if model.endswith(_YAML) and is_recipe(model):
+        return _of_recipe(model)
     if model.startswith(_BUILTIN) or exists(expanded(model)):
         return _here(model)
     fields = shapes(model)
     if fields is not None:
         return EstimatedModel(model, fields, (f"shapes of {model}, as they come with qpipe",))
-    full = _by_last_part(model) or _of_recipe(model)
+    full = _by_last_part(model)
     if full is not None:
         return find(full)
+    if is_recipe(model):
+        return _of_recipe(model)
     from qpipe.sources.hub_source import parse_hub
 
     source = parse_hub(model, None) if "/" in model else None
@@ -85,17 +90,36 @@ def _by_last_part(model: str) -> str | None:
     return next(str(name) for name in known[full]["models"] if name.lower() == full)
 
 
-def _of_recipe(name: str) -> str | None:
-    """The source of a shipped recipe's model, where it names one on the hub."""
-    from qpipe.recipe.request import recipe_names, shipped_recipes
+def is_recipe(name: str) -> bool:
+    """True of a shipped recipe's name, and of a recipe's file."""
+    if name.endswith(_YAML):
+        return is_file(expanded(name))
+    from qpipe.recipe.request import recipe_names
 
-    if name not in recipe_names():
-        return None
+    return "/" not in name and name in recipe_names()
+
+
+def _of_recipe(name: str) -> EstimatedModel:
+    """The model that a recipe names. Raises UsageError for one that names none, RecipeError for
+    what cannot be read as one."""
     import yaml
 
-    recipe = yaml.safe_load((shipped_recipes() / f"{name}.yaml").read_text())
-    source = (recipe.get("model") or {}).get("source")
-    return source if isinstance(source, str) and source != name and "/" in source else None
+    from qpipe.recipe.bounds import check_file
+    from qpipe.recipe.request import find_recipe
+
+    file = find_recipe(name)
+    check_file(file)
+    try:
+        recipe = yaml.safe_load(file.read_bytes())
+    except (yaml.YAMLError, ValueError) as error:
+        raise UsageError(f"{name}: this is no YAML: {error}") from None
+    model = recipe.get("model") if isinstance(recipe, dict) else None
+    source = model.get("source") if isinstance(model, dict) else None
+    if not isinstance(source, str) or source == name:
+        raise UsageError(
+            f"{name}: this recipe leaves its model open (model.source): name the model itself"
+        )
+    return find(source)
 
 
 def _here(model: str) -> EstimatedModel:

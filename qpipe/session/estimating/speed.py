@@ -57,8 +57,8 @@ def speed(
     memory: RunMemory, weights: int, known: Mapping[str, Rates], *, sequences: int
 ) -> SpeedBound | None:
     """The speed of a model of so many ``weights``, which are read once for a token of each of
-    ``sequences`` (of experts those of one token); None where a device that it is on has no
-    rates."""
+    ``sequences`` (of experts those that any of these is expected to choose); None where a device
+    that it is on has no rates."""
     # The host of a GPU holds the table of tokens and buffers, and computes no layer.
     computing = [name for name, parts in memory.devices.items() if parts.kv_cache or parts.states]
     if not computing or not all(name in known for name in computing):
@@ -66,7 +66,7 @@ def speed(
     share = memory.active_weights / max(1, memory.weights)
     # The table of tokens may lie on a device that computes nothing.
     there = sum(memory.devices[name].weights for name in computing)
-    read = min(1.0, memory.active_weights / max(1, there))
+    read = min(1.0, memory.read_weights / max(1, there))
     short = full = 0.0
     for name in computing:
         parts, rate = memory.devices[name], known[name].bandwidth

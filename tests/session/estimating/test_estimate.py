@@ -64,6 +64,18 @@ def test_of_experts_all_are_kept_and_some_are_read() -> None:
     assert row.memory.active_weights < 0.15 * row.memory.weights
 
 
+def test_several_tokens_read_more_experts_than_one() -> None:
+    """8 of 128 experts each: 8 tokens are expected to choose 128 (1 - (1 - 1/16)^8) = 51.6."""
+    alone, eight = (one("Qwen3-30B-A3B", "Q8_0", sequences=n).memory for n in (1, 8))
+    assert alone.read_weights == alone.active_weights == eight.active_weights
+    expert = 48 * 3 * 2048 * 768 * 34 / 32  # bytes of one in Q8_0, of all layers
+    assert eight.read_weights - alone.read_weights == pytest.approx(expert * 43.62, rel=1e-3)
+    many = one("Qwen3-30B-A3B", "Q8_0", sequences=4096).memory
+    assert many.read_weights == pytest.approx(many.weights, rel=0.02)
+    dense = one("llama-3.1-8b", "Q8_0", sequences=8).memory
+    assert dense.read_weights == dense.active_weights
+
+
 def test_a_card_that_is_too_small_gets_some_layers() -> None:
     asked = RunConditions(cards=tuple(cards("24GB")), context=32768)
     small, large = estimate("Qwen3-30B-A3B", ["Q4_K_M", "Q8_0"], asked).rows
