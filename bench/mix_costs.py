@@ -26,8 +26,8 @@ from qpipe.gguf.types import GGMLType
 from qpipe.mix.allocation import Option, allocate
 from qpipe.mix.forms import Encoded, forms, possible, quantized, weighted
 from qpipe.mix.losses import anchors, losses_of
-from qpipe.mix.sensitivity import place
 from qpipe.mix.swaps import Swaps
+from qpipe.results.losses import place
 
 MODELS = ("stories260K", "tinystories-d256")
 EACH, HELD_OUT, BESIDE = 16, 48, 8

@@ -21,8 +21,8 @@ from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.types import GGMLType
 from qpipe.mix.allocation import Option, allocate
 from qpipe.mix.forms import Encoded, forms, weighted
-from qpipe.mix.sensitivity import place
 from qpipe.mix.swaps import Swaps
+from qpipe.results.losses import place
 
 TYPES = (GGMLType.IQ4_NL, GGMLType.Q5_0, GGMLType.Q5_1, GGMLType.Q8_0)
 _FIVE = {

@@ -14,6 +14,7 @@ from qpipe.calibration.text_params import TextParams
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
 from qpipe.errors import DataError, RecipeError
+from qpipe.results.losses import LOSSES
 from qpipe.stages import base
 from qpipe.stages.evaluator import only_file
 
@@ -46,8 +47,8 @@ def _known(names: list[str]) -> list[str]:
     return kinds
 
 
-class SensitivityParams(TextParams):
-    """Windows of the calibration text, and the types that a mix may choose from."""
+class WindowsParams(TextParams):
+    """Windows of the calibration text."""
 
     text: base.SourceFile = Field(description="The text that losses are measured on.")
     imatrix: base.SourceFile | None = Field(
@@ -55,6 +56,12 @@ class SensitivityParams(TextParams):
     )
     n_ctx: int = Field(512, ge=16, description="Tokens of a window.")
     samples: int = Field(128, ge=16, description="Windows that a whole level would be measured on.")
+    seed: int = Field(0, ge=0, description="Chooses the windows.")
+
+
+class SensitivityParams(WindowsParams):
+    """Windows of the calibration text, and the types that a mix may choose from."""
+
     levels: float = Field(
         8.0,
         gt=0,
@@ -77,7 +84,6 @@ class SensitivityParams(TextParams):
             "is. Of F32, F16 and BF16 only the one that a tensor has is among its choices."
         ),
     )
-    seed: int = Field(0, ge=0, description="Chooses the windows.")
 
 
 class SensitivityStage(base.Stage):
@@ -124,7 +130,7 @@ class SensitivityStage(base.Stage):
         with TemporaryDirectory(prefix="sensitivity-", dir=work.out.parent) as folder:
             sensitivity = measure(
                 model,
-                _windows(model, text, params),
+                windows_of(model, text, params),
                 [GGMLType[name] for name in params.types or DEFAULTS],
                 Effort(params.samples, params.levels, params.anchors),
                 imatrix=None if matrix is None else matrices.read(matrix),
@@ -135,10 +141,10 @@ class SensitivityStage(base.Stage):
                 progress=lambda done, total: work.progress(done, total, "windows"),
             )
         sensitivity.save(work.out)
-        return _facts(sensitivity)
+        return facts_of(sensitivity)
 
 
-def _windows(model: Path, text: Path, params: SensitivityParams) -> Tokens:
+def windows_of(model: Path, text: Path, params: WindowsParams) -> Tokens:
     """Windows [n, n_ctx] of the text, no more than twice what a level has."""
     import numpy as np
 
@@ -160,7 +166,7 @@ def _windows(model: Path, text: Path, params: SensitivityParams) -> Tokens:
     return windows
 
 
-def _facts(sensitivity: Sensitivity) -> dict[str, Json]:
+def facts_of(sensitivity: Sensitivity) -> dict[str, Json]:
     """The facts: how much was measured, and what of whole mixes."""
     losses = [one for tensor in sensitivity.tensors.values() for one in tensor.types.values()]
     return {
@@ -173,4 +179,5 @@ def _facts(sensitivity: Sensitivity) -> dict[str, Json]:
             {"bits_per_weight": r.bits_per_weight, "expected": r.expected, "kld": r.kld}
             for r in sensitivity.rungs
         ],
+        LOSSES: {**sensitivity.fact},
     }

@@ -60,10 +60,14 @@ def _lines(values: Mapping[str, Any]) -> str:
 
 
 def _folded(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Facts without what `qpipe inspect` shows of each tensor."""
-    if not (details := facts.get("tensor_details")):
-        return dict(facts)
-    return {**facts, "tensor_details": f"of {len(details)} tensors; `qpipe inspect` shows them"}
+    """Facts without what other places show of each tensor."""
+    where = {"tensor_details": "`qpipe inspect` shows them", "tensor_losses": "in sensitivity.csv"}
+    folded = {
+        name: f"of {len(facts[name])} tensors; {words}"
+        for name, words in where.items()
+        if facts.get(name)
+    }
+    return {**facts, **folded}
 
 
 def _value(value: Any) -> str:

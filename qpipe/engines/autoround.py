@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,10 +11,12 @@ from pydantic import model_validator
 from qpipe.core.key import Json
 from qpipe.engines import _autoround
 from qpipe.engines._autoround_layers import resuming
+from qpipe.engines.common import fused_rules
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.gguf_engine import GGUF_FILE
 from qpipe.engines.common.gguf_facts import file_facts
 from qpipe.engines.common.methods import AutoRoundMethodParams
+from qpipe.engines.common.module_mix import SENSITIVITY
 from qpipe.engines.common.output_check import ROUTER, share
 from qpipe.engines.common.unsupported import NOT_LINEAR
 from qpipe.errors import RecipeError
@@ -29,6 +31,9 @@ _GGUF = (
     "gguf:q5_k_s", "gguf:q5_k_m", "gguf:q6_k",
 )  # fmt: skip
 """Source: auto-round 0.15.1, auto_round/schemes.py, ``GGUF_PRESET_ALIASES``."""
+
+# Formats in which each module can have other bits and groups.
+_MIXED = ("auto_gptq", "auto_round")
 
 # What else packs, by format; AutoGPTQ's and its own auto-round packs itself.
 _WRITERS = {"llm_compressor": "compressed-tensors"}
@@ -65,12 +70,22 @@ class AutoroundParams(AutoRoundMethodParams):
                 "quantize.sym=false: auto-round packs llm_compressor's format without zero points "
                 "alone; choose quantize.format=auto_round, or quantize.sym=true"
             )
+        if self.target is not None and self.format not in _MIXED:
+            instead = "quantize=gguf" if self.gguf else f"quantize.format={_MIXED[0]}"
+            raise ValueError(
+                f"quantize.target: {self.format} has bits and groups of its own for all modules; "
+                f"take {instead}, which can mix them"
+            )
         if self.gguf and self.modules:
             raise ValueError(
                 "quantize.modules: a GGUF file's type chooses for single modules; take the rules "
                 "out, or use quantize=gguf with quantize.tensor_types"
             )
         return self
+
+    def can_mix(self, bits: int, group_size: int, shapes: Sequence[tuple[int, int]]) -> bool:
+        """Eight bits only without zero points."""
+        return (bits != 8 or self.sym) and super().can_mix(bits, group_size, shapes)
 
     def _check_bits(self, field: str, bits: int) -> None:
         if bits not in (2, 3, 4, 8):
@@ -90,6 +105,7 @@ class Autoround(CheckpointEngine):
 
     version = 2
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
+    optional_roles = (SENSITIVITY,)
     Params = AutoroundParams
     REFUSES: ClassVar[Mapping[str, str]] = {**NOT_LINEAR, "bloom": _BLOOM, "mixtral": _MIXTRAL}
     PACKAGES = ("auto-round", "torch", "transformers")
@@ -99,6 +115,8 @@ class Autoround(CheckpointEngine):
     def fingerprint(cls, params: AutoroundParams) -> Mapping[str, Json]:
         """Also what writes the file of the format asked for."""
         versions = super().fingerprint(params)
+        if params.format == "auto_gptq" and (params.modules or params.target is not None):
+            versions = {**versions, "fused_rules": 1}  # of what vLLM computes as one
         writes = "gguf" if params.gguf else _WRITERS.get(params.format)
         return versions if writes is None else {**versions, writes: base.installed(writes)}
 
@@ -158,6 +176,8 @@ class Autoround(CheckpointEngine):
         restore(task.out, task.source)
         # auto-round 0.15.1 gives it another name than runtimes of GPTQ and AWQ look for.
         (task.out / "quantization_config.json").rename(task.out / "quantize_config.json")
+        if params.format == "auto_gptq":
+            fused_rules.add(task.out, task.modules, spelled=fused_rules.anywhere)
         return {"resumed_layers": layers[0]}
 
     def _quantize(self, params: AutoroundParams, task: Task, folder: Path) -> None:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import checkpoint_engine, checkpoint_files
+from qpipe.engines.common import checkpoint_engine, checkpoint_files, exl2_target
 from qpipe.engines.common.isolated_engine import IsolatedEngine
 from qpipe.engines.common.methods import Exl2Params
 from qpipe.environments.shipped import EXLLAMAV2, exllamav2_compiler_problem
@@ -131,6 +131,8 @@ class Exl2(_Exllama):
         measurement = work.inputs.get("measurement")
         if measurement is not None and not (measurement / MEASUREMENT).is_file():
             raise DataError(f"quantize.measurement: the file must be named {MEASUREMENT}")
+        fitted = exl2_target.fitted(params, source)
+        params = fitted.params
         wishes = {"bits": params.bits, "head_bits": params.head_bits}
         result = self._work("quantize", work, wishes, measurement)
         quantization = transformers4_config.quantization(work.out)
@@ -142,4 +144,22 @@ class Exl2(_Exllama):
             self.tool, params, checkpoint_engine.read_target(params, work)
         )
         facts = checkpoint_engine.facts(work.out, source=source, wish=wish)
-        return facts.adding(calibration_tokens=result["tokens"], **self.told(result))
+        notes = [*fitted.notes, *(facts.notes or ())]
+        tokens = result["tokens"]
+        return facts.adding(notes=notes or None, calibration_tokens=tokens, **self.told(result))
+
+    @classmethod
+    def refuse(cls, params: ExllamaParams, order: base.Order) -> None:
+        """Raises RecipeError too for a target that no bits keep."""
+        super().refuse(params, order)
+        folder = order.inputs.get("model") or getattr(order.configs.get("model"), "parent", None)
+        if folder is not None:
+            exl2_target.fitted(params, folder)
+
+    @classmethod
+    def preview(cls, params: ExllamaParams, order: base.Order) -> base.Preview | None:
+        """About the size, from config.json; with a target that of the most bits that keep it."""
+        folder = order.inputs.get("model") or getattr(order.configs.get("model"), "parent", None)
+        if params.target is None or folder is None:
+            return super().preview(params, order)
+        return exl2_target.preview(params, folder)

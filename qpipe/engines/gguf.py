@@ -19,7 +19,7 @@ from qpipe.core.key import Json
 from qpipe.engines.common import ahead, gguf_engine, gguf_facts, gguf_mix, pydist_converter
 from qpipe.engines.common.gguf_engine import GGUF_FILE
 from qpipe.engines.common.gguf_facts import file_facts
-from qpipe.engines.common.gguf_mix import SENSITIVITY
+from qpipe.engines.common.gguf_mix import FITTED, SENSITIVITY
 from qpipe.results.model import ModelFacts
 from qpipe.stages import base
 from qpipe.stages.engine import Engine
@@ -51,7 +51,7 @@ class NativeGguf(Engine):
     """The quantizers of qpipe/gguf/: from a checkpoint in one pass, without a file in between."""
 
     version = 6
-    optional_roles = ("imatrix", SENSITIVITY)
+    optional_roles = ("imatrix", SENSITIVITY, FITTED)
     unread: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": base.TERMS}
     reads_once = "model"
     text_alone = "model"
@@ -108,6 +108,8 @@ class NativeGguf(Engine):
         """Raises as ``run``, but for what only the weights tell."""
         if order.coming:
             gguf_engine.refuse_ahead(params, order)
+            if params.target is not None:
+                ahead.of_gguf(params, order)
         else:
             cls.preview(params, order)
 

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +21,11 @@ from pydantic import field_validator
 from qpipe.core.key import Json
 from qpipe.engines._gptqmodel_architectures import check
 from qpipe.engines._gptqmodel_mends import mended, rename_output
+from qpipe.engines.common import fused_rules
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task
 from qpipe.engines.common.checkpoint_files import OUTPUT
 from qpipe.engines.common.methods import AwqParams, GptqParams
+from qpipe.engines.common.module_mix import SENSITIVITY
 from qpipe.errors import RecipeError, StageError
 from qpipe.gguf.checkpoint import read_tensors
 
@@ -46,6 +48,11 @@ class GptqmodelGptqParams(GptqParams):
     RULES = ("bits", "group_size", "skip")
 
     engine: Literal["gptqmodel"] = "gptqmodel"
+
+    def can_mix(self, bits: int, group_size: int, shapes: Sequence[tuple[int, int]]) -> bool:
+        """Three bits only of matrices whose sides are packed whole."""
+        packs = bits != 3 or not any(side % _SIDE_OF_3_BITS for shape in shapes for side in shape)
+        return packs and super().can_mix(bits, group_size, shapes)
 
 
 class GptqmodelAwqParams(AwqParams):
@@ -78,6 +85,13 @@ class _Gptqmodel(CheckpointEngine):
 
     # Defuser takes fused experts apart into the matrices that are packed, safetensors writes them.
     PACKAGES = ("gptqmodel", "torch", "transformers", "defuser")
+
+    @classmethod
+    def fingerprint(cls, params: Any) -> Mapping[str, Json]:
+        """The tools; where there are rules of GPTQ also that they are those of vLLM's names too."""
+        own = super().fingerprint(params)
+        ruled = params.method == "gptq" and (params.modules or params.target is not None)
+        return {**own, "fused_rules": 1} if ruled else own
 
     @classmethod
     def allow_config(cls, params: Any, config: Mapping[str, Any]) -> None:
@@ -129,6 +143,7 @@ class GptqmodelGptq(_Gptqmodel):
 
     version = 3
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
+    optional_roles = (SENSITIVITY,)
     Params = GptqmodelGptqParams
     EXTRA = "gptq"
 
@@ -222,7 +237,7 @@ def _dynamic(config: Mapping[str, Any], task: Task) -> dict[str, dict[str, int]]
     rules: dict[str, dict[str, int]] = {}
     for name, rule in task.rules.items():
         # GPTQModel 7.6.0 takes the first rule that matches, qpipe the last.
-        exact = "^" + name.replace(".", r"\.") + "$"
+        exact = fused_rules.exact(name)
         rules[f"-:{exact}" if rule.skip else f"+:{exact}"] = dict(rule.wishes)
         if rule.group_size is not None and config["quant_method"] == "gptq":
             aware = _act_group_aware(config["desc_act"], rule.group_size)
@@ -308,6 +323,8 @@ def _tidy(task: Task) -> None:
         quantization = fields.get("quantization_config", fields)
         # GPTQModel 7.6.0 writes where its temporary folder was.
         quantization.get("meta", {}).pop("offload_to_disk_path", None)
+        if quantization.get("dynamic") and quantization["quant_method"] == "gptq":
+            quantization["dynamic"] = fused_rules.fused(quantization["dynamic"], task.modules)
         if quantization["quant_method"] == "awq" and plain:
             quantization.pop("dynamic", None)
             quantization["modules_to_not_convert"] = plain

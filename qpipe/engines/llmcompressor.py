@@ -12,6 +12,7 @@ from pydantic import model_validator
 from qpipe.core.key import Json
 from qpipe.engines.common.checkpoint_engine import CheckpointEngine, Target, Task, facts, wish
 from qpipe.engines.common.methods import AwqParams, GptqParams, Int8Params, RtnParams
+from qpipe.engines.common.module_mix import SENSITIVITY
 from qpipe.engines.common.module_rules import ModuleRule
 from qpipe.errors import RecipeError
 from qpipe.machine import gpus
@@ -41,6 +42,7 @@ class LlmcompressorGptqParams(GptqParams):
     """Columns are reordered with scales that were fixed before, or not at all."""
 
     RULES = ("bits", "group_size", "skip")
+    MIXED_BITS = (4, 8)
 
     engine: Literal["llmcompressor"] = "llmcompressor"
     bits: Literal[4, 8] = 4
@@ -84,6 +86,7 @@ class LlmcompressorRtnParams(RtnParams):
     """Settings of plain rounding that its packed format can hold."""
 
     RULES = ("bits", "group_size", "skip")
+    MIXED_BITS = (4, 8)
 
     engine: Literal["llmcompressor"] = "llmcompressor"
     bits: Literal[4, 8] = 4
@@ -134,6 +137,7 @@ class LlmcompressorGptq(_Llmcompressor):
 
     version = 1
     roles: ClassVar[tuple[str, ...]] = ("model", "calibration")
+    optional_roles = (SENSITIVITY,)
     Params = LlmcompressorGptqParams
     EXTRA = "int8"
 
@@ -238,6 +242,7 @@ class LlmcompressorRtn(_Llmcompressor):
     """Rounding to the nearest."""
 
     version = 1
+    optional_roles = (SENSITIVITY,)
     Params = LlmcompressorRtnParams
     EXTRA = "int8"
 

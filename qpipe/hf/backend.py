@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -126,6 +128,32 @@ class TransformersBackend(Closable):
                 # A model of transformers 5.17 that does not know `logits_to_keep` gives them all.
                 for index, block in enumerate(output[:, -rows:].float().cpu().numpy()):
                     yield at + index, first, block
+
+    def matrices(self) -> dict[str, Any]:
+        """The weights of its modules by name, as tensors that may be changed in place."""
+        weights = {
+            n: getattr(each, "weight", None) for n, each in self._loaded.model.named_modules()
+        }
+        return {name: of.data for name, of in weights.items() if of is not None and of.dim() == 2}
+
+    @contextmanager
+    def listening(
+        self, names: Collection[str], listen: Callable[[str, Any], None]
+    ) -> Iterator[None]:
+        """Call ``listen`` with a name and the inputs [..., columns] of that module, whenever it
+        computes."""
+        hooks = [
+            module.register_forward_pre_hook(
+                lambda module, inputs, name=name: listen(name, inputs[0])
+            )
+            for name, module in self._loaded.model.named_modules()
+            if name in names
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def close(self) -> None:
         """Let the model's memory go."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qpipe.errors import CheckpointError
-from qpipe.gguf import arch, convert, reader
+from qpipe.gguf import arch, convert, reader, values
 from qpipe.memory import cache, compute, of_config, of_metadata, others, placement
 from qpipe.memory.geometry import Geometry
 from qpipe.memory.parts import LayerMemory, MemoryParts, RunMemory
@@ -124,9 +124,17 @@ def _of_source(source: ModelSource) -> Geometry:
     return replace(model, windows=tuple(layer_windows(text, len(model.layers))))
 
 
+def of_file(metadata: values.Metadata, shapes: Mapping[str, tuple[int, ...]]) -> Geometry:
+    """The geometry of a GGUF file with tensors of these shapes (numpy order). Raises
+    CheckpointError for one that is not known."""
+    if "token_embd.weight" not in shapes:
+        raise CheckpointError("it has no token_embd.weight, and is no language model")
+    return of_metadata.read(metadata, shapes["token_embd.weight"][0])
+
+
 def _of_file(path: Path) -> Geometry:
     file = reader.read(path, any_type=True)
-    table = file.entries.get("token_embd.weight")
-    if table is None:
-        raise CheckpointError(f"{path}: it has no token_embd.weight, and is no language model")
-    return of_metadata.read(file.metadata, table.shape[0])
+    try:
+        return of_file(file.metadata, {name: each.shape for name, each in file.entries.items()})
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from qpipe.memory.setting import RunSetting
-from qpipe.memory.weights import Weights
+from qpipe.memory.weights import Weights, tensor_role
 
 CPU, GPU = "cpu", "gpu"
 
@@ -41,3 +41,17 @@ def weight_bytes(
         return here + (weights.embeddings if places[-1] == device else 0)
     doubled = places[-1] == GPU and not weights.head
     return here + (weights.embeddings if device == CPU or doubled else 0)
+
+
+def loaded(names: Iterable[str], setting: RunSetting, depth: int) -> frozenset[str]:
+    """Return those of a model's tensors whose bytes are on the device that computes all ``depth``
+    layers: not of layers that predict further tokens, nor llama.cpp's table of tokens beside a GPU,
+    where that is not the output matrix too."""
+    roles = {name: tensor_role(name) for name in names}
+    beside = setting.runtime == "llama.cpp" and bool(setting.layers_offloaded)
+    beside = beside and any(role == "head" for _, role in roles.values())
+    return frozenset(
+        name
+        for name, (layer, role) in roles.items()
+        if (layer < depth if layer is not None else not (beside and role == "table"))
+    )

@@ -16,7 +16,7 @@ _HEAD = re.compile(r"(?:^|\.)(?:output|lm_head|embed_out)\.")
 
 
 @lru_cache(maxsize=1 << 14)  # each format of a model has the same names
-def _place(name: str) -> tuple[int | None, str]:
+def tensor_role(name: str) -> tuple[int | None, str]:
     """The layer of a tensor, None outside of layers, and its role: expert, table, head or none."""
     if match := _LAYER.search(name):
         return int(match[1]), "expert" if _EXPERT.search(name) else ""
@@ -52,7 +52,7 @@ class Weights:
         experts_of: defaultdict[int, int] = defaultdict(int)
         outside = table = head = 0
         for name, size in tensors.items():
-            layer, role = _place(name)
+            layer, role = tensor_role(name)
             if layer is not None:
                 layers[layer] += size
                 if role:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from qpipe.gguf.types import GGMLType
+
+Kind = TypeVar("Kind", bound=Hashable)
 
 # A loss below this cannot be told from rounding (`qpipe.evaluators.text.distributions`).
 _FLOOR = 1e-9
@@ -15,14 +18,18 @@ def anchors(kinds: Sequence[GGMLType], count: int) -> list[GGMLType]:
     """So many of the types, evenly from small to large, the ends aside where others are left."""
     if count >= len(kinds):
         return list(kinds)
-    ordered = sorted(kinds, key=lambda kind: kind.tensor_bytes((1, 256 * 64)))
+    return evenly(sorted(kinds, key=lambda kind: kind.tensor_bytes((1, 256 * 64))), count)
+
+
+def evenly(ordered: Sequence[Kind], count: int) -> list[Kind]:
+    """So many of what is in order, the ends aside where others are left."""
+    if count >= len(ordered):
+        return list(ordered)
     places = [round((at + 0.5) * len(ordered) / count - 0.5) for at in range(count)]
     return [ordered[place] for place in sorted(set(places))]
 
 
-def losses_of(
-    errors: Mapping[GGMLType, float], measured: Mapping[GGMLType, float]
-) -> dict[GGMLType, float]:
+def losses_of(errors: Mapping[Kind, float], measured: Mapping[Kind, float]) -> dict[Kind, float]:
     """The loss in each type: measured, or from its error: between two anchors along the line
     through both in logarithms, beyond them in proportion to the nearest."""
     known = sorted(

@@ -1,4 +1,5 @@
-"""What each tensor of a model loses in each type: the artifact of the stage ``sensitivity``.
+"""What each tensor of a model loses in each type: the artifact of the stages ``sensitivity`` and
+``module_sensitivity``, which has modules of a checkpoint that are computed as one for tensors.
 
 Files: ``sensitivity.json``, and ``sensitivity.csv`` with a line for each tensor and type.
 """
@@ -8,18 +9,17 @@ from __future__ import annotations
 import csv
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from qpipe.errors import DataError
+from qpipe.results.losses import TensorLoss, place, to_fact
 
 JSON, CSV = "sensitivity.json", "sensitivity.csv"
 SCHEMA = 1
 
-_LAYER = re.compile(r"blk\.(\d+)\.(.+?)(?:\.weight)?")
 _COLUMNS = ("tensor", "layer", "kind", "type", "bytes", "error", "kld", "measured")
 
 
@@ -102,6 +102,14 @@ class Sensitivity:
         rungs = [Rung(**each) for each in record["rungs"]]
         return cls(tensors, rungs, record["text"], record["tokens"])
 
+    @property
+    def fact(self) -> dict[str, str]:
+        """The losses as a manifest keeps them for reports."""
+        return to_fact(
+            TensorLoss(name, {kind: one.kld for kind, one in tensor.types.items()})
+            for name, tensor in self.tensors.items()
+        )
+
     def whole(self, expected: float) -> tuple[float, float]:
         """The KL divergence of a whole mix whose tensors' losses sum to ``expected``, and half its
         95 % interval: on the ladder by straight lines in logarithms, beyond its ends by the ratio
@@ -119,10 +127,3 @@ class Sensitivity:
         kld = math.exp((1 - share) * math.log(low.kld) + share * math.log(up.kld))
         relative = (1 - share) * low.half / low.kld + share * up.half / up.kld
         return kld, kld * relative
-
-
-def place(name: str) -> tuple[int | None, str]:
-    """The layer of a tensor, None outside of all, and what it is there: 3 and ffn_down."""
-    if match := _LAYER.fullmatch(name):
-        return int(match[1]), match[2]
-    return None, name.removesuffix(".weight")

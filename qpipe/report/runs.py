@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 from qpipe.core.layout import RunPaths
 from qpipe.errors import UsageError, nearest, quoted
 from qpipe.report.told_apart import told_apart
-from qpipe.results import fields, record
+from qpipe.results import fields, losses, record, tensors
 from qpipe.results.comparison import SCHEMA, Comparison, ModelRow
+from qpipe.results.losses import TensorLoss
 from qpipe.results.scores import RESERVED
-from qpipe.results.tensors import TensorDetail, from_fact
+from qpipe.results.tensors import TensorDetail
 from qpipe.support import strict_json
 from qpipe.support.files import is_file, is_folder
 
@@ -65,7 +66,7 @@ def read_summary(run: RunPaths) -> Summary:
             f"{error}; it cannot be read as the summary of a run: run its command again (what is "
             "cached is not made again)"
         ) from None
-    return summary(document, run.summary)._replace(tensors=read_tensors(run.tensors))
+    return with_tensors(summary(document, run.summary), read_tensors(run.tensors))
 
 
 def read_report(file: Path) -> Summary:
@@ -79,20 +80,26 @@ def read_report(file: Path) -> Summary:
     return summary(document, file)
 
 
-def read_tensors(path: Path) -> Mapping[str, Sequence[TensorDetail]]:
-    """Read tensors.json: those of each model by its key; none where an older qpipe wrote none.
+def read_tensors(path: Path) -> Any:
+    """Read tensors.json; nothing where an older qpipe wrote none.
 
     Raises UsageError for a file that is no JSON.
     """
-    if not is_file(path):
-        return {}
-    document = strict_json.load(path, UsageError, most=_MOST_BYTES)
-    return {str(key): from_fact(of) for key, of in _models(document).items()}
+    return strict_json.load(path, UsageError, most=_MOST_BYTES) if is_file(path) else {}
 
 
-def _models(document: Any) -> Mapping[Any, Any]:
-    models = document.get("models") if isinstance(document, dict) else None
-    return models if isinstance(models, dict) else {}
+def with_tensors(run: Summary, document: Any) -> Summary:
+    """A run with what tensors.json says: the tensors of each model, and what tensors lose."""
+    models, lost = (_section(document, name) for name in ("models", "losses"))
+    return run._replace(
+        tensors={str(key): tensors.from_fact(of) for key, of in models.items()},
+        losses={str(key): losses.from_fact(of) for key, of in lost.items()},
+    )
+
+
+def _section(document: Any, name: str) -> Mapping[Any, Any]:
+    section = document.get(name) if isinstance(document, dict) else None
+    return section if isinstance(section, dict) else {}
 
 
 def _names(runs: Path) -> list[str]:
@@ -237,13 +244,15 @@ _TYPE = {
 
 class Summary(NamedTuple):
     """A run: its name, its nodes (name, stage, key, status, …), its rows, and what else run.json
-    says of it, None for what an older one does not; and by their keys the tensors of its models."""
+    says of it, None for what an older one does not; by keys the tensors of its models, and what
+    tensors lose, by the nodes that measured it."""
 
     run: str
     nodes: Sequence[Mapping[str, Any]]
     rows: Sequence[ModelRow]
     about: Mapping[str, Any]
     tensors: Mapping[str, Sequence[TensorDetail]] = {}
+    losses: Mapping[str, Sequence[TensorLoss]] = {}
 
 
 def summary(document: Any, file: Path) -> Summary:

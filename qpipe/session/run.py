@@ -33,6 +33,7 @@ from qpipe.errors import InterruptedRunError, QpipeError, StageError, StoreError
 from qpipe.executors.factory import DeferredExecutor, make
 from qpipe.recipe.draft import GuideDraft, InvalidJobDraft, RunDraft
 from qpipe.results.figures import NodeFigures
+from qpipe.results.losses import LOSSES
 from qpipe.results.tensors import DETAILS
 from qpipe.session.context import Context
 from qpipe.session.plans import Objective, each_plan
@@ -358,8 +359,11 @@ class _Execution:
     def _tensors(self) -> Tensors:
         """The tensors of the models that are finished, where manifests tell of them."""
         manifests = [o.artifact.manifest for o in self.outcomes.values() if o.artifact]
-        known = ((each.key, each.facts.get(DETAILS)) for each in manifests)
-        return {key: of for key, of in known if isinstance(of, dict)}
+        facts = {"models": DETAILS, "losses": LOSSES}
+        return {
+            section: {m.key: of for m in manifests if isinstance(of := m.facts.get(fact), dict)}
+            for section, fact in facts.items()
+        }
 
     def close(self) -> list[str]:
         """Let gc have the artifacts; return what is missing from the log of events, in words."""

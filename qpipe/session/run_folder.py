@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 _NAME_BYTES = 150
 
-Tensors = Mapping[str, Mapping[str, str]]
-"""What manifests say of tensors (`results.tensors`), by the key of their model."""
+Tensors = Mapping[str, Mapping[str, Mapping[str, str]]]
+"""What manifests say of tensors, by the key of their artifact: ``models`` (`results.tensors`), and
+``losses`` (`results.losses`)."""
 
 
 class RunFolder:
@@ -64,28 +65,27 @@ class RunFolder:
             file_lock.write_atomic(self.paths.summary, _encoded(document), sync=False)
 
     def _keep(self, tensors: Tensors) -> None:
-        """Write tensors.json, if there are models that it has not got."""
-        if tensors.keys() != self._kept:
-            text = json.dumps({"models": tensors, "schema": 1}, separators=(",\n ", ": "))
+        """Write tensors.json, if there are artifacts that it has not got."""
+        keys = frozenset(key for section in tensors.values() for key in section)
+        if keys != self._kept:
+            text = json.dumps({**tensors, "schema": 1}, separators=(",\n ", ": "))
             file_lock.write_atomic(self.paths.tensors, text.encode(), sync=False)
-            self._kept = frozenset(tensors)
+            self._kept = keys
 
     def finish(
         self, document: Mapping[str, Any], comparison: Comparison, tensors: Tensors
     ) -> str | None:
-        """Write run.json, tensors.json, which has each model's ``tensors`` by its key, and the
-        reports; return what went wrong in words, None if nothing did.
+        """Write run.json, tensors.json, which has what is known of ``tensors``, and the reports;
+        return what went wrong in words, None if nothing did.
 
         A failure to write takes nothing from the answer.
         """
         from qpipe.report import render, runs
-        from qpipe.results.tensors import from_fact
 
         try:
             self._keep(tensors)
             file_lock.write_atomic(self.paths.summary, _encoded(document))
-            details = {key: from_fact(of) for key, of in tensors.items()}
-            summary = runs.summary(document, self.paths.summary)._replace(tensors=details)
+            summary = runs.with_tensors(runs.summary(document, self.paths.summary), tensors)
             for suffix in render.FORMS:
                 text = render.render(comparison, suffix, title=self.name, runs=[summary])
                 path = self.paths.report(suffix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _COMMON = ("method", "engine", "device", "allow_requantize")
-_PACKED = (*_COMMON, "modules")
+_PACKED = (*_COMMON, "modules", "target")
 _ROUNDED = (*_PACKED, "bits", "group_size")
 
 FIELDS: Mapping[str, frozenset[str]] = {

@@ -79,6 +79,11 @@ def _by_method(settings: Settings) -> _Predict:
             f"{nearest(method, methods)}"
         )
     settings.require_known(FIELDS[method])
+    if method != "gguf" and settings.fields.get("target") is not None:
+        raise RecipeError(
+            "quantize.target: which bits a module has hangs on what it loses, which a run "
+            "measures, so its size is known then; it is within the target"
+        )
     return methods[method]
 
 

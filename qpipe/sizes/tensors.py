@@ -17,7 +17,7 @@ from qpipe.gguf.safetensors import read_header
 from qpipe.sizes import architectures
 from qpipe.sizes.source import ModelSource
 
-# As engines choose what they pack (qpipe/engines/common/checkpoint_files.py, ``quantizable``).
+# As engines choose what they pack (qpipe/packed/matrices.py).
 _EMBEDDINGS = ("embed", "norm", "wte", "wpe")
 HEADS = frozenset(("lm_head", "embed_out"))
 

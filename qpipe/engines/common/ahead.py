@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qpipe.engines.common import gguf_engine, unsupported
+from qpipe.engines.common import gguf_engine, gguf_mix, unsupported
 from qpipe.engines.common.gguf_engine import GgufParams
 from qpipe.stages.base import Order, Preview
 from qpipe.stages.engine import EngineParams
@@ -34,7 +34,7 @@ def of_gguf(params: GgufParams, order: Order) -> Preview | None:
 
     model = _model(params, order)
     if params.target is not None:
-        return _of_target(params.target, model)
+        return _of_target(params, params.target, model)
     if model is None:
         return _by_bits(params, order)
     with_matrix = params.imatrix is not None or "imatrix" in {*order.inputs, *order.coming}
@@ -42,16 +42,23 @@ def of_gguf(params: GgufParams, order: Order) -> Preview | None:
     return _with_note(_about(foreseen), order)
 
 
-def _of_target(target: MixTarget, model: Path | FilePlan | None) -> Preview | None:
+def _of_target(
+    params: GgufParams, target: MixTarget, model: Path | FilePlan | None
+) -> Preview | None:
     """About the size that a target allows, of tensors whose losses are not measured yet."""
-    if target.size is not None:
+    from qpipe.gguf import quantize
+
+    if model is None:
+        if target.size is None:
+            return None
         return Preview({"format": "mix", "size_bytes": target.size}, {}, at_most=True, about=True)
-    if target.bpw is None or model is None or isinstance(model, Path):
+    plan = quantize.read(model) if isinstance(model, Path) else model
+    if (size := gguf_mix.room(params, target, plan)) is None:
         return None
-    weights = model.facts["n_weights"]
-    size = round(weights * target.bpw / 8)
+    weights = plan.facts["n_weights"]
+    size = min(size, plan.facts["file_bytes"])
     facts = {"format": "mix", "size_bytes": size, "weights": weights}
-    return Preview(facts | {"bits_per_weight": target.bpw}, {}, about=True)
+    return Preview(facts | {"bits_per_weight": 8 * size / weights}, {}, at_most=True, about=True)
 
 
 def of_conversion(outtype: str, order: Order) -> Preview | None:

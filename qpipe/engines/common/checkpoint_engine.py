@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from qpipe.calibration.text.samples import token_ids
 from qpipe.core.graph import Resources
 from qpipe.core.key import Json
-from qpipe.engines.common import ahead, output_check, preflight, unsupported
+from qpipe.engines.common import ahead, module_mix, output_check, preflight, unsupported
 from qpipe.engines.common.checkpoint_files import bring_along, quantizable
 from qpipe.engines.common.module_rules import ModuleRule, resolve
 from qpipe.engines.common.output_check import Wish
 from qpipe.engines.common.unsupported import NOT_LINEAR
-from qpipe.errors import RecipeError
+from qpipe.errors import RecipeError, StageError
 from qpipe.hf.device import computed_on, require
 from qpipe.hf.modules import MODULES
 from qpipe.results.model import ModelFacts
@@ -118,12 +118,36 @@ class CheckpointEngine(Engine):
 
     @classmethod
     def preview(cls, params: Any, order: base.Order) -> base.Preview | None:
-        """About its size, from config.json."""
-        return ahead.of_checkpoint(params, order)
+        """About its size, from config.json; of a mix what its target allows, or what it comes
+        to."""
+        if getattr(params, "target", None) is None:
+            return ahead.of_checkpoint(params, order)
+        if order.coming:
+            return module_mix.preview(params, order)
+        mix = module_mix.chosen(params, order)
+        assert mix is not None, params
+        facts = {"format": mix.size.format, "size_bytes": mix.size.file_bytes, "notes": [mix.note]}
+        facts |= {"weights": mix.size.weights, "bits_per_weight": mix.size.bits_per_weight}
+        return base.Preview(facts, {}, about=True)
 
     def run(self, params: Any, work: base.Work) -> ModelFacts:
         """Raises RecipeError for settings that the model's shapes do not allow, CheckpointError for
         a model that is damaged, or for an output that is not whole."""
+        mix = module_mix.chosen(params, work)
+        if mix is None:
+            return self._run(params, work)
+        facts = self._run(mix.given_to(params), work)
+        most = params.target.size
+        if most is not None and facts.size_bytes > most:
+            raise StageError(
+                f"quantize.target: the files are {facts.size_bytes:,} bytes and may be {most:,}: a "
+                "fault of qpipe, which expected no more; ask for a little less"
+            )
+        rules = [[pattern, wishes] for pattern, wishes in mix.rules]
+        own = {"bits": mix.bits, "group_size": mix.group_size, "modules": rules}
+        return facts.adding(notes=[mix.note, *(facts.notes or ())], mix=own)
+
+    def _run(self, params: Any, work: base.Work) -> ModelFacts:
         plain, note = self._readable(work)
         task = self.begin(params, plain)
         require(computes_on(params), alone=True)
@@ -144,6 +168,7 @@ class CheckpointEngine(Engine):
         from qpipe.hf.implementations import refuse_code
 
         if "model" in order.inputs:
+            params = module_mix.settled(params, order)
             target = read_target(params, order, dequantizes=True)
             cls._allow(params, target)
             require_cuda(params, field="quantize")

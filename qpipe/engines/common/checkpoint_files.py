@@ -1,4 +1,4 @@
-"""The files of a checkpoint: its matrices that engines quantize, and what goes along with them."""
+"""The files of a checkpoint that go along with its matrices."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 from qpipe.core.layout import MANIFEST
 from qpipe.machine.filesystem import link
-
-# The module of the output matrix, in all architectures whose output matrix can be quantized.
-OUTPUT = "lm_head"
+from qpipe.packed.matrices import OUTPUT as OUTPUT
+from qpipe.packed.matrices import quantizable as quantizable
 
 # Files beside the weights that a tool may have rewritten, left out or mangled: the source's own
 # are what users had, and what runtimes read.
@@ -18,24 +17,6 @@ _ALONG = (
     "chat_template.json", "generation_config.json", "preprocessor_config.json",
     "processor_config.json",
 )  # fmt: skip
-
-
-def quantizable(folder: Path, *, output: bool = False) -> dict[str, tuple[int, int]]:
-    """The matrices of a checkpoint that engines quantize, by module: (rows, columns).
-
-    All but embeddings and norms, and but for the output matrix unless asked for; of those that are
-    packed already what they stand for. Raises CheckpointError.
-    """
-    from qpipe.packed import source
-
-    matrices = {}
-    words = ("embed", "norm", "wte", "wpe", *(() if output else (OUTPUT,)))
-    for name, tensor in source.opened(folder).tensors.items():
-        module = name.removesuffix(".weight")
-        excluded = any(word in module.split(".")[-1] for word in words)
-        if module != name and len(tensor.shape) == 2 and not excluded:
-            matrices[module] = (tensor.shape[0], tensor.shape[1])
-    return matrices
 
 
 def files(folder: Path) -> list[Path]:

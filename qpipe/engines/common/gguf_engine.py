@@ -153,10 +153,11 @@ class GgufParams(EngineParams):
     target: Annotated[MixTarget | None, UnkeyedDefault()] = Field(
         None,
         description=(
-            "What a mix of types has to keep: {size: 3.5GB}, {bpw: 4.25} or {kld: 0.01}, or several"
-            " of them. Each tensor gets the type with which the model loses least, by what the "
-            "stage sensitivity measured; tensor_types, output_tensor_type and "
-            "token_embedding_type go before it. null: the types are those of `type`."
+            "What a mix of types has to keep: {size: 3.5GB}, {bpw: 4.25}, {kld: 0.01} or {memory: "
+            "8GB, ctx: 32768}, or several of them. Each tensor gets the type with which the model "
+            "loses least, by what the stage sensitivity measured; tensor_types, "
+            "output_tensor_type and token_embedding_type go before it. null: the types are those "
+            "of `type`."
         ),
     )
     scales: Literal["auto", "ggml", "lattice"] = Field(

@@ -8,75 +8,16 @@ ours at once, so that both ways of writing a setting give one key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from qpipe.engines.common.module_rules import ModuleRule, ModuleRules, known_group, pairs, skipping
+from qpipe.engines.common.method_params import MethodParams, MixedParams
+from qpipe.engines.common.module_rules import known_group
+from qpipe.mix.target import MixTarget
 from qpipe.stages.base import SourceFile, UnkeyedDefault
-from qpipe.stages.device import DeviceParams
-from qpipe.stages.engine import EngineParams
-
-Spellings: TypeAlias = "tuple[tuple[str, str], ...]"
-"""Others' names for fields, and the fields."""
 
 GroupSize = Annotated[int, AfterValidator(known_group)]
-
-
-class MethodParams(EngineParams, DeviceParams):
-    """Base of all: ``SPELLINGS`` are others' names for fields, ``SKIP_LISTS`` others' lists of
-    modules to leave alone, ``RULES`` is what rules for single modules may say."""
-
-    SPELLINGS: ClassVar[Spellings] = ()
-    SKIP_LISTS: ClassVar[tuple[str, ...]] = ()
-    RULES: ClassVar[tuple[str, ...]] = ()
-
-    modules: ModuleRules = Field(
-        default_factory=dict,
-        description=(
-            "Rules for single modules: {REGEX: skip} or {REGEX: {bits: 8, group_size: 32}}; the "
-            "last that matches wins. Some engines can only skip."
-        ),
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _in_our_words(cls, settings: Any) -> Any:
-        """Others' spellings become ours; null means not given: the engine's own default."""
-        if not isinstance(settings, Mapping):
-            return settings
-        foreign = (*(name for name, _ in cls.SPELLINGS), *cls.SKIP_LISTS)
-        fields = {
-            name: value
-            for name, value in settings.items()
-            if name not in foreign and (value is not None or name not in cls.model_fields)
-        }
-        for name, field in cls.SPELLINGS:
-            if settings.get(name) is not None:
-                _agree(
-                    name, settings[name], field, fields.get(field), cls.model_fields[field].default
-                )
-                fields[field] = settings[name]
-        for name in cls.SKIP_LISTS:
-            if settings.get(name):
-                own = pairs(fields.get("modules"))
-                if isinstance(own, Mapping):
-                    fields["modules"] = [*own.items(), *skipping(settings[name]).items()]
-        return fields
-
-    @field_validator("modules")
-    @classmethod
-    def _can_be_followed(cls, rules: dict[str, ModuleRule]) -> dict[str, ModuleRule]:
-        for pattern, rule in rules.items():
-            for wish in ["skip"] if rule.skip else rule.wishes:
-                if wish not in cls.RULES:
-                    raise ValueError(
-                        f"quantize.modules: {pattern!r} sets {wish}; engine "
-                        f"{cls.model_fields['engine'].default} can set {_able(cls.RULES)} for "
-                        "single modules: take the rule out, or choose another engine"
-                    )
-        return rules
 
 
 def _grouped(bits: int, group_size: int, *, zeros: bool) -> float:
@@ -86,19 +27,7 @@ def _grouped(bits: int, group_size: int, *, zeros: bool) -> float:
     return bits + (16 + bits * zeros) / group_size
 
 
-def _able(rules: tuple[str, ...]) -> str:
-    return f"only {' and '.join(rules)}" if rules else "nothing"
-
-
-def _agree(spelling: str, value: object, field: str, current: object, default: object) -> None:
-    if current not in (None, value, default):
-        raise ValueError(
-            f"quantize.{spelling}={value} and quantize.{field}={current} are two spellings of one "
-            "setting; keep one of them"
-        )
-
-
-class GptqParams(MethodParams):
+class GptqParams(MixedParams):
     """GPTQ (Frantar et al. 2023)."""
 
     SPELLINGS = (("wbits", "bits"), ("groupsize", "group_size"), ("act_order", "desc_act"))
@@ -141,8 +70,8 @@ class GptqParams(MethodParams):
     lm_head: bool = Field(False, description="true: quantize the output matrix too.")
 
     def bits_per_weight(self) -> float:
-        """Bits per weight of a matrix, with what is stored for each group."""
-        return _grouped(self.bits, self.group_size, zeros=True)
+        """Bits per weight of a matrix, with what is stored for each group, or of a target."""
+        return self._mixed() or _grouped(self.bits, self.group_size, zeros=True)
 
 
 class AwqParams(MethodParams):
@@ -254,7 +183,7 @@ class BnbParams(MethodParams):
         return 4 + (8 + 32 / 256 if self.double_quant else 32) / 64
 
 
-class RtnParams(MethodParams):
+class RtnParams(MixedParams):
     """Rounding to the nearest: no data, no search; what every other method has to beat."""
 
     SPELLINGS = (("wbits", "bits"), ("groupsize", "group_size"))
@@ -271,10 +200,10 @@ class RtnParams(MethodParams):
 
     def bits_per_weight(self) -> float:
         """Bits per weight of a matrix, with what is stored for each group."""
-        return _grouped(self.bits, self.group_size, zeros=not self.sym)
+        return self._mixed() or _grouped(self.bits, self.group_size, zeros=not self.sym)
 
 
-class AutoRoundMethodParams(MethodParams):
+class AutoRoundMethodParams(MixedParams):
     """AutoRound (Cheng et al. 2023): rounding and clipping learned by SignSGD."""
 
     method: Literal["autoround"] = "autoround"
@@ -315,7 +244,9 @@ class AutoRoundMethodParams(MethodParams):
     def bits_per_weight(self) -> float | None:
         """Bits per weight of a matrix, with what is stored for each group; None for a GGUF file,
         whose name says it."""
-        return None if self.gguf else _grouped(self.bits, self.group_size, zeros=True)
+        if self.gguf:
+            return None
+        return self._mixed() or _grouped(self.bits, self.group_size, zeros=True)
 
 
 class Exl2Params(MethodParams):
@@ -325,6 +256,14 @@ class Exl2Params(MethodParams):
 
     method: Literal["exl2"] = "exl2"
     bits: float = Field(4.0, ge=2, le=8, description="Bits of a weight, on average over all.")
+    target: Annotated[MixTarget | None, UnkeyedDefault()] = Field(
+        None,
+        description=(
+            "What the files have to keep: {size: 3.5GB}, {bpw: 4.25} of all tensors, or {memory: "
+            "8GB, ctx: 32768}, or several of them; bits are the most that keep it, which the "
+            "measurement deals out. null: as `bits` says."
+        ),
+    )
     head_bits: Literal[2, 3, 4, 6, 8] = Field(6, description="Bits of the output matrix.")
     measurement: SourceFile | None = Field(
         None,
@@ -336,7 +275,20 @@ class Exl2Params(MethodParams):
 
     def bits_per_weight(self) -> float:
         """On average."""
-        return self.bits
+        return self.bits if self.target is None else self.target.bpw or self.bits
+
+    @model_validator(mode="after")
+    def _one_says_the_bits(self) -> Exl2Params:
+        if self.target is not None and self.target.kld is not None:
+            raise ValueError(
+                "quantize.target: exllamav2's measurement tells no KL divergence of the whole: "
+                "give size, bpw or memory, and measure with evaluate=kld"
+            )
+        if self.target is not None and self.bits != type(self).model_fields["bits"].default:
+            raise ValueError(
+                f"quantize.bits is {self.bits:g}, and target says them: leave bits out"
+            )
+        return self
 
     @field_validator("bits", mode="before")
     @classmethod

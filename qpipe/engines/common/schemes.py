@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qpipe.engines.common.methods import MethodParams
+from qpipe.engines.common.method_params import MethodParams
 from qpipe.stages.base import UnkeyedDefault
 
 # compressed-tensors' names, and ours.

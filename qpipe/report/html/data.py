@@ -9,10 +9,12 @@ from typing import Any
 
 from qpipe.report import numbers
 from qpipe.report.html.front import Point, front
+from qpipe.report.html.sensitivity_grid import sensitivity_grid
 from qpipe.report.html.tensor_grid import tensor_grid
 from qpipe.report.table import RATES
 from qpipe.report.text import printable
 from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.losses import TensorLoss
 from qpipe.results.measurement import Evaluation
 from qpipe.results.scores import BYTES, Score
 from qpipe.results.tensors import TensorDetail
@@ -33,12 +35,15 @@ _KINDS = (
 
 
 def document(
-    models: Mapping[str, Comparison], tensors: Mapping[str, Sequence[TensorDetail]] | None = None
+    models: Mapping[str, Comparison],
+    tensors: Mapping[str, Sequence[TensorDetail]] | None = None,
+    losses: Sequence[tuple[str, Sequence[TensorLoss]]] = (),
 ) -> dict[str, Any]:
-    """Return ``{"models", "rows", "scores", "front"}``: rows by an id, scores by their keys, and of
-    each score the ids of the rows on the Pareto front of its model.
+    """Return ``{"models", "rows", "scores", "front", "sensitivity"}``: rows by an id, scores by
+    their keys, and of each score the ids of the rows on the Pareto front of its model.
 
-    ``tensors`` are those of GGUF files by their artifacts' keys, where they are known.
+    ``tensors`` are those of GGUF files by their artifacts' keys, where they are known; ``losses``
+    what tensors lose, by the name of the node that measured them.
     """
     rows = [row for comparison in models.values() for row in comparison.rows]
     keys = dict.fromkeys(key for comparison in models.values() for key in comparison.scores)
@@ -53,6 +58,7 @@ def document(
         "rows": records,
         "scores": scores,
         "front": {of["key"]: _front(of, records) for of in scores},
+        "sensitivity": [grid for name, of in losses if (grid := sensitivity_grid(name, of))],
     }
 
 

@@ -9,6 +9,7 @@ function draw() {
   drawPick();
   show();
   drawTensors();
+  drawSensitivity();
   drawEdges();
   return drawCharts();
 }

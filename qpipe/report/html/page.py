@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 _SCRIPTS = tuple(
     f"{name}.js"
-    for name in ("base", "table", "pick", "charts", "tensors", "graph", "watch", "page")
+    for name in (
+        "base",
+        "table",
+        "pick",
+        "charts",
+        "tensors",
+        "sensitivity",
+        "graph",
+        "watch",
+        "page",
+    )
 )
 
 # Models that are named below the title.
@@ -50,7 +60,13 @@ def page(
     script = library.script()
     models = by_model(table.comparison)
     tensors = {key: of for run in runs for key, of in run.tensors.items()}
-    document = {"words": words, **data.document(models, tensors)}
+    losses = [
+        (str(node.get("name")), run.losses[node["key"]])
+        for run in runs
+        for node in run.nodes
+        if node.get("key") in run.losses
+    ]
+    document = {"words": words, **data.document(models, tensors, losses)}
     parts = {
         "title": escape(printable(title)),
         "subtitle": escape(printable(_subtitle(table, document["models"]))),

@@ -23,17 +23,18 @@ const meanError = (kind) => {
   return errors.length ? percent(Math.sqrt(errors.reduce((sum, error) => sum + error * error, 0) / errors.length)) : "";
 };
 
-function picture(level, upright) {
+// A table of kinds and layers with a ``cell`` for each, and what a kind comes to in all, under a ``head``.
+function picture(level, upright, cell, total) {
   const heads = level.layers.map((layer) => (layer === null ? "–" : String(layer)));
-  const known = level.kinds.some((kind) => meanError(kind));
+  const known = level.kinds.some((kind) => total.of(kind));
   const head = (text, scope) => make("th", { scope }, make("span", {}, text));
   if (upright) {
-    const rows = heads.map((layer, at) => make("tr", {}, head(layer, "row"), ...level.kinds.map((kind) => cellOf(level, kind, at))));
-    const means = make("tr", { class: "means" }, head(words("mean_error"), "row"), ...level.kinds.map((kind) => make("td", {}, meanError(kind))));
+    const rows = heads.map((layer, at) => make("tr", {}, head(layer, "row"), ...level.kinds.map((kind) => cell(kind, at))));
+    const means = make("tr", { class: "means" }, head(total.head, "row"), ...level.kinds.map((kind) => make("td", {}, total.of(kind))));
     return make("table", { class: "tensors upright" }, make("thead", {}, make("tr", {}, head(words("layer"), "col"), ...level.kinds.map((kind) => head(kind.name, "col")))), make("tbody", {}, ...(known ? [means] : []), ...rows));
   }
-  const rows = level.kinds.map((kind) => make("tr", {}, head(kind.name, "row"), ...level.layers.map((_, at) => cellOf(level, kind, at)), ...(known ? [make("td", { class: "means" }, meanError(kind))] : [])));
-  return make("table", { class: level.layers.length > 45 ? "tensors dense" : "tensors" }, make("thead", {}, make("tr", {}, head(words("kind_and_layer"), "col"), ...heads.map((layer) => head(layer, "col")), ...(known ? [head(words("mean_error"), "col")] : []))), make("tbody", {}, ...rows));
+  const rows = level.kinds.map((kind) => make("tr", {}, head(kind.name, "row"), ...level.layers.map((_, at) => cell(kind, at)), ...(known ? [make("td", { class: "means" }, total.of(kind))] : [])));
+  return make("table", { class: level.layers.length > 45 ? "tensors dense" : "tensors" }, make("thead", {}, make("tr", {}, head(words("kind_and_layer"), "col"), ...heads.map((layer) => head(layer, "col")), ...(known ? [head(total.head, "col")] : []))), make("tbody", {}, ...rows));
 }
 
 // Letters by bits, so that one file's are in the order of what they keep.
@@ -59,7 +60,7 @@ function drawTensors() {
     (value) => { state.level = value; drawTensors(); $("level").focus(); });
   const legend = make("p", { class: "legend" }, ...level.order.map((number) => make("span", {}, make("span", { class: `swatch tone${level.tones[number]}`, "aria-hidden": "true" }, level.letters[number]), ` ${level.types[number]} `)));
   const about = make("output", { class: "soft", "aria-live": "off" }, words("point"));
-  const shown = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": named(row) }, picture(level, innerWidth < 600));
+  const shown = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": named(row) }, picture(level, innerWidth < 600, (kind, at) => cellOf(level, kind, at), { head: words("mean_error"), of: meanError }));
   const tell = (event) => { const text = event.target.closest?.("td")?.dataset.about; if (text) about.textContent = text; };
   shown.addEventListener("pointerover", tell);
   shown.addEventListener("click", tell);

@@ -9,6 +9,7 @@ from typing import Any
 
 from qpipe.report.runs import Summary
 from qpipe.results.comparison import Comparison, ModelRow
+from qpipe.results.losses import TensorLoss
 from qpipe.results.measurement import Bucket, Distribution, Evaluation, Measurement, Subject
 from qpipe.results.scores import Difference, score
 from qpipe.results.tensors import TensorDetail
@@ -59,8 +60,30 @@ def run_of(comparison: Comparison, *, layers: int = 4) -> Summary:
     tensors = {str(r.key): _tensors(r, layers) for r in comparison.rows if not r.reference}
     about = dict.fromkeys(("command", "started", "status", "machine", "tools", "lock"))
     about |= {"command": ["qpipe", "run", "demo"], "status": "done", "qpipe": "1", "python": "3"}
+    measured = f"sensitivity[{next(iter(dict.fromkeys(row.model for row in comparison.rows)))}]"
+    key = sha256(measured.encode()).hexdigest()
+    node(measured, "sensitivity", key, made)
+    losses = {key: _losses(layers)}
     return Summary(
-        "first", nodes, comparison.rows, about, {k or "": of for k, of in tensors.items()}
+        "first", nodes, comparison.rows, about, {k or "": of for k, of in tensors.items()}, losses
+    )
+
+
+def _losses(layers: int) -> tuple[TensorLoss, ...]:
+    """What falls fourfold with each bit, and is most where a model begins and ends."""
+    worth = {"attn_q": 1.0, "attn_v": 6.0, "attn_output": 2.0, "ffn_up": 4.0, "ffn_down": 9.0}
+
+    def of(name: str, share: float) -> TensorLoss:
+        bits = {"Q2_K": 2.6, "Q4_K": 4.5, "Q6_K": 6.6}
+        return TensorLoss(name, {kind: share * 4.0**-b for kind, b in bits.items()})
+
+    return (
+        of("token_embd.weight", 3.0),
+        *(
+            of(f"blk.{layer}.{name}.weight", share * (1 + 2 * abs(2 * layer / layers - 1) ** 3))
+            for layer in range(layers)
+            for name, share in worth.items()
+        ),
     )
 
 

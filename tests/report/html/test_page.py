@@ -111,6 +111,25 @@ def test_the_types_of_tensors_as_a_picture(browser: Any, report: Path) -> None:
         assert page.inner_text("#tensors output") == about
 
 
+def test_what_the_model_loses_as_a_picture(browser: Any, report: Path) -> None:
+    with Opened(browser, report) as page:
+        assert page.input_value("#swapped") == "Q4_K"
+        assert page.inner_text("#sensitivity").count("ffn_down 0 (0.0527)") == 1
+        table = page.locator("#sensitivity table")
+        assert table.locator("thead th").all_inner_texts() == [
+            *("matrix", "–", "0", "1", "2", "3", "sum")
+        ]
+        line = table.locator("tr", has=page.get_by_role("rowheader", name="ffn_down"))
+        cells = line.locator("td").all_text_contents()
+        assert cells[1:3] == ["7KL divergence 0.0527", "6KL divergence 0.022"]
+        page.select_option("#swapped", "Q2_K")
+        line.locator("td").nth(1).hover()
+        about = "ffn_down, layer 0, Q2_K: KL divergence 0.735"
+        assert page.inner_text("#sensitivity output") == about
+        page.click("#language")
+        assert "KL 散度 0.735" in page.locator("#sensitivity").text_content()
+
+
 def test_a_telephone_shows_layers_downwards(browser: Any, report: Path) -> None:
     with Opened(browser, report, width=375, has_touch=True) as page:
         page.select_option("#level", "Q2_K · small")

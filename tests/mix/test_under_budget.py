@@ -1,0 +1,74 @@
+"""Files and checkpoints that a run makes for a target."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli import called
+from tests.mix.test_measuring import MEASURED, RUN
+
+CHECKPOINT = (
+    *("run", "local", "model.source=builtin:tinystories-d256", "executor=inline"),
+    *("calibration.length=64", "calibration.samples=24", "stages.sensitivity.with.levels=3"),
+    *("evaluate=kld", "evaluate.n_ctx=64", "evaluate.chunks=16", "lint=null"),
+    "evaluate.text=builtin:texts/tinystories_lower_heldout.txt",
+)
+
+
+def rows(*words: str, cwd: Path) -> list[dict[str, Any]]:
+    answer = called(*words, "--json", cwd=cwd)
+    assert answer.code == 0, answer.stderr
+    made: list[dict[str, Any]] = json.loads(answer.stdout)["rows"]
+    return [row for row in made if not row["reference"]]
+
+
+@pytest.mark.slow
+def test_a_divergence_is_held_on_the_file(tmp_path: Path) -> None:
+    bound = 0.03
+    (row,) = rows(*RUN, *MEASURED, f"quantize.target={{kld: {bound}}}", cwd=tmp_path)
+    (file,) = (tmp_path / "outputs/store/artifacts").glob("*/*/mix.json")
+    mix = json.loads(file.read_text())
+    assert mix["kld"] + mix["half"] <= bound
+    tries = {each["file_bytes"]: each["kld"] + each["half"] for each in mix["tries"]}
+    assert min(size for size, upper in tries.items() if upper <= bound) == pytest.approx(
+        row["size_bytes"], abs=4096
+    )
+    assert any(f"kld {mix['kld']:.3g}" in note for note in row["notes"])
+    # On other text it is much the same.
+    assert row["kld"] < 1.5 * bound
+    again = called(*RUN, *MEASURED, f"quantize.target={{kld: {bound}, size: 100kB}}", cwd=tmp_path)
+    assert again.code != 0
+    assert "contradict each other" in again.stderr
+
+
+@pytest.mark.slow
+def test_memory_is_kept_and_forecast(tmp_path: Path) -> None:
+    target = "quantize.target={memory: 3.2MB, ctx: 256, kv: q8_0}"
+    (row,) = rows(*RUN, *MEASURED, target, cwd=tmp_path)
+    plan = called("plan", *RUN[1:], *MEASURED, target, cwd=tmp_path)
+    for text in (" ".join(row["notes"]), " ".join(plan.stdout.split())):
+        assert "memory in llama.cpp on the CPU with 256 tokens, forecast" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["gptq", "autoround"])
+def test_a_checkpoint_keeps_its_bits(method: str, tmp_path: Path) -> None:
+    words = (*CHECKPOINT, f"quantize={method}")
+    words += ("quantize.iters=0",) if method == "autoround" else ()
+    targets = "quantize.target={bpw: 6.6},{bpw: 8.0}"
+    made = rows(*words, "-m", targets, cwd=tmp_path)
+    assert [6.4 < row["bits_per_weight"] <= 6.6 for row in made[:1]] == [True]
+    assert 7.8 < made[1]["bits_per_weight"] <= 8.0
+    assert made[0]["kld"] > made[1]["kld"]
+    store = tmp_path / "outputs/store/artifacts"
+    assert len([*store.glob("*/*/sensitivity.json")]) == 1, "measured once for both"
+    for path in store.glob("*/*/quantize_config.json"):
+        dynamic = json.loads(path.read_text())["dynamic"]
+        assert len({str(rule) for rule in dynamic.values()}) > 1
+        wholes = [name for name in dynamic if "qkv_proj" in name or "gate_up_proj" in name]
+        parts = [name for name in dynamic if r"\.q_proj" in name or r"\.gate_proj" in name]
+        assert len(wholes) == len(parts) > 0
