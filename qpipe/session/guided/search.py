@@ -114,9 +114,6 @@ class GuidedSweep:
             return
         if self.guide["max_size"] is not None:
             self._leave_out_too_large()
-            if not any(each.remaining for each in self.compared):
-                self.done = True
-                return
         result = self._run()
         there = self.in_store(self.plan)
         for each in self.compared:
@@ -151,8 +148,8 @@ class GuidedSweep:
         return self.run(without(plan, out) if out else plan)
 
     def _leave_out_too_large(self) -> None:
-        """Take out what is too large before it is made, and before anything is measured: once what
-        it is made from is there, where headers do not tell without."""
+        """Take out what is too large before it is made: once what it is made from is there, where
+        headers do not tell without."""
         models = {level.model for each in self.compared for level in each.levels}
         exact = self.sizes(self.plan)
         if not models <= exact.keys():
