@@ -56,10 +56,13 @@ def lines(plan: RunPlan) -> Iterator[str]:
     yield from remarks(plan, whole=True)
     yield from sums(plan)
     yield from stage_lines(plan.cost)
+    if plan.totals.results_only:
+        for each in plan.cost.dropped:
+            yield f"{each.name} goes after {each.after}"
 
 
 def stage_lines(cost: RunCost) -> Iterator[str]:
-    """Yield a table of what each stage takes, and what may go when."""
+    """Yield a table of what each stage takes."""
     if not cost.stages:
         return
     yield ""
@@ -76,8 +79,6 @@ def stage_lines(cost: RunCost) -> Iterator[str]:
     ]
     head = ("STAGE", "NODES", "TIME", "MEMORY", "", "GPUS")
     yield from text.table(head, rows, right="lrrrlr").split("\n")
-    for each in cost.dropped:
-        yield f"with run.keep=results {each.name} goes after {each.after}"
 
 
 def cost_document(cost: RunCost) -> dict[str, Json]:

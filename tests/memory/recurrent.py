@@ -3,7 +3,7 @@ shapes of tensors), of published models' sizes with fewer layers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Shapes = Mapping[str, tuple[int, ...]]
 Model = tuple[str, Mapping[str, float], Shapes]
@@ -60,8 +60,8 @@ def rwkv7(hidden: int = 2048, layers: int = 6) -> Model:
 
 def rwkv6(hidden: int = 2048, layers: int = 6, extra: int = 32, decay: int = 64) -> Model:
     """RWKV-6 World 1.6B."""
-    square = ("time_mix_key", "time_mix_value", "time_mix_receptance", "time_mix_gate")
-    square = (*square, "time_mix_output", "channel_mix_receptance")
+    mixing = ("key", "value", "receptance", "gate", "output")
+    square = (*(f"time_mix_{name}" for name in mixing), "channel_mix_receptance")
     wide = 7 * hidden // 2
     layer = _mixing(hidden, wide, square) | {
         "time_mix_w1.weight": (5 * extra, hidden),
@@ -74,8 +74,8 @@ def rwkv6(hidden: int = 2048, layers: int = 6, extra: int = 32, decay: int = 64)
         "time_mix_decay_w2.weight": (hidden, decay),
         "channel_mix_lerp_r.weight": (1, 1, hidden),
     }
-    numbers = {"time_mix_extra_dim": extra, "time_decay_extra_dim": decay}
-    numbers |= _numbers(hidden, wide)
+    ranks = {"time_mix_extra_dim": extra, "time_decay_extra_dim": decay}
+    numbers = _numbers(hidden, wide) | ranks
     return _model("rwkv6", layers, numbers, _outside(hidden), [layer] * layers)
 
 
@@ -111,7 +111,7 @@ def _outside(hidden: int) -> dict[str, tuple[int, ...]]:
 
 
 def _model(
-    arch: str, layers: int, numbers: Mapping[str, float], outside: Shapes, each: list[Shapes]
+    arch: str, layers: int, numbers: Mapping[str, float], outside: Shapes, each: Sequence[Shapes]
 ) -> Model:
     below = {f"blk.{i}.{name}": s for i, layer in enumerate(each) for name, s in layer.items()}
     return arch, {"context_length": 4096, "block_count": layers, **numbers}, {**outside, **below}
