@@ -33,7 +33,7 @@ def _of_model(subject: Subject) -> Iterator[Row]:
     standard = {level: divergence(path, reference) for level, path in files.items()}
     of_levels = (time.perf_counter() - started) / len(files)
     started = time.perf_counter()
-    subject.losses(Effort(samples=128, levels=8, anchors=2)).save(subject.folder)
+    subject.losses(Effort(samples=128, levels=8, anchors=3)).save(subject.folder)
     took = time.perf_counter() - started
     what = subject.name
     yield Row(f"{what}: measuring the losses", took, "s", "12 levels", 12 * of_levels, limit=1.0)

@@ -114,7 +114,7 @@ def interval(values: Nll) -> tuple[float, float]:
 
 def _importances(base: Path, out: Path) -> None:
     text = CALIBRATION.read_text()
-    importances = importance(base, text, n_ctx=N_CTX, chunks=128, threads=THREADS)
+    importances = importance(base, text, n_ctx=N_CTX, chunks=128, threads=THREADS, with_output=True)
     matrices.write(
         out,
         {name: (entry.sums, entry.counts) for name, entry in importances.entries.items()},

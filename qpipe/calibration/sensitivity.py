@@ -70,7 +70,7 @@ class SensitivityParams(WindowsParams):
         ),
     )
     anchors: int = Field(
-        2,
+        3,
         ge=1,
         description=(
             "In how many types each tensor is measured; its losses in the others follow from these "

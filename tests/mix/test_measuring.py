@@ -103,7 +103,7 @@ def test_a_target_is_kept_and_beats_the_name(tmp_path: Path) -> None:
     with losses.open() as file:
         lines = [*csv.DictReader(file)]
     assert {line["type"] for line in lines} == {"IQ4_NL", "Q5_1", "Q8_0", "F16"}
-    assert sum(line["measured"] == "True" for line in lines) == 2 * 31
+    assert sum(line["measured"] == "True" for line in lines) == 3 * 31
 
     small = called(*RUN, *MEASURED, "quantize.target={size: 1kB}", cwd=tmp_path)
     assert small.code != 0
