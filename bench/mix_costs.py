@@ -30,7 +30,7 @@ from qpipe.mix.swaps import Swaps
 from qpipe.results.losses import place
 
 MODELS = ("stories260K", "tinystories-d256")
-EACH, HELD_OUT, BESIDE = 16, 48, 8
+EACH, HELD_OUT, BESIDE = 16, 64, 8
 
 Losses = Mapping[str, Mapping[GGMLType, float]]
 Types = Mapping[str, GGMLType]
