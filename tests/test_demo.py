@@ -162,7 +162,7 @@ def test_a_sweeper_plugin_drives_it(first: tuple[Path, dict[str, Any]]) -> None:
 
 
 def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qpipe", "run", "demo", "evaluate.chunks=20"]
+    command = [sys.executable, "-m", "qpipe", "run", "demo", "evaluate.chunks=8"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
@@ -182,7 +182,7 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
     report = json.loads(qpipe("report", "latest", "--json", cwd=tmp_path).stdout)
     assert {row["status"] for row in report["rows"]} & {"ran", "waiting"}
     assert "interrupted" in qpipe("status", cwd=tmp_path).stdout
-    document = run(tmp_path, "demo", "evaluate.chunks=20")
+    document = run(tmp_path, "demo", "evaluate.chunks=8")
     made_before = [n for n in document["nodes"] if n["key"] in kept]
     assert {node["status"] for node in made_before} == {"cached"}
 

@@ -231,10 +231,15 @@ def _default(models: Sequence[_Model], name: str) -> Any:
 def _values(model: _Model, name: str) -> str:
     """The values that a field takes, without null: its words say what that stands for."""
     try:
-        whole = model.model_json_schema(by_alias=False)
+        whole = _json_schema(model)
     except PydanticInvalidForJsonSchema:  # pydantic 2 knows no schema of a plugin's own type
         return str(model.model_fields[name].annotation)
     return _kind(whole["properties"][name])
+
+
+@cache
+def _json_schema(model: _Model) -> dict[str, Any]:
+    return model.model_json_schema(by_alias=False)
 
 
 def _kind(part: Mapping[str, Any]) -> str:

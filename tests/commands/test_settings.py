@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from qpipe.cli import main
+from qpipe.recipe import settings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -20,7 +22,13 @@ def test_the_reference_is_what_the_parameters_say(tmp_path: Path) -> None:
     assert written == kept, "docs/reference is not what the parameters say: make reference"
 
 
-def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All settings, read once however often a test asks for them."""
+    monkeypatch.setattr(settings, "groups", cache(settings.groups))
+
+
+def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str], gathered: None) -> None:
     for group in (None, "recipe", "model", "quantize", "evaluate", "stage"):
         assert main(["settings", *([group] if group else [])]) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -28,7 +36,9 @@ def test_tables_fit_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
         assert max(map(len, lines)) <= 100
 
 
-def test_a_choice_is_found_by_either_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_choice_is_found_by_either_name(
+    capsys: pytest.CaptureFixture[str], gathered: None
+) -> None:
     main(["settings", "gptq"])
     short = capsys.readouterr().out
     main(["settings", "quantize=gptq"])

@@ -47,6 +47,7 @@ def check(root: Path) -> None:
 
 
 def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> None:
+    """Twelve processes; `make soak` kills ten times as many."""
     root = tmp_path / "store"
     assert hammer_and_kill(root, rounds=6, at_once=2) == 12
     store = ArtifactStore(root)
@@ -56,9 +57,9 @@ def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> 
     assert list(store.paths.aside.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_many_kills(tmp_path: Path) -> None:
-    assert hammer_and_kill(tmp_path / "store", rounds=30, at_once=2) == 60
+    assert hammer_and_kill(tmp_path / "store", rounds=60, at_once=2) == 120
 
 
 def test_the_killed_left_something_to_clean_up(tmp_path: Path) -> None:

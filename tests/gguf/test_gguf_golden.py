@@ -20,13 +20,16 @@ from tests.gguf import samples
 
 
 def _cases() -> Iterator[ParameterSet]:
-    """Every file of llama-quantize's; the search for IQ types in models of real size is slow."""
+    """Every file of llama-quantize's. ggml's search for IQ types in models of real size is slow, so
+    those with importances are of one model (and of one mix of one-bit types); others soak."""
     for row in samples.table("files.tsv"):
         big = row["model"] in ("qwen2-r", "tinystories-d256") and row["ftype"].startswith("IQ")
+        again = row["model"] == "qwen2-r" or row["ftype"] == "IQ1_M"
+        searched = row["imatrix"] == "imatrix" and row["sha256"] not in ("refused", "failed")
         yield pytest.param(
             row,
             id="-".join((row["model"], row["ftype"], row["imatrix"])),
-            marks=[pytest.mark.slow] if big else [],
+            marks=[pytest.mark.soak if again and searched else pytest.mark.slow] if big else [],
         )
 
 
@@ -96,16 +99,25 @@ def test_quantized_files_are_bit_identical(
     assert all(note.startswith(f"{ftype}: ") and any(c in note for c in causes) for note in notes)
 
 
+TYPES_OF_PASSES = ("Q4_K_M", "Q5_1", "IQ4_XS")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("ftype", ["Q4_K_M", "Q5_1", "IQ4_XS"])
-def test_one_pass_and_two_give_the_same_file(model: str, ftype: str, tmp_path: Path) -> None:
-    """Weights lose what half precision cannot hold on either way."""
-    for outtype in OUTTYPES:
-        convert(samples.MODELS[model], tmp_path / "f.gguf", outtype=outtype)
-        quantize(tmp_path / "f.gguf", tmp_path / "two.gguf", ftype=ftype)
-        given = checkpoint(samples.MODELS[model], outtype=outtype)
-        quantize(given, tmp_path / "one.gguf", ftype=ftype)
-        assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "two.gguf").read_bytes()
+@pytest.mark.parametrize(("model", "ftype", "outtype"), [
+    (model, ftype, OUTTYPES[(of_model + of_type) % len(OUTTYPES)])
+    for of_model, model in enumerate(samples.MODELS)
+    for of_type, ftype in enumerate(TYPES_OF_PASSES)
+])  # fmt: skip
+def test_one_pass_and_two_give_the_same_file(
+    model: str, ftype: str, outtype: str, tmp_path: Path
+) -> None:
+    """Weights lose what half precision cannot hold on either way. All pairs of model, type and
+    precision in between."""
+    convert(samples.MODELS[model], tmp_path / "f.gguf", outtype=outtype)
+    quantize(tmp_path / "f.gguf", tmp_path / "two.gguf", ftype=ftype)
+    given = checkpoint(samples.MODELS[model], outtype=outtype)
+    quantize(given, tmp_path / "one.gguf", ftype=ftype)
+    assert (tmp_path / "one.gguf").read_bytes() == (tmp_path / "two.gguf").read_bytes()
 
 
 def test_every_golden_file_is_compared() -> None:

@@ -1,4 +1,8 @@
-"""What the K-quants cost in perplexity, against llama-perplexity's own figures."""
+"""What the K-quants cost in perplexity, against llama-perplexity's own figures.
+
+The files' bytes are held against llama-quantize's by test_gguf_golden.py: here it is one of few bits,
+and one with importances. `make soak` measures the others.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +17,18 @@ from qpipe.gguf.quantize import quantize
 from tests.gguf import samples
 
 LEVELS = ("Q6_K", "Q5_K_M", "Q4_K_M", "Q4_K_M+imatrix", "Q3_K_M", "Q2_K", "Q2_K+imatrix")
+TELLING = ("Q4_K_M+imatrix", "Q2_K")
 MODEL = "tinystories-d256"
 TEXTS = samples.ROOT / "qpipe" / "data" / "texts"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(
+    "level",
+    [
+        pytest.param(level, marks=pytest.mark.slow if level in TELLING else pytest.mark.soak)
+        for level in LEVELS
+    ],
+)
 def test_perplexity_is_the_golden_one(
     level: str, gguf_of: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from tests.report.plans import carry_out, demo
 
 pytestmark = pytest.mark.xdist_group("hostile")
 few = settings(
-    max_examples=60,
+    max_examples=25,  # reports of a dozen words each
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],  # shrinking whole reports takes minutes
@@ -131,7 +131,7 @@ def _computes(field: str) -> bool:
     return False
 
 
-@few
+@settings(few, max_examples=100)
 @given(words)
 def test_one_word_in_each_form(word: str) -> None:
     from markdown_it import MarkdownIt
