@@ -94,8 +94,8 @@ def copied(source: Path, folder: Path) -> Path:
 
 def run_local(cwd: Path, checkpoint: Path, *more: str, **settings: Any) -> Answer:
     return called(
-        "run", "local", f"model.source={checkpoint}", "quantize.via=source", *SHORT, *more,
-        cwd=cwd, **settings,
+        "run", "local", f"model.source={checkpoint}", "quantize.via=source", "executor=inline",
+        *SHORT, *more, cwd=cwd, **settings,
     )  # fmt: skip
 
 

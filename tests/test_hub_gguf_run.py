@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 STORIES = Path(__file__).parent / "data" / "models" / "stories260K"
 GgufOf = Callable[[str, str], Path]
-ASKED = ("quantize=none", "evaluate=none", "--json")
+ASKED = ("quantize=none", "evaluate=none", "executor=inline", "--json")
 
 
 @pytest.fixture

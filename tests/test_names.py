@@ -32,7 +32,7 @@ def made(found: dict[str, str]) -> Sequence[str]:
 def test_names_and_papers_make_nothing_anew(tmp_path: Path) -> None:
     shutil.copytree(STORIES, tmp_path / "first")
     (tmp_path / "a.txt").write_text("Once upon a time there was a little dog. " * 20)
-    asked = ("local", *SETTINGS, "--json")
+    asked = ("local", *SETTINGS, "executor=inline", "--json")
     run = called("run", *asked, "model.source=first", "evaluate.text=a.txt", cwd=tmp_path)
     assert run.code == 0, run
 

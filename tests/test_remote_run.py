@@ -14,7 +14,7 @@ from tests.file_server import serve
 pytestmark = pytest.mark.slow
 
 GgufOf = Callable[[str, str], Path]
-ASKED = ("quantize=none", "evaluate=none")
+ASKED = ("quantize=none", "evaluate=none", "executor=inline")
 
 
 def test_asked_for_shown_locked_and_checked(tmp_path: Path, gguf_of: GgufOf) -> None:

@@ -27,7 +27,8 @@ SHORT = ("evaluate.n_ctx=64", "evaluate.chunks=2")
 
 
 def run(folder: Path, source: str | Path, *more: str) -> Answer:
-    return qpipe("run", "local", f"model.source={source}", *more, "--json", cwd=folder)
+    asked = ("local", f"model.source={source}", "executor=inline")
+    return qpipe("run", *asked, *more, "--json", cwd=folder)
 
 
 def rows(answer: Answer) -> list[dict[str, Any]]:

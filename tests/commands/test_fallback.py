@@ -13,7 +13,8 @@ from tests.gguf import samples
 
 pytestmark = pytest.mark.slow
 
-RECIPE = ("local", f"model.source={samples.MODELS['stories260K']}", "evaluate=none")
+MODEL = f"model.source={samples.MODELS['stories260K']}"
+RECIPE = ("local", MODEL, "evaluate=none", "executor=inline")
 SWEEP = ("-m", "quantize.type=IQ2_M,IQ3_XXS,IQ4_XS,Q4_0")
 SAME = "IQ2_M, IQ3_XXS and IQ4_XS: the same tensors, byte for byte; "
 SHORT = ": 0 of 36 matrices are"

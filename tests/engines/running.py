@@ -1,8 +1,8 @@
 """Real runs of the command line over one store, each way of quantizing once a session.
 
-An engine makes its model in a worker of its own, as it does for users: one of each method. The other
-ways are taken, and all are measured, by runs in one process, because most of a small run is the
-import of torch and the engines.
+An engine makes its model in a worker of its own, as it does for users: one of each method. The
+other ways are taken, and all are measured, by runs in one process, because most of a small run is
+the import of torch and the engines.
 """
 
 from __future__ import annotations

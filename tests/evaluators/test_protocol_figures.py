@@ -31,9 +31,13 @@ PAGES = "\n".join(
 )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "n_ctx", "ppl"), [("stories260K", 512, 5.4161), ("stories-tok105", 256, 2.6498)]
+    ("model", "n_ctx", "ppl"),
+    [
+        pytest.param("stories260K", 512, 5.4161, marks=pytest.mark.slow),
+        # A letter a token: four times the windows of the other.
+        pytest.param("stories-tok105", 256, 2.6498, marks=pytest.mark.soak),
+    ],
 )
 def test_the_fp32_figures_of_the_fixtures(model: str, n_ctx: int, ppl: float) -> None:
     """Per token: windows that do not overlap, BOS in front of each; by other code."""

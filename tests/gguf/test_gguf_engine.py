@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 def quantized(cwd: Path, *overrides: str) -> Answer:
     source = f"model.source={samples.MODELS['tinystories-d256']}"
-    return called("run", "local", source, "~evaluate", *overrides, "--json", cwd=cwd)
+    made_here = ("~evaluate", "executor=inline")
+    return called("run", "local", source, *made_here, *overrides, "--json", cwd=cwd)
 
 
 def document(answer: Answer) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def test_the_file_says_what_it_was_made_of(tmp_path: Path) -> None:
 def test_the_half_precision_file_is_the_reference_itself(tmp_path: Path) -> None:
     """A file that needs no quantization says nothing of it, so it is measured only once."""
     source = f"model.source={samples.MODELS['tinystories-d256']}"
-    short = ("evaluate.n_ctx=64", "evaluate.chunks=2")
+    short = ("evaluate.n_ctx=64", "evaluate.chunks=2", "executor=inline")
     answer = called("run", "local", source, "quantize.type=F16", *short, "--json", cwd=tmp_path)
     found = document(answer)
     assert len(found["rows"]) == 1

@@ -1,7 +1,7 @@
 """Random checkpoints of every architecture in one pass, against ggml's own quantizers.
 
-Every type on a model of plain layers and on one with experts, whose rows are of three lengths; three
-types on each other architecture, each in turn. `make soak` has the whole product.
+Every type on a model of plain layers and on one with experts, whose rows are of three lengths;
+three types on each other architecture, each in turn. `make soak` has the whole product.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What the K-quants cost in perplexity, against llama-perplexity's own figures.
 
-The files' bytes are held against llama-quantize's by test_gguf_golden.py: here it is one of few bits,
-and one with importances. `make soak` measures the others.
+The files' bytes are held against llama-quantize's by test_gguf_golden.py: here it is one of few
+bits, and one with importances. `make soak` measures the others.
 """
 
 from __future__ import annotations
