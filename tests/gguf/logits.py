@@ -287,6 +287,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.count = 0
+        self.unedited: tuple[str, Path] | None = None  # the last model's
 
     def verdict(
         self, model: str, edits: Mapping[str, Any], *, shaped: Mapping[str, Any] | None = None
@@ -303,11 +304,33 @@ class Bench:
             entries_of(weights)
         except errors.CheckpointError:
             weights = fields_of(model)
-        folder = checkpoint(self.folder / f"{self.count}", fields, shaped=weights)
+        folder = self.folder / f"{self.count}"
+        if weights == fields_of(model):
+            _link(self._unedited(model), folder, fields)
+        else:
+            checkpoint(folder, fields, shaped=weights)
         try:
             return _compared(folder, model, fields)
         finally:
             shutil.rmtree(folder)
+
+    def _unedited(self, model: str) -> Path:
+        """The checkpoint of a model as it is: made once for all edits that leave its weights."""
+        if self.unedited is None or self.unedited[0] != model:
+            if self.unedited is not None:
+                shutil.rmtree(self.unedited[1])
+            fields = fields_of(model)
+            self.unedited = model, checkpoint(self.folder / model, fields, shaped=fields)
+        return self.unedited[1]
+
+
+def _link(source: Path, folder: Path, fields: Mapping[str, Any]) -> None:
+    """``source`` with another config.json, and its files for the rest."""
+    folder.mkdir()
+    for path in source.iterdir():
+        if path.name != "config.json":
+            (folder / path.name).hardlink_to(path)
+    (folder / "config.json").write_text(json.dumps(fields))
 
 
 def edited(fields: Mapping[str, Any], edits: Mapping[str, Any]) -> dict[str, Any]:
