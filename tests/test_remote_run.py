@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import by_stage, qpipe
+from tests.cli import by_stage, called
 from tests.file_server import serve
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,13 @@ def test_asked_for_shown_locked_and_checked(tmp_path: Path, gguf_of: GgufOf) -> 
     with serve({"/d/m.gguf": data}) as server:
         source = f"{server.url}/d/m.gguf"
         asked = ("local", f"model.source={source}", *ASKED)
-        plan = qpipe("plan", *asked, cwd=tmp_path)
+        plan = called("plan", *asked, cwd=tmp_path)
         assert plan.code == 1
         assert "or, for one file, give model.sha256" in plan.stderr
         assert not server.requests
         # Cut on the way, and gone on from there.
         server.cuts = [100_000]
-        run = qpipe("run", *asked, "--json", cwd=tmp_path)
+        run = called("run", *asked, "--json", cwd=tmp_path)
         assert run.code == 0, run
         assert [span for _, _, span in server.requests] == ["", "bytes=100000-"]
         locked = json.loads((tmp_path / "local.lock.json").read_text())["sources"]
@@ -42,11 +42,11 @@ def test_asked_for_shown_locked_and_checked(tmp_path: Path, gguf_of: GgufOf) -> 
         assert manifest["facts"]["fetched_from"] == source
         # Another store with this lock: other bytes are refused.
         server.files["/d/m.gguf"] = data[:-1] + b"x"
-        other = qpipe("run", *asked, "--store", "other", cwd=tmp_path)
+        other = called("run", *asked, "--store", "other", cwd=tmp_path)
         assert other.code == 1
         assert digest.removeprefix("sha256:") in other.stderr
     # Nobody is there any more: what is known and made is enough.
-    again = qpipe("run", *asked, "--json", cwd=tmp_path)
+    again = called("run", *asked, "--json", cwd=tmp_path)
     assert again.code == 0, again
     assert {node["status"] for node in json.loads(again.stdout)["nodes"]} == {"cached"}
 
@@ -54,7 +54,7 @@ def test_asked_for_shown_locked_and_checked(tmp_path: Path, gguf_of: GgufOf) -> 
 def test_a_signature_is_kept_nowhere(tmp_path: Path, gguf_of: GgufOf) -> None:
     with serve({"/m.gguf": gguf_of("stories260K", "Q8_0").read_bytes()}) as server:
         source = f"{server.url}/m.gguf?X-Amz-Signature=verysecret"
-        run = qpipe("run", "local", f'model.source="{source}"', *ASKED, "--json", cwd=tmp_path)
+        run = called("run", "local", f'model.source="{source}"', *ASKED, "--json", cwd=tmp_path)
         assert run.code == 0, run
         assert all("X-Amz-Signature=verysecret" in path for _, path, _ in server.requests)
     assert "verysecret" not in run.stdout + run.stderr

@@ -16,7 +16,7 @@ import pytest
 from qpipe.gguf import ggml, quantize, stream, values
 from qpipe.gguf.chunks import OutputTensor
 from qpipe.gguf.types import GGMLType
-from tests.cli import Answer, by_stage, qpipe
+from tests.cli import Answer, by_stage, called
 from tests.gguf.test_gguf_split import divide
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ SHORT = ("evaluate.n_ctx=64", "evaluate.chunks=2")
 
 def run(folder: Path, source: str | Path, *more: str) -> Answer:
     asked = ("local", f"model.source={source}", "executor=inline")
-    return qpipe("run", *asked, *more, "--json", cwd=folder)
+    return called("run", *asked, *more, "--json", cwd=folder)
 
 
 def rows(answer: Answer) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ def test_a_file_that_is_quantized_already_is_measured(
     assert row["format"] == kind.name
     assert row["bits_per_weight"] < 16
     assert 1 < row["ppl"] < 1e6
-    shown = json.loads(qpipe("inspect", "m.gguf", "--json", cwd=tmp_path).stdout)
+    shown = json.loads(called("inspect", "m.gguf", "--json", cwd=tmp_path).stdout)
     assert shown["file_type"] == kind.name
     assert shown["types"][kind.name]["tensors"] > 0
 
@@ -109,7 +109,7 @@ def test_an_artifact_is_a_source(tmp_path: Path) -> None:
     assert rows(again)[-1]["format"] == "Q8_0"
     names = set()
     for answer in (first, again):
-        shown = qpipe("inspect", rows(answer)[-1]["file"], "--json", cwd=tmp_path).stdout
+        shown = called("inspect", rows(answer)[-1]["file"], "--json", cwd=tmp_path).stdout
         names.add(json.loads(shown)["provenance"]["general.name"])
     assert len(names) == 1, "it is called what it was called at first"
 
@@ -122,7 +122,7 @@ def test_messages_name_the_users_folder(tmp_path: Path) -> None:
     config = json.loads((STORIES / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 9}))
     for verb in ("run", "plan"):
-        answer = qpipe(verb, "local", "model.source=mine", "evaluate=none", cwd=tmp_path)
+        answer = called(verb, "local", "model.source=mine", "evaluate=none", cwd=tmp_path)
         told = answer.stdout + answer.stderr
         assert f"{folder}: tensor 'model.layers.5" in told, told
         assert "artifacts/" not in told.split("report:")[0].replace("outputs/store/artifacts", "")

@@ -41,8 +41,9 @@ def test_inspect_lists_tensors_when_asked(tmp_path: Path) -> None:
 
 def test_inspect_an_artifact_says_what_made_it(tmp_path: Path) -> None:
     run = called(
-        "run", "local", f"model.source={MODEL}", "evaluate.chunks=1", "--json", cwd=tmp_path
-    )
+        "run", "local", f"model.source={MODEL}", "evaluate.chunks=1", "executor=inline", "--json",
+        cwd=tmp_path,
+    )  # fmt: skip
     assert run.code == 0, run.stderr
     row = json.loads(run.stdout)["rows"][1]
     for given in (row["key"][:10], row["artifact"], row["file"]):

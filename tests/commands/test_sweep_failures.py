@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import qpipe
+from tests.cli import called
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_a_model_that_fails_stops_no_other_model(default: bool, tmp_path: Path) 
     models = f"model.source={damaged(tmp_path / 'bad')},{SMALL}"
     words = ("-m", models, "evaluate=none", "quantize.type=Q8_0", "executor=inline", "--json")
     stop = () if default else ("run.keep_going=false",)
-    ran = qpipe("run", "local", *words, *stop, cwd=tmp_path)
+    ran = called("run", "local", *words, *stop, cwd=tmp_path)
     assert ran.code == 1, ran
     document = json.loads(ran.stdout)
     nodes = {node["name"]: node["status"] for node in document["nodes"]}
@@ -47,7 +47,7 @@ def test_a_model_that_fails_stops_no_other_model(default: bool, tmp_path: Path) 
 def test_the_exit_code_is_not_2_once_a_batch_has_run(wrong: str, tmp_path: Path) -> None:
     """A recipe that is wrong, and a failure that is foreseen, both of the second batch."""
     words = (f"quantize.type=Q8_0,{wrong}", "hydra.sweeper.max_batch_size=1", "executor=inline")
-    ran = qpipe("run", "local", "-m", MODEL, "evaluate=none", *words, cwd=tmp_path)
+    ran = called("run", "local", "-m", MODEL, "evaluate=none", *words, cwd=tmp_path)
     assert "ran      quantize" in ran.stderr
     assert wrong in ran.stderr
     assert ran.code == 1, ran
@@ -57,7 +57,7 @@ def test_what_is_foreseen_can_be_left_out(tmp_path: Path) -> None:
     words = ("quantize.type=Q8_0,IQ1_S", "executor=inline", "--quiet", "--json")
     sweep = ("run", "local", "-m", MODEL, "evaluate=none", *words)
     for way, code, status in (((), 2, "skipped"), (("run.skip_invalid=true",), 1, "ran")):
-        ran = qpipe(*sweep, *way, cwd=tmp_path)
+        ran = called(*sweep, *way, cwd=tmp_path)
         assert ran.code == code, ran
         nodes = {node["name"]: node["status"] for node in json.loads(ran.stdout)["nodes"]}
         assert nodes["quantize[tinystories-d256 Q8_0]"] == status
