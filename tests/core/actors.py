@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from qpipe.core import gc, runner
 from qpipe.core.events import Event
@@ -67,10 +69,9 @@ def obtain(store: ArtifactStore, key: str, calls: str) -> Artifact:
             return store.commit(claim, manifest(key, files))
 
 
-def hammer(root: str, seed: str) -> None:
-    """Make artifacts, damage some, look up and make again, until killed."""
+def hammer(root: str, seed: str) -> NoReturn:
+    """Make artifacts, remove some, look up and make again, until killed."""
     store, pick = ArtifactStore(Path(root)), random.Random(seed)
-    print("ready", flush=True)
     while True:
         key = key_of(pick.randrange(12))
         artifact, _ = store.lookup(key)
@@ -80,6 +81,17 @@ def hammer(root: str, seed: str) -> None:
             # Make room for more makings: as gc does, a rename out of the artifacts.
             store.close()
             gc.collect(store, max_size=0)
+
+
+def hammers(root: str) -> None:
+    """Fork a `hammer` for each seed that stdin has, and tell its number: no imports for each."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that were killed
+    print("ready", flush=True)
+    for seed in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            hammer(root, seed.strip())
+        print(pid, flush=True)
 
 
 def race(root: str, count: str, calls: str, go: str) -> None:
@@ -184,7 +196,7 @@ def fill(root: str, count: str) -> None:
 
 
 ROLES: dict[str, Callable[..., None]] = {
-    role.__name__: role for role in (hammer, race, use, hold, collector, runs, sleepers, fill)
+    role.__name__: role for role in (hammers, race, use, hold, collector, runs, sleepers, fill)
 }
 
 if __name__ == "__main__":

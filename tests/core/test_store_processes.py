@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,20 +19,54 @@ from tests.core.beside import finish, kill, ready, start, until
 from tests.core.synthetic import claimed, key_of
 
 
-def hammer_and_kill(root: Path, *, rounds: int, at_once: int) -> int:
-    """Let processes make and collect artifacts, kill each at a random instant; how many did."""
+class Hammers:
+    """Processes that make and collect artifacts until they are killed."""
+
+    def __init__(self, root: Path) -> None:
+        self._server = ready(start("hammers", root))
+
+    def start(self, seed: int) -> int:
+        """The number of one more."""
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.write(f"{seed}\n")
+        self._server.stdin.flush()
+        return int(self._server.stdout.readline())
+
+    def kill(self, pid: int) -> None:
+        """End one that lives, at once."""
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not _lives(pid))
+
+    def close(self) -> None:
+        """Start no more. What one of them said before its end, if it was an error, is raised."""
+        _, errors = self._server.communicate()
+        assert not errors
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def hammers(tmp_path: Path) -> Iterator[Hammers]:
+    """At work in the folder ``store``."""
+    found = Hammers(tmp_path / "store")
+    yield found
+    found.close()
+
+
+def hammer_and_kill(hammers: Hammers, root: Path, *, rounds: int) -> None:
+    """Two at a time, kill each at a random instant; after each round the store is whole."""
     random.seed(7)
-    killed = 0
     for number in range(rounds):
-        actors = [ready(start("hammer", root, number * 10 + n)) for n in range(at_once)]
-        for actor in actors:
+        for pid in [hammers.start(number * 10 + n) for n in range(2)]:
             time.sleep(random.uniform(0.0, 0.12))
-            assert actor.poll() is None, actor.communicate()[1]
-            actor.send_signal(signal.SIGKILL)
-            actor.communicate()
-            killed += actor.returncode == -signal.SIGKILL
+            hammers.kill(pid)
         check(root)
-    return killed
 
 
 def check(root: Path) -> None:
@@ -46,10 +82,11 @@ def check(root: Path) -> None:
     store.close()
 
 
-def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> None:
-    """Twelve processes; `make soak` kills ten times as many."""
+def test_a_process_killed_at_any_instant_leaves_no_false_hit(
+    hammers: Hammers, tmp_path: Path
+) -> None:
     root = tmp_path / "store"
-    assert hammer_and_kill(root, rounds=6, at_once=2) == 12
+    hammer_and_kill(hammers, root, rounds=30)
     store = ArtifactStore(root)
     left = [path.name.split(".")[0] for path in store.paths.aside.iterdir()]
     for key in {*left, *(key_of(n) for n in range(12))}:
@@ -58,17 +95,17 @@ def test_a_process_killed_at_any_instant_leaves_no_false_hit(tmp_path: Path) -> 
 
 
 @pytest.mark.soak
-def test_many_kills(tmp_path: Path) -> None:
-    assert hammer_and_kill(tmp_path / "store", rounds=60, at_once=2) == 120
+def test_many_kills(hammers: Hammers, tmp_path: Path) -> None:
+    hammer_and_kill(hammers, tmp_path / "store", rounds=1000)
 
 
-def test_the_killed_left_something_to_clean_up(tmp_path: Path) -> None:
+def test_the_killed_left_something_to_clean_up(hammers: Hammers, tmp_path: Path) -> None:
     """So that the test above cannot pass because nothing was ever half-written."""
     root = tmp_path / "store"
     for number in range(40):
-        actor = ready(start("hammer", root, number))
+        pid = hammers.start(number)
         time.sleep(0.01 + number / 1000)
-        kill(actor)
+        hammers.kill(pid)
         store = ArtifactStore(root)
         left = list(store.paths.aside.iterdir()) if store.paths.aside.exists() else []
         if left:
