@@ -64,7 +64,7 @@ def test_a_dominated_level_ends_early_and_the_others_are_what_they_are(
 ) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
-    full = _rows(called(*ASKED, *LEVELS, cwd=plain))
+    full = _rows(called(*ASKED, *LEVELS, "executor=inline", cwd=plain))
     rows = _rows_in(stopping)
     assert len(rows) == 4
     damaged = rows.pop(DAMAGED)

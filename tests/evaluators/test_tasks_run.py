@@ -1,4 +1,7 @@
-"""Tasks through the real command line: the table, a task that needs the network, and a kill."""
+"""Tasks through the real command line: the table, a task that needs the network, and a kill.
+
+All but what is killed is measured in one process, for lm-eval takes seconds to import.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from tests.killing import files_below, killed_when
 
 pytestmark = pytest.mark.slow
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+INLINE = "executor=inline"
 MODEL = ("local", "model.source=builtin:tinystories-d256", "quantize.type=Q8_0")
 ALONE = ("local", "model.source=builtin:tinystories-d256", "quantize=none")
 TASKS = ("evaluate=tasks", f"evaluate.include_path={STORIES}")
@@ -22,7 +26,7 @@ def test_the_table_of_several_metrics_at_once(tmp_path: Path) -> None:
     answer = qpipe(
         "run", *MODEL, "evaluate=[perplexity,tasks,speed]", TASKS[1], "evaluate.tasks=stories",
         "evaluate.limit=20", "evaluate.n_ctx=256", "evaluate.chunks=4", "evaluate.n_prompt=16",
-        "evaluate.n_gen=4", "evaluate.repeats=1", "evaluate.type_v=q8_0", "--json",
+        "evaluate.n_gen=4", "evaluate.repeats=1", "evaluate.type_v=q8_0", INLINE, "--json",
         cwd=tmp_path, env=OFFLINE,
     )  # fmt: skip
     assert answer.code == 0, answer.stderr
@@ -54,7 +58,7 @@ def test_the_table_of_several_metrics_at_once(tmp_path: Path) -> None:
 def test_without_a_network_one_task_fails_and_the_rest_goes_on(tmp_path: Path) -> None:
     answer = qpipe(
         "run", *ALONE, *TASKS, "-m", "evaluate.tasks=gsm8k,stories", "evaluate.limit=2",
-        "--keep-going", "--json", cwd=tmp_path, env=OFFLINE,
+        "--keep-going", INLINE, "--json", cwd=tmp_path, env=OFFLINE,
     )  # fmt: skip
     assert answer.code == 1
     status = {n["name"]: n["status"] for n in json.loads(answer.stdout)["nodes"]}
@@ -67,8 +71,10 @@ def test_without_a_network_one_task_fails_and_the_rest_goes_on(tmp_path: Path) -
 
 
 def test_a_killed_evaluation_goes_on_from_the_answers_it_has(tmp_path: Path) -> None:
-    command = ("run", *ALONE, *TASKS, "evaluate.tasks=stories", "executor.cpus=1")
-    journal = killed_when(lambda: answers(tmp_path), *command, cwd=tmp_path, env=OFFLINE)
+    command = ("run", *ALONE, *TASKS, "evaluate.tasks=stories")
+    journal = killed_when(
+        lambda: answers(tmp_path), *command, "executor.cpus=1", cwd=tmp_path, env=OFFLINE
+    )
 
     # What was answered is marked, so that it is seen again.
     kept = [json.loads(line) for line in journal.read_bytes().splitlines(keepends=True)
@@ -77,7 +83,7 @@ def test_a_killed_evaluation_goes_on_from_the_answers_it_has(tmp_path: Path) -> 
     kept[0][1] = [-12345.0, True]
     journal.write_text("".join(json.dumps(line) + "\n" for line in kept) + '["cut')
 
-    assert qpipe(*command, cwd=tmp_path, env=OFFLINE).code == 0
+    assert qpipe(*command, INLINE, cwd=tmp_path, env=OFFLINE).code == 0
     marked = [
         answer
         for file in tmp_path.glob("outputs/store/**/items.jsonl")
