@@ -96,7 +96,7 @@ class Bench:
         once."""
         try:
             for way in ways.MADE_BY_WORKERS:
-                self.run(*way)
+                self.document(*way)
             packed = self.artifact(*ways.GPTQ_RULED)
             given = dict.fromkeys(ways.WISHED, wishing(MODEL, self.folder / "wishing"))
             given[ways.WISHED_PACKED] = wishing(packed, self.folder / "packed")
@@ -119,10 +119,10 @@ class Bench:
         digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:16]
         return self.folder / "loaded" / digest
 
-    def distributions(self, *overrides: str) -> set[str]:
+    def distributions(self, *way: str) -> set[str]:
         """Those of which the engine's process imported something."""
-        self.run(*overrides)
-        (told,) = self._loaded(*overrides).glob("quantize*.json")
+        key = self.manifest(*way)["key"]
+        (told,) = (self.folder / "loaded").glob(f"*/quantize*-{key[:8]}.json")
         of = metadata.packages_distributions()
         return {name for module in json.loads(told.read_text()) for name in of.get(module, ())}
 
@@ -140,13 +140,21 @@ class Bench:
     def document(self, *way: str) -> dict[str, Any]:
         """The document of the run that made the model: by a worker of its own, but for what only
         the measuring process makes."""
+        if way in ways.SWEPT.values():
+            return self.run("-m", f"quantize={','.join(ways.SWEPT)}")
         if way in ways.MADE_BY_WORKERS or way not in ways.MEASURED:
             return self.run(*way)
         return self._figures()[way]
 
     def artifact(self, *way: str) -> Path:
         """The folder of the quantized model."""
-        return Path(rows(self.document(*way))[-1]["artifact"])
+        method = way[0].removeprefix("quantize=")
+        (made,) = (
+            node for node in self.document(*way)["nodes"]
+            if node["stage"] == "quantize" and node["params"].get("method") == method
+        )  # fmt: skip
+        assert made["status"] in ("ran", "cached"), made
+        return Path(made["artifact"])
 
     def manifest(self, *overrides: str) -> dict[str, Any]:
         """What the store knows of it."""

@@ -102,7 +102,7 @@ def test_speed_as_served(measured: Documents) -> None:
 
 
 def test_an_export_is_loaded(bench: Bench, engines: Path, tmp_path: Path) -> None:
-    key = rows(bench.run(*WAYS[0]))[-1]["key"]
+    key = bench.manifest(*WAYS[0])["key"]
     out = ("--to", "vllm", "--out", str(tmp_path / "out"), "--json")
     answer = called("export", key, *out, cwd=bench.folder)
     assert answer.code == 0, answer.stderr

@@ -35,7 +35,8 @@ SKIPPED = {
 
 # Of each engine and method, as users have it: all others are made by the process that measures.
 GPTQ, AWQ, NF4 = FOUR["GPTQ-4bit-g128"], FOUR["AWQ-4bit-g128"], FOUR["bnb-NF4"]
-MADE_BY_WORKERS = (RTN, GPTQ, AWQ, NF4, EIGHT["ao-W8A16"], LEARN, GPTQ_RULED)
+SWEPT = {way[0].removeprefix("quantize="): way for way in (RTN, GPTQ, AWQ, NF4, EIGHT["ao-W8A16"])}
+MADE_BY_WORKERS = (*SWEPT.values(), LEARN, GPTQ_RULED)
 # GPTQModel reads what has rules itself, and patches transformers: what it makes and reads is last.
 LAST = (FOUR["GPTQ-4bit-g128-actorder"], GPTQ_RULED)
 MEASURED = (
