@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,31 @@ INPUTS = 600
 MANY = 15_000  # with which each target took some minutes
 
 
-def fuzz(target: str, seed: str, first: int, last: int) -> dict[str, Any]:
-    """Read the inputs in a process of its own, whose memory is bounded."""
-    asked = [sys.executable, "-m", "tests.fuzz.work", target, seed, str(first), str(last)]
-    done = subprocess.run(asked, cwd=ROOT, env=environment(), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+class Reading:
+    """Processes that read inputs, each of its own and with a bounded memory; what all import is
+    imported once."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def fuzz(self, target: str, seed: str, first: int, last: int) -> dict[str, Any]:
+        """Read the inputs ``first`` to ``last``."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(target, seed, first, last, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer.strip(), "it ended otherwise; its stderr says why"
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+
+@pytest.fixture(scope="module")
+def reading() -> Iterator[Reading]:
+    command = [sys.executable, "-m", "tests.fuzz.work"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        yield Reading(process)
 
 
 def check(found: dict[str, Any], inputs: int) -> None:
@@ -45,16 +64,16 @@ def check(found: dict[str, Any], inputs: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded by Linux's means")
 @pytest.mark.parametrize("target", TARGETS)
-def test_damaged_inputs(target: str) -> None:
+def test_damaged_inputs(target: str, reading: Reading) -> None:
     inputs = INPUTS // 3 if target in READERS else INPUTS
-    check(fuzz(target, SEED, 0, inputs), inputs)
+    check(reading.fuzz(target, SEED, 0, inputs), inputs)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", ["2", "3"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_many_damaged_inputs(target: str, seed: str) -> None:
-    check(fuzz(target, seed, 0, MANY), MANY)
+def test_many_damaged_inputs(target: str, seed: str, reading: Reading) -> None:
+    check(reading.fuzz(target, seed, 0, MANY), MANY)
 
 
 def test_what_is_looked_for_is_found(tmp_path: Path) -> None:

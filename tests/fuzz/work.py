@@ -2,11 +2,15 @@
 
 Prints a JSON document: how many inputs were read and refused, and each that ended otherwise (with
 its number, by which it is made again). Memory and CPU time of each input are bounded.
+
+Without arguments it does so for each line of stdin, in a fork: what all import is imported once.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import resource
 import signal
 import sys
@@ -20,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 from qpipe.errors import QpipeError
+from qpipe.stages.registry import all_stages
 from tests.fuzz.readers import TARGETS
 from tests.fuzz.targets import Target
 
@@ -55,6 +60,30 @@ def main(name: str, seed: str, first: int, last: int) -> dict[str, Any]:
             if ended not in (None, "refused"):
                 failures.append({"number": number, "file": file, "how": ended})
     return {"target": name, "counts": counts, "failures": failures}
+
+
+COMMON = ("numpy", "qpipe.gguf.quantize", "qpipe.recipe.load", "qpipe.report.render")
+"""What most targets import."""
+
+
+def serve() -> None:
+    """Answer each line, ``TARGET SEED FROM TO``, with a line of JSON; an empty one if the fork that
+    was to read ended otherwise."""
+    for name in COMMON:
+        importlib.import_module(name)
+    all_stages()
+    for line in sys.stdin:
+        name, seed, first, last = line.split()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                print(json.dumps(main(name, seed, int(first), int(last))), flush=True)
+                os._exit(0)
+            except BaseException:  # noqa: BLE001  as an interpreter ends
+                traceback.print_exc()
+            os._exit(1)
+        if os.waitpid(pid, 0)[1] != 0:
+            print(flush=True)
 
 
 def read(target: Target, folder: Path, file: str, data: bytes) -> str | None:
@@ -102,4 +131,7 @@ def _too_long(number: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    json.dump(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)
+    if sys.argv[1:]:
+        json.dump(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])), sys.stdout)
+    else:
+        serve()
