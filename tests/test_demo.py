@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qpipe.core.store import ArtifactStore
-from tests.cli import Answer, called, environment, qpipe
+from tests.cli import environment, qpipe
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
 
@@ -24,10 +23,8 @@ DEMO = ("demo", "evaluate.chunks=3")
 LEVELS = ["F16", "Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_0", "Q2_K"]
 
 
-def run(
-    cwd: Path, *arguments: str, code: int = 0, by: Callable[..., Answer] = called
-) -> dict[str, Any]:
-    answer = by("run", *arguments, "--json", cwd=cwd)
+def run(cwd: Path, *arguments: str, code: int = 0) -> dict[str, Any]:
+    answer = qpipe("run", *arguments, "--json", cwd=cwd)
     assert answer.code == code, answer
     document: dict[str, Any] = json.loads(answer.stdout)
     return document
@@ -36,7 +33,7 @@ def run(
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     cwd = tmp_path_factory.mktemp("demo")
-    return cwd, run(cwd, *DEMO, by=qpipe)
+    return cwd, run(cwd, *DEMO)
 
 
 def test_the_sweep_shares_what_it_can(first: tuple[Path, dict[str, Any]]) -> None:
@@ -134,7 +131,7 @@ def test_another_level_costs_only_itself(first: tuple[Path, dict[str, Any]]) -> 
 def test_plan_and_explain_agree_with_run(first: tuple[Path, dict[str, Any]]) -> None:
     cwd, _ = first
     asked = ("-m", "quantize.type=Q8_0,Q5_1")
-    plan = json.loads(called("plan", *DEMO, *asked, "--json", cwd=cwd).stdout)
+    plan = json.loads(qpipe("plan", *DEMO, *asked, "--json", cwd=cwd).stdout)
     states = {node["name"]: node["state"] for node in plan["nodes"]}
     assert (
         states["quantize[tinystories-d256 Q8_0]"]
@@ -143,7 +140,7 @@ def test_plan_and_explain_agree_with_run(first: tuple[Path, dict[str, Any]]) -> 
     )
     assert states["quantize[tinystories-d256 Q5_1]"] == "run"
     assert states["perplexity[tinystories-d256 Q5_1]"] == "unknown"
-    explained = json.loads(called("explain", *DEMO, *asked, "--json", cwd=cwd).stdout)
+    explained = json.loads(qpipe("explain", *DEMO, *asked, "--json", cwd=cwd).stdout)
     (quantize,) = [
         node for node in explained["nodes"] if node["name"] == "quantize[tinystories-d256 Q5_1]"
     ]
@@ -156,7 +153,7 @@ def test_a_sweeper_plugin_drives_it(first: tuple[Path, dict[str, Any]]) -> None:
         cwd, "local", "model.source=builtin:tinystories-d256", "evaluate.n_ctx=256",
         "evaluate.chunks=3", "-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=4",
         "hydra.sweeper.n_jobs=2", "hydra.sweeper.sampler.seed=1",
-        "quantize.type=choice(Q8_0,Q4_0)", by=qpipe,
+        "quantize.type=choice(Q8_0,Q4_0)",
     )  # fmt: skip
     known = {row["format"]: row["ppl"] for row in before["rows"]}
     assert document["status"] == "done"
@@ -165,7 +162,7 @@ def test_a_sweeper_plugin_drives_it(first: tuple[Path, dict[str, Any]]) -> None:
 
 
 def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "qpipe", "run", "demo", "evaluate.chunks=8"]
+    command = [sys.executable, "-m", "qpipe", "run", "demo", "evaluate.chunks=20"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
@@ -182,10 +179,10 @@ def test_an_interrupted_run_keeps_what_is_finished(tmp_path: Path) -> None:
     assert len(kept) >= 4
     assert not list(store.paths.aside.iterdir())
     assert _workers_below(tmp_path) == []
-    report = json.loads(called("report", "latest", "--json", cwd=tmp_path).stdout)
+    report = json.loads(qpipe("report", "latest", "--json", cwd=tmp_path).stdout)
     assert {row["status"] for row in report["rows"]} & {"ran", "waiting"}
-    assert "interrupted" in called("status", cwd=tmp_path).stdout
-    document = run(tmp_path, "demo", "evaluate.chunks=8")
+    assert "interrupted" in qpipe("status", cwd=tmp_path).stdout
+    document = run(tmp_path, "demo", "evaluate.chunks=20")
     made_before = [n for n in document["nodes"] if n["key"] in kept]
     assert {node["status"] for node in made_before} == {"cached"}
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli import Answer, called, environment
+from tests.cli import Answer, environment, qpipe
 from tests.killing import files_below, kill_with_workers
 
 STORIES = Path(__file__).parent.parent / "data" / "models" / "stories260K"
@@ -47,7 +47,7 @@ def _files(row: Mapping[str, Any]) -> list[bytes]:
 def stopping(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a sweep that stopped what is dominated."""
     folder = tmp_path_factory.mktemp("stopping")
-    answer = called(*ASKED, *LEVELS, STOP, cwd=folder)
+    answer = qpipe(*ASKED, *LEVELS, STOP, cwd=folder)
     assert answer.code == 0, answer
     (folder / "answer.json").write_text(answer.stdout)
     return folder
@@ -64,7 +64,7 @@ def test_a_dominated_level_ends_early_and_the_others_are_what_they_are(
 ) -> None:
     plain = tmp_path / "plain"
     plain.mkdir()
-    full = _rows(called(*ASKED, *LEVELS, "executor=inline", cwd=plain))
+    full = _rows(qpipe(*ASKED, *LEVELS, cwd=plain))
     rows = _rows_in(stopping)
     assert len(rows) == 4
     damaged = rows.pop(DAMAGED)
@@ -80,16 +80,16 @@ def test_a_dominated_level_ends_early_and_the_others_are_what_they_are(
     low, high = damaged["kld_of"]["interval"]
     assert low < full[DAMAGED]["kld"] < high
     assert {"kld", "ppl", "same_top_pct"} <= set(damaged["cut_short"])
-    report = called("report", "latest", "--format", "md", cwd=stopping).stdout
+    report = qpipe("report", "latest", "--format", "md", cwd=stopping).stdout
     (line,) = [line for line in report.splitlines() if line.startswith(f"| {DAMAGED} ")]
     assert f"| ≈ {damaged['kld']:.4f} ± " in line or f"| ≈ {damaged['kld']:.3g} ± " in line
     assert f"- ≈ {DAMAGED}, kld: stopped after " in report
     assert f"as dominated by {by['name']}, which is no larger" in report
     # A second time nothing is measured; and a level that is asked for alone is the plain one.
-    again = json.loads(called(*ASKED, *LEVELS, STOP, cwd=stopping).stdout)
+    again = json.loads(qpipe(*ASKED, *LEVELS, STOP, cwd=stopping).stdout)
     assert {node["status"] for node in again["nodes"]} == {"cached"}
     alone = ("quantize.type=Q4_K_M", "quantize.token_embedding_type=null")
-    nodes = json.loads(called(*ASKED, *alone, STOP, cwd=plain).stdout)["nodes"]
+    nodes = json.loads(qpipe(*ASKED, *alone, STOP, cwd=plain).stdout)["nodes"]
     assert {node["status"] for node in nodes} == {"cached"}
 
 
@@ -98,7 +98,7 @@ def test_a_level_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     """Q4_1 with a wish that nothing hears cannot be made; larger levels go on without it."""
     rule = "quantize.tensor_types={no_such_tensor:Q8_0},null"
     words = ("quantize.type=Q4_0,Q8_0", rule, STOP, "--keep-going")
-    answer = called(*ASKED, *words, cwd=tmp_path)
+    answer = qpipe(*ASKED, *words, cwd=tmp_path)
     assert answer.code != 0
     nodes = {node["name"]: node["status"] for node in json.loads(answer.stdout)["nodes"]}
     failed = [name for name, status in nodes.items() if status == "failed"]
@@ -134,7 +134,7 @@ def test_a_killed_sweep_goes_on_and_ends_as_it_would_have(stopping: Path, tmp_pa
             time.sleep(0.01)
     finally:
         kill_with_workers(process)
-    ours = _rows(called(*ASKED, *LEVELS, STOP, cwd=broken))
+    ours = _rows(qpipe(*ASKED, *LEVELS, STOP, cwd=broken))
     theirs = _rows_in(stopping)
     assert ours[DAMAGED]["dominated_by"]
     for name, row in ours.items():

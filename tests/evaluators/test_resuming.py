@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qpipe.core.store import ArtifactStore
-from tests.cli import called
+from tests.cli import qpipe
 from tests.killing import files_below, killed_when
 
 STORIES = Path(__file__).parent.parent / "data" / "models" / "stories260K"
@@ -45,11 +45,11 @@ def test_a_killed_evaluation_goes_on_from_what_it_has(tmp_path: Path) -> None:
     kept = killed_when(lambda: _kept(broken, 5), *ASKED, cwd=broken)
     first = kept / "group-000000.npz"
     before = first.stat()
-    again = called(*ASKED, cwd=broken)
+    again = qpipe(*ASKED, cwd=broken)
     assert again.code == 0, again
     assert not kept.exists(), "what was kept goes once the artifact is finished"
     assert before.st_size > 0
-    assert called(*ASKED, cwd=whole).code == 0
+    assert qpipe(*ASKED, cwd=whole).code == 0
     for metric in ("logprobs", "kld"):
         ours, theirs = _results(broken)[metric], _results(whole)[metric]
         assert ours.manifest.digest == theirs.manifest.digest, metric

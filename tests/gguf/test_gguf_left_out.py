@@ -86,8 +86,7 @@ def test_a_model_without_towers(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_with_levels_and_towers(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path / "Tiny-Vision")
-    given = ("local", f"model.source={folder}", "evaluate=none", "run.reference=null",
-             "executor=inline")  # fmt: skip
+    given = ("local", f"model.source={folder}", "evaluate=none", "run.reference=null")
     planned = called("plan", *given, "quantize.type=Q8_0", cwd=tmp_path)
     assert f"{CLASS}: its towers for images are left out" in planned.stderr, planned
     assert "model.mmproj=true makes them a file of their own" in planned.stderr
