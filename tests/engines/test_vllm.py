@@ -1,14 +1,10 @@
-"""What qpipe makes, loaded and measured by vLLM in its own environment, beside transformers.
-
-Each model is a start of vLLM, a quarter of a minute: here are those of other libraries and kernels;
-`make soak` has the two whose weights vLLM reads as one of them.
-"""
+"""What qpipe makes, loaded and measured by vLLM in its own environment, beside transformers."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines"), *NEEDED]
 # bits are scaled otherwise (docs/evaluation.md): what is near the middle of two steps goes astray.
 WITHIN = {FOUR["GPTQ-4bit-g128"]: 1e-3, FOUR["W4A16-g128"]: 1e-3, FOUR["AWQ-4bit-g128"]: 1e-3,
           EIGHT["W8A8"]: 1e-2, ("quantize=fp8",): 1e-2}  # fmt: skip
-WAYS = [FOUR["GPTQ-4bit-g128"], FOUR["AWQ-4bit-g128"], EIGHT["W8A8"]]
+WAYS = list(WITHIN)
 SPEED = ("evaluate=speed", "evaluate.backend=vllm", "evaluate.n_prompt=32", "evaluate.n_gen=8",
          "evaluate.batch_size=4", "evaluate.warmup=1", "evaluate.repeats=2")  # fmt: skip
 TIMED = ("speed", WAYS[0])
@@ -38,40 +34,21 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
-Way = tuple[str, ...]
-Documents = dict[tuple[str, Way], dict[str, Any]]
+Documents = dict[tuple[str, tuple[str, ...]], dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
 def measured(bench: Bench, engines: Path) -> Documents:
     """The documents of runs by both, in one process, by backend and way."""
     for way in WAYS:
-        bench.artifact(*way)
-    runs, asked = by_both(WAYS)
+        bench.run(*way)
+    runs = [(backend, way) for backend in ("transformers", "vllm") for way in WAYS]
+    asked = [("evaluate=kld", f"evaluate.backend={by}", *MEASURED, *way) for by, way in runs]
     return dict(zip([*runs, TIMED], bench.several(*asked, (*SPEED, *WAYS[0])), strict=True))
 
 
-def by_both(wanted: Sequence[Way]) -> tuple[list[tuple[str, Way]], list[tuple[str, ...]]]:
-    """Backends and ways; and what is asked for of each."""
-    runs = [(backend, way) for backend in ("transformers", "vllm") for way in wanted]
-    return runs, [("evaluate=kld", f"evaluate.backend={by}", *MEASURED, *way) for by, way in runs]
-
-
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_a_figure_is_that_of_transformers(measured: Documents, way: Way) -> None:
-    require_same(measured, way)
-
-
-@pytest.mark.soak
-def test_so_are_the_figures_of_others(bench: Bench, engines: Path) -> None:
-    others = [way for way in WITHIN if way not in WAYS]
-    runs, asked = by_both(others)
-    documents = dict(zip(runs, bench.several(*asked), strict=True))
-    for way in others:
-        require_same(documents, way)
-
-
-def require_same(measured: Documents, way: Way) -> None:
+def test_a_figure_is_that_of_transformers(measured: Documents, way: tuple[str, ...]) -> None:
     reference, made = rows(measured["vllm", way])
     others, other = rows(measured["transformers", way])
     assert abs(math.log(reference["ppl"] / others["ppl"])) < 1e-5
@@ -102,7 +79,7 @@ def test_speed_as_served(measured: Documents) -> None:
 
 
 def test_an_export_is_loaded(bench: Bench, engines: Path, tmp_path: Path) -> None:
-    key = bench.manifest(*WAYS[0])["key"]
+    key = rows(bench.run(*WAYS[0]))[-1]["key"]
     out = ("--to", "vllm", "--out", str(tmp_path / "out"), "--json")
     answer = called("export", key, *out, cwd=bench.folder)
     assert answer.code == 0, answer.stderr
