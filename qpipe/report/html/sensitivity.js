@@ -25,8 +25,8 @@ function lossCell(grid, scale, kind, at) {
 const sumOf = (grid, kind) => nats(kind.losses[grid.type].reduce((sum, kld) => sum + (kld ?? 0), 0));
 
 function hurtMost(grid) {
-  const every = grid.kinds.flatMap((kind) => kind.losses[grid.type].map((kld, at) => ({ kld, name: grid.layers[at] === null ? kind.name : `${kind.name} ${grid.layers[at]}` })).filter((each) => each.kld > 0));
-  return every.sort((a, b) => b.kld - a.kld).slice(0, 5).map((each) => `${each.name} (${nats(each.kld)})`).join(", ");
+  const every = grid.kinds.flatMap((kind) => kind.losses[grid.type].map((kld, at) => ({ kld, name: grid.layers[at] === null ? kind.name : `${kind.name}, ${words("layer")} ${grid.layers[at]}` })).filter((each) => each.kld > 0));
+  return every.sort((a, b) => b.kld - a.kld).slice(0, 5).map((each) => `${each.name} (${nats(each.kld)})`).join("; ");
 }
 
 function drawSensitivity() {

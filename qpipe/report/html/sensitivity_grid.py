@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from qpipe.report.text import printable
 from qpipe.results.losses import TensorLoss
+
+_FOUR_BITS = re.compile(r"\D*4(?!\d)")
 
 
 def sensitivity_grid(name: str, tensors: Sequence[TensorLoss]) -> dict[str, Any] | None:
@@ -31,7 +34,7 @@ def sensitivity_grid(name: str, tensors: Sequence[TensorLoss]) -> dict[str, Any]
     return {
         "name": printable(name),
         "types": [printable(kind) for kind in types],
-        "first": next((at for at, kind in enumerate(types) if "4" in kind), 0),
+        "first": next((at for at, kind in enumerate(types) if _FOUR_BITS.match(kind)), 0),
         "layers": [None if layer < 0 else layer for layer in layers],
         "kinds": [
             {

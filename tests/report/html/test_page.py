@@ -114,7 +114,7 @@ def test_the_types_of_tensors_as_a_picture(browser: Any, report: Path) -> None:
 def test_what_the_model_loses_as_a_picture(browser: Any, report: Path) -> None:
     with Opened(browser, report) as page:
         assert page.input_value("#swapped") == "Q4_K"
-        assert page.inner_text("#sensitivity").count("ffn_down 0 (0.0527)") == 1
+        assert page.inner_text("#sensitivity").count("ffn_down, layer 0 (0.0527)") == 1
         table = page.locator("#sensitivity table")
         assert table.locator("thead th").all_inner_texts() == [
             *("matrix", "–", "0", "1", "2", "3", "sum")

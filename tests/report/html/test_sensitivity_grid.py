@@ -24,10 +24,10 @@ def test_kinds_and_layers() -> None:
 
 
 def test_modules_of_a_checkpoint_have_layers_too() -> None:
-    grid = sensitivity_grid(
-        "x", [TensorLoss("model.layers.3.self_attn.qkv_proj", {"4bit-g128": 0.1})]
-    )
+    losses = {"2bit-g64": 0.9, "4bit-g128": 0.1}
+    grid = sensitivity_grid("x", [TensorLoss("model.layers.3.self_attn.qkv_proj", losses)])
     assert grid is not None
+    assert grid["first"] == 1
     assert (grid["layers"], grid["kinds"][0]["name"]) == ([3], "self_attn.qkv_proj")
 
 
