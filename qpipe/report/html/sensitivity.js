@@ -15,7 +15,7 @@ function scaleOf(values) {
 function lossCell(grid, scale, kind, at) {
   const kld = kind.losses[grid.type][at];
   if (kld === null) return make("td", {});
-  const tone = scale.toneOf(kld), text = words("lost", { value: nats(kld) });
+  const tone = scale.toneOf(kld), text = words("kld_of", { value: nats(kld) });
   const cell = make("td", { class: `tone${tone}` }, make("span", { "aria-hidden": "true" }, String(steps - tone)), make("span", { class: "unseen" }, text));
   const place = grid.layers[at] === null ? kind.name : `${kind.name}, ${words("layer")} ${grid.layers[at]}`;
   cell.dataset.about = `${place}, ${grid.types[grid.type]}: ${text}`;
@@ -44,7 +44,7 @@ function drawSensitivity() {
   const legend = make("p", { class: "legend" }, ...Array.from({ length: steps }, (_, tone) => make("span", {}, make("span", { class: `swatch tone${tone}`, "aria-hidden": "true" }, String(steps - tone)), ` ≥ ${nats(scale.least(tone))} `)));
   const about = make("output", { class: "soft", "aria-live": "off" }, words("point_loss"));
   const table = picture(grid, innerWidth < 600, (kind, at) => lossCell(grid, scale, kind, at), { head: words("sum"), of: (kind) => sumOf(grid, kind) });
-  const shown = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": words("sensitivity") }, table);
+  const shown = make("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `${of.name}, ${of.types[grid.type]}` }, table);
   const tell = (event) => { const text = event.target.closest?.("td")?.dataset.about; if (text) about.textContent = text; };
   shown.addEventListener("pointerover", tell);
   shown.addEventListener("click", tell);
