@@ -14,7 +14,7 @@ from tests.mix.test_measuring import MEASURED, RUN
 CHECKPOINT = (
     *("run", "local", "model.source=builtin:tinystories-d256", "executor=inline"),
     *("calibration.length=64", "calibration.samples=24", "stages.sensitivity.with.levels=3"),
-    *("evaluate=kld", "evaluate.n_ctx=64", "evaluate.chunks=16", "lint=null"),
+    *("evaluate=kld", "evaluate.n_ctx=64", "evaluate.chunks=16"),
     "evaluate.text=builtin:texts/tinystories_lower_heldout.txt",
 )
 
@@ -47,9 +47,10 @@ def test_a_divergence_is_held_on_the_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_memory_is_kept_and_forecast(tmp_path: Path) -> None:
-    target = "quantize.target={memory: 3.2MB, ctx: 256, kv: q8_0}"
+    target = "quantize.target={memory: 1.36MB, ctx: 256, kv: q8_0}"
     (row,) = rows(*RUN, *MEASURED, target, cwd=tmp_path)
-    plan = called("plan", *RUN[1:], *MEASURED, target, cwd=tmp_path)
+    other = target.replace("1.36MB", "1.38MB")  # chosen from the same losses, and not made yet
+    plan = called("plan", *RUN[1:], *MEASURED, other, cwd=tmp_path)
     for text in (" ".join(row["notes"]), " ".join(plan.stdout.split())):
         assert "memory in llama.cpp on the CPU with 256 tokens, forecast" in text
 
