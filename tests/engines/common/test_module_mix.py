@@ -67,7 +67,7 @@ def forms_of(mix: module_mix.ModuleMix, rules: Any) -> dict[str, tuple[int, int]
     "params",
     [
         GptqmodelGptqParams(target={"bpw": 6.0}),  # type: ignore[arg-type]
-        AutoroundParams(target={"bpw": 6.0}),  # type: ignore[arg-type]
+        AutoroundParams(target={"bpw": 5.0}),  # type: ignore[arg-type]
         LlmcompressorRtnParams(target={"bpw": 6.5}),  # type: ignore[arg-type]
     ],
     ids=["gptq", "autoround", "rtn"],
