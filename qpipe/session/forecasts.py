@@ -94,7 +94,7 @@ def run_plan(context: Context) -> RunPlan:
         results_only=results_only,
     )
     asked = outlook(context, forecasts, plan.drafts[0]["executor"])
-    coming = asked | _by_known_shapes(plan.graph, forecasts, asked)
+    coming = {**asked, **_by_known_shapes(plan.graph, forecasts, asked)}
     nodes = _with_purposes([planned(item, coming) for item in forecasts], plan)
     sizes = known_sizes(forecasts, nodes)
     ended = {node.id for node in nodes if node.state == "cached" or node.error is not None}

@@ -297,7 +297,7 @@ def _request(told: _Told, arrival: Arrival) -> None:
 
 def _headers(told: _Told) -> dict[str, str]:
     """The headers of a request for a file's bytes."""
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
     headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     if _elsewhere(told):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from qpipe.core.forecast import Forecast
 from qpipe.core.graph import Graph, Plan, PlannedJob
@@ -46,7 +47,8 @@ class GuidedOutlook:
     def record(self) -> dict[str, Json]:
         """Its fields for a JSON answer."""
         counts = {"levels": self.levels, "measured": self.measured, "windows": self.windows}
-        return {**self.guide, **counts, "tokens_at_most": self.tokens}
+        guide = cast("Mapping[str, Json]", self.guide)
+        return {**guide, **counts, "tokens_at_most": self.tokens}
 
 
 def foreseen(
@@ -56,21 +58,15 @@ def foreseen(
     compare."""
     compared = groups(Plan(graph, [*jobs]))
     known = {item.node.id: item for item in forecasts}
-    windows, tokens = 0, 0
-    for levels in compared:
-        cut = known[levels[0].whole.inputs[TOKENS]].artifact
-        if cut is None:
-            windows = tokens = -1
-            break
-        shape = _windows(cut)
-        windows = max(windows, shape[0])
-        left = [level for level in levels if known[level.id].state != "cached"]
-        tokens += len(left) * shape[0] * shape[1]
-    every = [level for levels in compared for level in levels]
-    measured = sum(known[level.id].state == "cached" for level in every)
-    if tokens < 0:
-        return GuidedOutlook(guide, len(every), measured)
-    return GuidedOutlook(guide, len(every), measured, windows, tokens)
+    left = [[level for level in levels if known[level.id].state != "cached"] for levels in compared]
+    count = sum(map(len, compared))
+    measured = count - sum(map(len, left))
+    cuts = [known[levels[0].whole.inputs[TOKENS]].artifact for levels in compared]
+    if None in cuts:
+        return GuidedOutlook(guide, count, measured)
+    shapes = [_windows(cut) for cut in cuts]
+    tokens = sum(len(ahead) * math.prod(shape) for ahead, shape in zip(left, shapes, strict=True))
+    return GuidedOutlook(guide, count, measured, max(windows for windows, _ in shapes), tokens)
 
 
 def _windows(cut: Any) -> tuple[int, int]:
