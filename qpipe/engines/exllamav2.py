@@ -132,8 +132,7 @@ class Exl2(_Exllama):
         if measurement is not None and not (measurement / MEASUREMENT).is_file():
             raise DataError(f"quantize.measurement: the file must be named {MEASUREMENT}")
         fitted = exl2_target.fitted(params, source)
-        params = fitted.params
-        wishes = {"bits": params.bits, "head_bits": params.head_bits}
+        wishes = {"bits": fitted.params.bits, "head_bits": params.head_bits}
         result = self._work("quantize", work, wishes, measurement)
         quantization = transformers4_config.quantization(work.out)
         exl2_files.settle(work.out)

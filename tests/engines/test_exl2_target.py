@@ -10,6 +10,7 @@ import pytest
 from qpipe.engines.common.exl2_target import fitted, preview
 from qpipe.engines.exllamav2 import Exl2, ExllamaParams
 from qpipe.errors import RecipeError
+from qpipe.mix.target import MixTarget
 from qpipe.sizes.predict import predict
 from qpipe.sources.pinning import DATA
 from qpipe.stages.base import Order
@@ -22,7 +23,7 @@ def size(bits: float) -> int:
 
 
 def params(**target: Any) -> ExllamaParams:
-    return ExllamaParams(target=target)
+    return ExllamaParams(target=MixTarget.model_validate(target))
 
 
 def test_the_most_bits_that_keep_a_size() -> None:

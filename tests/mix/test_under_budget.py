@@ -58,8 +58,8 @@ def test_memory_is_kept_and_forecast(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gptq", "autoround"])
 def test_a_checkpoint_keeps_its_bits(method: str, tmp_path: Path) -> None:
-    words = (*CHECKPOINT, f"quantize={method}")
-    words += ("quantize.iters=0",) if method == "autoround" else ()
+    more = ["quantize.iters=0"] if method == "autoround" else []
+    words = [*CHECKPOINT, f"quantize={method}", *more]
     bits = (4.8, 5.4) if method == "autoround" else (6.6, 8.0)
     targets = "quantize.target=" + ",".join(f"{{bpw: {each}}}" for each in bits)
     made = rows(*words, "-m", targets, cwd=tmp_path)

@@ -13,6 +13,7 @@ def test_a_box_for_each_step_of_each_model() -> None:
     boxes = groups(run.nodes, run.rows)
     assert [(box.model, box.step) for box in boxes] == [
         *[(model, step) for model in ("small", "large") for step in STEPS],
+        ("large", "sensitivity"),
         ("", "text"),
     ]
     quantized = boxes[2]
