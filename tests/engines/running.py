@@ -1,7 +1,8 @@
 """Real runs of the command line over one store, each way of quantizing once a session.
 
-An engine makes its model in a worker of its own, as it does for users. All are measured by runs in
-one process, because most of a small run is the import of torch and the engines.
+An engine makes its model in a worker of its own, as it does for users: one of each method. The
+other ways are taken, and all are measured, by runs in one process, because most of a small run is
+the import of torch and the engines.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -47,6 +49,16 @@ def rows(document: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def wishing(model: Path, to: Path) -> str:
+    """The override for a copy of a model whose config.json asks for a package that is not here."""
+    folder = Path(shutil.copytree(model, to, dirs_exist_ok=True))
+    (folder / "manifest.json").unlink(missing_ok=True)
+    config = json.loads((folder / "config.json").read_text())
+    wish = {"_attn_implementation": "flash_attention_2"}
+    (folder / "config.json").write_text(json.dumps(config | wish))
+    return f"model.source={folder}"
+
+
 @dataclass(frozen=True)
 class Bench:
     """A folder whose store all runs share."""
@@ -79,12 +91,23 @@ class Bench:
         return [answer["document"] for answer in answers]
 
     @cache  # noqa: B019  as long as the session
-    def _measured(self) -> dict[tuple[str, ...], dict[str, Any]]:
-        """Runs that measure, by the way: all in a process that made few of the models itself."""
-        for way in ways.MADE_BY_WORKERS:
-            self.run(*way)
-        documents = self.several(*((*MEASURED, *way) for way in ways.MEASURED))
-        return dict(zip(ways.MEASURED, documents, strict=True))
+    def _measured(self) -> dict[tuple[str, ...], dict[str, Any]] | AssertionError:
+        """Runs that measure, by the way, all in one process; or why they failed, which is found out
+        once."""
+        try:
+            for way in ways.MADE_BY_WORKERS:
+                self.document(*way)
+            packed = self.artifact(*ways.GPTQ_RULED)
+            given = dict.fromkeys(ways.WISHED, wishing(MODEL, self.folder / "wishing"))
+            given[ways.WISHED_PACKED] = wishing(packed, self.folder / "packed")
+            asked = (*ways.WISHED, *ways.MEASURED, ways.WISHED_PACKED)
+            documents = self.several(
+                *((*MEASURED, given[way], *way[1:]) if way in given else (*MEASURED, *way)
+                  for way in asked)
+            )  # fmt: skip
+        except AssertionError as error:
+            return error
+        return dict(zip(asked, documents, strict=True))
 
     def _environment(self, *overrides: str) -> dict[str, str]:
         loaded = self._loaded(*overrides)
@@ -96,20 +119,42 @@ class Bench:
         digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:16]
         return self.folder / "loaded" / digest
 
-    def distributions(self, *overrides: str) -> set[str]:
+    def distributions(self, *way: str) -> set[str]:
         """Those of which the engine's process imported something."""
-        self.run(*overrides)
-        (told,) = self._loaded(*overrides).glob("quantize*.json")
+        key = self.manifest(*way)["key"]
+        (told,) = (self.folder / "loaded").glob(f"*/quantize*-{key[:8]}.json")
         of = metadata.packages_distributions()
         return {name for module in json.loads(told.read_text()) for name in of.get(module, ())}
 
     def rows(self, *way: str) -> list[dict[str, Any]]:
-        """The reference's row and the quantized model's, measured; a way of ways.MEASURED."""
-        return rows(self._measured()[way])
+        """The reference's row and the quantized model's, measured: a way of ways.MEASURED, or of
+        those that wish."""
+        return rows(self._figures()[way])
 
-    def artifact(self, *overrides: str) -> Path:
-        """The folder of the quantized model, made in a worker of its own."""
-        return Path(rows(self.run(*overrides))[-1]["artifact"])
+    def _figures(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        measured = self._measured()
+        if isinstance(measured, AssertionError):
+            raise measured
+        return measured
+
+    def document(self, *way: str) -> dict[str, Any]:
+        """The document of the run that made the model: by a worker of its own, but for what only
+        the measuring process makes."""
+        if way in ways.SWEPT.values():
+            return self.run("-m", f"quantize={','.join(ways.SWEPT)}")
+        if way in ways.MADE_BY_WORKERS or way not in ways.MEASURED:
+            return self.run(*way)
+        return self._figures()[way]
+
+    def artifact(self, *way: str) -> Path:
+        """The folder of the quantized model."""
+        method = way[0].removeprefix("quantize=")
+        (made,) = (
+            node for node in self.document(*way)["nodes"]
+            if node["stage"] == "quantize" and node["params"].get("method") == method
+        )  # fmt: skip
+        assert made["status"] in ("ran", "cached"), made
+        return Path(made["artifact"])
 
     def manifest(self, *overrides: str) -> dict[str, Any]:
         """What the store knows of it."""

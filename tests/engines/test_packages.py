@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engines.running import Bench
-from tests.engines.ways import EIGHT, FOUR, LEARNED, RTN
+from tests.engines.ways import MADE_BY_WORKERS
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("engines")]
 
@@ -23,9 +23,7 @@ WRITES_NOTHING = """
 """
 
 
-@pytest.mark.parametrize(
-    "how", [RTN, *FOUR.values(), *EIGHT.values(), *LEARNED.values()], ids=" ".join
-)
+@pytest.mark.parametrize("how", MADE_BY_WORKERS, ids=" ".join)
 def test_keys_have_what_writes(how: tuple[str, ...], bench: Bench) -> None:
     key = {name.lower() for name in bench.manifest(*how)["engine"]}
     loaded = {name.lower().replace("_", "-") for name in bench.distributions(*how)}

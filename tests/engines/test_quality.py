@@ -71,8 +71,8 @@ def test_the_folder_is_what_runtimes_expect(bench: Bench, how: tuple[str, ...]) 
 
 
 def test_calibration_is_read_once_and_delivered_whole(bench: Bench) -> None:
-    first = bench.run(*FOUR["GPTQ-4bit-g128"])
-    other = bench.run(*FOUR["GPTQ-4bit-g128-actorder"])
+    first = bench.document(*FOUR["GPTQ-4bit-g128"])
+    other = bench.document(*FOUR["GPTQ-4bit-g128-actorder"])
     keys = [
         next(n["key"] for n in run["nodes"] if n["stage"] == "calibrate") for run in (first, other)
     ]

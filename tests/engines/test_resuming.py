@@ -1,4 +1,8 @@
-"""A quantization that is killed midway goes on from the layers it has, with the same result."""
+"""A quantization that is killed midway goes on from the layers it has, with the same result.
+
+GPTQModel's is of a model published in FP8 alone: what it goes on with is dequantized once more, and
+comes to what bfloat16 gives.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,13 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qpipe.core.manifest import Manifest
 from tests.cli import qpipe
-from tests.engines.running import ASKED, MADE, OFFLINE, Bench
+from tests.engines.running import ASKED, MADE, OFFLINE, Bench, rows
 from tests.engines.ways import LEARN
 from tests.killing import files_below, killed_when
 
@@ -23,11 +28,13 @@ LAYERS, MODULES = 4, 7
 
 @dataclass(frozen=True)
 class Engine:
-    """How to ask for it; the file that it leaves once a layer is finished; and the files of all
-    finished layers, ``parts`` of each: it goes on from nothing else."""
+    """How to ask for it, and whether of the model in FP8; the file that it leaves once a layer is
+    finished; and the files of all finished layers, ``parts`` of each: it goes on from nothing
+    else."""
 
     name: str
     how: tuple[str, ...]
+    fp8: bool
     leaves: str
     parts: int
     layer_files: Callable[[Path], list[Path]]
@@ -52,8 +59,8 @@ def of_autoround(partial: Path) -> list[Path]:
 
 
 ENGINES = [
-    Engine("GPTQModel", ("quantize=gptq",), "CURRENT", MODULES, of_gptqmodel),
-    Engine("AutoRound", LEARN, "layers.pt", 1, of_autoround),
+    Engine("GPTQModel", ("quantize=gptq",), True, "CURRENT", MODULES, of_gptqmodel),
+    Engine("AutoRound", LEARN, False, "layers.pt", 1, of_autoround),
 ]
 
 
@@ -64,39 +71,66 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def killed(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def asked(engine: Engine, of_fp8: Path) -> tuple[str, ...]:
+    return (*ASKED, *MADE, *engine.how, *([f"model.source={of_fp8}"] if engine.fp8 else []))
+
+
+@pytest.fixture(scope="module")
+def killed(
+    engine: Engine, asked: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """The folder of a run that was killed once the engine had finished a layer."""
     folder = tmp_path_factory.mktemp("killed")
-    asked = (*ASKED, *MADE, *engine.how)
     killed_when(lambda: engine.kept(folder), *asked, cwd=folder, env=OFFLINE, timeout=600)
     return folder
 
 
+@pytest.fixture(scope="module")
+def whole(engine: Engine, bench: Bench, from_fp8: Path) -> Manifest:
+    """What it makes of the model in bfloat16 without a break."""
+    if not engine.fp8:
+        return Manifest.load(bench.artifact(*engine.how))
+    (document,) = bench.several((*MADE, *engine.how, f"model.source={from_fp8}"))
+    return Manifest.load(Path(rows(document)[-1]["artifact"]))
+
+
 def test_it_goes_on_from_the_layers_it_has(
-    engine: Engine, bench: Bench, killed: Path, tmp_path: Path
+    engine: Engine, asked: tuple[str, ...], killed: Path, whole: Manifest, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(killed, tmp_path / "again", symlinks=True)
     partial = engine.kept(folder)
     assert partial is not None
     finished = len(engine.layer_files(partial)) // engine.parts
 
-    again, whole = (Manifest.load(b.artifact(*engine.how)) for b in (Bench(folder), bench))
+    answer = qpipe(*asked, "--json", cwd=folder, env=OFFLINE, timeout=600)
+    assert answer.code == 0, answer.stderr[-3000:]
+    row = rows(json.loads(answer.stdout))[-1]
+    again = Manifest.load(Path(row["artifact"]))
     assert 1 <= finished < LAYERS
     assert again.facts["resumed_layers"] == finished
     assert not partial.exists(), "what was kept goes once the artifact is finished"
     assert whole.facts["resumed_layers"] == 0
-    assert again.key == whole.key
-    assert again.digest == whole.digest
+    assert (again.key == whole.key) is not engine.fp8
+    assert weights(again) == weights(whole)
+    if engine.fp8:
+        assert "quantized already (fp8, 8 bits), and dequantized" in str(row["notes"])
+    else:
+        assert again.digest == whole.digest
+
+
+def weights(made: Manifest) -> dict[str, Any]:
+    """The digests of all files but the card, which names the source."""
+    return {file.path: file.sha256 for file in made.files if file.path != "README.md"}
 
 
 def test_layers_that_got_damaged_are_not_gone_on_from(
-    engine: Engine, killed: Path, tmp_path: Path
+    engine: Engine, asked: tuple[str, ...], killed: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(killed, tmp_path / "damaged", symlinks=True)
     partial = engine.kept(folder)
     assert partial is not None
     engine.layer_files(partial)[0].write_bytes(b"")
-    answer = qpipe(*ASKED, *MADE, *engine.how, cwd=folder, env=OFFLINE, timeout=600)
+    answer = qpipe(*asked, cwd=folder, env=OFFLINE, timeout=600)
     assert answer.code == 1
     told = f"{engine.name} cannot go on from the layers that an earlier attempt finished"
     assert told in answer.stderr

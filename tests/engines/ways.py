@@ -33,8 +33,18 @@ SKIPPED = {
     how: (how, "quantize.modules={layers.0.: skip}") for how in ("quantize=int8", "quantize=bnb")
 }
 
-MADE_BY_WORKERS = (
-    *(RTN, *FOUR.values(), *EIGHT.values(), *LEARNED.values(), GGUF, LEARNED_GGUF, GPTQ_RULED),
+# Of each engine and method, as users have it: all others are made by the process that measures.
+GPTQ, AWQ, NF4 = FOUR["GPTQ-4bit-g128"], FOUR["AWQ-4bit-g128"], FOUR["bnb-NF4"]
+SWEPT = {way[0].removeprefix("quantize="): way for way in (RTN, GPTQ, AWQ, NF4, EIGHT["ao-W8A16"])}
+MADE_BY_WORKERS = (*SWEPT.values(), LEARN, GPTQ_RULED)
+# GPTQModel reads what has rules itself, and patches transformers: what it makes and reads is last.
+LAST = (FOUR["GPTQ-4bit-g128-actorder"], GPTQ_RULED)
+MEASURED = (
+    *MADE_BY_WORKERS[:-1],
+    *(way for way in (*FOUR.values(), *EIGHT.values()) if way not in (*MADE_BY_WORKERS, *LAST)),
+    *(RTN_RULED, *SKIPPED.values(), LEARNED["AWQ-4bit-g128"], GGUF, LEARNED_GGUF, *LAST),
 )
-# GPTQModel reads what has rules itself, and patches transformers: such a one comes last.
-MEASURED = (*MADE_BY_WORKERS[:-1], RTN_RULED, *SKIPPED.values(), GPTQ_RULED)
+# Of a copy of the model whose config.json asks for a package that is not here; and of such a copy
+# of GPTQ_RULED's.
+WISHED: tuple[tuple[str, ...], ...] = (("wish", "quantize=rtn"), ("wish", "quantize=bnb"))
+WISHED_PACKED: tuple[str, ...] = ("wish", "quantize=none", "quantize.dtype=source")
