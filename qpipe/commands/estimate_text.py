@@ -133,7 +133,7 @@ def _heading(answer: ModelEstimate) -> Iterator[str]:
     named = ((count, _KINDS.get(kind, kind)) for kind, (count, _, _) in kinds.items())
     layers = ", ".join(f"{count} {kind}" for count, kind in named)
     count, active = answer.parameters
-    some = f", {_billions(active)} active" if active < 0.6 * count else ""
+    some = f", {_billions(active)} read for a token" if active < 0.6 * count else ""
     yield _wrapped(f"{answer.model.name}: {_billions(count)} weights{some}; layers: {layers}")
 
 

@@ -241,7 +241,8 @@ def sums(plan: RunPlan) -> Iterator[str]:
         yield f"download: {amount(totals.download, 'source')}"
     if totals.results.nodes:
         yield f"results:  {amount(totals.results, 'model')}"
-    yield f"disk:     {amount(totals.disk)} of {numbers.size(totals.free)} free{_at_once(totals)}"
+    free = numbers.size(totals.free)
+    yield f"disk:     {amount(totals.disk)}{_at_once(totals)}; {free} free"
 
 
 def _at_once(totals: Totals) -> str:
