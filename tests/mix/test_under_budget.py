@@ -8,19 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.cli import called
+from tests.cli import Answer, called, qpipe
 from tests.mix.test_measuring import MEASURED, RUN
 
 CHECKPOINT = (
-    *("run", "local", "model.source=builtin:tinystories-d256", "executor=inline"),
+    *("run", "local", "model.source=builtin:tinystories-d256"),
     *("calibration.length=64", "calibration.samples=24", "stages.sensitivity.with.levels=3"),
     *("evaluate=kld", "evaluate.n_ctx=64", "evaluate.chunks=16"),
     "evaluate.text=builtin:texts/tinystories_lower_heldout.txt",
 )
 
 
-def rows(*words: str, cwd: Path) -> list[dict[str, Any]]:
-    answer = called(*words, "--json", cwd=cwd)
+def rows(answer: Answer) -> list[dict[str, Any]]:
     assert answer.code == 0, answer.stderr
     made: list[dict[str, Any]] = json.loads(answer.stdout)["rows"]
     return [row for row in made if not row["reference"]]
@@ -29,7 +28,8 @@ def rows(*words: str, cwd: Path) -> list[dict[str, Any]]:
 @pytest.mark.slow
 def test_a_divergence_is_held_on_the_file(tmp_path: Path) -> None:
     bound = 0.03
-    (row,) = rows(*RUN, *MEASURED, f"quantize.target={{kld: {bound}}}", cwd=tmp_path)
+    asked = (*RUN, *MEASURED, f"quantize.target={{kld: {bound}}}", "--json")
+    (row,) = rows(called(*asked, cwd=tmp_path))
     (file,) = (tmp_path / "outputs/store/artifacts").glob("*/*/mix.json")
     mix = json.loads(file.read_text())
     assert mix["kld"] + mix["half"] <= bound
@@ -48,7 +48,7 @@ def test_a_divergence_is_held_on_the_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_memory_is_kept_and_forecast(tmp_path: Path) -> None:
     target = "quantize.target={memory: 1.36MB, ctx: 256, kv: q8_0}"
-    (row,) = rows(*RUN, *MEASURED, target, cwd=tmp_path)
+    (row,) = rows(called(*RUN, *MEASURED, target, "--json", cwd=tmp_path))
     other = target.replace("1.36MB", "1.38MB")  # chosen from the same losses, and not made yet
     plan = called("plan", *RUN[1:], *MEASURED, other, cwd=tmp_path)
     for text in (" ".join(row["notes"]), " ".join(plan.stdout.split())):
@@ -56,13 +56,14 @@ def test_memory_is_kept_and_forecast(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("engines")
 @pytest.mark.parametrize("method", ["gptq", "autoround"])
 def test_a_checkpoint_keeps_its_bits(method: str, tmp_path: Path) -> None:
     more = ["quantize.iters=0"] if method == "autoround" else []
     words = [*CHECKPOINT, f"quantize={method}", *more]
     bits = (4.8, 5.4) if method == "autoround" else (6.6, 8.0)
     targets = "quantize.target=" + ",".join(f"{{bpw: {each}}}" for each in bits)
-    made = rows(*words, "-m", targets, cwd=tmp_path)
+    made = rows(qpipe(*words, "-m", targets, "--json", cwd=tmp_path, timeout=600))
     for row, most in zip(made, bits, strict=True):
         assert most - 0.2 < row["bits_per_weight"] <= most
     assert made[0]["kld"] > made[1]["kld"]
