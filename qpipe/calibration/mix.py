@@ -31,8 +31,12 @@ class FittedMixParams(WindowsParams):
     tensor_types: Annotated[list[list[str]], BeforeValidator(_pairs)] = Field(
         default_factory=list, description="As quantize.tensor_types."
     )
-    output_tensor_type: str | None = Field(None, description="As quantize.output_tensor_type.")
-    token_embedding_type: str | None = Field(None, description="As quantize.token_embedding_type.")
+    output_tensor_type: str | None = Field(
+        None, description="As quantize.output_tensor_type; null too."
+    )
+    token_embedding_type: str | None = Field(
+        None, description="As quantize.token_embedding_type; null too."
+    )
     scales: Literal["auto", "ggml", "lattice"] = Field("auto", description="As quantize.scales.")
     tries: int = Field(6, ge=1, description="Files that are written and measured, at most.")
 

@@ -84,6 +84,10 @@ def _blocks() -> Iterator[Group]:
             yield Group("calibration", "What methods that look at a text are given.", settings)
 
 
+# Settings of groups whose methods do not have them, so that a sweep over methods may name them.
+_NULL_ALONE = {"target": "Refused: all modules have one form, and there is nothing to choose."}
+
+
 def _own(model: _Model, at: str) -> Iterator[Setting]:
     """The fields of a model, with the model's own defaults."""
     for name, field in model.model_fields.items():
@@ -193,12 +197,14 @@ def _words(models: Sequence[_Model], name: str) -> str:
             return f"Another tool's name for {ours}."
         if name in getattr(model, "SKIP_LISTS", ()):
             return "Another tool's list of modules to leave as they are."
-    return ""
+    return _NULL_ALONE.get(name, "")
 
 
 def _all_values(models: Sequence[_Model], name: str, default: Any) -> str:
     """The values of a parameter, and where engines or backends differ those of each."""
     able = [model for model in models if name in model.model_fields]
+    if not able and name in _NULL_ALONE:
+        return "null"
     if not able:
         spelled = {theirs: ours for m in models for theirs, ours in getattr(m, "SPELLINGS", ())}
         return _all_values(models, spelled[name], None) if name in spelled else "list of names"

@@ -126,7 +126,7 @@ def test_refusals() -> None:
     with pytest.raises(RecipeError, match=r"quantize\.bits is 5"):
         sizes.predict(shape("Qwen/Qwen2.5-7B"), {"method": "gptq", "bits": 5})
     with pytest.raises(
-        CheckpointError, match=r"'GPTJForCausalLM', whose tensors .* OPTForCausalLM"
+        CheckpointError, match=r"'GPTJForCausalLM', so its tensors .* 'OPTForCausalLM'"
     ):
         sizes.predict({"architectures": ["GPTJForCausalLM"]}, {"method": "awq"})
     with pytest.raises(CheckpointError, match="cannot convert to GGUF"):
