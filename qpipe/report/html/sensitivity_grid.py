@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from qpipe.report.html.layer_grid import layer_grid
 from qpipe.report.text import printable
 from qpipe.results.losses import TensorLoss
 
@@ -25,17 +26,12 @@ def sensitivity_grid(name: str, tensors: Sequence[TensorLoss]) -> dict[str, Any]
         return None
     most = max(counts.values())
     types = [kind for kind, count in counts.items() if 2 * count >= most]
-    layers = sorted({-1 if tensor.layer is None else tensor.layer for tensor in tensors})
-    place = {layer: number for number, layer in enumerate(layers)}
-    kinds: dict[str, list[TensorLoss | None]] = {}
-    for tensor in tensors:
-        at = place[-1 if tensor.layer is None else tensor.layer]
-        kinds.setdefault(tensor.kind, [None] * len(layers))[at] = tensor
+    layers, kinds = layer_grid(tensors)
     return {
         "name": printable(name),
         "types": [printable(kind) for kind in types],
         "first": next((at for at, kind in enumerate(types) if _FOUR_BITS.match(kind)), 0),
-        "layers": [None if layer < 0 else layer for layer in layers],
+        "layers": layers,
         "kinds": [
             {
                 "name": printable(kind),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from qpipe.report.html.layer_grid import layer_grid
 from qpipe.report.text import printable
 from qpipe.results.tensors import TensorDetail
 
@@ -20,15 +21,10 @@ def tensor_grid(tensors: Sequence[TensorDetail]) -> dict[str, Any] | None:
     if not matrices:
         return None
     types = list(dict.fromkeys(tensor.type for tensor in matrices))
-    layers = sorted({-1 if tensor.layer is None else tensor.layer for tensor in matrices})
-    place = {layer: number for number, layer in enumerate(layers)}
-    kinds: dict[str, list[TensorDetail | None]] = {}
-    for tensor in matrices:
-        at = place[-1 if tensor.layer is None else tensor.layer]
-        kinds.setdefault(tensor.kind, [None] * len(layers))[at] = tensor
+    layers, kinds = layer_grid(matrices)
     return {
         "types": types,
-        "layers": [None if layer < 0 else layer for layer in layers],
+        "layers": layers,
         "kinds": [_kind(name, of, types) for name, of in kinds.items()],
     }
 
